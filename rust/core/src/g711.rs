@@ -1,0 +1,148 @@
+//! G.711 mu-law, bit-exact with CPython's `audioop` (`ulaw2lin`, `lin2ulaw`).
+//!
+//! A mu-law code is a small floating-point number: sign, three bits of exponent,
+//! four of mantissa, over a bias of 33 in the 14-bit domain (ITU-T G.711, table
+//! 2a). So the hardware's own float format does the work: decoding moves the
+//! seven magnitude bits under an IEEE exponent, encoding takes them out again.
+//! Rules: no table (it would compete with the filter banks for the first-level
+//! cache) and no branch, so that the loops vectorise.
+
+use crate::AudioError;
+use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames};
+
+/// Where the seven magnitude bits of a code begin inside an IEEE single.
+const MANTISSA_SHIFT: u32 = 19;
+/// Exponent that makes the lowest segment start at 32.
+const EXPONENT_BASE: u32 = 132;
+/// G.711's bias in the 14-bit domain.
+const BIAS: i32 = 33;
+/// Largest 14-bit magnitude that does not leave the top segment.
+const CLIP: i32 = 8158;
+/// Adding this puts an integer of up to 22 bits into a float's low bits.
+const TO_INTEGER: f32 = 12_582_912.0;
+
+/// Decodes one mu-law code to a 16-bit sample.
+#[inline]
+#[must_use]
+pub fn ulaw_decode(code: u8) -> i16 {
+    let inverted = u32::from(!code);
+    // Half a mantissa step is added, for G.711 decodes to the middle of a step.
+    let bits = ((inverted & 0x7f) << MANTISSA_SHIFT)
+        + ((EXPONENT_BASE << 23) | (1 << (MANTISSA_SHIFT - 1)));
+    let magnitude = (f32::from_bits(bits) - BIAS as f32) * 4.0;
+    let magnitude = (magnitude + TO_INTEGER).to_bits() as i16;
+    let sign = -((inverted >> 7) as i16);
+    (magnitude ^ sign) - sign
+}
+
+/// Encodes one 16-bit sample to mu-law.
+#[inline]
+#[must_use]
+pub fn ulaw_encode(sample: i16) -> u8 {
+    let linear = i32::from(sample) >> 2;
+    let biased = linear.abs().min(CLIP) + BIAS;
+    let magnitude = ((biased as f32).to_bits() >> MANTISSA_SHIFT) - (EXPONENT_BASE << 4);
+    let sign = (linear >> 31) as u32 & 0x80;
+    !(magnitude | sign) as u8
+}
+
+/// Decodes mu-law codes to PCM, two bytes for each.
+pub fn ulaw_to_pcm(codes: &[u8], pcm: &mut [u8]) -> Result<(), AudioError> {
+    exact_output(codes.len().saturating_mul(SAMPLE_BYTES), pcm.len())?;
+    let (pairs, _) = pcm.as_chunks_mut::<SAMPLE_BYTES>();
+    for (pair, &code) in pairs.iter_mut().zip(codes) {
+        *pair = ulaw_decode(code).to_le_bytes();
+    }
+    Ok(())
+}
+
+/// Number of codes that `length` bytes of PCM become.
+pub fn pcm_to_ulaw_len(length: usize) -> Result<usize, AudioError> {
+    whole_frames(length, SAMPLE_BYTES)
+}
+
+/// Encodes PCM to mu-law, one byte for each two.
+pub fn pcm_to_ulaw(pcm: &[u8], codes: &mut [u8]) -> Result<(), AudioError> {
+    exact_output(pcm_to_ulaw_len(pcm.len())?, codes.len())?;
+    let (pairs, _) = pcm.as_chunks::<SAMPLE_BYTES>();
+    for (code, &pair) in codes.iter_mut().zip(pairs) {
+        *code = ulaw_encode(ByteOrder::Little.decode(pair));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ITU-T G.711, table 2a, in its own words: segments that double, 16 steps each.
+    fn decode_by_the_table(code: u8) -> i16 {
+        let inverted = !code;
+        let segment = u32::from((inverted >> 4) & 7);
+        let step = i32::from(inverted & 15);
+        let magnitude = (((2 * step + 33) << segment) - 33) << 2;
+        (if inverted & 0x80 == 0 {
+            magnitude
+        } else {
+            -magnitude
+        }) as i16
+    }
+
+    #[test]
+    fn decodes_all_256_codes() {
+        for code in 0..=u8::MAX {
+            assert_eq!(ulaw_decode(code), decode_by_the_table(code), "{code:#x}");
+        }
+    }
+
+    #[test]
+    fn encodes_to_the_interval_of_the_decision_table() {
+        // Between two neighbouring decoded values the decision lies midway, in
+        // the 14-bit domain that the encoder works in.
+        for sample in i16::MIN..=i16::MAX {
+            let linear = i32::from(sample) >> 2;
+            let code = ulaw_encode(sample);
+            let level = i32::from(ulaw_decode(code)) >> 2;
+            let segment = u32::from((!code >> 4) & 7);
+            if linear.abs() <= CLIP {
+                assert!((linear - level).abs() <= 1 << segment, "{sample}");
+            } else {
+                assert_eq!(level.abs(), 8031, "{sample}");
+            }
+            assert_eq!(code & 0x80 == 0, sample < 0, "{sample}");
+        }
+    }
+
+    #[test]
+    fn encoding_a_decoded_code_gives_it_back() {
+        for code in 0..=u8::MAX {
+            // Negative zero, 0x7f, has no linear value of its own.
+            let expected = if code == 0x7f { 0xff } else { code };
+            assert_eq!(ulaw_encode(ulaw_decode(code)), expected);
+        }
+    }
+
+    #[test]
+    fn silence_is_0xff() {
+        assert_eq!(ulaw_encode(0), 0xff);
+        assert_eq!(ulaw_decode(0xff), 0);
+    }
+
+    #[test]
+    fn lengths_are_checked() {
+        assert_eq!(
+            pcm_to_ulaw(&[0; 3], &mut [0; 1]),
+            Err(AudioError::PartialFrame {
+                length: 3,
+                frame: 2
+            })
+        );
+        assert_eq!(
+            ulaw_to_pcm(&[0; 3], &mut [0; 5]),
+            Err(AudioError::OutputLength {
+                expected: 6,
+                actual: 5
+            })
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! [`InboundAudio`]: from the wire to the application, in one pass.
+
+use crate::AudioError;
+use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames};
+use crate::polyphase::Polyphase;
+use crate::ratio::Ratio;
+use crate::resample::{Sink, byte_length};
+use crate::wire::{WIRE_RATE, WireFormat};
+
+/// Decodes, splits and resamples what AudioHook sends: 8 kHz PCMU or L16, one or
+/// two interleaved channels, to one PCM buffer per channel.
+///
+/// Lengths, delay and quality are those of [`Resampler`](crate::Resampler); the
+/// channels never touch.
+#[derive(Clone, Debug)]
+pub struct InboundAudio {
+    format: WireFormat,
+    channels: Vec<Polyphase>,
+}
+
+impl InboundAudio {
+    /// A stream of `channels` (1 or 2) wire channels, each to `out_rate` Hz.
+    ///
+    /// # Errors
+    /// [`AudioError::ChannelCount`], and those of
+    /// [`Resampler::new`](crate::Resampler::new).
+    pub fn new(format: WireFormat, channels: usize, out_rate: u32) -> Result<Self, AudioError> {
+        if !(1..=2).contains(&channels) {
+            return Err(AudioError::ChannelCount {
+                channels: i64::try_from(channels).unwrap_or(i64::MAX),
+            });
+        }
+        let channel = Polyphase::new(Ratio::new(WIRE_RATE, out_rate)?);
+        Ok(Self {
+            format,
+            channels: vec![channel; channels],
+        })
+    }
+
+    /// Encoding of the input.
+    #[must_use]
+    pub fn format(&self) -> WireFormat {
+        self.format
+    }
+
+    /// Number of channels: 1 or 2.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Sample rate of the output, in Hz.
+    #[must_use]
+    pub fn out_rate(&self) -> u32 {
+        self.channels[0].ratio().out_rate
+    }
+
+    /// Delay from input to output, in seconds.
+    #[must_use]
+    pub fn delay_seconds(&self) -> f64 {
+        self.channels[0].ratio().delay_seconds()
+    }
+
+    /// Bytes of each channel's output for the next `length` bytes from the wire.
+    pub fn output_len(&self, length: usize) -> Result<usize, AudioError> {
+        let frames = whole_frames(length, self.frame_bytes())?;
+        byte_length(self.channels[0].outputs(frames), SAMPLE_BYTES)
+    }
+
+    /// Bytes of each channel that [`flush_into`](Self::flush_into) writes.
+    #[must_use]
+    pub fn flush_len(&self) -> usize {
+        self.channels[0].ratio().delay_outputs() * SAMPLE_BYTES
+    }
+
+    /// Converts wire bytes into one buffer of [`output_len`](Self::output_len)
+    /// bytes per channel.
+    pub fn process_into(
+        &mut self,
+        wire: &[u8],
+        outputs: &mut [&mut [u8]],
+    ) -> Result<(), AudioError> {
+        self.check_outputs(self.output_len(wire.len())?, outputs)?;
+        let (format, count) = (self.format, self.channels.len());
+        let (frame, frames) = (self.frame_bytes(), wire.len() / self.frame_bytes());
+        for (index, (channel, output)) in self.channels.iter_mut().zip(outputs).enumerate() {
+            let load = |from: usize, block: &mut [i16]| {
+                let rest = &wire[from * frame..];
+                if count == 1 {
+                    format.decode::<1>(rest, 0, block);
+                } else {
+                    format.decode::<2>(rest, index, block);
+                }
+            };
+            let mut sink = Sink::new(output);
+            channel.process(frames, &load, &mut |samples| put(&mut sink, samples));
+        }
+        Ok(())
+    }
+
+    /// Converts wire bytes into new vectors, one per channel.
+    pub fn process(&mut self, wire: &[u8]) -> Result<Vec<Vec<u8>>, AudioError> {
+        let length = self.output_len(wire.len())?;
+        let mut outputs = vec![vec![0; length]; self.channels.len()];
+        let mut slices: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        self.process_into(wire, &mut slices)?;
+        Ok(outputs)
+    }
+
+    /// Writes the [`flush_len`](Self::flush_len) bytes still in each channel's
+    /// filter, as if silence followed, and resets.
+    pub fn flush_into(&mut self, outputs: &mut [&mut [u8]]) -> Result<(), AudioError> {
+        self.check_outputs(self.flush_len(), outputs)?;
+        for (channel, output) in self.channels.iter_mut().zip(outputs) {
+            let mut sink = Sink::new(output);
+            channel.flush(&mut |samples| put(&mut sink, samples));
+        }
+        Ok(())
+    }
+
+    /// Forgets all audio; the next frame is the first of a new stream.
+    pub fn reset(&mut self) {
+        for channel in &mut self.channels {
+            channel.reset();
+        }
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.format.sample_width() * self.channels.len()
+    }
+
+    fn check_outputs(&self, length: usize, outputs: &[&mut [u8]]) -> Result<(), AudioError> {
+        if outputs.len() != self.channels.len() {
+            return Err(AudioError::OutputCount {
+                expected: self.channels.len(),
+                actual: outputs.len(),
+            });
+        }
+        outputs
+            .iter()
+            .try_for_each(|output| exact_output(length, output.len()))
+    }
+}
+
+fn put(sink: &mut Sink<'_>, samples: &[i16]) {
+    sink.put(samples, SAMPLE_BYTES, |samples, bytes| {
+        ByteOrder::Little.write(samples, bytes);
+    });
+}

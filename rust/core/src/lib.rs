@@ -1,0 +1,47 @@
+//! Telephony audio for Genesys AudioHook, free of any Python.
+//!
+//! ```text
+//! wire, 8 kHz             InboundAudio                     application
+//! PCMU or L16  -> decode -> one channel -> Resampler -> 16-bit PCM per channel
+//!
+//! application             OutboundAudio                    wire, 8 kHz
+//! 16-bit PCM   -> Resampler -> encode                  -> PCMU or L16, mono
+//! ```
+//!
+//! The rules of the crate:
+//!
+//! * Audio goes in and comes out as bytes, because that is what sockets and
+//!   Python hold. "PCM" without further words is signed 16-bit little-endian.
+//! * Every length is exact and known before a call ([`Resampler::output_len`]
+//!   and its like), so a caller owns the one buffer that is written.
+//! * A call that fails has changed nothing.
+//! * The same samples come out on every machine and for every division of the
+//!   input into calls: sums run in a fixed order, in IEEE arithmetic that the
+//!   compiler may not contract.
+
+#![deny(unsafe_code)]
+
+mod bank;
+mod error;
+mod g711;
+mod inbound;
+mod kernel;
+mod layout;
+mod outbound;
+mod pcm;
+mod polyphase;
+mod ratio;
+mod resample;
+mod wire;
+
+pub use bank::MAX_BANK_COEFFICIENTS;
+pub use error::AudioError;
+pub use g711::{pcm_to_ulaw, pcm_to_ulaw_len, ulaw_decode, ulaw_encode, ulaw_to_pcm};
+pub use inbound::InboundAudio;
+pub use layout::{
+    merge_stereo, mix_stereo, split_stereo, stereo_channel_len, stereo_merged_len, stereo_mixed_len,
+};
+pub use outbound::OutboundAudio;
+pub use pcm::ByteOrder;
+pub use resample::Resampler;
+pub use wire::{WIRE_RATE, WireFormat};

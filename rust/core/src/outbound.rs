@@ -1,0 +1,102 @@
+//! [`OutboundAudio`]: from the application to the wire, in one pass.
+
+use crate::AudioError;
+use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames};
+use crate::polyphase::Polyphase;
+use crate::ratio::Ratio;
+use crate::resample::{Sink, byte_length};
+use crate::wire::{WIRE_RATE, WireFormat};
+
+/// Resamples and encodes what AudioHook takes: mono PCM to 8 kHz PCMU or L16.
+///
+/// Lengths, delay and quality are those of [`Resampler`](crate::Resampler);
+/// silence becomes the wire's silence (0xFF in PCMU).
+#[derive(Clone, Debug)]
+pub struct OutboundAudio {
+    format: WireFormat,
+    channel: Polyphase,
+}
+
+impl OutboundAudio {
+    /// A stream from `in_rate` Hz.
+    ///
+    /// # Errors
+    /// Those of [`Resampler::new`](crate::Resampler::new).
+    pub fn new(format: WireFormat, in_rate: u32) -> Result<Self, AudioError> {
+        let channel = Polyphase::new(Ratio::new(in_rate, WIRE_RATE)?);
+        Ok(Self { format, channel })
+    }
+
+    /// Encoding of the output.
+    #[must_use]
+    pub fn format(&self) -> WireFormat {
+        self.format
+    }
+
+    /// Sample rate of the input, in Hz.
+    #[must_use]
+    pub fn in_rate(&self) -> u32 {
+        self.channel.ratio().in_rate
+    }
+
+    /// Delay from input to output, in seconds.
+    #[must_use]
+    pub fn delay_seconds(&self) -> f64 {
+        self.channel.ratio().delay_seconds()
+    }
+
+    /// Wire bytes that the next `length` bytes of PCM become.
+    pub fn output_len(&self, length: usize) -> Result<usize, AudioError> {
+        let samples = whole_frames(length, SAMPLE_BYTES)?;
+        byte_length(self.channel.outputs(samples), self.format.sample_width())
+    }
+
+    /// Bytes that [`flush_into`](Self::flush_into) writes.
+    #[must_use]
+    pub fn flush_len(&self) -> usize {
+        self.channel.ratio().delay_outputs() * self.format.sample_width()
+    }
+
+    /// Converts PCM into a buffer of [`output_len`](Self::output_len) bytes.
+    pub fn process_into(&mut self, pcm: &[u8], wire: &mut [u8]) -> Result<(), AudioError> {
+        exact_output(self.output_len(pcm.len())?, wire.len())?;
+        let samples = pcm.as_chunks::<SAMPLE_BYTES>().0;
+        let load = |from: usize, block: &mut [i16]| {
+            for (sample, &bytes) in block.iter_mut().zip(&samples[from..]) {
+                *sample = ByteOrder::Little.decode(bytes);
+            }
+        };
+        let mut put = put(self.format, wire);
+        self.channel.process(samples.len(), &load, &mut put);
+        Ok(())
+    }
+
+    /// Converts PCM into a new vector of wire bytes.
+    pub fn process(&mut self, pcm: &[u8]) -> Result<Vec<u8>, AudioError> {
+        let mut wire = vec![0; self.output_len(pcm.len())?];
+        self.process_into(pcm, &mut wire)?;
+        Ok(wire)
+    }
+
+    /// Writes the [`flush_len`](Self::flush_len) bytes still in the filter, as if
+    /// silence followed, and resets.
+    pub fn flush_into(&mut self, wire: &mut [u8]) -> Result<(), AudioError> {
+        exact_output(self.flush_len(), wire.len())?;
+        self.channel.flush(&mut put(self.format, wire));
+        Ok(())
+    }
+
+    /// Forgets all audio; the next sample is the first of a new stream.
+    pub fn reset(&mut self) {
+        self.channel.reset();
+    }
+}
+
+fn put(format: WireFormat, wire: &mut [u8]) -> impl FnMut(&[i16]) {
+    let mut sink = Sink::new(wire);
+    move |samples| {
+        sink.put(samples, format.sample_width(), |samples, bytes| {
+            format.encode(samples, bytes);
+        });
+    }
+}

@@ -1,0 +1,149 @@
+//! [`Resampler`]: PCM in, PCM out, another sample rate.
+
+use crate::AudioError;
+use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames};
+use crate::polyphase::Polyphase;
+use crate::ratio::Ratio;
+
+/// A streaming sample-rate converter for 16-bit mono PCM.
+///
+/// After `n` samples in, exactly `floor(n * out_rate / in_rate)` samples have
+/// come out, and they are the same samples however the input was cut into calls.
+/// The delay is 24 samples of the lower rate (3 ms against 8 kHz), the same at
+/// all frequencies. Equal rates pass through without delay.
+///
+/// ```
+/// # use audiohook_audio::{AudioError, Resampler};
+/// # fn main() -> Result<(), AudioError> {
+/// let mut resampler = Resampler::new(8_000, 16_000)?;
+/// let pcm = [0; 320];
+/// assert_eq!(resampler.process(&pcm)?.len(), 640);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Resampler {
+    channel: Polyphase,
+}
+
+impl Resampler {
+    /// A converter between two rates in Hz.
+    ///
+    /// # Errors
+    /// [`AudioError::RateOutOfRange`] for 0, [`AudioError::BankTooLarge`] if the
+    /// reduced ratio needs more than
+    /// [`MAX_BANK_COEFFICIENTS`](crate::MAX_BANK_COEFFICIENTS).
+    pub fn new(in_rate: u32, out_rate: u32) -> Result<Self, AudioError> {
+        let channel = Polyphase::new(Ratio::new(in_rate, out_rate)?);
+        Ok(Self { channel })
+    }
+
+    /// Sample rate of the input, in Hz.
+    #[must_use]
+    pub fn in_rate(&self) -> u32 {
+        self.channel.ratio().in_rate
+    }
+
+    /// Sample rate of the output, in Hz.
+    #[must_use]
+    pub fn out_rate(&self) -> u32 {
+        self.channel.ratio().out_rate
+    }
+
+    /// Delay from input to output, in seconds.
+    #[must_use]
+    pub fn delay_seconds(&self) -> f64 {
+        self.channel.ratio().delay_seconds()
+    }
+
+    /// Bytes that the next `length` bytes of input become.
+    pub fn output_len(&self, length: usize) -> Result<usize, AudioError> {
+        let samples = whole_frames(length, SAMPLE_BYTES)?;
+        byte_length(self.channel.outputs(samples), SAMPLE_BYTES)
+    }
+
+    /// Bytes that [`flush_into`](Self::flush_into) writes.
+    #[must_use]
+    pub fn flush_len(&self) -> usize {
+        self.channel.ratio().delay_outputs() * SAMPLE_BYTES
+    }
+
+    /// Converts PCM into a buffer of [`output_len`](Self::output_len) bytes.
+    pub fn process_into(&mut self, pcm: &[u8], output: &mut [u8]) -> Result<(), AudioError> {
+        exact_output(self.output_len(pcm.len())?, output.len())?;
+        let samples = pcm.as_chunks::<SAMPLE_BYTES>().0;
+        let load = |from: usize, block: &mut [i16]| {
+            for (sample, &bytes) in block.iter_mut().zip(&samples[from..]) {
+                *sample = i16::from_le_bytes(bytes);
+            }
+        };
+        let mut sink = Sink::new(output);
+        self.channel.process(samples.len(), &load, &mut |samples| {
+            sink.put(samples, SAMPLE_BYTES, |samples, bytes| {
+                ByteOrder::Little.write(samples, bytes);
+            });
+        });
+        Ok(())
+    }
+
+    /// Converts PCM into a new vector.
+    pub fn process(&mut self, pcm: &[u8]) -> Result<Vec<u8>, AudioError> {
+        let mut output = vec![0; self.output_len(pcm.len())?];
+        self.process_into(pcm, &mut output)?;
+        Ok(output)
+    }
+
+    /// Writes the [`flush_len`](Self::flush_len) bytes still in the filter, as if
+    /// silence followed, and resets.
+    pub fn flush_into(&mut self, output: &mut [u8]) -> Result<(), AudioError> {
+        exact_output(self.flush_len(), output.len())?;
+        let mut sink = Sink::new(output);
+        self.channel.flush(&mut |samples| {
+            sink.put(samples, SAMPLE_BYTES, |samples, bytes| {
+                ByteOrder::Little.write(samples, bytes);
+            });
+        });
+        Ok(())
+    }
+
+    /// The samples still in the filter, in a new vector; resets.
+    #[must_use]
+    pub fn flush(&mut self) -> Vec<u8> {
+        let mut output = vec![0; self.flush_len()];
+        let written = self.flush_into(&mut output);
+        debug_assert_eq!(written, Ok(()));
+        output
+    }
+
+    /// Forgets all audio; the next sample is the first of a new stream.
+    pub fn reset(&mut self) {
+        self.channel.reset();
+    }
+}
+
+/// An output buffer that is filled from the front.
+pub(crate) struct Sink<'a> {
+    rest: &'a mut [u8],
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) fn new(buffer: &'a mut [u8]) -> Self {
+        Self { rest: buffer }
+    }
+
+    /// Lets `write` put `samples` into the next bytes, `width` bytes for each.
+    pub(crate) fn put(&mut self, samples: &[i16], width: usize, write: impl Fn(&[i16], &mut [u8])) {
+        let rest = std::mem::take(&mut self.rest);
+        let (bytes, rest) = rest.split_at_mut((samples.len() * width).min(rest.len()));
+        write(samples, bytes);
+        self.rest = rest;
+    }
+}
+
+/// `samples` in bytes, if that many bytes can exist.
+pub(crate) fn byte_length(samples: u128, width: usize) -> Result<usize, AudioError> {
+    let bytes = samples * width as u128;
+    isize::try_from(bytes)
+        .map(isize::cast_unsigned)
+        .map_err(|_| AudioError::OutputTooLarge { samples })
+}

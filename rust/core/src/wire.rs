@@ -1,0 +1,133 @@
+//! The two encodings AudioHook carries, both at 8 kHz.
+//!
+//! Rules: this file knows how a sample looks on the wire, and nothing of time.
+
+use std::str::FromStr;
+
+use crate::AudioError;
+use crate::g711::{ulaw_decode, ulaw_encode};
+use crate::pcm::{ByteOrder, SAMPLE_BYTES};
+
+/// Sample rate of all AudioHook audio, in Hz.
+pub const WIRE_RATE: u32 = 8_000;
+
+/// How samples are encoded on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireFormat {
+    /// G.711 mu-law, one byte a sample.
+    Pcmu,
+    /// Linear 16-bit, two bytes a sample, in the order given.
+    L16(ByteOrder),
+}
+
+impl FromStr for WireFormat {
+    type Err = AudioError;
+
+    /// Parses AudioHook's own names, `PCMU` and `L16` (the latter little-endian).
+    fn from_str(name: &str) -> Result<Self, AudioError> {
+        match name {
+            "PCMU" => Ok(Self::Pcmu),
+            "L16" => Ok(Self::L16(ByteOrder::default())),
+            _ => Err(AudioError::UnknownFormat { name: name.into() }),
+        }
+    }
+}
+
+impl WireFormat {
+    /// AudioHook's name of the format.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pcmu => "PCMU",
+            Self::L16(_) => "L16",
+        }
+    }
+
+    /// The same format with L16 in `order`; mu-law has no byte order.
+    #[must_use]
+    pub const fn with_byte_order(self, order: ByteOrder) -> Self {
+        match self {
+            Self::Pcmu => Self::Pcmu,
+            Self::L16(_) => Self::L16(order),
+        }
+    }
+
+    /// Bytes in one sample of one channel.
+    #[must_use]
+    pub const fn sample_width(self) -> usize {
+        match self {
+            Self::Pcmu => 1,
+            Self::L16(_) => SAMPLE_BYTES,
+        }
+    }
+
+    /// Decodes `samples.len()` samples of one channel out of interleaved frames.
+    ///
+    /// `CHANNELS` is a constant so that the stride is one, too.
+    pub(crate) fn decode<const CHANNELS: usize>(
+        self,
+        frames: &[u8],
+        channel: usize,
+        samples: &mut [i16],
+    ) {
+        match self {
+            Self::Pcmu => {
+                let frames = frames.as_chunks::<CHANNELS>().0;
+                for (sample, frame) in samples.iter_mut().zip(frames) {
+                    *sample = ulaw_decode(frame[channel]);
+                }
+            }
+            Self::L16(order) => {
+                let all = frames.as_chunks::<SAMPLE_BYTES>().0;
+                let frames = all.as_chunks::<CHANNELS>().0;
+                for (sample, frame) in samples.iter_mut().zip(frames) {
+                    *sample = order.decode(frame[channel]);
+                }
+            }
+        }
+    }
+
+    /// Encodes mono samples to the front of `bytes`.
+    pub(crate) fn encode(self, samples: &[i16], bytes: &mut [u8]) {
+        match self {
+            Self::Pcmu => {
+                for (byte, &sample) in bytes.iter_mut().zip(samples) {
+                    *byte = ulaw_encode(sample);
+                }
+            }
+            Self::L16(order) => order.write(samples, bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_and_print() {
+        assert_eq!("PCMU".parse(), Ok(WireFormat::Pcmu));
+        assert_eq!("L16".parse(), Ok(WireFormat::L16(ByteOrder::Little)));
+        assert_eq!(
+            "pcmu".parse::<WireFormat>(),
+            Err(AudioError::UnknownFormat {
+                name: "pcmu".into()
+            })
+        );
+        assert_eq!(WireFormat::Pcmu.name(), "PCMU");
+        assert_eq!(
+            WireFormat::L16(ByteOrder::Little).with_byte_order(ByteOrder::Big),
+            WireFormat::L16(ByteOrder::Big)
+        );
+    }
+
+    #[test]
+    fn picks_one_channel() {
+        let mut samples = [0; 2];
+        let frames = [0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0];
+        WireFormat::L16(ByteOrder::Big).decode::<2>(&frames, 1, &mut samples);
+        assert_eq!(samples, [0x5678, 0xdef0_u16 as i16]);
+        WireFormat::Pcmu.decode::<2>(&[0xff, 0x80, 0xff, 0x00], 1, &mut samples);
+        assert_eq!(samples, [32124, -32124]);
+    }
+}

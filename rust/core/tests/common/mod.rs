@@ -1,0 +1,82 @@
+//! An oracle that shares nothing with the crate: the formula, summed in f64.
+#![allow(dead_code)] // Each test binary uses its own part.
+
+use std::f64::consts::PI;
+
+/// The prototype filter at the common rate, from its definition.
+fn prototype(larger: u64) -> Vec<f64> {
+    let half = 24 * larger as i64;
+    let i0 = |x: f64| {
+        (1..80).fold((1.0, 1.0), |(sum, term), k| {
+            let term = term * (x / 2.0 / f64::from(k)).powi(2);
+            (sum + term, term)
+        })
+    };
+    (0..2 * half)
+        .map(|j| {
+            let distance = (j - half) as f64;
+            let along = distance / half as f64;
+            let window = i0(11.16 * (1.0 - along * along).sqrt()).0 / i0(11.16).0;
+            let angle = PI * distance / larger as f64;
+            let sinc = if j == half { 1.0 } else { angle.sin() / angle };
+            sinc * window
+        })
+        .collect()
+}
+
+/// Every output of `inputs` by the formula and the length law, before rounding.
+pub(crate) fn resample(in_rate: u32, out_rate: u32, inputs: &[i16]) -> Vec<f64> {
+    let divisor = (1..=in_rate.min(out_rate))
+        .rev()
+        .find(|d| in_rate.is_multiple_of(*d) && out_rate.is_multiple_of(*d))
+        .unwrap_or(1);
+    let (up, down) = (u64::from(out_rate / divisor), u64::from(in_rate / divisor));
+    if up == down {
+        return inputs.iter().copied().map(f64::from).collect();
+    }
+    let taps = prototype(up.max(down));
+    let gains: Vec<f64> = (0..up as usize)
+        .map(|branch| taps[branch..].iter().step_by(up as usize).sum())
+        .collect();
+    (0..inputs.len() as u64 * up / down)
+        .map(|m| {
+            let position = m * down;
+            let newest = position / up;
+            let branch = (position % up) as usize;
+            let sum: f64 = (0..=newest)
+                .rev()
+                .map_while(|i| Some((i, taps.get((position - i * up) as usize)?)))
+                .map(|(i, tap)| tap * f64::from(inputs[i as usize]))
+                .sum();
+            sum / gains[branch]
+        })
+        .collect()
+}
+
+/// Samples as PCM bytes.
+pub(crate) fn bytes(samples: &[i16]) -> Vec<u8> {
+    samples.iter().flat_map(|s| s.to_le_bytes()).collect()
+}
+
+/// PCM bytes as samples.
+pub(crate) fn samples(bytes: &[u8]) -> Vec<i16> {
+    bytes
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|&pair| i16::from_le_bytes(pair))
+        .collect()
+}
+
+/// Uniform noise over the whole range, the same in every run.
+pub(crate) fn noise(count: usize) -> Vec<i16> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    (0..count)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as i16
+        })
+        .collect()
+}

@@ -1,0 +1,133 @@
+//! The functions without state.
+
+use audiohook_audio as core;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::arguments;
+use crate::buffers::{Input, Work, output, output_pair, run};
+use crate::errors::raise;
+
+/// Decode G.711 mu-law to 16-bit PCM.
+///
+/// Args:
+///     data: Mu-law codes, one byte a sample.
+///
+/// Returns:
+///     Signed 16-bit little-endian samples: twice as many bytes.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+pub(crate) fn ulaw_decode<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Bound<'py, PyBytes>> {
+    let codes = data.as_slice();
+    let length = codes.len().saturating_mul(2);
+    output(py, length, |pcm| {
+        run(py, Work::Convert, 3 * codes.len(), || {
+            core::ulaw_to_pcm(codes, pcm)
+        })
+        .map_err(raise)
+    })
+}
+
+/// Encode 16-bit PCM to G.711 mu-law.
+///
+/// Args:
+///     data: Signed 16-bit little-endian samples.
+///
+/// Returns:
+///     Mu-law codes: half as many bytes.
+///
+/// Raises:
+///     AudioError: The length is odd.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+pub(crate) fn ulaw_encode<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Bound<'py, PyBytes>> {
+    let pcm = data.as_slice();
+    let length = core::pcm_to_ulaw_len(pcm.len()).map_err(raise)?;
+    output(py, length, |codes| {
+        run(py, Work::Convert, 3 * length, || {
+            core::pcm_to_ulaw(pcm, codes)
+        })
+        .map_err(raise)
+    })
+}
+
+/// Split interleaved stereo into its channels.
+///
+/// Args:
+///     data: Interleaved frames, left sample first, in any encoding.
+///     sample_width: Bytes in one sample: 1 to 4.
+///
+/// Returns:
+///     The left and the right channel, each half as many bytes.
+///
+/// Raises:
+///     AudioError: The length is not a multiple of `2 * sample_width`, or the
+///         width is not 1 to 4.
+#[pyfunction]
+#[pyo3(signature = (data, sample_width))]
+pub(crate) fn split_stereo<'py>(
+    py: Python<'py>,
+    data: Input<'_>,
+    sample_width: &Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let width = arguments::sample_width(sample_width)?;
+    let stereo = data.as_slice();
+    let length = core::stereo_channel_len(stereo.len(), width).map_err(raise)?;
+    output_pair(py, length, |left, right| {
+        let split = || core::split_stereo(stereo, width, left, right);
+        run(py, Work::Convert, 4 * length, split).map_err(raise)
+    })
+}
+
+/// Interleave two channels.
+///
+/// Args:
+///     left: Samples of the first channel, in any encoding.
+///     right: As many samples of the second.
+///     sample_width: Bytes in one sample: 1 to 4.
+///
+/// Returns:
+///     Interleaved frames, left sample first: twice as many bytes as a channel.
+///
+/// Raises:
+///     AudioError: The channels differ in length, end within a sample, or the
+///         width is not 1 to 4.
+#[pyfunction]
+#[pyo3(signature = (left, right, sample_width))]
+pub(crate) fn merge_stereo<'py>(
+    py: Python<'py>,
+    left: Input<'_>,
+    right: Input<'_>,
+    sample_width: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let width = arguments::sample_width(sample_width)?;
+    let (left, right) = (left.as_slice(), right.as_slice());
+    let length = core::stereo_merged_len(left.len(), right.len(), width).map_err(raise)?;
+    output(py, length, |stereo| {
+        let merge = || core::merge_stereo(left, right, width, stereo);
+        run(py, Work::Convert, 2 * length, merge).map_err(raise)
+    })
+}
+
+/// Mix stereo down to mono.
+///
+/// Args:
+///     data: Interleaved signed 16-bit little-endian samples.
+///
+/// Returns:
+///     The average of the channels, rounded down: half as many bytes.
+///
+/// Raises:
+///     AudioError: The length is not a multiple of 4.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+pub(crate) fn mix_stereo<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Bound<'py, PyBytes>> {
+    let stereo = data.as_slice();
+    let length = core::stereo_mixed_len(stereo.len()).map_err(raise)?;
+    output(py, length, |mono| {
+        run(py, Work::Convert, 3 * length, || {
+            core::mix_stereo(stereo, mono)
+        })
+        .map_err(raise)
+    })
+}

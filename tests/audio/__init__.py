@@ -1,0 +1,1 @@
+"""The native audio core, against models that share nothing with it."""
