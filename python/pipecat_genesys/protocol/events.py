@@ -1,0 +1,157 @@
+"""What a session reports: one frozen dataclass per thing that can happen.
+
+Every event that came of a message holds it as it came (``raw``) and, where the protocol wants an
+answer, the draft of it (``reply``): hand that to `AudioHookSession.to_wire` when the socket is
+ready for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from .errors import RemoteProtocolError
+from .messages import OpenParameters
+from .replies import Draft
+from .types import Media
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events.
+
+    Attributes:
+        raw: The message as it came, or None where there was none that could be read.
+        reply: What the protocol wants sent.
+    """
+
+    raw: dict[str, Any] | None = None
+    reply: Draft | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faulted(Event):
+    """The peer broke a rule. Counted; with a ``reply`` it also ends the session."""
+
+    error: RemoteProtocolError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenReceived(Event):
+    """The client asks for a session.
+
+    The answer is the application's: ``opened`` with ``media`` verbatim. Where nothing offered
+    can be carried, ``reply`` is the ``disconnect`` that says so.
+
+    Attributes:
+        parameters: The typed offer, or None where it lacks what the protocol requires.
+        media: The medium chosen, or None where none was offered or none fits.
+        is_probe: Whether this only tests the connection; no call stands behind it.
+    """
+
+    parameters: OpenParameters | None
+    media: Media | None
+    is_probe: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseReceived(Event):
+    """The client ends the session; the answer is ``closed``, within 10 s.
+
+    Attributes:
+        reason: One of `CloseReason`, or what the client said instead.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingReceived(Event):
+    """The client checks that we are alive; unanswered for 5 s, it ends the session.
+
+    Attributes:
+        rtt: Round trip of the ping before, in seconds.
+    """
+
+    rtt: Fraction | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateReceived(Event):
+    """The conversation's language changed.
+
+    Attributes:
+        language: The new one, or None for an update of something else.
+    """
+
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused(Event):
+    """The client stopped the audio, on our ``pause`` or of its own accord."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRequested(Event):
+    """A client said ``pause``, which the protocol does not have and pipecat's serializer knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap(Event):
+    """Audio that was not sent and will not be.
+
+    Attributes:
+        start: Where it began, in samples on the stream's timeline; None where it was not said.
+        discarded: How long it was, in samples.
+    """
+
+    start: int | None
+    discarded: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(Gap):
+    """Audio flows again, after a gap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discarded(Gap):
+    """Audio was dropped on the way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DtmfReceived(Event):
+    """The caller pressed a key.
+
+    Attributes:
+        digit: The key, as the client wrote it.
+    """
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaybackStarted(Event):
+    """The caller begins to hear the bot audio we sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaybackCompleted(Event):
+    """The caller has heard all the bot audio we sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReceived(Event):
+    """The client reports an error; not the end by itself.
+
+    Attributes:
+        code: HTTP-like; 429 means we sent too fast.
+        message: Free text.
+        retry_after: With 429, seconds to stay silent.
+    """
+
+    code: int | None
+    message: str
+    retry_after: Fraction | None

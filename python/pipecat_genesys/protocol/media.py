@@ -1,0 +1,64 @@
+"""Choosing one medium from an offer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .types import (
+    WIRE_SAMPLE_RATE,
+    AudioHookChannel,
+    AudioHookMediaFormat,
+    Media,
+    parse_media,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPreference:
+    """What the application would like to be offered.
+
+    Attributes:
+        channel: Whose audio.
+        format: How it is coded.
+    """
+
+    channel: AudioHookChannel = AudioHookChannel.EXTERNAL
+    format: AudioHookMediaFormat = AudioHookMediaFormat.PCMU
+
+    def matches(self, media: Media) -> bool:
+        """Whether a medium is just what was asked for, in either channel order."""
+        if media.format != self.format:
+            return False
+        if self.channel is AudioHookChannel.BOTH:
+            return len(media.channels) == 2
+        return media.channels == (self.channel,)
+
+
+def select_media(offer: Sequence[object], preference: MediaPreference) -> Media | None:
+    """Pick the entry to copy into ``opened``.
+
+    Args:
+        offer: The entries of ``open.parameters.media``, in the client's order of preference.
+        preference: What the application would like.
+
+    Returns:
+        The first entry that is just what was asked for, else the first that can be carried at
+        all, else None.
+    """
+    usable = [media for media in map(parse_media, offer) if media is not None]
+    preferred = [media for media in usable if preference.matches(media)]
+    return next(iter(preferred or usable), None)
+
+
+def preferred_entry(preference: MediaPreference) -> dict[str, Any]:
+    """Write a preference as a media entry, for clients that offered nothing to copy from."""
+    both = preference.channel is AudioHookChannel.BOTH
+    channels = ["external", "internal"] if both else [preference.channel.value]
+    return {
+        "type": "audio",
+        "format": preference.format.value,
+        "channels": channels,
+        "rate": WIRE_SAMPLE_RATE,
+    }

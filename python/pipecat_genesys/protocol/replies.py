@@ -1,0 +1,138 @@
+"""Server messages before they have a place on the wire.
+
+A `Draft` has no ``seq``: sequence numbers are given in wire order, by
+`AudioHookSession.to_wire`, at the moment a message is handed to the socket. The builders here know
+what each message may contain, and nothing about whether it may be sent now.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .types import AudioHookMessageType as Type
+from .types import DisconnectReason
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A server message without envelope.
+
+    Attributes:
+        type: What it is.
+        parameters: Its parameters; an object even when empty, as clients refuse messages
+            without one.
+        answers: The client's ``seq`` this message must name as its ``clientseq``; a pong must
+            name its ping's. None means the newest.
+    """
+
+    type: Type
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    answers: int | None = None
+
+
+def opened(
+    media: Sequence[Mapping[str, Any]],
+    *,
+    start_paused: bool = False,
+    supported_languages: Sequence[str] | None = None,
+) -> Draft:
+    """Accept a session.
+
+    Args:
+        media: No entry, or the one chosen from the offer, verbatim.
+        start_paused: Ask the client to hold the audio until ``resume``.
+        supported_languages: Only where the client asked for them.
+    """
+    parameters: dict[str, Any] = {"startPaused": start_paused, "media": [dict(m) for m in media]}
+    if supported_languages is not None:
+        parameters["supportedLanguages"] = list(supported_languages)
+    return Draft(Type.OPENED, parameters)
+
+
+def pong(ping_seq: int | None) -> Draft:
+    """Answer the ping with this ``seq``."""
+    return Draft(Type.PONG, answers=ping_seq)
+
+
+def closed(output_variables: Mapping[str, str] | None = None) -> Draft:
+    """Answer ``close``.
+
+    Args:
+        output_variables: The protocol has none here; see docs/parity.md for why a caller may
+            still want them.
+    """
+    return Draft(Type.CLOSED, {"outputVariables": output_variables} if output_variables else {})
+
+
+def disconnect(
+    reason: str = DisconnectReason.COMPLETED,
+    *,
+    info: str | None = None,
+    output_variables: Mapping[str, str] | None = None,
+) -> Draft:
+    """End the session from this side; the client answers ``close``.
+
+    Args:
+        reason: One of `DisconnectReason`.
+        info: A line for Genesys's log, hence no personal data.
+        output_variables: For the Architect flow, strings only.
+    """
+    parameters: dict[str, Any] = {"reason": str(reason)}
+    if info:
+        parameters["info"] = info
+    if output_variables:
+        parameters["outputVariables"] = dict(output_variables)
+    return Draft(Type.DISCONNECT, parameters)
+
+
+def event(entity_type: str, data: Any) -> Draft:
+    """Report one entity; clients record only the first of a message, so there is one."""
+    return Draft(Type.EVENT, {"entities": [{"type": entity_type, "data": data}]})
+
+
+def barge_in() -> Draft:
+    """The caller talks over the bot: the client drops the bot audio it has queued."""
+    return event("barge_in", {})
+
+
+def updated() -> Draft:
+    """Accept an ``update``."""
+    return Draft(Type.UPDATED)
+
+
+def resume() -> Draft:
+    """Ask for the audio after a pause; answered ``resumed``, or ``paused`` by a paused client."""
+    return Draft(Type.RESUME)
+
+
+def to_string_map(variables: Mapping[Any, Any]) -> dict[str, str]:
+    """Make output variables what the protocol has: a map from string to string.
+
+    Strings stay as they are; everything else becomes compact JSON (``true``, ``0.95``), so that
+    a flow can tell ``"1"`` set as text from nothing at all and parse what it declared.
+
+    Args:
+        variables: Names and values.
+
+    Returns:
+        A new map.
+
+    Raises:
+        ValueError: If JSON cannot encode a name or value; the message names the variable.
+    """
+    return {_as_text(name, name): _as_text(name, value) for name, value in variables.items()}
+
+
+def _as_text(name: Any, value: Any) -> str:
+    if isinstance(value, str):
+        return str(value)
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"output variable {str(name)!r} cannot be sent: {error}; use strings, numbers, "
+            "booleans, None, or lists and dicts of these"
+        ) from None

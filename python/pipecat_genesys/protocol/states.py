@@ -1,0 +1,127 @@
+"""The server's state machine, as data.
+
+Two tables: what a client message does in each state, and which server messages may be handed to
+the wire in each. A pair that is absent means, on the way in, *take note of its ``seq`` and do
+nothing else*; on the way out, *forbidden*. The session looks things up here and nowhere else.
+
+The states are those of Genesys's reference server, with two refinements: what it calls
+SIGNALED-ERROR and UNAUTHORIZED is one state here (`State.FAILED`: waiting for ``close`` after a
+``disconnect`` that was not a success), and a ``disconnect`` for success has a state of its own
+(`State.DISCONNECTING`), since nothing of the bot's may follow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from .types import AudioHookMessageType as Type
+
+
+class State(StrEnum):
+    """Where a session stands, seen from the server."""
+
+    PREPARING = "preparing"
+    """Connected; no ``open`` yet."""
+    OPENING = "opening"
+    """``open`` received; ``opened`` not yet on the wire."""
+    ACTIVE = "active"
+    """Audio flows."""
+    PAUSED = "paused"
+    """The client said ``paused``."""
+    DISCONNECTING = "disconnecting"
+    """``disconnect`` for success is on the wire; caller audio may go on until ``close``."""
+    FAILED = "failed"
+    """The session cannot go on; ``disconnect`` is on its way, ``close`` is awaited."""
+    CLOSING = "closing"
+    """``close`` received; ``closed`` not yet on the wire."""
+    CLOSED = "closed"
+    """``closed`` is on the wire. Nothing follows; the client closes the socket."""
+
+
+_IN_CALL = (
+    Type.PING,
+    Type.UPDATE,
+    Type.PAUSE,
+    Type.DISCARDED,
+    Type.DTMF,
+    Type.PLAYBACK_STARTED,
+    Type.PLAYBACK_COMPLETED,
+    Type.ERROR,
+)
+
+
+def _stay(state: State, *types: Type) -> dict[Type, State]:
+    return dict.fromkeys(types, state)
+
+
+INCOMING: Mapping[State, Mapping[Type, State]] = {
+    # As pipecat's serializer does, every known message is handled before `open` too.
+    State.PREPARING: {
+        **_stay(State.PREPARING, *_IN_CALL, Type.PAUSED, Type.RESUMED),
+        Type.OPEN: State.OPENING,
+        Type.CLOSE: State.CLOSING,
+    },
+    State.OPENING: {
+        **_stay(State.OPENING, *_IN_CALL, Type.PAUSED, Type.RESUMED),
+        Type.CLOSE: State.CLOSING,
+    },
+    State.ACTIVE: {
+        **_stay(State.ACTIVE, *_IN_CALL, Type.RESUMED),
+        Type.PAUSED: State.PAUSED,
+        Type.CLOSE: State.CLOSING,
+    },
+    State.PAUSED: {
+        **_stay(State.PAUSED, *_IN_CALL, Type.PAUSED),
+        Type.RESUMED: State.ACTIVE,
+        Type.CLOSE: State.CLOSING,
+    },
+    State.DISCONNECTING: {
+        **_stay(State.DISCONNECTING, *_IN_CALL, Type.PAUSED, Type.RESUMED),
+        Type.CLOSE: State.CLOSING,
+    },
+    State.FAILED: {
+        **_stay(State.FAILED, Type.PING, Type.ERROR),
+        Type.CLOSE: State.CLOSING,
+    },
+    State.CLOSING: _stay(State.CLOSING, Type.PING, Type.ERROR),
+    State.CLOSED: _stay(State.CLOSED, Type.ERROR),
+}
+"""For each state, the client messages that are handled and the state they lead to."""
+
+
+def _running(state: State) -> dict[Type, State]:
+    return {
+        **_stay(
+            state, Type.PONG, Type.UPDATED, Type.EVENT, Type.PAUSE, Type.RESUME, Type.RECONNECT
+        ),
+        Type.DISCONNECT: State.DISCONNECTING,
+    }
+
+
+OUTGOING: Mapping[State, Mapping[Type, State]] = {
+    State.PREPARING: {},
+    State.OPENING: {Type.OPENED: State.ACTIVE, Type.DISCONNECT: State.DISCONNECTING},
+    State.ACTIVE: _running(State.ACTIVE),
+    State.PAUSED: _running(State.PAUSED),
+    State.DISCONNECTING: _stay(State.DISCONNECTING, Type.PONG),
+    State.FAILED: _stay(State.FAILED, Type.PONG, Type.DISCONNECT),
+    State.CLOSING: {
+        **_stay(State.CLOSING, Type.PONG, Type.EVENT),
+        Type.CLOSED: State.CLOSED,
+    },
+    State.CLOSED: {},
+}
+"""For each state, the server messages that may go out and the state they lead to. A
+``disconnect`` whose reason is not success leads to `State.FAILED` instead, and there is at most
+one in a session."""
+
+CHECKED: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
+"""States in which a broken envelope ends the session. Before ``open`` there is nothing to check
+against; once an end is under way, another ``disconnect`` would help nobody."""
+
+AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.DISCONNECTING})
+"""States in which caller audio belongs to the call."""
+
+BOT_AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
+"""States in which the bot may speak: in the first, what it says waits for ``opened``."""
