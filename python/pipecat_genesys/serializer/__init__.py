@@ -1,0 +1,22 @@
+"""The drop-in for pipecat's Genesys serializer. With the transport, all that imports pipecat.
+
+* `serializer`: the class, frames to session and audio and back.
+* `params`: its configuration, and the transport's.
+* `messages`: the dicts pipecat's class builds, and their way to the wire.
+* `call_audio`: wire audio to PCM and back.
+* `stereo`: a processor that separates two channels.
+"""
+
+from .params import genesys_params
+from .serializer import GenesysAudioHookSerializer
+from .stereo import StereoSplitter
+
+GenesysFrameSerializer = GenesysAudioHookSerializer
+"""The same class under the name Pipecat's naming rule gives it."""
+
+__all__ = [
+    "GenesysAudioHookSerializer",
+    "GenesysFrameSerializer",
+    "StereoSplitter",
+    "genesys_params",
+]

@@ -1,0 +1,104 @@
+"""One call's audio, both ways: the medium's layout on one side, the pipeline's PCM on the other."""
+
+from __future__ import annotations
+
+from pipecat_genesys import audio
+from pipecat_genesys.protocol import MAX_MESSAGE_BYTES, WIRE_SAMPLE_RATE, AudioHookChannel, Media
+
+from .params import SerializerParams
+
+
+class CallAudio:
+    """Converts between wire audio and 16-bit PCM; knows nothing of frames or states.
+
+    Attributes:
+        sample_rate: Rate of the PCM given to the pipeline, in Hz; 0 until known.
+    """
+
+    def __init__(self, params: SerializerParams) -> None:
+        self._params = params
+        self._inbound: audio.InboundAudio | None = None
+        self._pick: int | None = None
+        self._outbound: audio.OutboundAudio | None = None
+        self._held = b""
+        self.sample_rate = params.sample_rate or 0
+
+    def set_sample_rate(self, rate: int) -> None:
+        """Give the pipeline's input rate; again and again is fine."""
+        if rate != self.sample_rate:
+            self.sample_rate = rate
+            self._inbound = None
+
+    def decode(self, data: bytes, medium: Media) -> tuple[bytes, ...]:
+        """Turn one wire message into PCM at `sample_rate`.
+
+        Args:
+            data: Whole samples of all the medium's channels.
+            medium: What the session carries.
+
+        Returns:
+            A buffer for each channel the application wants, external first.
+        """
+        if self._inbound is None:
+            self._inbound = self._open_inbound(medium)
+        if self._pick is not None:
+            data = audio.split_stereo(data, medium.format.sample_width)[self._pick]
+        pcm = self._inbound.process(data)
+        if len(pcm) == 2 and medium.channels[0] is AudioHookChannel.INTERNAL:
+            return pcm[::-1]
+        return pcm
+
+    def _open_inbound(self, medium: Media) -> audio.InboundAudio:
+        self.sample_rate = self.sample_rate or WIRE_SAMPLE_RATE
+        params = self._params
+        channels = len(medium.channels)
+        if channels == 2 and not (params.process_external and params.process_internal):
+            external = AudioHookChannel.EXTERNAL
+            wanted = external if params.process_external else AudioHookChannel.INTERNAL
+            self._pick = medium.channels.index(wanted)
+            channels = 1
+        return audio.InboundAudio(
+            medium.format, channels, self.sample_rate, byteorder=params.l16_byteorder
+        )
+
+    def encode(self, pcm: bytes, rate: int, channels: int, medium: Media, *, hold: bool) -> bytes:
+        """Turn PCM into one wire message.
+
+        Args:
+            pcm: 16-bit little-endian samples, interleaved; stereo is mixed down.
+            rate: Their rate in Hz; it may change from call to call.
+            channels: How many channels.
+            medium: What the session carries.
+            hold: Keep the result, for the next call that may send.
+
+        Returns:
+            The message; empty while held.
+
+        Raises:
+            ValueError: If the length does not fit the channels, the rate cannot be resampled,
+                or the message would be larger than Genesys accepts.
+        """
+        if channels == 2:
+            pcm = audio.mix_stereo(pcm)
+        elif channels != 1:
+            raise ValueError(f"{channels} channels of bot audio; Genesys takes mono or stereo")
+        tail = b""
+        if self._outbound is None or self._outbound.in_rate != rate:
+            fresh = audio.OutboundAudio(medium.format, rate, byteorder=self._params.l16_byteorder)
+            if self._outbound is not None:
+                tail = self._outbound.flush()
+            self._outbound = fresh
+        payload = self._held + tail + self._outbound.process(pcm)
+        if len(payload) > MAX_MESSAGE_BYTES:
+            raise ValueError(
+                f"{len(payload)} bytes of audio in one message; Genesys accepts "
+                f"{MAX_MESSAGE_BYTES}; use shorter frames (audio_out_10ms_chunks)"
+            )
+        self._held = payload if hold else b""
+        return b"" if hold else payload
+
+    def interrupt(self) -> None:
+        """Forget the bot audio that is not on the wire: the caller talks over it."""
+        self._held = b""
+        if self._outbound is not None:
+            self._outbound.reset()

@@ -1,0 +1,289 @@
+"""The messages pipecat's serializer builds, in its shape, and their way to the wire.
+
+Applications written for pipecat's serializer call its ``create_*`` methods and read the dicts that
+travel in frames, so both stay as they were: provisional sequence numbers, a ``position``, fields
+the protocol does not have. `to_draft` is the one place where such a dict becomes what Genesys
+expects; what it changes is listed, with reasons, in docs/parity.md.
+
+Needs loguru, which pipecat brings, but not pipecat itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from loguru import logger
+
+from pipecat_genesys.protocol import (
+    PROTOCOL_VERSION,
+    AudioHookMessageType,
+    AudioHookSession,
+    Draft,
+    LocalProtocolError,
+    State,
+    replies,
+)
+from pipecat_genesys.protocol.media import preferred_entry
+
+
+class PipecatMessages:
+    """Builds server messages as pipecat's serializer does, side effects included."""
+
+    PROTOCOL_VERSION: ClassVar[str] = PROTOCOL_VERSION
+
+    _session: AudioHookSession
+    _is_open = False
+    _is_paused = False
+    _built = 0
+    _seen_seq: Any = 0
+    _seen_position = Fraction(0)
+
+    def create_opened_response(
+        self,
+        start_paused: bool = False,
+        supported_languages: list[str] | None = None,
+        selected_language: str | None = None,
+    ) -> dict[str, Any]:
+        """Create an ``opened`` message; marks the session open.
+
+        `deserialize` does this for every ``open`` it accepts.
+
+        Args:
+            start_paused: Whether to start the session paused.
+            supported_languages: Language codes the bot supports. They reach Genesys only where
+                it asked for them.
+            selected_language: Kept for compatibility; the protocol has no such field and it is
+                not sent.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        media = self._session.media
+        if media is not None:
+            chosen = [dict(media.raw)]
+        elif self._session.state is State.PREPARING:
+            chosen = [preferred_entry(self._session.preference)]
+        else:
+            chosen = []
+        parameters: dict[str, Any] = {"startPaused": start_paused, "media": chosen}
+        if supported_languages:
+            parameters["supportedLanguages"] = supported_languages
+        if selected_language:
+            parameters["selectedLanguage"] = selected_language
+        message = self._create(AudioHookMessageType.OPENED, parameters, position=False)
+        self._is_open = True
+        return message
+
+    def create_closed_response(
+        self,
+        output_variables: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Create a ``closed`` message; marks the session closed.
+
+        Args:
+            output_variables: Variables for the Architect flow.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        parameters = {"outputVariables": output_variables} if output_variables else {}
+        message = self._create(AudioHookMessageType.CLOSED, parameters)
+        self._is_open = False
+        return message
+
+    def create_pong_response(self) -> dict[str, Any]:
+        """Create a ``pong`` message for the newest client message.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        return self._create(AudioHookMessageType.PONG, {})
+
+    def create_resumed_response(self) -> dict[str, Any]:
+        """Create the message that ends a pause; marks the session not paused.
+
+        In the protocol ``resumed`` is the client's word; when this message is sent it goes out
+        as ``resume``, which asks the client for the audio.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        message = self._create(AudioHookMessageType.RESUMED, {})
+        self._is_paused = False
+        return message
+
+    def create_barge_in_event(self) -> dict[str, Any]:
+        """Create a ``barge_in`` event, on which Genesys drops the bot audio it has queued.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        return self._create(AudioHookMessageType.EVENT, dict(replies.barge_in().parameters))
+
+    def create_disconnect_message(
+        self,
+        reason: str = "completed",
+        action: str = "transfer",
+        output_variables: dict[str, Any] | None = None,
+        info: str | None = None,
+    ) -> dict[str, Any]:
+        """Create a ``disconnect`` message, which ends the session from this side.
+
+        Args:
+            reason: "completed", or "error" for the flow's failure path.
+            action: Value of the output variable ``action``, unless ``output_variables`` has one.
+            output_variables: Variables for the Architect flow.
+            info: A line for Genesys's log; no personal data.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        parameters: dict[str, Any] = {
+            "reason": reason,
+            "outputVariables": {"action": action, **(output_variables or {})},
+        }
+        if info:
+            parameters["info"] = info
+        return self._create(AudioHookMessageType.DISCONNECT, parameters)
+
+    def create_error_message(
+        self,
+        code: int,
+        message: str,
+        retryable: bool = False,
+    ) -> dict[str, Any]:
+        """Create an ``error`` message.
+
+        The protocol has no error from server to client, and one ends the call; the message is
+        not sent. Use `create_disconnect_message` with ``reason="error"``.
+
+        Args:
+            code: Error code.
+            message: What happened.
+            retryable: Whether to try again.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        parameters = {"code": code, "message": message, "retryable": retryable}
+        return self._create(AudioHookMessageType.ERROR, parameters)
+
+    def _create(
+        self, message_type: AudioHookMessageType, parameters: dict[str, Any], position: bool = True
+    ) -> dict[str, Any]:
+        self._built += 1
+        message: dict[str, Any] = {
+            "version": self.PROTOCOL_VERSION,
+            "type": message_type.value,
+            "seq": self._built,
+            "clientseq": self._seen_seq,
+            "id": self._session.session_id,
+        }
+        if position:
+            message["position"] = f"PT{float(self._seen_position):.3f}S"
+        message["parameters"] = parameters
+        return message
+
+
+def to_draft(
+    message: Mapping[str, Any], session: AudioHookSession, languages_asked: bool
+) -> Draft | None:
+    """Turn a message in pipecat's shape into what the protocol has.
+
+    Args:
+        message: The dict a frame carried.
+        session: The call.
+        languages_asked: Whether ``open`` asked for ``supportedLanguages``.
+
+    Returns:
+        The draft, or None for a message a server does not send; that has been logged.
+    """
+    name = message.get("type")
+    given = message.get("parameters")
+    parameters: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
+    match name:
+        case "opened":
+            return _opened(parameters, session, languages_asked)
+        case "closed":
+            return replies.closed(_string_map(parameters.get("outputVariables")))
+        case "disconnect":
+            return replies.disconnect(
+                str(parameters.get("reason") or "completed"),
+                info=parameters.get("info"),
+                output_variables=_string_map(parameters.get("outputVariables")),
+            )
+        case "pong":
+            seq = message.get("clientseq")
+            return replies.pong(seq if isinstance(seq, int) else None)
+        case "resume" | "resumed":
+            return replies.resume()
+        case "pause" | "updated":
+            return Draft(AudioHookMessageType(name))
+        case "event" | "reconnect":
+            return Draft(AudioHookMessageType(name), parameters)
+        case "error":
+            logger.error(
+                "AudioHook has no error message from server to client; not sent. "
+                'Use create_disconnect_message(reason="error") to end the call.'
+            )
+        case _:
+            logger.warning(f"not an AudioHook server message, not sent: type {str(name)[:40]!r}")
+    return None
+
+
+def _opened(
+    parameters: Mapping[str, Any], session: AudioHookSession, languages_asked: bool
+) -> Draft:
+    languages = parameters.get("supportedLanguages")
+    return replies.opened(
+        [session.media.raw] if session.media is not None else [],
+        start_paused=bool(parameters.get("startPaused")),
+        supported_languages=(languages or []) if languages_asked else None,
+    )
+
+
+def _string_map(variables: object) -> dict[str, str] | None:
+    """As `replies.to_string_map`, but a variable that cannot be sent is left out and logged."""
+    if not isinstance(variables, Mapping):
+        return None
+    sent: dict[str, str] = {}
+    for name, value in variables.items():
+        try:
+            sent.update(replies.to_string_map({name: value}))
+        except ValueError as error:
+            logger.error(f"left out: {error}")
+    return sent
+
+
+def hand_over(session: AudioHookSession, draft: Draft) -> str | None:
+    """Give a draft its place on the wire, if it may have one.
+
+    Args:
+        session: The call.
+        draft: The message.
+
+    Returns:
+        The text to send, or None where nothing may be sent. Output variables that would make
+        the message larger than Genesys accepts are left out, largest first, and logged.
+    """
+    if not session.allows(draft.type):
+        logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
+        return None
+    while True:
+        try:
+            return session.to_wire(draft)
+        except LocalProtocolError as error:
+            variables = dict(draft.parameters.get("outputVariables") or {})
+            if not variables:
+                logger.error(f"not sent: {error}")
+                return None
+            largest = max(variables, key=lambda name: len(variables[name]))
+            logger.error(
+                f"output variable {largest!r} ({len(variables[largest])} characters) left out: "
+                f"{error}"
+            )
+            del variables[largest]
+            parameters = {**draft.parameters, "outputVariables": variables}
+            draft = Draft(draft.type, parameters, draft.answers)

@@ -1,0 +1,438 @@
+"""The drop-in for pipecat's ``GenesysAudioHookSerializer``.
+
+Frames on one side, an `AudioHookSession` and the audio core on the other. Knows nothing of
+sockets: a transport hands it messages and frames and writes what it returns.
+
+Rules of this file: `deserialize` never raises, as an exception there ends pipecat's receive loop
+and with it the call; nothing is logged per audio message; values that may be personal are logged
+at DEBUG at most, and only where asked for.
+"""
+
+from __future__ import annotations
+
+import traceback
+import uuid
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, TypeVar
+
+from loguru import logger
+from pipecat.audio.dtmf.types import KeypadEntry
+from pipecat.frames.frames import (
+    AudioRawFrame,
+    CancelFrame,
+    EndFrame,
+    Frame,
+    InputAudioRawFrame,
+    InputDTMFFrame,
+    InterruptionFrame,
+    OutputTransportMessageFrame,
+    OutputTransportMessageUrgentFrame,
+)
+from pipecat.serializers.base_serializer import FrameSerializer
+
+from pipecat_genesys import audio
+from pipecat_genesys.protocol import (
+    WIRE_SAMPLE_RATE,
+    AudioHookSession,
+    Media,
+    MediaPreference,
+    Rule,
+    State,
+    events,
+    parse_duration,
+    replies,
+)
+from pipecat_genesys.protocol.media import preferred_entry
+from pipecat_genesys.protocol.states import BOT_AUDIO
+from pipecat_genesys.protocol.types import parse_media
+
+from .call_audio import CallAudio
+from .messages import PipecatMessages, hand_over, to_draft
+from .params import CHUNK_10MS, SerializerParams, check_rate, checked
+
+_T = TypeVar("_T")
+
+# 200 ms; shorter chunks are more messages per second than Genesys lets through.
+_MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
+
+_EVENTS: Mapping[type[events.Event], str] = {
+    events.OpenReceived: "on_open",
+    events.CloseReceived: "on_close",
+    events.PingReceived: "on_ping",
+    events.PauseRequested: "on_pause",
+    events.Paused: "on_pause",
+    events.Resumed: "on_resumed",
+    events.Discarded: "on_discarded",
+    events.UpdateReceived: "on_update",
+    events.ErrorReceived: "on_error",
+    events.DtmfReceived: "on_dtmf",
+    events.PlaybackStarted: "on_playback_started",
+    events.PlaybackCompleted: "on_playback_completed",
+}
+
+
+class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
+    """Serializer for the Genesys Cloud AudioHook protocol (Audio Connector and Monitor).
+
+    A drop-in for the class of this name in pipecat: same constructor, parameters, properties,
+    methods and events.
+
+    Example::
+
+        serializer = GenesysAudioHookSerializer()
+        transport = FastAPIWebsocketTransport(
+            websocket=websocket,
+            params=FastAPIWebsocketParams(**genesys_params(serializer)),
+        )
+
+    Event handlers (``@serializer.event_handler(name)``; each gets the serializer and the message
+    as Genesys sent it): ``on_open``, ``on_close``, ``on_ping``, ``on_pause`` (also for the
+    protocol's ``paused``), ``on_update``, ``on_error``, ``on_dtmf``, and, beyond pipecat's,
+    ``on_resumed``, ``on_discarded``, ``on_playback_started``, ``on_playback_completed``.
+    """
+
+    InputParams = SerializerParams
+
+    def __init__(self, params: SerializerParams | None = None, **kwargs: Any) -> None:
+        """Create the serializer of one call.
+
+        Args:
+            params: Configuration; never modified, so calls may share one.
+            **kwargs: For pipecat's base class (``name``).
+
+        Raises:
+            ValueError: If ``genesys_sample_rate`` is not 8000, neither ``process_external`` nor
+                ``process_internal`` is set, or ``sample_rate`` cannot be resampled to.
+        """
+        params = checked(params)
+        super().__init__(params, **kwargs)
+        self._params: SerializerParams = params
+        self._session = AudioHookSession(
+            str(uuid.uuid4()), MediaPreference(params.channel, params.media_format)
+        )
+        self._audio = CallAudio(params)
+        self._conversation_id: str | None = None
+        self._participant: dict[str, Any] | None = None
+        self._input_variables: dict[str, Any] | None = None
+        self._output_variables: dict[str, Any] | None = None
+        self._languages_asked = False
+        self._closed_reply: dict[str, Any] | None = None
+        self._logged: set[str] = set()
+        for name in dict.fromkeys(_EVENTS.values()):
+            self._register_event_handler(name)
+
+    # -- what the application reads ----------------------------------------------------------
+
+    @property
+    def session_id(self) -> str:
+        """The session's id: Genesys's once ``open`` has arrived, before that a random one."""
+        return self._session.session_id
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The Genesys conversation's id, from ``open``."""
+        return self._conversation_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the session is open."""
+        return self._is_open
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the audio is paused."""
+        return self._is_paused
+
+    @property
+    def is_connection_probe(self) -> bool:
+        """Whether Genesys only tests the connection: no call, so start no bot."""
+        return self._session.is_probe
+
+    @property
+    def participant(self) -> dict[str, Any] | None:
+        """The caller (``ani``, ``aniName``, ``dnis``, ``id``), from ``open`` or ``update``."""
+        return self._participant
+
+    @property
+    def language(self) -> str | None:
+        """The conversation's language, from ``open`` or ``update``."""
+        return self._session.language
+
+    @property
+    def media(self) -> Media | None:
+        """The medium in use, once ``open`` has been accepted."""
+        return self._session.media
+
+    @property
+    def input_variables(self) -> dict[str, Any] | None:
+        """The Architect flow's input variables, from ``open``."""
+        return self._input_variables
+
+    @property
+    def output_variables(self) -> dict[str, Any] | None:
+        """The variables to give back to the Architect flow."""
+        return self._output_variables
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How often Genesys, or whoever is there, broke each rule of the protocol."""
+        return {rule.value: count for rule, count in self._session.faults.items()}
+
+    def set_output_variables(self, variables: dict[str, Any]) -> None:
+        """Set the variables to give back to the Architect flow at the end of the call.
+
+        Genesys takes strings: those are sent as they are, everything else as compact JSON
+        (``true``, ``0.95``).
+
+        Args:
+            variables: Names and values; replaces what was set before.
+
+        Raises:
+            ValueError: If JSON cannot encode one of them.
+        """
+        replies.to_string_map(variables)
+        if self._session.state is State.CLOSED:
+            logger.warning("output variables set after the session was closed are not sent")
+        self._output_variables = variables
+        logger.debug(f"output variables set: {self._shown(variables)}")
+
+    async def setup(self, setup: Any) -> None:
+        """Take the pipeline's configuration; called by each side of a transport.
+
+        Args:
+            setup: A ``FrameProcessorSetup`` (pipecat 1.8 and newer) or a ``StartFrame``.
+
+        Raises:
+            ValueError: If the pipeline's input rate cannot be resampled to.
+        """
+        # Newer pipecats warn when a StartFrame's rate is read in the ordinary way.
+        rate = self._params.sample_rate or object.__getattribute__(setup, "audio_in_sample_rate")
+        check_rate(rate)
+        self._audio.set_sample_rate(rate)
+
+    # -- frames to Genesys -------------------------------------------------------------------
+
+    async def serialize(self, frame: Frame) -> str | bytes | None:
+        """Turn a frame into the message to send.
+
+        Args:
+            frame: Audio becomes a binary message; EndFrame and CancelFrame ``disconnect``;
+                InterruptionFrame a ``barge_in`` event; a transport message that holds an
+                AudioHook message that message, with its place in the wire's sequence.
+
+        Returns:
+            Text, bytes, or None where the frame is nothing to Genesys or may not be sent now.
+
+        Raises:
+            ValueError: If an audio frame's audio, rate or channel count makes no sense, or it is
+                too long for one message.
+        """
+        if isinstance(frame, AudioRawFrame):
+            return self._serialize_audio(frame)
+        if isinstance(frame, (EndFrame, CancelFrame)):
+            message = self.create_disconnect_message(output_variables=self._output_variables)
+            if not (self._params.disconnect_action or "action" in (self._output_variables or {})):
+                del message["parameters"]["outputVariables"]["action"]
+            return self._serialize_message(message)
+        if isinstance(frame, InterruptionFrame):
+            self._audio.interrupt()
+            return self._serialize_message(self.create_barge_in_event())
+        if isinstance(frame, (OutputTransportMessageFrame, OutputTransportMessageUrgentFrame)):
+            message = frame.message
+            # Anything else, RTVI's messages above all, is not for Genesys.
+            if isinstance(message, dict) and "version" in message:
+                return self._serialize_message(message)
+        return None
+
+    def _serialize_message(self, message: dict[str, Any]) -> str | None:
+        if message is self._closed_reply:
+            # Handlers of on_close run after the reply was built; what they set still counts.
+            variables = self._output_variables
+            message["parameters"] = {"outputVariables": variables} if variables else {}
+        if message.get("type") == "closed" and not self._params.variables_in_closed:
+            message = {**message, "parameters": {}}
+        draft = to_draft(message, self._session, self._languages_asked)
+        return None if draft is None else hand_over(self._session, draft)
+
+    def _serialize_audio(self, frame: AudioRawFrame) -> bytes | None:
+        session = self._session
+        if not self._is_open or self._is_paused or session.state not in BOT_AUDIO:
+            return None
+        medium = self._medium()
+        if medium.is_listen_only:
+            channels = "+".join(medium.channels)
+            self._log_once("WARNING", f"bot audio dropped: a session of {channels} only listens")
+            return None
+        # Nothing may precede `opened`, which may still be on its way through the pipeline.
+        hold = session.state is State.OPENING
+        payload = self._audio.encode(
+            frame.audio, frame.sample_rate, frame.num_channels, medium, hold=hold
+        )
+        if 0 < len(payload) < _MIN_CHUNK_SAMPLES * medium.format.sample_width:
+            self._log_once(
+                "WARNING",
+                "audio chunks shorter than 200 ms exceed Genesys's 5 messages per second and end "
+                f"calls with error 429; set audio_out_10ms_chunks={CHUNK_10MS}, for instance by "
+                "FastAPIWebsocketParams(**genesys_params(serializer))",
+            )
+        return payload or None
+
+    # -- messages from Genesys ---------------------------------------------------------------
+
+    async def deserialize(self, data: str | bytes) -> Frame | None:
+        """Turn a message from Genesys into a frame.
+
+        Args:
+            data: What the socket delivered.
+
+        Returns:
+            The caller's audio; a digit; the reply that the protocol wants, to be sent by the
+            output transport; or None. Never raises, whatever the peer sends.
+        """
+        try:
+            if isinstance(data, str):
+                return await self._deserialize_text(data)
+            return self._deserialize_audio(data)
+        except Exception:
+            # The last line of defence: the call outlives a defect of ours.
+            self._session.faults[Rule.INTERNAL] += 1
+            # Formatted here, as loguru's own tracebacks show the values of variables.
+            trace = traceback.format_exc()
+            self._log_once("ERROR", f"a message could not be handled: {trace}", Rule.INTERNAL)
+            return None
+
+    def _deserialize_audio(self, data: bytes) -> Frame | None:
+        usable = self._session.receive_audio(len(data))
+        if not self._is_open or self._is_paused:
+            return None
+        medium = self._medium()
+        if self._session.state is State.PREPARING:
+            # The application built `opened` by itself.
+            usable = len(data) - len(data) % medium.frame_bytes
+        if usable == 0:
+            return None
+        pcm = self._audio.decode(data[:usable], medium)
+        return InputAudioRawFrame(
+            audio=pcm[0] if len(pcm) == 1 else audio.merge_stereo(pcm[0], pcm[1], 2),
+            num_channels=len(pcm),
+            sample_rate=self._audio.sample_rate,
+        )
+
+    def _medium(self) -> Media:
+        medium = self._session.media or parse_media(preferred_entry(self._session.preference))
+        assert medium is not None, "a preference is always a medium"
+        return medium
+
+    async def _deserialize_text(self, text: str) -> Frame | None:
+        frame: Frame | None = None
+        for event in self._session.receive_text(text):
+            self._note(event.raw)
+            if isinstance(event, events.Faulted):
+                self._log_once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
+            else:
+                self._update(event)
+                await self._call_event_handler(_EVENTS[type(event)], event.raw)
+            frame = self._frame(event) or frame
+        return frame
+
+    def _note(self, raw: dict[str, Any] | None) -> None:
+        """Remember what the messages pipecat builds repeat."""
+        if raw is None:
+            return
+        self._seen_seq = raw.get("seq", 0)
+        if "position" in raw:
+            try:
+                self._seen_position = parse_duration(raw["position"])
+            except ValueError:
+                self._seen_position = Fraction(0)
+
+    def _update(self, event: events.Event) -> None:
+        """Bring what the application can read up to date, before its handlers run."""
+        match event:
+            case events.OpenReceived():
+                parameters = _parameters(event)
+                self._conversation_id = _typed(parameters, "conversationId", str)
+                self._participant = _typed(parameters, "participant", dict)
+                self._input_variables = _typed(parameters, "inputVariables", dict)
+                self._languages_asked = parameters.get("supportedLanguages") is True
+                kind = "connection probe" if event.is_probe else "open"
+                conversation = _brief(self._conversation_id)
+                logger.info(f"AudioHook {kind}: {self._label} conversation={conversation}")
+                logger.debug(f"participant: {self._shown(self._participant)}")
+            case events.CloseReceived():
+                self._is_open = False
+                faults = f" faults={self.faults}" if self.faults else ""
+                logger.info(f"AudioHook close: {self._label} reason={_brief(event.reason)}{faults}")
+            case events.Paused() | events.PauseRequested():
+                self._is_paused = True
+            case events.Resumed():
+                self._is_paused = False
+            case events.UpdateReceived():
+                participant = _typed(_parameters(event), "participant", dict)
+                if participant is not None:
+                    self._participant = participant
+            case events.DtmfReceived():
+                logger.debug(f"DTMF received: {self._shown(event.digit)}")
+            case events.ErrorReceived():
+                said = f"{event.code} {_brief(event.message)}"
+                logger.error(f"AudioHook error from Genesys: {said} {self._label}")
+
+    def _frame(self, event: events.Event) -> Frame | None:
+        """Build what the transport is to do about an event."""
+        match event:
+            case events.OpenReceived():
+                message = self.create_opened_response(
+                    start_paused=self._params.start_paused,
+                    supported_languages=self._params.supported_languages,
+                    selected_language=self._params.selected_language,
+                )
+            case events.CloseReceived():
+                message = self.create_closed_response(output_variables=self._output_variables)
+                self._closed_reply = message
+            case events.PingReceived():
+                message = self.create_pong_response()
+            case events.DtmfReceived():
+                try:
+                    return InputDTMFFrame(KeypadEntry(event.digit))
+                except ValueError:
+                    self._log_once("WARNING", "a DTMF digit that no keypad has was ignored")
+                    return None
+            case events.Event(reply=replies.Draft() as draft):
+                message = self._create(draft.type, dict(draft.parameters))
+            case _:
+                return None
+        return OutputTransportMessageUrgentFrame(message=message)
+
+    # -- logging -------------------------------------------------------------------------------
+
+    def _shown(self, value: object) -> object:
+        """Personal data, or what may be shown of it."""
+        if self._params.log_personal_data or value is None:
+            return value
+        return sorted(map(str, value)) if isinstance(value, dict) else "(redacted)"
+
+    def _log_once(self, level: str, text: str, key: str | None = None) -> None:
+        """Log the first of many: a peer must not be able to fill the disk."""
+        if (key or text) not in self._logged:
+            self._logged.add(key or text)
+            logger.log(level, f"{text} ({self._label}; logged once)")
+
+    @property
+    def _label(self) -> str:
+        return f"session={_brief(self.session_id)}"
+
+
+def _brief(value: object) -> str:
+    """What a peer said, fit for a line of log."""
+    return repr(value)[:120]
+
+
+def _parameters(event: events.Event) -> Mapping[str, Any]:
+    parameters = (event.raw or {}).get("parameters")
+    return parameters if isinstance(parameters, dict) else {}
+
+
+def _typed(parameters: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
+    value = parameters.get(name)
+    return value if isinstance(value, kind) else None

@@ -1,0 +1,34 @@
+"""A processor for pipelines that want each party's audio apart."""
+
+from __future__ import annotations
+
+from pipecat.frames.frames import Frame, InputAudioRawFrame
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+
+from pipecat_genesys import audio
+from pipecat_genesys.protocol import AudioHookChannel
+
+
+class StereoSplitter(FrameProcessor):
+    """Turns two-channel caller audio into two mono frames, external first.
+
+    For pipelines whose next processor takes mono. ``transport_source`` of the frames says whose
+    audio it is: ``"external"`` or ``"internal"``. All other frames pass.
+    """
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Split or pass on one frame.
+
+        Args:
+            frame: The frame.
+            direction: Where it goes.
+        """
+        await super().process_frame(frame, direction)
+        if not (isinstance(frame, InputAudioRawFrame) and frame.num_channels == 2):
+            await self.push_frame(frame, direction)
+            return
+        channels = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
+        for pcm, channel in zip(audio.split_stereo(frame.audio, 2), channels, strict=True):
+            mono = InputAudioRawFrame(audio=pcm, sample_rate=frame.sample_rate, num_channels=1)
+            mono.transport_source = channel.value
+            await self.push_frame(mono, direction)

@@ -1,0 +1,85 @@
+"""Imports run one way, and pipecat (seconds of it) is loaded only when it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pipecat_genesys
+import pytest
+
+PACKAGE = Path(pipecat_genesys.__file__).parent
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "pipecat_genesys",
+        "pipecat_genesys.audio",
+        "pipecat_genesys.protocol",
+        "pipecat_genesys.simulator",
+    ],
+)
+def test_import_does_not_load_pipecat(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('pipecat' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_public_names_resolve_lazily() -> None:
+    code = (
+        "import sys, pipecat_genesys as p; before = 'pipecat' in sys.modules; "
+        "p.GenesysAudioHookSerializer; assert not before and 'pipecat' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_exists_and_nothing_else_does() -> None:
+    for name in pipecat_genesys.__all__:
+        assert getattr(pipecat_genesys, name) is not None
+        assert name in dir(pipecat_genesys)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = pipecat_genesys.no_such_name
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names a module imports, those of this package with two parts."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            here = ("pipecat_genesys", *path.relative_to(PACKAGE).parts[:-1])
+            base = ".".join(here[: len(here) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+FORBIDDEN = {
+    "protocol": {
+        "asyncio",
+        "pipecat",
+        "loguru",
+        "time",
+        "random",
+        "uuid",
+        "pipecat_genesys._native",
+    },
+    "simulator": {"pipecat", "pipecat_genesys.serializer"},
+    "audio.py": {"pipecat", "pipecat_genesys.protocol", "pipecat_genesys.serializer"},
+    "serializer": {"pipecat_genesys.simulator", "fastapi", "starlette"},
+}
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_rooms_import_only_what_the_architecture_allows(room: str) -> None:
+    target = PACKAGE / room
+    files = [target] if target.is_file() else sorted(target.rglob("*.py"))
+    assert files
+    for path in files:
+        for name in imported(path):
+            for forbidden in FORBIDDEN[room]:
+                assert name != forbidden, f"{path.name} imports {name}"
+                assert not name.startswith(f"{forbidden}."), f"{path.name} imports {name}"

@@ -1,0 +1,233 @@
+"""What happens to the audio of a call, whoever cuts it into whatever pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from calls import Call
+from genesys import media
+from hypothesis import given
+from hypothesis import strategies as st
+from loguru import logger
+from pipecat.frames.frames import InterruptionFrame, OutputAudioRawFrame
+from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams
+from pipecat_genesys import audio, genesys_params
+
+SPEECH = random.Random(7).randbytes(4000)
+
+
+def cuts(sizes: list[int], total: int, unit: int = 1) -> list[tuple[int, int]]:
+    """Slices of the given sizes, and the rest."""
+    edges = [0, *(min(total, e * unit) for e in accumulate(sizes)), total]
+    return list(pairwise(edges))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 1700), max_size=12),
+    rate=st.sampled_from([8000, 16000, 24000, 48000, 44100]),
+    format=st.sampled_from(["PCMU", "L16"]),
+)
+def test_every_caller_sample_arrives_whatever_the_packets(
+    sizes: list[int], rate: int, format: str
+) -> None:
+    width = 1 if format == "PCMU" else 2
+
+    async def run() -> bytes:
+        call = Call(rate, media_format=format)
+        await call.open(media(format))
+        frames = [
+            await call.serializer.deserialize(SPEECH[a:b])
+            for a, b in cuts(sizes, len(SPEECH), width)
+            if b > a
+        ]
+        assert call.serializer.faults == {}
+        return b"".join(f.audio for f in frames if f is not None)
+
+    heard = asyncio.run(run())
+    samples = len(SPEECH) // width
+    assert len(heard) == 2 * (samples * rate // 8000)
+    assert heard == audio.InboundAudio(format, 1, rate).process(SPEECH)[0]
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5000), max_size=8),
+    rate=st.sampled_from([8000, 16000, 24000, 48000]),
+)
+def test_every_bot_sample_is_sent_whatever_the_frames(sizes: list[int], rate: int) -> None:
+    pcm = SPEECH[: len(SPEECH) // 12 * 12]
+
+    async def run() -> bytes:
+        call = Call(rate)
+        await call.open()
+        payloads = [
+            await call.serializer.serialize(OutputAudioRawFrame(pcm[a:b], rate, 1))
+            for a, b in cuts(sizes, len(pcm), 2)
+        ]
+        return b"".join(p for p in payloads if isinstance(p, bytes))
+
+    sent = asyncio.run(run())
+    assert len(sent) == len(pcm) // 2 * 8000 // rate
+    assert sent == audio.OutboundAudio("PCMU", rate).process(pcm)
+
+
+async def test_silence_between_packets_changes_nothing() -> None:
+    """Pipecat's serializer drops audio when packets are 200 ms apart; time plays no part here."""
+    slow, fast = Call(), Call()
+    await slow.open()
+    await fast.open()
+    halves = SPEECH[:1600], SPEECH[1600:3200]
+    first = await slow.serializer.deserialize(halves[0])
+    await asyncio.sleep(0.25)
+    second = await slow.serializer.deserialize(halves[1])
+    whole = await fast.serializer.deserialize(SPEECH[:3200])
+    assert first.audio + second.audio == whole.audio
+
+
+@pytest.mark.parametrize("channels", [("external", "internal"), ("internal", "external")])
+@pytest.mark.parametrize("format", ["PCMU", "L16"])
+async def test_stereo_parties_do_not_mix(channels: tuple[str, str], format: str) -> None:
+    width = 1 if format == "PCMU" else 2
+    wire = np.frombuffer(SPEECH, f"S{width}").reshape(-1, 2)
+    alone = {
+        name: audio.InboundAudio(format, 1, 16000).process(wire[:, i].tobytes())[0]
+        for i, name in enumerate(channels)
+    }
+    expected = {
+        (True, False): alone["external"],
+        (False, True): alone["internal"],
+        (True, True): audio.merge_stereo(alone["external"], alone["internal"], 2),
+    }
+    for (external, internal), pcm in expected.items():
+        call = Call(
+            process_external=external,
+            process_internal=internal,
+            media_format=format,
+            channel="both",
+        )
+        await call.open(media(format, *channels))
+        frame = await call.serializer.deserialize(SPEECH)
+        assert frame.audio == pcm
+        assert frame.num_channels == external + internal
+
+
+async def test_a_broken_sample_at_the_end_costs_only_itself() -> None:
+    call = Call(8000, media_format="L16")
+    await call.open(media("L16"))
+    frame = await call.serializer.deserialize(SPEECH[:1601])
+    assert frame.audio == SPEECH[:1600]
+    assert call.serializer.faults == {"audio-length": 1}
+
+
+async def test_l16_byte_order_is_a_switch() -> None:
+    call = Call(8000, media_format="L16", l16_byteorder="big")
+    await call.open(media("L16"))
+    frame = await call.serializer.deserialize(b"\x01\x02\x03\x04")
+    assert frame.audio == b"\x02\x01\x04\x03"
+    sent = await call.serializer.serialize(OutputAudioRawFrame(b"\x01\x02" * 1600, 8000, 1))
+    assert sent == b"\x02\x01" * 1600
+
+
+async def test_the_voices_rate_may_change_within_a_call() -> None:
+    call = Call()
+    await call.open()
+    first = await call.serializer.serialize(OutputAudioRawFrame(bytes(9600), 24000, 1))
+    second = await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1))
+    # The 3 ms still in the first rate's filter come before the second's samples.
+    assert (first, second) == (b"\xff" * 1600, b"\xff" * 1624)
+
+
+async def test_interruption_drops_audio_that_waits_for_opened() -> None:
+    call = Call()
+    await call.connect()
+    opened = await call.serializer.deserialize(call.genesys.open())
+    loud = OutputAudioRawFrame(b"\x00\x40" * 3200, 16000, 1)
+    quiet = OutputAudioRawFrame(bytes(6400), 16000, 1)
+    assert await call.serializer.serialize(loud) is None
+    await call.serializer.serialize(InterruptionFrame())
+    await call.serializer.serialize(opened)
+    assert await call.serializer.serialize(quiet) == b"\xff" * 1600
+
+
+@pytest.mark.parametrize(
+    ("pcm", "rate", "channels", "said"),
+    [
+        (b"\x00" * 3201, 16000, 1, "3201"),
+        (b"\x00" * 6400, 0, 1, "0"),
+        (b"\x00" * 6402, 16000, 2, "6402"),
+        (b"\x00" * 6402, 16000, 3, "3 channels"),
+    ],
+)
+async def test_audio_that_makes_no_sense_raises_at_once(
+    pcm: bytes, rate: int, channels: int, said: str
+) -> None:
+    call = Call()
+    await call.open()
+    with pytest.raises(ValueError, match=said):
+        await call.serializer.serialize(OutputAudioRawFrame(pcm, rate, channels))
+
+
+@pytest.mark.parametrize("rate", [0, -8000])
+async def test_a_pipeline_rate_that_makes_no_sense_raises_at_once(rate: int) -> None:
+    with pytest.raises(ValueError, match=str(rate)):
+        await Call(rate).connect()
+
+
+def test_a_sample_rate_that_makes_no_sense_raises_in_the_constructor() -> None:
+    with pytest.raises(ValueError, match="-5"):
+        Call(sample_rate=-5)
+
+
+async def test_sample_rate_overrides_the_pipelines() -> None:
+    call = Call(16000, sample_rate=24000)
+    await call.open()
+    frame = await call.serializer.deserialize(b"\xff" * 160)
+    assert (frame.sample_rate, len(frame.audio)) == (24000, 960)
+
+
+@pytest.fixture
+def warnings() -> Any:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
+    yield lines
+    logger.remove(sink)
+
+
+async def test_short_chunks_warn_once_and_name_the_parameter(warnings: list[str]) -> None:
+    call = Call()
+    await call.open()
+    for _ in range(10):
+        assert await call.serializer.serialize(OutputAudioRawFrame(bytes(1280), 16000, 1))
+    assert len(warnings) == 1
+    assert "audio_out_10ms_chunks=20" in warnings[0]
+
+
+async def test_chunks_of_200_ms_do_not_warn(warnings: list[str]) -> None:
+    call = Call()
+    await call.open()
+    await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1))
+    assert warnings == []
+
+
+async def test_a_listening_session_warns_once(warnings: list[str]) -> None:
+    call = Call()
+    await call.open(media("PCMU", "internal"))
+    for _ in range(3):
+        assert await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1)) is None
+    assert len(warnings) == 1
+
+
+def test_genesys_params_are_parameters_the_transport_has() -> None:
+    serializer = Call().serializer
+    params = genesys_params(serializer, audio_out_sample_rate=24000)
+    assert params.keys() <= FastAPIWebsocketParams.model_fields.keys()
+    made = FastAPIWebsocketParams(**params)
+    assert made.serializer is serializer
+    assert made.audio_in_enabled
+    assert made.audio_out_enabled
+    assert (made.audio_out_10ms_chunks, made.audio_out_end_silence_secs) == (20, 0)
+    assert made.audio_out_sample_rate == 24000

@@ -1,0 +1,182 @@
+"""A whole call through the serializer, as Genesys sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from calls import Call
+from genesys import media
+from pipecat.audio.dtmf.types import KeypadEntry
+from pipecat.frames.frames import (
+    CancelFrame,
+    EndFrame,
+    InputDTMFFrame,
+    InterruptionFrame,
+    OutputAudioRawFrame,
+    OutputTransportMessageUrgentFrame,
+)
+
+
+async def test_life_of_a_call() -> None:
+    call = Call()
+    assert (await call.open())["parameters"]["media"] == [media()]
+    assert call.serializer.is_open
+    assert (await call.exchange(call.genesys.text("ping")))["clientseq"] == 2
+    frame = await call.serializer.deserialize(b"\xff" * 1600)
+    assert frame.audio == bytes(6400)
+    call.genesys.position = "PT0.2S"
+    digit = await call.serializer.deserialize(call.genesys.text("dtmf", {"digit": "5"}))
+    assert isinstance(digit, InputDTMFFrame)
+    assert digit.button is KeypadEntry.FIVE
+    barge_in = call.genesys.heard(await call.serializer.serialize(InterruptionFrame()))
+    assert barge_in["parameters"] == {"entities": [{"type": "barge_in", "data": {}}]}
+    call.serializer.set_output_variables({"intent": "billing"})
+    disconnect = call.genesys.heard(await call.serializer.serialize(EndFrame()))
+    assert disconnect["parameters"] == {
+        "reason": "completed",
+        "outputVariables": {"action": "transfer", "intent": "billing"},
+    }
+    closed = await call.exchange(call.genesys.text("close", {"reason": "disconnect"}))
+    assert (closed["seq"], closed["clientseq"]) == (5, 4)
+    assert closed["parameters"] == {"outputVariables": {"intent": "billing"}}
+    assert not call.serializer.is_open
+    assert call.serializer.faults == {}
+
+
+async def test_probe_is_recognised_and_answered() -> None:
+    call = Call()
+    await call.connect()
+    opened = await call.exchange(call.genesys.probe())
+    assert opened["type"] == "opened"
+    assert call.serializer.is_connection_probe
+    closed = await call.exchange(call.genesys.text("close", {"reason": "end"}))
+    assert closed["type"] == "closed"
+
+
+async def test_probe_without_a_medium_we_know_is_opened_without_one() -> None:
+    call = Call()
+    await call.connect()
+    text = json.loads(call.genesys.probe())
+    text["parameters"]["media"] = []
+    opened = await call.exchange(json.dumps(text))
+    assert opened["parameters"]["media"] == []
+
+
+async def test_rejected_open_is_closed_properly() -> None:
+    call = Call()
+    await call.connect()
+    disconnect = await call.exchange(call.genesys.open(media("OPUS")))
+    assert disconnect["parameters"]["reason"] == "error"
+    assert not call.serializer.is_open
+    closed = await call.exchange(call.genesys.text("close", {"reason": "disconnect"}))
+    assert (closed["type"], closed["seq"]) == ("closed", 2)
+
+
+async def test_close_before_open_is_answered() -> None:
+    call = Call()
+    await call.connect()
+    closed = await call.exchange(call.genesys.text("close", {"reason": "end"}))
+    assert closed["type"] == "closed"
+
+
+async def test_switches_for_what_only_pipecat_sends() -> None:
+    call = Call(disconnect_action=False, variables_in_closed=False)
+    await call.open()
+    call.serializer.set_output_variables({"a": "1"})
+    disconnect = call.genesys.heard(await call.serializer.serialize(CancelFrame()))
+    assert disconnect["parameters"]["outputVariables"] == {"a": "1"}
+    closed = await call.exchange(call.genesys.text("close", {"reason": "disconnect"}))
+    assert closed["parameters"] == {}
+
+
+async def test_an_action_of_the_applications_own_survives_the_switch() -> None:
+    call = Call(disconnect_action=False)
+    await call.open()
+    call.serializer.set_output_variables({"action": "mine"})
+    disconnect = call.genesys.heard(await call.serializer.serialize(EndFrame()))
+    assert disconnect["parameters"]["outputVariables"] == {"action": "mine"}
+
+
+async def test_start_paused_until_the_application_resumes() -> None:
+    call = Call(start_paused=True)
+    assert (await call.open())["parameters"]["startPaused"] is True
+    await call.silent(call.genesys.text("paused"))
+    assert call.serializer.is_paused
+    await call.silent(b"\xff" * 1600)
+    resume = OutputTransportMessageUrgentFrame(message=call.serializer.create_resumed_response())
+    assert call.genesys.heard(await call.serializer.serialize(resume))["type"] == "resume"
+    call.genesys.position = "PT1.2S"
+    await call.silent(call.genesys.text("resumed", {"start": "PT0S", "discarded": "PT1.2S"}))
+    assert await call.serializer.deserialize(b"\xff" * 1600) is not None
+    assert call.serializer.faults == {"audio-state": 1}
+
+
+async def test_event_handlers_get_every_message() -> None:
+    call = Call()
+    heard: list[tuple[str, Any]] = []
+    complete = asyncio.Event()
+    names = [
+        "on_open",
+        "on_ping",
+        "on_pause",
+        "on_resumed",
+        "on_discarded",
+        "on_update",
+        "on_error",
+        "on_dtmf",
+        "on_playback_started",
+        "on_playback_completed",
+        "on_close",
+    ]
+    for name in names:
+
+        def handler(serializer: Any, message: dict[str, Any], name: str = name) -> None:
+            assert serializer is call.serializer
+            heard.append((name, message["type"]))
+            if name == "on_close":
+                complete.set()
+
+        call.serializer.add_event_handler(name, handler)
+    await call.open()
+    for name, parameters in [
+        ("ping", {}),
+        ("paused", {}),
+        ("resumed", {"start": "PT0S", "discarded": "PT0S"}),
+        ("discarded", {"start": "PT0S", "discarded": "PT0S"}),
+        ("update", {"language": "de-DE"}),
+        ("error", {"code": 429, "message": "Rate limit exceeded"}),
+        ("dtmf", {"digit": "1"}),
+        ("playback_started", {}),
+        ("playback_completed", {}),
+        ("close", {"reason": "end"}),
+    ]:
+        await call.serializer.deserialize(call.genesys.text(name, parameters))
+    await asyncio.wait_for(complete.wait(), 5)
+    assert [name for name, _ in heard] == names
+    assert call.serializer.faults == {}
+
+
+async def test_sessions_do_not_share_state() -> None:
+    one, two = Call(), Call()
+    await one.open()
+    assert not two.serializer.is_open
+    assert two.serializer.session_id != one.serializer.session_id
+
+
+@pytest.mark.parametrize("closing", ["end", "disconnect", "error", "reconnect"])
+async def test_closed_answers_every_reason(closing: str) -> None:
+    call = Call()
+    await call.open()
+    assert (await call.exchange(call.genesys.text("close", {"reason": closing})))["seq"] == 2
+
+
+async def test_caller_audio_goes_on_after_our_disconnect_and_bot_audio_does_not() -> None:
+    call = Call()
+    await call.open()
+    await call.serializer.serialize(EndFrame())
+    assert await call.serializer.deserialize(b"\xff" * 1600) is not None
+    speech = OutputAudioRawFrame(bytes(6400), 16000, 1)
+    assert await call.serializer.serialize(speech) is None

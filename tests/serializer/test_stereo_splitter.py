@@ -1,0 +1,27 @@
+"""Two channels in one frame become two mono frames."""
+
+from __future__ import annotations
+
+from pipecat.frames.frames import InputAudioRawFrame, TextFrame
+from pipecat.tests.utils import run_test
+from pipecat_genesys import StereoSplitter
+
+
+async def test_two_channels_become_two_frames_and_the_rest_passes() -> None:
+    stereo = InputAudioRawFrame(b"\x01\x00\x02\x00" * 3, 16000, 2)
+    mono = InputAudioRawFrame(b"\x09\x00", 16000, 1)
+    down, _ = await run_test(
+        StereoSplitter(),
+        frames_to_send=[stereo, mono, TextFrame("x")],
+        expected_down_frames=[
+            InputAudioRawFrame,
+            InputAudioRawFrame,
+            InputAudioRawFrame,
+            TextFrame,
+        ],
+    )
+    external, internal, passed, _ = down
+    assert (external.audio, external.transport_source) == (b"\x01\x00" * 3, "external")
+    assert (internal.audio, internal.transport_source) == (b"\x02\x00" * 3, "internal")
+    assert (external.num_channels, internal.num_channels) == (1, 1)
+    assert passed.audio == mono.audio

@@ -1,0 +1,38 @@
+"""A serializer in a call, without a transport."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from genesys import Genesys
+from pipecat_genesys import GenesysAudioHookSerializer
+
+
+class Call:
+    """Our serializer on one side, Genesys's messages on the other."""
+
+    def __init__(self, rate: int = 16000, **params: Any) -> None:
+        self.genesys = Genesys()
+        self.rate = rate
+        self.serializer = GenesysAudioHookSerializer(
+            GenesysAudioHookSerializer.InputParams(**params)
+        )
+
+    async def connect(self) -> None:
+        await self.serializer.setup(SimpleNamespace(audio_in_sample_rate=self.rate))
+
+    async def open(self, *offer: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+        """Connect, open, and pass `opened` to the wire."""
+        await self.connect()
+        return await self.exchange(self.genesys.open(*offer, **parameters))
+
+    async def exchange(self, text: str) -> dict[str, Any]:
+        """Send a client message whose reply travels as a frame; return it as on the wire."""
+        frame = await self.serializer.deserialize(text)
+        assert frame is not None, "no reply frame"
+        return self.genesys.heard(await self.serializer.serialize(frame))
+
+    async def silent(self, text: str | bytes) -> None:
+        """Send what gets no frame."""
+        assert await self.serializer.deserialize(text) is None

@@ -1,0 +1,102 @@
+"""A real server: uvicorn, FastAPI, pipecat's stock transport, our serializer, an echo pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, WebSocket
+from pipecat.frames.frames import EndFrame, Frame, InputAudioRawFrame, OutputAudioRawFrame
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPIWebsocketTransport
+from pipecat_genesys import GenesysAudioHookSerializer, genesys_params
+
+try:
+    from pipecat.pipeline.worker import PipelineParams, PipelineWorker
+    from pipecat.workers.runner import WorkerRunner
+except ImportError:  # pipecat before 1.3
+    from pipecat.pipeline.runner import PipelineRunner
+    from pipecat.pipeline.task import PipelineParams
+    from pipecat.pipeline.task import PipelineTask as PipelineWorker
+
+    class WorkerRunner(PipelineRunner):  # type: ignore[no-redef]
+        async def add_workers(self, worker: PipelineWorker) -> None:
+            self.worker = worker
+
+        async def run(self) -> None:
+            await super().run(self.worker)
+
+
+class Echo(FrameProcessor):
+    """Sends back what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = 0
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, InputAudioRawFrame):
+            self.heard += frame.num_frames
+            await self.push_frame(OutputAudioRawFrame(frame.audio, frame.sample_rate, 1))
+        else:
+            await self.push_frame(frame, direction)
+
+
+class EchoServer:
+    """What the tests may look at and do on the server's side."""
+
+    def __init__(self, rate: int = 16000) -> None:
+        self.rate = rate
+        self.url = ""
+        self.echo: Echo | None = None
+        self.serializer: GenesysAudioHookSerializer | None = None
+        self.worker: Any = None
+        self.done = asyncio.Event()
+
+    async def answer(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        self.serializer = GenesysAudioHookSerializer()
+        self.echo = Echo()
+        transport = FastAPIWebsocketTransport(
+            websocket, FastAPIWebsocketParams(**genesys_params(self.serializer))
+        )
+        self.worker = PipelineWorker(
+            Pipeline([transport.input(), self.echo, transport.output()]),
+            params=PipelineParams(audio_in_sample_rate=self.rate, audio_out_sample_rate=self.rate),
+        )
+
+        @transport.event_handler("on_client_disconnected")
+        async def on_client_disconnected(transport: Any, client: Any) -> None:
+            await self.worker.cancel()
+
+        runner = WorkerRunner(handle_sigint=False)
+        await runner.add_workers(self.worker)
+        try:
+            await runner.run()
+        finally:
+            self.done.set()
+
+    async def end(self) -> None:
+        await self.worker.queue_frame(EndFrame())
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an application on a free loopback port; gives the URL of its /audiohook."""
+    config = uvicorn.Config(app, lifespan="off", log_level="warning", ws="websockets-sansio")
+    http = uvicorn.Server(config)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        task = asyncio.create_task(http.serve(sockets=[listener]))
+        try:
+            yield f"ws://127.0.0.1:{listener.getsockname()[1]}/audiohook"
+        finally:
+            http.should_exit = True
+            await asyncio.wait_for(task, 20)
