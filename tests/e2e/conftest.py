@@ -1,0 +1,18 @@
+"""A server in this process, for calls over a real WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from echo_server import EchoServer, serving
+from fastapi import FastAPI
+
+
+@pytest.fixture
+async def echo() -> AsyncIterator[EchoServer]:
+    server = EchoServer()
+    app = FastAPI()
+    app.websocket("/audiohook")(server.answer)
+    async with serving(app) as server.url:
+        yield server

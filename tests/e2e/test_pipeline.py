@@ -1,0 +1,84 @@
+"""Calls through a real WebSocket and a real pipeline, made by the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from echo_server import EchoServer
+from genesys import Genesys
+from pipecat_genesys import audio
+from pipecat_genesys.simulator import Disconnected, Party, Rule, SimulatedCall, read_wav
+from websockets.asyncio.client import connect
+
+SPEECH = Path(__file__).parents[2] / "examples" / "audio" / "caller-interrupt.wav"
+
+
+async def test_a_call_that_the_caller_ends_is_clean_in_every_respect(echo: EchoServer) -> None:
+    async def script(call: SimulatedCall) -> None:
+        await call.opened()
+        spoken = await call.say(SPEECH)
+        await call.wait_for_bot_audio(since=spoken.start)
+        await call.say(b"\xff" * 1600)
+        echo.serializer.set_output_variables({"intent": "billing"})
+        await call.hang_up()
+        await call.ended(10)
+
+    report = await SimulatedCall(echo.url).run(script)
+    assert report.violations == ()
+    assert report.script_error is None
+    assert report.clean
+    assert [warning.rule for warning in report.warnings] == [Rule.CLOSED_PARAMETERS]
+    assert report.ending.closed_output_variables == {"intent": "billing"}
+    assert report.ending.socket_closed_by is Party.CLIENT
+    sent = report.audio_to_server.size
+    await asyncio.wait_for(echo.done.wait(), 10)
+    # Twice the rate, so two samples for every byte of mu-law: not one is missing.
+    assert echo.echo.heard == 2 * sent
+    assert echo.serializer.faults == {}
+
+
+async def test_what_the_caller_said_comes_back_to_the_bit(echo: EchoServer) -> None:
+    speech = read_wav(SPEECH)
+    packets = [speech[at : at + 1600] for at in range(0, len(speech) // 1600 * 1600, 1600)]
+    genesys = Genesys()
+    async with connect(echo.url) as socket:
+        await socket.send(genesys.open())
+        assert genesys.heard(await socket.recv())["type"] == "opened"
+        # At once, as Genesys does with what piled up while the session opened.
+        for packet in packets:
+            await socket.send(packet)
+        back = [await socket.recv() for _ in packets]
+    assert [len(packet) for packet in back] == [1600] * len(packets)
+    pcm = audio.InboundAudio("PCMU", 1, 16000).process(b"".join(packets))[0]
+    assert b"".join(back) == audio.OutboundAudio("PCMU", 16000).process(pcm)
+
+
+async def test_the_bots_disconnect_carries_its_variables(echo: EchoServer) -> None:
+    async def script(call: SimulatedCall) -> None:
+        await call.opened()
+        echo.serializer.set_output_variables({"resolved": True})
+        await echo.end()
+        await call.wait_for(Disconnected)
+        await call.ended(10)
+
+    report = await SimulatedCall(echo.url).run(script)
+    assert report.ending.output_variables == {"action": "transfer", "resolved": "true"}
+    # The stock transport shuts the socket itself; that is its one fault.
+    assert {violation.rule for violation in report.violations} <= {Rule.SERVER_CLOSED_SOCKET}
+
+
+async def test_hostile_text_in_mid_call_does_not_end_it(echo: EchoServer) -> None:
+    genesys = Genesys()
+    async with connect(echo.url) as socket:
+        await socket.send(genesys.open())
+        assert genesys.heard(await socket.recv())["type"] == "opened"
+        for junk in ("[1]", "null", '{"type":"close"', '{"type":"update","parameters":null}'):
+            await socket.send(junk)
+        await socket.send(b"\xff" * 1600)
+        await socket.send(genesys.text("ping", seq=None))
+        answers = [await socket.recv(), await socket.recv()]
+        texts = [json.loads(answer) for answer in answers if isinstance(answer, str)]
+        assert [message["type"] for message in texts] == ["pong"]
+        assert [len(answer) for answer in answers if isinstance(answer, bytes)] == [1600]

@@ -1,0 +1,1 @@
+"""The Genesys side, tested without any server of ours."""

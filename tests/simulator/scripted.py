@@ -1,0 +1,100 @@
+"""A small AudioHook server on loopback whose every move a test can replace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+Handler = Callable[["Peer", dict[str, Any]], Awaitable[None]]
+
+
+class Peer:
+    """The server's end of one call. Behaves well; ``on`` replaces its answer to a message."""
+
+    def __init__(self, socket: ServerConnection, on: dict[str, Handler]) -> None:
+        self.socket = socket
+        self.received: list[dict[str, Any]] = []
+        self.audio: list[bytes] = []
+        self.seq = 0
+        self.close_code: int | None = None
+        self._on: dict[str, Handler] = {
+            "open": Peer.accept,
+            "ping": lambda peer, ping: peer.text("pong", clientseq=ping["seq"]),
+            "close": lambda peer, _: peer.text("closed"),
+            "update": lambda peer, _: peer.text("updated"),
+        } | on
+
+    async def text(self, kind: str, parameters: Any = None, /, **overrides: Any) -> None:
+        self.seq += 1
+        await self.socket.send(
+            json.dumps(
+                {
+                    "version": "2",
+                    "id": self.received[0]["id"],
+                    "type": kind,
+                    "seq": self.seq,
+                    "clientseq": self.received[-1]["seq"],
+                    "parameters": {} if parameters is None else parameters,
+                }
+                | overrides
+            )
+        )
+
+    async def accept(self, message: dict[str, Any]) -> None:
+        await self.text("opened", {"media": message["parameters"]["media"][:1]})
+
+    async def event(self, kind: str) -> None:
+        await self.text("event", {"entities": [{"type": kind, "data": {}}]})
+
+    async def run(self) -> None:
+        try:
+            async for message in self.socket:
+                if isinstance(message, bytes):
+                    self.audio.append(message)
+                    if "audio" in self._on:
+                        await self._on["audio"](self, {})
+                    continue
+                parsed = json.loads(message)
+                self.received.append(parsed)
+                if parsed["type"] in self._on:
+                    await self._on[parsed["type"]](self, parsed)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.close_code = self.socket.close_code
+
+
+class Server:
+    """Where it listens, and the calls it has had."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.peers: list[Peer] = []
+        self.done = asyncio.Event()
+
+    @property
+    def peer(self) -> Peer:
+        (peer,) = self.peers
+        return peer
+
+
+@asynccontextmanager
+async def scripted(**on: Handler) -> AsyncIterator[Server]:
+    server = Server()
+
+    async def handle(socket: ServerConnection) -> None:
+        peer = Peer(socket, on)
+        server.peers.append(peer)
+        await peer.run()
+        server.done.set()
+
+    async with serve(handle, "127.0.0.1", 0, close_timeout=1) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        server.url = f"ws://127.0.0.1:{port}/bot?x=1"
+        yield server

@@ -1,0 +1,213 @@
+"""The caller's ear: nothing is lost, nothing is heard twice, and every moment is exact."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pipecat_genesys.protocol.types import AudioHookMediaFormat
+from pipecat_genesys.simulator import (
+    BargedIn,
+    Playback,
+    PlaybackCompleted,
+    PlaybackStarted,
+    Span,
+    Underrun,
+    Violation,
+)
+
+from .transcript import ORIGIN, answered
+
+BARGE_IN = {"entities": [{"type": "barge_in", "data": {}}]}
+
+
+def numbered(first: int, count: int) -> bytes:
+    """Samples that can be told apart from silence and from their neighbours."""
+    return bytes((first + index) % 251 for index in range(count))
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("receive"), st.integers(0, 2000)),
+        st.tuples(st.just("wait"), st.integers(0, 2000)),
+        st.tuples(st.just("clear"), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None)
+@given(STEPS, st.floats(0, 1e6))
+def test_what_is_heard_and_dropped_and_pending_is_what_was_received(
+    steps: list[tuple[str, int]], origin: float
+) -> None:
+    """Against a model that moves one sample at a time."""
+    playback = Playback(origin)
+    queue: list[int] = []
+    track: list[int] = []
+    received = dropped = 0
+    for step, amount in steps:
+        now = origin + len(track) / 8000
+        if step == "wait":
+            for _ in range(amount):
+                track.append(queue.pop(0) if queue else 0xFF)
+            drained = playback.advance(origin + len(track) / 8000)
+            assert playback.is_playing is bool(queue)
+            if drained is not None:
+                assert drained <= origin + len(track) / 8000 + 1e-6
+        elif step == "receive":
+            payload = numbered(received, amount)
+            starts = playback.receive(payload, now)
+            assert starts is (not queue and amount > 0)
+            queue += payload
+            received += amount
+        else:
+            assert playback.clear(now) == len(queue)
+            dropped += len(queue)
+            queue.clear()
+        now = origin + len(track) / 8000
+        assert playback.received == received
+        assert playback.dropped == dropped
+        assert playback.pending(now) == len(queue)
+        assert playback.heard(now) == received - dropped - len(queue)
+        assert playback.render(now) == bytes(track)
+        due = playback.next_deadline()
+        assert (due is None) is (not queue)
+        if due is not None:
+            assert due == pytest.approx(origin + (len(track) + len(queue)) / 8000)
+            assert playback.sample_at(due) == len(track) + len(queue)
+    if not queue:
+        now = origin + len(track) / 8000
+        assert sum(s.end - s.start for s in playback.spans) == playback.heard(now)
+
+
+def test_the_moment_of_sound_and_of_silence() -> None:
+    playback = Playback(100.0)
+    assert playback.silent_since(101.0) == 0.0
+    assert playback.audible_since(101.0) is None
+    playback.receive(b"\x55" * 800, 101.0)
+    assert playback.audible_since(101.05) == 1.0
+    assert playback.silent_since(101.05) is None
+    assert playback.advance(101.0999) is None
+    assert playback.silent_since(101.1) == pytest.approx(1.1)  # even before it is advanced
+    assert playback.advance(105.0) == pytest.approx(101.1)
+    assert playback.silent_since(105.0) == pytest.approx(1.1)
+    assert playback.spans == [Span(8000, 8800)]
+    assert playback.spans[0].seconds == pytest.approx(0.1)
+
+
+def test_holes_inside_an_utterance_are_underruns_and_pauses_are_not() -> None:
+    playback = Playback(0.0)
+    for start in (0.0, 0.2, 0.8, 1.4):  # 0.1 s each: gaps of 0.1, 0.5 and 0.5 s
+        playback.advance(start)
+        if start == 1.4:
+            playback.receive(b"\x55" * 1600, start)
+            playback.clear(start + 0.1)
+        else:
+            playback.receive(b"\x55" * 800, start)
+    playback.receive(b"\x55" * 800, 1.6)  # 0.1 s after a cut
+    assert playback.underruns() == [Underrun(pytest.approx(0.1), pytest.approx(0.1))]
+    assert len(playback.underruns(shorter_than=0.51)) == 3
+
+
+def test_l16_is_counted_in_samples_and_silent_in_zeros() -> None:
+    playback = Playback(0.0, AudioHookMediaFormat.L16)
+    playback.receive(b"\x01\x02" * 4, 4 / 8000)
+    assert playback.received == 4
+    assert playback.render(10 / 8000) == b"\0" * 8 + b"\x01\x02" * 4 + b"\0" * 4
+    assert playback.clear(6 / 8000) == 2
+    assert playback.render(10 / 8000) == b"\0" * 8 + b"\x01\x02" * 2 + b"\0" * 8
+
+
+def test_without_a_record_the_spans_remain() -> None:
+    playback = Playback(record=False)
+    playback.receive(b"\x55" * 8, 0.0)
+    playback.advance(1.0)
+    assert playback.spans == [Span(0, 8)]
+    with pytest.raises(ValueError, match="not to record"):
+        playback.render(1.0)
+
+
+# What the session tells the server about it.
+
+
+def test_one_message_is_one_playback() -> None:
+    # A real call: one message of 38,249 bytes, started at once, completed 4.781125 s later.
+    table = answered()
+    table.answers_pings = True
+    table.advance(0.5)
+    table.audio(b"\x55" * 38_249)
+    assert table.take() == [(0.5, "playback_started", {})]
+    table.advance(6.0)
+    said = [(at, kind) for at, kind, _ in table.take() if kind != "ping"]
+    assert said == [(5.281125, "playback_completed")]
+    assert table.of(PlaybackStarted) == [PlaybackStarted(0.5)]
+    assert [event.at for event in table.of(PlaybackCompleted)] == [pytest.approx(5.281125)]
+
+
+def test_audio_in_time_is_one_playback_and_late_audio_another() -> None:
+    table = answered()
+    for gap in (0.1, 0.19, 0.01, 0.31):
+        table.audio(b"\x55" * 1600)
+        table.advance(gap)
+    # 3 x 0.2 s in 0.3 s, and 0.2 s more on top: one stretch of 0.8 s.
+    table.advance(0.1899)
+    assert [(at, kind) for at, kind, _ in table.take()] == [(0.0, "playback_started")]
+    table.advance(0.0001)
+    assert [(at, kind) for at, kind, _ in table.take()] == [(0.8, "playback_completed")]
+    table.audio(b"\x55" * 1600)
+    assert [kind for _, kind, _ in table.take()] == ["playback_started"]
+
+
+def test_audio_that_comes_after_the_queue_ran_dry_is_heard_as_such() -> None:
+    # Even if nobody woke the session at the moment it ran dry.
+    table = answered()
+    table.audio(b"\x55" * 800)
+    table.now += 0.25
+    table.audio(b"\x55" * 800)
+    kinds = [kind for _, kind, _ in table.take()]
+    assert kinds == ["playback_started", "playback_completed", "playback_started"]
+    assert table.of(PlaybackCompleted) == [PlaybackCompleted(pytest.approx(0.1))]
+
+
+def test_barge_in_silences_the_bot_at_once() -> None:
+    table = answered()
+    table.audio(b"\x55" * 8000)
+    table.advance(0.25)
+    table.text("event", BARGE_IN)
+    assert table.of(BargedIn) == [BargedIn(0.25, 6000)]
+    assert [kind for _, kind, _ in table.take()] == ["playback_started", "playback_completed"]
+    table.audio(b"\x66" * 800)
+    table.advance(0.25)
+    heard = table.session.playback.render(table.now)
+    assert heard == b"\x55" * 2000 + b"\x66" * 800 + b"\xff" * 1200
+    assert [kind for _, kind, _ in table.take()] == ["playback_started", "playback_completed"]
+
+
+def test_a_client_that_does_not_report_completion_after_barge_in() -> None:
+    table = answered(completed_after_barge_in=False)
+    table.audio(b"\x55" * 8000)
+    table.advance(0.25)
+    table.text("event", BARGE_IN)
+    table.advance(0.7)
+    assert [kind for _, kind, _ in table.take()] == ["playback_started"]
+
+
+def test_barge_in_into_silence_says_nothing() -> None:
+    table = answered()
+    table.text("event", BARGE_IN)
+    assert table.take() == []
+    assert table.of(BargedIn) == [BargedIn(0.0, 0)]
+
+
+def test_nothing_is_heard_after_the_call_closes() -> None:
+    table = answered()
+    table.audio(b"\x55" * 8000)
+    table.advance(0.25)
+    table.do("hang_up")
+    table.advance(5.0)
+    assert [kind for _, kind, _ in table.take()] == ["playback_started", "close"]
+    assert table.session.playback.heard(table.now) == 2000
+    assert table.session.unheard_at_end == 6000
+    assert table.session.playback.sample_at(ORIGIN + 1) == 8000
+    assert table.of(Violation) == []

@@ -1,0 +1,164 @@
+"""The report adds up what the capture and the playback hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from pipecat_genesys.protocol.types import CloseReason, DisconnectReason
+from pipecat_genesys.simulator import (
+    CallReport,
+    Ending,
+    GenesysClientSession,
+    Latency,
+    Party,
+    Rule,
+    Underrun,
+    build_report,
+)
+
+from .transcript import PARAMETERS, Table, answered
+
+
+def report_of(table: Table, **more: str) -> CallReport:
+    return build_report(table.session, table.events, table.now, **more)
+
+
+def good_call() -> Table:
+    table = Table()
+    table.advance(0.125)
+    table.opened()
+    table.caller(5)
+    for _ in range(3):
+        table.audio(b"\x55" * 4000)
+    table.advance(0.875)  # the first ping is due at 1.125
+    table.advance(0.125)
+    table.advance(0.0625)
+    table.text("pong")
+    table.text("pong")
+    table.advance(1.0)
+    table.audio(b"\x66" * 800)
+    table.advance(0.0625)
+    table.text("event", {"entities": [{"type": "barge_in", "data": {}}]})
+    table.text("disconnect", {"reason": "completed", "outputVariables": {"a": "b"}})
+    table.advance(0.25)
+    table.text("closed", {"outputVariables": {"c": "d"}})
+    table.session.socket_lost(table.now, by=Party.CLIENT, code=1005)
+    table._collect()
+    table.now += 100  # a report asked for later is about the call, not about later
+    return table
+
+
+def test_a_good_call() -> None:
+    report = report_of(good_call())
+    assert report.clean
+    assert report.duration == pytest.approx(2.5)
+    assert report.opened_latency == pytest.approx(0.125)
+    assert report.closed_latency == pytest.approx(0.25)
+    assert report.pongs == Latency(2, pytest.approx(0.03125), pytest.approx(0.0625))
+    assert report.text_from_server.messages == 6
+    assert report.text_from_server.burst == 3
+    assert report.text_from_server.per_second == pytest.approx(6 / 2.5)
+    assert report.audio_from_server.messages == 4
+    assert report.audio_from_server.size == 12800
+    assert report.audio_from_server.burst == 3
+    assert report.audio_from_server.lowest_bucket == 22
+    # open, started, ping, ping, completed, started, completed (barge-in), close
+    assert report.text_to_server.messages == 8
+    assert report.text_to_server.lowest_bucket is None
+    assert report.audio_to_server.messages == 5
+    assert report.audio_to_server.size == 8000
+    assert report.received == 1.6
+    assert report.heard == 1.5625
+    assert report.dropped_by_barge_in == pytest.approx(0.0375)
+    assert report.unheard_at_end == 0
+    assert report.ending == Ending(
+        close_reason=CloseReason.DISCONNECT,
+        closed_received=True,
+        disconnect_reason=DisconnectReason.COMPLETED,
+        disconnect_info=None,
+        output_variables={"a": "b"},
+        closed_output_variables={"c": "d"},
+        socket_closed_by=Party.CLIENT,
+        socket_code=1005,
+    )
+    assert [w.rule for w in report.warnings] == [Rule.CLOSED_PARAMETERS]
+    assert report.server_seq_ok
+    assert report.client_seq_ok
+
+
+def test_a_burst_is_what_fits_into_a_second() -> None:
+    table = answered()
+    for gap in (0.25, 0.25, 0.25, 0.25, 5.0, 0.125, 0.125):
+        table.audio(b"\x55" * 8)
+        table.now += gap
+    assert report_of(table).audio_from_server.burst == 4
+
+
+def test_underruns_and_unheard_audio_are_reported_and_do_not_count_as_faults() -> None:
+    table = answered()
+    table.audio(b"\x55" * 800)
+    table.advance(0.2)
+    table.audio(b"\x55" * 8000)
+    table.advance(0.25)
+    table.do("hang_up")
+    table.text("closed")
+    table.session.socket_lost(table.now, by=Party.CLIENT)
+    report = report_of(table)
+    assert report.underruns == (Underrun(pytest.approx(0.1), pytest.approx(0.1)),)
+    assert report.unheard_at_end == 0.75
+    assert report.dropped_by_barge_in == 0.0
+    assert report.clean
+
+
+def test_what_makes_a_call_unclean() -> None:
+    assert not report_of(answered()).clean  # still running
+
+    for by, finished in ((Party.SERVER, True), (Party.CLIENT, False)):
+        table = answered()
+        table.do("hang_up")
+        if finished:
+            table.text("closed")
+        table.session.socket_lost(table.now, by=by)
+        table._collect()
+        assert not report_of(table).clean
+
+    waiting = answered()
+    waiting.do("hang_up")
+    waiting.text("closed")
+    assert not report_of(waiting).clean  # the socket is still there
+
+    assert not report_of(good_call(), script_error="gave up").clean
+
+
+def test_a_gap_in_seq_is_called_one() -> None:
+    table = answered()
+    table.text("updated", seq=7)
+    report = report_of(table)
+    assert not report.server_seq_ok
+    assert [v.rule for v in report.violations] == [Rule.SEQUENCE]
+
+
+def test_a_call_that_never_began() -> None:
+    report = build_report(GenesysClientSession(PARAMETERS), [], 12345.0, "no connection")
+    assert report.duration == 0
+    assert report.heard == 0
+    assert report.pongs == Latency(0, None, None)
+    assert report.text_to_server.per_second == 0
+    assert report.ending.socket_closed_by is None
+    assert not report.clean
+
+
+def test_capture_entries_are_plain_json() -> None:
+    entries = [dataclasses.asdict(e) for e in good_call().session.capture.entries]
+    assert json.loads(json.dumps(entries)) == entries
+    assert entries[1] == {
+        "at": 0.125,
+        "direction": "from_server",
+        "type": "opened",
+        "seq": 1,
+        "size": entries[1]["size"],
+        "latency": 0.125,
+        "note": "",
+    }
