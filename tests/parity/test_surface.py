@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from enum import Enum
 from types import SimpleNamespace
@@ -23,15 +24,18 @@ METHODS = [n for n in PUBLIC if inspect.isfunction(getattr(THEIRS, n))]
 PROPERTIES = [n for n in PUBLIC if isinstance(getattr(THEIRS, n), property)]
 
 
-def plain(annotation: Any) -> str:
-    """An annotation without the module its names come from."""
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    for module in ("pipecat.serializers.genesys.", "pipecat_genesys.protocol.types.", "typing."):
-        text = text.replace(module, "")
-    return text
+def plain(hint: Any) -> Any:
+    """A type, however it is spelt: Optional[X] or X | None, Dict or dict, their enum or ours."""
+    arguments = typing.get_args(hint)
+    if not arguments:
+        return getattr(hint, "__name__", hint)
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return frozenset(map(plain, arguments))
+    return (plain(origin), *map(plain, arguments))
 
 
-def hints(function: Any) -> dict[str, str]:
+def hints(function: Any) -> dict[str, Any]:
     return {name: plain(hint) for name, hint in typing.get_type_hints(function).items()}
 
 

@@ -24,6 +24,9 @@ MAX_TEXT_LENGTH = 65_535
 """Longest text message taken, in characters: the reference implementation's limit. Genesys's own
 is 64,000 bytes, so nothing legitimate comes near."""
 
+_MAX_DEPTH = 200
+_LARGEST = 1.7976931348623157e308
+
 Duration = Annotated[Fraction, BeforeValidator(parse_duration)]
 Sequence = Annotated[StrictInt, Field(ge=0)]
 
@@ -160,10 +163,12 @@ def decode(text: str) -> dict[str, Any]:
             Rule.TEXT_SIZE, f"text message of {len(text)} characters; limit {MAX_TEXT_LENGTH}"
         )
     try:
-        message = json.loads(text, parse_constant=_refuse_constant)
+        message = json.loads(text, parse_constant=_refuse, parse_float=_number)
     except (ValueError, RecursionError) as error:
         detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise RemoteProtocolError(Rule.JSON, f"text message is not JSON: {detail}") from None
+    if not _is_shallow(message):
+        raise RemoteProtocolError(Rule.JSON, "text message is nested too deeply")
     if not isinstance(message, dict):
         raise RemoteProtocolError(
             Rule.NOT_AN_OBJECT, f"text message is a JSON {type(message).__name__}, not an object"
@@ -171,8 +176,29 @@ def decode(text: str) -> dict[str, Any]:
     return message
 
 
-def _refuse_constant(name: str) -> Any:
+def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _number(digits: str) -> float:
+    """Keep what JSON may carry and no reply could repeat, such as 1e999, within range."""
+    return max(-_LARGEST, min(_LARGEST, float(digits)))
+
+
+def _is_shallow(message: object) -> bool:
+    """Whether nothing is nested so deeply that writing it again could overflow the stack."""
+    level = [message]
+    for _ in range(_MAX_DEPTH):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+        if not inner:
+            return True
+        level = inner
+    return False
 
 
 def validate(

@@ -128,7 +128,7 @@ def to_string_map(variables: Mapping[Any, Any]) -> dict[str, str]:
 
 def _as_text(name: Any, value: Any) -> str:
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)  # the text itself, for enumerations too
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:

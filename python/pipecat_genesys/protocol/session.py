@@ -33,7 +33,7 @@ from .messages import (
     validate,
 )
 from .replies import Draft
-from .states import AUDIO, CHECKED, INCOMING, OUTGOING, State
+from .states import AUDIO, CHECKED, ENDED, INCOMING, OUTGOING, UNOPENED, State
 from .types import (
     MAX_MESSAGE_BYTES,
     NULL_UUID,
@@ -46,6 +46,8 @@ from .types import (
 from .types import AudioHookMessageType as Type
 
 _Raw = dict[str, Any]
+# Ids are UUIDs; anything is taken for one, but every message of ours must have room for it.
+_MAX_ID_LENGTH = 256
 
 
 class AudioHookSession:
@@ -77,6 +79,9 @@ class AudioHookSession:
         """
         self.preference = preference or MediaPreference()
         self._disconnected = False
+        self._opened = False
+        # Messages since the last whose `seq` could be read: any of them may have had one.
+        self._unnumbered = 0
         self.state = State.PREPARING
         self.session_id = session_id
         self.media: Media | None = None
@@ -101,16 +106,18 @@ class AudioHookSession:
         try:
             raw = decode(text)
         except RemoteProtocolError as error:
+            self._unnumbered += 1
             return [self._fault(error)]
         message_type, found = self._read_type(raw)
-        if message_type is None:
-            self._note_seq(raw)
-            return found
-        if self.state in CHECKED and message_type is not Type.CLOSE:
-            fatal = self._check_envelope(raw)
-            if fatal is not None:
-                return [*found, self._fail(fatal, raw)]
+        wrong = self._check_envelope(raw) if self.state in CHECKED else None
+        if wrong is not None and message_type is not Type.CLOSE:
+            return [*found, self._fail(wrong, raw)]
+        if wrong is not None:
+            # The client is leaving, and waits 10 s for `closed` whatever it got wrong.
+            found.append(self._fault(wrong, raw))
         self._note_seq(raw)
+        if message_type is None:
+            return found
         target = INCOMING[self.state].get(message_type)
         if target is None:
             detail = f"{message_type.value!r} means nothing while {self.state.value}"
@@ -128,9 +135,10 @@ class AudioHookSession:
             How many of its bytes, from the first, are audio of the call: all of them, less a
             broken sample at the end; none where audio has no place in the state.
         """
+        expected = self.state is State.ACTIVE and self.media is not None
+        if not expected and self.state not in ENDED:
+            self.faults[Rule.AUDIO_STATE] += 1
         if self.state not in AUDIO or self.media is None:
-            if self.state not in (State.FAILED, State.CLOSED):
-                self.faults[Rule.AUDIO_STATE] += 1
             return 0
         samples, rest = divmod(n_bytes, self.media.frame_bytes)
         if rest:
@@ -143,6 +151,8 @@ class AudioHookSession:
     def allows(self, message_type: Type) -> bool:
         """Whether a message of this type may be handed to the wire now."""
         if message_type is Type.DISCONNECT and self._disconnected:
+            return False
+        if not self._opened and message_type not in UNOPENED:
             return False
         return message_type in OUTGOING[self.state]
 
@@ -177,18 +187,19 @@ class AudioHookSession:
             "parameters": draft.parameters,
         }
         try:
-            text = json.dumps(message, allow_nan=False)
+            text, size = _encode(message)
         except (TypeError, ValueError, RecursionError) as error:
             raise LocalProtocolError(
                 f"{draft.type.value!r} cannot be written as JSON: {error}"
             ) from None
-        if len(text) > MAX_MESSAGE_BYTES:
+        if size > MAX_MESSAGE_BYTES:
             raise LocalProtocolError(
-                f"{draft.type.value!r} takes {len(text)} bytes; Genesys accepts "
+                f"{draft.type.value!r} takes {size} bytes; Genesys accepts "
                 f"{MAX_MESSAGE_BYTES} in a message"
             )
         self.server_seq += 1
         self.state = OUTGOING[self.state][draft.type]
+        self._opened |= draft.type is Type.OPENED
         if draft.type is Type.DISCONNECT:
             self._disconnected = True
             if draft.parameters.get("reason") != DisconnectReason.COMPLETED:
@@ -215,22 +226,25 @@ class AudioHookSession:
             )
         if identity is not None and identity != self.session_id:
             return RemoteProtocolError(Rule.ID, "message of another session id")
-        if seq is not None and seq != self.client_seq + 1:
+        expected = self.client_seq + 1
+        if seq is not None and not expected <= seq <= expected + self._unnumbered:
             return RemoteProtocolError(
-                Rule.SEQ, f"Invalid seq value {seq}; expected {self.client_seq + 1}"
+                Rule.SEQ, f"Invalid seq value {_short(seq)}; expected {expected}"
             )
         if serverseq is not None and serverseq > self.server_seq:
             return RemoteProtocolError(
-                Rule.SERVERSEQ, f"Invalid serverseq value {serverseq}; sent {self.server_seq}"
+                Rule.SERVERSEQ,
+                f"Invalid serverseq value {_short(serverseq)}; sent {self.server_seq}",
             )
         return None
 
     def _note_seq(self, raw: _Raw) -> None:
         seq = _integer(raw, "seq")
-        if seq is not None:
-            self.client_seq = seq
-        elif self.state is not State.PREPARING:
-            self.client_seq += 1
+        if seq is None or not 0 <= seq < 2**63:
+            self._unnumbered += 1
+        else:
+            self.client_seq = max(seq, self.client_seq)
+            self._unnumbered = 0
 
     def _handle(self, message_type: Type, raw: _Raw, target: State) -> list[events.Event]:
         parameters = raw.get("parameters")
@@ -240,11 +254,14 @@ class AudioHookSession:
         event = _HANDLERS[message_type](self, raw, typed)
         if event is None:
             return found
+        # While paused the client's clock runs on; what it skipped comes with `resumed`.
+        if message_type is not Type.OPEN and (
+            self.state is not State.PAUSED or message_type is Type.RESUMED
+        ):
+            self._check_position(raw)
         # A handler may have ended the session (an `open` that cannot be used).
         if self.state is not State.FAILED or target is State.CLOSING:
             self.state = target
-        if message_type is not Type.OPEN:
-            self._check_position(raw)
         return [*found, event]
 
     def _check_position(self, raw: _Raw) -> None:
@@ -270,8 +287,9 @@ class AudioHookSession:
     # -- one method per message --------------------------------------------------------------
 
     def _on_open(self, raw: _Raw, typed: OpenParameters | None) -> events.Event:
-        if isinstance(raw.get("id"), str):
-            self.session_id = raw["id"]
+        identity = raw.get("id")
+        if isinstance(identity, str) and len(identity) <= _MAX_ID_LENGTH:
+            self.session_id = identity
         parameters = raw.get("parameters")
         lenient: Mapping[str, Any] = parameters if isinstance(parameters, dict) else {}
         if "position" in raw:
@@ -318,14 +336,15 @@ class AudioHookSession:
         return events.CloseReceived(raw=raw, reason=reason, reply=replies.closed())
 
     def _on_ping(self, raw: _Raw, typed: PingParameters | None) -> events.Event:
-        reply = replies.pong(_integer(raw, "seq"))
+        seq = _integer(raw, "seq")
+        reply = replies.pong(seq if seq == self.client_seq else None)
         return events.PingReceived(raw=raw, rtt=typed.rtt if typed else None, reply=reply)
 
     def _on_update(self, raw: _Raw, typed: UpdateParameters | None) -> events.Event:
         language = typed.language if typed else None
         if language is not None:
             self.language = language
-        wanted = language is not None and self.state is not State.PREPARING
+        wanted = language is not None and self.state in CHECKED
         reply = replies.updated() if wanted else None
         return events.UpdateReceived(raw=raw, language=language, reply=reply)
 
@@ -338,18 +357,20 @@ class AudioHookSession:
     def _skip(self, kind: type[events.Gap], raw: _Raw, typed: GapParameters | None) -> events.Event:
         if typed is None:
             return kind(raw=raw, start=None, discarded=None)
+        # The end is rounded once: the parts need not be whole samples.
+        self.position = round((typed.start + typed.discarded) * WIRE_SAMPLE_RATE)
         start = round(typed.start * WIRE_SAMPLE_RATE)
-        discarded = round(typed.discarded * WIRE_SAMPLE_RATE)
-        self.position = start + discarded
-        return kind(raw=raw, start=start, discarded=discarded)
+        return kind(raw=raw, start=start, discarded=self.position - start)
 
     def _on_dtmf(self, raw: _Raw, typed: DtmfParameters | None) -> events.Event | None:
         return events.DtmfReceived(raw=raw, digit=typed.digit) if typed else None
 
     def _on_error(self, raw: _Raw, typed: ErrorParameters | None) -> events.Event:
+        parameters = raw.get("parameters")
+        said = parameters if isinstance(parameters, dict) else {}
         return events.ErrorReceived(
             raw=raw,
-            code=typed.code if typed else None,
+            code=typed.code if typed else _integer(said, "code"),
             message=typed.message if typed else "",
             retry_after=typed.retry_after if typed else None,
         )
@@ -380,9 +401,22 @@ _HANDLERS: Mapping[Type, Callable[[AudioHookSession, _Raw, Any], events.Event | 
 
 def _integer(raw: _Raw, name: str) -> int | None:
     value = raw.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        return None
-    return value
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _short(number: int) -> str:
+    """A number for a message; a peer's may have thousands of digits."""
+    return str(number) if abs(number) < 10**20 else "out of range"
+
+
+def _encode(message: _Raw) -> tuple[str, int]:
+    """Write a message as JSON text; also gives its size on the wire in bytes."""
+    text = json.dumps(message, allow_nan=False, ensure_ascii=False)
+    try:
+        return text, len(text.encode())
+    except UnicodeEncodeError:  # lone surrogates, which JSON can carry and UTF-8 cannot
+        text = json.dumps(message, allow_nan=False)
+        return text, len(text)
 
 
 def _is_probe(parameters: Mapping[str, Any]) -> bool:

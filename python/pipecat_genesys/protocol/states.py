@@ -120,8 +120,16 @@ CHECKED: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED
 """States in which a broken envelope ends the session. Before ``open`` there is nothing to check
 against; once an end is under way, another ``disconnect`` would help nobody."""
 
+UNOPENED: frozenset[Type] = frozenset({Type.OPENED, Type.DISCONNECT, Type.CLOSED})
+"""All that may go out as long as ``opened`` has not: itself, a rejection, and the answer to an
+early ``close``."""
+
 AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.DISCONNECTING})
-"""States in which caller audio belongs to the call."""
+"""States in which caller audio belongs to the call. A client sends none before ``opened``; when
+it does all the same, that is a fault, and the audio is the call's."""
+
+ENDED: frozenset[State] = frozenset({State.DISCONNECTING, State.FAILED, State.CLOSED})
+"""States in which audio that still comes is nobody's fault: it was under way."""
 
 BOT_AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
 """States in which the bot may speak: in the first, what it says waits for ``opened``."""

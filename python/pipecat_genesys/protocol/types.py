@@ -124,7 +124,7 @@ class Media:
         return self.channels != (AudioHookChannel.EXTERNAL,)
 
 
-_DURATION = re.compile(r"PT(\d{1,12}(?:\.\d{0,18})?|\.\d{1,18})S")
+_DURATION = re.compile(r"PT(\d{1,12}(?:\.\d{0,100})?|\.\d{1,100})S", re.ASCII)
 
 
 def parse_duration(text: object) -> Fraction:
@@ -143,9 +143,10 @@ def parse_duration(text: object) -> Fraction:
     """
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        shown = repr(text)
+        # Only text is shown: the repr of what else a peer may send can be too deep to make.
+        shown = repr(text[:60]) if isinstance(text, str) else type(text).__name__
         raise ValueError(
-            f"not a duration: {shown[:60]}; expected seconds such as 'PT1S' or 'PT0.000125S'"
+            f"not a duration: {shown}; expected seconds such as 'PT1S' or 'PT0.000125S'"
         )
     return Fraction(match[1])
 
@@ -196,7 +197,7 @@ def parse_media(entry: object) -> Media | None:
     """
     if not isinstance(entry, Mapping) or entry.get("type") != "audio":
         return None
-    if entry.get("rate") != WIRE_SAMPLE_RATE or isinstance(entry.get("rate"), bool):
+    if entry.get("rate") != WIRE_SAMPLE_RATE:
         return None
     names = entry.get("channels")
     if not isinstance(names, Sequence) or isinstance(names, str) or len(names) not in (1, 2):

@@ -55,6 +55,8 @@ _T = TypeVar("_T")
 
 # 200 ms; shorter chunks are more messages per second than Genesys lets through.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
+# Lines a call may log about its peer.
+_MAX_LOGGED = 40
 
 _EVENTS: Mapping[type[events.Event], str] = {
     events.OpenReceived: "on_open",
@@ -375,8 +377,8 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             case events.DtmfReceived():
                 logger.debug(f"DTMF received: {self._shown(event.digit)}")
             case events.ErrorReceived():
-                said = f"{event.code} {_brief(event.message)}"
-                logger.error(f"AudioHook error from Genesys: {said} {self._label}")
+                said = f"AudioHook error from Genesys: {event.code} {_brief(event.message)}"
+                self._log_once("ERROR", said, f"error {event.code}")
 
     def _frame(self, event: events.Event) -> Frame | None:
         """Build what the transport is to do about an event."""
@@ -414,8 +416,9 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
 
     def _log_once(self, level: str, text: str, key: str | None = None) -> None:
         """Log the first of many: a peer must not be able to fill the disk."""
-        if (key or text) not in self._logged:
-            self._logged.add(key or text)
+        key = key or text
+        if key not in self._logged and len(self._logged) < _MAX_LOGGED:
+            self._logged.add(key)
             logger.log(level, f"{text} ({self._label}; logged once)")
 
     @property

@@ -1,0 +1,401 @@
+import json
+import sys
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pipecat_genesys.protocol import RemoteProtocolError, Rule
+from pipecat_genesys.protocol.messages import (
+    MAX_TEXT_LENGTH,
+    PARAMETERS,
+    CloseParameters,
+    DtmfParameters,
+    Envelope,
+    ErrorParameters,
+    GapParameters,
+    OpenParameters,
+    PingParameters,
+    UpdateParameters,
+    decode,
+    validate,
+)
+
+from .client import EXTERNAL, OMIT, SESSION, offer, unhurried, without
+from .client import PARAMETERS as FAULTLESS
+
+SECRET = "s3cr3t-4711"
+
+
+def envelope(**overrides: Any) -> dict[str, Any]:
+    return without(
+        {
+            "version": "2",
+            "id": SESSION,
+            "type": "ping",
+            "seq": 1,
+            "serverseq": 0,
+            "position": "PT0S",
+            "parameters": {},
+            **overrides,
+        }
+    )
+
+
+def named(fault: RemoteProtocolError) -> str:
+    """The fields a fault names, however it words it."""
+    names = str(fault).partition(": ")[2].split(", ")
+    return ", ".join(sorted(name.strip("'\"`") for name in names))
+
+
+def refusal(text: str) -> RemoteProtocolError:
+    with pytest.raises(RemoteProtocolError) as caught:
+        decode(text)
+    return caught.value
+
+
+class TestDecode:
+    def test_reads_an_object(self) -> None:
+        assert decode(' {"a": [1, "ü", null]}\n') == {"a": [1, "ü", None]}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            " ",
+            "{",
+            '{"a": 1',
+            '{"a": 1}}',
+            '{"a": 1} {"b": 2}',
+            "{'a': 1}",
+            '{"a": 1,}',
+            "{a: 1}",
+            '{"a": "\n"}',
+            '{"a": "\\x41"}',
+            '{"a": 01}',
+            '{"a": +1}',
+            '{"a": .5}',
+            "\ufeff{}",
+            "\x00",
+            "\ud800",
+            '{"a": NaN}',
+            '{"a": Infinity}',
+            '{"a": -Infinity}',
+            "NaN",
+            "undefined",
+        ],
+    )
+    def test_refuses_what_is_not_json(self, text: str) -> None:
+        assert refusal(text).rule is Rule.JSON
+
+    @pytest.mark.parametrize("text", ["null", "true", "5", "-0.5", '"open"', "[]", '[{"a": 1}]'])
+    def test_refuses_what_is_no_object(self, text: str) -> None:
+        assert refusal(text).rule is Rule.NOT_AN_OBJECT
+
+    def test_takes_the_longest_text(self) -> None:
+        text = '{"a": "' + "x" * (MAX_TEXT_LENGTH - 9) + '"}'
+        assert len(text) == 65_535
+        assert len(decode(text)["a"]) == MAX_TEXT_LENGTH - 9
+
+    def test_refuses_a_longer_one(self) -> None:
+        text = '{"a": "' + "x" * (MAX_TEXT_LENGTH - 8) + '"}'
+        assert len(text) == 65_536
+        assert refusal(text).rule is Rule.TEXT_SIZE
+
+    @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+    def test_refuses_bottomless_nesting(self, opening: str, closing: str) -> None:
+        depth = 10_000
+        text = '{"a":' + opening * depth + "1" + closing * depth + "}"
+        assert refusal(text).rule is (Rule.TEXT_SIZE if len(text) > 65_535 else Rule.JSON)
+        assert refusal(opening * depth).rule in (Rule.JSON, Rule.TEXT_SIZE)
+
+    def test_takes_reasonable_nesting(self) -> None:
+        assert decode('{"a":' + "[" * 100 + "]" * 100 + "}")["a"]
+
+    def test_refuses_an_integer_too_long_to_convert(self) -> None:
+        digits = sys.get_int_max_str_digits()
+        assert refusal('{"seq": ' + "9" * (digits + 1) + "}").rule is Rule.JSON
+
+    def test_keeps_big_integers_exact(self) -> None:
+        assert decode('{"seq": 123456789012345678901234567890}') == {
+            "seq": 123456789012345678901234567890
+        }
+
+    def test_keeps_lone_surrogates(self) -> None:
+        assert decode('{"id": "\\ud800"}') == {"id": "\ud800"}
+
+    @pytest.mark.parametrize(
+        "text", [f'{{"ani": {SECRET}}}', f'{{"ani": "{SECRET}"', f'["{SECRET}"]', f'"{SECRET}"']
+    )
+    def test_faults_hold_no_values(self, text: str) -> None:
+        error = refusal(text)
+        assert SECRET not in str(error)
+        assert error.__cause__ is None
+
+    @given(st.text())
+    @unhurried
+    def test_is_json_or_a_fault(self, text: str) -> None:
+        try:
+            expected = json.loads(text)
+        except ValueError:
+            expected = None
+        if isinstance(expected, dict):
+            assert decode(text) == expected
+        else:
+            error = refusal(text)
+            assert error.rule in (Rule.JSON, Rule.NOT_AN_OBJECT)
+            assert len(str(error)) < 300
+
+
+class TestEnvelope:
+    def test_faultless(self) -> None:
+        typed, faults = validate(Envelope, envelope(), Rule.ENVELOPE)
+        assert isinstance(typed, Envelope)
+        assert (typed.seq, typed.serverseq, typed.position) == (1, 0, Fraction(0))
+        assert faults == []
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("version", "1"),
+            ("version", 2),
+            ("version", None),
+            ("id", None),
+            ("id", 5),
+            ("id", ["x"]),
+            ("type", 5),
+            ("seq", -1),
+            ("seq", "1"),
+            ("seq", 1.5),
+            ("seq", True),
+            ("seq", None),
+            ("serverseq", -1),
+            ("serverseq", "0"),
+            ("serverseq", False),
+            ("position", "0"),
+            ("position", 0),
+            ("position", "PT-1S"),
+            ("position", None),
+            ("parameters", None),
+            ("parameters", []),
+            ("parameters", "x"),
+            *((name, OMIT) for name in envelope()),
+        ],
+    )
+    def test_names_what_is_missing_or_wrong(self, field: str, value: Any) -> None:
+        typed, faults = validate(Envelope, envelope(**{field: value}), Rule.ENVELOPE)
+        assert typed is None
+        assert [fault.rule for fault in faults] == [Rule.ENVELOPE]
+        assert named(faults[0]) == field
+
+    def test_names_all_of_it(self) -> None:
+        _, faults = validate(Envelope, envelope(seq="x", position=1, id=OMIT), Rule.ENVELOPE)
+        assert named(faults[0]) == "id, position, seq"
+
+    def test_unknown_fields_are_taken_and_named(self) -> None:
+        typed, faults = validate(
+            Envelope, envelope(zeta=SECRET, alpha={"x": SECRET}), Rule.ENVELOPE
+        )
+        assert typed is not None
+        assert [fault.rule for fault in faults] == [Rule.UNKNOWN_FIELD]
+        assert named(faults[0]) == "alpha, zeta"
+
+    @pytest.mark.parametrize("data", [None, 5, "x", [], [envelope()], True])
+    def test_what_is_no_object(self, data: object) -> None:
+        typed, faults = validate(Envelope, data, Rule.ENVELOPE)
+        assert typed is None
+        assert [fault.rule for fault in faults] == [Rule.ENVELOPE]
+
+
+class TestParameters:
+    @pytest.mark.parametrize("type", sorted(FAULTLESS))
+    def test_faultless(self, type: str) -> None:
+        model = {t.value: m for t, m in PARAMETERS.items()}[type]
+        typed, faults = validate(model, FAULTLESS[type], Rule.PARAMETERS)
+        assert typed is not None
+        assert faults == []
+
+    def test_the_models_are_the_client_messages(self) -> None:
+        assert {t.value for t in PARAMETERS} == set(FAULTLESS)
+
+    @pytest.mark.parametrize("type", sorted(FAULTLESS))
+    def test_unknown_fields_are_taken_everywhere(self, type: str) -> None:
+        model = {t.value: m for t, m in PARAMETERS.items()}[type]
+        typed, faults = validate(model, {**FAULTLESS[type], "new": SECRET}, Rule.PARAMETERS)
+        assert typed is not None
+        assert [(f.rule, named(f)) for f in faults] == [(Rule.UNKNOWN_FIELD, "new")]
+
+    @pytest.mark.parametrize(
+        ("overrides", "wrong"),
+        [
+            ({"organizationId": OMIT}, "organizationId"),
+            ({"organizationId": 5}, "organizationId"),
+            ({"conversationId": OMIT}, "conversationId"),
+            ({"participant": OMIT}, "participant"),
+            ({"participant": "Erika"}, "participant"),
+            ({"media": OMIT}, "media"),
+            ({"media": EXTERNAL}, "media"),
+            ({"media": [5]}, "media.0"),
+            ({"language": 5}, "language"),
+            ({"supportedLanguages": "true"}, "supportedLanguages"),
+            ({"supportedLanguages": 1}, "supportedLanguages"),
+            ({"customConfig": "x"}, "customConfig"),
+            ({"inputVariables": []}, "inputVariables"),
+            ({"inputVariables": {"k": 5}}, "inputVariables.k"),
+            ({"continuedSessions": [{"id": "x", "serverseq": 1}]}, "continuedSessions.0.clientseq"),
+        ],
+    )
+    def test_open(self, overrides: dict[str, Any], wrong: str) -> None:
+        typed, faults = validate(OpenParameters, offer(**overrides), Rule.PARAMETERS)
+        assert typed is None
+        assert [named(fault) for fault in faults] == [wrong]
+
+    @pytest.mark.parametrize("field", ["id", "ani", "aniName", "dnis"])
+    def test_open_needs_the_participant(self, field: str) -> None:
+        participant = dict(offer()["participant"])
+        del participant[field]
+        _, faults = validate(OpenParameters, offer(participant=participant), Rule.PARAMETERS)
+        assert [named(fault) for fault in faults] == [f"participant.{field}"]
+
+    @pytest.mark.parametrize("language", ["en", "en-us", "pt-BR", "es-419", "yue-Hant-HK", ""])
+    def test_open_takes_any_language(self, language: str) -> None:
+        typed, faults = validate(OpenParameters, offer(language=language), Rule.PARAMETERS)
+        assert isinstance(typed, OpenParameters)
+        assert typed.language == language
+        assert faults == []
+
+    @pytest.mark.parametrize("number", ["tel:+491604697810", "+1-555-555-1234", "sip:x@y", ""])
+    def test_open_takes_any_number(self, number: str) -> None:
+        participant = {**offer()["participant"], "ani": number, "dnis": number}
+        typed, faults = validate(OpenParameters, offer(participant=participant), Rule.PARAMETERS)
+        assert isinstance(typed, OpenParameters)
+        assert (typed.participant.ani, typed.participant.dnis) == (number, number)
+        assert faults == []
+
+    def test_open_typed(self) -> None:
+        parameters = offer(
+            customConfig={"a": [1]},
+            inputVariables={" key ": "value"},
+            supportedLanguages=True,
+            continuedSessions=[{"id": SESSION, "serverseq": 7, "clientseq": 9}],
+        )
+        typed, faults = validate(OpenParameters, parameters, Rule.PARAMETERS)
+        assert isinstance(typed, OpenParameters)
+        assert faults == []
+        assert typed.participant.ani_name == "Erika Mustermann"
+        assert typed.media == [EXTERNAL]
+        assert typed.input_variables == {" key ": "value"}
+        assert typed.custom_config == {"a": [1]}
+        assert typed.supported_languages is True
+        assert typed.continued_sessions is not None
+        assert typed.continued_sessions[0].clientseq == 9
+
+    @pytest.mark.parametrize(
+        ("model", "data", "wrong"),
+        [
+            (CloseParameters, {}, "reason"),
+            (CloseParameters, {"reason": 5}, "reason"),
+            (PingParameters, {"rtt": 0.02}, "rtt"),
+            (PingParameters, {"rtt": "20ms"}, "rtt"),
+            (UpdateParameters, {"language": ["de"]}, "language"),
+            (GapParameters, {"start": "PT0S"}, "discarded"),
+            (GapParameters, {"discarded": "PT0S"}, "start"),
+            (GapParameters, {"start": 0, "discarded": "-PT1S"}, "discarded, start"),
+            (DtmfParameters, {}, "digit"),
+            (DtmfParameters, {"digit": 5}, "digit"),
+            (DtmfParameters, {"digit": ""}, "digit"),
+            (ErrorParameters, {"message": "x"}, "code"),
+            (ErrorParameters, {"code": "429", "message": "x"}, "code"),
+            (ErrorParameters, {"code": True, "message": "x"}, "code"),
+            (ErrorParameters, {"code": 429, "message": "x", "retryAfter": 3}, "retryAfter"),
+        ],
+    )
+    def test_others(self, model: Any, data: dict[str, Any], wrong: str) -> None:
+        typed, faults = validate(model, data, Rule.PARAMETERS)
+        assert typed is None
+        assert [(f.rule, named(f)) for f in faults] == [(Rule.PARAMETERS, wrong)]
+
+    @pytest.mark.parametrize("code", [400, 405, 408, 409, 413, 415, 429, 500, 503, 9999])
+    def test_error_codes_are_not_enumerated(self, code: int) -> None:
+        typed, faults = validate(ErrorParameters, {"code": code, "message": "x"}, Rule.PARAMETERS)
+        assert isinstance(typed, ErrorParameters)
+        assert typed.code == code
+        assert faults == []
+
+    def test_gap_is_exact(self) -> None:
+        data = {"start": "PT0.000125S", "discarded": "PT0.028693737S"}
+        typed, _ = validate(GapParameters, data, Rule.PARAMETERS)
+        assert isinstance(typed, GapParameters)
+        assert typed.start == Fraction(1, 8000)
+        assert typed.discarded == Fraction(28693737, 10**9)
+
+
+class TestPrivacyAndSize:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            offer(participant={"id": 5, "ani": SECRET, "aniName": [SECRET], "dnis": {"x": SECRET}}),
+            offer(inputVariables={"k": [SECRET]}),
+            offer(inputVariables=SECRET),
+            offer(media=SECRET),
+            offer(media=[SECRET]),
+            offer(language={"a": SECRET}),
+            {"participant": SECRET},
+            SECRET,
+            [SECRET],
+        ],
+        ids=repr,
+    )
+    def test_faults_name_fields_and_never_values(self, data: object) -> None:
+        _, faults = validate(OpenParameters, data, Rule.PARAMETERS)
+        assert faults
+        assert not [fault for fault in faults if SECRET in str(fault)]
+        assert not [fault for fault in faults if fault.__cause__ or fault.__context__]
+
+    def test_a_fault_is_a_line(self) -> None:
+        media = [SECRET] * 6_000
+        _, faults = validate(OpenParameters, offer(media=media), Rule.PARAMETERS)
+        assert len(faults) == 1
+        assert len(str(faults[0])) < 300
+
+    @pytest.mark.parametrize("name", ["two\nlines", "\r", "\x1b[31mred"])
+    def test_the_peers_names_do_not_break_the_line(self, name: str) -> None:
+        _, faults = validate(PingParameters, {name: 1}, Rule.PARAMETERS)
+        assert len(faults) == 1
+        assert str(faults[0]).isprintable()
+
+    def test_many_unknown_fields_are_a_line(self) -> None:
+        data = {f"field{n}": n for n in range(6_000)}
+        _, faults = validate(PingParameters, data, Rule.PARAMETERS)
+        assert len(faults) == 1
+        assert len(str(faults[0])) < 300
+
+    @pytest.mark.parametrize("value", ["\ud800", "a\udfffb", "\x00"])
+    @pytest.mark.parametrize(
+        "place",
+        [
+            lambda v: offer(language=v),
+            lambda v: offer(**{v: 1}),
+            lambda v: offer(inputVariables={v: v}),
+            lambda v: offer(customConfig={v: v}),
+            lambda v: offer(media=[{v: v}]),
+            lambda v: offer(participant={"id": v, "ani": v, "aniName": v, "dnis": v}),
+        ],
+    )
+    def test_odd_characters_are_reported_or_taken(self, place: Any, value: str) -> None:
+        typed, faults = validate(OpenParameters, place(value), Rule.PARAMETERS)
+        assert typed is not None or faults
+
+    @given(
+        st.sampled_from(sorted(PARAMETERS.values(), key=lambda m: m.__name__)),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=10,
+        ),
+    )
+    @unhurried
+    def test_anything_is_typed_or_reported(self, model: Any, data: object) -> None:
+        typed, faults = validate(model, data, Rule.PARAMETERS)
+        assert typed is not None or [fault.rule for fault in faults] == [Rule.PARAMETERS]

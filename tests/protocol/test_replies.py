@@ -1,0 +1,183 @@
+import enum
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pipecat_genesys.protocol import AudioHookMessageType as Type
+from pipecat_genesys.protocol import replies
+
+from .client import EXTERNAL, unhurried
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+).filter(lambda value: "Infinity" not in json.dumps(value))
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class OldColour(str, enum.Enum):  # noqa: UP042 - what many applications still have
+    RED = "red"
+
+
+class TestStringMap:
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            ("", ""),
+            ("plain", "plain"),
+            ("true", "true"),
+            ('"quoted"', '"quoted"'),
+            ("Grüße 漢字 🎧", "Grüße 漢字 🎧"),
+            (True, "true"),
+            (False, "false"),
+            (None, "null"),
+            (0, "0"),
+            (-3, "-3"),
+            (0.95, "0.95"),
+            ([], "[]"),
+            ({}, "{}"),
+            ([1, "a", None], '[1,"a",null]'),
+            ((1, 2), "[1,2]"),
+            ({"a": {"b": [True]}, "c": 1}, '{"a":{"b":[true]},"c":1}'),
+            (["ü"], '["ü"]'),
+            (Colour.RED, "red"),
+            (OldColour.RED, "red"),
+        ],
+    )
+    def test_values(self, value: Any, text: str) -> None:
+        written = replies.to_string_map({"name": value})
+        assert written == {"name": text}
+        assert type(written["name"]) is str
+
+    @pytest.mark.parametrize(
+        ("name", "text"), [("a", "a"), (1, "1"), (True, "true"), (None, "null"), (1.5, "1.5")]
+    )
+    def test_names(self, name: Any, text: str) -> None:
+        assert replies.to_string_map({name: "x"}) == {text: "x"}
+
+    @given(st.dictionaries(st.text(), JSON, max_size=5))
+    @unhurried
+    def test_strings_stay_and_the_rest_can_be_read_back(self, variables: dict[str, Any]) -> None:
+        written = replies.to_string_map(variables)
+        assert written.keys() == variables.keys()
+        for name, value in variables.items():
+            assert isinstance(written[name], str)
+            if isinstance(value, str):
+                assert written[name] == value
+            else:
+                assert json.loads(written[name]) == value
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            object(),
+            b"bytes",
+            {1, 2},
+            math.nan,
+            math.inf,
+            -math.inf,
+            [math.nan],
+            {"deep": [object()]},
+            {(1, 2): "tuple as key"},
+            1j,
+        ],
+        ids=repr,
+    )
+    def test_what_json_has_not_is_refused_by_name(self, value: Any) -> None:
+        with pytest.raises(ValueError, match="'my_variable'"):
+            replies.to_string_map({"fine": 1, "my_variable": value})
+
+    def test_a_circle_is_refused(self) -> None:
+        circle: list[Any] = []
+        circle.append(circle)
+        with pytest.raises(ValueError, match="'circle'"):
+            replies.to_string_map({"circle": circle})
+
+    def test_a_bottomless_value_is_refused(self) -> None:
+        deep: list[Any] = []
+        for _ in range(100_000):
+            deep = [deep]
+        with pytest.raises(ValueError, match="'deep'"):
+            replies.to_string_map({"deep": deep})
+
+    def test_is_a_new_map(self) -> None:
+        variables = {"a": "1"}
+        assert replies.to_string_map(variables) is not variables
+
+
+class TestDrafts:
+    def test_opened_copies_the_medium(self) -> None:
+        draft = replies.opened([EXTERNAL])
+        assert draft.type is Type.OPENED
+        assert draft.parameters == {"startPaused": False, "media": [EXTERNAL]}
+
+    def test_opened_without_audio(self) -> None:
+        assert replies.opened([]).parameters["media"] == []
+
+    def test_opened_start_paused(self) -> None:
+        assert replies.opened([EXTERNAL], start_paused=True).parameters["startPaused"] is True
+
+    @pytest.mark.parametrize("languages", [[], ["en-US", "de-DE"]])
+    def test_opened_tells_languages_when_given(self, languages: list[str]) -> None:
+        draft = replies.opened([EXTERNAL], supported_languages=languages)
+        assert draft.parameters["supportedLanguages"] == languages
+
+    def test_opened_has_only_documented_fields(self) -> None:
+        draft = replies.opened([EXTERNAL], supported_languages=["en-US"])
+        assert draft.parameters.keys() <= {
+            "media",
+            "discardTo",
+            "startPaused",
+            "supportedLanguages",
+        }
+
+    @pytest.mark.parametrize(
+        ("draft", "type"),
+        [
+            (replies.pong(7), "pong"),
+            (replies.closed(), "closed"),
+            (replies.closed({}), "closed"),
+            (replies.updated(), "updated"),
+            (replies.resume(), "resume"),
+        ],
+    )
+    def test_parameters_are_there_though_empty(self, draft: replies.Draft, type: str) -> None:
+        assert draft.type == type
+        assert draft.parameters == {}
+
+    def test_pong_names_its_ping(self) -> None:
+        assert replies.pong(7).answers == 7
+
+    def test_closed_with_what_pipecat_promised(self) -> None:
+        assert replies.closed({"a": "b"}).parameters == {"outputVariables": {"a": "b"}}
+
+    def test_disconnect(self) -> None:
+        assert replies.disconnect().parameters == {"reason": "completed"}
+        draft = replies.disconnect("error", info="no media", output_variables={"a": "b"})
+        assert draft.type is Type.DISCONNECT
+        assert draft.parameters == {
+            "reason": "error",
+            "info": "no media",
+            "outputVariables": {"a": "b"},
+        }
+
+    def test_barge_in_is_one_entity_with_empty_data(self) -> None:
+        draft = replies.barge_in()
+        assert draft.type is Type.EVENT
+        assert draft.parameters == {"entities": [{"type": "barge_in", "data": {}}]}
+
+    @given(st.text(min_size=1), JSON)
+    @unhurried
+    def test_event_has_one_entity(self, type: str, data: Any) -> None:
+        assert replies.event(type, data).parameters == {"entities": [{"type": type, "data": data}]}

@@ -1,0 +1,292 @@
+import re
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pipecat_genesys.protocol import (
+    MAX_MESSAGE_BYTES,
+    NULL_UUID,
+    PROTOCOL_VERSION,
+    WIRE_SAMPLE_RATE,
+    AudioHookMessageType,
+    CloseReason,
+    DisconnectReason,
+    format_duration,
+    parse_duration,
+    samples_to_duration,
+)
+from pipecat_genesys.protocol.types import duration_to_samples, parse_media
+
+from .client import EXTERNAL, INVERTED, L16, L16_STEREO, STEREO, medium, unhurried
+
+# The validator of Genesys's reference implementation, and what its parser takes beyond it.
+LEGAL = re.compile(r"PT(?:(?:\d*\.)?\d+|\d+\.)S", re.ASCII)
+
+
+class TestConstants:
+    def test_version_is_a_string(self) -> None:
+        assert PROTOCOL_VERSION == "2"
+
+    def test_limits(self) -> None:
+        assert (WIRE_SAMPLE_RATE, MAX_MESSAGE_BYTES) == (8000, 64_000)
+
+    def test_null_uuid(self) -> None:
+        assert NULL_UUID == "00000000-0000-0000-0000-000000000000"
+
+    def test_vocabulary(self) -> None:
+        client = {"open", "close", "ping", "update", "paused", "resumed", "discarded", "dtmf"}
+        client |= {"playback_started", "playback_completed", "error"}
+        server = {"opened", "closed", "pong", "updated", "pause", "resume", "event"}
+        server |= {"reconnect", "disconnect"}
+        assert {t.value for t in AudioHookMessageType} == client | server
+
+    def test_reasons(self) -> None:
+        assert {r.value for r in CloseReason} == {"end", "error", "disconnect", "reconnect"}
+        # `rejected` is refused by the published client.
+        assert {r.value for r in DisconnectReason} == {"completed", "unauthorized", "error"}
+
+
+class TestFormatDuration:
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [
+            (Fraction(0), "PT0S"),
+            (Fraction(1), "PT1S"),
+            (Fraction(3, 5), "PT0.6S"),
+            (Fraction(1, 8000), "PT0.000125S"),
+            (Fraction(7999, 8000), "PT0.999875S"),
+            (Fraction(3600 * 24), "PT86400S"),
+            (Fraction(28693737, 10**9), "PT0.028693737S"),
+            (Fraction(1, 10**9), "PT0.000000001S"),
+            (Fraction(10**10 - 1, 10**10), "PT1S"),
+        ],
+    )
+    def test_shortest_form(self, seconds: Fraction, text: str) -> None:
+        assert format_duration(seconds) == text
+
+    @pytest.mark.parametrize("seconds", [Fraction(-1), Fraction(-1, 10**12)])
+    def test_refuses_negative(self, seconds: Fraction) -> None:
+        with pytest.raises(ValueError, match="negative"):
+            format_duration(seconds)
+
+    @given(st.fractions(min_value=0, max_value=10**9))
+    @unhurried
+    def test_is_legal_and_off_by_half_a_nanosecond_at_most(self, seconds: Fraction) -> None:
+        text = format_duration(seconds)
+        assert LEGAL.fullmatch(text)
+        assert not re.search(r"\.\d*0S|\.S", text)
+        assert abs(parse_duration(text) - seconds) <= Fraction(1, 2 * 10**9)
+
+
+class TestExactness:
+    @given(st.integers(0, 10**15))
+    @unhurried
+    def test_samples_survive(self, samples: int) -> None:
+        text = samples_to_duration(samples)
+        assert parse_duration(text) == Fraction(samples, 8000)
+        assert duration_to_samples(text) == samples
+
+    @given(st.integers(0, 10**20))
+    @unhurried
+    def test_nanoseconds_survive(self, nanos: int) -> None:
+        assert parse_duration(format_duration(Fraction(nanos, 10**9))) == Fraction(nanos, 10**9)
+
+    def test_every_sample_of_a_second(self) -> None:
+        written = {samples_to_duration(n) for n in range(8000)}
+        assert len(written) == 8000
+        assert sorted(map(duration_to_samples, written)) == list(range(8000))
+
+    def test_samples_are_the_nearest(self) -> None:
+        assert duration_to_samples("PT0.000187499S") == 1
+        assert duration_to_samples("PT0.000187501S") == 2
+
+
+class TestParseDuration:
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [
+            ("PT0S", Fraction(0)),
+            ("PT1S", Fraction(1)),
+            ("PT01.50S", Fraction(3, 2)),
+            ("PT.5S", Fraction(1, 2)),
+            ("PT5.S", Fraction(5)),
+            ("PT0.000125S", Fraction(1, 8000)),
+            ("PT0.028693737S", Fraction(28693737, 10**9)),
+            ("PT900.123456789012S", Fraction(900123456789012, 10**12)),
+        ],
+    )
+    def test_reads(self, text: str, seconds: Fraction) -> None:
+        assert parse_duration(text) == seconds
+
+    @given(
+        st.text("0123456789", min_size=1, max_size=12),
+        st.text("0123456789", min_size=1, max_size=18),
+    )
+    @unhurried
+    def test_reads_every_decimal(self, whole: str, fraction: str) -> None:
+        expected = Fraction(int(whole + fraction), 10 ** len(fraction))
+        assert parse_duration(f"PT{whole}.{fraction}S") == expected
+
+    @pytest.mark.parametrize("digits", [19, 30, 100])
+    def test_takes_arbitrarily_many_fraction_digits(self, digits: int) -> None:
+        text = "PT0." + "3" * digits + "S"
+        assert parse_duration(text) == Fraction(int("3" * digits), 10**digits)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "",
+            "PT",
+            "PTS",
+            "PT.S",
+            "PT..5S",
+            "PT1.2.3S",
+            "PT-1S",
+            "PT+1S",
+            "PT1e3S",
+            "PT1E3S",
+            "PT1_0S",
+            "PT1,5S",
+            "PT0x1S",
+            "PT1/2S",
+            "PTNaNS",
+            "PTInfinityS",
+            "PT1M",
+            "PT1H",
+            "PT1M1S",
+            "P1D",
+            "1",
+            "1S",
+            "pt1s",
+            "PT1s",
+            " PT1S",
+            "PT1S ",
+            "PT 1S",
+            "PT1S\n",
+            "PT1S\x00",
+            "PT1SPT1S",
+            "PT\N{ARABIC-INDIC DIGIT ONE}S",
+            "PT\N{FULLWIDTH DIGIT ONE}.5S",
+            "PT\N{SUPERSCRIPT TWO}S",
+            "\ud800",
+            None,
+            True,
+            1,
+            1.0,
+            b"PT1S",
+            [],
+            ["PT1S"],
+            {},
+        ],
+    )
+    def test_refuses(self, value: Any) -> None:
+        with pytest.raises(ValueError, match="not a duration"):
+            parse_duration(value)
+
+    @given(st.text("PTS.01-+eE \n٣", max_size=8).map(lambda t: t if "P" in t else f"PT{t}S"))
+    @settings(unhurried, max_examples=400)
+    def test_takes_just_what_the_reference_takes(self, text: str) -> None:
+        if LEGAL.fullmatch(text):
+            assert parse_duration(text) >= 0
+        else:
+            with pytest.raises(ValueError, match="not a duration"):
+                parse_duration(text)
+
+    @pytest.mark.parametrize("digits", [100, 5_000, 60_000])
+    @pytest.mark.parametrize("shape", ["PT{}S", "PT0.{}S", "PT.{}S", "PT{0}.{0}S"])
+    def test_huge_numbers_are_read_right_or_refused(self, shape: str, digits: int) -> None:
+        try:
+            seconds = parse_duration(shape.format("9" * digits))
+        except ValueError as error:
+            refusal = str(error)
+        else:
+            refusal = ""
+            assert isinstance(seconds, Fraction)
+            assert (seconds >= 10**digits - 1) == (not shape.startswith(("PT0", "PT.")))
+        assert len(refusal) < 200
+
+
+class TestParseMedia:
+    @pytest.mark.parametrize(
+        ("entry", "channels", "frame_bytes"),
+        [
+            (EXTERNAL, ("external",), 1),
+            (medium(("internal",)), ("internal",), 1),
+            (STEREO, ("external", "internal"), 2),
+            (INVERTED, ("internal", "external"), 2),
+            (L16, ("external",), 2),
+            (L16_STEREO, ("external", "internal"), 4),
+        ],
+    )
+    def test_reads(self, entry: Any, channels: tuple[str, ...], frame_bytes: int) -> None:
+        media = parse_media(entry)
+        assert media is not None
+        assert media.format == entry["format"]
+        assert media.channels == channels
+        assert media.frame_bytes == frame_bytes
+        assert media.raw == entry
+
+    def test_keeps_unknown_keys_for_the_copy(self) -> None:
+        entry = {**EXTERNAL, "codecHint": {"a": [1]}}
+        media = parse_media(entry)
+        assert media is not None
+        assert media.raw == entry
+
+    @pytest.mark.parametrize("field", ["type", "format", "channels", "rate"])
+    def test_needs_every_field(self, field: str) -> None:
+        assert parse_media({k: v for k, v in EXTERNAL.items() if k != field}) is None
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"type": "video"},
+            {"type": "Audio"},
+            {"type": None},
+            {"type": ["audio"]},
+            {"format": "PCMA"},
+            {"format": "pcmu"},
+            {"format": None},
+            {"format": ["PCMU"]},
+            {"format": {}},
+            {"rate": 16000},
+            {"rate": 0},
+            {"rate": -8000},
+            {"rate": True},
+            {"rate": "8000"},
+            {"rate": None},
+            {"rate": [8000]},
+            {"rate": 10**400},
+            {"channels": []},
+            {"channels": "external"},
+            {"channels": "ex"},
+            {"channels": None},
+            {"channels": 1},
+            {"channels": {"external": 1}},
+            {"channels": ["both"]},
+            {"channels": ["External"]},
+            {"channels": ["external", "external"]},
+            {"channels": ["internal", "internal"]},
+            {"channels": ["external", "other"]},
+            {"channels": ["external", None]},
+            {"channels": [["external"]]},
+            {"channels": ["external", "internal", "external"]},
+        ],
+        ids=repr,
+    )
+    def test_refuses(self, changed: dict[str, Any]) -> None:
+        assert parse_media({**EXTERNAL, **changed}) is None
+
+    @pytest.mark.parametrize("entry", [None, True, 1, "audio", [], [EXTERNAL], {}])
+    def test_refuses_what_is_no_entry(self, entry: object) -> None:
+        assert parse_media(entry) is None
+
+    @pytest.mark.parametrize(
+        ("entry", "listen_only"),
+        [(EXTERNAL, False), (L16, False), (medium(("internal",)), True), (STEREO, True)],
+    )
+    def test_listen_only(self, entry: Any, listen_only: bool) -> None:
+        media = parse_media(entry)
+        assert media is not None
+        assert media.is_listen_only is listen_only
