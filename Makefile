@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
-# The versions `make test-matrix` proves, oldest first; "" is the newest.
+# The versions `make test-matrix` proves, oldest first; each may name a Python, as in newest@python3.13.
 PIPECAT_VERSIONS ?= 1.0.0 1.7.0 1.8.0 newest
 RUST_SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*' -o -name Cargo.toml -not -path '*/target/*') \
 	Cargo.toml $(wildcard Cargo.lock) pyproject.toml
@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(VENV)/.deps: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}; name one: make PYTHON=python3.11")'
@@ -64,6 +64,15 @@ check: dev  ## format, lint, types and stub, for Python and Rust
 	$(BIN)/python -m mypy.stubtest pipecat_genesys._native
 	cargo fmt --check
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+
+# The exact version, because a linter's opinion changes between releases.
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+.PHONY: lint-workflows
+lint-workflows: $(VENV)/.deps  ## check the GitHub workflows (needs Go)
+	@test -x $(BIN)/actionlint || GOBIN=$(abspath $(BIN)) go install $(ACTIONLINT)
+	$(BIN)/actionlint
+	$(BIN)/zizmor --offline --quiet .github
 
 .PHONY: fmt
 fmt: dev  ## format everything, and fix what lint can fix
