@@ -22,6 +22,7 @@ from loguru import logger
 from pipecat.audio.dtmf.types import KeypadEntry
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams
 from pipecat.frames.frames import (
+    BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
     EndFrame,
     Frame,
@@ -76,6 +77,7 @@ class RepeatBot(FrameProcessor):
         self._heard = bytearray()
         self._listening = False
         self._leaving = False
+        self._last_words = False
         self._played_out = asyncio.Event()
 
         @serializer.event_handler("on_open")
@@ -109,7 +111,10 @@ class RepeatBot(FrameProcessor):
             self._heard.clear()
         elif isinstance(frame, InputDTMFFrame):
             await self.on_key(frame.button)
-        elif isinstance(frame, BotStoppedSpeakingFrame) and self._leaving:
+        elif isinstance(frame, BotStartedSpeakingFrame) and self._leaving:
+            self._last_words = True
+        elif isinstance(frame, BotStoppedSpeakingFrame) and self._last_words:
+            self._last_words = False
             self.create_task(self.end_call())
         await self.push_frame(frame, direction)
 
@@ -119,11 +124,12 @@ class RepeatBot(FrameProcessor):
             await self.broadcast_interruption()
             await self.play("menu")
         elif key is KeypadEntry.NINE and not self._leaving:
-            self._leaving = True
             self._serializer.set_output_variables(
                 {"intent": "goodbye", "keys": ["1", "9"], "satisfied": True}
             )
+            # What the bot was saying ends here, so that the next it finishes is the goodbye.
             await self.broadcast_interruption()
+            self._leaving = True
             await self.play("goodbye")
 
     async def end_call(self):

@@ -136,9 +136,9 @@ class Story:
         barged = await call.wait_for(BargedIn, since=self.interrupt.start)
         self.silent_at = barged.at
         await call.wait_for_bot_audio(since=self.interrupt.end)
-        await call.wait_for_silence(0.5)
-        self._step("the bot fell silent when talked over, and has repeated the interruption")
+        self._step("the bot fell silent when talked over, and repeats the interruption")
 
+        # In mid-sentence: the goodbye must be heard to its end all the same.
         await call.press("9")
         self.disconnected = await call.wait_for(Disconnected)
         await call.ended(timeout=15)
@@ -183,6 +183,7 @@ def judge(call: SimulatedCall, story: Story, report: CallReport) -> bool:
     share = delivered(read_wav(HERE / "audio" / "caller-question.wav"), heard)
     answer = 1000 * (story.answer_at - story.question.end) if story.question else float("inf")
     silence = 1000 * (story.silent_at - story.interrupt.start) if story.interrupt else float("inf")
+    goodbye = delivered(read_wav(HERE / "audio" / "goodbye.wav"), heard)
     bot_audio, text = report.audio_from_server, report.text_from_server
     # The stock transport shuts the socket right after `disconnect`, so that the client cannot
     # say `close`. Nothing else may be wrong.
@@ -218,6 +219,7 @@ def judge(call: SimulatedCall, story: Story, report: CallReport) -> bool:
         ),
         ("rules broken", "; ".join(faults) or "none", "none", not faults),
         ("holes in the bot's speech", str(len(report.underruns)), "0", not report.underruns),
+        ("goodbye heard", f"{goodbye:.1f} %", "100 %", goodbye == 100),
         (
             "how it ended",
             f"disconnect, {ending.disconnect_reason}",

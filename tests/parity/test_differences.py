@@ -186,7 +186,7 @@ async def test_bot_audio_waits_for_opened(twin: Any) -> None:
     assert early[0]
     assert early[1] is None
     assert sent(await both.ours.serialize(replies[1]))["type"] == "opened"
-    assert len(await both.ours.serialize(speech())) == 3200
+    assert [len(await both.ours.serialize(speech())) for _ in range(3)] == [3200, 1600, 1600]
 
 
 @row("after-closed")
@@ -261,6 +261,29 @@ async def test_a_server_error_is_not_sent(twin: Any) -> None:
     theirs = await both.theirs.serialize(frame(both.theirs.create_error_message(500, "no")))
     assert sent(theirs)["type"] == "error"
     assert await both.ours.serialize(frame(both.ours.create_error_message(500, "no"))) is None
+
+
+@row("disconnect-reason")
+async def test_a_disconnect_reason_genesys_does_not_know_goes_out_as_error(twin: Any) -> None:
+    both = twin()
+    await opened(both)
+    theirs, ours = [
+        sent(await side.serialize(frame(side.create_disconnect_message(reason="timeout"))))
+        for side in (both.theirs, both.ours)
+    ]
+    assert theirs["parameters"]["reason"] == "timeout"
+    assert (ours["parameters"]["reason"], ours["parameters"]["info"]) == ("error", "timeout")
+
+
+@row("empty-event")
+async def test_an_event_without_entities_is_not_sent(twin: Any) -> None:
+    both = twin()
+    await opened(both)
+    theirs, ours = await both.serialize(
+        frame({"version": "2", "type": "event", "parameters": {"entities": []}})
+    )
+    assert theirs is not None
+    assert ours is None
 
 
 @row("unknown-server-message")

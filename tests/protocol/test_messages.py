@@ -242,7 +242,7 @@ class TestParameters:
             ({"supportedLanguages": 1}, "supportedLanguages"),
             ({"customConfig": "x"}, "customConfig"),
             ({"inputVariables": []}, "inputVariables"),
-            ({"inputVariables": {"k": 5}}, "inputVariables.k"),
+            ({"inputVariables": {"k": 5}}, "inputVariables"),
             ({"continuedSessions": [{"id": "x", "serverseq": 1}]}, "continuedSessions.0.clientseq"),
         ],
     )

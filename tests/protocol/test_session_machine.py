@@ -69,6 +69,7 @@ class ClientAndSession(RuleBasedStateMachine):
         self.wire: list[dict[str, Any]] = []
         self.position = Fraction(0)
         self.ping_seqs: set[int] = set()
+        self.said = 0
         self.frame_bytes = 0
         self.accepted = self.paused = self.failed = self.closing = False
         self.honest = True
@@ -105,8 +106,10 @@ class ClientAndSession(RuleBasedStateMachine):
     def say(self, type: str, parameters: Any = None, /, **overrides: Any) -> list[events.Event]:
         position = duration(int(self.position * 8000) + self.client.samples)
         message = self.client.message(type, parameters, **{"position": position} | overrides)
-        if type == "ping" and isinstance(message.get("seq"), int):
-            self.ping_seqs.add(message["seq"])
+        if isinstance(message.get("seq"), int):
+            self.said = max(self.said, message["seq"])
+            if type == "ping":
+                self.ping_seqs.add(message["seq"])
         found = self.deliver(json.dumps(message))
         if self.honest:
             rejected = self.failed and not self.accepted
@@ -159,7 +162,7 @@ class ClientAndSession(RuleBasedStateMachine):
         if type == "pong":
             assert message["clientseq"] in self.ping_seqs
         else:
-            assert message["clientseq"] <= self.client.seq
+            assert message["clientseq"] <= max(self.client.seq, self.said)
             earlier = [m["clientseq"] for m in self.wire if m["type"] != "pong"]
             assert message["clientseq"] >= max(earlier, default=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from itertools import accumulate, pairwise
 from typing import Any
@@ -14,7 +15,7 @@ from genesys import media
 from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
-from pipecat.frames.frames import InterruptionFrame, OutputAudioRawFrame
+from pipecat.frames.frames import EndFrame, InterruptionFrame, OutputAudioRawFrame
 from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams
 from pipecat_genesys import audio, genesys_params
 
@@ -231,3 +232,85 @@ def test_genesys_params_are_parameters_the_transport_has() -> None:
     assert made.audio_out_enabled
     assert (made.audio_out_10ms_chunks, made.audio_out_end_silence_secs) == (20, 0)
     assert made.audio_out_sample_rate == 24000
+
+
+async def test_short_l16_chunks_warn_too(warnings: list[str]) -> None:
+    call = Call(media_format="L16")
+    await call.open(media("L16"))
+    await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1))
+    assert warnings == []
+    await call.serializer.serialize(OutputAudioRawFrame(bytes(3200), 16000, 1))
+    assert len(warnings) == 1
+
+
+class TestAudioBeforeOpened:
+    """A bot that speaks while `opened` is on its way through a slow pipeline."""
+
+    async def early(self, chunks: int) -> tuple[Call, Any]:
+        call = Call(8000)
+        await call.connect()
+        opened = await call.serializer.deserialize(call.genesys.open())
+        for n in range(chunks):
+            frame = OutputAudioRawFrame(bytes([n + 1, 0]) * 1600, 8000, 1)
+            assert await call.serializer.serialize(frame) is None
+        return call, opened
+
+    async def test_all_of_it_goes_out_in_order_with_the_next(self) -> None:
+        call, opened = await self.early(3)
+        await call.serializer.serialize(opened)
+        sent = await call.serializer.serialize(OutputAudioRawFrame(bytes(3200), 8000, 1))
+        pcm = b"".join(bytes([n, 0]) * 1600 for n in (1, 2, 3, 0))
+        assert sent == audio.ulaw_encode(pcm)
+
+    async def test_more_than_a_message_of_it_does_not_mute_the_bot(
+        self, warnings: list[str]
+    ) -> None:
+        call, opened = await self.early(45)
+        assert len(warnings) == 1
+        await call.serializer.serialize(opened)
+        frame = OutputAudioRawFrame(bytes(3200), 8000, 1)
+        sizes = [len(await call.serializer.serialize(frame)) for _ in range(3)]
+        # What no longer fits into the first message follows in the second.
+        assert sizes == [64_000, 3200, 1600]
+
+    @pytest.mark.parametrize("end", [InterruptionFrame(), EndFrame()])
+    async def test_what_is_overtaken_is_dropped_with_a_warning(
+        self, end: Any, warnings: list[str]
+    ) -> None:
+        call, opened = await self.early(2)
+        await call.serializer.serialize(opened)
+        assert await call.serializer.serialize(end) is not None
+        assert len(warnings) == 1
+        assert "3200 bytes" in warnings[0]
+
+
+async def test_a_session_without_a_medium_carries_no_audio() -> None:
+    call = Call()
+    await call.connect()
+    raw = json.loads(call.genesys.probe())
+    raw["parameters"]["media"] = []
+    await call.exchange(json.dumps(raw))
+    speech = OutputAudioRawFrame(bytes(6400), 16000, 1)
+    assert await call.serializer.serialize(speech) is None
+    await call.silent(b"\xff" * 1600)
+
+
+async def test_a_new_rate_after_an_interruption_starts_at_once() -> None:
+    call = Call()
+    await call.open()
+    await call.serializer.serialize(OutputAudioRawFrame(bytes(9600), 24000, 1))
+    await call.serializer.serialize(InterruptionFrame())
+    sent = await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1))
+    assert sent == b"\xff" * 1600
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("audio_out_fixed_packet_size", "fixed_audio_packet_size"),
+        ("audio_out_10ms_chunk", "chunks"),
+    ],
+)
+def test_a_transport_parameter_that_does_not_exist_is_refused(name: str, near: str) -> None:
+    with pytest.raises(TypeError, match=f"{name}.*{near}"):
+        genesys_params(Call().serializer, **{name: 1600})

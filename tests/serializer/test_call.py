@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipecat.frames.frames import (
     OutputAudioRawFrame,
     OutputTransportMessageUrgentFrame,
 )
+from pipecat_genesys import GenesysAudioHookSerializer
 
 
 async def test_life_of_a_call() -> None:
@@ -180,3 +182,104 @@ async def test_caller_audio_goes_on_after_our_disconnect_and_bot_audio_does_not(
     assert await call.serializer.deserialize(b"\xff" * 1600) is not None
     speech = OutputAudioRawFrame(bytes(6400), 16000, 1)
     assert await call.serializer.serialize(speech) is None
+
+
+class TestEndings:
+    @pytest.mark.parametrize("order", ["fault first", "end first"])
+    async def test_a_broken_session_says_so_whoever_ends_it_first(self, order: str) -> None:
+        call = Call()
+        await call.open()
+        call.serializer.set_output_variables({"intent": "success"})
+        fault = await call.serializer.deserialize(call.genesys.text("ping", seq=9))
+        assert not call.serializer.is_open
+        frames = [fault, EndFrame()] if order == "fault first" else [EndFrame(), fault]
+        texts = [await call.serializer.serialize(frame) for frame in frames]
+        assert texts[1] is None
+        parameters = call.genesys.heard(texts[0])["parameters"]
+        assert parameters["reason"] == "error"
+        assert "seq" in parameters["info"]
+        assert "outputVariables" not in parameters
+
+    async def test_variables_changed_after_they_were_set_cannot_break_the_end(self) -> None:
+        call = Call()
+        await call.open()
+        variables: dict[str, Any] = {"good": 1}
+        call.serializer.set_output_variables(variables)
+        variables["bad"] = object()
+        disconnect = call.genesys.heard(await call.serializer.serialize(EndFrame()))
+        assert disconnect["parameters"]["outputVariables"] == {"action": "transfer", "good": "1"}
+
+    async def test_variables_may_be_cleared_as_in_pipecat(self) -> None:
+        call = Call()
+        await call.open()
+        call.serializer.set_output_variables({"a": "1"})
+        call.serializer.set_output_variables(None)  # type: ignore[arg-type]
+        closed = await call.exchange(call.genesys.text("close", {"reason": "end"}))
+        assert closed["parameters"] == {}
+
+    async def test_many_variables_are_fitted_in_one_go(self) -> None:
+        call = Call()
+        await call.open()
+        call.serializer.set_output_variables({f"v{n}": "x" * 20 for n in range(4000)})
+        text = await call.serializer.serialize(EndFrame())
+        assert isinstance(text, str)
+        assert 55_000 < len(text.encode()) <= 64_000
+
+    async def test_info_of_any_kind_and_size_does_not_cost_the_variables(self) -> None:
+        for info in (b"bytes", "x" * 100_000, "ü" * 100_000, 5):
+            call = Call()
+            await call.open()
+            message = call.serializer.create_disconnect_message(
+                info=info,  # type: ignore[arg-type]
+                output_variables={"a": "b" * 30_000},
+            )
+            frame = OutputTransportMessageUrgentFrame(message=message)
+            disconnect = call.genesys.heard(await call.serializer.serialize(frame))
+            assert disconnect["parameters"]["outputVariables"]["a"] == "b" * 30_000
+
+    async def test_variables_set_in_on_close_survive_a_copied_frame(self) -> None:
+        call = Call()
+        await call.open()
+        frame = await call.serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
+        call.serializer.set_output_variables({"late": "yes"})
+        copied = OutputTransportMessageUrgentFrame(message=copy.deepcopy(frame.message))
+        closed = call.genesys.heard(await call.serializer.serialize(copied))
+        assert closed["parameters"] == {"outputVariables": {"late": "yes"}}
+
+
+@pytest.mark.parametrize("variables", [["a"], "a", 5])
+def test_variables_that_are_no_dict_are_refused(variables: Any) -> None:
+    with pytest.raises(TypeError, match=type(variables).__name__):
+        Call().serializer.set_output_variables(variables)
+
+
+def test_params_that_are_none_are_refused() -> None:
+    with pytest.raises(TypeError, match="InputParams"):
+        GenesysAudioHookSerializer({"channel": "both"})  # type: ignore[arg-type]
+
+
+async def test_handlers_may_change_the_message_they_get() -> None:
+    call = Call()
+    await call.connect()
+
+    @call.serializer.event_handler("on_open")
+    async def on_open(_: Any, message: dict[str, Any]) -> None:
+        message["parameters"]["media"][0]["channels"].append("nonsense")
+
+    frame = await call.serializer.deserialize(call.genesys.open())
+    frame.message["parameters"]["media"][0]["rate"] = 1
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    opened = call.genesys.heard(await call.serializer.serialize(frame))
+    assert opened["parameters"]["media"] == [media()]
+
+
+async def test_an_open_without_an_id_takes_the_first_that_comes() -> None:
+    call = Call()
+    await call.connect()
+    text = json.loads(call.genesys.open())
+    del text["id"]
+    await call.exchange(json.dumps(text))
+    pong = await call.exchange(call.genesys.text("ping"))
+    assert (pong["type"], pong["id"]) == ("pong", call.genesys.session_id)
+    assert (await call.exchange(call.genesys.text("ping", id="another")))["type"] == "disconnect"

@@ -8,11 +8,21 @@ Unknown fields are kept out and reported by name: new client versions add fields
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Mapping
 from fractions import Fraction
+from itertools import takewhile
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+)
 from pydantic import ValidationError as PydanticValidationError
 from pydantic.alias_generators import to_camel
 
@@ -25,6 +35,8 @@ MAX_TEXT_LENGTH = 65_535
 is 64,000 bytes, so nothing legitimate comes near."""
 
 _MAX_DEPTH = 200
+# Far more than there are; what is wrong with each of thousands need not be found out.
+_MAX_ENTRIES = 32
 _LARGEST = 1.7976931348623157e308
 
 Duration = Annotated[Fraction, BeforeValidator(parse_duration)]
@@ -76,10 +88,10 @@ class OpenParameters(_Model):
     organization_id: StrictStr
     conversation_id: StrictStr
     participant: Participant
-    media: list[dict[str, Any]]
+    media: list[dict[str, Any]] = Field(max_length=_MAX_ENTRIES)
     language: StrictStr | None = None
     supported_languages: StrictBool | None = None
-    continued_sessions: list[ContinuedSession] | None = None
+    continued_sessions: list[ContinuedSession] | None = Field(None, max_length=_MAX_ENTRIES)
     custom_config: dict[str, Any] | None = None
     input_variables: dict[str, StrictStr] | None = None
 
@@ -218,14 +230,30 @@ def validate(
     try:
         typed = model.model_validate(data)
     except PydanticValidationError as error:
-        fields = {".".join(map(str, e["loc"])) or "(all)" for e in error.errors()}
-        return None, [RemoteProtocolError(rule, f"missing or invalid: {_listed(fields)}")]
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        fields = sorted({_schema_path(part["loc"]) for part in found})
+        return None, [RemoteProtocolError(rule, f"missing or invalid: {', '.join(fields[:8])}")]
     if typed.model_extra:
         detail = f"unknown fields: {_listed(typed.model_extra)}"
         return typed, [RemoteProtocolError(Rule.UNKNOWN_FIELD, detail)]
     return typed, []
 
 
-def _listed(names: Iterable[str]) -> str:
-    """Names for a line of log; a peer chose some of them."""
-    return ", ".join(sorted(map(repr, names)))[:200]
+def _schema_path(location: tuple[int | str, ...]) -> str:
+    """The part of an error's location that the protocol names; the peer chose the rest."""
+    named = takewhile(lambda part: isinstance(part, int) or part in _FIELDS, location)
+    return ".".join(map(str, named)) or "(all)"
+
+
+def _listed(names: Collection[str]) -> str:
+    """Names that a peer chose, for a line of log: only those that look like names."""
+    plain = sorted(name for name in names if _NAME.fullmatch(name))[:8]
+    others = len(names) - len(plain)
+    return ", ".join([*plain, *([f"{others} more"] if others else [])])
+
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z_]{0,30}")
+_MODELS: tuple[type[_Model], ...] = (Envelope, Participant, ContinuedSession, *PARAMETERS.values())
+_FIELDS = frozenset(
+    field.alias or name for model in _MODELS for name, field in model.model_fields.items()
+)

@@ -80,6 +80,8 @@ class AudioHookSession:
         self.preference = preference or MediaPreference()
         self._disconnected = False
         self._opened = False
+        self._id_known = False
+        self._verdict: Draft | None = None
         # Messages since the last whose `seq` could be read: any of them may have had one.
         self._unnumbered = 0
         self.state = State.PREPARING
@@ -112,10 +114,11 @@ class AudioHookSession:
         wrong = self._check_envelope(raw) if self.state in CHECKED else None
         if wrong is not None and message_type is not Type.CLOSE:
             return [*found, self._fail(wrong, raw)]
-        if wrong is not None:
+        if wrong is None:
+            self._note_seq(raw)
+        else:
             # The client is leaving, and waits 10 s for `closed` whatever it got wrong.
             found.append(self._fault(wrong, raw))
-        self._note_seq(raw)
         if message_type is None:
             return found
         target = INCOMING[self.state].get(message_type)
@@ -172,6 +175,9 @@ class AudioHookSession:
             LocalProtocolError: If the message may not be sent in this state, is larger than
                 Genesys accepts, or is not JSON. Nothing has changed then.
         """
+        if draft.type is Type.DISCONNECT and self._verdict is not None:
+            # Whoever ends a broken session first, what it ended of is what is said.
+            draft = self._verdict
         if not self.allows(draft.type):
             again = " again" if draft.type is Type.DISCONNECT and self._disconnected else ""
             raise LocalProtocolError(
@@ -224,6 +230,9 @@ class AudioHookSession:
             return RemoteProtocolError(
                 Rule.VERSION, f"protocol version {repr(version)[:20]}; this side speaks '2'"
             )
+        if not self._id_known and _usable_id(identity):
+            # `open` had none, so the first one seen is the session's.
+            self.session_id, self._id_known = str(identity), True
         if identity is not None and identity != self.session_id:
             return RemoteProtocolError(Rule.ID, "message of another session id")
         expected = self.client_seq + 1
@@ -281,15 +290,14 @@ class AudioHookSession:
     def _fail(self, error: RemoteProtocolError, raw: _Raw) -> events.Faulted:
         self.faults[error.rule] += 1
         self.state = State.FAILED
-        reply = replies.disconnect(DisconnectReason.ERROR, info=str(error))
-        return events.Faulted(error=error, raw=raw, reply=reply)
+        self._verdict = replies.disconnect(DisconnectReason.ERROR, info=str(error))
+        return events.Faulted(error=error, raw=raw, reply=self._verdict)
 
     # -- one method per message --------------------------------------------------------------
 
     def _on_open(self, raw: _Raw, typed: OpenParameters | None) -> events.Event:
-        identity = raw.get("id")
-        if isinstance(identity, str) and len(identity) <= _MAX_ID_LENGTH:
-            self.session_id = identity
+        if _usable_id(raw.get("id")):
+            self.session_id, self._id_known = raw["id"], True
         parameters = raw.get("parameters")
         lenient: Mapping[str, Any] = parameters if isinstance(parameters, dict) else {}
         if "position" in raw:
@@ -402,6 +410,10 @@ _HANDLERS: Mapping[Type, Callable[[AudioHookSession, _Raw, Any], events.Event | 
 def _integer(raw: _Raw, name: str) -> int | None:
     value = raw.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _usable_id(identity: object) -> bool:
+    return isinstance(identity, str) and len(identity) <= _MAX_ID_LENGTH
 
 
 def _short(number: int) -> str:

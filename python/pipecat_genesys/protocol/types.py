@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -207,4 +208,5 @@ def parse_media(entry: object) -> Media | None:
     if len(channels) != len(names) or len(set(channels)) != len(channels):
         return None
     formats = [f for f in AudioHookMediaFormat if f == entry.get("format")]
-    return Media(formats[0], channels, entry) if formats else None
+    # A copy of its own: applications see, and may change, the message it came in.
+    return Media(formats[0], channels, deepcopy(dict(entry))) if formats else None

@@ -1,4 +1,4 @@
-"""The drop-in for pipecat's Genesys serializer. With the transport, all that imports pipecat.
+"""The drop-in for pipecat's Genesys serializer; the only room that imports pipecat.
 
 * `serializer`: the class, frames to session and audio and back.
 * `params`: its configuration, and the transport's.

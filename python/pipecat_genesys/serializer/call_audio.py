@@ -61,44 +61,66 @@ class CallAudio:
             medium.format, channels, self.sample_rate, byteorder=params.l16_byteorder
         )
 
-    def encode(self, pcm: bytes, rate: int, channels: int, medium: Media, *, hold: bool) -> bytes:
-        """Turn PCM into one wire message.
+    def encode(self, pcm: bytes, rate: int, channels: int, medium: Media) -> bytes:
+        """Turn PCM into wire audio.
 
         Args:
             pcm: 16-bit little-endian samples, interleaved; stereo is mixed down.
             rate: Their rate in Hz; it may change from call to call.
             channels: How many channels.
             medium: What the session carries.
-            hold: Keep the result, for the next call that may send.
 
         Returns:
-            The message; empty while held.
+            The wire audio, before what is held.
 
         Raises:
             ValueError: If the length does not fit the channels, the rate cannot be resampled,
-                or the message would be larger than Genesys accepts.
+                or it is more than fits into a message. Nothing has changed then.
         """
         if channels == 2:
             pcm = audio.mix_stereo(pcm)
         elif channels != 1:
             raise ValueError(f"{channels} channels of bot audio; Genesys takes mono or stereo")
-        tail = b""
-        if self._outbound is None or self._outbound.in_rate != rate:
-            fresh = audio.OutboundAudio(medium.format, rate, byteorder=self._params.l16_byteorder)
-            if self._outbound is not None:
-                tail = self._outbound.flush()
-            self._outbound = fresh
-        payload = self._held + tail + self._outbound.process(pcm)
-        if len(payload) > MAX_MESSAGE_BYTES:
+        size = len(pcm) // 2 * WIRE_SAMPLE_RATE * medium.format.sample_width // max(rate, 1)
+        if size > MAX_MESSAGE_BYTES:
             raise ValueError(
-                f"{len(payload)} bytes of audio in one message; Genesys accepts "
-                f"{MAX_MESSAGE_BYTES}; use shorter frames (audio_out_10ms_chunks)"
+                f"{size} bytes of audio in one message; Genesys accepts {MAX_MESSAGE_BYTES}; "
+                "use shorter frames (audio_out_10ms_chunks)"
             )
-        self._held = payload if hold else b""
-        return b"" if hold else payload
+        if self._outbound is not None and self._outbound.in_rate == rate:
+            return self._outbound.process(pcm)
+        fresh = audio.OutboundAudio(medium.format, rate, byteorder=self._params.l16_byteorder)
+        wire = fresh.process(pcm)
+        tail = self._outbound.flush() if self._outbound is not None else b""
+        self._outbound = fresh
+        return tail + wire
 
-    def interrupt(self) -> None:
-        """Forget the bot audio that is not on the wire: the caller talks over it."""
+    def hold(self, wire: bytes) -> int:
+        """Keep wire audio until it may be sent.
+
+        Args:
+            wire: What `encode` gave.
+
+        Returns:
+            How many bytes of it were dropped because a message's worth is held already.
+        """
+        held = self._held + wire
+        self._held = held[:MAX_MESSAGE_BYTES]
+        return len(held) - len(self._held)
+
+    def release(self, wire: bytes) -> bytes:
+        """Take what may be sent now: what is held, then this; what does not fit stays held."""
+        held = self._held + wire
+        self._held = held[MAX_MESSAGE_BYTES:]
+        return held[:MAX_MESSAGE_BYTES]
+
+    def forget(self) -> int:
+        """Forget the bot audio that is not on the wire: the caller talks over it, or hung up.
+
+        Returns:
+            How many bytes were held.
+        """
+        forgotten = len(self._held)
         self._held = b""
-        if self._outbound is not None:
-            self._outbound.reset()
+        self._outbound = None
+        return forgotten

@@ -10,22 +10,30 @@ Needs loguru, which pipecat brings, but not pipecat itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from fractions import Fraction
 from typing import Any, ClassVar
 
 from loguru import logger
 
 from pipecat_genesys.protocol import (
+    MAX_MESSAGE_BYTES,
     PROTOCOL_VERSION,
     AudioHookMessageType,
     AudioHookSession,
+    DisconnectReason,
     Draft,
     LocalProtocolError,
     State,
     replies,
 )
 from pipecat_genesys.protocol.media import preferred_entry
+
+# `info` is a line for a log; what it and the envelope take is not there for variables.
+_MAX_INFO = 500
+_MAX_VARIABLES = MAX_MESSAGE_BYTES - 4000
 
 
 class PipecatMessages:
@@ -62,7 +70,7 @@ class PipecatMessages:
         """
         media = self._session.media
         if media is not None:
-            chosen = [dict(media.raw)]
+            chosen = [deepcopy(dict(media.raw))]
         elif self._session.state is State.PREPARING:
             chosen = [preferred_entry(self._session.preference)]
         else:
@@ -188,7 +196,11 @@ class PipecatMessages:
 
 
 def to_draft(
-    message: Mapping[str, Any], session: AudioHookSession, languages_asked: bool
+    message: Mapping[str, Any],
+    session: AudioHookSession,
+    *,
+    languages_asked: bool,
+    log: Callable[[str, str], None],
 ) -> Draft | None:
     """Turn a message in pipecat's shape into what the protocol has.
 
@@ -196,9 +208,10 @@ def to_draft(
         message: The dict a frame carried.
         session: The call.
         languages_asked: Whether ``open`` asked for ``supportedLanguages``.
+        log: Takes a level and a line.
 
     Returns:
-        The draft, or None for a message a server does not send; that has been logged.
+        The draft, or None for a message that Genesys would refuse; that has been logged.
     """
     name = message.get("type")
     given = message.get("parameters")
@@ -207,29 +220,29 @@ def to_draft(
         case "opened":
             return _opened(parameters, session, languages_asked)
         case "closed":
-            return replies.closed(_string_map(parameters.get("outputVariables")))
+            return replies.closed(_string_map(parameters.get("outputVariables"), log))
         case "disconnect":
-            return replies.disconnect(
-                str(parameters.get("reason") or "completed"),
-                info=parameters.get("info"),
-                output_variables=_string_map(parameters.get("outputVariables")),
-            )
+            return _disconnect(parameters, log)
         case "pong":
             seq = message.get("clientseq")
-            return replies.pong(seq if isinstance(seq, int) else None)
+            known = isinstance(seq, int) and not isinstance(seq, bool)
+            return replies.pong(seq if known else None)
         case "resume" | "resumed":
             return replies.resume()
         case "pause" | "updated":
             return Draft(AudioHookMessageType(name))
+        case "event" if not parameters.get("entities"):
+            log("ERROR", "an event without entities ends the call and was not sent")
         case "event" | "reconnect":
             return Draft(AudioHookMessageType(name), parameters)
         case "error":
-            logger.error(
+            log(
+                "ERROR",
                 "AudioHook has no error message from server to client; not sent. "
-                'Use create_disconnect_message(reason="error") to end the call.'
+                'Use create_disconnect_message(reason="error") to end the call.',
             )
         case _:
-            logger.warning(f"not an AudioHook server message, not sent: type {str(name)[:40]!r}")
+            log("WARNING", f"not an AudioHook server message, not sent: type {str(name)[:40]!r}")
     return None
 
 
@@ -244,8 +257,23 @@ def _opened(
     )
 
 
-def _string_map(variables: object) -> dict[str, str] | None:
-    """As `replies.to_string_map`, but a variable that cannot be sent is left out and logged."""
+def _disconnect(parameters: Mapping[str, Any], log: Callable[[str, str], None]) -> Draft:
+    reason = str(parameters.get("reason") or DisconnectReason.COMPLETED)
+    info = str(parameters.get("info") or "")[:_MAX_INFO]
+    if reason not in set(DisconnectReason):
+        known = ", ".join(DisconnectReason)
+        log("WARNING", f"disconnect reason {reason[:40]!r} goes out as 'error'; known: {known}")
+        info, reason = info or reason[:_MAX_INFO], DisconnectReason.ERROR.value
+    variables = _string_map(parameters.get("outputVariables"), log)
+    return replies.disconnect(reason, info=info, output_variables=variables)
+
+
+def _string_map(variables: object, log: Callable[[str, str], None]) -> dict[str, str] | None:
+    """Make variables what the protocol has, leaving out what cannot be sent.
+
+    Variables are checked when they are set, but dicts can be changed afterwards, and ``create_*``
+    takes any. Raising here, at the end of the call, would lose all of them.
+    """
     if not isinstance(variables, Mapping):
         return None
     sent: dict[str, str] = {}
@@ -253,37 +281,43 @@ def _string_map(variables: object) -> dict[str, str] | None:
         try:
             sent.update(replies.to_string_map({name: value}))
         except ValueError as error:
-            logger.error(f"left out: {error}")
+            log("ERROR", f"left out: {error}")
+    sizes = {name: len(json.dumps({name: value}).encode()) for name, value in sent.items()}
+    excess = sum(sizes.values()) - _MAX_VARIABLES
+    left_out = []
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if excess <= 0:
+            break
+        excess -= sizes[name]
+        left_out.append(name)
+        del sent[name]
+    if left_out:
+        log(
+            "ERROR",
+            f"{len(left_out)} output variables left out, largest first, as Genesys accepts "
+            f"{MAX_MESSAGE_BYTES} bytes in a message: {', '.join(map(repr, left_out[:5]))}",
+        )
     return sent
 
 
-def hand_over(session: AudioHookSession, draft: Draft) -> str | None:
+def hand_over(
+    session: AudioHookSession, draft: Draft, log: Callable[[str, str], None]
+) -> str | None:
     """Give a draft its place on the wire, if it may have one.
 
     Args:
         session: The call.
         draft: The message.
+        log: Takes a level and a line.
 
     Returns:
-        The text to send, or None where nothing may be sent. Output variables that would make
-        the message larger than Genesys accepts are left out, largest first, and logged.
+        The text to send, or None where nothing may be sent.
     """
     if not session.allows(draft.type):
         logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
         return None
-    while True:
-        try:
-            return session.to_wire(draft)
-        except LocalProtocolError as error:
-            variables = dict(draft.parameters.get("outputVariables") or {})
-            if not variables:
-                logger.error(f"not sent: {error}")
-                return None
-            largest = max(variables, key=lambda name: len(variables[name]))
-            logger.error(
-                f"output variable {largest!r} ({len(variables[largest])} characters) left out: "
-                f"{error}"
-            )
-            del variables[largest]
-            parameters = {**draft.parameters, "outputVariables": variables}
-            draft = Draft(draft.type, parameters, draft.answers)
+    try:
+        return session.to_wire(draft)
+    except LocalProtocolError as error:
+        log("ERROR", f"not sent: {error}")
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipecat.serializers.base_serializer import FrameSerializer
@@ -58,7 +59,7 @@ class SerializerParams(FrameSerializer.InputParams):
     log_personal_data: bool = False
 
 
-def checked(params: BaseModel | None) -> SerializerParams:
+def checked(params: object) -> SerializerParams:
     """Take what the application configured.
 
     Args:
@@ -68,14 +69,19 @@ def checked(params: BaseModel | None) -> SerializerParams:
         Valid parameters; ``params`` itself where it is ours.
 
     Raises:
+        TypeError: If it is something else.
         ValueError: If the parameters make no sense; the message says which and why.
     """
     if params is None:
         ours = SerializerParams()
     elif isinstance(params, SerializerParams):
         ours = params
-    else:
+    elif isinstance(params, BaseModel):
         ours = SerializerParams.model_validate(params.model_dump())
+    else:
+        raise TypeError(
+            f"params is a {type(params).__name__}; use GenesysAudioHookSerializer.InputParams(...)"
+        )
     if ours.genesys_sample_rate != WIRE_SAMPLE_RATE:
         raise ValueError(
             f"genesys_sample_rate={ours.genesys_sample_rate}: AudioHook audio is "
@@ -97,7 +103,10 @@ def check_rate(rate: int) -> None:
     Raises:
         ValueError: If it is not positive, or its ratio to 8000 Hz needs too large a filter.
     """
-    audio.InboundAudio("PCMU", 1, rate)
+    try:
+        audio.InboundAudio("PCMU", 1, rate)
+    except audio.AudioError as error:
+        raise ValueError(f"the pipeline's input sample rate cannot be {rate}: {error}") from None
 
 
 def genesys_params(serializer: GenesysAudioHookSerializer, **overrides: Any) -> dict[str, Any]:
@@ -113,7 +122,19 @@ def genesys_params(serializer: GenesysAudioHookSerializer, **overrides: Any) -> 
 
     Returns:
         Keyword arguments for ``FastAPIWebsocketParams``.
+
+    Raises:
+        TypeError: If the installed pipecat has no parameter of a name. Pipecat itself would
+            ignore it silently, as it does the one its own Genesys documentation recommends.
     """
+    from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams
+
+    known = FastAPIWebsocketParams.model_fields
+    for name in overrides:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise TypeError(f"pipecat's transport has no parameter {name!r}{hint}")
     return {
         "serializer": serializer,
         "audio_in_enabled": True,

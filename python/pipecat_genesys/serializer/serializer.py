@@ -14,6 +14,7 @@ import traceback
 import uuid
 from collections.abc import Mapping
 from fractions import Fraction
+from types import NoneType
 from typing import Any, TypeVar
 
 from loguru import logger
@@ -35,6 +36,7 @@ from pipecat_genesys import audio
 from pipecat_genesys.protocol import (
     WIRE_SAMPLE_RATE,
     AudioHookSession,
+    CloseReason,
     Media,
     MediaPreference,
     Rule,
@@ -119,7 +121,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         self._input_variables: dict[str, Any] | None = None
         self._output_variables: dict[str, Any] | None = None
         self._languages_asked = False
-        self._closed_reply: dict[str, Any] | None = None
+        self._closed_seq: int | None = None
         self._logged: set[str] = set()
         for name in dict.fromkeys(_EVENTS.values()):
             self._register_event_handler(name)
@@ -191,9 +193,14 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             variables: Names and values; replaces what was set before.
 
         Raises:
+            TypeError: If it is not a dict; None is taken for an empty one.
             ValueError: If JSON cannot encode one of them.
         """
-        replies.to_string_map(variables)
+        if not isinstance(variables, (dict, NoneType)):
+            raise TypeError(
+                f"output variables are a dict of names and values, not a {type(variables).__name__}"
+            )
+        replies.to_string_map(variables or {})
         if self._session.state is State.CLOSED:
             logger.warning("output variables set after the session was closed are not sent")
         self._output_variables = variables
@@ -238,44 +245,74 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
                 del message["parameters"]["outputVariables"]["action"]
             return self._serialize_message(message)
         if isinstance(frame, InterruptionFrame):
-            self._audio.interrupt()
+            self._forget_bot_audio()
             return self._serialize_message(self.create_barge_in_event())
         if isinstance(frame, (OutputTransportMessageFrame, OutputTransportMessageUrgentFrame)):
             message = frame.message
             # Anything else, RTVI's messages above all, is not for Genesys.
-            if isinstance(message, dict) and "version" in message:
+            if (
+                isinstance(message, dict)
+                and "version" in message
+                and not self.should_ignore_frame(frame)
+            ):
                 return self._serialize_message(message)
         return None
 
     def _serialize_message(self, message: dict[str, Any]) -> str | None:
-        if message is self._closed_reply:
-            # Handlers of on_close run after the reply was built; what they set still counts.
-            variables = self._output_variables
-            message["parameters"] = {"outputVariables": variables} if variables else {}
-        if message.get("type") == "closed" and not self._params.variables_in_closed:
-            message = {**message, "parameters": {}}
-        draft = to_draft(message, self._session, self._languages_asked)
-        return None if draft is None else hand_over(self._session, draft)
+        if message.get("type") == "closed":
+            if message.get("seq") == self._closed_seq:
+                # Handlers of on_close run after the reply was built; what they set still counts.
+                variables = self._output_variables
+                message = {**message, "parameters": {"outputVariables": variables}}
+            if not self._params.variables_in_closed:
+                message = {**message, "parameters": {}}
+        log, asked = self._log_once, self._languages_asked
+        draft = to_draft(message, self._session, languages_asked=asked, log=log)
+        text = None if draft is None else hand_over(self._session, draft, log)
+        if text is not None and self._session.state not in BOT_AUDIO:
+            self._forget_bot_audio()
+        return text
+
+    def _forget_bot_audio(self) -> None:
+        lost = self._audio.forget()
+        if lost:
+            self._log_once(
+                "WARNING",
+                f"{lost} bytes of bot audio from before 'opened' were never sent: nothing was "
+                "said after it that they could have gone out with; greet in on_open",
+                "held audio lost",
+            )
 
     def _serialize_audio(self, frame: AudioRawFrame) -> bytes | None:
         session = self._session
-        if not self._is_open or self._is_paused or session.state not in BOT_AUDIO:
+        if not self._is_open or session.state not in BOT_AUDIO:
+            return None
+        if self._is_paused:
+            self._log_once("INFO", "bot audio is dropped while the session is paused")
             return None
         medium = self._medium()
+        if medium is None:
+            return None
         if medium.is_listen_only:
             channels = "+".join(medium.channels)
             self._log_once("WARNING", f"bot audio dropped: a session of {channels} only listens")
             return None
-        # Nothing may precede `opened`, which may still be on its way through the pipeline.
-        hold = session.state is State.OPENING
-        payload = self._audio.encode(
-            frame.audio, frame.sample_rate, frame.num_channels, medium, hold=hold
-        )
+        wire = self._audio.encode(frame.audio, frame.sample_rate, frame.num_channels, medium)
+        if session.state is State.OPENING:
+            # Nothing may precede `opened`, which is on its way through the pipeline.
+            if self._audio.hold(wire):
+                text = (
+                    "bot audio dropped: 'opened' is still on its way and 64,000 bytes wait for it"
+                )
+                self._log_once("WARNING", text)
+            return None
+        payload = self._audio.release(wire)
         if 0 < len(payload) < _MIN_CHUNK_SAMPLES * medium.format.sample_width:
             self._log_once(
                 "WARNING",
                 "audio chunks shorter than 200 ms exceed Genesys's 5 messages per second and end "
-                f"calls with error 429; set audio_out_10ms_chunks={CHUNK_10MS}, for instance by "
+                "calls with error 429, unless the transport's fixed_audio_packet_size joins them; "
+                f"set audio_out_10ms_chunks={CHUNK_10MS}, for instance by "
                 "FastAPIWebsocketParams(**genesys_params(serializer))",
             )
         return payload or None
@@ -296,12 +333,14 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             if isinstance(data, str):
                 return await self._deserialize_text(data)
             return self._deserialize_audio(data)
-        except Exception:
+        except Exception as error:
             # The last line of defence: the call outlives a defect of ours.
             self._session.faults[Rule.INTERNAL] += 1
-            # Formatted here, as loguru's own tracebacks show the values of variables.
-            trace = traceback.format_exc()
-            self._log_once("ERROR", f"a message could not be handled: {trace}", Rule.INTERNAL)
+            # Where and what, but not the error's text, nor values as in loguru's tracebacks:
+            # they may hold what the caller said.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            text = f"a message could not be handled: {type(error).__name__}\n{where}"
+            self._log_once("ERROR", text, Rule.INTERNAL)
             return None
 
     def _deserialize_audio(self, data: bytes) -> Frame | None:
@@ -309,6 +348,8 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         if not self._is_open or self._is_paused:
             return None
         medium = self._medium()
+        if medium is None:
+            return None
         if self._session.state is State.PREPARING:
             # The application built `opened` by itself.
             usable = len(data) - len(data) % medium.frame_bytes
@@ -321,10 +362,10 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             sample_rate=self._audio.sample_rate,
         )
 
-    def _medium(self) -> Media:
-        medium = self._session.media or parse_media(preferred_entry(self._session.preference))
-        assert medium is not None, "a preference is always a medium"
-        return medium
+    def _medium(self) -> Media | None:
+        if self._session.state is State.PREPARING:
+            return parse_media(preferred_entry(self._session.preference))
+        return self._session.media
 
     async def _deserialize_text(self, text: str) -> Frame | None:
         frame: Frame | None = None
@@ -332,6 +373,8 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             self._note(event.raw)
             if isinstance(event, events.Faulted):
                 self._log_once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
+                if event.reply is not None:
+                    self._is_open = False
             else:
                 self._update(event)
                 await self._call_event_handler(_EVENTS[type(event)], event.raw)
@@ -365,7 +408,8 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             case events.CloseReceived():
                 self._is_open = False
                 faults = f" faults={self.faults}" if self.faults else ""
-                logger.info(f"AudioHook close: {self._label} reason={_brief(event.reason)}{faults}")
+                reason = event.reason if event.reason in set(CloseReason) else "(unknown)"
+                logger.info(f"AudioHook close: {self._label} reason={reason}{faults}")
             case events.Paused() | events.PauseRequested():
                 self._is_paused = True
             case events.Resumed():
@@ -391,7 +435,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
                 )
             case events.CloseReceived():
                 message = self.create_closed_response(output_variables=self._output_variables)
-                self._closed_reply = message
+                self._closed_seq = message["seq"]
             case events.PingReceived():
                 message = self.create_pong_response()
             case events.DtmfReceived():
