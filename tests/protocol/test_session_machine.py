@@ -369,7 +369,7 @@ class ClientAndSession(RuleBasedStateMachine):
         self.honest = False
         assert not [event for event in self.say("ping") if event.reply]
 
-    @precondition(lambda self: self.session.state is State.OPENING)
+    @precondition(lambda self: self.session.state is State.OPENING and self.session.media)
     @rule(frames=samples)
     def audio_before_opened(self, frames: int) -> None:
         self.honest = False
