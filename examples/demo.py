@@ -1,6 +1,6 @@
 """A call from Genesys to the example bot, over a real WebSocket, judged.
 
-Starts ``bot.py`` under uvicorn on a free loopback port, lets the simulator call it with speech,
+Starts ``bot.py`` on a free loopback port, lets the simulator call it with speech,
 keys and an interruption, prints the timeline and a summary, writes ``call.wav`` (caller left, bot
 as the caller heard it right) and exits non-zero unless the call was what a caller should get.
 """
@@ -8,7 +8,7 @@ as the caller heard it right) and exits non-zero unless the call was what a call
 import argparse
 import asyncio
 import os
-import socket
+import re
 import subprocess
 import sys
 import time
@@ -21,7 +21,6 @@ import numpy as np
 from pipecat_genesys import audio
 from pipecat_genesys.simulator import (
     BargedIn,
-    CallOptions,
     CallReport,
     CaptureEntry,
     Direction,
@@ -46,27 +45,33 @@ console = Console()
 
 @contextmanager
 def running_bot(log: Path) -> Iterator[str]:
-    """Run the example bot and give its URL. The port is open before the bot is ready."""
-    with socket.socket() as listener, log.open("w") as output:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        fd = listener.fileno()
-        command = [sys.executable, "-m", "uvicorn", "bot:app", "--app-dir", str(HERE)]
+    """Run the example bot on a free port and give its URL once it answers."""
+    with log.open("w") as output:
         server = subprocess.Popen(
-            [*command, "--fd", str(fd), "--no-access-log"],
-            pass_fds=[fd],
+            [sys.executable, str(HERE / "bot.py")],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "LOGURU_LEVEL": "INFO"},
+            env={**os.environ, "HOST": "127.0.0.1", "PORT": "0", "LOGURU_LEVEL": "INFO"},
         )
         try:
-            yield f"ws://127.0.0.1:{listener.getsockname()[1]}/audiohook"
+            yield f"ws://127.0.0.1:{bound_port(server, log)}/audiohook"
         finally:
             server.terminate()
             try:
                 server.wait(10)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+def bound_port(server: subprocess.Popen[bytes], log: Path, patience: float = 120) -> int:
+    """Wait until uvicorn says which port the system gave it."""
+    deadline = time.monotonic() + patience
+    while server.poll() is None and time.monotonic() < deadline:
+        running = re.search(r"Uvicorn running on http://[\d.]+:(\d+)", log.read_text())
+        if running:
+            return int(running[1])
+        time.sleep(0.1)
+    raise SystemExit(f"the bot did not start; its log, {log}, ends:\n{log.read_text()[-2000:]}")
 
 
 class Timeline:
@@ -251,8 +256,7 @@ def judge(call: SimulatedCall, story: Story, report: CallReport) -> bool:
 async def demo(url: str, recording: Path) -> bool:
     """Place the call and judge it."""
     story, timeline = Story(), Timeline()
-    # The first connection waits until the bot has imported pipecat.
-    call = SimulatedCall(url, options=CallOptions(connect_timeout=120), observer=timeline)
+    call = SimulatedCall(url, observer=timeline)
     console.print("    time       message            seq    latency")
     console.print("               (-> from Genesys to the bot, <- from the bot to Genesys)")
     report = await call.run(story.play)
