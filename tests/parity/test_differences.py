@@ -5,7 +5,6 @@ Each test shows both sides, so a row whose reason goes away (because pipecat cha
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calls import handlers_done
 from genesys import Genesys, media
 from loguru import logger
 from pipecat.frames.frames import (
@@ -248,8 +248,7 @@ async def test_the_clients_pause_is_understood(twin: Any) -> None:
     resumed = genesys.text("resumed", {"start": "PT0S", "discarded": "PT1S"})
     await both.deserialize(resumed)
     assert both.ours.is_paused is False
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await handlers_done(both.theirs, both.ours)
     assert [name for name, _ in both.calls["ours"]] == ["on_open", "on_pause"]
     assert [name for name, _ in both.calls["theirs"]] == ["on_open"]
 
@@ -329,8 +328,7 @@ async def test_values_of_a_wrong_type_read_as_none(twin: Any) -> None:
 async def test_a_digit_that_is_no_text_is_no_event(twin: Any) -> None:
     both = twin()
     assert await both.deserialize(Genesys().text("dtmf", {"digit": 7})) == (None, None)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await handlers_done(both.theirs, both.ours)
     assert [name for name, _ in both.calls["theirs"]] == ["on_dtmf"]
     assert both.calls["ours"] == []
 
@@ -377,8 +375,7 @@ async def test_variables_set_while_closing_are_sent(twin: Any) -> None:
             serializer.set_output_variables({"set": "in on_close"})
 
     replies = await both.deserialize(genesys.text("close", {"reason": "end"}))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await handlers_done(both.theirs, both.ours)
     theirs = sent(await both.theirs.serialize(replies[0]))
     ours = sent(await both.ours.serialize(replies[1]))
     assert theirs["parameters"] == {}

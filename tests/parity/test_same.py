@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 import numpy as np
 import pytest
+from calls import handlers_done
 from genesys import CONVERSATION, Genesys, media
 from pipecat.frames.frames import (
     CancelFrame,
@@ -65,8 +65,7 @@ async def test_a_call_gets_the_same_frames_state_and_events(twin: Any) -> None:
         )
         same_frame(*await both.deserialize(text))
         assert both.state("ours") == both.state("theirs"), name
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await handlers_done(both.theirs, both.ours)
     assert both.calls["ours"] == both.calls["theirs"]
     assert {name for name, _ in both.calls["ours"]} == set(both.theirs._event_handlers)
 

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from calls import Call
+from calls import Call, handlers_done
 from genesys import media
 from pipecat.audio.dtmf.types import KeypadEntry
 from pipecat.frames.frames import (
@@ -268,8 +268,7 @@ async def test_handlers_may_change_the_message_they_get() -> None:
 
     frame = await call.serializer.deserialize(call.genesys.open())
     frame.message["parameters"]["media"][0]["rate"] = 1
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await handlers_done(call.serializer)
     opened = call.genesys.heard(await call.serializer.serialize(frame))
     assert opened["parameters"]["media"] == [media()]
 
@@ -283,3 +282,12 @@ async def test_an_open_without_an_id_takes_the_first_that_comes() -> None:
     pong = await call.exchange(call.genesys.text("ping"))
     assert (pong["type"], pong["id"]) == ("pong", call.genesys.session_id)
     assert (await call.exchange(call.genesys.text("ping", id="another")))["type"] == "disconnect"
+
+
+async def test_counting_begins_with_open_whatever_came_before() -> None:
+    call = Call()
+    await call.connect()
+    await call.serializer.deserialize(call.genesys.text("ping", seq=1000))
+    call.genesys.seq = 0
+    await call.exchange(call.genesys.open())
+    assert (await call.exchange(call.genesys.text("ping")))["type"] == "pong"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,3 +37,9 @@ class Call:
     async def silent(self, text: str | bytes) -> None:
         """Send what gets no frame."""
         assert await self.serializer.deserialize(text) is None
+
+
+async def handlers_done(*serializers: Any) -> None:
+    """Wait until the event handlers called so far, pipecat's background tasks, have run."""
+    for serializer in serializers:
+        await asyncio.gather(*(task for _, task in serializer._event_tasks))

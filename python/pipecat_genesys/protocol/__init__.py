@@ -17,7 +17,7 @@ The contract, for whoever owns a socket:
 A peer's faults arrive as `Faulted` events; nothing the peer sends makes a method raise.
 """
 
-from . import events, replies
+from . import events, fields, replies
 from .errors import AudioHookError, LocalProtocolError, RemoteProtocolError, Rule
 from .media import MediaPreference, select_media
 from .replies import Draft
@@ -59,6 +59,7 @@ __all__ = [
     "Rule",
     "State",
     "events",
+    "fields",
     "format_duration",
     "parse_duration",
     "replies",

@@ -11,12 +11,11 @@ Rules of this file:
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import events, replies
+from . import events, fields, replies
 from .errors import LocalProtocolError, RemoteProtocolError, Rule
 from .media import MediaPreference, preferred_entry, select_media
 from .messages import (
@@ -36,7 +35,6 @@ from .replies import Draft
 from .states import AUDIO, CHECKED, ENDED, INCOMING, OUTGOING, UNOPENED, State
 from .types import (
     MAX_MESSAGE_BYTES,
-    NULL_UUID,
     PROTOCOL_VERSION,
     WIRE_SAMPLE_RATE,
     DisconnectReason,
@@ -46,8 +44,6 @@ from .types import (
 from .types import AudioHookMessageType as Type
 
 _Raw = dict[str, Any]
-# Ids are UUIDs; anything is taken for one, but every message of ours must have room for it.
-_MAX_ID_LENGTH = 256
 
 
 class AudioHookSession:
@@ -193,7 +189,7 @@ class AudioHookSession:
             "parameters": draft.parameters,
         }
         try:
-            text, size = _encode(message)
+            text, size = fields.encode(message)
         except (TypeError, ValueError, RecursionError) as error:
             raise LocalProtocolError(
                 f"{draft.type.value!r} cannot be written as JSON: {error}"
@@ -225,12 +221,12 @@ class AudioHookSession:
     def _check_envelope(self, raw: _Raw) -> RemoteProtocolError | None:
         """Find what ends the session: wrong values. Absent ones have been counted already."""
         version, identity = raw.get("version"), raw.get("id")
-        seq, serverseq = _integer(raw, "seq"), _integer(raw, "serverseq")
+        seq, serverseq = fields.integer(raw, "seq"), fields.integer(raw, "serverseq")
         if version is not None and version != PROTOCOL_VERSION:
             return RemoteProtocolError(
                 Rule.VERSION, f"protocol version {repr(version)[:20]}; this side speaks '2'"
             )
-        if not self._id_known and _usable_id(identity):
+        if not self._id_known and fields.is_usable_id(identity):
             # `open` had none, so the first one seen is the session's.
             self.session_id, self._id_known = str(identity), True
         if identity is not None and identity != self.session_id:
@@ -238,21 +234,23 @@ class AudioHookSession:
         expected = self.client_seq + 1
         if seq is not None and not expected <= seq <= expected + self._unnumbered:
             return RemoteProtocolError(
-                Rule.SEQ, f"Invalid seq value {_short(seq)}; expected {expected}"
+                Rule.SEQ, f"Invalid seq value {fields.short(seq)}; expected {expected}"
             )
         if serverseq is not None and serverseq > self.server_seq:
             return RemoteProtocolError(
                 Rule.SERVERSEQ,
-                f"Invalid serverseq value {_short(serverseq)}; sent {self.server_seq}",
+                f"Invalid serverseq value {fields.short(serverseq)}; sent {self.server_seq}",
             )
         return None
 
     def _note_seq(self, raw: _Raw) -> None:
-        seq = _integer(raw, "seq")
+        seq = fields.integer(raw, "seq")
         if seq is None or not 0 <= seq < 2**63:
             self._unnumbered += 1
         else:
-            self.client_seq = max(seq, self.client_seq)
+            # Counting begins with `open`, whatever came before it said.
+            before = 0 if self.state is State.PREPARING else self.client_seq
+            self.client_seq = max(seq, before)
             self._unnumbered = 0
 
     def _handle(self, message_type: Type, raw: _Raw, target: State) -> list[events.Event]:
@@ -296,18 +294,16 @@ class AudioHookSession:
     # -- one method per message --------------------------------------------------------------
 
     def _on_open(self, raw: _Raw, typed: OpenParameters | None) -> events.Event:
-        if _usable_id(raw.get("id")):
+        if fields.is_usable_id(raw.get("id")):
             self.session_id, self._id_known = raw["id"], True
-        parameters = raw.get("parameters")
-        lenient: Mapping[str, Any] = parameters if isinstance(parameters, dict) else {}
+        lenient = fields.parameters(raw)
         if "position" in raw:
             try:
                 self.position = duration_to_samples(raw["position"])
             except ValueError:
                 self.position = 0  # counted with the envelope
-        language = lenient.get("language")
-        self.language = language if isinstance(language, str) else None
-        self.is_probe = _is_probe(lenient)
+        self.language = fields.typed(lenient, "language", str)
+        self.is_probe = fields.is_probe(lenient)
         unusable = self._choose_media(raw, lenient.get("media"))
         return unusable or events.OpenReceived(
             raw=raw, parameters=typed, media=self.media, is_probe=self.is_probe
@@ -344,7 +340,7 @@ class AudioHookSession:
         return events.CloseReceived(raw=raw, reason=reason, reply=replies.closed())
 
     def _on_ping(self, raw: _Raw, typed: PingParameters | None) -> events.Event:
-        seq = _integer(raw, "seq")
+        seq = fields.integer(raw, "seq")
         reply = replies.pong(seq if seq == self.client_seq else None)
         return events.PingReceived(raw=raw, rtt=typed.rtt if typed else None, reply=reply)
 
@@ -373,14 +369,12 @@ class AudioHookSession:
     def _on_dtmf(self, raw: _Raw, typed: DtmfParameters | None) -> events.Event | None:
         return events.DtmfReceived(raw=raw, digit=typed.digit) if typed else None
 
-    def _on_error(self, raw: _Raw, typed: ErrorParameters | None) -> events.Event:
-        parameters = raw.get("parameters")
-        said = parameters if isinstance(parameters, dict) else {}
+    def _on_error(self, raw: _Raw, error: ErrorParameters | None) -> events.Event:
         return events.ErrorReceived(
             raw=raw,
-            code=typed.code if typed else _integer(said, "code"),
-            message=typed.message if typed else "",
-            retry_after=typed.retry_after if typed else None,
+            code=error.code if error else fields.integer(fields.parameters(raw), "code"),
+            message=error.message if error else "",
+            retry_after=error.retry_after if error else None,
         )
 
 
@@ -405,36 +399,3 @@ _HANDLERS: Mapping[Type, Callable[[AudioHookSession, _Raw, Any], events.Event | 
     Type.PLAYBACK_COMPLETED: _plain(events.PlaybackCompleted),
     Type.ERROR: AudioHookSession._on_error,
 }
-
-
-def _integer(raw: _Raw, name: str) -> int | None:
-    value = raw.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _usable_id(identity: object) -> bool:
-    return isinstance(identity, str) and len(identity) <= _MAX_ID_LENGTH
-
-
-def _short(number: int) -> str:
-    """A number for a message; a peer's may have thousands of digits."""
-    return str(number) if abs(number) < 10**20 else "out of range"
-
-
-def _encode(message: _Raw) -> tuple[str, int]:
-    """Write a message as JSON text; also gives its size on the wire in bytes."""
-    text = json.dumps(message, allow_nan=False, ensure_ascii=False)
-    try:
-        return text, len(text.encode())
-    except UnicodeEncodeError:  # lone surrogates, which JSON can carry and UTF-8 cannot
-        text = json.dumps(message, allow_nan=False)
-        return text, len(text)
-
-
-def _is_probe(parameters: Mapping[str, Any]) -> bool:
-    participant = parameters.get("participant")
-    return (
-        parameters.get("conversationId") == NULL_UUID
-        and isinstance(participant, dict)
-        and participant.get("id") == NULL_UUID
-    )

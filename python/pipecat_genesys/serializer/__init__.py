@@ -4,6 +4,7 @@
 * `params`: its configuration, and the transport's.
 * `messages`: the dicts pipecat's class builds, and their way to the wire.
 * `call_audio`: wire audio to PCM and back.
+* `call_log`: what a call writes to the log.
 * `stereo`: a processor that separates two channels.
 """
 

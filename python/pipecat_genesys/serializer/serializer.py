@@ -15,9 +15,8 @@ import uuid
 from collections.abc import Mapping
 from fractions import Fraction
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any
 
-from loguru import logger
 from pipecat.audio.dtmf.types import KeypadEntry
 from pipecat.frames.frames import (
     AudioRawFrame,
@@ -42,6 +41,7 @@ from pipecat_genesys.protocol import (
     Rule,
     State,
     events,
+    fields,
     parse_duration,
     replies,
 )
@@ -50,15 +50,12 @@ from pipecat_genesys.protocol.states import BOT_AUDIO
 from pipecat_genesys.protocol.types import parse_media
 
 from .call_audio import CallAudio
+from .call_log import CallLog, brief
 from .messages import PipecatMessages, hand_over, to_draft
 from .params import CHUNK_10MS, SerializerParams, check_rate, checked
 
-_T = TypeVar("_T")
-
 # 200 ms; shorter chunks are more messages per second than Genesys lets through.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
-# Lines a call may log about its peer.
-_MAX_LOGGED = 40
 
 _EVENTS: Mapping[type[events.Event], str] = {
     events.OpenReceived: "on_open",
@@ -122,7 +119,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         self._output_variables: dict[str, Any] | None = None
         self._languages_asked = False
         self._closed_seq: int | None = None
-        self._logged: set[str] = set()
+        self._log = CallLog(self._session.session_id, personal_data=params.log_personal_data)
         for name in dict.fromkeys(_EVENTS.values()):
             self._register_event_handler(name)
 
@@ -202,9 +199,9 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             )
         replies.to_string_map(variables or {})
         if self._session.state is State.CLOSED:
-            logger.warning("output variables set after the session was closed are not sent")
+            self._log.once("WARNING", "output variables set after 'closed' are not sent")
         self._output_variables = variables
-        logger.debug(f"output variables set: {self._shown(variables)}")
+        self._log.line("DEBUG", f"output variables set: {self._log.shown(variables)}")
 
     async def setup(self, setup: Any) -> None:
         """Take the pipeline's configuration; called by each side of a transport.
@@ -266,7 +263,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
                 message = {**message, "parameters": {"outputVariables": variables}}
             if not self._params.variables_in_closed:
                 message = {**message, "parameters": {}}
-        log, asked = self._log_once, self._languages_asked
+        log, asked = self._log.once, self._languages_asked
         draft = to_draft(message, self._session, languages_asked=asked, log=log)
         text = None if draft is None else hand_over(self._session, draft, log)
         if text is not None and self._session.state not in BOT_AUDIO:
@@ -276,7 +273,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
     def _forget_bot_audio(self) -> None:
         lost = self._audio.forget()
         if lost:
-            self._log_once(
+            self._log.once(
                 "WARNING",
                 f"{lost} bytes of bot audio from before 'opened' were never sent: nothing was "
                 "said after it that they could have gone out with; greet in on_open",
@@ -288,14 +285,14 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         if not self._is_open or session.state not in BOT_AUDIO:
             return None
         if self._is_paused:
-            self._log_once("INFO", "bot audio is dropped while the session is paused")
+            self._log.once("INFO", "bot audio is dropped while the session is paused")
             return None
         medium = self._medium()
         if medium is None:
             return None
         if medium.is_listen_only:
             channels = "+".join(medium.channels)
-            self._log_once("WARNING", f"bot audio dropped: a session of {channels} only listens")
+            self._log.once("WARNING", f"bot audio dropped: a session of {channels} only listens")
             return None
         wire = self._audio.encode(frame.audio, frame.sample_rate, frame.num_channels, medium)
         if session.state is State.OPENING:
@@ -304,11 +301,11 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
                 text = (
                     "bot audio dropped: 'opened' is still on its way and 64,000 bytes wait for it"
                 )
-                self._log_once("WARNING", text)
+                self._log.once("WARNING", text)
             return None
         payload = self._audio.release(wire)
         if 0 < len(payload) < _MIN_CHUNK_SAMPLES * medium.format.sample_width:
-            self._log_once(
+            self._log.once(
                 "WARNING",
                 "audio chunks shorter than 200 ms exceed Genesys's 5 messages per second and end "
                 "calls with error 429, unless the transport's fixed_audio_packet_size joins them; "
@@ -340,7 +337,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             # they may hold what the caller said.
             where = "".join(traceback.format_tb(error.__traceback__))
             text = f"a message could not be handled: {type(error).__name__}\n{where}"
-            self._log_once("ERROR", text, Rule.INTERNAL)
+            self._log.once("ERROR", text, Rule.INTERNAL)
             return None
 
     def _deserialize_audio(self, data: bytes) -> Frame | None:
@@ -372,7 +369,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         for event in self._session.receive_text(text):
             self._note(event.raw)
             if isinstance(event, events.Faulted):
-                self._log_once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
+                self._log.once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
                 if event.reply is not None:
                     self._is_open = False
             else:
@@ -396,33 +393,34 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         """Bring what the application can read up to date, before its handlers run."""
         match event:
             case events.OpenReceived():
-                parameters = _parameters(event)
-                self._conversation_id = _typed(parameters, "conversationId", str)
-                self._participant = _typed(parameters, "participant", dict)
-                self._input_variables = _typed(parameters, "inputVariables", dict)
+                parameters = fields.parameters(event.raw)
+                self._conversation_id = fields.typed(parameters, "conversationId", str)
+                self._participant = fields.typed(parameters, "participant", dict)
+                self._input_variables = fields.typed(parameters, "inputVariables", dict)
                 self._languages_asked = parameters.get("supportedLanguages") is True
                 kind = "connection probe" if event.is_probe else "open"
-                conversation = _brief(self._conversation_id)
-                logger.info(f"AudioHook {kind}: {self._label} conversation={conversation}")
-                logger.debug(f"participant: {self._shown(self._participant)}")
+                conversation = brief(self._conversation_id)
+                self._log.session_id = self.session_id
+                self._log.line("INFO", f"AudioHook {kind}: conversation={conversation}")
+                self._log.line("DEBUG", f"participant: {self._log.shown(self._participant)}")
             case events.CloseReceived():
                 self._is_open = False
                 faults = f" faults={self.faults}" if self.faults else ""
                 reason = event.reason if event.reason in set(CloseReason) else "(unknown)"
-                logger.info(f"AudioHook close: {self._label} reason={reason}{faults}")
+                self._log.line("INFO", f"AudioHook close: reason={reason}{faults}")
             case events.Paused() | events.PauseRequested():
                 self._is_paused = True
             case events.Resumed():
                 self._is_paused = False
             case events.UpdateReceived():
-                participant = _typed(_parameters(event), "participant", dict)
+                participant = fields.typed(fields.parameters(event.raw), "participant", dict)
                 if participant is not None:
                     self._participant = participant
             case events.DtmfReceived():
-                logger.debug(f"DTMF received: {self._shown(event.digit)}")
+                self._log.line("DEBUG", f"DTMF received: {self._log.shown(event.digit)}")
             case events.ErrorReceived():
-                said = f"AudioHook error from Genesys: {event.code} {_brief(event.message)}"
-                self._log_once("ERROR", said, f"error {event.code}")
+                said = f"AudioHook error from Genesys: {event.code} {brief(event.message)}"
+                self._log.once("ERROR", said, f"error {event.code}")
 
     def _frame(self, event: events.Event) -> Frame | None:
         """Build what the transport is to do about an event."""
@@ -442,44 +440,10 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
                 try:
                     return InputDTMFFrame(KeypadEntry(event.digit))
                 except ValueError:
-                    self._log_once("WARNING", "a DTMF digit that no keypad has was ignored")
+                    self._log.once("WARNING", "a DTMF digit that no keypad has was ignored")
                     return None
             case events.Event(reply=replies.Draft() as draft):
                 message = self._create(draft.type, dict(draft.parameters))
             case _:
                 return None
         return OutputTransportMessageUrgentFrame(message=message)
-
-    # -- logging -------------------------------------------------------------------------------
-
-    def _shown(self, value: object) -> object:
-        """Personal data, or what may be shown of it."""
-        if self._params.log_personal_data or value is None:
-            return value
-        return sorted(map(str, value)) if isinstance(value, dict) else "(redacted)"
-
-    def _log_once(self, level: str, text: str, key: str | None = None) -> None:
-        """Log the first of many: a peer must not be able to fill the disk."""
-        key = key or text
-        if key not in self._logged and len(self._logged) < _MAX_LOGGED:
-            self._logged.add(key)
-            logger.log(level, f"{text} ({self._label}; logged once)")
-
-    @property
-    def _label(self) -> str:
-        return f"session={_brief(self.session_id)}"
-
-
-def _brief(value: object) -> str:
-    """What a peer said, fit for a line of log."""
-    return repr(value)[:120]
-
-
-def _parameters(event: events.Event) -> Mapping[str, Any]:
-    parameters = (event.raw or {}).get("parameters")
-    return parameters if isinstance(parameters, dict) else {}
-
-
-def _typed(parameters: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    value = parameters.get(name)
-    return value if isinstance(value, kind) else None

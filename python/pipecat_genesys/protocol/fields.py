@@ -1,0 +1,56 @@
+"""Reading single fields of messages that may hold anything, and writing whole ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from .types import NULL_UUID
+
+# Ids are UUIDs; anything is taken for one, but every message of ours must have room for it.
+_MAX_ID_LENGTH = 256
+_T = TypeVar("_T")
+
+
+def parameters(raw: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The parameters of a message, or none where it has no object of them."""
+    return typed(raw or {}, "parameters", dict) or {}
+
+
+def typed(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
+    """A field, or None where it is missing or of another type."""
+    value = fields.get(name)
+    return value if isinstance(value, kind) else None
+
+
+def integer(raw: Mapping[str, Any], name: str) -> int | None:
+    """A number, or None where it is missing or something else; ``true`` is not 1."""
+    value = raw.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def is_usable_id(identity: object) -> bool:
+    """Whether this can be a session's id."""
+    return isinstance(identity, str) and len(identity) <= _MAX_ID_LENGTH
+
+
+def short(number: int) -> str:
+    """A number for a message; a peer's may have thousands of digits."""
+    return str(number) if abs(number) < 10**20 else "out of range"
+
+
+def encode(message: Mapping[str, Any]) -> tuple[str, int]:
+    """Write a message as JSON text; also gives its size on the wire in bytes."""
+    text = json.dumps(message, allow_nan=False, ensure_ascii=False)
+    try:
+        return text, len(text.encode())
+    except UnicodeEncodeError:  # lone surrogates, which JSON can carry and UTF-8 cannot
+        text = json.dumps(message, allow_nan=False)
+        return text, len(text)
+
+
+def is_probe(open_parameters: Mapping[str, Any]) -> bool:
+    """Whether an ``open`` only tests the connection: conversation and participant are nobody."""
+    participant = typed(open_parameters, "participant", dict) or {}
+    return open_parameters.get("conversationId") == participant.get("id") == NULL_UUID
