@@ -21,13 +21,14 @@ help:  ## list the targets
 
 $(VENV)/.deps: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}; name one: make PYTHON=python3.11")'
+	@echo "setting up $(VENV); the first time takes about a minute"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
 	$(PY) -m pip install --quiet --group dev 'pipecat-ai[websocket]>=1.0' 'pydantic>=2.10'
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.deps $(RUST_SOURCES)
-	$(BIN)/maturin develop --release --locked --quiet
+	$(BIN)/maturin develop --release --locked --quiet >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
 	@touch $@
 
 .PHONY: dev
@@ -41,11 +42,11 @@ demo: dev  ## call the example bot over a real WebSocket and show the timeline
 test: test-rust test-py  ## set up and run all tests
 
 .PHONY: test-rust
-test-rust: $(VENV)/.deps
+test-rust: $(VENV)/.deps  ## the tests of the Rust core
 	cargo test --quiet --locked --package audiohook-audio
 
 .PHONY: test-py
-test-py: dev
+test-py: dev  ## the Python tests
 	$(PY) -m pytest
 
 .PHONY: test-wheel

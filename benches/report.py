@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -153,6 +155,27 @@ def memory(ours: Mapping[str, Any], pipecat: Mapping[str, Any]) -> Table:
         ("ours", "pipecat", "ratio"),
         [(*row, ratio)],
     )
+
+
+def rust(home: Path) -> Table:
+    """Nanoseconds of the Rust core alone, from the files criterion leaves."""
+    lengths = {"160": "20 ms", "800": "100 ms", "1600": "200 ms"}
+    columns = list(lengths.values())
+    found: dict[str, dict[str, float]] = {}
+    for estimates in home.glob("**/new/estimates.json"):
+        case = json.loads((estimates.parent / "benchmark.json").read_text(encoding="utf-8"))
+        median = json.loads(estimates.read_text(encoding="utf-8"))["median"]["point_estimate"]
+        length = lengths.get(case["value_str"], case["value_str"])
+        found.setdefault(f"{case['group_id']} {case['function_id']}", {})[length] = median
+    rows = [
+        (name, *(f"{times[column]:.0f}" if column in times else "" for column in columns))
+        for name, times in sorted(found.items())
+    ]
+    how = (
+        "criterion, median nanoseconds per call, no Python. Each benchmark checks its result "
+        "before it is timed. For `g711` the length is in samples at 8 kHz."
+    )
+    return Table("The Rust core", how, ["", *columns], rows)
 
 
 def environment(records: Mapping[str, Any], command: str, load: str) -> list[tuple[str, str]]:

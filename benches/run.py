@@ -1,6 +1,6 @@
 """Run every Python benchmark and write the results, dated.
 
-python benches/run.py            two or three minutes, for a machine that does nothing else
+python benches/run.py            about five minutes, for a machine that does nothing else
 python benches/run.py --quick    seconds, and timings that mean nothing: does it still work?
 
 Exits with 1 if any result was wrong; never because something was slow.
@@ -67,6 +67,19 @@ class Runner:
         self.problems += measured["problems"]
         return measured
 
+    def rust(self, home: Path) -> None:
+        """Criterion's benchmarks of the core; their files go to ``home``."""
+        command = ["cargo", "bench", "--quiet", "--locked", "--package", "audiohook-audio", "--"]
+        done = subprocess.run(
+            [*command, "--quiet", "--noplot", "--warm-up-time=0.3", "--measurement-time=1"],
+            cwd=HERE.parent,
+            env={**self._environment, "CRITERION_HOME": str(home)},
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode:
+            self.problems.append("the Rust core: see cargo's output")
+
     def _run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, *arguments],
@@ -116,6 +129,11 @@ def main() -> int:
     ours, theirs = (runner.measure("memory", who, *count) for who in ("ours", "pipecat"))
     if ours and theirs:
         tables.append(report.memory(ours, theirs))
+    if not quick:
+        runner.step("the Rust core (criterion)")
+        with tempfile.TemporaryDirectory() as scratch:
+            runner.rust(Path(scratch))
+            tables.append(report.rust(Path(scratch)))
     runner.step("done")
 
     for table in tables:

@@ -5,7 +5,7 @@ a longer prompt, 9 says goodbye and ends the call with output variables for the 
 
 Run it (``make demo`` runs it and calls it)::
 
-    pip install pipecat-genesys uvicorn
+    pip install uvicorn        # beside pipecat-genesys
     python examples/bot.py
     # Genesys connects to wss://your-host/audiohook; put TLS and authentication in front.
 """
@@ -74,7 +74,9 @@ class RepeatBot(FrameProcessor):
     def __init__(self, serializer: GenesysAudioHookSerializer):
         super().__init__()
         self._serializer = serializer
+        self.samples_heard = 0
         self._heard = bytearray()
+        self._keys: list[str] = []
         self._listening = False
         self._leaving = False
         self._last_words = False
@@ -97,6 +99,7 @@ class RepeatBot(FrameProcessor):
         """React to the caller's voice and keys."""
         await super().process_frame(frame, direction)
         if isinstance(frame, InputAudioRawFrame):
+            self.samples_heard += frame.num_frames
             self._heard += frame.audio
             if not self._listening:
                 del self._heard[: -self.PRE_ROLL_BYTES]
@@ -120,12 +123,13 @@ class RepeatBot(FrameProcessor):
 
     async def on_key(self, key: KeypadEntry):
         """Answer a key press."""
+        self._keys.append(key.value)
         if key is KeypadEntry.ONE:
             await self.broadcast_interruption()
             await self.play("menu")
         elif key is KeypadEntry.NINE and not self._leaving:
             self._serializer.set_output_variables(
-                {"intent": "goodbye", "keys": ["1", "9"], "satisfied": True}
+                {"intent": "goodbye", "keys": self._keys, "satisfied": True}
             )
             # What the bot was saying ends here, so that the next it finishes is the goodbye.
             await self.broadcast_interruption()
@@ -157,15 +161,9 @@ async def run_bot(transport: BaseTransport, serializer: GenesysAudioHookSerializ
     # Reacting to 60 ms of voice keeps barge-in under the caller's patience whatever the position
     # of the first syllable in Genesys's 200 ms packets.
     vad = EnergyVAD(params=VADParams(confidence=0.5, start_secs=0.06, stop_secs=0.2, min_volume=0))
+    repeat = RepeatBot(serializer)
     worker = PipelineWorker(
-        Pipeline(
-            [
-                transport.input(),
-                VADProcessor(vad_analyzer=vad),
-                RepeatBot(serializer),
-                transport.output(),
-            ]
-        ),
+        Pipeline([transport.input(), VADProcessor(vad_analyzer=vad), repeat, transport.output()]),
         params=PipelineParams(audio_in_sample_rate=SAMPLE_RATE, audio_out_sample_rate=SAMPLE_RATE),
         # A caller on hold is silent; the end of the call is Genesys's word.
         idle_timeout_secs=None,
@@ -178,6 +176,7 @@ async def run_bot(transport: BaseTransport, serializer: GenesysAudioHookSerializ
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(worker)
     await runner.run()
+    logger.info(f"call over; samples heard at {SAMPLE_RATE} Hz: {repeat.samples_heard}")
 
 
 async def bot(runner_args: RunnerArguments):

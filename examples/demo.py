@@ -12,8 +12,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,35 +41,51 @@ VARIABLES = {
 console = Console()
 
 
-@contextmanager
-def running_bot(log: Path) -> Iterator[str]:
-    """Run the example bot on a free port and give its URL once it answers."""
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            [sys.executable, str(HERE / "bot.py")],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "HOST": "127.0.0.1", "PORT": "0", "LOGURU_LEVEL": "INFO"},
-        )
+class Bot:
+    """The example bot in a process of its own, on a free port.
+
+    Args:
+        log: Where its log goes.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        with log.open("w") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, str(HERE / "bot.py")],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "HOST": "127.0.0.1", "PORT": "0", "LOGURU_LEVEL": "INFO"},
+            )
+
+    def url(self) -> str:
+        """Wait until uvicorn says which port the system gave it."""
+        port = self._logged(r"Uvicorn running on http://[\d.]+:(\d+)", patience=120)
+        return f"ws://127.0.0.1:{port}/audiohook"
+
+    def seconds_heard(self) -> float:
+        """Wait until the bot says how much of the caller reached its pipeline."""
+        return int(self._logged(r"samples heard at 16000 Hz: (\d+)", patience=15)) / 16000
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.terminate()
         try:
-            yield f"ws://127.0.0.1:{bound_port(server, log)}/audiohook"
-        finally:
-            server.terminate()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
-
-def bound_port(server: subprocess.Popen[bytes], log: Path, patience: float = 120) -> int:
-    """Wait until uvicorn says which port the system gave it."""
-    deadline = time.monotonic() + patience
-    while server.poll() is None and time.monotonic() < deadline:
-        running = re.search(r"Uvicorn running on http://[\d.]+:(\d+)", log.read_text())
-        if running:
-            return int(running[1])
-        time.sleep(0.1)
-    raise SystemExit(f"the bot did not start; its log, {log}, ends:\n{log.read_text()[-2000:]}")
+    def _logged(self, pattern: str, patience: float) -> str:
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            over = self._process.poll() is not None
+            if found := re.search(pattern, self._log.read_text()):
+                return found[1]
+            if over:
+                break
+            time.sleep(0.1)
+        end = self._log.read_text()[-2000:]
+        raise SystemExit(f"the bot did not log {pattern!r}; {self._log} ends:\n{end}")
 
 
 class Timeline:
@@ -154,13 +168,12 @@ class Story:
 
 
 def delivered(said: bytes, heard: bytes) -> float:
-    """How much of what the caller said came back, at its right place, in percent.
+    """How much of something said was heard, each part at its right place, in percent.
 
-    The bot repeats what reached it, so this measures the way there and back: the repetition is
-    found by cross-correlation, then every 20 ms of what was said must be where they belong.
+    It is found by cross-correlation; then every 20 ms of it must be where they belong.
 
     Args:
-        said: mu-law, what the caller said.
+        said: mu-law: what the caller said and the bot repeats, or a prompt of the bot's.
         heard: mu-law, all that the caller heard.
     """
     window = 160
@@ -182,21 +195,52 @@ def delivered(said: bytes, heard: bytes) -> float:
     return float(100 * np.mean(similar & (energy > 0) | quiet))
 
 
-def judge(call: SimulatedCall, story: Story, report: CallReport) -> bool:
+def owed(call: SimulatedCall, story: Story) -> float:
+    """Seconds of caller audio the bot must have heard.
+
+    All that was sent before the last message the bot acted upon: the socket keeps the order.
+    """
+    sent = [e for e in call.session.capture.entries if e.direction is Direction.TO_SERVER]
+    if story.disconnected is not None:
+        sent = [entry for entry in sent if entry.at < story.disconnected.at]
+    while sent and sent[-1].is_audio:
+        sent.pop()
+    return sum(entry.size for entry in sent if entry.is_audio) / 8000
+
+
+def milliseconds(after: float, before: float) -> float:
+    """A time that was measured, or infinity where it never came."""
+    return 1000 * (after - before) if after else float("inf")
+
+
+def judge(call: SimulatedCall, story: Story, report: CallReport, seconds_heard: float) -> bool:
     """Print the summary; tell whether every line of it is right."""
     heard = call.session.playback.render(time.monotonic())
-    share = delivered(read_wav(HERE / "audio" / "caller-question.wav"), heard)
-    answer = 1000 * (story.answer_at - story.question.end) if story.question else float("inf")
-    silence = 1000 * (story.silent_at - story.interrupt.start) if story.interrupt else float("inf")
+    expected = owed(call, story)
+    share = 100 * min(1.0, seconds_heard / expected) if expected else 0.0
+    question = delivered(read_wav(HERE / "audio" / "caller-question.wav"), heard)
     goodbye = delivered(read_wav(HERE / "audio" / "goodbye.wav"), heard)
+    answer = milliseconds(story.answer_at, story.question.end if story.question else 0)
+    silence = milliseconds(story.silent_at, story.interrupt.start if story.interrupt else 0)
     bot_audio, text = report.audio_from_server, report.text_from_server
     # The stock transport shuts the socket right after `disconnect`, so that the client cannot
     # say `close`. Nothing else may be wrong.
     tolerated = {Rule.SERVER_CLOSED_SOCKET}
+    if any(v.rule in tolerated for v in report.violations):
+        console.print(
+            "[dim]The stock transport closed the socket right after disconnect; Genesys would "
+            "rather close it itself.[/dim]"
+        )
     faults = [v.message for v in report.violations if v.rule not in tolerated]
     ending = report.ending
     rows = [
-        ("caller audio delivered", f"{share:.1f} %", "100 %", share == 100),
+        (
+            "caller audio delivered",
+            f"{share:.1f} % of {expected:.1f} s",
+            "100 %",
+            share == 100,
+        ),
+        ("the question, repeated", f"{question:.1f} %", "100 %", question == 100),
         (
             "first bot audio after the caller stopped",
             f"{answer:.0f} ms",
@@ -253,20 +297,16 @@ def judge(call: SimulatedCall, story: Story, report: CallReport) -> bool:
     return all(ok for *_, ok in rows)
 
 
-async def demo(url: str, recording: Path) -> bool:
+async def demo(bot: Bot, recording: Path) -> bool:
     """Place the call and judge it."""
     story, timeline = Story(), Timeline()
-    call = SimulatedCall(url, observer=timeline)
+    call = SimulatedCall(bot.url(), observer=timeline)
     console.print("    time       message            seq    latency")
     console.print("               (-> from Genesys to the bot, <- from the bot to Genesys)")
     report = await call.run(story.play)
     timeline.flush()
     call.save_recording(recording)
-    console.print(
-        f"[dim]The stock transport closed the socket right after disconnect (closed by: "
-        f"{report.ending.socket_closed_by}); Genesys would rather close it itself.[/dim]"
-    )
-    passed = judge(call, story, report)
+    passed = judge(call, story, report, await asyncio.to_thread(bot.seconds_heard))
     console.print(f"The recording is in {recording}: caller left, bot as heard right.")
     return passed
 
@@ -278,8 +318,11 @@ def main() -> int:
     parser.add_argument("--log", type=Path, default=Path("call.log"), help="the bot's log")
     arguments = parser.parse_args()
     console.print("Starting examples/bot.py; importing pipecat takes a few seconds ...")
-    with running_bot(arguments.log) as url:
-        passed = asyncio.run(demo(url, arguments.wav))
+    bot = Bot(arguments.log)
+    try:
+        passed = asyncio.run(demo(bot, arguments.wav))
+    finally:
+        bot.stop()
     if not passed:
         console.print(f"[red]Not what a caller should get.[/red] The bot's log is {arguments.log}.")
     return 0 if passed else 1

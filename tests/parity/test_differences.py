@@ -189,6 +189,18 @@ async def test_bot_audio_waits_for_opened(twin: Any) -> None:
     assert [len(await both.ours.serialize(speech())) for _ in range(3)] == [3200, 1600, 1600]
 
 
+@row("after-close")
+async def test_what_comes_after_close_means_nothing(twin: Any) -> None:
+    both = twin()
+    genesys, _, _ = await opened(both)
+    await both.wire(genesys.text("close", {"reason": "end"}))
+    theirs, ours = await both.deserialize(genesys.text("dtmf", {"digit": "1"}))
+    assert theirs is not None
+    assert ours is None
+    await both.deserialize(genesys.text("pause"))
+    assert (both.theirs.is_paused, both.ours.is_paused) == (True, False)
+
+
 @row("after-closed")
 async def test_nothing_follows_closed(twin: Any) -> None:
     both = twin()
@@ -313,6 +325,10 @@ async def test_hostile_text_does_not_raise(twin: Any, text: str) -> None:
         await both.theirs.deserialize(text)
     await both.ours.deserialize(text)
     assert sum(both.ours.faults.values()) >= 1
+    for odd in (None, 5):
+        with pytest.raises(TypeError):
+            await both.theirs.deserialize(odd)
+        assert await both.ours.deserialize(odd) is None  # type: ignore[arg-type]
 
 
 @row("typed-properties")
@@ -416,6 +432,16 @@ async def test_bot_audio_is_complete_in_every_packet(twin: Any) -> None:
     theirs, ours = zip(*[await both.serialize(speech(24000)) for _ in range(5)], strict=True)
     assert [len(payload) for payload in ours] == [1600] * 5
     assert sum(len(payload or b"") for payload in theirs) < 8000
+
+
+@row("message-per-frame")
+async def test_every_frame_is_a_message(twin: Any) -> None:
+    both = twin()
+    await opened(both)
+    sent_by = [await both.serialize(speech(24000, 0.04)) for _ in range(25)]
+    theirs, ours = (sum(1 for payload in side if payload) for side in zip(*sent_by, strict=True))
+    assert theirs < 10
+    assert ours == 25
 
 
 @row("interruption")

@@ -67,7 +67,6 @@ class MessageHandlers(ClientMachine):
                 self._discard(whole - self._position, now)
         if parameters.get("startPaused"):
             self._pause(ev.Party.SERVER, now)
-        return
 
     def _on_pong(self, message: Envelope, now: float) -> None:
         pinged = self._pings.outstanding
@@ -167,7 +166,6 @@ class MessageHandlers(ClientMachine):
         self._deadline = None
         self._state = SessionState.CLOSED
         self._emit(self.closed)
-        return
 
     def _unexpected(self, message: Envelope) -> NoReturn:
         raise BrokenRuleError(Rule.UNEXPECTED_MESSAGE, f"'{message.type}' in state {self._state}")
