@@ -71,7 +71,7 @@ class Runner:
         """Criterion's benchmarks of the core; their files go to ``home``."""
         command = ["cargo", "bench", "--quiet", "--locked", "--package", "audiohook-audio", "--"]
         done = subprocess.run(
-            [*command, "--quiet", "--noplot", "--warm-up-time=0.3", "--measurement-time=1"],
+            [*command, "--quiet", "--warm-up-time=0.3", "--measurement-time=1"],
             cwd=HERE.parent,
             env={**self._environment, "CRITERION_HOME": str(home)},
             stdout=subprocess.DEVNULL,
