@@ -225,6 +225,29 @@ class TestEndings:
         assert isinstance(text, str)
         assert 55_000 < len(text.encode()) <= 64_000
 
+    @pytest.mark.parametrize(
+        ("variables", "kept"),
+        [
+            # 54 kB of UTF-8, which as ASCII escapes would be twice as much.
+            ({"summary": "語" * 18_000}, {"summary"}),
+            # A lone surrogate makes the message ASCII, and then it no longer fits.
+            ({"summary": "語" * 18_000, "odd": "\ud800"}, {"odd"}),
+        ],
+    )
+    async def test_sizes_are_those_on_the_wire(
+        self, variables: dict[str, str], kept: set[str]
+    ) -> None:
+        call = Call()
+        await call.open()
+        call.serializer.set_output_variables(variables)
+        text = await call.serializer.serialize(EndFrame())
+        assert isinstance(text, str)
+        assert len(text.encode()) <= 64_000
+        assert call.genesys.heard(text)["parameters"]["outputVariables"].keys() == {
+            "action",
+            *kept,
+        }
+
     async def test_info_of_any_kind_and_size_does_not_cost_the_variables(self) -> None:
         for info in (b"bytes", "x" * 100_000, "ü" * 100_000, 5):
             call = Call()

@@ -259,7 +259,7 @@ def _opened(
 
 def _disconnect(parameters: Mapping[str, Any], log: Callable[[str, str], None]) -> Draft:
     reason = str(parameters.get("reason") or DisconnectReason.COMPLETED)
-    info = str(parameters.get("info") or "")[:_MAX_INFO]
+    info = str(parameters.get("info") or "")[:_MAX_INFO].encode("utf-8", "replace").decode()
     if reason not in set(DisconnectReason):
         known = ", ".join(DisconnectReason)
         log("WARNING", f"disconnect reason {reason[:40]!r} goes out as 'error'; known: {known}")
@@ -282,7 +282,7 @@ def _string_map(variables: object, log: Callable[[str, str], None]) -> dict[str,
             sent.update(replies.to_string_map({name: value}))
         except ValueError as error:
             log("ERROR", f"left out: {error}")
-    sizes = {name: len(json.dumps({name: value}).encode()) for name, value in sent.items()}
+    sizes = _wire_sizes(sent)
     excess = sum(sizes.values()) - _MAX_VARIABLES
     left_out = []
     for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
@@ -298,6 +298,19 @@ def _string_map(variables: object, log: Callable[[str, str], None]) -> dict[str,
             f"{MAX_MESSAGE_BYTES} bytes in a message: {', '.join(map(repr, left_out[:5]))}",
         )
     return sent
+
+
+def _wire_sizes(variables: Mapping[str, str]) -> dict[str, int]:
+    """Bytes each variable takes in a message."""
+    try:
+        json.dumps(variables, ensure_ascii=False).encode()
+        escaped = False
+    except UnicodeEncodeError:
+        escaped = True  # text that UTF-8 does not have makes the whole message ASCII
+    return {
+        name: len(json.dumps({name: value}, ensure_ascii=escaped).encode())
+        for name, value in variables.items()
+    }
 
 
 def hand_over(
