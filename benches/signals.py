@@ -22,7 +22,7 @@ TONE_HZ = 1004
 # Whole periods of the tone, so that a mean over it is a projection.
 _TONE_WINDOW_SECONDS = 0.25
 _AMPLITUDE = 32767 * 10 ** (-6 / 20)
-_TAPS_PER_PHASE = 48
+_ZEROS, _FEW_ZEROS = 24, 8
 _KAISER_BETA = 11.16
 
 
@@ -68,21 +68,35 @@ def ulaw_steps(codes: bytes | Codes) -> NDArray[np.int32]:
 def resampled(pcm: Samples, in_rate: int, out_rate: int) -> Samples:
     """The contract's filter in double precision, for rates of which one divides the other.
 
-    A Nyquist filter: sinc with its zeros at the lower rate's samples, under a Kaiser window, 48
-    taps to a phase, every phase with a gain of 1 at 0 Hz. Its delay, half its length, is kept:
-    24 samples at the lower rate.
+    A Nyquist filter: sinc with its zeros at the lower rate's samples, under a Kaiser window, 24
+    zeros to either side, every phase with a gain of 1 at 0 Hz. Its delay, half its length, is kept:
+    24 samples at the lower rate. Six times is two such filters, the one beside the higher rate with
+    8 zeros to either side.
     """
     if in_rate == out_rate:
         return pcm
-    factor = max(in_rate, out_rate) // min(in_rate, out_rate)
-    half = factor * _TAPS_PER_PHASE // 2
-    position = np.arange(-half, half + 1)
+    if out_rate == 6 * in_rate:
+        return _filtered(_filtered(pcm, 2, 1, _ZEROS), 3, 1, _FEW_ZEROS)
+    if in_rate == 6 * out_rate:
+        return _filtered(_filtered(pcm, 1, 3, _FEW_ZEROS), 1, 2, _ZEROS)
+    return _filtered(pcm, max(1, out_rate // in_rate), max(1, in_rate // out_rate), _ZEROS)
+
+
+def delay_ms(in_rate: int, out_rate: int) -> float:
+    """What these filters delay."""
+    if in_rate == out_rate:
+        return 0.0
+    lower, higher = sorted((in_rate, out_rate))
+    return (_ZEROS + (_FEW_ZEROS / 2 if higher == 6 * lower else 0)) * 1000 / lower
+
+
+def _filtered(pcm: Samples, up: int, down: int, zeros: int) -> Samples:
+    factor = max(up, down)
+    position = np.arange(-zeros * factor, zeros * factor + 1)
     taps = np.sinc(position / factor) * np.kaiser(len(position), _KAISER_BETA)
-    if in_rate < out_rate:
-        for phase in range(factor):
-            taps[phase::factor] /= taps[phase::factor].sum()
-        return upfirdn(taps, pcm, up=factor)[: len(pcm) * factor]
-    return upfirdn(taps / taps.sum(), pcm, down=factor)[: len(pcm) // factor]
+    for phase in range(up):
+        taps[phase::up] /= taps[phase::up].sum()
+    return upfirdn(taps, pcm, up, down)[: len(pcm) * up // down]
 
 
 def tone_sinad(signal: Samples, rate: int) -> float:

@@ -39,9 +39,9 @@ OTHERS = [
 
 
 @cache
-def _prototype(up: int, down: int) -> Signal:
+def _prototype(up: int, down: int, zeros: int) -> Signal:
     larger = max(up, down)
-    half = 24 * larger
+    half = zeros * larger
     taps = np.sinc(np.arange(-half, half + 1) / larger) * np.kaiser(2 * half + 1, 11.16)
     for branch in range(up):
         taps[branch::up] /= taps[branch::up].sum()
@@ -49,17 +49,37 @@ def _prototype(up: int, down: int) -> Signal:
 
 
 def resample(pcm: Signal, in_rate: int, out_rate: int) -> Signal:
-    """Every output that is due by the length law, exact, neither rounded nor clipped."""
-    ratio = Fraction(out_rate, in_rate)
+    """Every output that is due by the length law, exact, neither rounded nor clipped.
+
+    Six times is two times and three times; what is between the two filters is clipped to 16 bits.
+    """
+    if out_rate == 6 * in_rate:
+        between = np.clip(_step(pcm, Fraction(2), 24), -32768, 32767)
+        return _step(between, Fraction(3), 8)
+    if in_rate == 6 * out_rate:
+        between = np.clip(_step(pcm, Fraction(1, 3), 8), -32768, 32767)
+        return _step(between, Fraction(1, 2), 24)
+    return _step(pcm, Fraction(out_rate, in_rate), 24)
+
+
+def _step(pcm: Signal, ratio: Fraction, zeros: int) -> Signal:
     if ratio == 1:
         return pcm.astype(np.float64)
     up, down = ratio.numerator, ratio.denominator
-    return upfirdn(_prototype(up, down), pcm, up, down)[: len(pcm) * up // down]
+    return upfirdn(_prototype(up, down, zeros), pcm, up, down)[: len(pcm) * up // down]
+
+
+def delay(in_rate: int, out_rate: int) -> Fraction:
+    """Delay in seconds: 24 samples at the lower rate, and 4 more where there are two filters."""
+    if in_rate == out_rate:
+        return Fraction(0)
+    lower, higher = sorted((in_rate, out_rate))
+    return Fraction(28 if higher == 6 * lower else 24, lower)
 
 
 def delay_outputs(in_rate: int, out_rate: int) -> int:
     """Samples that `flush` owes: the delay, exactly, to the nearest."""
-    return round(Fraction(24 * out_rate, min(in_rate, out_rate))) if in_rate != out_rate else 0
+    return round(delay(in_rate, out_rate) * out_rate)
 
 
 def tone(frequency: float, rate: int, seconds: float, amplitude: float = MINUS_1_DBFS) -> bytes:

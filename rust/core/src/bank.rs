@@ -1,10 +1,10 @@
 //! Filter banks: designed once per ratio, shared by every stream that uses it.
 //!
-//! The prototype is a sinc of 48 zero crossings, cut off (-6 dB) at half the
-//! lower rate, under a Kaiser window. Its zeros fall on the samples of the lower
-//! rate (a Nyquist filter), so an interpolator's phase 0 is a pure delay. Each
-//! branch is scaled to a gain of exactly 1 at DC, which puts a zero of the
-//! response on every image of DC.
+//! The prototype is a sinc cut off (-6 dB) at half the lower rate, under a Kaiser
+//! window. Its zeros fall on the samples of the lower rate (a Nyquist filter), so an
+//! interpolator's phase 0 is a pure delay. Each branch is scaled to a gain of exactly
+//! 1 at DC, which puts a zero of the response on every image of DC. The taps then
+//! become integers ([`crate::quantize`]).
 //!
 //! Rules: design in f64 with nothing but IEEE-exact operations (no `sin` of the
 //! platform's), so that banks are the same on every machine; no entry outlives
@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::kernel::{LANES, TAPS};
-use crate::ratio::{DELAY_SAMPLES, Ratio, SPAN};
+use crate::arch::{Accumulator, Branches, GROUP, Row};
+use crate::quantize;
 
 /// Largest filter bank: 48 coefficients times the larger number of the reduced
 /// ratio. It bounds a bank to 1 MiB and the time to design it to milliseconds.
@@ -24,109 +24,121 @@ pub const MAX_BANK_COEFFICIENTS: u64 = 1 << 18;
 /// Shape of the Kaiser window: stopband 110 dB down (0.1102 * (110 - 8.7),
 /// Kaiser's formula), well under the 98 dB that 16 bits resolve.
 const KAISER_BETA: f64 = 11.16;
-/// Largest integer factor that gets its own kernel.
-pub(crate) const MAX_FACTOR: usize = 8;
+/// Largest integer factor that is convolved in planes.
+pub(crate) const MAX_PLANES: usize = 8;
 
-/// How a bank's coefficients are laid out, and so which kernel reads them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// `out = in * factor`: row `r` is branch `r`, oldest tap first.
-    Interpolate { factor: usize },
-    /// `in = out * factor`: row `j` has the taps for every `factor`-th input
-    /// from the `j`-th on, oldest first.
-    Decimate { factor: usize },
-    /// Any ratio: row `r` is branch `r`, oldest tap first, `taps` long.
-    General { taps: usize },
+/// What a bank is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Design {
+    /// Reduced ratio of the rates.
+    pub(crate) up: usize,
+    /// Reduced ratio of the rates.
+    pub(crate) down: usize,
+    /// Length of the filter in samples at the lower rate: twice its delay.
+    pub(crate) span: usize,
+    /// The inputs are 16-bit samples shifted right by this.
+    pub(crate) input_shift: u32,
 }
 
-/// The coefficients of one ratio.
+/// The coefficients of one design, in the form its kernel reads.
 #[derive(Debug)]
-pub(crate) struct Bank {
-    pub(crate) shape: Shape,
-    /// Inputs that one output is made of.
-    pub(crate) taps: usize,
-    coefficients: Vec<f32>,
+pub(crate) enum Bank {
+    /// `out = in * factor`: a row for each phase but the first, which is a delay.
+    Interpolate {
+        rows: Box<[Row]>,
+        scales: Accumulator,
+    },
+    /// `in = out * factor`: a row for each plane that inputs are dealt out to.
+    Decimate {
+        rows: Box<[Row]>,
+        scales: Accumulator,
+    },
+    /// Any ratio.
+    General(Branches),
 }
 
-static BANKS: Mutex<BTreeMap<(u32, u32), Weak<Bank>>> = Mutex::new(BTreeMap::new());
+static BANKS: Mutex<BTreeMap<Design, Weak<Bank>>> = Mutex::new(BTreeMap::new());
 
 impl Bank {
-    /// The bank of `ratio`: the one in use, or a new one.
-    pub(crate) fn shared(ratio: Ratio) -> Arc<Self> {
-        let key = (ratio.up, ratio.down);
-        if let Some(bank) = in_use(key) {
+    /// The bank of a design: the one in use, or a new one.
+    pub(crate) fn shared(design: Design) -> Arc<Self> {
+        if let Some(bank) = in_use(design) {
             return bank;
         }
         // Designed outside the lock: a long bank must not hold up the others.
-        let designed = Arc::new(Self::design(ratio));
+        let designed = Arc::new(Self::design(design));
         let mut banks = BANKS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bank) = banks.get(&key).and_then(Weak::upgrade) {
+        if let Some(bank) = banks.get(&design).and_then(Weak::upgrade) {
             return bank;
         }
         banks.retain(|_, bank| bank.strong_count() > 0);
-        banks.insert(key, Arc::downgrade(&designed));
+        banks.insert(design, Arc::downgrade(&designed));
         designed
     }
 
-    /// Taps of one row for the integer factors.
-    pub(crate) fn row(&self, row: usize) -> &[f32; TAPS] {
-        &self.coefficients.as_chunks::<TAPS>().0[row]
+    /// Inputs that one output is made of.
+    pub(crate) fn taps(&self, design: Design) -> usize {
+        match self {
+            Self::Interpolate { .. } => design.span,
+            Self::Decimate { rows, .. } => design.span * rows.len(),
+            Self::General(branches) => branches.taps,
+        }
     }
 
-    /// Taps of one branch for any other ratio.
-    pub(crate) fn branch(&self, branch: usize) -> &[[f32; LANES]] {
-        let groups = self.taps / LANES;
-        &self.coefficients.as_chunks::<LANES>().0[branch * groups..][..groups]
-    }
-
-    fn design(ratio: Ratio) -> Self {
-        let (up, down) = (ratio.up as usize, ratio.down as usize);
-        let shape = match (up, down) {
-            (factor @ 2..=MAX_FACTOR, 1) => Shape::Interpolate { factor },
-            (1, factor @ 2..=MAX_FACTOR) => Shape::Decimate { factor },
-            _ => Shape::General {
-                taps: (SPAN as usize * up.max(down))
-                    .div_ceil(up)
-                    .next_multiple_of(LANES),
-            },
-        };
-        let taps = match shape {
-            Shape::Interpolate { .. } => TAPS,
-            Shape::Decimate { factor } => TAPS * factor,
-            Shape::General { taps } => taps,
-        };
-        let prototype = prototype(up.max(down));
-        let mut coefficients = vec![0.0; up * taps];
-        for branch in 0..up {
-            let tap = |age: usize| prototype.get(branch + age * up).copied().unwrap_or(0.0);
-            let gain: f64 = (0..taps).map(tap).sum();
-            for age in 0..taps {
-                let oldest_first = taps - 1 - age;
-                let at = match shape {
-                    Shape::Decimate { factor } => {
-                        oldest_first % factor * TAPS + oldest_first / factor
-                    }
-                    _ => branch * taps + oldest_first,
-                };
-                coefficients[at] = (tap(age) / gain) as f32;
+    fn design(design: Design) -> Self {
+        let Design {
+            up,
+            down,
+            span,
+            input_shift,
+        } = design;
+        match (up, down) {
+            (2..=MAX_PLANES, 1) => {
+                let branches = branches(design, span);
+                let rows = &branches[1..];
+                // A row for each phase, none of which adds to another's sums.
+                let (rows, scales) = quantize::rows(rows, 1, input_shift);
+                Self::Interpolate { rows, scales }
+            }
+            (1, 2..=MAX_PLANES) => {
+                let taps = &branches(design, span * down)[0];
+                let rows: Vec<Vec<f64>> = (0..down)
+                    .map(|plane| taps.iter().skip(plane).step_by(down).copied().collect())
+                    .collect();
+                let (rows, scales) = quantize::rows(&rows, down, input_shift);
+                Self::Decimate { rows, scales }
+            }
+            _ => {
+                let taps = (span * up.max(down)).div_ceil(up).next_multiple_of(GROUP);
+                Self::General(quantize::branches(&branches(design, taps)))
             }
         }
-        Self {
-            shape,
-            taps,
-            coefficients,
-        }
     }
 }
 
-fn in_use(key: (u32, u32)) -> Option<Arc<Bank>> {
+fn in_use(design: Design) -> Option<Arc<Bank>> {
     let banks = BANKS.lock().unwrap_or_else(PoisonError::into_inner);
-    banks.get(&key).and_then(Weak::upgrade)
+    banks.get(&design).and_then(Weak::upgrade)
 }
 
-/// The windowed sinc at the common rate, `factor` samples between its zeros.
-fn prototype(factor: usize) -> Vec<f64> {
-    let half = DELAY_SAMPLES as usize * factor;
+/// The branches of the prototype, `taps` long, oldest tap first, each of gain 1.
+fn branches(design: Design, taps: usize) -> Vec<Vec<f64>> {
+    let prototype = prototype(design.up.max(design.down), design.span / 2);
+    let branch = |branch: usize| {
+        let tap = |age: usize| {
+            let at = branch + age * design.up;
+            prototype.get(at).copied().unwrap_or(0.0)
+        };
+        let gain: f64 = (0..taps).map(tap).sum();
+        (0..taps).rev().map(|age| tap(age) / gain).collect()
+    };
+    (0..design.up).map(branch).collect()
+}
+
+/// The windowed sinc at the common rate, `factor` samples between its zeros, of
+/// which it has `zeros` on either side.
+fn prototype(factor: usize, zeros: usize) -> Vec<f64> {
+    let half = zeros * factor;
     let peak = bessel_i0(KAISER_BETA);
     let mut taps = vec![0.0; 2 * half];
     taps[half] = 1.0;
@@ -172,8 +184,13 @@ fn bessel_i0(x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn ratio(in_rate: u32, out_rate: u32) -> Ratio {
-        Ratio::new(in_rate, out_rate).expect("supported")
+    fn design(up: usize, down: usize) -> Design {
+        Design {
+            up,
+            down,
+            span: 48,
+            input_shift: 0,
+        }
     }
 
     #[test]
@@ -188,40 +205,36 @@ mod tests {
     }
 
     #[test]
-    fn phase_0_of_an_interpolator_is_a_unit_delay() {
-        for factor in [2, 3, 6] {
-            let bank = Bank::shared(ratio(8_000, 8_000 * factor));
-            let mut unit = [0.0_f32; TAPS];
-            unit[TAPS - 1 - DELAY_SAMPLES as usize] = 1.0;
-            // Zeros may be negative ones.
-            let magnitudes = bank.row(0).map(|tap| tap.abs().to_bits());
-            assert_eq!(magnitudes, unit.map(f32::to_bits));
+    fn every_branch_has_gain_1_at_dc() {
+        for (up, down) in [(6, 1), (80, 441), (441, 320), (1, 6)] {
+            let design = design(up, down);
+            for branch in branches(design, 48 * down.div_ceil(up)) {
+                let gain: f64 = branch.iter().sum();
+                assert!((gain - 1.0).abs() < 1e-12);
+            }
         }
     }
 
     #[test]
-    fn every_branch_has_gain_1_at_dc() {
-        for (from, to) in [(8_000, 48_000), (44_100, 8_000), (8_000, 11_025)] {
-            let bank = Bank::design(ratio(from, to));
-            for branch in bank.coefficients.chunks(bank.taps) {
-                let gain: f64 = branch.iter().copied().map(f64::from).sum();
-                assert!((gain - 1.0).abs() < 1e-6);
+    fn phase_0_of_an_interpolator_is_a_unit_delay() {
+        for up in [2, 3, 6, 12] {
+            let branch = &branches(design(up, 1), 48)[0];
+            for (age, tap) in branch.iter().rev().enumerate() {
+                let expected = if age == 24 { 1.0 } else { 0.0 };
+                assert!((tap - expected).abs() < 1e-15);
             }
         }
-        let bank = Bank::design(ratio(48_000, 8_000));
-        let gain: f64 = bank.coefficients.iter().copied().map(f64::from).sum();
-        assert!((gain - 1.0).abs() < 1e-6);
     }
 
     #[test]
     fn a_bank_is_shared_while_used_and_gone_after() {
-        let odd = ratio(1_013, 1_019);
+        let odd = design(1_019, 1_013);
         let first = Bank::shared(odd);
         assert!(Arc::ptr_eq(&first, &Bank::shared(odd)));
         drop(first);
-        assert!(in_use((odd.up, odd.down)).is_none());
-        let _other = Bank::shared(ratio(1_021, 1_019));
+        assert!(in_use(odd).is_none());
+        let _other = Bank::shared(design(1_019, 1_021));
         let banks = BANKS.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(!banks.contains_key(&(odd.up, odd.down)));
+        assert!(!banks.contains_key(&odd));
     }
 }

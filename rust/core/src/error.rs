@@ -27,6 +27,22 @@ pub enum AudioError {
         /// Coefficients that the reduced ratio would need.
         coefficients: u64,
     },
+    /// Two rates of which one is more than
+    /// [`MAX_FACTOR`](crate::MAX_FACTOR) times the other.
+    RatesTooFarApart {
+        /// Input rate in Hz.
+        in_rate: u32,
+        /// Output rate in Hz.
+        out_rate: u32,
+    },
+    /// The environment asks for an instruction set that this CPU or this build does
+    /// not have.
+    InstructionSet {
+        /// The name given.
+        name: String,
+        /// The names that would do.
+        available: Vec<&'static str>,
+    },
     /// A format name other than `PCMU` and `L16`.
     UnknownFormat {
         /// The name given.
@@ -100,6 +116,19 @@ impl fmt::Display for AudioError {
                  coefficients, the limit is {}; choose rates whose ratio reduces to smaller \
                  numbers, such as multiples of 100 Hz",
                 crate::MAX_BANK_COEFFICIENTS
+            ),
+            Self::RatesTooFarApart { in_rate, out_rate } => write!(
+                f,
+                "resampling {in_rate} Hz to {out_rate} Hz changes the rate more than {} times, \
+                 which is the limit; check the rates, or go there in two steps",
+                crate::MAX_FACTOR
+            ),
+            Self::InstructionSet { name, available } => write!(
+                f,
+                "{}={name:?} names an instruction set that is not there; use one of {}, or \
+                 unset it",
+                crate::SIMD_VARIABLE,
+                available.join(", ")
             ),
             Self::UnknownFormat { name } => {
                 write!(f, "unknown audio format {name:?}; use \"PCMU\" or \"L16\"")

@@ -8,7 +8,8 @@
 //! cache) and no branch, so that the loops vectorise.
 
 use crate::AudioError;
-use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames};
+use crate::arch::kernels;
+use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames, with_samples};
 
 /// Where the seven magnitude bits of a code begin inside an IEEE single.
 const MANTISSA_SHIFT: u32 = 19;
@@ -18,6 +19,10 @@ const EXPONENT_BASE: u32 = 132;
 const BIAS: i32 = 33;
 /// Largest 14-bit magnitude that does not leave the top segment.
 const CLIP: i32 = 8158;
+/// Low bits of a 16-bit sample that G.711 does not use.
+pub(crate) const UNUSED_BITS: u32 = 2;
+/// Samples that [`pcm_to_ulaw`] encodes at a time.
+const ENCODED_AT_ONCE: usize = 512;
 /// Adding this puts an integer of up to 22 bits into a float's low bits.
 const TO_INTEGER: f32 = 12_582_912.0;
 
@@ -25,11 +30,17 @@ const TO_INTEGER: f32 = 12_582_912.0;
 #[inline]
 #[must_use]
 pub fn ulaw_decode(code: u8) -> i16 {
+    decode_14_bits(code) << UNUSED_BITS
+}
+
+/// Decodes one mu-law code to what it stands for: a sample of 14 bits.
+#[inline]
+pub(crate) fn decode_14_bits(code: u8) -> i16 {
     let inverted = u32::from(!code);
     // Half a mantissa step is added, for G.711 decodes to the middle of a step.
     let bits = ((inverted & 0x7f) << MANTISSA_SHIFT)
         + ((EXPONENT_BASE << 23) | (1 << (MANTISSA_SHIFT - 1)));
-    let magnitude = (f32::from_bits(bits) - BIAS as f32) * 4.0;
+    let magnitude = f32::from_bits(bits) - BIAS as f32;
     let magnitude = (magnitude + TO_INTEGER).to_bits() as i16;
     let sign = -((inverted >> 7) as i16);
     (magnitude ^ sign) - sign
@@ -49,10 +60,10 @@ pub fn ulaw_encode(sample: i16) -> u8 {
 /// Decodes mu-law codes to PCM, two bytes for each.
 pub fn ulaw_to_pcm(codes: &[u8], pcm: &mut [u8]) -> Result<(), AudioError> {
     exact_output(codes.len().saturating_mul(SAMPLE_BYTES), pcm.len())?;
-    let (pairs, _) = pcm.as_chunks_mut::<SAMPLE_BYTES>();
-    for (pair, &code) in pairs.iter_mut().zip(codes) {
-        *pair = ulaw_decode(code).to_le_bytes();
-    }
+    let kernels = kernels()?;
+    with_samples(pcm, |samples| {
+        (kernels.ulaw_decode)(codes, UNUSED_BITS, samples);
+    });
     Ok(())
 }
 
@@ -64,9 +75,15 @@ pub fn pcm_to_ulaw_len(length: usize) -> Result<usize, AudioError> {
 /// Encodes PCM to mu-law, one byte for each two.
 pub fn pcm_to_ulaw(pcm: &[u8], codes: &mut [u8]) -> Result<(), AudioError> {
     exact_output(pcm_to_ulaw_len(pcm.len())?, codes.len())?;
-    let (pairs, _) = pcm.as_chunks::<SAMPLE_BYTES>();
-    for (code, &pair) in codes.iter_mut().zip(pairs) {
-        *code = ulaw_encode(ByteOrder::Little.decode(pair));
+    let kernels = kernels()?;
+    let mut block = [0; ENCODED_AT_ONCE];
+    for (pcm, codes) in pcm
+        .chunks(ENCODED_AT_ONCE * SAMPLE_BYTES)
+        .zip(codes.chunks_mut(ENCODED_AT_ONCE))
+    {
+        let samples = &mut block[..codes.len()];
+        ByteOrder::Little.read(pcm, samples);
+        (kernels.ulaw_encode)(samples, codes);
     }
     Ok(())
 }

@@ -1,10 +1,9 @@
 //! [`InboundAudio`]: from the wire to the application, in one pass.
 
 use crate::AudioError;
-use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames};
+use crate::pcm::{SAMPLE_BYTES, byte_length, exact_output, whole_frames, with_samples};
 use crate::polyphase::Polyphase;
 use crate::ratio::Ratio;
-use crate::resample::{Sink, byte_length};
 use crate::wire::{WIRE_RATE, WireFormat};
 
 /// Decodes, splits and resamples what AudioHook sends: 8 kHz PCMU or L16, one or
@@ -30,7 +29,7 @@ impl InboundAudio {
                 channels: i64::try_from(channels).unwrap_or(i64::MAX),
             });
         }
-        let channel = Polyphase::new(Ratio::new(WIRE_RATE, out_rate)?);
+        let channel = Polyphase::new(Ratio::new(WIRE_RATE, out_rate)?, format.unused_bits())?;
         Ok(Self {
             format,
             channels: vec![channel; channels],
@@ -84,16 +83,11 @@ impl InboundAudio {
         let (format, count) = (self.format, self.channels.len());
         let (frame, frames) = (self.frame_bytes(), wire.len() / self.frame_bytes());
         for (index, (channel, output)) in self.channels.iter_mut().zip(outputs).enumerate() {
+            let (kernels, shift) = (channel.kernels(), channel.input_shift());
             let load = |from: usize, block: &mut [i16]| {
-                let rest = &wire[from * frame..];
-                if count == 1 {
-                    format.decode::<1>(rest, 0, block);
-                } else {
-                    format.decode::<2>(rest, index, block);
-                }
+                format.decode(kernels, &wire[from * frame..], (index, count), shift, block);
             };
-            let mut sink = Sink::new(output);
-            channel.process(frames, &load, &mut |samples| put(&mut sink, samples));
+            with_samples(output, |samples| channel.process(frames, &load, samples));
         }
         Ok(())
     }
@@ -112,8 +106,7 @@ impl InboundAudio {
     pub fn flush_into(&mut self, outputs: &mut [&mut [u8]]) -> Result<(), AudioError> {
         self.check_outputs(self.flush_len(), outputs)?;
         for (channel, output) in self.channels.iter_mut().zip(outputs) {
-            let mut sink = Sink::new(output);
-            channel.flush(&mut |samples| put(&mut sink, samples));
+            with_samples(output, |samples| channel.flush(samples));
         }
         Ok(())
     }
@@ -140,10 +133,4 @@ impl InboundAudio {
             .iter()
             .try_for_each(|output| exact_output(length, output.len()))
     }
-}
-
-fn put(sink: &mut Sink<'_>, samples: &[i16]) {
-    sink.put(samples, SAMPLE_BYTES, |samples, bytes| {
-        ByteOrder::Little.write(samples, bytes);
-    });
 }

@@ -15,25 +15,27 @@
 //! * Every length is exact and known before a call ([`Resampler::output_len`]
 //!   and its like), so a caller owns the one buffer that is written.
 //! * A call that fails has changed nothing.
-//! * The same samples come out on every machine and for every division of the
-//!   input into calls: sums run in a fixed order, in IEEE arithmetic that the
-//!   compiler may not contract.
+//! * The same samples come out on every machine, from every instruction set and for
+//!   every division of the input into calls, because all sums are of integers.
 
 #![deny(unsafe_code)]
 
+mod arch;
 mod bank;
 mod error;
 mod g711;
 mod inbound;
-mod kernel;
 mod layout;
 mod outbound;
 mod pcm;
 mod polyphase;
+mod quantize;
 mod ratio;
 mod resample;
+mod stage;
 mod wire;
 
+pub use arch::{SIMD_VARIABLE, instruction_set};
 pub use bank::MAX_BANK_COEFFICIENTS;
 pub use error::AudioError;
 pub use g711::{pcm_to_ulaw, pcm_to_ulaw_len, ulaw_decode, ulaw_encode, ulaw_to_pcm};
@@ -43,5 +45,6 @@ pub use layout::{
 };
 pub use outbound::OutboundAudio;
 pub use pcm::ByteOrder;
+pub use ratio::MAX_FACTOR;
 pub use resample::Resampler;
 pub use wire::{WIRE_RATE, WireFormat};

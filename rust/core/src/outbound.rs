@@ -1,11 +1,13 @@
 //! [`OutboundAudio`]: from the application to the wire, in one pass.
 
 use crate::AudioError;
-use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames};
+use crate::pcm::{ByteOrder, SAMPLE_BYTES, byte_length, exact_output, whole_frames};
 use crate::polyphase::Polyphase;
 use crate::ratio::Ratio;
-use crate::resample::{Sink, byte_length};
 use crate::wire::{WIRE_RATE, WireFormat};
+
+/// Samples encoded at a time.
+const BLOCK: usize = 1_600;
 
 /// Resamples and encodes what AudioHook takes: mono PCM to 8 kHz PCMU or L16.
 ///
@@ -23,7 +25,7 @@ impl OutboundAudio {
     /// # Errors
     /// Those of [`Resampler::new`](crate::Resampler::new).
     pub fn new(format: WireFormat, in_rate: u32) -> Result<Self, AudioError> {
-        let channel = Polyphase::new(Ratio::new(in_rate, WIRE_RATE)?);
+        let channel = Polyphase::new(Ratio::new(in_rate, WIRE_RATE)?, 0)?;
         Ok(Self { format, channel })
     }
 
@@ -60,14 +62,23 @@ impl OutboundAudio {
     /// Converts PCM into a buffer of [`output_len`](Self::output_len) bytes.
     pub fn process_into(&mut self, pcm: &[u8], wire: &mut [u8]) -> Result<(), AudioError> {
         exact_output(self.output_len(pcm.len())?, wire.len())?;
-        let samples = pcm.as_chunks::<SAMPLE_BYTES>().0;
-        let load = |from: usize, block: &mut [i16]| {
-            for (sample, &bytes) in block.iter_mut().zip(&samples[from..]) {
-                *sample = ByteOrder::Little.decode(bytes);
-            }
-        };
-        let mut put = put(self.format, wire);
-        self.channel.process(samples.len(), &load, &mut put);
+        let mut block = [0; BLOCK];
+        let ratio = self.channel.ratio();
+        let most = (BLOCK as u64 * u64::from(ratio.down) / u64::from(ratio.up)) as usize;
+        // A piece of `most` inputs makes at most BLOCK outputs, whatever came before.
+        let mut rest = wire;
+        for pcm in pcm.chunks(most.clamp(1, BLOCK * 6) * SAMPLE_BYTES) {
+            let inputs = pcm.len() / SAMPLE_BYTES;
+            let load = |from: usize, samples: &mut [i16]| {
+                ByteOrder::Little.read(&pcm[from * SAMPLE_BYTES..], samples);
+            };
+            let samples = &mut block[..self.channel.outputs(inputs) as usize];
+            self.channel.process(inputs, &load, samples);
+            let width = self.format.sample_width();
+            let (piece, after) = rest.split_at_mut(samples.len() * width);
+            self.format.encode(self.channel.kernels(), samples, piece);
+            rest = after;
+        }
         Ok(())
     }
 
@@ -82,21 +93,14 @@ impl OutboundAudio {
     /// silence followed, and resets.
     pub fn flush_into(&mut self, wire: &mut [u8]) -> Result<(), AudioError> {
         exact_output(self.flush_len(), wire.len())?;
-        self.channel.flush(&mut put(self.format, wire));
+        let mut samples = vec![0; wire.len() / self.format.sample_width()];
+        self.channel.flush(&mut samples);
+        self.format.encode(self.channel.kernels(), &samples, wire);
         Ok(())
     }
 
     /// Forgets all audio; the next sample is the first of a new stream.
     pub fn reset(&mut self) {
         self.channel.reset();
-    }
-}
-
-fn put(format: WireFormat, wire: &mut [u8]) -> impl FnMut(&[i16]) {
-    let mut sink = Sink::new(wire);
-    move |samples| {
-        sink.put(samples, format.sample_width(), |samples, bytes| {
-            format.encode(samples, bytes);
-        });
     }
 }

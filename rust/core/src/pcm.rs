@@ -41,6 +41,23 @@ impl ByteOrder {
         }
     }
 
+    /// Reads samples from the front of `bytes`.
+    pub(crate) fn read(self, bytes: &[u8], samples: &mut [i16]) {
+        let (pairs, _) = bytes.as_chunks::<SAMPLE_BYTES>();
+        match self {
+            Self::Little => {
+                for (sample, &pair) in samples.iter_mut().zip(pairs) {
+                    *sample = i16::from_le_bytes(pair);
+                }
+            }
+            Self::Big => {
+                for (sample, &pair) in samples.iter_mut().zip(pairs) {
+                    *sample = i16::from_be_bytes(pair);
+                }
+            }
+        }
+    }
+
     /// Writes `samples` to the front of `bytes`.
     pub(crate) fn write(self, samples: &[i16], bytes: &mut [u8]) {
         let (pairs, _) = bytes.as_chunks_mut::<SAMPLE_BYTES>();
@@ -57,6 +74,19 @@ impl ByteOrder {
             }
         }
     }
+}
+
+/// Lets `write` fill a whole number of PCM samples, in place where that is possible:
+/// at an even address of a little-endian machine.
+pub(crate) fn with_samples(pcm: &mut [u8], write: impl FnOnce(&mut [i16])) {
+    if cfg!(target_endian = "little")
+        && let Ok(samples) = bytemuck::try_cast_slice_mut(pcm)
+    {
+        return write(samples);
+    }
+    let mut samples = vec![0; pcm.len() / SAMPLE_BYTES];
+    write(&mut samples);
+    ByteOrder::Little.write(&samples, pcm);
 }
 
 /// Refuses a length that is not a whole number of frames; returns their number.
@@ -77,6 +107,14 @@ pub(crate) fn exact_output(expected: usize, actual: usize) -> Result<(), AudioEr
     }
 }
 
+/// `samples` in bytes, if that many bytes can exist.
+pub(crate) fn byte_length(samples: u128, width: usize) -> Result<usize, AudioError> {
+    let bytes = samples * width as u128;
+    isize::try_from(bytes)
+        .map(isize::cast_unsigned)
+        .map_err(|_| AudioError::OutputTooLarge { samples })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,7 +126,23 @@ mod tests {
                 let mut bytes = [0; 2];
                 order.write(&[sample], &mut bytes);
                 assert_eq!(order.decode(bytes), sample);
+                let mut read = [0];
+                order.read(&bytes, &mut read);
+                assert_eq!(read, [sample]);
             }
+        }
+    }
+
+    #[test]
+    fn samples_are_written_at_any_address() {
+        for offset in 0..4 {
+            let mut bytes = [0xff; 12];
+            with_samples(&mut bytes[offset..][..8], |samples| {
+                samples.copy_from_slice(&[0x0102, -2, 0, 0x7fff]);
+            });
+            let mut expected = [0xff; 12];
+            expected[offset..][..8].copy_from_slice(&[2, 1, 0xfe, 0xff, 0, 0, 0xff, 0x7f]);
+            assert_eq!(bytes, expected);
         }
     }
 

@@ -6,12 +6,15 @@
 //! `n * up mod down`, so it holds for streams of any length.
 
 use crate::AudioError;
-use crate::bank::MAX_BANK_COEFFICIENTS;
+use crate::bank::{Design, MAX_BANK_COEFFICIENTS};
 
-/// Delay of every filter, in samples at the lower of the two rates.
-pub(crate) const DELAY_SAMPLES: u32 = 24;
-/// Length of every filter, in samples at the lower of the two rates.
-pub(crate) const SPAN: u32 = 2 * DELAY_SAMPLES;
+/// Delay of a filter, in samples at the lower of its two rates.
+const DELAY_SAMPLES: u32 = 24;
+/// Delay of the filter between a rate that is twice the lower one and one three times
+/// that: it has far more room between the speech and its first image.
+const SHORT_DELAY_SAMPLES: u32 = 8;
+/// The largest factor between two rates.
+pub const MAX_FACTOR: u32 = 64;
 
 /// A pair of sample rates that can be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,12 @@ impl Ratio {
         }
         let divisor = greatest_common_divisor(in_rate, out_rate);
         let (up, down) = (out_rate / divisor, in_rate / divisor);
-        let coefficients = u64::from(SPAN) * u64::from(up.max(down));
+        if up / down >= MAX_FACTOR && up != MAX_FACTOR * down
+            || down / up >= MAX_FACTOR && down != MAX_FACTOR * up
+        {
+            return Err(AudioError::RatesTooFarApart { in_rate, out_rate });
+        }
+        let coefficients = u64::from(2 * DELAY_SAMPLES) * u64::from(up.max(down));
         if coefficients > MAX_BANK_COEFFICIENTS {
             return Err(AudioError::BankTooLarge {
                 in_rate,
@@ -49,10 +57,6 @@ impl Ratio {
         })
     }
 
-    pub(crate) fn is_identity(self) -> bool {
-        self.up == self.down
-    }
-
     /// Samples written for the next `inputs` samples read.
     pub(crate) fn outputs(self, residue: u32, inputs: usize) -> u128 {
         (u128::from(residue) + inputs as u128 * u128::from(self.up)) / u128::from(self.down)
@@ -64,24 +68,53 @@ impl Ratio {
         (total % u128::from(self.down)) as u32
     }
 
+    /// The filters that a conversion passes through, in order; none for equal rates.
+    ///
+    /// Six times is two times and three times: less than half the work of one filter,
+    /// as the second one need only be a third as long.
+    pub(crate) fn designs(self, input_shift: u32) -> Vec<Design> {
+        let (up, down) = (self.up as usize, self.down as usize);
+        let design = |up, down, delay: u32, input_shift| Design {
+            up,
+            down,
+            span: 2 * delay as usize,
+            input_shift,
+        };
+        match (up, down) {
+            (1, 1) => vec![],
+            (6, 1) => vec![
+                design(2, 1, DELAY_SAMPLES, input_shift),
+                design(3, 1, SHORT_DELAY_SAMPLES, 0),
+            ],
+            (1, 6) => vec![
+                design(1, 3, SHORT_DELAY_SAMPLES, input_shift),
+                design(1, 2, DELAY_SAMPLES, 0),
+            ],
+            _ => vec![design(up, down, DELAY_SAMPLES, input_shift)],
+        }
+    }
+
+    /// Delay of the conversion in samples at the lower rate.
+    fn delay_samples(self) -> u32 {
+        match (self.up, self.down) {
+            (1, 1) => 0,
+            // Half a sample at the lower rate for each at twice that.
+            (6, 1) | (1, 6) => DELAY_SAMPLES + SHORT_DELAY_SAMPLES / 2,
+            _ => DELAY_SAMPLES,
+        }
+    }
+
     /// Delay of the conversion in seconds, constant over frequency and time.
     pub(crate) fn delay_seconds(self) -> f64 {
-        if self.is_identity() {
-            0.0
-        } else {
-            f64::from(DELAY_SAMPLES) / f64::from(self.in_rate.min(self.out_rate))
-        }
+        f64::from(self.delay_samples()) / f64::from(self.in_rate.min(self.out_rate))
     }
 
     /// The delay in output samples, to the nearest, ties to even.
     pub(crate) fn delay_outputs(self) -> usize {
-        if self.is_identity() {
-            return 0;
+        if self.up <= self.down {
+            return self.delay_samples() as usize;
         }
-        if self.up < self.down {
-            return DELAY_SAMPLES as usize;
-        }
-        let (numerator, denominator) = (DELAY_SAMPLES * self.up, self.down);
+        let (numerator, denominator) = (self.delay_samples() * self.up, self.down);
         let (whole, twice_rest) = (numerator / denominator, numerator % denominator * 2);
         let round_up = twice_rest > denominator || (twice_rest == denominator && whole % 2 == 1);
         (whole + u32::from(round_up)) as usize
@@ -125,10 +158,16 @@ mod tests {
 
     #[test]
     fn extremes_do_not_overflow() {
-        let ratio = Ratio::new(1, 5_461).expect("the largest bank");
-        assert_eq!(ratio.outputs(0, usize::MAX), usize::MAX as u128 * 5_461);
+        let ratio = Ratio::new(1, 64).expect("the largest factor");
+        assert_eq!(ratio.outputs(0, usize::MAX), usize::MAX as u128 * 64);
         assert_eq!(ratio.advance(0, usize::MAX), 0);
-        assert!(Ratio::new(1, 5_462).is_err());
+        assert!(Ratio::new(5_461, 5_460).is_ok());
+        assert!(Ratio::new(5_462, 5_461).is_err());
+        for (low, high) in [(1, 65), (2, 129), (100, 6_401), (1, u32::MAX)] {
+            let too_far = |in_rate, out_rate| AudioError::RatesTooFarApart { in_rate, out_rate };
+            assert_eq!(Ratio::new(low, high), Err(too_far(low, high)));
+            assert_eq!(Ratio::new(high, low), Err(too_far(high, low)));
+        }
         assert!(Ratio::new(u32::MAX, u32::MAX).is_ok());
         assert!(Ratio::new(u32::MAX, u32::MAX - 1).is_err());
     }
@@ -146,11 +185,15 @@ mod tests {
 
     #[test]
     fn delay_is_three_milliseconds_against_8_khz() {
-        for rate in [16_000, 24_000, 48_000, 44_100] {
+        for rate in [16_000, 24_000, 32_000, 44_100] {
             for ratio in [Ratio::new(8_000, rate), Ratio::new(rate, 8_000)] {
                 let ratio = ratio.expect("supported");
                 assert_eq!(ratio.delay_seconds().to_bits(), 0.003_f64.to_bits());
             }
+        }
+        for (in_rate, out_rate) in [(8_000, 48_000), (48_000, 8_000)] {
+            let ratio = Ratio::new(in_rate, out_rate).expect("supported");
+            assert_eq!(ratio.delay_seconds().to_bits(), 0.0035_f64.to_bits());
         }
         let ties = Ratio::new(16_000, 17_000).expect("supported");
         assert_eq!(ties.delay_outputs(), 26);

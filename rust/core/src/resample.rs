@@ -1,7 +1,7 @@
 //! [`Resampler`]: PCM in, PCM out, another sample rate.
 
 use crate::AudioError;
-use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames};
+use crate::pcm::{ByteOrder, SAMPLE_BYTES, byte_length, exact_output, whole_frames, with_samples};
 use crate::polyphase::Polyphase;
 use crate::ratio::Ratio;
 
@@ -9,8 +9,9 @@ use crate::ratio::Ratio;
 ///
 /// After `n` samples in, exactly `floor(n * out_rate / in_rate)` samples have
 /// come out, and they are the same samples however the input was cut into calls.
-/// The delay is 24 samples of the lower rate (3 ms against 8 kHz), the same at
-/// all frequencies. Equal rates pass through without delay.
+/// The delay is 24 samples of the lower rate (3 ms against 8 kHz), or 28 where one rate
+/// is six times the other, the same at all frequencies. Equal rates pass through
+/// without delay.
 ///
 /// ```
 /// # use audiohook_audio::{AudioError, Resampler};
@@ -34,7 +35,7 @@ impl Resampler {
     /// reduced ratio needs more than
     /// [`MAX_BANK_COEFFICIENTS`](crate::MAX_BANK_COEFFICIENTS).
     pub fn new(in_rate: u32, out_rate: u32) -> Result<Self, AudioError> {
-        let channel = Polyphase::new(Ratio::new(in_rate, out_rate)?);
+        let channel = Polyphase::new(Ratio::new(in_rate, out_rate)?, 0)?;
         Ok(Self { channel })
     }
 
@@ -71,18 +72,12 @@ impl Resampler {
     /// Converts PCM into a buffer of [`output_len`](Self::output_len) bytes.
     pub fn process_into(&mut self, pcm: &[u8], output: &mut [u8]) -> Result<(), AudioError> {
         exact_output(self.output_len(pcm.len())?, output.len())?;
-        let samples = pcm.as_chunks::<SAMPLE_BYTES>().0;
         let load = |from: usize, block: &mut [i16]| {
-            for (sample, &bytes) in block.iter_mut().zip(&samples[from..]) {
-                *sample = i16::from_le_bytes(bytes);
-            }
+            ByteOrder::Little.read(&pcm[from * SAMPLE_BYTES..], block);
         };
-        let mut sink = Sink::new(output);
-        self.channel.process(samples.len(), &load, &mut |samples| {
-            sink.put(samples, SAMPLE_BYTES, |samples, bytes| {
-                ByteOrder::Little.write(samples, bytes);
-            });
-        });
+        let channel = &mut self.channel;
+        let inputs = pcm.len() / SAMPLE_BYTES;
+        with_samples(output, |samples| channel.process(inputs, &load, samples));
         Ok(())
     }
 
@@ -97,12 +92,7 @@ impl Resampler {
     /// silence followed, and resets.
     pub fn flush_into(&mut self, output: &mut [u8]) -> Result<(), AudioError> {
         exact_output(self.flush_len(), output.len())?;
-        let mut sink = Sink::new(output);
-        self.channel.flush(&mut |samples| {
-            sink.put(samples, SAMPLE_BYTES, |samples, bytes| {
-                ByteOrder::Little.write(samples, bytes);
-            });
-        });
+        with_samples(output, |samples| self.channel.flush(samples));
         Ok(())
     }
 
@@ -119,31 +109,4 @@ impl Resampler {
     pub fn reset(&mut self) {
         self.channel.reset();
     }
-}
-
-/// An output buffer that is filled from the front.
-pub(crate) struct Sink<'a> {
-    rest: &'a mut [u8],
-}
-
-impl<'a> Sink<'a> {
-    pub(crate) fn new(buffer: &'a mut [u8]) -> Self {
-        Self { rest: buffer }
-    }
-
-    /// Lets `write` put `samples` into the next bytes, `width` bytes for each.
-    pub(crate) fn put(&mut self, samples: &[i16], width: usize, write: impl Fn(&[i16], &mut [u8])) {
-        let rest = std::mem::take(&mut self.rest);
-        let (bytes, rest) = rest.split_at_mut((samples.len() * width).min(rest.len()));
-        write(samples, bytes);
-        self.rest = rest;
-    }
-}
-
-/// `samples` in bytes, if that many bytes can exist.
-pub(crate) fn byte_length(samples: u128, width: usize) -> Result<usize, AudioError> {
-    let bytes = samples * width as u128;
-    isize::try_from(bytes)
-        .map(isize::cast_unsigned)
-        .map_err(|_| AudioError::OutputTooLarge { samples })
 }

@@ -5,7 +5,8 @@
 use std::str::FromStr;
 
 use crate::AudioError;
-use crate::g711::{ulaw_decode, ulaw_encode};
+use crate::arch::Kernels;
+use crate::g711;
 use crate::pcm::{ByteOrder, SAMPLE_BYTES};
 
 /// Sample rate of all AudioHook audio, in Hz.
@@ -61,25 +62,37 @@ impl WireFormat {
         }
     }
 
-    /// Decodes `samples.len()` samples of one channel out of interleaved frames.
+    /// Low bits of a decoded sample that are always zero.
+    pub(crate) const fn unused_bits(self) -> u32 {
+        match self {
+            Self::Pcmu => g711::UNUSED_BITS,
+            Self::L16(_) => 0,
+        }
+    }
+
+    /// Decodes `samples.len()` samples of one of `channels` interleaved channels, and
+    /// shifts them right.
     ///
-    /// `CHANNELS` is a constant so that the stride is one, too.
-    pub(crate) fn decode<const CHANNELS: usize>(
+    /// The shift is at most [`unused_bits`](Self::unused_bits).
+    pub(crate) fn decode(
         self,
+        kernels: &Kernels,
         frames: &[u8],
-        channel: usize,
+        (channel, channels): (usize, usize),
+        shift: u32,
         samples: &mut [i16],
     ) {
-        match self {
-            Self::Pcmu => {
-                let frames = frames.as_chunks::<CHANNELS>().0;
-                for (sample, frame) in samples.iter_mut().zip(frames) {
-                    *sample = ulaw_decode(frame[channel]);
-                }
+        match (self, channels) {
+            (Self::Pcmu, 1) => {
+                (kernels.ulaw_decode)(&frames[..samples.len()], g711::UNUSED_BITS - shift, samples);
             }
-            Self::L16(order) => {
-                let all = frames.as_chunks::<SAMPLE_BYTES>().0;
-                let frames = all.as_chunks::<CHANNELS>().0;
+            (Self::Pcmu, _) => {
+                let frames = &frames.as_chunks().0[..samples.len()];
+                (kernels.ulaw_decode_pairs)(frames, channel, g711::UNUSED_BITS - shift, samples);
+            }
+            (Self::L16(order), 1) => order.read(frames, samples),
+            (Self::L16(order), _) => {
+                let frames = frames.as_chunks::<SAMPLE_BYTES>().0.as_chunks::<2>().0;
                 for (sample, frame) in samples.iter_mut().zip(frames) {
                     *sample = order.decode(frame[channel]);
                 }
@@ -88,13 +101,9 @@ impl WireFormat {
     }
 
     /// Encodes mono samples to the front of `bytes`.
-    pub(crate) fn encode(self, samples: &[i16], bytes: &mut [u8]) {
+    pub(crate) fn encode(self, kernels: &Kernels, samples: &[i16], bytes: &mut [u8]) {
         match self {
-            Self::Pcmu => {
-                for (byte, &sample) in bytes.iter_mut().zip(samples) {
-                    *byte = ulaw_encode(sample);
-                }
-            }
+            Self::Pcmu => (kernels.ulaw_encode)(samples, bytes),
             Self::L16(order) => order.write(samples, bytes),
         }
     }
@@ -103,6 +112,7 @@ impl WireFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::kernels;
 
     #[test]
     fn names_parse_and_print() {
@@ -125,9 +135,13 @@ mod tests {
     fn picks_one_channel() {
         let mut samples = [0; 2];
         let frames = [0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0];
-        WireFormat::L16(ByteOrder::Big).decode::<2>(&frames, 1, &mut samples);
+        let kernels = kernels().expect("no instruction set is asked for, or one there is");
+        WireFormat::L16(ByteOrder::Big).decode(kernels, &frames, (1, 2), 0, &mut samples);
         assert_eq!(samples, [0x5678, 0xdef0_u16 as i16]);
-        WireFormat::Pcmu.decode::<2>(&[0xff, 0x80, 0xff, 0x00], 1, &mut samples);
+        let frames = [0xff, 0x80, 0xff, 0x00];
+        WireFormat::Pcmu.decode(kernels, &frames, (1, 2), 0, &mut samples);
         assert_eq!(samples, [32124, -32124]);
+        WireFormat::Pcmu.decode(kernels, &frames, (1, 2), 2, &mut samples);
+        assert_eq!(samples, [8031, -8031]);
     }
 }

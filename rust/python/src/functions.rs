@@ -131,3 +131,14 @@ pub(crate) fn mix_stereo<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Boun
         .map_err(raise)
     })
 }
+
+/// Name the instruction set that does the work.
+///
+/// Returns:
+///     "avx512", "avx2", "sse2", "neon" or "portable": the best that the CPU has, or
+///     the one that the environment variable PIPECAT_GENESYS_SIMD named when this
+///     module was imported. All give the same bytes.
+#[pyfunction]
+pub(crate) fn instruction_set() -> PyResult<&'static str> {
+    core::instruction_set().map_err(raise)
+}

@@ -22,7 +22,15 @@ mod native {
     #[pymodule_export]
     use crate::errors::PyAudioError;
     #[pymodule_export]
-    use crate::functions::{merge_stereo, mix_stereo, split_stereo, ulaw_decode, ulaw_encode};
+    use crate::functions::{
+        instruction_set, merge_stereo, mix_stereo, split_stereo, ulaw_decode, ulaw_encode,
+    };
     #[pymodule_export]
     use crate::streams::{InboundAudio, OutboundAudio, Resampler};
+
+    /// A misspelt instruction set is reported at once, not by the first call's audio.
+    #[pymodule_init]
+    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        instruction_set().map(drop)
+    }
 }

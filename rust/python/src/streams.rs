@@ -65,7 +65,8 @@ impl Resampler {
         self.out_rate
     }
 
-    /// Delay from input to output in seconds: constant, 24 samples at the lower rate.
+    /// Delay from input to output in seconds: constant, 24 samples at the lower rate, or
+    /// 28 where one rate is six times the other.
     #[getter]
     fn delay_seconds(&self) -> f64 {
         self.delay_seconds
@@ -179,7 +180,8 @@ impl InboundAudio {
         self.out_rate
     }
 
-    /// Delay from input to output in seconds: constant, 24 samples at the lower rate.
+    /// Delay from input to output in seconds: constant, 24 samples at the lower rate, or
+    /// 28 where one rate is six times the other.
     #[getter]
     fn delay_seconds(&self) -> f64 {
         self.delay_seconds
@@ -300,7 +302,8 @@ impl OutboundAudio {
         self.in_rate
     }
 
-    /// Delay from input to output in seconds: constant, 24 samples at the lower rate.
+    /// Delay from input to output in seconds: constant, 24 samples at the lower rate, or
+    /// 28 where one rate is six times the other.
     #[getter]
     fn delay_seconds(&self) -> f64 {
         self.delay_seconds

@@ -4,8 +4,8 @@
 use std::f64::consts::PI;
 
 /// The prototype filter at the common rate, from its definition.
-fn prototype(larger: u64) -> Vec<f64> {
-    let half = 24 * larger as i64;
+fn prototype(larger: u64, zeros: u64) -> Vec<f64> {
+    let half = (zeros * larger) as i64;
     let i0 = |x: f64| {
         (1..80).fold((1.0, 1.0), |(sum, term), k| {
             let term = term * (x / 2.0 / f64::from(k)).powi(2);
@@ -26,15 +26,35 @@ fn prototype(larger: u64) -> Vec<f64> {
 
 /// Every output of `inputs` by the formula and the length law, before rounding.
 pub(crate) fn resample(in_rate: u32, out_rate: u32, inputs: &[i16]) -> Vec<f64> {
+    let inputs: Vec<f64> = inputs.iter().copied().map(f64::from).collect();
+    // Six times is two steps, and between them samples are 16 bits wide.
+    let clipped = |samples: Vec<f64>| -> Vec<f64> { samples.into_iter().map(clip).collect() };
+    if out_rate == 6 * in_rate {
+        let between = clipped(step(in_rate, 2 * in_rate, &inputs, 24));
+        step(2 * in_rate, out_rate, &between, 8)
+    } else if in_rate == 6 * out_rate {
+        let between = clipped(step(in_rate, 2 * out_rate, &inputs, 8));
+        step(2 * out_rate, out_rate, &between, 24)
+    } else {
+        step(in_rate, out_rate, &inputs, 24)
+    }
+}
+
+/// Saturates at what 16 bits hold.
+pub(crate) fn clip(sample: f64) -> f64 {
+    sample.clamp(-32_768.0, 32_767.0)
+}
+
+fn step(in_rate: u32, out_rate: u32, inputs: &[f64], zeros: u64) -> Vec<f64> {
     let divisor = (1..=in_rate.min(out_rate))
         .rev()
         .find(|d| in_rate.is_multiple_of(*d) && out_rate.is_multiple_of(*d))
         .unwrap_or(1);
     let (up, down) = (u64::from(out_rate / divisor), u64::from(in_rate / divisor));
     if up == down {
-        return inputs.iter().copied().map(f64::from).collect();
+        return inputs.to_vec();
     }
-    let taps = prototype(up.max(down));
+    let taps = prototype(up.max(down), zeros);
     let gains: Vec<f64> = (0..up as usize)
         .map(|branch| taps[branch..].iter().step_by(up as usize).sum())
         .collect();
@@ -46,7 +66,7 @@ pub(crate) fn resample(in_rate: u32, out_rate: u32, inputs: &[i16]) -> Vec<f64> 
             let sum: f64 = (0..=newest)
                 .rev()
                 .map_while(|i| Some((i, taps.get((position - i * up) as usize)?)))
-                .map(|(i, tap)| tap * f64::from(inputs[i as usize]))
+                .map(|(i, tap)| tap * inputs[i as usize])
                 .sum();
             sum / gains[branch]
         })

@@ -1,0 +1,357 @@
+//! AVX2: vectors of 16 samples.
+//!
+//! Rule: most instructions work on two halves of 128 bits each, so what crosses the
+//! middle is put right at the end, with one permutation per vector.
+
+// Each method of the trait below is an intrinsic or two, under the trait's contract.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+use std::arch::x86_64::*;
+
+use super::generic::{self, Vector};
+use super::row::{Accumulator, Branches, Segment, Walk};
+use super::{Kernels, portable};
+
+/// # Safety
+/// The CPU must have AVX2.
+pub(super) unsafe fn kernels() -> &'static Kernels {
+    static KERNELS: Kernels = Kernels {
+        name: "avx2",
+        convolve: |segments, scales, outputs| {
+            // SAFETY: whoever has the table has the instruction set.
+            unsafe { convolve(segments, scales, outputs) }
+        },
+        polyphase: |branches, walk, inputs, outputs| {
+            // SAFETY: whoever has the table has the instruction set.
+            unsafe { polyphase(branches, walk, inputs, outputs) }
+        },
+        interleave2: |planes, shift, outputs| {
+            // SAFETY: whoever has the table has the instruction set.
+            unsafe { interleave2(planes, shift, outputs) }
+        },
+        interleave3: |planes, shift, outputs| {
+            // SAFETY: whoever has the table has the instruction set.
+            unsafe { interleave3(planes, shift, outputs) }
+        },
+        deinterleave2: |inputs, planes| {
+            // SAFETY: whoever has the table has the instruction set.
+            unsafe { deinterleave2(inputs, planes) }
+        },
+        deinterleave3: |inputs, planes| {
+            // SAFETY: whoever has the table has the instruction set.
+            unsafe { deinterleave3(inputs, planes) }
+        },
+        ulaw_decode: |codes, shift, samples| {
+            // SAFETY: whoever has the table has the instruction set.
+            unsafe { ulaw_decode(codes, shift, samples) }
+        },
+        ulaw_decode_pairs: |frames, channel, shift, samples| {
+            // SAFETY: whoever has the table has the instruction set.
+            unsafe { ulaw_decode_pairs(frames, channel, shift, samples) }
+        },
+        ulaw_encode: |samples, codes| {
+            // SAFETY: whoever has the table has the instruction set.
+            unsafe { ulaw_encode(samples, codes) }
+        },
+    };
+    &KERNELS
+}
+
+// SAFETY: the methods need AVX2 and nothing else, as the trait allows.
+unsafe impl Vector for __m256i {
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn load(samples: &[i16], at: usize) -> Self {
+        debug_assert!(at + Self::LANES <= samples.len());
+        // SAFETY: the caller vouches for the length.
+        unsafe { _mm256_loadu_si256(samples.as_ptr().add(at).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, samples: &mut [i16], at: usize) {
+        debug_assert!(at + Self::LANES <= samples.len());
+        // SAFETY: the caller vouches for the length.
+        unsafe { _mm256_storeu_si256(samples.as_mut_ptr().add(at).cast(), self) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: i32) -> Self {
+        _mm256_set1_epi32(value)
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, inputs: Self, taps: Self) -> Self {
+        _mm256_add_epi32(self, _mm256_madd_epi16(inputs, taps))
+    }
+
+    #[inline(always)]
+    unsafe fn shift_right(self, bits: u32) -> Self {
+        _mm256_sra_epi32(self, _mm_cvtsi32_si128(bits as i32))
+    }
+
+    #[inline(always)]
+    unsafe fn total(self) -> i32 {
+        let low = _mm256_castsi256_si128(self);
+        _mm_add_epi32(low, _mm256_extracti128_si256::<1>(self)).total()
+    }
+
+    #[inline(always)]
+    unsafe fn pack(even: Self, odd: Self) -> Self {
+        // In each half: four even ones, four odd ones.
+        let packed = _mm256_packs_epi32(even, odd);
+        _mm256_unpacklo_epi16(packed, _mm256_shuffle_epi32::<0b01_00_11_10>(packed))
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &mut [i16]) {
+    convolve_from(0, segments, scales, outputs);
+}
+
+/// The outputs from `done` on.
+#[target_feature(enable = "avx2")]
+pub(super) fn convolve_from(
+    done: usize,
+    segments: &[Segment<'_>],
+    scales: Accumulator,
+    outputs: &mut [i16],
+) {
+    // SAFETY: this function has AVX2.
+    let done = unsafe { generic::wide_blocks::<__m256i>(segments, scales, outputs, done) };
+    // SAFETY: as above.
+    let done = unsafe { generic::single_vectors::<__m256i>(segments, scales, outputs, done) };
+    portable::convolve_from(done, segments, scales, outputs);
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn polyphase(branches: &Branches, walk: Walk, inputs: &[i16], outputs: &mut [i16]) {
+    // SAFETY: this function has AVX2.
+    unsafe { generic::polyphase::<__m256i>(branches, walk, inputs, outputs) }
+}
+
+#[target_feature(enable = "avx2")]
+fn interleave2([first, second]: [&[i16]; 2], shift: u32, outputs: &mut [i16]) {
+    let count = (outputs.len() / 2).min(first.len()).min(second.len());
+    let shift_count = _mm_cvtsi32_si128(shift as i32);
+    let mut done = 0;
+    while count - done >= 16 {
+        // SAFETY: both planes have 16 samples from `done` on, the outputs twice that.
+        unsafe {
+            let a = _mm256_sll_epi16(__m256i::load(first, done), shift_count);
+            let b = __m256i::load(second, done);
+            let (low, high) = (_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b));
+            _mm256_permute2x128_si256::<0x20>(low, high).store(outputs, 2 * done);
+            _mm256_permute2x128_si256::<0x31>(low, high).store(outputs, 2 * done + 16);
+        }
+        done += 16;
+    }
+    let rest = [&first[done..], &second[done..]];
+    portable::interleave2(rest, shift, &mut outputs[2 * done..]);
+}
+
+/// Byte positions that put every third sample of eight into place.
+#[rustfmt::skip]
+const SPREAD: [[i8; 16]; 3] = [
+    [0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15, 4, 5, 10, 11],
+    [10, 11, 0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15, 4, 5],
+    [4, 5, 10, 11, 0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15],
+];
+
+/// Byte positions that bring the samples [`pick`] has chosen into order.
+#[rustfmt::skip]
+const GATHER: [[i8; 16]; 3] = [
+    [0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15, 4, 5, 10, 11],
+    [2, 3, 8, 9, 14, 15, 4, 5, 10, 11, 0, 1, 6, 7, 12, 13],
+    [4, 5, 10, 11, 0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15],
+];
+
+#[target_feature(enable = "avx2")]
+fn both_halves(bytes: &[i8; 16]) -> __m256i {
+    // SAFETY: the array is 16 bytes long.
+    _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
+}
+
+/// Samples 0, 3, 6 of each half from `a`, 1, 4, 7 from `b`, 2, 5 from `c`.
+#[target_feature(enable = "avx2")]
+fn pick(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
+    let ab = _mm256_blend_epi16::<0b1001_0010>(a, b);
+    _mm256_blend_epi16::<0b0010_0100>(ab, c)
+}
+
+#[target_feature(enable = "avx2")]
+fn interleave3([first, second, third]: [&[i16]; 3], shift: u32, outputs: &mut [i16]) {
+    let count = (outputs.len() / 3).min(first.len());
+    let count = count.min(second.len()).min(third.len());
+    let shift_count = _mm_cvtsi32_si128(shift as i32);
+    let order = [
+        both_halves(&SPREAD[0]),
+        both_halves(&SPREAD[1]),
+        both_halves(&SPREAD[2]),
+    ];
+    let mut done = 0;
+    while count - done >= 16 {
+        // SAFETY: each plane has 16 samples from `done` on, the outputs thrice that.
+        unsafe {
+            let a = _mm256_sll_epi16(__m256i::load(first, done), shift_count);
+            let a = _mm256_shuffle_epi8(a, order[0]);
+            let b = _mm256_shuffle_epi8(__m256i::load(second, done), order[1]);
+            let c = _mm256_shuffle_epi8(__m256i::load(third, done), order[2]);
+            let (x, y, z) = (pick(a, b, c), pick(b, c, a), pick(c, a, b));
+            _mm256_permute2x128_si256::<0x20>(x, z).store(outputs, 3 * done);
+            _mm256_permute2x128_si256::<0x30>(y, x).store(outputs, 3 * done + 16);
+            _mm256_permute2x128_si256::<0x31>(z, y).store(outputs, 3 * done + 32);
+        }
+        done += 16;
+    }
+    let rest = [&first[done..], &second[done..], &third[done..]];
+    portable::interleave3(rest, shift, &mut outputs[3 * done..]);
+}
+
+#[target_feature(enable = "avx2")]
+fn deinterleave2(inputs: &[i16], [first, second]: [&mut [i16]; 2]) {
+    let count = (inputs.len() / 2).min(first.len()).min(second.len());
+    let mut done = 0;
+    while count - done >= 16 {
+        // SAFETY: the inputs have 32 samples from `2 * done` on, each plane 16.
+        unsafe {
+            let a = __m256i::load(inputs, 2 * done);
+            let b = __m256i::load(inputs, 2 * done + 16);
+            let (even_a, even_b) = (low_halves(a), low_halves(b));
+            let even = _mm256_packs_epi32(even_a, even_b);
+            let odd = _mm256_packs_epi32(_mm256_srai_epi32::<16>(a), _mm256_srai_epi32::<16>(b));
+            _mm256_permute4x64_epi64::<0b11_01_10_00>(even).store(first, done);
+            _mm256_permute4x64_epi64::<0b11_01_10_00>(odd).store(second, done);
+        }
+        done += 16;
+    }
+    let rest = [&mut first[done..], &mut second[done..]];
+    portable::deinterleave2(&inputs[2 * done..], rest);
+}
+
+/// The lower sample of each pair, with its sign.
+#[target_feature(enable = "avx2")]
+fn low_halves(pairs: __m256i) -> __m256i {
+    _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(pairs))
+}
+
+#[target_feature(enable = "avx2")]
+fn deinterleave3(inputs: &[i16], [first, second, third]: [&mut [i16]; 3]) {
+    let count = (inputs.len() / 3).min(first.len());
+    let count = count.min(second.len()).min(third.len());
+    let order = [
+        both_halves(&GATHER[0]),
+        both_halves(&GATHER[1]),
+        both_halves(&GATHER[2]),
+    ];
+    let mut done = 0;
+    while count - done >= 16 {
+        // SAFETY: the inputs have 48 samples from `3 * done` on, each plane 16.
+        unsafe {
+            let p = __m256i::load(inputs, 3 * done);
+            let q = __m256i::load(inputs, 3 * done + 16);
+            let r = __m256i::load(inputs, 3 * done + 32);
+            // The first eight frames in the low halves, the others in the high ones.
+            let x = _mm256_permute2x128_si256::<0x30>(p, q);
+            let y = _mm256_permute2x128_si256::<0x21>(p, r);
+            let z = _mm256_permute2x128_si256::<0x30>(q, r);
+            _mm256_shuffle_epi8(pick(x, y, z), order[0]).store(first, done);
+            _mm256_shuffle_epi8(pick(z, x, y), order[1]).store(second, done);
+            _mm256_shuffle_epi8(pick(y, z, x), order[2]).store(third, done);
+        }
+        done += 16;
+    }
+    let rest = [&mut first[done..], &mut second[done..], &mut third[done..]];
+    portable::deinterleave3(&inputs[3 * done..], rest);
+}
+
+#[target_feature(enable = "avx2")]
+fn ulaw_decode(codes: &[u8], shift: u32, samples: &mut [i16]) {
+    let count = codes.len().min(samples.len());
+    let shift_count = _mm_cvtsi32_si128(shift as i32);
+    let mut done = 0;
+    while count - done >= 16 {
+        // SAFETY: both slices have 16 elements from `done` on.
+        unsafe {
+            let codes = _mm_loadu_si128(codes.as_ptr().add(done).cast());
+            let samples16 = decode16(_mm256_cvtepu8_epi16(codes));
+            _mm256_sll_epi16(samples16, shift_count).store(samples, done);
+        }
+        done += 16;
+    }
+    portable::ulaw_decode(&codes[done..], shift, &mut samples[done..]);
+}
+
+#[target_feature(enable = "avx2")]
+fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &mut [i16]) {
+    let count = frames.len().min(samples.len());
+    let shift_count = _mm_cvtsi32_si128(shift as i32);
+    let mut done = 0;
+    while count - done >= 16 {
+        // SAFETY: there are 16 frames, and room for 16 samples, from `done` on.
+        unsafe {
+            let both = _mm256_loadu_si256(frames.as_ptr().add(done).cast());
+            let codes = if channel == 0 {
+                _mm256_and_si256(both, _mm256_set1_epi16(0xff))
+            } else {
+                _mm256_srli_epi16::<8>(both)
+            };
+            _mm256_sll_epi16(decode16(codes), shift_count).store(samples, done);
+        }
+        done += 16;
+    }
+    portable::ulaw_decode_pairs(&frames[done..], channel, shift, &mut samples[done..]);
+}
+
+/// Sixteen codes, each in 16 bits, to 14-bit samples: `((2 m + 33) << segment) - 33`.
+#[target_feature(enable = "avx2")]
+fn decode16(codes: __m256i) -> __m256i {
+    // Powers of two for the segments, twice, as `shuffle_epi8` wants its table.
+    let powers = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
+    // Bits are inverted on the wire, the sign bit included.
+    let inverted = _mm256_xor_si256(codes, _mm256_set1_epi16(0xff));
+    let mantissa = _mm256_and_si256(inverted, _mm256_set1_epi16(0x0f));
+    let odd = _mm256_add_epi16(_mm256_add_epi16(mantissa, mantissa), _mm256_set1_epi16(33));
+    // The high byte is given its top bit, which makes the shuffle give 0 for it.
+    let segment = _mm256_and_si256(_mm256_srli_epi16::<4>(inverted), _mm256_set1_epi16(7));
+    let segment = _mm256_or_si256(segment, _mm256_set1_epi16(0x8000_u16.cast_signed()));
+    let power = _mm256_shuffle_epi8(powers, segment);
+    let magnitude = _mm256_sub_epi16(_mm256_mullo_epi16(odd, power), _mm256_set1_epi16(33));
+    // -1 where the sign bit is set, 1 where not: never 0, which would erase.
+    let sign = _mm256_srai_epi16::<15>(_mm256_slli_epi16::<8>(inverted));
+    _mm256_sub_epi16(_mm256_xor_si256(magnitude, sign), sign)
+}
+
+#[target_feature(enable = "avx2")]
+fn ulaw_encode(samples: &[i16], codes: &mut [u8]) {
+    let count = samples.len().min(codes.len());
+    let mut done = 0;
+    while count - done >= 32 {
+        // SAFETY: both slices have 32 elements from `done` on.
+        unsafe {
+            let a = encode16(__m256i::load(samples, done));
+            let b = encode16(__m256i::load(samples, done + 16));
+            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi16(a, b));
+            _mm256_storeu_si256(codes.as_mut_ptr().add(done).cast(), packed);
+        }
+        done += 32;
+    }
+    portable::encode(&samples[done..], &mut codes[done..]);
+}
+
+/// Sixteen samples to codes, each in 16 bits; see [`crate::g711`] for the method.
+#[target_feature(enable = "avx2")]
+fn encode16(samples: __m256i) -> __m256i {
+    let zero = _mm256_setzero_si256();
+    let linear = _mm256_srai_epi16::<2>(samples);
+    let clipped = _mm256_min_epi16(_mm256_abs_epi16(linear), _mm256_set1_epi16(8158));
+    let biased = _mm256_add_epi16(clipped, _mm256_set1_epi16(33));
+    let low = _mm256_cvtepi32_ps(_mm256_unpacklo_epi16(biased, zero));
+    let high = _mm256_cvtepi32_ps(_mm256_unpackhi_epi16(biased, zero));
+    let low = _mm256_srli_epi32::<19>(_mm256_castps_si256(low));
+    let high = _mm256_srli_epi32::<19>(_mm256_castps_si256(high));
+    let magnitude = _mm256_sub_epi16(_mm256_packus_epi32(low, high), _mm256_set1_epi16(132 << 4));
+    let sign = _mm256_and_si256(_mm256_srai_epi16::<15>(samples), _mm256_set1_epi16(0x80));
+    let code = _mm256_or_si256(magnitude, sign);
+    _mm256_xor_si256(code, _mm256_set1_epi16(0xff))
+}

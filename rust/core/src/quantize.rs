@@ -1,0 +1,138 @@
+//! From real filter taps to the integers that the kernels multiply with.
+//!
+//! Rules: the taps of a branch sum to exactly 1, so that a constant comes out as it
+//! went in; whatever the input, no sum leaves 32 bits, which is asserted here once
+//! and for all; the error of the taps stays 100 dB down.
+
+use crate::arch::{Accumulator, Branches, Row};
+
+/// Scale of the fine taps, by how many rounded taps make an output: so many bits put
+/// the error of the response 97 dB down at its worst frequency.
+const fn fine_bits(taps: usize) -> u32 {
+    match taps {
+        0..=16 => 18,
+        17..=96 => 19,
+        _ => 20,
+    }
+}
+
+/// Quantizes the rows of a bank, `together` of which add to one sum.
+///
+/// # Panics
+/// If some input could overflow a sum in every scale that was tried: never, for
+/// windowed sincs, whose taps sum to less than 2 in magnitude when decimating and
+/// less than 3 when interpolating.
+pub(crate) fn rows(
+    rows: &[Vec<f64>],
+    together: usize,
+    input_shift: u32,
+) -> (Box<[Row]>, Accumulator) {
+    let taps = rows[0].len();
+    // The plane with the middle of the filter has that one tap only.
+    let fine_bits = fine_bits((together - 1).max(1) * taps);
+    for half_width in 0..=taps / 2 {
+        for coarse_bits in [15, 14, 13] {
+            let scales = Accumulator {
+                fine_bits,
+                coarse_bits,
+                input_shift,
+            };
+            let middle = taps / 2 - half_width..taps / 2 + half_width;
+            let parts: Option<Vec<_>> = rows
+                .chunks(together)
+                .map(|rows| split(rows, scales, middle.clone()))
+                .collect();
+            if let Some(parts) = parts
+                && parts.iter().all(|parts| fits(parts, scales))
+            {
+                let rows = parts.iter().flatten();
+                let rows = rows.map(|(fine, coarse)| Row::new(fine, coarse)).collect();
+                return (rows, scales);
+            }
+        }
+    }
+    unreachable!("the taps of a windowed sinc fit")
+}
+
+/// Fine and coarse parts of a row.
+type Parts = (Vec<i16>, Vec<i16>);
+
+/// Splits the rows of one sum, with coarse parts in the middle of each; `None` if
+/// a part does not fit 16 bits.
+fn split(
+    rows: &[Vec<f64>],
+    scales: Accumulator,
+    middle: std::ops::Range<usize>,
+) -> Option<Vec<Parts>> {
+    let to_fine = scales.fine_bits - scales.coarse_bits;
+    let (mut largest, mut sum) = ((0, 0, 0.0), 0);
+    let mut parts = Vec::new();
+    for (r, row) in rows.iter().enumerate() {
+        let (mut fine, mut coarse) = (Vec::new(), Vec::new());
+        for (k, &tap) in row.iter().enumerate() {
+            let units = (tap * f64::from(1 << scales.fine_bits)).round_ties_even() as i32;
+            let high = if middle.contains(&k) {
+                (units + (1 << (to_fine - 1))) >> to_fine
+            } else {
+                0
+            };
+            coarse.push(i16::try_from(high).ok()?);
+            fine.push(i16::try_from(units - (high << to_fine)).ok()?);
+            sum += units;
+            if tap.abs() > largest.2 {
+                largest = (r, k, tap.abs());
+            }
+        }
+        parts.push((fine, coarse));
+    }
+    // What rounding has added or taken goes to the largest tap, where it matters least.
+    let missing = (1 << scales.fine_bits) - sum;
+    let fine = &mut parts[largest.0].0[largest.1];
+    *fine = i16::try_from(i32::from(*fine) + missing).ok()?;
+    Some(parts)
+}
+
+/// Whether no input can take the sums of these rows out of 32 bits, not even halfway.
+fn fits(parts: &[Parts], scales: Accumulator) -> bool {
+    let loudest = i64::from(1 << 15 >> scales.input_shift);
+    let magnitude = |taps: &[i16]| taps.iter().map(|tap| i64::from(*tap).abs()).sum::<i64>();
+    let fine: i64 = parts.iter().map(|(fine, _)| magnitude(fine)).sum();
+    let coarse: i64 = parts.iter().map(|(_, coarse)| magnitude(coarse)).sum();
+    let start = 1_i64 << scales.fine_bits;
+    let fine = start + fine * loudest;
+    let coarse = (fine >> (scales.fine_bits - scales.coarse_bits)) + 1 + coarse * loudest;
+    // The lowest tap would overflow the product of a pair in the hardware.
+    let lowest = |(fine, coarse): &Parts| fine.contains(&i16::MIN) || coarse.contains(&i16::MIN);
+    fine < 1 << 31 && coarse < 1 << 31 && !parts.iter().any(lowest)
+}
+
+/// Quantizes branches that are dot products, both parts of every tap.
+///
+/// # Panics
+/// If some input could overflow the 32-bit sum of [`Branches::SUMMED`] products: never, for
+/// windowed sincs.
+pub(crate) fn branches(branches: &[Vec<f64>]) -> Branches {
+    let (mut all_fine, mut all_coarse) = (Vec::new(), Vec::new());
+    let scales = Accumulator {
+        fine_bits: Branches::FINE_BITS,
+        coarse_bits: Branches::FINE_BITS - Branches::TO_FINE,
+        input_shift: 0,
+    };
+    for branch in branches {
+        let parts = split(std::slice::from_ref(branch), scales, 0..branch.len());
+        let (fine, coarse) = parts.expect("taps below 2 in magnitude").remove(0);
+        for part in [&fine, &coarse] {
+            for taps in part.chunks(Branches::SUMMED) {
+                let sum: i64 = taps.iter().map(|tap| i64::from(*tap).abs()).sum();
+                assert!(sum << 15 < 1 << 31, "a dot product could overflow");
+            }
+        }
+        all_fine.extend(fine);
+        all_coarse.extend(coarse);
+    }
+    Branches {
+        taps: branches[0].len(),
+        fine: all_fine.into(),
+        coarse: all_coarse.into(),
+    }
+}
