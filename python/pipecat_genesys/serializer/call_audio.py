@@ -110,6 +110,8 @@ class CallAudio:
 
     def release(self, wire: bytes) -> bytes:
         """Take what may be sent now: what is held, then this; what does not fit stays held."""
+        if not self._held:
+            return wire
         held = self._held + wire
         self._held = held[MAX_MESSAGE_BYTES:]
         return held[:MAX_MESSAGE_BYTES]
