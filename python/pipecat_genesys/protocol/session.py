@@ -137,14 +137,15 @@ class AudioHookSession:
             broken sample at the end; none where audio has no place in the state.
         """
         media = self.media
-        if (self.state is not _ACTIVE or media is None) and self.state not in ENDED:
-            self.faults[Rule.AUDIO_STATE] += 1
-        if media is None or self.state not in AUDIO:
-            return 0
-        samples, rest = divmod(n_bytes, media.frame_bytes)
+        if media is None or self.state is not _ACTIVE:
+            if self.state not in ENDED:
+                self.faults[Rule.AUDIO_STATE] += 1
+            if media is None or self.state not in AUDIO:
+                return 0
+        rest = n_bytes % media.frame_bytes
         if rest:
             self.faults[Rule.AUDIO_LENGTH] += 1
-        self.position += samples
+        self.position += n_bytes // media.frame_bytes
         return n_bytes - rest
 
     # -- to the peer -----------------------------------------------------------------------

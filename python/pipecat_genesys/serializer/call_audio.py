@@ -39,11 +39,12 @@ class CallAudio:
         Returns:
             A buffer for each channel the application wants, external first.
         """
-        if self._inbound is None:
-            self._inbound = self._open_inbound(medium)
+        inbound = self._inbound
+        if inbound is None:
+            inbound = self._inbound = self._open_inbound(medium)
         if self._pick is not None:
             data = audio.split_stereo(data, medium.format.sample_width)[self._pick]
-        pcm = self._inbound.process(data)
+        pcm = inbound.process(data)
         if len(pcm) == 2 and medium.channels[0] is AudioHookChannel.INTERNAL:
             return pcm[::-1]
         return pcm

@@ -343,7 +343,8 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             return None
 
     def _deserialize_audio(self, data: bytes) -> Frame | None:
-        usable = self._session.receive_audio(len(data))
+        length = len(data)
+        usable = self._session.receive_audio(length)
         if not self._is_open or self._is_paused:
             return None
         medium = self._medium()
@@ -351,10 +352,12 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             return None
         if self._session.state is _PREPARING:
             # The application built `opened` by itself.
-            usable = len(data) - len(data) % medium.frame_bytes
+            usable = length - length % medium.frame_bytes
         if usable == 0:
             return None
-        pcm = self._audio.decode(data[:usable], medium)
+        if usable != length:
+            data = data[:usable]
+        pcm = self._audio.decode(data, medium)
         if len(pcm) == 1:
             return input_audio_frame(pcm[0], self._audio.sample_rate, 1)
         stereo = audio.merge_stereo(pcm[0], pcm[1], 2)
