@@ -144,12 +144,8 @@ impl Stage {
                 // The next output's newest input is `ahead` inputs back, its branch what
                 // that overshoots: both follow from `ahead * up - branch = residue`.
                 let ahead = self.residue.div_ceil(up);
-                let walk = Walk {
-                    up,
-                    down,
-                    branch: ahead * up - self.residue,
-                    oldest: self.history.len() - ahead - (branches.taps - 1),
-                };
+                let oldest = self.history.len() - ahead - (branches.taps - 1);
+                let walk = Walk::new((up, down), ahead * up - self.residue, oldest);
                 (kernels.polyphase)(branches, walk, window, outputs);
             }
         }
