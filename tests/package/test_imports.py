@@ -18,6 +18,7 @@ PACKAGE = Path(pipecat_genesys.__file__).parent
     [
         "pipecat_genesys",
         "pipecat_genesys.audio",
+        "pipecat_genesys.auth",
         "pipecat_genesys.protocol",
         "pipecat_genesys.simulator",
     ],
@@ -66,10 +67,27 @@ FORBIDDEN = {
         "random",
         "uuid",
         "pipecat_genesys._native",
+        "pipecat_genesys.auth",
     },
-    "simulator": {"pipecat", "pipecat_genesys.serializer"},
-    "audio.py": {"pipecat", "pipecat_genesys.protocol", "pipecat_genesys.serializer"},
-    "serializer": {"pipecat_genesys.simulator", "fastapi", "starlette"},
+    "simulator": {"pipecat", "pipecat_genesys.serializer", "pipecat_genesys.auth"},
+    "audio.py": {
+        "pipecat",
+        "pipecat_genesys.auth",
+        "pipecat_genesys.protocol",
+        "pipecat_genesys.serializer",
+    },
+    "auth": {
+        "pipecat",
+        "loguru",
+        "fastapi",
+        "starlette",
+        "pipecat_genesys._native",
+        "pipecat_genesys.audio",
+        "pipecat_genesys.protocol",
+        "pipecat_genesys.serializer",
+        "pipecat_genesys.simulator",
+    },
+    "serializer": {"pipecat_genesys.simulator", "pipecat_genesys.auth", "fastapi", "starlette"},
 }
 
 
