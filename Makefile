@@ -41,6 +41,15 @@ demo: dev  ## call the example bot over a real WebSocket and show the timeline
 .PHONY: test
 test: test-rust test-py  ## set up and run all tests
 
+.PHONY: services
+services:  ## install the servers that tests start: redis-server (Debian and Ubuntu; root or sudo)
+	@command -v redis-server >/dev/null || { \
+		command -v apt-get >/dev/null || { echo 'no apt-get here: install redis-server yourself' >&2; exit 1; }; \
+		sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
+		$$sudo apt-get update --quiet; \
+		$$sudo env DEBIAN_FRONTEND=noninteractive \
+			apt-get install --quiet --yes --no-install-recommends redis-server; }
+
 .PHONY: test-rust
 test-rust: $(VENV)/.deps  ## the tests of the Rust core
 	cargo test --quiet --locked --package audiohook-audio

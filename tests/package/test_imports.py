@@ -19,12 +19,18 @@ PACKAGE = Path(pipecat_genesys.__file__).parent
         "pipecat_genesys",
         "pipecat_genesys.audio",
         "pipecat_genesys.auth",
+        "pipecat_genesys.auth.redis_store",
         "pipecat_genesys.protocol",
         "pipecat_genesys.simulator",
     ],
 )
 def test_import_does_not_load_pipecat(module: str) -> None:
     code = f"import sys, {module}; sys.exit('pipecat' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_authentication_does_not_need_redis() -> None:
+    code = "import sys, pipecat_genesys.auth; sys.exit('redis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

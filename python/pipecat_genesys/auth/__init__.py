@@ -7,6 +7,8 @@
 
 What is checked, what is not, and how it stands behind a proxy is in ``docs/security.md``. It
 needs the ``auth`` extra (``http-message-signatures``), and never imports pipecat.
+``pipecat_genesys.auth.redis_store`` has a replay store for several processes, and needs the
+``redis`` extra.
 
 The parts, each of which imports only those before it::
 
@@ -14,7 +16,7 @@ The parts, each of which imports only those before it::
     credentials  API keys and client secrets
     request      the upgrade request, bounded and unambiguous
     signature    whether the signature is genuine, by http-message-signatures
-    replay       which nonces were used
+    replay       which nonces were used; redis_store beside it
     verifier     all of it in order
 """
 
