@@ -20,6 +20,7 @@ class CallAudio:
         self._inbound: audio.InboundAudio | None = None
         self._pick: int | None = None
         self._outbound: audio.OutboundAudio | None = None
+        self._outbound_rate = 0
         self._held = b""
         self.sample_rate = params.sample_rate or 0
 
@@ -82,18 +83,20 @@ class CallAudio:
             pcm = audio.mix_stereo(pcm)
         elif channels != 1:
             raise ValueError(f"{channels} channels of bot audio; Genesys takes mono or stereo")
-        size = len(pcm) // 2 * WIRE_SAMPLE_RATE * medium.format.sample_width // max(rate, 1)
-        if size > MAX_MESSAGE_BYTES:
-            raise ValueError(
-                f"{size} bytes of audio in one message; Genesys accepts {MAX_MESSAGE_BYTES}; "
-                "use shorter frames (audio_out_10ms_chunks)"
-            )
-        if self._outbound is not None and self._outbound.in_rate == rate:
+        # What is short and not below the wire's rate fits whatever the format.
+        if len(pcm) > MAX_MESSAGE_BYTES or rate < WIRE_SAMPLE_RATE:
+            size = len(pcm) // 2 * WIRE_SAMPLE_RATE * medium.format.sample_width // max(rate, 1)
+            if size > MAX_MESSAGE_BYTES:
+                raise ValueError(
+                    f"{size} bytes of audio in one message; Genesys accepts {MAX_MESSAGE_BYTES}; "
+                    "use shorter frames (audio_out_10ms_chunks)"
+                )
+        if self._outbound is not None and self._outbound_rate == rate:
             return self._outbound.process(pcm)
         fresh = audio.OutboundAudio(medium.format, rate, byteorder=self._params.l16_byteorder)
         wire = fresh.process(pcm)
         tail = self._outbound.flush() if self._outbound is not None else b""
-        self._outbound = fresh
+        self._outbound, self._outbound_rate = fresh, rate
         return tail + wire
 
     def hold(self, wire: bytes) -> int:
