@@ -17,7 +17,7 @@ The contract, for whoever owns a socket:
 A peer's faults arrive as `Faulted` events; nothing the peer sends makes a method raise.
 """
 
-from . import events, fields, replies
+from . import entities, events, fields, replies
 from .errors import AudioHookError, LocalProtocolError, RemoteProtocolError, Rule
 from .media import MediaPreference, select_media
 from .replies import Draft
@@ -33,6 +33,7 @@ from .types import (
     AudioHookMessageType,
     CloseReason,
     DisconnectReason,
+    ErrorCode,
     Media,
     format_duration,
     parse_duration,
@@ -52,12 +53,14 @@ __all__ = [
     "CloseReason",
     "DisconnectReason",
     "Draft",
+    "ErrorCode",
     "LocalProtocolError",
     "Media",
     "MediaPreference",
     "RemoteProtocolError",
     "Rule",
     "State",
+    "entities",
     "events",
     "fields",
     "format_duration",

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .entities import BargeIn, Entity, seconds
 from .types import AudioHookMessageType as Type
-from .types import DisconnectReason
+from .types import DisconnectReason, format_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ def opened(
     *,
     start_paused: bool = False,
     supported_languages: Sequence[str] | None = None,
+    discard_to: Any = None,
 ) -> Draft:
     """Accept a session.
 
@@ -45,10 +47,18 @@ def opened(
         media: No entry, or the one chosen from the offer, verbatim.
         start_paused: Ask the client to hold the audio until ``resume``.
         supported_languages: Only where the client asked for them.
+        discard_to: Stream position, in seconds or as the protocol's text, before which the
+            client need not send the audio it kept: after a reconnection, how far this side had
+            come. It does what it can, and reports ``discarded``.
+
+    Raises:
+        ValueError: If ``discard_to`` is not a duration.
     """
     parameters: dict[str, Any] = {"startPaused": start_paused, "media": [dict(m) for m in media]}
     if supported_languages is not None:
         parameters["supportedLanguages"] = list(supported_languages)
+    if discard_to is not None:
+        parameters["discardTo"] = format_duration(seconds(discard_to))
     return Draft(Type.OPENED, parameters)
 
 
@@ -93,9 +103,14 @@ def event(entity_type: str, data: Any) -> Draft:
     return Draft(Type.EVENT, {"entities": [{"type": entity_type, "data": data}]})
 
 
+def entity(reported: Entity) -> Draft:
+    """Report one of the entities Genesys knows."""
+    return event(reported.entity_type, reported.data())
+
+
 def barge_in() -> Draft:
     """The caller talks over the bot: the client drops the bot audio it has queued."""
-    return event("barge_in", {})
+    return entity(BargeIn())
 
 
 def updated() -> Draft:
@@ -103,9 +118,26 @@ def updated() -> Draft:
     return Draft(Type.UPDATED)
 
 
+def pause() -> Draft:
+    """Ask the client to stop the audio; it answers ``paused``."""
+    return Draft(Type.PAUSE)
+
+
 def resume() -> Draft:
     """Ask for the audio after a pause; answered ``resumed``, or ``paused`` by a paused client."""
     return Draft(Type.RESUME)
+
+
+def reconnect(info: str | None = None) -> Draft:
+    """Ask the client to continue in a new session, where it is configured to.
+
+    This session goes on, audio included, until the client sends ``close`` with the reason
+    ``reconnect``.
+
+    Args:
+        info: A line for Genesys's log, hence no personal data.
+    """
+    return Draft(Type.RECONNECT, {"info": info} if info else {})
 
 
 def to_string_map(variables: Mapping[Any, Any]) -> dict[str, str]:

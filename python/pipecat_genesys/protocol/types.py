@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -96,6 +96,27 @@ class DisconnectReason(StrEnum):
     ERROR = "error"
 
 
+class ErrorCode(IntEnum):
+    """Codes of a client's ``error``; others come too, anything from 400 to 9999."""
+
+    BAD_MESSAGE = 400
+    """A message is malformed, or the medium is not one of the offered."""
+    NOT_ALLOWED = 405
+    TIMEOUT = 408
+    """``opened``, ``pong`` or ``closed`` did not come in time."""
+    CONFLICT = 409
+    """A message that this state does not have."""
+    TOO_LARGE = 413
+    """Text or audio of more than `MAX_MESSAGE_BYTES`."""
+    UNEXPECTED_AUDIO = 415
+    """Audio on a session that only listens."""
+    RATE_LIMIT = 429
+    """Too many messages; ``retryAfter`` says how long to keep silent."""
+    INTERNAL = 500
+    """Also: a wrong ``seq``, an unknown message or reason, an event without entities."""
+    UNAVAILABLE = 503
+
+
 @dataclass(frozen=True)
 class Media:
     """One entry of an ``open``'s media offer.
@@ -125,6 +146,21 @@ class Media:
         in mono; the client refuses binary messages on any other medium (error 415).
         """
         return self.channels != (AudioHookChannel.EXTERNAL,)
+
+    def channel_id(self, channel: str) -> int:
+        """Give the number by which a transcript names a party: its place in the channels.
+
+        Args:
+            channel: ``external`` or ``internal``.
+
+        Raises:
+            ValueError: If the medium does not carry that party.
+        """
+        try:
+            return [c.value for c in self.channels].index(channel)
+        except ValueError:
+            carried = ", ".join(self.channels)
+            raise ValueError(f"this medium carries {carried}, not {channel}") from None
 
 
 _DURATION = re.compile(r"PT(\d{1,12}(?:\.\d{0,100})?|\.\d{1,100})S", re.ASCII)
