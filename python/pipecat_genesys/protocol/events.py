@@ -14,7 +14,8 @@ from typing import Any
 from .errors import RemoteProtocolError
 from .messages import OpenParameters
 from .replies import Draft
-from .types import Media
+from .states import State
+from .types import AudioHookMessageType, Media
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,15 @@ class UpdateReceived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused(Event):
-    """The client stopped the audio, on our ``pause`` or of its own accord."""
+    """No audio comes, until `Resumed`.
+
+    Attributes:
+        answers: The message of ours it answers: ``pause``, ``opened`` (with ``startPaused``), or
+            ``resume`` where the client stays paused for reasons of its own. None where the
+            client speaks of its own accord.
+    """
+
+    answers: AudioHookMessageType | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +122,13 @@ class Gap(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed(Gap):
-    """Audio flows again, after a gap."""
+    """Audio flows again, after a gap.
+
+    Attributes:
+        answers: ``resume``, or None where the client's own pause has ended.
+    """
+
+    answers: AudioHookMessageType | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +162,7 @@ class ErrorReceived(Event):
     """The client reports an error; not the end by itself.
 
     Attributes:
-        code: HTTP-like; 429 means we sent too fast.
+        code: HTTP-like, often one of `ErrorCode`; 429 means we sent too fast.
         message: Free text.
         retry_after: With 429, seconds to stay silent.
     """
@@ -155,3 +170,14 @@ class ErrorReceived(Event):
     code: int | None
     message: str
     retry_after: Fraction | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLost(Event):
+    """The socket is gone before ``closed``; what ``close`` would have begun begins now.
+
+    Attributes:
+        state: Where the session stood.
+    """
+
+    state: State

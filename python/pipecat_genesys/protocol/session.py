@@ -21,6 +21,7 @@ from .media import MediaPreference, preferred_entry, select_media
 from .messages import (
     PARAMETERS,
     CloseParameters,
+    ContinuedSession,
     DtmfParameters,
     Envelope,
     ErrorParameters,
@@ -31,8 +32,21 @@ from .messages import (
     decode,
     validate,
 )
+from .pauses import Pauses
 from .replies import Draft
-from .states import AUDIO, CHECKED, ENDED, INCOMING, OUTGOING, UNOPENED, State
+from .states import (
+    AUDIO,
+    CHECKED,
+    DISCONNECTS,
+    ENDED,
+    FAULTY,
+    INCOMING,
+    LOST,
+    OUTGOING,
+    UNOPENED,
+    State,
+)
+from .timeline import Timeline
 from .types import (
     MAX_MESSAGE_BYTES,
     PROTOCOL_VERSION,
@@ -44,6 +58,8 @@ from .types import (
 from .types import AudioHookMessageType as Type
 
 _Raw = dict[str, Any]
+# Beside `opened` with `startPaused`, what `paused` and `resumed` answer.
+_ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
 # Looked up with every packet, and slow to look up in an enumeration.
 _ACTIVE = State.ACTIVE
 
@@ -61,20 +77,32 @@ class AudioHookSession:
         media: The medium chosen at ``open``.
         is_probe: Whether this session only tests the connection.
         language: The conversation's language, as ``open`` or the last ``update`` gave it.
+        continued_sessions: The sessions this one continues, after a reconnection.
+        pauses: What this side asked for; `State.PAUSED` tells whether audio flows.
         position: The stream position in samples per channel: what was received plus what the
-            client reported as discarded.
+            client reported as discarded; without a medium, what the client said last.
+        timeline: Gives the stream position of the n-th sample that arrived.
         server_seq: ``seq`` of the last message handed to the wire.
         client_seq: ``seq`` of the last message received.
         faults: How often the peer broke each rule.
     """
 
-    def __init__(self, session_id: str, preference: MediaPreference | None = None) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        preference: MediaPreference | None = None,
+        *,
+        strict: bool = False,
+    ) -> None:
         """Start a session that waits for ``open``.
 
         Args:
             session_id: The id to use until, or unless, the client gives one.
             preference: Which medium to pick from the offer.
+            strict: Refuse an ``open`` that lacks what the protocol requires, as Genesys's
+                reference server does, instead of making do with what it has.
         """
+        self._strict = strict
         self.preference = preference or MediaPreference()
         self._disconnected = False
         self._opened = False
@@ -87,6 +115,9 @@ class AudioHookSession:
         self.media: Media | None = None
         self.is_probe = False
         self.language: str | None = None
+        self.continued_sessions: tuple[ContinuedSession, ...] = ()
+        self.pauses = Pauses()
+        self.timeline = Timeline()
         self.position = 0
         self.server_seq = 0
         self.client_seq = 0
@@ -148,6 +179,16 @@ class AudioHookSession:
         self.position += n_bytes // media.frame_bytes
         return n_bytes - rest
 
+    def connection_lost(self) -> events.ConnectionLost | None:
+        """Take note that the socket is gone, whoever closed it.
+
+        Returns:
+            The event, or None where the session had ended already.
+        """
+        state = self.state
+        self.state = LOST[state]
+        return events.ConnectionLost(state=state) if state is not self.state else None
+
     # -- to the peer -----------------------------------------------------------------------
 
     def allows(self, message_type: Type) -> bool:
@@ -207,8 +248,9 @@ class AudioHookSession:
         self._opened |= draft.type is Type.OPENED
         if draft.type is Type.DISCONNECT:
             self._disconnected = True
-            if draft.parameters.get("reason") != DisconnectReason.COMPLETED:
-                self.state = State.FAILED
+            self.state = DISCONNECTS[draft.parameters.get("reason") == DisconnectReason.COMPLETED]
+        elif draft.type in _ANSWERED or draft.parameters.get("startPaused"):
+            self.pauses.ask(draft.type, self.server_seq)
         return text
 
     # -- reading ---------------------------------------------------------------------------
@@ -275,22 +317,28 @@ class AudioHookSession:
         return [*found, event]
 
     def _check_position(self, raw: _Raw) -> None:
-        if self.media is None or "position" not in raw:
+        if "position" not in raw:
             return
         try:
             said = duration_to_samples(raw["position"])
         except ValueError:
             return  # counted with the envelope
-        if said != self.position:
+        if self.media is None:
+            # The client's clock runs without audio too.
+            self.position = said
+        elif said != self.position:
             self.faults[Rule.POSITION] += 1
 
     def _fault(self, error: RemoteProtocolError, raw: _Raw | None = None) -> events.Faulted:
         self.faults[error.rule] += 1
         return events.Faulted(error=error, raw=raw)
 
-    def _fail(self, error: RemoteProtocolError, raw: _Raw) -> events.Faulted:
-        self.faults[error.rule] += 1
-        self.state = State.FAILED
+    def _fail(
+        self, error: RemoteProtocolError, raw: _Raw, *, counted: bool = False
+    ) -> events.Faulted:
+        if not counted:
+            self.faults[error.rule] += 1
+        self.state = FAULTY[self.state]
         self._verdict = replies.disconnect(DisconnectReason.ERROR, info=str(error))
         return events.Faulted(error=error, raw=raw, reply=self._verdict)
 
@@ -305,12 +353,29 @@ class AudioHookSession:
                 self.position = duration_to_samples(raw["position"])
             except ValueError:
                 self.position = 0  # counted with the envelope
+        self.timeline = Timeline(self.position)
         self.language = fields.typed(lenient, "language", str)
         self.is_probe = fields.is_probe(lenient)
-        unusable = self._choose_media(raw, lenient.get("media"))
+        self.continued_sessions = tuple((typed and typed.continued_sessions) or ())
+        unusable = self._refuse_open(raw, lenient) if self._strict else None
+        unusable = unusable or self._choose_media(raw, lenient.get("media"))
         return unusable or events.OpenReceived(
             raw=raw, parameters=typed, media=self.media, is_probe=self.is_probe
         )
+
+    def _refuse_open(self, raw: _Raw, parameters: _Raw) -> events.Event | None:
+        _, faults = validate(Envelope, raw, Rule.ENVELOPE)
+        faults += validate(OpenParameters, parameters, Rule.PARAMETERS)[1]
+        for fault in faults:
+            # New clients add fields; what was found here has been counted before.
+            if fault.rule is not Rule.UNKNOWN_FIELD:
+                return self._fail(fault, raw, counted=True)
+        if raw["seq"] != 1:
+            shown = fields.short(raw["seq"])
+            return self._fail(
+                RemoteProtocolError(Rule.SEQ, f"Invalid seq value {shown}; expected 1"), raw
+            )
+        return None
 
     def _choose_media(self, raw: _Raw, offer: object) -> events.Event | None:
         version = raw.get("version")
@@ -355,19 +420,28 @@ class AudioHookSession:
         reply = replies.updated() if wanted else None
         return events.UpdateReceived(raw=raw, language=language, reply=reply)
 
+    def _on_paused(self, raw: _Raw, typed: object) -> events.Event:
+        answers = self.pauses.paused(fields.integer(raw, "serverseq"))
+        return events.Paused(raw=raw, answers=answers)
+
     def _on_resumed(self, raw: _Raw, typed: GapParameters | None) -> events.Event:
-        return self._skip(events.Resumed, raw, typed)
+        start, discarded = self._skip(typed)
+        answers = self.pauses.resumed(fields.integer(raw, "serverseq"))
+        return events.Resumed(raw=raw, start=start, discarded=discarded, answers=answers)
 
     def _on_discarded(self, raw: _Raw, typed: GapParameters | None) -> events.Event:
-        return self._skip(events.Discarded, raw, typed)
+        start, discarded = self._skip(typed)
+        return events.Discarded(raw=raw, start=start, discarded=discarded)
 
-    def _skip(self, kind: type[events.Gap], raw: _Raw, typed: GapParameters | None) -> events.Event:
-        if typed is None:
-            return kind(raw=raw, start=None, discarded=None)
+    def _skip(self, gap: GapParameters | None) -> tuple[int, int] | tuple[None, None]:
+        if gap is None:
+            return None, None
+        before = self.position
         # The end is rounded once: the parts need not be whole samples.
-        self.position = round((typed.start + typed.discarded) * WIRE_SAMPLE_RATE)
-        start = round(typed.start * WIRE_SAMPLE_RATE)
-        return kind(raw=raw, start=start, discarded=self.position - start)
+        self.position = round((gap.start + gap.discarded) * WIRE_SAMPLE_RATE)
+        self.timeline.skip(before, self.position)
+        start = round(gap.start * WIRE_SAMPLE_RATE)
+        return start, self.position - start
 
     def _on_dtmf(self, raw: _Raw, typed: DtmfParameters | None) -> events.Event | None:
         return events.DtmfReceived(raw=raw, digit=typed.digit) if typed else None
@@ -394,7 +468,7 @@ _HANDLERS: Mapping[Type, Callable[[AudioHookSession, _Raw, Any], events.Event | 
     Type.PING: AudioHookSession._on_ping,
     Type.UPDATE: AudioHookSession._on_update,
     Type.PAUSE: _plain(events.PauseRequested),
-    Type.PAUSED: _plain(events.Paused),
+    Type.PAUSED: AudioHookSession._on_paused,
     Type.RESUMED: AudioHookSession._on_resumed,
     Type.DISCARDED: AudioHookSession._on_discarded,
     Type.DTMF: AudioHookSession._on_dtmf,

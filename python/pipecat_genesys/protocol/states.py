@@ -2,7 +2,8 @@
 
 Two tables: what a client message does in each state, and which server messages may be handed to
 the wire in each. A pair that is absent means, on the way in, *take note of its ``seq`` and do
-nothing else*; on the way out, *forbidden*. The session looks things up here and nowhere else.
+nothing else*; on the way out, *forbidden*. The session looks things up here and nowhere else, and
+docs/protocol-states.md is drawn from here (`diagram`).
 
 The states are those of Genesys's reference server, with two refinements: what it calls
 SIGNALED-ERROR and UNAUTHORIZED is one state here (`State.FAILED`: waiting for ``close`` after a
@@ -36,7 +37,7 @@ class State(StrEnum):
     CLOSING = "closing"
     """``close`` received; ``closed`` not yet on the wire."""
     CLOSED = "closed"
-    """``closed`` is on the wire. Nothing follows; the client closes the socket."""
+    """``closed`` is on the wire, or the socket is gone. Nothing follows."""
 
 
 _IN_CALL = (
@@ -116,9 +117,18 @@ OUTGOING: Mapping[State, Mapping[Type, State]] = {
 ``disconnect`` whose reason is not success leads to `State.FAILED` instead, and there is at most
 one in a session."""
 
+DISCONNECTS: Mapping[bool, State] = {True: State.DISCONNECTING, False: State.FAILED}
+"""Where a ``disconnect`` leads, by whether its reason is success."""
+
+LOST: Mapping[State, State] = dict.fromkeys(State, State.CLOSED)
+"""Where the loss of the socket leads, whether the client said ``close`` before or not."""
+
 CHECKED: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
 """States in which a broken envelope ends the session. Before ``open`` there is nothing to check
 against; once an end is under way, another ``disconnect`` would help nobody."""
+
+FAULTY: Mapping[State, State] = dict.fromkeys((State.PREPARING, *sorted(CHECKED)), State.FAILED)
+"""Where a fault that ends the session leads; in the first state only an unusable ``open`` is."""
 
 UNOPENED: frozenset[Type] = frozenset({Type.OPENED, Type.DISCONNECT, Type.CLOSED})
 """All that may go out as long as ``opened`` has not: itself, a rejection, and the answer to an
