@@ -218,9 +218,9 @@ def to_draft(
     parameters: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     match name:
         case "opened":
-            return _opened(parameters, session, languages_asked)
+            return _opened(parameters, session, languages_asked, log)
         case "closed":
-            return replies.closed(_string_map(parameters.get("outputVariables"), log))
+            return replies.closed(string_map(parameters.get("outputVariables"), log))
         case "disconnect":
             return _disconnect(parameters, log)
         case "pong":
@@ -247,14 +247,22 @@ def to_draft(
 
 
 def _opened(
-    parameters: Mapping[str, Any], session: AudioHookSession, languages_asked: bool
+    parameters: Mapping[str, Any],
+    session: AudioHookSession,
+    languages_asked: bool,
+    log: Callable[[str, str], None],
 ) -> Draft:
-    languages = parameters.get("supportedLanguages")
-    return replies.opened(
-        [session.media.raw] if session.media is not None else [],
-        start_paused=bool(parameters.get("startPaused")),
-        supported_languages=(languages or []) if languages_asked else None,
-    )
+    languages, position = parameters.get("supportedLanguages"), parameters.get("discardTo")
+    media = [session.media.raw] if session.media is not None else []
+    asked = (languages or []) if languages_asked else None
+    paused = bool(parameters.get("startPaused"))
+    try:
+        return replies.opened(
+            media, start_paused=paused, supported_languages=asked, discard_to=position
+        )
+    except ValueError as error:
+        log("ERROR", f"'discardTo' left out: {error}")
+        return replies.opened(media, start_paused=paused, supported_languages=asked)
 
 
 def _disconnect(parameters: Mapping[str, Any], log: Callable[[str, str], None]) -> Draft:
@@ -264,11 +272,11 @@ def _disconnect(parameters: Mapping[str, Any], log: Callable[[str, str], None]) 
         known = ", ".join(DisconnectReason)
         log("WARNING", f"disconnect reason {reason[:40]!r} goes out as 'error'; known: {known}")
         info, reason = info or reason[:_MAX_INFO], DisconnectReason.ERROR.value
-    variables = _string_map(parameters.get("outputVariables"), log)
+    variables = string_map(parameters.get("outputVariables"), log)
     return replies.disconnect(reason, info=info, output_variables=variables)
 
 
-def _string_map(variables: object, log: Callable[[str, str], None]) -> dict[str, str] | None:
+def string_map(variables: object, log: Callable[[str, str], None]) -> dict[str, str] | None:
     """Make variables what the protocol has, leaving out what cannot be sent.
 
     Variables are checked when they are set, but dicts can be changed afterwards, and ``create_*``

@@ -14,7 +14,6 @@ import traceback
 import uuid
 from collections.abc import Mapping
 from fractions import Fraction
-from types import NoneType
 from typing import Any
 
 from pipecat.audio.dtmf.types import KeypadEntry
@@ -35,6 +34,7 @@ from pipecat_genesys.protocol import (
     WIRE_SAMPLE_RATE,
     AudioHookSession,
     CloseReason,
+    Draft,
     Media,
     MediaPreference,
     Rule,
@@ -42,16 +42,19 @@ from pipecat_genesys.protocol import (
     events,
     fields,
     parse_duration,
-    replies,
 )
 from pipecat_genesys.protocol.media import preferred_entry
 from pipecat_genesys.protocol.states import BOT_AUDIO
 from pipecat_genesys.protocol.types import parse_media
 
+from .answers import HOOKS
 from .call_audio import CallAudio
 from .call_log import CallLog, brief
+from .call_view import CallView
+from .control_frames import answer_frame, control_frame
+from .delivery import FrameDelivery
 from .frames import input_audio_frame
-from .messages import PipecatMessages, hand_over, to_draft
+from .messages import hand_over, to_draft
 from .params import CHUNK_10MS, SerializerParams, check_rate, checked
 
 # 200 ms; shorter chunks are more messages per second than Genesys lets through.
@@ -75,7 +78,7 @@ _EVENTS: Mapping[type[events.Event], str] = {
 }
 
 
-class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
+class GenesysAudioHookSerializer(FrameDelivery, CallView, FrameSerializer):
     """Serializer for the Genesys Cloud AudioHook protocol (Audio Connector and Monitor).
 
     A drop-in for the class of this name in pipecat: same constructor, parameters, properties,
@@ -92,7 +95,10 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
     Event handlers (``@serializer.event_handler(name)``; each gets the serializer and the message
     as Genesys sent it): ``on_open``, ``on_close``, ``on_ping``, ``on_pause`` (also for the
     protocol's ``paused``), ``on_update``, ``on_error``, ``on_dtmf``, and, beyond pipecat's,
-    ``on_resumed``, ``on_discarded``, ``on_playback_started``, ``on_playback_completed``.
+    ``on_resumed``, ``on_discarded``, ``on_playback_started``, ``on_playback_completed``, and
+    ``on_connection_lost``, whose second argument is the typed event.
+
+    Hooks, awaited before the answer goes out: ``on_opening``, ``on_updating``, ``on_closing``.
     """
 
     InputParams = SerializerParams
@@ -115,95 +121,24 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             str(uuid.uuid4()), MediaPreference(params.channel, params.media_format)
         )
         self._audio = CallAudio(params)
-        self._conversation_id: str | None = None
-        self._participant: dict[str, Any] | None = None
-        self._input_variables: dict[str, Any] | None = None
-        self._output_variables: dict[str, Any] | None = None
-        self._languages_asked = False
         self._closed_seq: int | None = None
         self._log = CallLog(self._session.session_id, personal_data=params.log_personal_data)
-        for name in dict.fromkeys(_EVENTS.values()):
+        for name in dict.fromkeys((*_EVENTS.values(), "on_connection_lost")):
             self._register_event_handler(name)
+        for name in HOOKS.values():
+            self._register_event_handler(name, sync=True)
+        self._hooked = set()
 
-    # -- what the application reads ----------------------------------------------------------
-
-    @property
-    def session_id(self) -> str:
-        """The session's id: Genesys's once ``open`` has arrived, before that a random one."""
-        return self._session.session_id
-
-    @property
-    def conversation_id(self) -> str | None:
-        """The Genesys conversation's id, from ``open``."""
-        return self._conversation_id
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the session is open."""
-        return self._is_open
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the audio is paused."""
-        return self._is_paused
-
-    @property
-    def is_connection_probe(self) -> bool:
-        """Whether Genesys only tests the connection: no call, so start no bot."""
-        return self._session.is_probe
-
-    @property
-    def participant(self) -> dict[str, Any] | None:
-        """The caller (``ani``, ``aniName``, ``dnis``, ``id``), from ``open`` or ``update``."""
-        return self._participant
-
-    @property
-    def language(self) -> str | None:
-        """The conversation's language, from ``open`` or ``update``."""
-        return self._session.language
-
-    @property
-    def media(self) -> Media | None:
-        """The medium in use, once ``open`` has been accepted."""
-        return self._session.media
-
-    @property
-    def input_variables(self) -> dict[str, Any] | None:
-        """The Architect flow's input variables, from ``open``."""
-        return self._input_variables
-
-    @property
-    def output_variables(self) -> dict[str, Any] | None:
-        """The variables to give back to the Architect flow."""
-        return self._output_variables
-
-    @property
-    def faults(self) -> dict[str, int]:
-        """How often Genesys, or whoever is there, broke each rule of the protocol."""
-        return {rule.value: count for rule, count in self._session.faults.items()}
-
-    def set_output_variables(self, variables: dict[str, Any]) -> None:
-        """Set the variables to give back to the Architect flow at the end of the call.
-
-        Genesys takes strings: those are sent as they are, everything else as compact JSON
-        (``true``, ``0.95``).
+    def add_event_handler(self, event_name: str, handler: Any) -> None:
+        """Add a handler of an event or a hook; ``event_handler`` is the decorator for it.
 
         Args:
-            variables: Names and values; replaces what was set before.
-
-        Raises:
-            TypeError: If it is not a dict; None is taken for an empty one.
-            ValueError: If JSON cannot encode one of them.
+            event_name: Its name.
+            handler: What to call, a coroutine function or a plain one.
         """
-        if not isinstance(variables, (dict, NoneType)):
-            raise TypeError(
-                f"output variables are a dict of names and values, not a {type(variables).__name__}"
-            )
-        replies.to_string_map(variables or {})
-        if self._session.state is State.CLOSED:
-            self._log.once("WARNING", "output variables set after 'closed' are not sent")
-        self._output_variables = variables
-        self._log.line("DEBUG", f"output variables set: {self._log.shown(variables)}")
+        super().add_event_handler(event_name, handler)
+        if event_name in HOOKS.values():
+            self._hooked.add(event_name)
 
     async def setup(self, setup: Any) -> None:
         """Take the pipeline's configuration; called by each side of a transport.
@@ -218,6 +153,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         rate = self._params.sample_rate or object.__getattribute__(setup, "audio_in_sample_rate")
         check_rate(rate)
         self._audio.set_sample_rate(rate)
+        self._worker = getattr(setup, "pipeline_worker", None)
 
     # -- frames to Genesys -------------------------------------------------------------------
 
@@ -265,6 +201,10 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
                 message = {**message, "parameters": {"outputVariables": variables}}
             if not self._params.variables_in_closed:
                 message = {**message, "parameters": {}}
+        elif message.get("type") == "opened" and self._start_paused is not None:
+            # The application changed its mind while `opened` was on its way.
+            parameters = {**fields.parameters(message), "startPaused": self._start_paused}
+            message = {**message, "parameters": parameters}
         log, asked = self._log.once, self._languages_asked
         draft = to_draft(message, self._session, languages_asked=asked, log=log)
         text = None if draft is None else hand_over(self._session, draft, log)
@@ -376,10 +316,12 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
                 self._log.once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
                 if event.reply is not None:
                     self._is_open = False
+                instead = None
             else:
                 self._update(event)
+                instead = await self._consult(event)
                 await self._call_event_handler(_EVENTS[type(event)], event.raw)
-            frame = self._frame(event) or frame
+            frame = self._frame(event, instead) or frame
         return frame
 
     def _note(self, raw: dict[str, Any] | None) -> None:
@@ -397,11 +339,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         """Bring what the application can read up to date, before its handlers run."""
         match event:
             case events.OpenReceived():
-                parameters = fields.parameters(event.raw)
-                self._conversation_id = fields.typed(parameters, "conversationId", str)
-                self._participant = fields.typed(parameters, "participant", dict)
-                self._input_variables = fields.typed(parameters, "inputVariables", dict)
-                self._languages_asked = parameters.get("supportedLanguages") is True
+                self._read_open(event)
                 kind = "connection probe" if event.is_probe else "open"
                 conversation = brief(self._conversation_id)
                 self._log.session_id = self.session_id
@@ -426,28 +364,43 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
                 said = f"AudioHook error from Genesys: {event.code} {brief(event.message)}"
                 self._log.once("ERROR", said, f"error {event.code}")
 
-    def _frame(self, event: events.Event) -> Frame | None:
+    def _frame(self, event: events.Event, instead: Draft | None) -> Frame | None:
         """Build what the transport is to do about an event."""
+        draft = instead or event.reply
         match event:
-            case events.OpenReceived():
-                message = self.create_opened_response(
-                    start_paused=self._params.start_paused,
-                    supported_languages=self._params.supported_languages,
-                    selected_language=self._params.selected_language,
-                )
-            case events.CloseReceived():
-                message = self.create_closed_response(output_variables=self._output_variables)
-                self._closed_seq = message["seq"]
-            case events.PingReceived():
-                message = self.create_pong_response()
             case events.DtmfReceived():
                 try:
                     return InputDTMFFrame(KeypadEntry(event.digit))
                 except ValueError:
                     self._log.once("WARNING", "a DTMF digit that no keypad has was ignored")
                     return None
-            case events.Event(reply=replies.Draft() as draft):
-                message = self._create(draft.type, dict(draft.parameters))
+            case events.OpenReceived() if instead is not None:
+                # Refused: nothing that waits for a call may take this for one.
+                return OutputTransportMessageUrgentFrame(message=self._written(instead))
+            case events.OpenReceived():
+                message = self._write_opened()
+            case events.CloseReceived():
+                message = self.create_closed_response(output_variables=self._output_variables)
+                self._closed_seq = message["seq"]
+            case events.PingReceived():
+                message = self.create_pong_response()
+            case _ if draft is not None:
+                message = self._written(draft)
             case _:
-                return None
-        return OutputTransportMessageUrgentFrame(message=message)
+                return control_frame(event)
+        return answer_frame(event, message)
+
+    def _write_opened(self) -> dict[str, Any]:
+        params, paused = self._params, self._start_paused
+        languages = params.supported_languages if self._languages is None else self._languages
+        message = self.create_opened_response(
+            start_paused=params.start_paused if paused is None else paused,
+            supported_languages=languages,
+            selected_language=params.selected_language,
+        )
+        if self._discard_to is not None:
+            message["parameters"]["discardTo"] = self._discard_to
+        return message
+
+    def _written(self, draft: Draft) -> dict[str, Any]:
+        return self._create(draft.type, dict(draft.parameters))
