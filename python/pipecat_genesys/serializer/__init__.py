@@ -4,6 +4,7 @@
 * `call_view`: what the application reads of a call.
 * `answers`: what it may decide before Genesys gets an answer.
 * `verbs`: what it says to Genesys.
+* `receiving`: what a text message from Genesys does.
 * `delivery`: how that gets to a stock transport's socket.
 * `control_frames`: what Genesys says, as frames.
 * `params`: its configuration, and the transport's.

@@ -8,6 +8,7 @@ carries what it answers, typed. All else is a system frame that processors may a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -112,50 +113,6 @@ class GenesysPlaybackCompletedFrame(SystemFrame):
     """The caller has heard all the bot audio that was sent."""
 
 
-def answer_frame(event: events.Event, message: dict[str, Any]) -> Frame:
-    """Make the frame of an answer.
-
-    Args:
-        event: What is answered.
-        message: The answer.
-    """
-    match event:
-        case events.OpenReceived():
-            return GenesysOpenFrame(message, opening=event)
-        case events.UpdateReceived(language=str() as language):
-            return GenesysUpdateFrame(message, language=language)
-        case events.PingReceived():
-            return GenesysPingFrame(message, rtt=event.rtt)
-        case events.CloseReceived():
-            return GenesysCloseFrame(message, reason=event.reason)
-        case _:
-            return OutputTransportMessageUrgentFrame(message)
-
-
-def control_frame(event: events.Event) -> Frame | None:
-    """Make the frame of what needs no answer.
-
-    Args:
-        event: What happened.
-
-    Returns:
-        The frame, or None for what pipelines have no use for.
-    """
-    match event:
-        case events.Paused():
-            return GenesysPausedFrame(answers=event.answers)
-        case events.Resumed():
-            return GenesysResumedFrame(**_gap(event), answers=event.answers)
-        case events.Discarded():
-            return GenesysDiscardedFrame(**_gap(event))
-        case events.PlaybackStarted():
-            return GenesysPlaybackStartedFrame()
-        case events.PlaybackCompleted():
-            return GenesysPlaybackCompletedFrame()
-        case _:
-            return None
-
-
 def _gap(event: events.Gap) -> dict[str, Any]:
     if event.start is None or event.discarded is None:
         return {}
@@ -163,3 +120,13 @@ def _gap(event: events.Gap) -> dict[str, Any]:
         "start": Fraction(event.start, WIRE_SAMPLE_RATE),
         "discarded": Fraction(event.discarded, WIRE_SAMPLE_RATE),
     }
+
+
+CONTROL: Mapping[type[events.Event], Callable[[Any], Frame]] = {
+    events.Paused: lambda event: GenesysPausedFrame(answers=event.answers),
+    events.Resumed: lambda event: GenesysResumedFrame(**_gap(event), answers=event.answers),
+    events.Discarded: lambda event: GenesysDiscardedFrame(**_gap(event)),
+    events.PlaybackStarted: lambda _: GenesysPlaybackStartedFrame(),
+    events.PlaybackCompleted: lambda _: GenesysPlaybackCompletedFrame(),
+}
+"""The frames of what needs no answer, by what the session reports."""

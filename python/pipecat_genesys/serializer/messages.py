@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from fractions import Fraction
 from typing import Any, ClassVar
 
 from loguru import logger
@@ -30,6 +29,7 @@ from pipecat_genesys.protocol import (
     replies,
 )
 from pipecat_genesys.protocol.media import preferred_entry
+from pipecat_genesys.protocol.types import duration_to_float
 
 # `info` is a line for a log; what it and the envelope take is not there for variables.
 _MAX_INFO = 500
@@ -46,7 +46,7 @@ class PipecatMessages:
     _is_paused = False
     _built = 0
     _seen_seq: Any = 0
-    _seen_position = Fraction(0)
+    _seen_position: object = None
 
     def create_opened_response(
         self,
@@ -190,9 +190,16 @@ class PipecatMessages:
             "id": self._session.session_id,
         }
         if position:
-            message["position"] = f"PT{float(self._seen_position):.3f}S"
+            message["position"] = f"PT{_seconds(self._seen_position):.3f}S"
         message["parameters"] = parameters
         return message
+
+
+def _seconds(position: object) -> float:
+    try:
+        return duration_to_float(position)
+    except ValueError:
+        return 0.0
 
 
 def to_draft(

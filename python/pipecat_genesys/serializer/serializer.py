@@ -12,17 +12,13 @@ from __future__ import annotations
 
 import traceback
 import uuid
-from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
-from pipecat.audio.dtmf.types import KeypadEntry
 from pipecat.frames.frames import (
     AudioRawFrame,
     CancelFrame,
     EndFrame,
     Frame,
-    InputDTMFFrame,
     InterruptionFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
@@ -33,15 +29,11 @@ from pipecat_genesys import audio
 from pipecat_genesys.protocol import (
     WIRE_SAMPLE_RATE,
     AudioHookSession,
-    CloseReason,
-    Draft,
     Media,
     MediaPreference,
     Rule,
     State,
-    events,
     fields,
-    parse_duration,
 )
 from pipecat_genesys.protocol.media import preferred_entry
 from pipecat_genesys.protocol.states import BOT_AUDIO
@@ -49,36 +41,19 @@ from pipecat_genesys.protocol.types import parse_media
 
 from .answers import HOOKS
 from .call_audio import CallAudio
-from .call_log import CallLog, brief
-from .call_view import CallView
-from .control_frames import answer_frame, control_frame
-from .delivery import FrameDelivery
+from .call_log import CallLog
 from .frames import input_audio_frame
 from .messages import hand_over, to_draft
 from .params import CHUNK_10MS, SerializerParams, check_rate, checked
+from .receiving import MEANS, Receiving
 
 # 200 ms; shorter chunks are more messages per second than Genesys lets through.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
 # Looked up with every packet, and slow to look up in an enumeration.
 _PREPARING, _OPENING = State.PREPARING, State.OPENING
 
-_EVENTS: Mapping[type[events.Event], str] = {
-    events.OpenReceived: "on_open",
-    events.CloseReceived: "on_close",
-    events.PingReceived: "on_ping",
-    events.PauseRequested: "on_pause",
-    events.Paused: "on_pause",
-    events.Resumed: "on_resumed",
-    events.Discarded: "on_discarded",
-    events.UpdateReceived: "on_update",
-    events.ErrorReceived: "on_error",
-    events.DtmfReceived: "on_dtmf",
-    events.PlaybackStarted: "on_playback_started",
-    events.PlaybackCompleted: "on_playback_completed",
-}
 
-
-class GenesysAudioHookSerializer(FrameDelivery, CallView, FrameSerializer):
+class GenesysAudioHookSerializer(Receiving, FrameSerializer):
     """Serializer for the Genesys Cloud AudioHook protocol (Audio Connector and Monitor).
 
     A drop-in for the class of this name in pipecat: same constructor, parameters, properties,
@@ -121,9 +96,10 @@ class GenesysAudioHookSerializer(FrameDelivery, CallView, FrameSerializer):
             str(uuid.uuid4()), MediaPreference(params.channel, params.media_format)
         )
         self._audio = CallAudio(params)
-        self._closed_seq: int | None = None
         self._log = CallLog(self._session.session_id, personal_data=params.log_personal_data)
-        for name in dict.fromkeys((*_EVENTS.values(), "on_connection_lost")):
+        for name in dict.fromkeys(
+            (*(means.name for means in MEANS.values()), "on_connection_lost")
+        ):
             self._register_event_handler(name)
         for name in HOOKS.values():
             self._register_event_handler(name, sync=True)
@@ -270,7 +246,7 @@ class GenesysAudioHookSerializer(FrameDelivery, CallView, FrameSerializer):
         """
         try:
             if isinstance(data, str):
-                return await self._deserialize_text(data)
+                return await self._receive(data)
             return self._deserialize_audio(data)
         except Exception as error:
             # The last line of defence: the call outlives a defect of ours.
@@ -307,100 +283,3 @@ class GenesysAudioHookSerializer(FrameDelivery, CallView, FrameSerializer):
         if self._session.state is _PREPARING:
             return parse_media(preferred_entry(self._session.preference))
         return self._session.media
-
-    async def _deserialize_text(self, text: str) -> Frame | None:
-        frame: Frame | None = None
-        for event in self._session.receive_text(text):
-            self._note(event.raw)
-            if isinstance(event, events.Faulted):
-                self._log.once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
-                if event.reply is not None:
-                    self._is_open = False
-                instead = None
-            else:
-                self._update(event)
-                instead = await self._consult(event)
-                await self._call_event_handler(_EVENTS[type(event)], event.raw)
-            frame = self._frame(event, instead) or frame
-        return frame
-
-    def _note(self, raw: dict[str, Any] | None) -> None:
-        """Remember what the messages pipecat builds repeat."""
-        if raw is None:
-            return
-        self._seen_seq = raw.get("seq", 0)
-        if "position" in raw:
-            try:
-                self._seen_position = parse_duration(raw["position"])
-            except ValueError:
-                self._seen_position = Fraction(0)
-
-    def _update(self, event: events.Event) -> None:
-        """Bring what the application can read up to date, before its handlers run."""
-        match event:
-            case events.OpenReceived():
-                self._read_open(event)
-                kind = "connection probe" if event.is_probe else "open"
-                conversation = brief(self._conversation_id)
-                self._log.session_id = self.session_id
-                self._log.line("INFO", f"AudioHook {kind}: conversation={conversation}")
-                self._log.line("DEBUG", f"participant: {self._log.shown(self._participant)}")
-            case events.CloseReceived():
-                self._is_open = False
-                faults = f" faults={self.faults}" if self.faults else ""
-                reason = event.reason if event.reason in set(CloseReason) else "(unknown)"
-                self._log.line("INFO", f"AudioHook close: reason={reason}{faults}")
-            case events.Paused() | events.PauseRequested():
-                self._is_paused = True
-            case events.Resumed():
-                self._is_paused = False
-            case events.UpdateReceived():
-                participant = fields.typed(fields.parameters(event.raw), "participant", dict)
-                if participant is not None:
-                    self._participant = participant
-            case events.DtmfReceived():
-                self._log.line("DEBUG", f"DTMF received: {self._log.shown(event.digit)}")
-            case events.ErrorReceived():
-                said = f"AudioHook error from Genesys: {event.code} {brief(event.message)}"
-                self._log.once("ERROR", said, f"error {event.code}")
-
-    def _frame(self, event: events.Event, instead: Draft | None) -> Frame | None:
-        """Build what the transport is to do about an event."""
-        draft = instead or event.reply
-        match event:
-            case events.DtmfReceived():
-                try:
-                    return InputDTMFFrame(KeypadEntry(event.digit))
-                except ValueError:
-                    self._log.once("WARNING", "a DTMF digit that no keypad has was ignored")
-                    return None
-            case events.OpenReceived() if instead is not None:
-                # Refused: nothing that waits for a call may take this for one.
-                return OutputTransportMessageUrgentFrame(message=self._written(instead))
-            case events.OpenReceived():
-                message = self._write_opened()
-            case events.CloseReceived():
-                message = self.create_closed_response(output_variables=self._output_variables)
-                self._closed_seq = message["seq"]
-            case events.PingReceived():
-                message = self.create_pong_response()
-            case _ if draft is not None:
-                message = self._written(draft)
-            case _:
-                return control_frame(event)
-        return answer_frame(event, message)
-
-    def _write_opened(self) -> dict[str, Any]:
-        params, paused = self._params, self._start_paused
-        languages = params.supported_languages if self._languages is None else self._languages
-        message = self.create_opened_response(
-            start_paused=params.start_paused if paused is None else paused,
-            supported_languages=languages,
-            selected_language=params.selected_language,
-        )
-        if self._discard_to is not None:
-            message["parameters"]["discardTo"] = self._discard_to
-        return message
-
-    def _written(self, draft: Draft) -> dict[str, Any]:
-        return self._create(draft.type, dict(draft.parameters))
