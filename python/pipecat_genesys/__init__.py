@@ -15,7 +15,16 @@ from .protocol.types import AudioHookChannel, AudioHookMediaFormat, AudioHookMes
 if TYPE_CHECKING:
     from .serializer import (
         GenesysAudioHookSerializer,
+        GenesysCloseFrame,
+        GenesysDiscardedFrame,
         GenesysFrameSerializer,
+        GenesysOpenFrame,
+        GenesysPausedFrame,
+        GenesysPingFrame,
+        GenesysPlaybackCompletedFrame,
+        GenesysPlaybackStartedFrame,
+        GenesysResumedFrame,
+        GenesysUpdateFrame,
         StereoSplitter,
         genesys_params,
     )
@@ -25,7 +34,16 @@ __all__ = [
     "AudioHookMediaFormat",
     "AudioHookMessageType",
     "GenesysAudioHookSerializer",
+    "GenesysCloseFrame",
+    "GenesysDiscardedFrame",
     "GenesysFrameSerializer",
+    "GenesysOpenFrame",
+    "GenesysPausedFrame",
+    "GenesysPingFrame",
+    "GenesysPlaybackCompletedFrame",
+    "GenesysPlaybackStartedFrame",
+    "GenesysResumedFrame",
+    "GenesysUpdateFrame",
     "StereoSplitter",
     "genesys_params",
 ]

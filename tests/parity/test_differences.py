@@ -21,6 +21,7 @@ from pipecat.frames.frames import (
     InterruptionFrame,
     OutputAudioRawFrame,
     OutputTransportMessageUrgentFrame,
+    SystemFrame,
 )
 
 PARITY = Path(__file__).parents[2] / "docs" / "parity.md"
@@ -263,6 +264,31 @@ async def test_the_clients_pause_is_understood(twin: Any) -> None:
     await handlers_done(both.theirs, both.ours)
     assert [name for name, _ in both.calls["ours"]] == ["on_open", "on_pause"]
     assert [name for name, _ in both.calls["theirs"]] == ["on_open"]
+
+
+@row("frames")
+async def test_what_genesys_says_reaches_the_pipeline(twin: Any) -> None:
+    both = twin()
+    await both.setup()
+    genesys = Genesys()
+    gap = {"start": "PT0S", "discarded": "PT1S"}
+    said: list[tuple[str, Any, str]] = [
+        (genesys.open(), OutputTransportMessageUrgentFrame, "Open"),
+        (genesys.text("ping", serverseq=1), OutputTransportMessageUrgentFrame, "Ping"),
+        (genesys.text("playback_started"), None, "PlaybackStarted"),
+        (genesys.text("playback_completed"), None, "PlaybackCompleted"),
+        (genesys.text("paused"), None, "Paused"),
+        (genesys.text("resumed", gap, position="PT1S"), None, "Resumed"),
+        (genesys.text("discarded", gap, position="PT1S"), None, "Discarded"),
+        (genesys.text("close", {"reason": "end"}), OutputTransportMessageUrgentFrame, "Close"),
+    ]
+    for text, kind, name in said:
+        theirs, ours = await both.deserialize(text)
+        assert theirs is None if kind is None else type(theirs) is kind
+        assert type(ours).__name__ == f"Genesys{name}Frame"
+        assert isinstance(ours, kind or SystemFrame)
+        wire = await both.ours.serialize(ours)
+        assert (wire is None) is (kind is None)
 
 
 @row("error-message")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from genesys import Genesys
+from pipecat.frames.frames import InputAudioRawFrame, InputDTMFFrame, SystemFrame
 from pipecat_genesys import GenesysAudioHookSerializer
 
 
@@ -35,8 +36,12 @@ class Call:
         return self.genesys.heard(await self.serializer.serialize(frame))
 
     async def silent(self, text: str | bytes) -> None:
-        """Send what gets no frame."""
-        assert await self.serializer.deserialize(text) is None
+        """Send what gets no answer; at most the pipeline is told."""
+        frame = await self.serializer.deserialize(text)
+        if frame is not None:
+            assert isinstance(frame, SystemFrame), frame
+            assert not isinstance(frame, (InputAudioRawFrame, InputDTMFFrame)), frame
+            assert await self.serializer.serialize(frame) is None
 
 
 async def handlers_done(*serializers: Any) -> None:

@@ -11,6 +11,8 @@ from .types import NULL_UUID
 # Ids are UUIDs; anything is taken for one, but every message of ours must have room for it.
 _MAX_ID_LENGTH = 256
 _T = TypeVar("_T")
+_PLAIN = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
+_ASCII = json.JSONEncoder(allow_nan=False)
 
 
 def parameters(raw: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -42,11 +44,13 @@ def short(number: int) -> str:
 
 def encode(message: Mapping[str, Any]) -> tuple[str, int]:
     """Write a message as JSON text; also gives its size on the wire in bytes."""
-    text = json.dumps(message, allow_nan=False, ensure_ascii=False)
+    text = _PLAIN.encode(message)
+    if text.isascii():
+        return text, len(text)
     try:
         return text, len(text.encode())
     except UnicodeEncodeError:  # lone surrogates, which JSON can carry and UTF-8 cannot
-        text = json.dumps(message, allow_nan=False)
+        text = _ASCII.encode(message)
         return text, len(text)
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Mapping
 from fractions import Fraction
 from itertools import takewhile
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -25,10 +25,11 @@ from pydantic import (
 )
 from pydantic import ValidationError as PydanticValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import from_json
 
 from .errors import RemoteProtocolError, Rule
 from .types import AudioHookMessageType as Type
-from .types import parse_duration
+from .types import duration_to_samples, parse_duration
 
 MAX_TEXT_LENGTH = 65_535
 """Longest text message taken, in characters: the reference implementation's limit. Genesys's own
@@ -37,9 +38,9 @@ is 64,000 bytes, so nothing legitimate comes near."""
 _MAX_DEPTH = 200
 # Far more than there are; what is wrong with each of thousands need not be found out.
 _MAX_ENTRIES = 32
-_LARGEST = 1.7976931348623157e308
 
 Duration = Annotated[Fraction, BeforeValidator(parse_duration)]
+Samples = Annotated[int, BeforeValidator(duration_to_samples)]
 Sequence = Annotated[StrictInt, Field(ge=0)]
 
 
@@ -53,15 +54,18 @@ class _Model(BaseModel):
     )
 
 
+_M = TypeVar("_M", bound=_Model)
+
+
 class Envelope(_Model):
-    """What every client message carries."""
+    """What every client message carries; the position is in wire samples (8 kHz, per channel)."""
 
     version: Literal["2"]
     id: StrictStr
     type: StrictStr
     seq: Sequence
     serverseq: Sequence
-    position: Duration
+    position: Samples
     parameters: dict[str, Any]
 
 
@@ -156,6 +160,9 @@ PARAMETERS: Mapping[Type, type[_Model]] = {
 }
 """The messages a client may send, and the model of their parameters."""
 
+TYPES: Mapping[str, Type] = {message_type.value: message_type for message_type in PARAMETERS}
+"""The same messages, by what the wire calls them."""
+
 
 def decode(text: str) -> dict[str, Any]:
     """Read the text of a message.
@@ -175,12 +182,10 @@ def decode(text: str) -> dict[str, Any]:
             Rule.TEXT_SIZE, f"text message of {len(text)} characters; limit {MAX_TEXT_LENGTH}"
         )
     try:
-        message = json.loads(text, parse_constant=_refuse, parse_float=_number)
-    except (ValueError, RecursionError) as error:
-        detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise RemoteProtocolError(Rule.JSON, f"text message is not JSON: {detail}") from None
-    if not _is_shallow(message):
-        raise RemoteProtocolError(Rule.JSON, "text message is nested too deeply")
+        # Much faster, and stricter: it takes neither lone surrogates nor 200 levels.
+        message = from_json(text, allow_inf_nan=False)
+    except (ValueError, TypeError):
+        message = _decode(text)
     if not isinstance(message, dict):
         raise RemoteProtocolError(
             Rule.NOT_AN_OBJECT, f"text message is a JSON {type(message).__name__}, not an object"
@@ -188,13 +193,19 @@ def decode(text: str) -> dict[str, Any]:
     return message
 
 
+def _decode(text: str) -> object:
+    try:
+        message = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise RemoteProtocolError(Rule.JSON, f"text message is not JSON: {detail}") from None
+    if not _is_shallow(message):
+        raise RemoteProtocolError(Rule.JSON, "text message is nested too deeply")
+    return message
+
+
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
-
-
-def _number(digits: str) -> float:
-    """Keep what JSON may carry and no reply could repeat, such as 1e999, within range."""
-    return max(-_LARGEST, min(_LARGEST, float(digits)))
 
 
 def _is_shallow(message: object) -> bool:
@@ -214,8 +225,8 @@ def _is_shallow(message: object) -> bool:
 
 
 def validate(
-    model: type[_Model], data: object, rule: Rule
-) -> tuple[_Model | None, list[RemoteProtocolError]]:
+    model: type[_M], data: object, rule: Rule
+) -> tuple[_M | None, list[RemoteProtocolError]]:
     """Check part of a message against its model.
 
     Args:
@@ -228,13 +239,15 @@ def validate(
         violation, naming fields and never values, which may be personal.
     """
     try:
-        typed = model.model_validate(data)
+        # What `model_validate` calls, at a third of its price.
+        typed = model.__pydantic_validator__.validate_python(data)
     except PydanticValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         fields = sorted({_schema_path(part["loc"]) for part in found})
         return None, [RemoteProtocolError(rule, f"missing or invalid: {', '.join(fields[:8])}")]
-    if typed.model_extra:
-        detail = f"unknown fields: {_listed(typed.model_extra)}"
+    extra = typed.__pydantic_extra__
+    if extra:
+        detail = f"unknown fields: {_listed(extra)}"
         return typed, [RemoteProtocolError(Rule.UNKNOWN_FIELD, detail)]
     return typed, []
 

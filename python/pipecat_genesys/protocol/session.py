@@ -20,6 +20,7 @@ from .errors import LocalProtocolError, RemoteProtocolError, Rule
 from .media import MediaPreference, preferred_entry, select_media
 from .messages import (
     PARAMETERS,
+    TYPES,
     CloseParameters,
     ContinuedSession,
     DtmfParameters,
@@ -139,7 +140,17 @@ class AudioHookSession:
         except RemoteProtocolError as error:
             self._unnumbered += 1
             return [self._fault(error)]
-        message_type, found = self._read_type(raw)
+        name = raw.get("type")
+        message_type = TYPES.get(name) if isinstance(name, str) else None
+        envelope: Envelope | None = None
+        found: list[events.Event] = []
+        if message_type is None:
+            detail = f"unknown message type {repr(name)[:40]}"
+            found.append(self._fault(RemoteProtocolError(Rule.UNKNOWN_TYPE, detail), raw))
+        else:
+            envelope, faults = validate(Envelope, raw, Rule.ENVELOPE)
+            if faults:
+                found += [self._fault(fault, raw) for fault in faults]
         wrong = self._check_envelope(raw) if self.state in CHECKED else None
         if wrong is not None and message_type is not Type.CLOSE:
             return [*found, self._fail(wrong, raw)]
@@ -154,8 +165,8 @@ class AudioHookSession:
         if target is None:
             detail = f"{message_type.value!r} means nothing while {self.state.value}"
             return [*found, self._fault(RemoteProtocolError(Rule.STATE, detail), raw)]
-        handled = self._handle(message_type, raw, target)
-        return [*found, *handled]
+        found += self._handle(message_type, raw, envelope, target)
+        return found
 
     def receive_audio(self, n_bytes: int) -> int:
         """Take note of one binary message.
@@ -255,14 +266,6 @@ class AudioHookSession:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def _read_type(self, raw: _Raw) -> tuple[Type | None, list[events.Event]]:
-        name = raw.get("type")
-        if not isinstance(name, str) or name not in PARAMETERS:
-            shown = f"unknown message type {repr(name)[:40]}"
-            return None, [self._fault(RemoteProtocolError(Rule.UNKNOWN_TYPE, shown), raw)]
-        _, faults = validate(Envelope, raw, Rule.ENVELOPE)
-        return Type(name), [self._fault(fault, raw) for fault in faults]
-
     def _check_envelope(self, raw: _Raw) -> RemoteProtocolError | None:
         """Find what ends the session: wrong values. Absent ones have been counted already."""
         version, identity = raw.get("version"), raw.get("id")
@@ -298,7 +301,9 @@ class AudioHookSession:
             self.client_seq = max(seq, before)
             self._unnumbered = 0
 
-    def _handle(self, message_type: Type, raw: _Raw, target: State) -> list[events.Event]:
+    def _handle(
+        self, message_type: Type, raw: _Raw, envelope: Envelope | None, target: State
+    ) -> list[events.Event]:
         parameters = raw.get("parameters")
         model = PARAMETERS[message_type]
         typed, faults = validate(model, {} if parameters is None else parameters, Rule.PARAMETERS)
@@ -310,17 +315,15 @@ class AudioHookSession:
         if message_type is not Type.OPEN and (
             self.state is not State.PAUSED or message_type is Type.RESUMED
         ):
-            self._check_position(raw)
+            self._check_position(raw, envelope)
         # A handler may have ended the session (an `open` that cannot be used).
         if self.state is not State.FAILED or target is State.CLOSING:
             self.state = target
         return [*found, event]
 
-    def _check_position(self, raw: _Raw) -> None:
-        if "position" not in raw:
-            return
+    def _check_position(self, raw: _Raw, envelope: Envelope | None) -> None:
         try:
-            said = duration_to_samples(raw["position"])
+            said = envelope.position if envelope else duration_to_samples(raw.get("position"))
         except ValueError:
             return  # counted with the envelope
         if self.media is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from fractions import Fraction
@@ -163,7 +162,8 @@ class Media:
             raise ValueError(f"this medium carries {carried}, not {channel}") from None
 
 
-_DURATION = re.compile(r"PT(\d{1,12}(?:\.\d{0,100})?|\.\d{1,100})S", re.ASCII)
+_LARGEST = 1.7976931348623157e308
+_DURATION = re.compile(r"PT(?:\d{1,12}(?:\.\d{0,100})?|\.\d{1,100})S", re.ASCII)
 
 
 def parse_duration(text: object) -> Fraction:
@@ -180,14 +180,24 @@ def parse_duration(text: object) -> Fraction:
     Raises:
         ValueError: If the value is not such a string.
     """
-    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
+    return Fraction(*_quotient(_digits(text)))
+
+
+def _quotient(digits: str) -> tuple[int, int]:
+    """Read seconds as a numerator and a denominator, not reduced."""
+    whole, _, fraction = digits.partition(".")
+    return int(whole + fraction), 10 ** len(fraction)
+
+
+def _digits(text: object) -> str:
+    """The number in a duration."""
+    if not isinstance(text, str) or not _DURATION.fullmatch(text):
         # Only text is shown: the repr of what else a peer may send can be too deep to make.
         shown = repr(text[:60]) if isinstance(text, str) else type(text).__name__
         raise ValueError(
             f"not a duration: {shown}; expected seconds such as 'PT1S' or 'PT0.000125S'"
         )
-    return Fraction(match[1])
+    return text[2:-1]
 
 
 def format_duration(seconds: Fraction) -> str:
@@ -210,6 +220,15 @@ def format_duration(seconds: Fraction) -> str:
     return f"PT{whole}{fraction}S"
 
 
+def duration_to_float(text: object) -> float:
+    """Read a duration as seconds, rounded to the nearest float.
+
+    Raises:
+        ValueError: If the value is not a duration.
+    """
+    return float(_digits(text))
+
+
 def samples_to_duration(samples: int) -> str:
     """Write a count of wire samples (8 kHz, per channel) as a duration."""
     return format_duration(Fraction(samples, WIRE_SAMPLE_RATE))
@@ -221,7 +240,10 @@ def duration_to_samples(text: object) -> int:
     Raises:
         ValueError: If the value is not a duration.
     """
-    return round(parse_duration(text) * WIRE_SAMPLE_RATE)
+    # Every message has one, and fractions are slow: `round`, halves to even, in integers.
+    seconds, denominator = _quotient(_digits(text))
+    samples, rest = divmod(seconds * WIRE_SAMPLE_RATE, denominator)
+    return samples + (2 * rest + (samples & 1) > denominator)
 
 
 def parse_media(entry: object) -> Media | None:
@@ -247,4 +269,17 @@ def parse_media(entry: object) -> Media | None:
         return None
     formats = [f for f in AudioHookMediaFormat if f == entry.get("format")]
     # A copy of its own: applications see, and may change, the message it came in.
-    return Media(formats[0], channels, deepcopy(dict(entry))) if formats else None
+    return Media(formats[0], channels, _copy(dict(entry))) if formats else None
+
+
+def _copy(value: Any) -> Any:
+    """Copy JSON, with what it may carry and no reply could repeat, such as 1e999, in range."""
+    match value:
+        case dict():
+            return {name: _copy(inner) for name, inner in value.items()}
+        case list():
+            return [_copy(inner) for inner in value]
+        case float():
+            return max(-_LARGEST, min(_LARGEST, value))
+        case _:
+            return value

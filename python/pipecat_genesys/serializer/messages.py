@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from fractions import Fraction
 from typing import Any, ClassVar
 
 from loguru import logger
@@ -30,6 +29,7 @@ from pipecat_genesys.protocol import (
     replies,
 )
 from pipecat_genesys.protocol.media import preferred_entry
+from pipecat_genesys.protocol.types import duration_to_float
 
 # `info` is a line for a log; what it and the envelope take is not there for variables.
 _MAX_INFO = 500
@@ -46,7 +46,7 @@ class PipecatMessages:
     _is_paused = False
     _built = 0
     _seen_seq: Any = 0
-    _seen_position = Fraction(0)
+    _seen_position: object = None
 
     def create_opened_response(
         self,
@@ -190,9 +190,16 @@ class PipecatMessages:
             "id": self._session.session_id,
         }
         if position:
-            message["position"] = f"PT{float(self._seen_position):.3f}S"
+            message["position"] = f"PT{_seconds(self._seen_position):.3f}S"
         message["parameters"] = parameters
         return message
+
+
+def _seconds(position: object) -> float:
+    try:
+        return duration_to_float(position)
+    except ValueError:
+        return 0.0
 
 
 def to_draft(
@@ -218,9 +225,9 @@ def to_draft(
     parameters: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     match name:
         case "opened":
-            return _opened(parameters, session, languages_asked)
+            return _opened(parameters, session, languages_asked, log)
         case "closed":
-            return replies.closed(_string_map(parameters.get("outputVariables"), log))
+            return replies.closed(string_map(parameters.get("outputVariables"), log))
         case "disconnect":
             return _disconnect(parameters, log)
         case "pong":
@@ -247,14 +254,22 @@ def to_draft(
 
 
 def _opened(
-    parameters: Mapping[str, Any], session: AudioHookSession, languages_asked: bool
+    parameters: Mapping[str, Any],
+    session: AudioHookSession,
+    languages_asked: bool,
+    log: Callable[[str, str], None],
 ) -> Draft:
-    languages = parameters.get("supportedLanguages")
-    return replies.opened(
-        [session.media.raw] if session.media is not None else [],
-        start_paused=bool(parameters.get("startPaused")),
-        supported_languages=(languages or []) if languages_asked else None,
-    )
+    languages, position = parameters.get("supportedLanguages"), parameters.get("discardTo")
+    media = [session.media.raw] if session.media is not None else []
+    asked = (languages or []) if languages_asked else None
+    paused = bool(parameters.get("startPaused"))
+    try:
+        return replies.opened(
+            media, start_paused=paused, supported_languages=asked, discard_to=position
+        )
+    except ValueError as error:
+        log("ERROR", f"'discardTo' left out: {error}")
+        return replies.opened(media, start_paused=paused, supported_languages=asked)
 
 
 def _disconnect(parameters: Mapping[str, Any], log: Callable[[str, str], None]) -> Draft:
@@ -264,11 +279,11 @@ def _disconnect(parameters: Mapping[str, Any], log: Callable[[str, str], None]) 
         known = ", ".join(DisconnectReason)
         log("WARNING", f"disconnect reason {reason[:40]!r} goes out as 'error'; known: {known}")
         info, reason = info or reason[:_MAX_INFO], DisconnectReason.ERROR.value
-    variables = _string_map(parameters.get("outputVariables"), log)
+    variables = string_map(parameters.get("outputVariables"), log)
     return replies.disconnect(reason, info=info, output_variables=variables)
 
 
-def _string_map(variables: object, log: Callable[[str, str], None]) -> dict[str, str] | None:
+def string_map(variables: object, log: Callable[[str, str], None]) -> dict[str, str] | None:
     """Make variables what the protocol has, leaving out what cannot be sent.
 
     Variables are checked when they are set, but dicts can be changed afterwards, and ``create_*``

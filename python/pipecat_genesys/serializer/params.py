@@ -40,6 +40,8 @@ class SerializerParams(FrameSerializer.InputParams):
         variables_in_closed: Whether ``closed`` carries output variables, as pipecat's does.
         l16_byteorder: Byte order of L16 audio on the wire.
         log_personal_data: Whether DEBUG logs may show variables, digits and callers.
+        hook_timeout_secs: How long ``on_opening``, ``on_updating`` and ``on_closing`` may take.
+            Genesys waits 5 s for ``opened`` and 10 s for ``closed``.
     """
 
     ignore_rtvi_messages: bool = True
@@ -57,6 +59,7 @@ class SerializerParams(FrameSerializer.InputParams):
     variables_in_closed: bool = True
     l16_byteorder: Literal["little", "big"] = "little"
     log_personal_data: bool = False
+    hook_timeout_secs: float = 2.0
 
 
 def checked(params: object) -> SerializerParams:

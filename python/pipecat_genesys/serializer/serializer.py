@@ -12,18 +12,13 @@ from __future__ import annotations
 
 import traceback
 import uuid
-from collections.abc import Mapping
-from fractions import Fraction
-from types import NoneType
 from typing import Any
 
-from pipecat.audio.dtmf.types import KeypadEntry
 from pipecat.frames.frames import (
     AudioRawFrame,
     CancelFrame,
     EndFrame,
     Frame,
-    InputDTMFFrame,
     InterruptionFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
@@ -34,48 +29,31 @@ from pipecat_genesys import audio
 from pipecat_genesys.protocol import (
     WIRE_SAMPLE_RATE,
     AudioHookSession,
-    CloseReason,
     Media,
     MediaPreference,
     Rule,
     State,
-    events,
     fields,
-    parse_duration,
-    replies,
 )
 from pipecat_genesys.protocol.media import preferred_entry
 from pipecat_genesys.protocol.states import BOT_AUDIO
 from pipecat_genesys.protocol.types import parse_media
 
+from .answers import HOOKS
 from .call_audio import CallAudio
-from .call_log import CallLog, brief
+from .call_log import CallLog
 from .frames import input_audio_frame
-from .messages import PipecatMessages, hand_over, to_draft
+from .messages import hand_over, to_draft
 from .params import CHUNK_10MS, SerializerParams, check_rate, checked
+from .receiving import MEANS, Receiving
 
 # 200 ms; shorter chunks are more messages per second than Genesys lets through.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
 # Looked up with every packet, and slow to look up in an enumeration.
 _PREPARING, _OPENING = State.PREPARING, State.OPENING
 
-_EVENTS: Mapping[type[events.Event], str] = {
-    events.OpenReceived: "on_open",
-    events.CloseReceived: "on_close",
-    events.PingReceived: "on_ping",
-    events.PauseRequested: "on_pause",
-    events.Paused: "on_pause",
-    events.Resumed: "on_resumed",
-    events.Discarded: "on_discarded",
-    events.UpdateReceived: "on_update",
-    events.ErrorReceived: "on_error",
-    events.DtmfReceived: "on_dtmf",
-    events.PlaybackStarted: "on_playback_started",
-    events.PlaybackCompleted: "on_playback_completed",
-}
 
-
-class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
+class GenesysAudioHookSerializer(Receiving, FrameSerializer):
     """Serializer for the Genesys Cloud AudioHook protocol (Audio Connector and Monitor).
 
     A drop-in for the class of this name in pipecat: same constructor, parameters, properties,
@@ -92,7 +70,10 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
     Event handlers (``@serializer.event_handler(name)``; each gets the serializer and the message
     as Genesys sent it): ``on_open``, ``on_close``, ``on_ping``, ``on_pause`` (also for the
     protocol's ``paused``), ``on_update``, ``on_error``, ``on_dtmf``, and, beyond pipecat's,
-    ``on_resumed``, ``on_discarded``, ``on_playback_started``, ``on_playback_completed``.
+    ``on_resumed``, ``on_discarded``, ``on_playback_started``, ``on_playback_completed``, and
+    ``on_connection_lost``, whose second argument is the typed event.
+
+    Hooks, awaited before the answer goes out: ``on_opening``, ``on_updating``, ``on_closing``.
     """
 
     InputParams = SerializerParams
@@ -115,95 +96,25 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             str(uuid.uuid4()), MediaPreference(params.channel, params.media_format)
         )
         self._audio = CallAudio(params)
-        self._conversation_id: str | None = None
-        self._participant: dict[str, Any] | None = None
-        self._input_variables: dict[str, Any] | None = None
-        self._output_variables: dict[str, Any] | None = None
-        self._languages_asked = False
-        self._closed_seq: int | None = None
         self._log = CallLog(self._session.session_id, personal_data=params.log_personal_data)
-        for name in dict.fromkeys(_EVENTS.values()):
+        for name in dict.fromkeys(
+            (*(means.name for means in MEANS.values()), "on_connection_lost")
+        ):
             self._register_event_handler(name)
+        for name in HOOKS.values():
+            self._register_event_handler(name, sync=True)
+        self._hooked = set()
 
-    # -- what the application reads ----------------------------------------------------------
-
-    @property
-    def session_id(self) -> str:
-        """The session's id: Genesys's once ``open`` has arrived, before that a random one."""
-        return self._session.session_id
-
-    @property
-    def conversation_id(self) -> str | None:
-        """The Genesys conversation's id, from ``open``."""
-        return self._conversation_id
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the session is open."""
-        return self._is_open
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the audio is paused."""
-        return self._is_paused
-
-    @property
-    def is_connection_probe(self) -> bool:
-        """Whether Genesys only tests the connection: no call, so start no bot."""
-        return self._session.is_probe
-
-    @property
-    def participant(self) -> dict[str, Any] | None:
-        """The caller (``ani``, ``aniName``, ``dnis``, ``id``), from ``open`` or ``update``."""
-        return self._participant
-
-    @property
-    def language(self) -> str | None:
-        """The conversation's language, from ``open`` or ``update``."""
-        return self._session.language
-
-    @property
-    def media(self) -> Media | None:
-        """The medium in use, once ``open`` has been accepted."""
-        return self._session.media
-
-    @property
-    def input_variables(self) -> dict[str, Any] | None:
-        """The Architect flow's input variables, from ``open``."""
-        return self._input_variables
-
-    @property
-    def output_variables(self) -> dict[str, Any] | None:
-        """The variables to give back to the Architect flow."""
-        return self._output_variables
-
-    @property
-    def faults(self) -> dict[str, int]:
-        """How often Genesys, or whoever is there, broke each rule of the protocol."""
-        return {rule.value: count for rule, count in self._session.faults.items()}
-
-    def set_output_variables(self, variables: dict[str, Any]) -> None:
-        """Set the variables to give back to the Architect flow at the end of the call.
-
-        Genesys takes strings: those are sent as they are, everything else as compact JSON
-        (``true``, ``0.95``).
+    def add_event_handler(self, event_name: str, handler: Any) -> None:
+        """Add a handler of an event or a hook; ``event_handler`` is the decorator for it.
 
         Args:
-            variables: Names and values; replaces what was set before.
-
-        Raises:
-            TypeError: If it is not a dict; None is taken for an empty one.
-            ValueError: If JSON cannot encode one of them.
+            event_name: Its name.
+            handler: What to call, a coroutine function or a plain one.
         """
-        if not isinstance(variables, (dict, NoneType)):
-            raise TypeError(
-                f"output variables are a dict of names and values, not a {type(variables).__name__}"
-            )
-        replies.to_string_map(variables or {})
-        if self._session.state is State.CLOSED:
-            self._log.once("WARNING", "output variables set after 'closed' are not sent")
-        self._output_variables = variables
-        self._log.line("DEBUG", f"output variables set: {self._log.shown(variables)}")
+        super().add_event_handler(event_name, handler)
+        if event_name in HOOKS.values():
+            self._hooked.add(event_name)
 
     async def setup(self, setup: Any) -> None:
         """Take the pipeline's configuration; called by each side of a transport.
@@ -218,6 +129,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         rate = self._params.sample_rate or object.__getattribute__(setup, "audio_in_sample_rate")
         check_rate(rate)
         self._audio.set_sample_rate(rate)
+        self._worker = getattr(setup, "pipeline_worker", None)
 
     # -- frames to Genesys -------------------------------------------------------------------
 
@@ -265,6 +177,10 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
                 message = {**message, "parameters": {"outputVariables": variables}}
             if not self._params.variables_in_closed:
                 message = {**message, "parameters": {}}
+        elif message.get("type") == "opened" and self._start_paused is not None:
+            # The application changed its mind while `opened` was on its way.
+            parameters = {**fields.parameters(message), "startPaused": self._start_paused}
+            message = {**message, "parameters": parameters}
         log, asked = self._log.once, self._languages_asked
         draft = to_draft(message, self._session, languages_asked=asked, log=log)
         text = None if draft is None else hand_over(self._session, draft, log)
@@ -330,7 +246,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         """
         try:
             if isinstance(data, str):
-                return await self._deserialize_text(data)
+                return await self._receive(data)
             return self._deserialize_audio(data)
         except Exception as error:
             # The last line of defence: the call outlives a defect of ours.
@@ -367,87 +283,3 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
         if self._session.state is _PREPARING:
             return parse_media(preferred_entry(self._session.preference))
         return self._session.media
-
-    async def _deserialize_text(self, text: str) -> Frame | None:
-        frame: Frame | None = None
-        for event in self._session.receive_text(text):
-            self._note(event.raw)
-            if isinstance(event, events.Faulted):
-                self._log.once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
-                if event.reply is not None:
-                    self._is_open = False
-            else:
-                self._update(event)
-                await self._call_event_handler(_EVENTS[type(event)], event.raw)
-            frame = self._frame(event) or frame
-        return frame
-
-    def _note(self, raw: dict[str, Any] | None) -> None:
-        """Remember what the messages pipecat builds repeat."""
-        if raw is None:
-            return
-        self._seen_seq = raw.get("seq", 0)
-        if "position" in raw:
-            try:
-                self._seen_position = parse_duration(raw["position"])
-            except ValueError:
-                self._seen_position = Fraction(0)
-
-    def _update(self, event: events.Event) -> None:
-        """Bring what the application can read up to date, before its handlers run."""
-        match event:
-            case events.OpenReceived():
-                parameters = fields.parameters(event.raw)
-                self._conversation_id = fields.typed(parameters, "conversationId", str)
-                self._participant = fields.typed(parameters, "participant", dict)
-                self._input_variables = fields.typed(parameters, "inputVariables", dict)
-                self._languages_asked = parameters.get("supportedLanguages") is True
-                kind = "connection probe" if event.is_probe else "open"
-                conversation = brief(self._conversation_id)
-                self._log.session_id = self.session_id
-                self._log.line("INFO", f"AudioHook {kind}: conversation={conversation}")
-                self._log.line("DEBUG", f"participant: {self._log.shown(self._participant)}")
-            case events.CloseReceived():
-                self._is_open = False
-                faults = f" faults={self.faults}" if self.faults else ""
-                reason = event.reason if event.reason in set(CloseReason) else "(unknown)"
-                self._log.line("INFO", f"AudioHook close: reason={reason}{faults}")
-            case events.Paused() | events.PauseRequested():
-                self._is_paused = True
-            case events.Resumed():
-                self._is_paused = False
-            case events.UpdateReceived():
-                participant = fields.typed(fields.parameters(event.raw), "participant", dict)
-                if participant is not None:
-                    self._participant = participant
-            case events.DtmfReceived():
-                self._log.line("DEBUG", f"DTMF received: {self._log.shown(event.digit)}")
-            case events.ErrorReceived():
-                said = f"AudioHook error from Genesys: {event.code} {brief(event.message)}"
-                self._log.once("ERROR", said, f"error {event.code}")
-
-    def _frame(self, event: events.Event) -> Frame | None:
-        """Build what the transport is to do about an event."""
-        match event:
-            case events.OpenReceived():
-                message = self.create_opened_response(
-                    start_paused=self._params.start_paused,
-                    supported_languages=self._params.supported_languages,
-                    selected_language=self._params.selected_language,
-                )
-            case events.CloseReceived():
-                message = self.create_closed_response(output_variables=self._output_variables)
-                self._closed_seq = message["seq"]
-            case events.PingReceived():
-                message = self.create_pong_response()
-            case events.DtmfReceived():
-                try:
-                    return InputDTMFFrame(KeypadEntry(event.digit))
-                except ValueError:
-                    self._log.once("WARNING", "a DTMF digit that no keypad has was ignored")
-                    return None
-            case events.Event(reply=replies.Draft() as draft):
-                message = self._create(draft.type, dict(draft.parameters))
-            case _:
-                return None
-        return OutputTransportMessageUrgentFrame(message=message)
