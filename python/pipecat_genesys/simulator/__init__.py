@@ -111,6 +111,7 @@ from pipecat_genesys.simulator.rules import (
     Rule,
     Severity,
 )
+from pipecat_genesys.simulator.script import VERBS, Step, Verb, parse_script, play
 from pipecat_genesys.simulator.session import (
     DTMF_KEYS,
     FRAME_SAMPLES,
@@ -143,6 +144,7 @@ __all__ = [
     "PRODUCTION_COMPONENTS",
     "REACTIONS",
     "REFERENCE_COMPONENTS",
+    "VERBS",
     "Act",
     "ActingSession",
     "AudioReceived",
@@ -194,10 +196,12 @@ __all__ = [
     "SocketClosed",
     "Span",
     "Spoken",
+    "Step",
     "TokenBucket",
     "Traffic",
     "Underrun",
     "Updated",
+    "Verb",
     "Violation",
     "as_probe",
     "audiohook_headers",
@@ -207,6 +211,8 @@ __all__ = [
     "medium",
     "new_call",
     "new_monitor_call",
+    "parse_script",
+    "play",
     "read_capture",
     "read_stereo_wav",
     "read_wav",

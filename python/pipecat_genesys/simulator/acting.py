@@ -61,8 +61,8 @@ class ActingSession(GenesysClientSession):
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self.acted = 0
-        """How many acts were performed."""
+        self.has_acted = not acts and not one_byte_frames
+        """Whether any of it was done, or there is nothing to do."""
         self.socket_should_drop = False
         """Whether the socket is now to be cut, without a word."""
         self._waiting = list(acts)
@@ -107,7 +107,7 @@ class ActingSession(GenesysClientSession):
             return super().send_audio(audio, now)
         assert self.media is not None
         self._one_byte_frames -= 1
-        self.acted += 1
+        self.has_acted = True
         for index in range(len(audio)):
             self._put_audio(audio[index : index + 1], now)
         self._position += len(audio) // self.media.frame_bytes
@@ -130,7 +130,7 @@ class ActingSession(GenesysClientSession):
                 act.do(self, now)
             except CallStateError:
                 continue
-            self.acted += 1
+            self.has_acted = True
 
     # What acts are made of.
 
