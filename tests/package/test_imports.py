@@ -20,6 +20,7 @@ PACKAGE = Path(pipecat_genesys.__file__).parent
         "pipecat_genesys.audio",
         "pipecat_genesys.auth",
         "pipecat_genesys.auth.redis_store",
+        "pipecat_genesys.cli.app",
         "pipecat_genesys.protocol",
         "pipecat_genesys.simulator",
     ],
@@ -65,6 +66,7 @@ def imported(path: Path) -> set[str]:
 
 
 FORBIDDEN = {
+    "cli": {"argparse", "pipecat"},
     "protocol": {
         "asyncio",
         "pipecat",

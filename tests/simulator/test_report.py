@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
 import pytest
 from pipecat_genesys.protocol.types import CloseReason, DisconnectReason
 from pipecat_genesys.simulator import (
@@ -148,17 +145,3 @@ def test_a_call_that_never_began() -> None:
     assert report.text_to_server.per_second == 0
     assert report.ending.socket_closed_by is None
     assert not report.clean
-
-
-def test_capture_entries_are_plain_json() -> None:
-    entries = [dataclasses.asdict(e) for e in good_call().session.capture.entries]
-    assert json.loads(json.dumps(entries)) == entries
-    assert entries[1] == {
-        "at": 0.125,
-        "direction": "from_server",
-        "type": "opened",
-        "seq": 1,
-        "size": entries[1]["size"],
-        "latency": 0.125,
-        "note": "",
-    }

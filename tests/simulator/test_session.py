@@ -244,7 +244,7 @@ def test_hanging_up_closes_and_then_the_client_closes_the_socket() -> None:
     table.advance(0.25)
     table.caller(1)
     assert table.take() == []
-    table.text("event", {"entities": [{"type": "transcript", "data": {}}]})
+    table.text("event", {"entities": [{"type": "summary", "data": {}}]})
     table.text("closed")
     assert table.session.socket_should_close
     assert table.of(Closed) == [Closed(0.75, 0.25, {})]

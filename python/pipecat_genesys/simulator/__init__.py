@@ -11,17 +11,31 @@ fault, pause and resume, exact stream positions, playback of bot audio in real t
 ``playback_started`` and ``playback_completed``, barge-in, and the rate and size limits. ``rules``
 lists every rule and the reaction to breaking it.
 
-It covers calls to a voice bot (Audio Connector) over an unsigned connection. It does not sign its
-requests, retry or reconnect, ask for catch-up of history, act up as a faulty client, or judge the
-transcripts of a monitoring server.
+It calls voice bots (Audio Connector) and servers that listen (Monitor, Transcription Connector),
+signs its requests, continues a conversation in a new session, and acts up on request: ``FAULTS``
+are what a server must survive.
 
-It needs the ``simulator`` extra (``websockets``) for :class:`SimulatedCall`, and never imports
-pipecat.
+It needs the ``simulator`` extra (``websockets``) for :class:`SimulatedCall`, ``auth`` or ``cli``
+to sign, and never imports pipecat.
 """
 
-from pipecat_genesys.simulator.caller import Spoken
-from pipecat_genesys.simulator.capture import Capture, CaptureEntry, Direction
-from pipecat_genesys.simulator.client import SimulatedCall
+from pipecat_genesys.simulator.acting import (
+    Act,
+    ActingSession,
+    Moment,
+)
+from pipecat_genesys.simulator.caller import (
+    Spoken,
+)
+from pipecat_genesys.simulator.capture import (
+    Capture,
+    CaptureEntry,
+    Direction,
+)
+from pipecat_genesys.simulator.capture_file import CaptureFile, RecordedCall, read_capture
+from pipecat_genesys.simulator.client import (
+    SimulatedCall,
+)
 from pipecat_genesys.simulator.errors import (
     AwaitTimeoutError,
     CallEndedError,
@@ -50,12 +64,54 @@ from pipecat_genesys.simulator.events import (
     Updated,
     Violation,
 )
-from pipecat_genesys.simulator.limits import ClientLimits, ClientTimeouts, Rate, TokenBucket
-from pipecat_genesys.simulator.options import CallOptions, audiohook_headers
-from pipecat_genesys.simulator.parameters import PCMU_EXTERNAL, CallParameters, new_call
-from pipecat_genesys.simulator.playback import Playback, Span, Underrun
-from pipecat_genesys.simulator.report import CallReport, Ending, Latency, Traffic, build_report
-from pipecat_genesys.simulator.rules import REACTIONS, Reaction, Rule, Severity
+from pipecat_genesys.simulator.faults import (
+    FAULTS,
+    Fault,
+    find_fault,
+)
+from pipecat_genesys.simulator.limits import (
+    ClientLimits,
+    ClientTimeouts,
+    Rate,
+    TokenBucket,
+)
+from pipecat_genesys.simulator.options import (
+    CallOptions,
+    audiohook_headers,
+)
+from pipecat_genesys.simulator.parameters import (
+    MONITOR_OFFER,
+    PCMU_EXTERNAL,
+    CallMode,
+    CallParameters,
+    ContinuedSession,
+    as_probe,
+    medium,
+    new_call,
+    new_monitor_call,
+)
+from pipecat_genesys.simulator.playback import (
+    Playback,
+    Span,
+    Underrun,
+)
+from pipecat_genesys.simulator.reconnect import (
+    continuation,
+)
+from pipecat_genesys.simulator.report import (
+    CallReport,
+    Ending,
+    Latency,
+    Traffic,
+    build_report,
+)
+from pipecat_genesys.simulator.rules import (
+    REACTIONS,
+    Reaction,
+    Rule,
+    Severity,
+)
+from pipecat_genesys.simulator.script import VERBS, Step, Verb, parse_script, play
 from pipecat_genesys.simulator.session import (
     DTMF_KEYS,
     FRAME_SAMPLES,
@@ -63,35 +119,61 @@ from pipecat_genesys.simulator.session import (
     GenesysClientSession,
     SessionState,
 )
-from pipecat_genesys.simulator.wav import read_wav, write_wav
+from pipecat_genesys.simulator.signing import (
+    PRODUCTION_COMPONENTS,
+    REFERENCE_COMPONENTS,
+    sign_request,
+)
+from pipecat_genesys.simulator.sounds import (
+    silence,
+    speech_like,
+    tone,
+)
+from pipecat_genesys.simulator.wav import (
+    read_stereo_wav,
+    read_wav,
+    write_wav,
+)
 
 __all__ = [
     "DTMF_KEYS",
+    "FAULTS",
     "FRAME_SAMPLES",
+    "MONITOR_OFFER",
     "PCMU_EXTERNAL",
+    "PRODUCTION_COMPONENTS",
     "REACTIONS",
+    "REFERENCE_COMPONENTS",
+    "VERBS",
+    "Act",
+    "ActingSession",
     "AudioReceived",
     "AwaitTimeoutError",
     "BargedIn",
     "CallEndedError",
+    "CallMode",
     "CallOptions",
     "CallParameters",
     "CallReport",
     "CallStateError",
     "Capture",
     "CaptureEntry",
+    "CaptureFile",
     "ClientLimits",
     "ClientTimeouts",
     "CloseSent",
     "Closed",
     "ConnectFailedError",
+    "ContinuedSession",
     "Direction",
     "Disconnected",
     "Ending",
     "Event",
+    "Fault",
     "GenesysClientSession",
     "Latency",
     "MessageIgnored",
+    "Moment",
     "Opened",
     "Party",
     "Paused",
@@ -103,6 +185,7 @@ __all__ = [
     "Rate",
     "Reaction",
     "ReconnectRequested",
+    "RecordedCall",
     "Resumed",
     "Rule",
     "ServerEvent",
@@ -113,14 +196,29 @@ __all__ = [
     "SocketClosed",
     "Span",
     "Spoken",
+    "Step",
     "TokenBucket",
     "Traffic",
     "Underrun",
     "Updated",
+    "Verb",
     "Violation",
+    "as_probe",
     "audiohook_headers",
     "build_report",
+    "continuation",
+    "find_fault",
+    "medium",
     "new_call",
+    "new_monitor_call",
+    "parse_script",
+    "play",
+    "read_capture",
+    "read_stereo_wav",
     "read_wav",
+    "sign_request",
+    "silence",
+    "speech_like",
+    "tone",
     "write_wav",
 ]

@@ -1,8 +1,9 @@
-"""The caller's mouth: what is said, laid out on the grid of frames that the stream sends."""
+"""Who speaks into the stream: what is said, laid out on the grid of frames that are sent."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipecat_genesys import audio
@@ -18,28 +19,30 @@ ULAW_SILENCE = b"\xff"
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """Where something the caller said lies in the stream.
+    """Where something that was said lies in the stream.
 
     Attributes:
         first_sample: Stream position of its first sample.
         end_sample: Stream position after its last sample.
-        suppressed: Samples of it that did not go out because the stream was paused, or has no
-            audio, or ended.
+        suppressed: Samples of it that did not go out because the stream was paused, or does not
+            carry this party, or ended.
+        lead: Seconds of the stream that lie before ``open``.
     """
 
     first_sample: int
     end_sample: int
     suppressed: int
+    lead: float = 0.0
 
     @property
     def start(self) -> float:
         """When it began, in seconds since ``open``."""
-        return self.first_sample / WIRE_SAMPLE_RATE
+        return self.first_sample / WIRE_SAMPLE_RATE - self.lead
 
     @property
     def end(self) -> float:
         """When it ended, in seconds since ``open``."""
-        return self.end_sample / WIRE_SAMPLE_RATE
+        return self.end_sample / WIRE_SAMPLE_RATE - self.lead
 
 
 class Utterance:
@@ -53,19 +56,21 @@ class Utterance:
         self.spoken: Spoken | None = None
 
 
-class CallerVoice:
-    """Cuts what the caller says into frames, with silence when there is nothing to say.
+class Voice:
+    """Cuts what one party says into frames, with silence when there is nothing to say.
 
     An utterance begins with the frame being gathered, the next one to be sent. On the wire that
-    cannot be told from a caller who began up to one frame earlier.
+    cannot be told from somebody who began up to one frame earlier.
 
     Args:
-        record: Whether to keep the track that was sent.
+        record: Whether to keep the track that was sent. A session that continues another one
+            sends part of it again.
     """
 
     def __init__(self, *, record: bool = True) -> None:
+        self.lead = 0.0
         self._queue: deque[Utterance] = deque()
-        self._current: list[tuple[Utterance, int]] = []
+        self._current: list[tuple[Utterance, int, int]] = []
         self._track = bytearray()
         self._record = record
 
@@ -89,18 +94,21 @@ class CallerVoice:
             samples: Its length.
 
         Returns:
-            mu-law. One utterance starts per frame boundary: the rest of its last frame is silence.
+            mu-law: what was said at that position before, as far as it goes, then what is said
+            now. One utterance starts per frame boundary: the rest of its last frame is silence.
         """
         self._current.clear()
-        if not self._queue:
-            return ULAW_SILENCE * samples
+        again = bytes(self._track[position : position + samples])
+        position, samples = position + len(again), samples - len(again)
+        if not self._queue or not samples:
+            return again + ULAW_SILENCE * samples
         utterance = self._queue[0]
         if utterance.first_sample is None:
             utterance.first_sample = position
         taken = bytes(utterance.rest[:samples])
         utterance.rest = utterance.rest[samples:]
-        self._current.append((utterance, len(taken)))
-        return taken.ljust(samples, ULAW_SILENCE)
+        self._current.append((utterance, position, len(taken)))
+        return again + taken.ljust(samples, ULAW_SILENCE)
 
     def frame_sent(self, position: int, frame: bytes, *, went_out: bool) -> None:
         """Tell what became of the frame made last.
@@ -111,30 +119,35 @@ class CallerVoice:
             went_out: Whether it was sent.
         """
         if self._record:
-            gap = position - len(self._track)
-            self._track += ULAW_SILENCE * gap
-            self._track += frame if went_out else ULAW_SILENCE * len(frame)
-        for utterance, samples in self._current:
+            known = len(self._track) - position
+            self._track += ULAW_SILENCE * -known
+            new = frame[max(0, known) :]
+            self._track += new if went_out else ULAW_SILENCE * len(new)
+        for utterance, at, samples in self._current:
             if not went_out:
                 utterance.suppressed += samples
             first = utterance.first_sample
             if not utterance.rest and first is not None:
-                utterance.spoken = Spoken(first, position + samples, utterance.suppressed)
+                end = at + samples
+                utterance.spoken = Spoken(first, end, utterance.suppressed, self.lead)
                 self._queue.popleft()
         self._current.clear()
 
     @property
     def track(self) -> bytes:
-        """What went out since ``open``, mu-law, silence where nothing did."""
+        """What went out, mu-law, silence where nothing did."""
         return bytes(self._track)
 
 
-def encode(frame: bytes, media: Media) -> bytes:
-    """Put a mu-law frame of the caller on the wire's medium; other channels are silent."""
-    coded = [
-        frame if channel is AudioHookChannel.EXTERNAL else ULAW_SILENCE * len(frame)
-        for channel in media.channels
-    ]
+def encode(frames: Mapping[AudioHookChannel, bytes], samples: int, media: Media) -> bytes:
+    """Put mu-law frames on the wire's medium.
+
+    Args:
+        frames: By party; one that is missing is silent.
+        samples: Length of each.
+        media: The medium selected: its parties, in its order and its coding.
+    """
+    coded = [frames.get(channel, ULAW_SILENCE * samples) for channel in media.channels]
     if media.format is AudioHookMediaFormat.L16:
         coded = [audio.ulaw_decode(channel) for channel in coded]
     if len(coded) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -18,9 +18,14 @@ AUDIO = "audio"
 """The ``type`` under which binary messages are recorded."""
 
 
+def wire_size(content: str | bytes) -> int:
+    """Bytes of a message on the wire, without what WebSocket adds."""
+    return len(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+
+
 @dataclass(frozen=True, slots=True)
 class CaptureEntry:
-    """One message. Every field is a plain JSON value.
+    """One message.
 
     Attributes:
         at: Seconds since the call's ``open``.
@@ -31,6 +36,7 @@ class CaptureEntry:
         latency: Of a reply, seconds since the message it answers: ``opened``, ``pong``,
             ``updated``, ``closed``.
         note: Anything worth saying: an error's code, a close's reason, the rule broken.
+        content: The message as it was on the wire; None for audio that was not to be recorded.
     """
 
     at: float
@@ -40,6 +46,7 @@ class CaptureEntry:
     size: int
     latency: float | None = None
     note: str = ""
+    content: str | bytes | None = field(default=None, repr=False)
 
     @property
     def is_audio(self) -> bool:

@@ -10,26 +10,34 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
+
+from websockets.asyncio.client import ClientConnection
 
 from pipecat_genesys import audio
-from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookMediaFormat
+from pipecat_genesys.protocol.types import (
+    WIRE_SAMPLE_RATE,
+    AudioHookChannel,
+    AudioHookMediaFormat,
+)
 from pipecat_genesys.simulator import events as ev
-from pipecat_genesys.simulator.caller import CallerVoice, Spoken, encode
+from pipecat_genesys.simulator.acting import ActingSession
+from pipecat_genesys.simulator.caller import Spoken, Utterance
 from pipecat_genesys.simulator.capture import CaptureEntry
 from pipecat_genesys.simulator.errors import AwaitTimeoutError, CallEndedError, SimulatorError
-from pipecat_genesys.simulator.options import CallOptions, audiohook_headers
-from pipecat_genesys.simulator.parameters import CallParameters, new_call
+from pipecat_genesys.simulator.faults import Fault
+from pipecat_genesys.simulator.options import CallOptions, request_headers
+from pipecat_genesys.simulator.parameters import CallMode, CallParameters, new_call
 from pipecat_genesys.simulator.report import CallReport, build_report
 from pipecat_genesys.simulator.rules import Rule
 from pipecat_genesys.simulator.session import (
-    FRAME_SAMPLES,
     CallStateError,
     GenesysClientSession,
     SessionState,
 )
+from pipecat_genesys.simulator.stream import Stream
 from pipecat_genesys.simulator.waiting import EventLog
-from pipecat_genesys.simulator.wav import read_wav, write_wav
+from pipecat_genesys.simulator.wav import read_stereo_wav, read_wav, write_wav
 from pipecat_genesys.simulator.websocket import CallSocket, SocketEnd, open_socket
 
 _E = TypeVar("_E", bound=ev.Event)
@@ -57,6 +65,8 @@ class SimulatedCall:
         url: The server, ``ws://`` or ``wss://``.
         parameters: Who calls; a new call with random ids by default.
         options: How.
+        fault: What the client does wrong, of ``FAULTS``; nothing by default.
+        continues: The call whose conversation this one carries on; see :func:`continuation`.
         observer: Called with every message and every event as they happen. What it raises ends
             the call and surfaces in the script.
     """
@@ -67,20 +77,23 @@ class SimulatedCall:
         parameters: CallParameters | None = None,
         *,
         options: CallOptions | None = None,
+        fault: Fault | None = None,
+        continues: SimulatedCall | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.url = url
         self.parameters = parameters or new_call()
         self.options = options or CallOptions()
-        self.session = GenesysClientSession(
-            self.parameters,
-            timeouts=self.options.timeouts,
-            limits=self.options.limits,
-            record_audio=self.options.record_audio,
-            completed_after_barge_in=self.options.completed_after_barge_in,
-        )
-        self._observer = observer
-        self._voice = CallerVoice(record=self.options.record_audio)
+        if fault is not None:
+            self.parameters = fault.parameters(self.parameters)
+            self.options = fault.options(self.options)
+        self.fault = fault
+        self.session = self._new_session()
+        self.stream = Stream(self.parameters, self.options)
+        self._continues = continues
+        if continues is not None:
+            self.stream.continue_from(continues.stream)
+        self.observer = observer
         self._log = EventLog(self.session.capture)
         self._seen_entries = 0
         self._wake = asyncio.Event()
@@ -98,16 +111,12 @@ class SimulatedCall:
             ConnectFailedError: If there is no WebSocket to be had.
         """
         options = self.options
-        headers = audiohook_headers(self.parameters, options.api_key) | dict(options.headers)
-        connection = await open_socket(
-            self.url,
-            headers,
-            timeout=options.connect_timeout,
-            close_timeout=options.socket_close_timeout,
-            ssl=options.ssl,
-        )
+        for attempt in range(options.lost_attempts):
+            await self._lose(await self._connect(attempt))
+        connection = await self._connect(options.lost_attempts)
         self._socket = CallSocket(connection, options.socket_close_timeout)
         self._began = time.monotonic()
+        self.stream.start(self._began)
         self.session.start(self._began)
         self._task = asyncio.create_task(self._run(self._socket))
         return self
@@ -157,21 +166,46 @@ class SimulatedCall:
 
     # What the caller does.
 
-    async def say(self, speech: bytes | str | os.PathLike[str]) -> Spoken:
+    async def say(
+        self,
+        speech: bytes | str | os.PathLike[str],
+        party: AudioHookChannel = AudioHookChannel.EXTERNAL,
+    ) -> Spoken:
         """Speak, after whatever is being said already.
 
         Args:
             speech: 8 kHz mu-law, or the path of a WAV file (see :func:`read_wav`).
+            party: Who; ``internal`` is the agent of a monitored call.
 
         Returns:
             Where it lies in the stream, once its last sample has been sent.
 
         Raises:
             CallEndedError: If the call ends first.
-            ValueError: If the file is not one that can be read.
+            ValueError: If the file is not one that can be read, or there is no such party.
         """
         ulaw = speech if isinstance(speech, bytes) else read_wav(speech)
-        utterance = self._voice.say(ulaw)
+        return await self._said(self.stream.voice(party).say(ulaw))
+
+    async def converse(self, recording: str | os.PathLike[str]) -> tuple[Spoken, Spoken]:
+        """Let both parties of a monitored call speak.
+
+        Args:
+            recording: A stereo WAV file, the customer left and the agent right.
+
+        Returns:
+            Where it lies in the stream, by party.
+
+        Raises:
+            CallEndedError: If the call ends first.
+            ValueError: If the file is not one that can be read, or the call is not monitored.
+        """
+        parties = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
+        sides = zip(parties, read_stereo_wav(recording), strict=True)
+        first, second = [self.stream.voice(party).say(ulaw) for party, ulaw in sides]
+        return await self._said(first), await self._said(second)
+
+    async def _said(self, utterance: Utterance) -> Spoken:
         patience = self.options.timeouts.open + utterance.length / WIRE_SAMPLE_RATE + 60
         return await self._log.until(lambda: utterance.spoken, "the end of what was said", patience)
 
@@ -311,17 +345,60 @@ class SimulatedCall:
     def save_recording(self, target: str | os.PathLike[str]) -> None:
         """Write the call as a stereo WAV file: the caller left, the bot as heard right.
 
+        Of a monitored call it is the customer left and the agent right, as they were sent.
+
         Raises:
             ValueError: If the options say not to record.
         """
         lost = self.session.socket_closed
         end = time.monotonic() if lost is None else self._began + lost.at
+        caller = audio.ulaw_decode(self.stream.voice(AudioHookChannel.EXTERNAL).track)
+        if self.parameters.mode is CallMode.MONITOR:
+            agent = self.stream.voice(AudioHookChannel.INTERNAL).track
+            return write_wav(target, caller, audio.ulaw_decode(agent))
         heard = self.session.playback.render(end)
         if self.session.playback.media_format is AudioHookMediaFormat.PCMU:
             heard = audio.ulaw_decode(heard)
-        write_wav(target, audio.ulaw_decode(self._voice.track), heard)
+        lead = b"\0\0" * self.stream.lead_samples
+        return write_wav(target, caller, lead + heard)
 
     # The machinery.
+
+    def _new_session(self) -> GenesysClientSession:
+        options = self.options
+        common: dict[str, Any] = {
+            "timeouts": options.timeouts,
+            "limits": options.limits,
+            "record_audio": options.record_audio,
+            "completed_after_barge_in": options.completed_after_barge_in,
+        }
+        if self.fault is None:
+            return GenesysClientSession(self.parameters, **common)
+        return ActingSession(
+            self.parameters,
+            acts=self.fault.acts,
+            one_byte_frames=self.fault.one_byte_frames,
+            **common,
+        )
+
+    async def _connect(self, attempt: int) -> ClientConnection:
+        options = self.options
+        return await open_socket(
+            self.url,
+            request_headers(self.url, self.parameters, options, attempt),
+            timeout=options.connect_timeout,
+            close_timeout=options.socket_close_timeout,
+            ssl=options.ssl,
+        )
+
+    async def _lose(self, connection: ClientConnection) -> None:
+        """Send ``open`` on a connection, and lose it."""
+        session = GenesysClientSession(self.parameters)
+        session.start(time.monotonic())
+        for message in session.messages_to_send():
+            await connection.send(message)
+        connection.transport.abort()
+        await connection.wait_closed()
 
     async def _run(self, socket: CallSocket) -> None:
         """Carry the call until its socket is gone, or something here fails."""
@@ -348,8 +425,8 @@ class SimulatedCall:
         while True:
             self._act(lambda now: None)
             due = [self.session.next_deadline()]
-            if self.session.state is SessionState.OPEN:
-                due.append(self._frame_due())
+            if self.session.state is SessionState.OPEN and not self.parameters.is_probe:
+                due.append(self.stream.frame_due(self.session.position))
             moments = [moment for moment in due if moment is not None]
             self._wake.clear()
             wait = max(0.0, min(moments) - time.monotonic()) if moments else None
@@ -358,10 +435,6 @@ class SimulatedCall:
                     await self._wake.wait()
             except TimeoutError:
                 continue
-
-    def _frame_due(self) -> float:
-        """When the frame being gathered is full."""
-        return self._began + (self.session.position + FRAME_SAMPLES) / WIRE_SAMPLE_RATE
 
     def _act(self, verb: Callable[[float], object]) -> None:
         """Bring the session up to date, do something to it, and carry out what follows."""
@@ -384,6 +457,10 @@ class SimulatedCall:
             self.session.receive_text(message, now)
         else:
             self.session.receive_binary(message, now)
+        if self._continues is not None and self.session.state is SessionState.OPEN:
+            # From here on the conversation is this session's.
+            self._continues._act(self._continues.session.hand_over)
+            self._continues = None
         # After ``opened``, everything the caller has said since ``open`` goes out at once.
         self._send_frames(now)
         self._publish()
@@ -400,13 +477,8 @@ class SimulatedCall:
         self._publish()
 
     def _send_frames(self, now: float) -> None:
-        while self.session.state is SessionState.OPEN and self._frame_due() <= now:
-            position = self.session.position
-            frame = self._voice.frame(position, FRAME_SAMPLES)
-            media = self.session.media
-            payload = FRAME_SAMPLES if media is None else encode(frame, media)
-            went_out = self.session.send_audio(payload, now)
-            self._voice.frame_sent(position, frame, went_out=went_out)
+        if not self.parameters.is_probe:
+            self.stream.send_due(self.session, now)
 
     def _publish(self) -> None:
         """Send, tell the observer, and wake whoever waits."""
@@ -416,15 +488,17 @@ class SimulatedCall:
             socket.send(message)
         if self.session.socket_should_close:
             socket.close()
+        if isinstance(self.session, ActingSession) and self.session.socket_should_drop:
+            socket.drop_when_sent()
         events = self.session.take_events()
         self._log.events.extend(events)
         entries = self.session.capture.entries[self._seen_entries :]
         self._seen_entries += len(entries)
         self._log.notify()
         self._wake.set()
-        if self._observer is not None:
+        if self.observer is not None:
             for item in (*entries, *events):
-                self._observer(item)
+                self.observer(item)
 
 
 def _first(kind: type[_E], events: Iterable[ev.Event]) -> _E | None:

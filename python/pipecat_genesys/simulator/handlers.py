@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NoReturn
@@ -18,12 +19,16 @@ from pipecat_genesys.protocol.types import (
 from pipecat_genesys.simulator import events as ev
 from pipecat_genesys.simulator.checks import Envelope, select_medium
 from pipecat_genesys.simulator.clocks import PongVerdict
+from pipecat_genesys.simulator.entities import check_entity
 from pipecat_genesys.simulator.machine import ClientMachine, SessionState
 from pipecat_genesys.simulator.playback import Playback
 from pipecat_genesys.simulator.rules import BrokenRuleError, Rule
 
 FRAME_SAMPLES = 1600
 """Samples of one frame of caller audio: 200 ms, what production and the reference client send."""
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}-[A-Za-z]{2,3}")
+"""What Genesys's conformance suite takes for a language code in ``supportedLanguages``."""
 
 _T = AudioHookMessageType
 
@@ -38,8 +43,12 @@ class MessageHandlers(ClientMachine):
         _HANDLERS[message.type](self, message, now)
 
     def _on_opened(self, message: Envelope, now: float) -> None:
+        if self._state is SessionState.CLOSING and not self._accepted:
+            # It crossed our ``close``: the call was given up before it was accepted.
+            return self._ignore(message.type, "the session is closing", now)
         if self._state is not SessionState.OPENING:
             self._unexpected(message)
+        self._accepted = True
         parameters = message.parameters
         entry = select_medium(parameters["media"], self.parameters.media)
         self.media = None if entry is None else parse_media(entry)
@@ -48,8 +57,7 @@ class MessageHandlers(ClientMachine):
         if self.media is not None and self.media.format is not AudioHookMediaFormat.PCMU:
             self.playback = Playback(self._began, self.media.format, record=self._record_audio)
         languages = parameters.get("supportedLanguages")
-        if languages is not None and not self.parameters.supported_languages:
-            self._violate(Rule.LANGUAGES_NOT_ASKED, "'supportedLanguages' was not asked for", now)
+        self._check_languages(languages, now)
         self._emit(
             ev.Opened(
                 self.elapsed(now),
@@ -67,6 +75,21 @@ class MessageHandlers(ClientMachine):
                 self._discard(whole - self._position, now)
         if parameters.get("startPaused"):
             self._pause(ev.Party.SERVER, now)
+        return None
+
+    def _check_languages(self, languages: list[str] | None, now: float) -> None:
+        asked = bool(self.parameters.supported_languages)
+        if languages is None:
+            if asked:
+                detail = "'supportedLanguages' was asked for; an empty list says none"
+                self._violate(Rule.LANGUAGES_MISSING, detail, now)
+            return
+        if not asked:
+            self._violate(Rule.LANGUAGES_NOT_ASKED, "'supportedLanguages' was not asked for", now)
+        odd = [code[:20] for code in languages if not _LANGUAGE.fullmatch(code)]
+        if odd:
+            detail = f"{', '.join(odd)[:100]}: codes have the form 'en-US'"
+            self._violate(Rule.LANGUAGE_CODE, detail, now)
 
     def _on_pong(self, message: Envelope, now: float) -> None:
         pinged = self._pings.outstanding
@@ -112,6 +135,9 @@ class MessageHandlers(ClientMachine):
             detail = f"{len(entities)} entities in one 'event'; clients read the first"
             self._violate(Rule.SEVERAL_ENTITIES, detail, now)
         for entity in entities:
+            channels = len(self.media.channels) if self.media else 0
+            for fault in check_entity(entity, channels):
+                self._violate(fault.rule, fault.detail, now)
             self._emit(ev.ServerEvent(self.elapsed(now), MappingProxyType(entity)))
             if entity["type"] == "barge_in" and self._state is SessionState.OPEN:
                 self._barge_in(now)

@@ -22,7 +22,13 @@ from pipecat_genesys.protocol.types import (
     samples_to_duration,
 )
 from pipecat_genesys.simulator import events as ev
-from pipecat_genesys.simulator.capture import Capture, CaptureEntry, Direction
+from pipecat_genesys.simulator.capture import (
+    AUDIO,
+    Capture,
+    CaptureEntry,
+    Direction,
+    wire_size,
+)
 from pipecat_genesys.simulator.clocks import PauseBook, PingClock
 from pipecat_genesys.simulator.limits import ClientLimits, ClientTimeouts, TokenBucket
 from pipecat_genesys.simulator.parameters import CallParameters
@@ -87,10 +93,11 @@ class ClientMachine:
         self._record_audio = record_audio
         self._completed_after_barge_in = completed_after_barge_in
         self._state = SessionState.IDLE
+        self._accepted = False
         self._began = 0.0
         self._seq = 0
         self._serverseq = 0
-        self._position = 0
+        self._position = parameters.position
         self._pings = PingClock(self.timeouts)
         self._pauses = PauseBook()
         self._deadline: float | None = None
@@ -126,6 +133,11 @@ class ClientMachine:
     def last_seq(self) -> int:
         """``seq`` of the last message sent."""
         return self._seq
+
+    @property
+    def last_server_seq(self) -> int:
+        """``seq`` of the last server message that was in order; 0 before any."""
+        return self._serverseq
 
     def elapsed(self, now: float) -> float:
         """Seconds since ``open``."""
@@ -284,7 +296,10 @@ class ClientMachine:
     ) -> None:
         """Stamp a message and queue it. The queue is in wire order, and so are the stamps."""
         self._seq += 1
-        message = {
+        self._put(self._stamped(kind, parameters), now, note)
+
+    def _stamped(self, kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {
             "version": PROTOCOL_VERSION,
             "type": kind,
             "id": self.parameters.session_id,
@@ -293,10 +308,15 @@ class ClientMachine:
             "position": samples_to_duration(self._position),
             "parameters": parameters,
         }
+
+    def _put(self, message: Mapping[str, Any], now: float, note: str = "") -> None:
         text = json.dumps(message, separators=(",", ":"))
         self._out.append(text)
-        size = len(text)  # ASCII: json.dumps escapes everything else
-        self._record(now, Direction.TO_SERVER, kind, self._seq, size, note)
+        self._record(now, Direction.TO_SERVER, message["type"], message["seq"], text, note)
+
+    def _put_audio(self, payload: bytes, now: float, note: str = "") -> None:
+        self._out.append(payload)
+        self._record(now, Direction.TO_SERVER, AUDIO, None, payload, note)
 
     def _record(
         self,
@@ -304,11 +324,19 @@ class ClientMachine:
         direction: Direction,
         kind: str,
         seq: int | None,
-        size: int,
+        content: str | bytes,
         note: str = "",
     ) -> int:
         return self.capture.add(
-            CaptureEntry(self.elapsed(now), direction, str(kind), seq, size, note=note)
+            CaptureEntry(
+                self.elapsed(now),
+                direction,
+                str(kind),
+                seq,
+                wire_size(content),
+                note=note,
+                content=content if self._record_audio or isinstance(content, str) else None,
+            )
         )
 
     def _emit(self, event: ev.Event) -> None:

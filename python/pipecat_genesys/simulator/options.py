@@ -1,4 +1,4 @@
-"""How a simulated call is placed: credentials, headers, timings."""
+"""How a simulated call is placed: credentials, headers, timings, and how the audio begins."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ssl import SSLContext
 
 from pipecat_genesys.simulator.limits import ClientLimits, ClientTimeouts
 from pipecat_genesys.simulator.parameters import CallParameters
+from pipecat_genesys.simulator.signing import REFERENCE_COMPONENTS, sign_request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,18 +17,30 @@ class CallOptions:
 
     Attributes:
         api_key: Value of ``X-API-KEY``.
-        headers: More headers of the upgrade request; they replace the standard ones.
+        client_secret: Signs the request with it, in base64; None sends it unsigned.
+        signed_components: What is signed, in order.
+        headers: More headers of the upgrade request, after it was signed; they replace the
+            standard ones, and None leaves one out.
         ssl: For ``wss``, where the default context is not wanted.
         timeouts: The client's own.
         limits: What the client puts up with.
-        record_audio: Whether to keep both tracks, 8 kB each per second of call.
+        record_audio: Whether to keep both tracks and the audio in the capture, some 32 kB for
+            each second of call.
         completed_after_barge_in: See :class:`GenesysClientSession`.
         connect_timeout: For the WebSocket.
         socket_close_timeout: For the closing handshake of the WebSocket.
+        lost_attempts: Connections that are lost right after their ``open``, before the one that
+            lasts. Each raises ``Audiohook-Retry-Attempt`` by one.
+        backlog: Caller audio that has gathered when ``open`` is sent, as connecting took that
+            long. It goes out at once after ``opened``, faster than real time.
+        catch_up_at_once: Whether audio that has gathered goes out in one frame (as large as a
+            message may be) rather than in frames of 200 ms.
     """
 
     api_key: str = "simulator"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    client_secret: str | None = field(default=None, repr=False)
+    signed_components: tuple[str, ...] = REFERENCE_COMPONENTS
+    headers: Mapping[str, str | None] = field(default_factory=dict)
     ssl: SSLContext | None = None
     timeouts: ClientTimeouts = field(default_factory=ClientTimeouts)
     limits: ClientLimits = field(default_factory=ClientLimits)
@@ -35,14 +48,47 @@ class CallOptions:
     completed_after_barge_in: bool = True
     connect_timeout: float = 10.0
     socket_close_timeout: float = 2.0
+    lost_attempts: int = 0
+    backlog: float = 0.0
+    catch_up_at_once: bool = False
 
 
-def audiohook_headers(parameters: CallParameters, api_key: str) -> dict[str, str]:
-    """The headers of an AudioHook upgrade request, unsigned, first attempt."""
+def audiohook_headers(parameters: CallParameters, api_key: str, attempt: int = 0) -> dict[str, str]:
+    """The headers of an AudioHook upgrade request, unsigned.
+
+    Args:
+        parameters: Who calls.
+        api_key: Value of ``X-API-KEY``.
+        attempt: Value of ``Audiohook-Retry-Attempt``, from 0.
+    """
     return {
         "Audiohook-Organization-Id": parameters.organization_id,
         "Audiohook-Session-Id": parameters.session_id,
         "Audiohook-Correlation-Id": parameters.correlation_id,
         "X-API-KEY": api_key,
-        "Audiohook-Retry-Attempt": "0",
+        "Audiohook-Retry-Attempt": str(attempt),
     }
+
+
+def request_headers(
+    url: str, parameters: CallParameters, options: CallOptions, attempt: int
+) -> dict[str, str]:
+    """All headers that a call adds to the upgrade request.
+
+    Args:
+        url: Where to; the signature covers it.
+        parameters: Who calls.
+        options: Credentials, and headers of the user's own.
+        attempt: How many connections of this call were lost before.
+
+    Raises:
+        ValueError: If the client secret is no base64.
+    """
+    headers = audiohook_headers(parameters, options.api_key, attempt)
+    if options.client_secret is not None:
+        headers |= sign_request(
+            url, headers, options.client_secret, components=options.signed_components
+        )
+    replaced = {name.lower() for name in options.headers}
+    kept = {name: value for name, value in headers.items() if name.lower() not in replaced}
+    return kept | {name: value for name, value in options.headers.items() if value is not None}

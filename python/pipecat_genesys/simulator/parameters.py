@@ -4,14 +4,69 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-PCMU_EXTERNAL: Mapping[str, Any] = MappingProxyType(
-    {"type": "audio", "format": "PCMU", "channels": ["external"], "rate": 8000}
+from pipecat_genesys.protocol.types import (
+    NULL_UUID,
+    WIRE_SAMPLE_RATE,
+    AudioHookChannel,
+    AudioHookMediaFormat,
 )
+
+
+class CallMode(StrEnum):
+    """What the server is there for."""
+
+    BOT = "bot"
+    """It talks to the caller: Audio Connector."""
+    MONITOR = "monitor"
+    """It only listens: AudioHook Monitor, Transcription Connector, Bot Transcription Connector."""
+
+
+def medium(
+    *channels: AudioHookChannel, format: AudioHookMediaFormat = AudioHookMediaFormat.PCMU
+) -> Mapping[str, Any]:
+    """One entry of an offer.
+
+    Args:
+        *channels: One party or both, in the order their samples are interleaved.
+        format: How samples are coded.
+    """
+    return MappingProxyType(
+        {
+            "type": "audio",
+            "format": format.value,
+            "channels": [channel.value for channel in channels],
+            "rate": WIRE_SAMPLE_RATE,
+        }
+    )
+
+
+_EXTERNAL, _INTERNAL = AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL
+
+PCMU_EXTERNAL = medium(_EXTERNAL)
 """The only medium a voice bot is offered today: the caller, mono, mu-law."""
+
+MONITOR_OFFER = (medium(_EXTERNAL, _INTERNAL), medium(_EXTERNAL), medium(_INTERNAL))
+"""What a monitoring server is offered, as by Genesys's reference client: both parties first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuedSession:
+    """A session that a new one takes the place of.
+
+    Attributes:
+        id: Its id.
+        serverseq: The last ``seq`` received in it.
+        clientseq: The last ``seq`` sent in it.
+    """
+
+    id: str
+    serverseq: int
+    clientseq: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +88,12 @@ class CallParameters:
         supported_languages: True asks the server for its languages.
         custom_config: The integration's configuration.
         input_variables: Inputs of the Architect action, text to text.
+        mode: What the server is there for. Not on the wire: it decides whether the client takes
+            audio.
+        position: Stream position at ``open``, in samples; more than 0 where a conversation is
+            continued.
+        continued_sessions: Those this one takes the place of, oldest first.
+        more: Parameters of ``open`` that are not in this class; they replace those that are.
     """
 
     session_id: str
@@ -48,6 +109,15 @@ class CallParameters:
     supported_languages: bool | None = None
     custom_config: Mapping[str, Any] | None = None
     input_variables: Mapping[str, str] | None = field(default_factory=dict)
+    mode: CallMode = CallMode.BOT
+    position: int = 0
+    continued_sessions: tuple[ContinuedSession, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether Genesys only tries the connection; no audio is sent then."""
+        return self.conversation_id == self.participant_id == NULL_UUID
 
     def open_parameters(self) -> dict[str, Any]:
         """The ``parameters`` of the ``open`` message."""
@@ -67,8 +137,10 @@ class CallParameters:
             "supportedLanguages": self.supported_languages,
             "customConfig": None if self.custom_config is None else dict(self.custom_config),
             "inputVariables": None if self.input_variables is None else dict(self.input_variables),
+            "continuedSessions": [asdict(session) for session in self.continued_sessions] or None,
         }
-        return required | {key: value for key, value in optional.items() if value is not None}
+        given = {key: value for key, value in optional.items() if value is not None}
+        return required | given | dict(self.more)
 
 
 def new_call(**overrides: Any) -> CallParameters:
@@ -88,3 +160,22 @@ def new_call(**overrides: Any) -> CallParameters:
         correlation_id=str(uuid.uuid4()),
     )
     return replace(fresh, **overrides)
+
+
+def new_monitor_call(**overrides: Any) -> CallParameters:
+    """Parameters of a new call that is listened to, with random ids; see :func:`new_call`."""
+    usual = {"mode": CallMode.MONITOR, "media": MONITOR_OFFER, "input_variables": None}
+    return new_call(**usual | overrides)
+
+
+def as_probe(parameters: CallParameters) -> CallParameters:
+    """The connection probe of an integration: the same offer, and nobody who calls."""
+    return replace(
+        parameters,
+        conversation_id=NULL_UUID,
+        participant_id=NULL_UUID,
+        ani="",
+        ani_name="",
+        dnis="",
+        input_variables=None,
+    )

@@ -38,6 +38,7 @@ class Rule(StrEnum):
     PONG_UNEXPECTED = "pong_unexpected"
     EVENT_BEFORE_OPENED = "event_before_opened"
     OUTPUT_VARIABLES = "output_variables"
+    BAD_ENTITY = "bad_entity"
     # Audio and amounts.
     UNEXPECTED_BINARY = "unexpected_binary"
     PARTIAL_SAMPLE = "partial_sample"
@@ -54,6 +55,10 @@ class Rule(StrEnum):
     UNKNOWN_FIELD = "unknown_field"
     UNKNOWN_PARAMETER = "unknown_parameter"
     LANGUAGES_NOT_ASKED = "languages_not_asked"
+    LANGUAGES_MISSING = "languages_missing"
+    LANGUAGE_CODE = "language_code"
+    TRANSCRIPT_TIMES = "transcript_times"
+    CHANNEL_ID = "channel_id"
     SEVERAL_ENTITIES = "several_entities"
     CLOSED_PARAMETERS = "closed_parameters"
     UPDATED_UNEXPECTED = "updated_unexpected"
@@ -127,6 +132,8 @@ REACTIONS: Mapping[Rule, Reaction] = MappingProxyType(
         Rule.PONG_UNEXPECTED: Reaction(409, "Unexpected 'pong' (no outstanding 'ping')"),
         Rule.EVENT_BEFORE_OPENED: _RECORDED,
         Rule.OUTPUT_VARIABLES: _RECORDED,
+        # What the client does with an entity it cannot read is not known.
+        Rule.BAD_ENTITY: _RECORDED,
         Rule.UNEXPECTED_BINARY: _fatal(415, "Unexpected binary message"),
         Rule.PARTIAL_SAMPLE: _fatal(400, "Binary message ends within a sample"),
         Rule.MESSAGE_TOO_LARGE: _fatal(413, "Message too large"),
@@ -140,6 +147,10 @@ REACTIONS: Mapping[Rule, Reaction] = MappingProxyType(
         Rule.UNKNOWN_FIELD: _WARNING,
         Rule.UNKNOWN_PARAMETER: _WARNING,
         Rule.LANGUAGES_NOT_ASKED: _WARNING,
+        Rule.LANGUAGES_MISSING: _WARNING,
+        Rule.LANGUAGE_CODE: _WARNING,
+        Rule.TRANSCRIPT_TIMES: _WARNING,
+        Rule.CHANNEL_ID: _WARNING,
         Rule.SEVERAL_ENTITIES: _WARNING,
         Rule.CLOSED_PARAMETERS: _WARNING,
         Rule.UPDATED_UNEXPECTED: _WARNING,

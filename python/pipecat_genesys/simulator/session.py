@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from pipecat_genesys.protocol.types import AudioHookMessageType, CloseReason
 from pipecat_genesys.simulator import events as ev
-from pipecat_genesys.simulator.capture import AUDIO, Direction
+from pipecat_genesys.simulator.capture import AUDIO, Direction, wire_size
 from pipecat_genesys.simulator.checks import Envelope, check_parameters, decode, read_envelope
 from pipecat_genesys.simulator.handlers import FRAME_SAMPLES, MessageHandlers
 from pipecat_genesys.simulator.limits import ClientLimits, ClientTimeouts
 from pipecat_genesys.simulator.machine import CallStateError, SessionState
-from pipecat_genesys.simulator.parameters import CallParameters
+from pipecat_genesys.simulator.parameters import CallMode, CallParameters
 from pipecat_genesys.simulator.playback import SILENCE, Playback
 from pipecat_genesys.simulator.rules import BrokenRuleError, Rule
 
@@ -105,8 +105,7 @@ class GenesysClientSession(MessageHandlers):
             return False
         if isinstance(audio, int):
             audio = SILENCE[media.format] * (samples * len(media.channels))
-        self._out.append(audio)
-        self._record(now, Direction.TO_SERVER, AUDIO, None, len(audio))
+        self._put_audio(audio, now)
         return True
 
     def press_dtmf(self, digit: str, now: float) -> None:
@@ -163,6 +162,15 @@ class GenesysClientSession(MessageHandlers):
             raise ValueError(f"nothing to discard: {samples} samples")
         self._discard(samples, now)
 
+    def hand_over(self, now: float) -> bool:
+        """Another session carries the conversation on: ``close`` with reason ``reconnect``.
+
+        Returns:
+            As :meth:`hang_up`.
+        """
+        self.tick(now)
+        return self._close(CloseReason.RECONNECT, now)
+
     def hang_up(self, now: float) -> bool:
         """End the call: ``close`` with reason ``end``.
 
@@ -177,10 +185,9 @@ class GenesysClientSession(MessageHandlers):
     def receive_text(self, text: str, now: float) -> None:
         """Take in a text message from the server."""
         self.tick(now)
-        size = len(text.encode("utf-8", "surrogatepass"))
-        self._inbound = self._record(now, Direction.FROM_SERVER, "?", None, size)
+        self._inbound = self._record(now, Direction.FROM_SERVER, "?", None, text)
         try:
-            self._receive_text(text, size, now)
+            self._receive_text(text, wire_size(text), now)
         except BrokenRuleError as broken:
             self._violate(broken.rule, broken.detail, now, **self._retry_after(broken.rule, now))
         finally:
@@ -189,8 +196,7 @@ class GenesysClientSession(MessageHandlers):
     def receive_binary(self, payload: bytes, now: float) -> None:
         """Take in an audio message from the server."""
         self.tick(now)
-        size = len(payload)
-        self._inbound = self._record(now, Direction.FROM_SERVER, AUDIO, None, size)
+        self._inbound = self._record(now, Direction.FROM_SERVER, AUDIO, None, payload)
         try:
             self._receive_binary(payload, now)
         except BrokenRuleError as broken:
@@ -274,7 +280,8 @@ class GenesysClientSession(MessageHandlers):
             raise self._above_rate(Rule.BINARY_RATE)
         if self._state is not SessionState.OPEN:
             raise BrokenRuleError(Rule.UNEXPECTED_BINARY, "audio before 'opened'")
-        if self.media is None or self.media.is_listen_only:
+        listens = self.parameters.mode is CallMode.MONITOR
+        if self.media is None or self.media.is_listen_only or listens:
             raise BrokenRuleError(Rule.UNEXPECTED_BINARY, "the medium only listens")
         if len(payload) % self.media.frame_bytes:
             raise BrokenRuleError(Rule.PARTIAL_SAMPLE, f"{len(payload)} bytes of L16")

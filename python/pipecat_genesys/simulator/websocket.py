@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from ssl import SSLContext
 from typing import Any, cast
 
@@ -20,6 +21,13 @@ _MAX_SIZE = 16 * 1024 * 1024
 """Bytes. Far above the protocol's limit, so that a message over it is seen and reported."""
 
 _NO_STATUS = 1005
+
+
+class _End(Enum):
+    """What comes after the last message."""
+
+    CLOSE = auto()
+    CUT = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ class CallSocket:
     def __init__(self, connection: ClientConnection, patience: float) -> None:
         self._connection = connection
         self._patience = patience
-        self._outgoing: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[str | bytes | _End] = asyncio.Queue()
         self._closing = False
 
     def send(self, message: str | bytes) -> None:
@@ -106,8 +114,14 @@ class CallSocket:
         """Close the connection once everything queued has been sent."""
         if not self._closing:
             self._closing = True
-            self._outgoing.put_nowait(None)
+            self._outgoing.put_nowait(_End.CLOSE)
             asyncio.get_running_loop().call_later(self._patience, self._drop_unless_closing)
+
+    def drop_when_sent(self) -> None:
+        """Cut the connection once everything queued has been sent, without a close frame."""
+        if not self._closing:
+            self._closing = True
+            self._outgoing.put_nowait(_End.CUT)
 
     def drop(self) -> None:
         """Cut the connection at once."""
@@ -136,13 +150,15 @@ class CallSocket:
 
     async def _write(self) -> None:
         try:
-            while (message := await self._outgoing.get()) is not None:
+            while not isinstance(message := await self._outgoing.get(), _End):
                 await self._connection.send(message)
+            if message is _End.CUT:
+                return self._connection.transport.abort()
             # No code, as the reference client: the peer sees 1005. The library's signature asks
             # for a number, the protocol behind it does not.
             await self._connection.close(cast("int", None))
         except ConnectionClosed:
-            return
+            return None
 
     def _how(self, closed: ConnectionClosed) -> SocketEnd:
         sent, received = closed.sent, closed.rcvd

@@ -1,0 +1,100 @@
+"""How a call went, as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from pipecat_genesys.simulator import CallMode, CallReport, Traffic
+
+
+def summary_table(report: CallReport, mode: CallMode) -> Table:
+    """The report as a table of what there is to know."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for what, value in _rows(report, mode):
+        table.add_row(what, value, style=None)
+    return table
+
+
+def report_json(report: CallReport, **more: Any) -> str:
+    """The report as JSON.
+
+    Args:
+        report: How the call went.
+        **more: What else to put in.
+    """
+    values = {"clean": report.clean, **more, **asdict(report)}
+    return json.dumps(values, indent=2, default=_plain) + "\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+def _rows(report: CallReport, mode: CallMode) -> list[tuple[str, str]]:
+    ending = report.ending
+    rows = [
+        ("duration", f"{report.duration:.3f} s"),
+        ("opened after", _milliseconds(report.opened_latency)),
+        ("closed after", _milliseconds(report.closed_latency)),
+        (
+            "pongs",
+            f"{report.pongs.count}, mean {_milliseconds(report.pongs.mean)}, "
+            f"longest {_milliseconds(report.pongs.longest)}",
+        ),
+        ("text from the server", _traffic(report.text_from_server)),
+    ]
+    if mode is CallMode.BOT:
+        rows += [
+            ("audio from the bot", _traffic(report.audio_from_server)),
+            (
+                "bot audio heard",
+                f"{report.heard:.2f} s of {report.received:.2f} s; "
+                f"{report.dropped_by_barge_in:.2f} s cleared by barge-in, "
+                f"{report.unheard_at_end:.2f} s unheard at the end",
+            ),
+            ("holes in the bot's speech", str(len(report.underruns))),
+        ]
+    rows.append(("ended by", _ending(report)))
+    variables = ending.output_variables or ending.closed_output_variables
+    if variables:
+        rows.append(("output variables", ", ".join(f"{k}={v}" for k, v in variables.items())))
+    if report.script_error:
+        rows.append(("script", report.script_error.splitlines()[0]))
+    rows += [("violation", f"{v.at:.3f} s {v.rule}: {v.message}") for v in report.violations]
+    rows += [("warning", f"{w.at:.3f} s {w.rule}: {w.message}") for w in report.warnings]
+    return rows
+
+
+def _ending(report: CallReport) -> str:
+    ending = report.ending
+    parts = []
+    if ending.disconnect_reason:
+        info = f" ({ending.disconnect_info})" if ending.disconnect_info else ""
+        parts.append(f"disconnect {ending.disconnect_reason}{info}")
+    if ending.close_reason:
+        answered = "closed" if ending.closed_received else "no closed"
+        parts.append(f"close {ending.close_reason}, {answered}")
+    code = "" if ending.socket_code is None else f" with {ending.socket_code}"
+    parts.append(f"socket closed by the {ending.socket_closed_by}{code}")
+    return "; ".join(parts)
+
+
+def _traffic(traffic: Traffic) -> str:
+    bucket = (
+        "" if traffic.lowest_bucket is None else f", bucket down to {traffic.lowest_bucket:.1f}"
+    )
+    return (
+        f"{traffic.messages} messages, {traffic.per_second:.2f}/s, "
+        f"at most {traffic.burst} in a second{bucket}"
+    )
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds * 1000:.1f} ms"

@@ -1,0 +1,37 @@
+"""What the command line says before any command runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points, version
+
+import pytest
+from pipecat_genesys.cli.app import app
+from typer.testing import CliRunner
+
+
+def test_version() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.output) == (0, f"pipecat-genesys {version('pipecat-genesys')}\n")
+
+
+def test_the_entry_point_runs_it() -> None:
+    (script,) = entry_points(group="console_scripts", name="pipecat-genesys")
+    assert script.value == "pipecat_genesys.cli:main"
+    code = "import sys; sys.argv = ['x', '--version']; from pipecat_genesys.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("pipecat-genesys ")
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich", "websockets"])
+def test_a_missing_extra_is_named_with_its_remedy(missing: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['x', '--version'];"
+        "from pipecat_genesys.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"needs {missing}" in done.stderr
+    assert "pip install 'pipecat-genesys[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr

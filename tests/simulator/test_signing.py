@@ -1,0 +1,103 @@
+"""Signed requests: the signature base and the MAC are computed by hand here, from RFC 9421."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+
+import pytest
+from pipecat_genesys.auth import AuthenticationError, SignatureVerifier
+from pipecat_genesys.simulator import (
+    PRODUCTION_COMPONENTS,
+    REFERENCE_COMPONENTS,
+    CallOptions,
+    audiohook_headers,
+    new_call,
+    sign_request,
+)
+
+KEY = "SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh"
+SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
+RAW = b"MySuperSecretKeyTellNo-1!2@3#4$5"
+CALL = new_call()
+HEADERS = audiohook_headers(CALL, KEY)
+
+
+def mac(url_authority: str, target: str, signed: dict[str, str]) -> str:
+    """The signature that belongs to a Signature-Input, RFC 9421, 2.5."""
+    line = signed["Signature-Input"]
+    match = re.fullmatch(r"sig1=(\(([^)]*)\);.*)", line)
+    assert match is not None, line
+    values = {name.lower(): value for name, value in HEADERS.items()} | {
+        "@request-target": target,
+        "@authority": url_authority,
+    }
+    names = [name.strip('"') for name in match[2].split()]
+    lines = [f'"{name}": {values[name]}' for name in names]
+    base = "\n".join([*lines, f'"@signature-params": {match[1]}'])
+    digest = hmac.digest(RAW, base.encode(), hashlib.sha256)
+    return f"sig1=:{base64.b64encode(digest).decode()}:"
+
+
+@pytest.mark.parametrize(
+    ("url", "authority", "target"),
+    [
+        ("wss://AudioHook.example.com/api/v1?x=1&y=", "audiohook.example.com", "/api/v1?x=1&y="),
+        ("wss://audiohook.example.com:443", "audiohook.example.com", "/"),
+        ("ws://127.0.0.1:8765/a", "127.0.0.1:8765", "/a"),
+        ("ws://[::1]:8765/a", "[::1]:8765", "/a"),
+    ],
+)
+def test_the_signature_is_what_rfc_9421_says(url: str, authority: str, target: str) -> None:
+    signed = sign_request(url, HEADERS, SECRET)
+    assert signed["Signature"] == mac(authority, target, signed)
+
+
+@pytest.mark.parametrize("components", [REFERENCE_COMPONENTS, PRODUCTION_COMPONENTS])
+def test_what_is_signed_and_the_parameters(components: tuple[str, ...]) -> None:
+    signed = sign_request(
+        "wss://a.example/x", HEADERS, SECRET, created=1641013200.9, components=components
+    )
+    line = signed["Signature-Input"]
+    assert line.startswith("sig1=(" + " ".join(f'"{name}"' for name in components) + ");")
+    assert ";created=1641013200" in line
+    assert ";expires=1641013230" in line
+    assert f';keyid="{KEY}"' in line
+    assert ';alg="hmac-sha256"' in line
+    nonce = re.search(r';nonce="([^"]*)"', line)
+    assert nonce is not None
+    assert len(nonce[1]) >= 22
+    assert signed["Signature"] == mac("a.example", "/x", signed)
+
+
+def test_no_two_requests_share_a_nonce() -> None:
+    lines = {
+        sign_request("wss://a.example/", HEADERS, SECRET, created=0)["Signature-Input"]
+        for _ in range(20)
+    }
+    assert len(lines) == 20
+
+
+def test_the_verifier_takes_it_and_not_with_another_secret() -> None:
+    url = "wss://bot.example.com/audiohook?connector=1"
+    headers = HEADERS | sign_request(url, HEADERS, SECRET.rstrip("="), created=1000)
+    verified = SignatureVerifier({KEY: SECRET}).verify("GET", url, headers, now=1001)
+    assert verified.signed
+    assert verified.session_id == CALL.session_id
+    other = base64.b64encode(b"x" * 32).decode()
+    forged = HEADERS | sign_request(url, HEADERS, other, created=1000)
+    with pytest.raises(AuthenticationError, match="not a genuine signature"):
+        SignatureVerifier({KEY: SECRET}).verify("GET", url, forged, now=1001)
+
+
+@pytest.mark.parametrize("secret", ["not base64!", "", "QUJDREU"[:5]])
+def test_a_secret_that_is_no_base64_is_not_shown(secret: str) -> None:
+    with pytest.raises(ValueError, match="not base64") as raised:
+        sign_request("wss://a.example/", HEADERS, secret)
+    assert secret == "" or secret not in str(raised.value)
+
+
+def test_options_do_not_show_the_secret() -> None:
+    assert SECRET not in repr(CallOptions(api_key=KEY, client_secret=SECRET))
