@@ -6,8 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from pipecat_genesys.conformance import CATALOGUE, Mode, Outcome, Patience, Result, Target, run
-from reference_server import KEY, SECRET, reference_server
+from pipecat_genesys.conformance import CATALOGUE, Outcome, Patience, Result, Target, run
+from pipecat_genesys.simulator import CallMode
+from reference_server import KEY, SECRET, Conversation, reference_server
 
 from .mutations import MUTATIONS
 
@@ -16,12 +17,12 @@ PATIENCE = Patience(connect=5, open=2, pong=0.5, close=0.5, settle=0.2, talk=1)
 _AT_ONCE = 8
 
 
-def _mode(name: str) -> Mode:
-    return Mode.BOT if Mode.BOT in CATALOGUE[name].modes else Mode.MONITOR
+def _mode(name: str) -> CallMode:
+    return CallMode.BOT if CallMode.BOT in CATALOGUE[name].modes else CallMode.MONITOR
 
 
-async def _judge(kind: Any, names: list[str], mode: Mode) -> list[Result]:
-    is_bot = mode is Mode.BOT
+async def _judge(kind: Any, names: list[str], mode: CallMode) -> list[Result]:
+    is_bot = mode is CallMode.BOT
     secret = SECRET if any(CATALOGUE[name].signed for name in names) else None
     async with reference_server(kind, is_bot=is_bot, secret=secret) as url:
         target = Target(url=url, mode=mode, api_key=KEY, secret=secret, patience=PATIENCE)
@@ -58,10 +59,8 @@ def test_it_fails_where_its_rule_is_broken(
     assert result.detail
 
 
-@pytest.mark.parametrize("mode", Mode)
-async def test_all_pass_where_the_protocol_is_kept(mode: Mode) -> None:
-    from reference_server import Conversation
-
+@pytest.mark.parametrize("mode", CallMode)
+async def test_all_pass_where_the_protocol_is_kept(mode: CallMode) -> None:
     results = await _judge(Conversation, list(CATALOGUE), mode)
     assert len(results) == sum(mode in check.modes for check in CATALOGUE.values())
     assert [result for result in results if result.outcome is not Outcome.PASSED] == []

@@ -11,7 +11,7 @@ A check opens connections of its own, so they do not depend on each other. What 
 fails names what was expected and what came. Never imports pipecat; it needs the extra `cli`.
 """
 
-from .catalogue import CATALOGUE, BrokenRule, Check, Mode, NotApplicable, Severity
+from .catalogue import CATALOGUE, BrokenRule, Check, NotApplicable, Severity
 from .report import as_json, as_junit, failures
 from .runner import Outcome, Result, run
 from .target import Patience, Target
@@ -20,7 +20,6 @@ __all__ = [
     "CATALOGUE",
     "BrokenRule",
     "Check",
-    "Mode",
     "NotApplicable",
     "Outcome",
     "Patience",

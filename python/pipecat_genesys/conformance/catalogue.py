@@ -18,9 +18,9 @@ from . import of_limits  # noqa: F401
 from . import of_authentication  # noqa: F401
 
 # isort: on
-from .checking import REGISTERED, BrokenRule, Check, Mode, NotApplicable, Severity
+from .checking import REGISTERED, BrokenRule, Check, NotApplicable, Severity
 
-__all__ = ["CATALOGUE", "BrokenRule", "Check", "Mode", "NotApplicable", "Severity"]
+__all__ = ["CATALOGUE", "BrokenRule", "Check", "NotApplicable", "Severity"]
 
 CATALOGUE: Mapping[str, Check] = MappingProxyType(REGISTERED)
 """Every check, by its id."""

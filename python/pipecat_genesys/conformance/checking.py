@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pipecat_genesys.simulator import CallMode
+
 if TYPE_CHECKING:
     from .target import Target
 
@@ -18,15 +20,6 @@ class Severity(StrEnum):
     """Genesys rejects it, ends the call, or loses audio; or nobody may rely on the server."""
     WARNING = "warning"
     """Genesys's reference client puts up with it. Production is known to be stricter."""
-
-
-class Mode(StrEnum):
-    """What Genesys uses the server for."""
-
-    BOT = "bot"
-    """Audio Connector: the server talks to the caller."""
-    MONITOR = "monitor"
-    """AudioHook Monitor and Transcription Connector: the server listens."""
 
 
 class BrokenRule(Exception):
@@ -55,14 +48,14 @@ class Check:
     rule: str
     source: str
     severity: Severity
-    modes: frozenset[Mode]
+    modes: frozenset[CallMode]
     signed: bool
     run: Callable[[Target], Awaitable[None]]
 
 
 REGISTERED: dict[str, Check] = {}
-BOTH = frozenset(Mode)
-BOT, MONITOR = frozenset({Mode.BOT}), frozenset({Mode.MONITOR})
+BOTH = frozenset(CallMode)
+BOT, MONITOR = frozenset({CallMode.BOT}), frozenset({CallMode.MONITOR})
 WARNING = Severity.WARNING
 
 # The sources, as the catalogue names them.
@@ -80,7 +73,7 @@ def check(
     source: str,
     *,
     severity: Severity = Severity.ERROR,
-    modes: frozenset[Mode] = BOTH,
+    modes: frozenset[CallMode] = BOTH,
     signed: bool = False,
 ) -> Callable[[Callable[[Target], Awaitable[None]]], Callable[[Target], Awaitable[None]]]:
     """Put a coroutine function into the catalogue.

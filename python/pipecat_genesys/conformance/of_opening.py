@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipecat_genesys.simulator import PCMU_EXTERNAL
+from pipecat_genesys.protocol.types import AudioHookChannel, AudioHookMediaFormat
+from pipecat_genesys.simulator import PCMU_EXTERNAL, as_probe, medium
 
 from .checking import (
     BOTH,
@@ -21,8 +22,7 @@ from .checking import (
 from .line import Line, Message, shown
 from .target import STEREO, Target
 
-_NULL = "00000000-0000-0000-0000-000000000000"
-_L16 = {**PCMU_EXTERNAL, "format": "L16"}
+_L16 = dict(medium(AudioHookChannel.EXTERNAL, format=AudioHookMediaFormat.L16))
 _UNKNOWN = {**PCMU_EXTERNAL, "format": "OPUS", "rate": 48000}
 
 
@@ -216,9 +216,7 @@ async def _(target: Target) -> None:
 
 
 def _probe(target: Target) -> Line:
-    return target.line(
-        target.new_call(conversation_id=_NULL, participant_id=_NULL, ani="", ani_name="", dnis="")
-    )
+    return target.line(as_probe(target.new_call()))
 
 
 @check(

@@ -8,29 +8,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipecat_genesys.protocol.types import AudioHookChannel
 from pipecat_genesys.simulator import (
-    PCMU_EXTERNAL,
+    CallMode,
     CallParameters,
     ConnectFailedError,
     audiohook_headers,
+    medium,
     new_call,
+    new_monitor_call,
 )
 from pipecat_genesys.simulator.signing import sign_request
 
-from .checking import BrokenRule, Mode
+from .checking import BrokenRule
 from .line import Line, Message
 
-STEREO: Mapping[str, Any] = {
-    "type": "audio",
-    "format": "PCMU",
-    "channels": ["external", "internal"],
-    "rate": 8000,
-}
-INTERNAL: Mapping[str, Any] = {**STEREO, "channels": ["internal"]}
-OFFERS: Mapping[Mode, tuple[Mapping[str, Any], ...]] = {
-    Mode.BOT: (PCMU_EXTERNAL,),
-    Mode.MONITOR: (STEREO, PCMU_EXTERNAL, INTERNAL),
-}
+STEREO = medium(AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +60,7 @@ class Target:
     """
 
     url: str
-    mode: Mode = Mode.BOT
+    mode: CallMode = CallMode.BOT
     api_key: str = "conformance"
     secret: str | None = field(default=None, repr=False)
     patience: Patience = field(default_factory=Patience)
@@ -75,9 +68,8 @@ class Target:
 
     def new_call(self, **parameters: Any) -> CallParameters:
         """Parameters of a new call, as this mode has them."""
-        if self.mode is Mode.MONITOR:
-            parameters = {"input_variables": None} | parameters
-        return new_call(**({"media": OFFERS[self.mode]} | parameters))
+        make = new_call if self.mode is CallMode.BOT else new_monitor_call
+        return make(**parameters)
 
     def headers(
         self, call: CallParameters, *, secret: str | None = None, **signing: Any
