@@ -496,7 +496,27 @@ falls_over("hostile-deep", lambda data: isinstance(data, str) and data.startswit
 falls_over("hostile-types", lambda data: isinstance(data, str) and '"seq": {}' in data)
 
 
-class _WithoutLimit(Conversation):
+class _Fragile(Conversation):
+    """One call's trouble is everybody's. There is one server for each check."""
+
+    down: ClassVar[set[str]] = set()
+
+    async def run(self) -> None:
+        if self.host not in self.down:
+            await super().run()
+
+    @property
+    def host(self) -> str:
+        assert self.socket.request is not None
+        return self.socket.request.headers["Host"]
+
+    def break_down(self) -> None:
+        self.down.add(self.host)
+        self.socket.transport.abort()
+
+
+@breaks("hostile-oversize-text", "hostile-oversize-audio")
+class _(_Fragile):
     """Takes messages of any size, and breaks down under the big ones."""
 
     async def run(self) -> None:
@@ -506,16 +526,13 @@ class _WithoutLimit(Conversation):
 
     async def text(self, text: str) -> None:
         if len(text) > 100_000:
-            self.socket.transport.abort()
+            self.break_down()
         await super().text(text)
 
     async def audio(self, data: bytes) -> None:
         if len(data) > 100_000:
-            self.socket.transport.abort()
+            self.break_down()
         await super().audio(data)
-
-
-breaks("hostile-oversize-text", "hostile-oversize-audio")(_WithoutLimit)
 
 
 @breaks("hostile-early-audio")
@@ -526,26 +543,14 @@ class _(Conversation):
         await super().audio(data)
 
 
-class _Crashes(Conversation):
-    """One call's trouble is everybody's. There is one server for each check."""
-
-    down: ClassVar[set[str]] = set()
-
+@breaks("hostile-nothing-said", "hostile-dropped")
+class _(_Fragile):
     async def run(self) -> None:
-        assert self.socket.request is not None
-        host = self.socket.request.headers["Host"]
-        if host in self.down:
-            return
         await super().run()
-        if not self.socket.close_code or self.socket.close_code == 1006 or not self.was_open:
-            self.down.add(host)
-
-    @property
-    def was_open(self) -> bool:
-        return self.session.client_seq > 0
+        if self.socket.close_code in (None, 1006) or self.session.client_seq == 0:
+            self.break_down()
 
 
-breaks("hostile-nothing-said", "hostile-dropped")(_Crashes)
 falls_over(
     "hostile-second-open",
     lambda data: isinstance(data, str) and '"open"' in data and '"seq": 1,' not in data,

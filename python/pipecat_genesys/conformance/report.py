@@ -15,8 +15,6 @@ from .checking import Severity
 from .runner import Outcome, Result
 from .target import Target
 
-_STYLES = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "dim"}
-
 
 def failures(results: Iterable[Result], *, strict: bool = False) -> list[Result]:
     """The failed checks that count.
@@ -41,17 +39,22 @@ def as_table(results: Sequence[Result], *, everything: bool = False) -> Renderab
     """
     table = Table(box=None, pad_edge=False, show_header=False)
     for result in results:
-        if result.outcome is Outcome.PASSED and not everything:
-            continue
-        failed = result.outcome is Outcome.FAILED
-        mark = result.check.severity.value if failed else result.outcome.value
-        style = "yellow" if failed and result.check.severity is Severity.WARNING else None
-        about = Text(result.check.rule)
-        if result.detail:
-            about.append(f"\n{result.detail}", style="bold" if failed else "dim")
-        if failed:
+        if result.outcome is Outcome.FAILED:
+            warning = result.check.severity is Severity.WARNING
+            about = Text(result.check.rule)
+            about.append(f"\n{result.detail}", style="bold")
             about.append(f"\n{result.check.source}", style="dim")
-        table.add_row(Text(mark, style=style or _STYLES[result.outcome]), result.check.id, about)
+            mark = Text(result.check.severity.value, style="yellow" if warning else "red")
+            table.add_row(mark, result.check.id, about)
+        elif result.outcome is Outcome.PASSED and everything:
+            table.add_row(Text("passed", style="green"), result.check.id, result.check.rule)
+    skipped: dict[str, list[str]] = {}
+    for result in results:
+        if result.outcome is Outcome.SKIPPED:
+            skipped.setdefault(result.detail, []).append(result.check.id)
+    for reason, names in skipped.items():
+        about = Text(f"{reason}: {', '.join(names)}", style="dim")
+        table.add_row(Text("skipped", style="dim"), f"{len(names)} checks", about)
     return Group(table, Text(summary(results)))
 
 
