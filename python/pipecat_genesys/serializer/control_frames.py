@@ -45,10 +45,15 @@ class GenesysPingFrame(OutputTransportMessageUrgentFrame):
     """Genesys checks that we are alive; the message is ``pong``.
 
     Parameters:
-        rtt: Round trip of the ping before, in seconds, where it was said.
+        pinged: What was asked.
     """
 
-    rtt: Fraction | None = field(kw_only=True)
+    pinged: events.PingReceived = field(kw_only=True, repr=False)
+
+    @property
+    def rtt(self) -> Fraction | None:
+        """Round trip of the ping before, in seconds, where it was said."""
+        return self.pinged.rtt
 
 
 @dataclass

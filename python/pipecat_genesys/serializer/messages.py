@@ -80,7 +80,7 @@ class PipecatMessages:
             parameters["supportedLanguages"] = supported_languages
         if selected_language:
             parameters["selectedLanguage"] = selected_language
-        message = self._create(AudioHookMessageType.OPENED, parameters, position=False)
+        message = self._create("opened", parameters, position=False)
         self._is_open = True
         return message
 
@@ -97,7 +97,7 @@ class PipecatMessages:
             The message, with a provisional ``seq``.
         """
         parameters = {"outputVariables": output_variables} if output_variables else {}
-        message = self._create(AudioHookMessageType.CLOSED, parameters)
+        message = self._create("closed", parameters)
         self._is_open = False
         return message
 
@@ -107,7 +107,7 @@ class PipecatMessages:
         Returns:
             The message, with a provisional ``seq``.
         """
-        return self._create(AudioHookMessageType.PONG, {})
+        return self._create("pong", {})
 
     def create_resumed_response(self) -> dict[str, Any]:
         """Create the message that ends a pause; marks the session not paused.
@@ -118,7 +118,7 @@ class PipecatMessages:
         Returns:
             The message, with a provisional ``seq``.
         """
-        message = self._create(AudioHookMessageType.RESUMED, {})
+        message = self._create("resumed", {})
         self._is_paused = False
         return message
 
@@ -128,7 +128,7 @@ class PipecatMessages:
         Returns:
             The message, with a provisional ``seq``.
         """
-        return self._create(AudioHookMessageType.EVENT, dict(replies.barge_in().parameters))
+        return self._create("event", dict(replies.barge_in().parameters))
 
     def create_disconnect_message(
         self,
@@ -154,7 +154,7 @@ class PipecatMessages:
         }
         if info:
             parameters["info"] = info
-        return self._create(AudioHookMessageType.DISCONNECT, parameters)
+        return self._create("disconnect", parameters)
 
     def create_error_message(
         self,
@@ -176,15 +176,15 @@ class PipecatMessages:
             The message, with a provisional ``seq``.
         """
         parameters = {"code": code, "message": message, "retryable": retryable}
-        return self._create(AudioHookMessageType.ERROR, parameters)
+        return self._create("error", parameters)
 
     def _create(
-        self, message_type: AudioHookMessageType, parameters: dict[str, Any], position: bool = True
+        self, message_type: str, parameters: dict[str, Any], position: bool = True
     ) -> dict[str, Any]:
         self._built += 1
         message: dict[str, Any] = {
             "version": self.PROTOCOL_VERSION,
-            "type": message_type.value,
+            "type": str(message_type),
             "seq": self._built,
             "clientseq": self._seen_seq,
             "id": self._session.session_id,
@@ -224,16 +224,16 @@ def to_draft(
     given = message.get("parameters")
     parameters: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     match name:
+        case "pong":
+            seq = message.get("clientseq")
+            known = isinstance(seq, int) and not isinstance(seq, bool)
+            return replies.pong(seq if known else None)
         case "opened":
             return _opened(parameters, session, languages_asked, log)
         case "closed":
             return replies.closed(string_map(parameters.get("outputVariables"), log))
         case "disconnect":
             return _disconnect(parameters, log)
-        case "pong":
-            seq = message.get("clientseq")
-            known = isinstance(seq, int) and not isinstance(seq, bool)
-            return replies.pong(seq if known else None)
         case "resume" | "resumed":
             return replies.resume()
         case "pause" | "updated":

@@ -122,7 +122,7 @@ class Receiving(FrameDelivery, CallView):
         return GenesysCloseFrame(message, reason=event.reason)
 
     def _pong_frame(self, event: events.PingReceived, _: Draft | None) -> Frame:
-        return GenesysPingFrame(self.create_pong_response(), rtt=event.rtt)
+        return GenesysPingFrame(self.create_pong_response(), pinged=event)
 
     def _updated_frame(self, event: events.UpdateReceived, instead: Draft | None) -> Frame | None:
         draft = instead or event.reply
