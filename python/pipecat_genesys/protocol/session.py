@@ -59,7 +59,7 @@ _Raw = dict[str, Any]
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
 # Looked up with every packet or message, and slow to look up in an enumeration.
 _ACTIVE, _PAUSED, _FAILED = State.ACTIVE, State.PAUSED, State.FAILED
-_OPEN = Type.OPEN
+_OPEN, _OPENED, _DISCONNECT = Type.OPEN, Type.OPENED, Type.DISCONNECT
 
 
 class AudioHookSession:
@@ -109,7 +109,7 @@ class AudioHookSession:
         # Messages since the last whose `seq` could be read: any of them may have had one.
         self._unnumbered = 0
         self.state = State.PREPARING
-        self.session_id = session_id
+        self._identify(session_id)
         self.media: Media | None = None
         self.is_probe = False
         self.language: str | None = None
@@ -198,7 +198,7 @@ class AudioHookSession:
 
     def allows(self, message_type: Type) -> bool:
         """Whether a message of this type may be handed to the wire now."""
-        if message_type is Type.DISCONNECT and self._disconnected:
+        if self._disconnected and message_type is _DISCONNECT:
             return False
         if not self._opened and message_type not in UNOPENED:
             return False
@@ -220,11 +220,11 @@ class AudioHookSession:
             LocalProtocolError: If the message may not be sent in this state, is larger than
                 Genesys accepts, or is not JSON. Nothing has changed then.
         """
-        if draft.type is Type.DISCONNECT and self._verdict is not None:
+        if draft.type is _DISCONNECT and self._verdict is not None:
             # Whoever ends a broken session first, what it ended of is what is said.
             draft = self._verdict
         if not self.allows(draft.type):
-            again = " again" if draft.type is Type.DISCONNECT and self._disconnected else ""
+            again = " again" if draft.type is _DISCONNECT and self._disconnected else ""
             raise LocalProtocolError(
                 f"{draft.type.value!r} may not be sent{again} while {self.state.value}"
             )
@@ -239,7 +239,7 @@ class AudioHookSession:
         text = (
             f'{{"version": "{PROTOCOL_VERSION}", "type": "{draft.type}", '
             f'"seq": {self.server_seq + 1}, "clientseq": {answers}, '
-            f'"id": {fields.encode(self.session_id)}, "parameters": {parameters}}}'
+            f'"id": {self._id_text}, "parameters": {parameters}}}'
         )
         size = fields.wire_size(text)
         if size > MAX_MESSAGE_BYTES:
@@ -249,8 +249,8 @@ class AudioHookSession:
             )
         self.server_seq += 1
         self.state = OUTGOING[self.state][draft.type]
-        self._opened |= draft.type is Type.OPENED
-        if draft.type is Type.DISCONNECT:
+        self._opened |= draft.type is _OPENED
+        if draft.type is _DISCONNECT:
             self._disconnected = True
             self.state = DISCONNECTS[draft.parameters.get("reason") == DisconnectReason.COMPLETED]
         elif draft.type in _ANSWERED or draft.parameters.get("startPaused"):
@@ -258,6 +258,10 @@ class AudioHookSession:
         return text
 
     # -- reading ---------------------------------------------------------------------------
+
+    def _identify(self, session_id: str) -> None:
+        self.session_id = session_id
+        self._id_text = fields.encode(session_id)
 
     def _take_number(self, raw: _Raw) -> bool:
         """Take the number of a faultless message, if it is the one that comes next."""
@@ -282,7 +286,8 @@ class AudioHookSession:
             )
         if not self._id_known and fields.is_usable_id(identity):
             # `open` had none, so the first one seen is the session's.
-            self.session_id, self._id_known = str(identity), True
+            self._identify(str(identity))
+            self._id_known = True
         if identity is not None and identity != self.session_id:
             return RemoteProtocolError(Rule.ID, "message of another session id")
         expected = self.client_seq + 1
@@ -361,7 +366,8 @@ class AudioHookSession:
 
     def _on_open(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         if fields.is_usable_id(raw.get("id")):
-            self.session_id, self._id_known = raw["id"], True
+            self._identify(raw["id"])
+            self._id_known = True
         lenient = fields.parameters(raw)
         typed = None if parameters is None else OpenParameters.model_validate(parameters)
         if "position" in raw:

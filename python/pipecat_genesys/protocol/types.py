@@ -8,7 +8,7 @@ AudioHook pages of the Genesys Cloud developer centre.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from fractions import Fraction
@@ -258,30 +258,36 @@ def parse_media(entry: object) -> Media | None:
         The medium, or None where the entry is not one this package can carry: another type,
         format or rate, or channels that are not external, internal, or both once each.
     """
-    if not isinstance(entry, Mapping) or entry.get("type") != "audio":
+    if not isinstance(entry, dict) or entry.get("type") != "audio":
         return None
     if entry.get("rate") != WIRE_SAMPLE_RATE:
         return None
-    names = entry.get("channels")
-    if not isinstance(names, Sequence) or isinstance(names, str) or len(names) not in (1, 2):
+    names, format_name = entry.get("channels"), entry.get("format")
+    if not isinstance(names, list) or len(names) not in (1, 2) or not isinstance(format_name, str):
         return None
-    mono = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
-    channels = tuple(c for name in names for c in mono if c == name)
-    if len(channels) != len(names) or len(set(channels)) != len(channels):
+    media_format = _FORMATS.get(format_name)
+    channels = tuple(
+        _CHANNELS[name] for name in names if isinstance(name, str) and name in _CHANNELS
+    )
+    if media_format is None or len(set(channels)) != len(names):
         return None
-    formats = [f for f in AudioHookMediaFormat if f == entry.get("format")]
     # A copy of its own: applications see, and may change, the message it came in.
-    return Media(formats[0], channels, _copy(dict(entry))) if formats else None
+    return Media(media_format, channels, copy_json(entry))
 
 
-def _copy(value: Any) -> Any:
+def copy_json(value: Any) -> Any:
     """Copy JSON, with what it may carry and no reply could repeat, such as 1e999, in range."""
-    match value:
-        case dict():
-            return {name: _copy(inner) for name, inner in value.items()}
-        case list():
-            return [_copy(inner) for inner in value]
-        case float():
-            return max(-_LARGEST, min(_LARGEST, value))
-        case _:
-            return value
+    kind = type(value)
+    if kind is dict:
+        return {name: copy_json(inner) for name, inner in value.items()}
+    if kind is list:
+        return [copy_json(inner) for inner in value]
+    if kind is float:
+        return max(-_LARGEST, min(_LARGEST, value))
+    return value
+
+
+_FORMATS: Mapping[str, AudioHookMediaFormat] = {f.value: f for f in AudioHookMediaFormat}
+_CHANNELS: Mapping[str, AudioHookChannel] = {
+    c.value: c for c in (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
+}

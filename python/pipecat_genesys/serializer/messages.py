@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from typing import Any, ClassVar
 
 from loguru import logger
@@ -29,7 +28,7 @@ from pipecat_genesys.protocol import (
     replies,
 )
 from pipecat_genesys.protocol.media import preferred_entry
-from pipecat_genesys.protocol.types import duration_to_float
+from pipecat_genesys.protocol.types import copy_json, duration_to_float
 
 # `info` is a line for a log; what it and the envelope take is not there for variables.
 _MAX_INFO = 500
@@ -70,7 +69,7 @@ class PipecatMessages:
         """
         media = self._session.media
         if media is not None:
-            chosen = [deepcopy(dict(media.raw))]
+            chosen = [copy_json(media.raw)]
         elif self._session.state is State.PREPARING:
             chosen = [preferred_entry(self._session.preference)]
         else:
@@ -221,13 +220,13 @@ def to_draft(
         The draft, or None for a message that Genesys would refuse; that has been logged.
     """
     name = message.get("type")
+    if name == "pong":
+        seq = message.get("clientseq")
+        known = isinstance(seq, int) and not isinstance(seq, bool)
+        return replies.pong(seq if known else None)
     given = message.get("parameters")
     parameters: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     match name:
-        case "pong":
-            seq = message.get("clientseq")
-            known = isinstance(seq, int) and not isinstance(seq, bool)
-            return replies.pong(seq if known else None)
         case "opened":
             return _opened(parameters, session, languages_asked, log)
         case "closed":
@@ -341,11 +340,11 @@ def hand_over(
     Returns:
         The text to send, or None where nothing may be sent.
     """
-    if not session.allows(draft.type):
-        logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
-        return None
     try:
         return session.to_wire(draft)
     except LocalProtocolError as error:
-        log("ERROR", f"not sent: {error}")
+        if session.allows(draft.type):
+            log("ERROR", f"not sent: {error}")
+        else:
+            logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
         return None
