@@ -184,6 +184,16 @@ class AudioHookSession:
         self.position += n_bytes // media.frame_bytes
         return n_bytes - rest
 
+    def leave_out(self, n_bytes: int) -> None:
+        """Take note that audio just received is not used, so that later offsets leave it out.
+
+        Args:
+            n_bytes: What `receive_audio` gave for it.
+        """
+        if self.media is not None:
+            before = self.position - n_bytes // self.media.frame_bytes
+            self.timeline.skip(before, self.position)
+
     def connection_lost(self) -> events.ConnectionLost | None:
         """Take note that the socket is gone, whoever closed it.
 

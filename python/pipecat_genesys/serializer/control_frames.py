@@ -33,6 +33,8 @@ class GenesysOpenFrame(OutputTransportMessageUrgentFrame):
 class GenesysUpdateFrame(OutputTransportMessageUrgentFrame):
     """The conversation's language changed; the message is ``updated``.
 
+    Or what the application wants instead: ``pause`` or ``disconnect``.
+
     Parameters:
         language: The new one.
     """

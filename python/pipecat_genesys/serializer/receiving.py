@@ -48,11 +48,12 @@ class Receiving(FrameDelivery, CallView):
                 means.update(self, event)
             if kind in HOOKS:
                 instead = await self._consult(event)
+                if instead is not None and kind is events.OpenReceived:
+                    # Refused: nothing that waits for a call may take this for one.
+                    frame = OutputTransportMessageUrgentFrame(message=self._written(instead))
+                    continue
             await self._call_event_handler(means.name, raw)
-            if instead is not None and kind is not events.UpdateReceived:
-                # Refused: nothing that waits for a call may take this for one.
-                frame = OutputTransportMessageUrgentFrame(message=self._written(instead))
-            elif means.frame is not None:
+            if means.frame is not None:
                 frame = means.frame(self, event, instead) or frame
         return frame
 
