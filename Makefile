@@ -84,10 +84,10 @@ test-neon:  ## the tests of the Rust core on an emulated CPU that has NEON (2 mi
 		--package audiohook-audio
 
 .PHONY: test-memory
-test-memory: $(VENV)/.deps  ## the tests of the Rust core under valgrind's memcheck (Debian, Ubuntu; 20 minutes)
+test-memory: $(VENV)/.deps  ## the tests of the Rust core under valgrind's memcheck (Debian, Ubuntu; 5 minutes)
 	$(call install,valgrind,valgrind)
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind --quiet --error-exitcode=99' PROPTEST_CASES=16 \
-		cargo test --locked --target x86_64-unknown-linux-gnu --package audiohook-audio
+		cargo test --locked --package audiohook-audio
 
 # The versions that the records in rust/fuzz/README.md are from.
 CARGO_FUZZ := 0.13.2
