@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipecat_genesys.cli.call import call
+from pipecat_genesys.cli.replay import replay
 
 app = typer.Typer(
     name="pipecat-genesys",
@@ -38,3 +39,4 @@ def _options(
 
 
 app.command()(call)
+app.command()(replay)
