@@ -1,15 +1,16 @@
 import json
 import sys
-from fractions import Fraction
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipecat_genesys.protocol import RemoteProtocolError, Rule
+from pipecat_genesys.protocol import RemoteProtocolError, Rule, parse_duration
 from pipecat_genesys.protocol.messages import (
+    EXACT,
     MAX_TEXT_LENGTH,
     PARAMETERS,
+    TYPES,
     CloseParameters,
     DtmfParameters,
     Envelope,
@@ -152,7 +153,7 @@ class TestEnvelope:
     def test_faultless(self) -> None:
         typed, faults = validate(Envelope, envelope(), Rule.ENVELOPE)
         assert isinstance(typed, Envelope)
-        assert (typed.seq, typed.serverseq, typed.position) == (1, 0, Fraction(0))
+        assert (typed.seq, typed.serverseq, typed.position) == (1, 0, "PT0S")
         assert faults == []
 
     @pytest.mark.parametrize(
@@ -323,12 +324,50 @@ class TestParameters:
         assert typed.code == code
         assert faults == []
 
-    def test_gap_is_exact(self) -> None:
-        data = {"start": "PT0.000125S", "discarded": "PT0.028693737S"}
-        typed, _ = validate(GapParameters, data, Rule.PARAMETERS)
-        assert isinstance(typed, GapParameters)
-        assert typed.start == Fraction(1, 8000)
-        assert typed.discarded == Fraction(28693737, 10**9)
+
+class TestExact:
+    @pytest.mark.parametrize("type", sorted(FAULTLESS))
+    def test_takes_what_is_faultless(self, type: str) -> None:
+        message = envelope(type=type, parameters=FAULTLESS[type])
+        assert EXACT[TYPES[type]](message)
+
+    @pytest.mark.parametrize("type", sorted(FAULTLESS))
+    def test_takes_no_more(self, type: str) -> None:
+        parameters = FAULTLESS[type]
+        assert not EXACT[TYPES[type]](envelope(type=type, parameters={**parameters, "new": 1}))
+        assert not EXACT[TYPES[type]](envelope(type=type, parameters=parameters, new=1))
+
+    @given(st.sampled_from(sorted(FAULTLESS)), st.data())
+    @unhurried
+    def test_is_what_the_models_say(self, type: str, data: st.DataObject) -> None:
+        odd = st.sampled_from(
+            [OMIT, None, True, -1, 0, 2**70, 1.5, "", "2", "PT1S", "PT١S", [], {}]
+        )
+        changes = st.dictionaries(st.sampled_from([*envelope(), "new"]), odd, max_size=1)
+        fields = [*sorted(FAULTLESS[type]), "rtt", "language", "retryAfter", "inputVariables"]
+        inner = st.dictionaries(st.sampled_from(fields), odd, max_size=2)
+        parameters = without({**FAULTLESS[type], **data.draw(inner)})
+        message = envelope(**{"type": type, "parameters": parameters, **data.draw(changes)})
+        _, faults = validate(Envelope, message, Rule.ENVELOPE)
+        given = message.get("parameters")
+        faults += validate(PARAMETERS[TYPES[type]], given, Rule.PARAMETERS)[1]
+        assert EXACT[TYPES[type]](message) is (faults == [])
+
+
+@given(
+    st.text("PT.S0١\n-e_ ", max_size=8)
+    | st.decimals(0, 10**13, places=3).map(lambda n: f"PT{n}S")
+    | st.from_regex(r"PT\d+\.?\d*S\n?")
+)
+@unhurried
+def test_what_is_taken_for_a_duration_can_be_read(text: str) -> None:
+    taken = not validate(PingParameters, {"rtt": text}, Rule.PARAMETERS)[1]
+    try:
+        parse_duration(text)
+    except ValueError:
+        assert not taken
+    else:
+        assert taken
 
 
 class TestPrivacyAndSize:

@@ -49,7 +49,11 @@ GARBAGE = ["", "{", "[]", "null", "5", '{"type":', "NaN", "[" * 3_000, "\ud800",
 
 samples = st.integers(0, 200_000)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=4,
 )

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from . import fields
 from .errors import RemoteProtocolError
 from .messages import OpenParameters
 from .replies import Draft
 from .states import State
-from .types import AudioHookMessageType, Media
+from .types import AudioHookMessageType, Media, parse_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +70,15 @@ class CloseReceived(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PingReceived(Event):
-    """The client checks that we are alive; unanswered for 5 s, it ends the session.
+    """The client checks that we are alive; unanswered for 5 s, it ends the session."""
 
-    Attributes:
-        rtt: Round trip of the ping before, in seconds.
-    """
-
-    rtt: Fraction | None
+    @property
+    def rtt(self) -> Fraction | None:
+        """Round trip of the ping before, in seconds, where it was said."""
+        try:
+            return parse_duration(fields.parameters(self.raw).get("rtt"))
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,16 +42,26 @@ def short(number: int) -> str:
     return str(number) if abs(number) < 10**20 else "out of range"
 
 
-def encode(message: Mapping[str, Any]) -> tuple[str, int]:
-    """Write a message as JSON text; also gives its size on the wire in bytes."""
-    text = _PLAIN.encode(message)
-    if text.isascii():
-        return text, len(text)
-    try:
-        return text, len(text.encode())
-    except UnicodeEncodeError:  # lone surrogates, which JSON can carry and UTF-8 cannot
-        text = _ASCII.encode(message)
-        return text, len(text)
+def encode(value: Any) -> str:
+    """Write JSON that UTF-8 can carry.
+
+    Raises:
+        TypeError: If JSON has no such value.
+        ValueError: If it refers to itself, or holds what is no number.
+        RecursionError: If it is nested too deeply.
+    """
+    text = _PLAIN.encode(value)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # lone surrogates, which JSON can carry and UTF-8 cannot
+            return _ASCII.encode(value)
+    return text
+
+
+def wire_size(text: str) -> int:
+    """Bytes that a text message takes."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def is_probe(open_parameters: Mapping[str, Any]) -> bool:

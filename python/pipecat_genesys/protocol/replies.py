@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from .entities import BargeIn, Entity, seconds
 from .types import AudioHookMessageType as Type
 from .types import DisconnectReason, format_duration
 
+# Every ping has one, and looking it up in the enumeration is slow.
+_PONG = Type.PONG
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+
+class Draft(NamedTuple):
     """A server message without envelope.
 
     Attributes:
@@ -30,7 +33,7 @@ class Draft:
     """
 
     type: Type
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = _NONE
     answers: int | None = None
 
 
@@ -64,7 +67,7 @@ def opened(
 
 def pong(ping_seq: int | None) -> Draft:
     """Answer the ping with this ``seq``."""
-    return Draft(Type.PONG, answers=ping_seq)
+    return Draft(_PONG, _NONE, ping_seq)
 
 
 def closed(output_variables: Mapping[str, str] | None = None) -> Draft:

@@ -19,17 +19,12 @@ from . import events, fields, replies
 from .errors import LocalProtocolError, RemoteProtocolError, Rule
 from .media import MediaPreference, preferred_entry, select_media
 from .messages import (
+    EXACT,
     PARAMETERS,
     TYPES,
-    CloseParameters,
     ContinuedSession,
-    DtmfParameters,
     Envelope,
-    ErrorParameters,
-    GapParameters,
     OpenParameters,
-    PingParameters,
-    UpdateParameters,
     decode,
     validate,
 )
@@ -55,14 +50,16 @@ from .types import (
     DisconnectReason,
     Media,
     duration_to_samples,
+    parse_duration,
 )
 from .types import AudioHookMessageType as Type
 
 _Raw = dict[str, Any]
 # Beside `opened` with `startPaused`, what `paused` and `resumed` answer.
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
-# Looked up with every packet, and slow to look up in an enumeration.
-_ACTIVE = State.ACTIVE
+# Looked up with every packet or message, and slow to look up in an enumeration.
+_ACTIVE, _PAUSED, _FAILED = State.ACTIVE, State.PAUSED, State.FAILED
+_OPEN, _OPENED, _DISCONNECT = Type.OPEN, Type.OPENED, Type.DISCONNECT
 
 
 class AudioHookSession:
@@ -112,7 +109,7 @@ class AudioHookSession:
         # Messages since the last whose `seq` could be read: any of them may have had one.
         self._unnumbered = 0
         self.state = State.PREPARING
-        self.session_id = session_id
+        self._identify(session_id)
         self.media: Media | None = None
         self.is_probe = False
         self.language: str | None = None
@@ -142,15 +139,17 @@ class AudioHookSession:
             return [self._fault(error)]
         name = raw.get("type")
         message_type = TYPES.get(name) if isinstance(name, str) else None
-        envelope: Envelope | None = None
+        exact = False
+        if message_type is not None:
+            exact = EXACT[message_type](raw)
+            if exact and self._take_number(raw):
+                return self._handle(message_type, raw, exact=True)
         found: list[events.Event] = []
         if message_type is None:
             detail = f"unknown message type {repr(name)[:40]}"
             found.append(self._fault(RemoteProtocolError(Rule.UNKNOWN_TYPE, detail), raw))
-        else:
-            envelope, faults = validate(Envelope, raw, Rule.ENVELOPE)
-            if faults:
-                found += [self._fault(fault, raw) for fault in faults]
+        elif not exact:
+            found += [self._fault(f, raw) for f in validate(Envelope, raw, Rule.ENVELOPE)[1]]
         wrong = self._check_envelope(raw) if self.state in CHECKED else None
         if wrong is not None and message_type is not Type.CLOSE:
             return [*found, self._fail(wrong, raw)]
@@ -159,13 +158,8 @@ class AudioHookSession:
         else:
             # The client is leaving, and waits 10 s for `closed` whatever it got wrong.
             found.append(self._fault(wrong, raw))
-        if message_type is None:
-            return found
-        target = INCOMING[self.state].get(message_type)
-        if target is None:
-            detail = f"{message_type.value!r} means nothing while {self.state.value}"
-            return [*found, self._fault(RemoteProtocolError(Rule.STATE, detail), raw)]
-        found += self._handle(message_type, raw, envelope, target)
+        if message_type is not None:
+            found += self._handle(message_type, raw, exact=exact)
         return found
 
     def receive_audio(self, n_bytes: int) -> int:
@@ -190,6 +184,16 @@ class AudioHookSession:
         self.position += n_bytes // media.frame_bytes
         return n_bytes - rest
 
+    def leave_out(self, n_bytes: int) -> None:
+        """Take note that audio just received is not used, so that later offsets leave it out.
+
+        Args:
+            n_bytes: What `receive_audio` gave for it.
+        """
+        if self.media is not None:
+            before = self.position - n_bytes // self.media.frame_bytes
+            self.timeline.skip(before, self.position)
+
     def connection_lost(self) -> events.ConnectionLost | None:
         """Take note that the socket is gone, whoever closed it.
 
@@ -204,7 +208,7 @@ class AudioHookSession:
 
     def allows(self, message_type: Type) -> bool:
         """Whether a message of this type may be handed to the wire now."""
-        if message_type is Type.DISCONNECT and self._disconnected:
+        if self._disconnected and message_type is _DISCONNECT:
             return False
         if not self._opened and message_type not in UNOPENED:
             return False
@@ -226,29 +230,28 @@ class AudioHookSession:
             LocalProtocolError: If the message may not be sent in this state, is larger than
                 Genesys accepts, or is not JSON. Nothing has changed then.
         """
-        if draft.type is Type.DISCONNECT and self._verdict is not None:
+        if draft.type is _DISCONNECT and self._verdict is not None:
             # Whoever ends a broken session first, what it ended of is what is said.
             draft = self._verdict
         if not self.allows(draft.type):
-            again = " again" if draft.type is Type.DISCONNECT and self._disconnected else ""
+            again = " again" if draft.type is _DISCONNECT and self._disconnected else ""
             raise LocalProtocolError(
                 f"{draft.type.value!r} may not be sent{again} while {self.state.value}"
             )
         answers = self.client_seq if draft.answers is None else draft.answers
-        message = {
-            "version": PROTOCOL_VERSION,
-            "type": draft.type.value,
-            "seq": self.server_seq + 1,
-            "clientseq": answers,
-            "id": self.session_id,
-            "parameters": draft.parameters,
-        }
         try:
-            text, size = fields.encode(message)
+            # Written by hand, as most messages have nothing but numbers that changes.
+            parameters = fields.encode(draft.parameters) if draft.parameters else "{}"
         except (TypeError, ValueError, RecursionError) as error:
             raise LocalProtocolError(
                 f"{draft.type.value!r} cannot be written as JSON: {error}"
             ) from None
+        text = (
+            f'{{"version": "{PROTOCOL_VERSION}", "type": "{draft.type}", '
+            f'"seq": {self.server_seq + 1}, "clientseq": {answers}, '
+            f'"id": {self._id_text}, "parameters": {parameters}}}'
+        )
+        size = fields.wire_size(text)
         if size > MAX_MESSAGE_BYTES:
             raise LocalProtocolError(
                 f"{draft.type.value!r} takes {size} bytes; Genesys accepts "
@@ -256,8 +259,8 @@ class AudioHookSession:
             )
         self.server_seq += 1
         self.state = OUTGOING[self.state][draft.type]
-        self._opened |= draft.type is Type.OPENED
-        if draft.type is Type.DISCONNECT:
+        self._opened |= draft.type is _OPENED
+        if draft.type is _DISCONNECT:
             self._disconnected = True
             self.state = DISCONNECTS[draft.parameters.get("reason") == DisconnectReason.COMPLETED]
         elif draft.type in _ANSWERED or draft.parameters.get("startPaused"):
@@ -265,6 +268,23 @@ class AudioHookSession:
         return text
 
     # -- reading ---------------------------------------------------------------------------
+
+    def _identify(self, session_id: str) -> None:
+        self.session_id = session_id
+        self._id_text = fields.encode(session_id)
+
+    def _take_number(self, raw: _Raw) -> bool:
+        """Take the number of a faultless message, if it is the one that comes next."""
+        if (
+            raw["seq"] != self.client_seq + 1
+            or raw["id"] != self.session_id
+            or raw["serverseq"] > self.server_seq
+            or self.state not in CHECKED
+        ):
+            return False
+        self.client_seq += 1
+        self._unnumbered = 0
+        return True
 
     def _check_envelope(self, raw: _Raw) -> RemoteProtocolError | None:
         """Find what ends the session: wrong values. Absent ones have been counted already."""
@@ -276,7 +296,8 @@ class AudioHookSession:
             )
         if not self._id_known and fields.is_usable_id(identity):
             # `open` had none, so the first one seen is the session's.
-            self.session_id, self._id_known = str(identity), True
+            self._identify(str(identity))
+            self._id_known = True
         if identity is not None and identity != self.session_id:
             return RemoteProtocolError(Rule.ID, "message of another session id")
         expected = self.client_seq + 1
@@ -301,29 +322,35 @@ class AudioHookSession:
             self.client_seq = max(seq, before)
             self._unnumbered = 0
 
-    def _handle(
-        self, message_type: Type, raw: _Raw, envelope: Envelope | None, target: State
-    ) -> list[events.Event]:
+    def _handle(self, message_type: Type, raw: _Raw, *, exact: bool) -> list[events.Event]:
+        target = INCOMING[self.state].get(message_type)
+        if target is None:
+            detail = f"{message_type.value!r} means nothing while {self.state.value}"
+            return [self._fault(RemoteProtocolError(Rule.STATE, detail), raw)]
+        found: list[events.Event] = []
         parameters = raw.get("parameters")
-        model = PARAMETERS[message_type]
-        typed, faults = validate(model, {} if parameters is None else parameters, Rule.PARAMETERS)
-        found: list[events.Event] = [self._fault(fault, raw) for fault in faults]
-        event = _HANDLERS[message_type](self, raw, typed)
+        if not exact:
+            parameters = {} if parameters is None else parameters
+            typed, faults = validate(PARAMETERS[message_type], parameters, Rule.PARAMETERS)
+            found += [self._fault(fault, raw) for fault in faults]
+            parameters = parameters if typed is not None else None
+        event = _HANDLERS[message_type](self, raw, parameters)
         if event is None:
             return found
         # While paused the client's clock runs on; what it skipped comes with `resumed`.
-        if message_type is not Type.OPEN and (
-            self.state is not State.PAUSED or message_type is Type.RESUMED
+        if message_type is not _OPEN and (
+            self.state is not _PAUSED or message_type is Type.RESUMED
         ):
-            self._check_position(raw, envelope)
+            self._check_position(raw)
         # A handler may have ended the session (an `open` that cannot be used).
-        if self.state is not State.FAILED or target is State.CLOSING:
+        if self.state is not _FAILED or target is State.CLOSING:
             self.state = target
-        return [*found, event]
+        found.append(event)
+        return found
 
-    def _check_position(self, raw: _Raw, envelope: Envelope | None) -> None:
+    def _check_position(self, raw: _Raw) -> None:
         try:
-            said = envelope.position if envelope else duration_to_samples(raw.get("position"))
+            said = duration_to_samples(raw.get("position"))
         except ValueError:
             return  # counted with the envelope
         if self.media is None:
@@ -347,10 +374,12 @@ class AudioHookSession:
 
     # -- one method per message --------------------------------------------------------------
 
-    def _on_open(self, raw: _Raw, typed: OpenParameters | None) -> events.Event:
+    def _on_open(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         if fields.is_usable_id(raw.get("id")):
-            self.session_id, self._id_known = raw["id"], True
+            self._identify(raw["id"])
+            self._id_known = True
         lenient = fields.parameters(raw)
+        typed = None if parameters is None else OpenParameters.model_validate(parameters)
         if "position" in raw:
             try:
                 self.position = duration_to_samples(raw["position"])
@@ -406,60 +435,65 @@ class AudioHookSession:
             raw,
         )
 
-    def _on_close(self, raw: _Raw, typed: CloseParameters | None) -> events.Event:
-        reason = typed.reason if typed else "unknown"
+    def _on_close(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
+        reason = parameters["reason"] if parameters else "unknown"
         return events.CloseReceived(raw=raw, reason=reason, reply=replies.closed())
 
-    def _on_ping(self, raw: _Raw, typed: PingParameters | None) -> events.Event:
-        seq = fields.integer(raw, "seq")
-        reply = replies.pong(seq if seq == self.client_seq else None)
-        return events.PingReceived(raw=raw, rtt=typed.rtt if typed else None, reply=reply)
+    def _on_ping(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
+        seq = raw.get("seq")
+        # A number that was not taken is none; True is not 1.
+        taken = type(seq) is int and seq == self.client_seq
+        return events.PingReceived(raw=raw, reply=replies.pong(seq if taken else None))
 
-    def _on_update(self, raw: _Raw, typed: UpdateParameters | None) -> events.Event:
-        language = typed.language if typed else None
+    def _on_update(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
+        language = parameters.get("language") if parameters else None
         if language is not None:
             self.language = language
         wanted = language is not None and self.state in CHECKED
         reply = replies.updated() if wanted else None
         return events.UpdateReceived(raw=raw, language=language, reply=reply)
 
-    def _on_paused(self, raw: _Raw, typed: object) -> events.Event:
+    def _on_paused(self, raw: _Raw, parameters: object) -> events.Event:
         answers = self.pauses.paused(fields.integer(raw, "serverseq"))
         return events.Paused(raw=raw, answers=answers)
 
-    def _on_resumed(self, raw: _Raw, typed: GapParameters | None) -> events.Event:
-        start, discarded = self._skip(typed)
+    def _on_resumed(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
+        start, discarded = self._skip(parameters)
         answers = self.pauses.resumed(fields.integer(raw, "serverseq"))
         return events.Resumed(raw=raw, start=start, discarded=discarded, answers=answers)
 
-    def _on_discarded(self, raw: _Raw, typed: GapParameters | None) -> events.Event:
-        start, discarded = self._skip(typed)
+    def _on_discarded(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
+        start, discarded = self._skip(parameters)
         return events.Discarded(raw=raw, start=start, discarded=discarded)
 
-    def _skip(self, gap: GapParameters | None) -> tuple[int, int] | tuple[None, None]:
+    def _skip(self, gap: _Raw | None) -> tuple[int, int] | tuple[None, None]:
         if gap is None:
             return None, None
-        before = self.position
+        before, begin = self.position, parse_duration(gap["start"])
         # The end is rounded once: the parts need not be whole samples.
-        self.position = round((gap.start + gap.discarded) * WIRE_SAMPLE_RATE)
+        self.position = round((begin + parse_duration(gap["discarded"])) * WIRE_SAMPLE_RATE)
         self.timeline.skip(before, self.position)
-        start = round(gap.start * WIRE_SAMPLE_RATE)
+        start = round(begin * WIRE_SAMPLE_RATE)
         return start, self.position - start
 
-    def _on_dtmf(self, raw: _Raw, typed: DtmfParameters | None) -> events.Event | None:
-        return events.DtmfReceived(raw=raw, digit=typed.digit) if typed else None
+    def _on_dtmf(self, raw: _Raw, parameters: _Raw | None) -> events.Event | None:
+        return events.DtmfReceived(raw=raw, digit=parameters["digit"]) if parameters else None
 
-    def _on_error(self, raw: _Raw, error: ErrorParameters | None) -> events.Event:
+    def _on_error(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
+        if parameters is None:
+            code = fields.integer(fields.parameters(raw), "code")
+            return events.ErrorReceived(raw=raw, code=code, message="", retry_after=None)
+        retry_after = parameters.get("retryAfter")
         return events.ErrorReceived(
             raw=raw,
-            code=error.code if error else fields.integer(fields.parameters(raw), "code"),
-            message=error.message if error else "",
-            retry_after=error.retry_after if error else None,
+            code=parameters["code"],
+            message=parameters.get("message", ""),
+            retry_after=None if retry_after is None else parse_duration(retry_after),
         )
 
 
 def _plain(kind: type[events.Event]) -> Callable[..., events.Event]:
-    def handler(session: AudioHookSession, raw: _Raw, typed: object) -> events.Event:
+    def handler(session: AudioHookSession, raw: _Raw, parameters: object) -> events.Event:
         return kind(raw=raw)
 
     return handler

@@ -64,7 +64,8 @@ class Answers:
         the application had come.
 
         Args:
-            position: Seconds on the stream's timeline, or the protocol's text (``PT1.5S``).
+            position: A position as Genesys counts them, which ``open`` and every message after it
+                name: seconds, or the protocol's text (``PT1.5S``).
 
         Raises:
             ValueError: If it is neither, or negative.

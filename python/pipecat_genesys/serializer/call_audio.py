@@ -24,6 +24,11 @@ class CallAudio:
         self._held = b""
         self.sample_rate = params.sample_rate or 0
 
+    @property
+    def delay_samples(self) -> int:
+        """How much later than on the wire a sample is in the pipeline, in wire samples."""
+        return round(self._inbound.delay_seconds * WIRE_SAMPLE_RATE) if self._inbound else 0
+
     def set_sample_rate(self, rate: int) -> None:
         """Give the pipeline's input rate; again and again is fine."""
         if rate != self.sample_rate:

@@ -120,7 +120,8 @@ class CallView:
         """Say where on the stream's timeline a sample is.
 
         Genesys's clock runs on while audio is paused or dropped, so that is not simply how many
-        came before it. Offsets of events are on this timeline.
+        came before it. Offsets of events are on this timeline. What the resampler's filter delays
+        is accounted for.
 
         Args:
             sample: How many samples of its party reached the pipeline before it.
@@ -131,10 +132,22 @@ class CallView:
         """
         rate = sample_rate or self._audio.sample_rate or WIRE_SAMPLE_RATE
         # Every wire sample is `rate / 8000` of the pipeline's, at any moment.
-        whole, rest = divmod(sample * WIRE_SAMPLE_RATE, rate)
+        wire = sample * WIRE_SAMPLE_RATE - self._audio.delay_samples * rate
+        whole, rest = divmod(max(wire, 0), rate)
         timeline = self._session.timeline
         position = timeline.position(whole) - timeline.start
         return Fraction(position, WIRE_SAMPLE_RATE) + Fraction(rest, rate * WIRE_SAMPLE_RATE)
+
+    @property
+    def samples_delivered(self) -> int:
+        """How many samples of each party were given to the pipeline so far, at its rate.
+
+        Who wants to have heard the last word before ``closed`` goes out, waits for that many in
+        ``on_closing``.
+        """
+        session = self._session
+        arrived = session.timeline.arrived(session.position)
+        return arrived * (self._audio.sample_rate or WIRE_SAMPLE_RATE) // WIRE_SAMPLE_RATE
 
     @property
     def faults(self) -> dict[str, int]:

@@ -33,6 +33,8 @@ class GenesysOpenFrame(OutputTransportMessageUrgentFrame):
 class GenesysUpdateFrame(OutputTransportMessageUrgentFrame):
     """The conversation's language changed; the message is ``updated``.
 
+    Or what the application wants instead: ``pause`` or ``disconnect``.
+
     Parameters:
         language: The new one.
     """
@@ -45,10 +47,15 @@ class GenesysPingFrame(OutputTransportMessageUrgentFrame):
     """Genesys checks that we are alive; the message is ``pong``.
 
     Parameters:
-        rtt: Round trip of the ping before, in seconds, where it was said.
+        pinged: What was asked.
     """
 
-    rtt: Fraction | None = field(kw_only=True)
+    pinged: events.PingReceived = field(kw_only=True, repr=False)
+
+    @property
+    def rtt(self) -> Fraction | None:
+        """Round trip of the ping before, in seconds, where it was said."""
+        return self.pinged.rtt
 
 
 @dataclass

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from typing import Any, ClassVar
 
 from loguru import logger
@@ -29,7 +28,7 @@ from pipecat_genesys.protocol import (
     replies,
 )
 from pipecat_genesys.protocol.media import preferred_entry
-from pipecat_genesys.protocol.types import duration_to_float
+from pipecat_genesys.protocol.types import copy_json, duration_to_float
 
 # `info` is a line for a log; what it and the envelope take is not there for variables.
 _MAX_INFO = 500
@@ -70,7 +69,7 @@ class PipecatMessages:
         """
         media = self._session.media
         if media is not None:
-            chosen = [deepcopy(dict(media.raw))]
+            chosen = [copy_json(media.raw)]
         elif self._session.state is State.PREPARING:
             chosen = [preferred_entry(self._session.preference)]
         else:
@@ -80,7 +79,7 @@ class PipecatMessages:
             parameters["supportedLanguages"] = supported_languages
         if selected_language:
             parameters["selectedLanguage"] = selected_language
-        message = self._create(AudioHookMessageType.OPENED, parameters, position=False)
+        message = self._create("opened", parameters, position=False)
         self._is_open = True
         return message
 
@@ -97,7 +96,7 @@ class PipecatMessages:
             The message, with a provisional ``seq``.
         """
         parameters = {"outputVariables": output_variables} if output_variables else {}
-        message = self._create(AudioHookMessageType.CLOSED, parameters)
+        message = self._create("closed", parameters)
         self._is_open = False
         return message
 
@@ -107,7 +106,7 @@ class PipecatMessages:
         Returns:
             The message, with a provisional ``seq``.
         """
-        return self._create(AudioHookMessageType.PONG, {})
+        return self._create("pong", {})
 
     def create_resumed_response(self) -> dict[str, Any]:
         """Create the message that ends a pause; marks the session not paused.
@@ -118,7 +117,7 @@ class PipecatMessages:
         Returns:
             The message, with a provisional ``seq``.
         """
-        message = self._create(AudioHookMessageType.RESUMED, {})
+        message = self._create("resumed", {})
         self._is_paused = False
         return message
 
@@ -128,7 +127,7 @@ class PipecatMessages:
         Returns:
             The message, with a provisional ``seq``.
         """
-        return self._create(AudioHookMessageType.EVENT, dict(replies.barge_in().parameters))
+        return self._create("event", dict(replies.barge_in().parameters))
 
     def create_disconnect_message(
         self,
@@ -154,7 +153,7 @@ class PipecatMessages:
         }
         if info:
             parameters["info"] = info
-        return self._create(AudioHookMessageType.DISCONNECT, parameters)
+        return self._create("disconnect", parameters)
 
     def create_error_message(
         self,
@@ -176,15 +175,15 @@ class PipecatMessages:
             The message, with a provisional ``seq``.
         """
         parameters = {"code": code, "message": message, "retryable": retryable}
-        return self._create(AudioHookMessageType.ERROR, parameters)
+        return self._create("error", parameters)
 
     def _create(
-        self, message_type: AudioHookMessageType, parameters: dict[str, Any], position: bool = True
+        self, message_type: str, parameters: dict[str, Any], position: bool = True
     ) -> dict[str, Any]:
         self._built += 1
         message: dict[str, Any] = {
             "version": self.PROTOCOL_VERSION,
-            "type": message_type.value,
+            "type": str(message_type),
             "seq": self._built,
             "clientseq": self._seen_seq,
             "id": self._session.session_id,
@@ -221,6 +220,10 @@ def to_draft(
         The draft, or None for a message that Genesys would refuse; that has been logged.
     """
     name = message.get("type")
+    if name == "pong":
+        seq = message.get("clientseq")
+        known = isinstance(seq, int) and not isinstance(seq, bool)
+        return replies.pong(seq if known else None)
     given = message.get("parameters")
     parameters: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     match name:
@@ -230,10 +233,6 @@ def to_draft(
             return replies.closed(string_map(parameters.get("outputVariables"), log))
         case "disconnect":
             return _disconnect(parameters, log)
-        case "pong":
-            seq = message.get("clientseq")
-            known = isinstance(seq, int) and not isinstance(seq, bool)
-            return replies.pong(seq if known else None)
         case "resume" | "resumed":
             return replies.resume()
         case "pause" | "updated":
@@ -341,11 +340,11 @@ def hand_over(
     Returns:
         The text to send, or None where nothing may be sent.
     """
-    if not session.allows(draft.type):
-        logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
-        return None
     try:
         return session.to_wire(draft)
     except LocalProtocolError as error:
-        log("ERROR", f"not sent: {error}")
+        if session.allows(draft.type):
+            log("ERROR", f"not sent: {error}")
+        else:
+            logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
         return None

@@ -48,11 +48,12 @@ class Receiving(FrameDelivery, CallView):
                 means.update(self, event)
             if kind in HOOKS:
                 instead = await self._consult(event)
+                if instead is not None and kind is events.OpenReceived:
+                    # Refused: nothing that waits for a call may take this for one.
+                    frame = OutputTransportMessageUrgentFrame(message=self._written(instead))
+                    continue
             await self._call_event_handler(means.name, raw)
-            if instead is not None and kind is not events.UpdateReceived:
-                # Refused: nothing that waits for a call may take this for one.
-                frame = OutputTransportMessageUrgentFrame(message=self._written(instead))
-            elif means.frame is not None:
+            if means.frame is not None:
                 frame = means.frame(self, event, instead) or frame
         return frame
 
@@ -122,7 +123,7 @@ class Receiving(FrameDelivery, CallView):
         return GenesysCloseFrame(message, reason=event.reason)
 
     def _pong_frame(self, event: events.PingReceived, _: Draft | None) -> Frame:
-        return GenesysPingFrame(self.create_pong_response(), rtt=event.rtt)
+        return GenesysPingFrame(self.create_pong_response(), pinged=event)
 
     def _updated_frame(self, event: events.UpdateReceived, instead: Draft | None) -> Frame | None:
         draft = instead or event.reply

@@ -262,6 +262,7 @@ class GenesysAudioHookSerializer(Receiving, FrameSerializer):
         length = len(data)
         usable = self._session.receive_audio(length)
         if not self._is_open or self._is_paused:
+            self._session.leave_out(usable)
             return None
         medium = self._medium()
         if medium is None:

@@ -87,7 +87,7 @@ class Verbs(Answers):
         draft = replies.event(entity, data) if isinstance(entity, str) else replies.entity(entity)
         name = draft.parameters["entities"][0]["type"]
         try:
-            size = fields.encode(draft.parameters)[1]
+            size = fields.wire_size(fields.encode(draft.parameters))
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"event {name!r} cannot be sent: {error}") from None
         if size > _MAX_EVENT_BYTES:

@@ -1,0 +1,142 @@
+"""What Genesys says, as the pipeline sees it, and where on its timeline."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from attached import AttachedCall
+from calls import Call
+from genesys import media
+from pipecat.frames.frames import OutputTransportMessageUrgentFrame, SystemFrame
+from pipecat_genesys import (
+    GenesysCloseFrame,
+    GenesysDiscardedFrame,
+    GenesysOpenFrame,
+    GenesysPausedFrame,
+    GenesysPingFrame,
+    GenesysPlaybackCompletedFrame,
+    GenesysPlaybackStartedFrame,
+    GenesysResumedFrame,
+    GenesysUpdateFrame,
+)
+
+AUDIO = b"\xff" * 1600
+
+
+async def heard(call: Call, type: str, parameters: Any = None) -> Any:
+    return await call.serializer.deserialize(call.genesys.text(type, parameters))
+
+
+class TestAnswers:
+    async def test_carry_what_they_answer(self) -> None:
+        call = Call()
+        await call.connect()
+        text = call.genesys.open(language="de-DE", inputVariables={"vip": "yes"})
+        opening = await call.serializer.deserialize(text)
+        assert isinstance(opening, GenesysOpenFrame)
+        assert opening.opening.parameters.input_variables == {"vip": "yes"}
+        assert opening.opening.media.raw == media()
+        await call.serializer.serialize(opening)
+        call.genesys.serverseq = 1
+        ping = await heard(call, "ping", {"rtt": "PT0.025S"})
+        assert isinstance(ping, GenesysPingFrame)
+        assert ping.rtt == Fraction(25, 1000)
+        assert (await heard(call, "ping")).rtt is None
+        update = await heard(call, "update", {"language": "en-US"})
+        assert isinstance(update, GenesysUpdateFrame)
+        assert update.language == "en-US"
+        close = await heard(call, "close", {"reason": "reconnect"})
+        assert isinstance(close, GenesysCloseFrame)
+        assert close.reason == "reconnect"
+        for frame in (opening, ping, update, close):
+            assert isinstance(frame, OutputTransportMessageUrgentFrame)
+
+
+class TestSystemFrames:
+    async def test_pauses_of_either_side(self) -> None:
+        call = AttachedCall()
+        await call.open()
+        own = await heard(call, "paused")
+        call.genesys.position = "PT0.5S"
+        resumed = await heard(call, "resumed", {"start": "PT0S", "discarded": "PT0.5S"})
+        await call.serializer.pause()
+        await call.said()
+        ours = await heard(call, "paused")
+        both = await heard(call, "paused")
+        await call.serializer.resume()
+        await call.said()
+        still = await heard(call, "paused")
+        assert call.serializer.is_paused
+        for frame in (own, ours, both, still):
+            assert isinstance(frame, GenesysPausedFrame)
+            assert isinstance(frame, SystemFrame)
+        assert [f.answers for f in (own, ours, both, still)] == [None, "pause", None, "resume"]
+        assert isinstance(resumed, GenesysResumedFrame)
+        assert (resumed.start, resumed.discarded, resumed.answers) == (0, Fraction(1, 2), None)
+        assert call.serializer.faults == {}
+
+    async def test_gaps_in_seconds(self) -> None:
+        call = Call()
+        await call.open()
+        gap = {"start": "PT0S", "discarded": "PT0.000125S"}
+        frame = await heard(call, "discarded", gap)
+        assert isinstance(frame, GenesysDiscardedFrame)
+        assert (frame.start, frame.discarded) == (0, Fraction(1, 8000))
+        vague = await heard(call, "discarded", {"start": "now"})
+        assert isinstance(vague, GenesysDiscardedFrame)
+        assert (vague.start, vague.discarded) == (None, None)
+
+    async def test_playback(self) -> None:
+        call = Call()
+        await call.open()
+        assert isinstance(await heard(call, "playback_started"), GenesysPlaybackStartedFrame)
+        assert isinstance(await heard(call, "playback_completed"), GenesysPlaybackCompletedFrame)
+
+
+class TestTimeline:
+    @pytest.mark.parametrize("rate", [8000, 16000, 24000])
+    async def test_the_place_of_a_sample_counts_what_was_not_sent(self, rate: int) -> None:
+        call = Call(rate)
+        await call.open()
+        packet, delay = rate // 5, Fraction(0 if rate == 8000 else 24, 8000)
+        await call.serializer.deserialize(AUDIO)
+        await heard(call, "discarded", {"start": "PT0.2S", "discarded": "PT1.3S"})
+        call.genesys.position = "PT1.5S"
+        await call.serializer.deserialize(AUDIO)
+        call.genesys.position = "PT1.7S"
+        await heard(call, "paused")
+        await heard(call, "resumed", {"start": "PT1.7S", "discarded": "PT60S"})
+        await call.serializer.deserialize(AUDIO)
+        at = call.serializer.stream_offset
+        later = packet + int(delay * rate)
+        assert at(0) == 0
+        assert at(packet // 2) == Fraction(1, 10) - delay
+        assert at(later - 1) == Fraction(1, 5) - Fraction(1, rate)
+        assert at(later) == Fraction(3, 2)
+        assert at(2 * packet + int(delay * rate)) == Fraction(617, 10)
+        assert at(800, 8000) == Fraction(1, 10) - delay
+        assert call.serializer.samples_delivered == 3 * packet
+
+    async def test_a_session_that_continues_another_counts_from_its_own_beginning(self) -> None:
+        call = Call(8000)
+        await call.connect()
+        call.genesys.position = "PT100S"
+        await call.exchange(call.genesys.open())
+        await call.serializer.deserialize(AUDIO)
+        assert call.serializer.stream_offset(800) == Fraction(1, 10)
+        assert call.serializer.samples_delivered == 1600
+
+    async def test_audio_that_the_pipeline_never_got_is_left_out(self) -> None:
+        call = Call(8000)
+        await call.open()
+        await call.serializer.deserialize(AUDIO)
+        # A hold as pipecat's serializer knows it: audio goes on and is dropped.
+        await heard(call, "pause")
+        assert await call.serializer.deserialize(AUDIO) is None
+        call.serializer.create_resumed_response()
+        assert await call.serializer.deserialize(AUDIO) is not None
+        assert call.serializer.stream_offset(1599) == Fraction(1599, 8000)
+        assert call.serializer.stream_offset(1600) == Fraction(3200, 8000)
+        assert call.serializer.samples_delivered == 3200

@@ -1,0 +1,224 @@
+"""What an application decides before Genesys gets its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from attached import AttachedCall
+from calls import Call, handlers_done
+from genesys import media
+from pipecat.frames.frames import EndFrame
+from pipecat_genesys import GenesysOpenFrame
+
+
+def on(call: Call, name: str) -> Any:
+    return call.serializer.event_handler(name)
+
+
+class TestOpening:
+    async def test_runs_before_opened_and_knows_who_calls(self) -> None:
+        call = Call()
+        seen: list[Any] = []
+
+        @on(call, "on_opening")
+        async def on_opening(serializer: Any, message: dict[str, Any]) -> None:
+            seen.append((serializer.is_open, serializer.organization_id, message["type"]))
+            await asyncio.sleep(0)
+            seen.append(serializer.media.raw)
+
+        await call.open()
+        assert seen == [(False, "d7934305-0972-4844-938e-9060eef73d05", "open"), media()]
+
+    async def test_may_set_the_languages_when_genesys_asks(self) -> None:
+        for asked in (True, False):
+            call = Call(supported_languages=["fr-FR"])
+
+            @on(call, "on_opening")
+            async def on_opening(serializer: Any, _: Any) -> None:
+                serializer.set_supported_languages(["en-US", "de-DE"])
+
+            opened = await call.open(supportedLanguages=asked)
+            named = opened["parameters"].get("supportedLanguages")
+            assert named == (["en-US", "de-DE"] if asked else None)
+
+    @pytest.mark.parametrize("configured", [True, False])
+    async def test_may_open_paused_or_change_its_mind(self, configured: bool) -> None:
+        call = Call(start_paused=configured)
+
+        @on(call, "on_opening")
+        async def on_opening(serializer: Any, _: Any) -> None:
+            assert await (serializer.resume() if configured else serializer.pause())
+
+        opened = await call.open()
+        assert opened["parameters"]["startPaused"] is not configured
+
+    async def test_may_say_how_far_a_session_before_had_come(self) -> None:
+        call = Call()
+
+        @on(call, "on_opening")
+        async def on_opening(serializer: Any, _: Any) -> None:
+            (before,) = serializer.continued_sessions
+            assert (before.serverseq, before.clientseq) == (7, 9)
+            serializer.set_discard_to("PT12.5S")
+
+        continued = [{"id": "x", "serverseq": 7, "clientseq": 9}]
+        opened = await call.open(continuedSessions=continued)
+        assert opened["parameters"]["discardTo"] == "PT12.5S"
+
+    @pytest.mark.parametrize("reason", ["unauthorized", "error", "completed"])
+    async def test_may_refuse(self, reason: str) -> None:
+        call = Call()
+        opened: list[Any] = []
+        call.serializer.add_event_handler("on_open", lambda *_: opened.append(1))
+
+        @on(call, "on_opening")
+        async def on_opening(serializer: Any, _: Any) -> None:
+            assert await serializer.disconnect(reason, info="unknown tenant")
+
+        await call.connect()
+        frame = await call.serializer.deserialize(call.genesys.open())
+        # Nothing that waits for a call may take this for one.
+        assert not isinstance(frame, GenesysOpenFrame)
+        await handlers_done(call.serializer)
+        assert opened == []
+        assert not call.serializer.is_open
+        refusal = call.genesys.heard(await call.serializer.serialize(frame))
+        assert refusal["type"] == "disconnect"
+        assert refusal["parameters"] == {"reason": reason, "info": "unknown tenant"}
+        # Still one disconnect, and an answer to the `close` that follows.
+        assert await call.serializer.serialize(EndFrame()) is None
+        closed = await call.exchange(call.genesys.text("close", {"reason": "disconnect"}))
+        assert (closed["type"], closed["seq"]) == ("closed", 2)
+
+    async def test_is_not_asked_where_nothing_can_be_opened(self) -> None:
+        call = Call()
+        asked: list[Any] = []
+        call.serializer.add_event_handler("on_opening", lambda *_: asked.append(1))
+        await call.connect()
+        rejection = await call.exchange(call.genesys.open(media("OPUS")))
+        assert (rejection["type"], asked) == ("disconnect", [])
+
+
+class TestUpdating:
+    async def test_pause_is_an_answer(self) -> None:
+        call = AttachedCall()
+        await call.open()
+        languages: list[Any] = []
+
+        @on(call, "on_updating")
+        async def on_updating(serializer: Any, _: Any) -> None:
+            languages.append(serializer.language)
+            if serializer.language == "fi-FI":
+                assert await serializer.pause()
+
+        answers = [
+            await call.exchange(call.genesys.text("update", {"language": language}))
+            for language in ("de-DE", "fi-FI")
+        ]
+        assert [answer["type"] for answer in answers] == ["updated", "pause"]
+        assert languages == ["de-DE", "fi-FI"]
+        assert call.transport.frames == []
+
+    async def test_disconnect_is_an_answer(self) -> None:
+        call = Call()
+        await call.open()
+
+        @on(call, "on_updating")
+        async def on_updating(serializer: Any, _: Any) -> None:
+            await serializer.disconnect("error", info="no such language")
+
+        answer = await call.exchange(call.genesys.text("update", {"language": "fi-FI"}))
+        assert (answer["type"], answer["parameters"]["reason"]) == ("disconnect", "error")
+
+    async def test_is_not_asked_where_there_is_nothing_to_answer(self) -> None:
+        call = Call()
+        asked: list[Any] = []
+        call.serializer.add_event_handler("on_updating", lambda *_: asked.append(1))
+        await call.open()
+        await call.silent(call.genesys.text("update", {}))
+        assert asked == []
+
+
+class TestClosing:
+    async def test_variables_and_last_words_go_out_before_closed(self) -> None:
+        call = AttachedCall()
+        await call.open()
+
+        @on(call, "on_closing")
+        async def on_closing(serializer: Any, message: dict[str, Any]) -> None:
+            assert message["parameters"]["reason"] == "end"
+            serializer.set_output_variables({"intent": "billing"})
+            assert await serializer.send_event("summary", {"text": "billing"})
+
+        frame = await call.serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
+        (event,) = await call.said()
+        assert event["parameters"]["entities"][0]["type"] == "summary"
+        closed = call.genesys.heard(await call.serializer.serialize(frame))
+        assert closed["parameters"] == {"outputVariables": {"intent": "billing"}}
+
+
+class TestBounds:
+    @pytest.mark.parametrize("name", ["on_opening", "on_updating", "on_closing"])
+    async def test_one_that_hangs_costs_its_time_and_no_answer(self, name: str) -> None:
+        call = Call(hook_timeout_secs=0.01)
+        cancelled: list[str] = []
+
+        @on(call, name)
+        async def hang(*_: Any) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.append(name)
+
+        opened = await call.open()
+        updated = await call.exchange(call.genesys.text("update", {"language": "de-DE"}))
+        closed = await call.exchange(call.genesys.text("close", {"reason": "end"}))
+        types = [message["type"] for message in (opened, updated, closed)]
+        assert types == ["opened", "updated", "closed"]
+        assert cancelled == [name]
+        assert call.serializer.faults == {}
+
+    async def test_what_was_decided_in_time_counts(self) -> None:
+        call = Call(hook_timeout_secs=0.01)
+
+        @on(call, "on_opening")
+        async def hang(serializer: Any, _: Any) -> None:
+            await serializer.disconnect("unauthorized")
+            await asyncio.Event().wait()
+
+        assert (await call.open())["type"] == "disconnect"
+
+    async def test_one_that_raises_costs_no_answer(self) -> None:
+        call = Call()
+
+        @on(call, "on_opening")
+        async def broken(*_: Any) -> None:
+            raise RuntimeError("the database is away")
+
+        assert (await call.open())["type"] == "opened"
+
+    async def test_after_it_verbs_are_verbs_again(self) -> None:
+        call = AttachedCall()
+
+        @on(call, "on_opening")
+        async def on_opening(*_: Any) -> None:
+            pass
+
+        await call.open()
+        assert await call.serializer.disconnect("error")
+        (message,) = await call.said()
+        assert message["parameters"]["reason"] == "error"
+
+
+@pytest.mark.parametrize("languages", ["en-US", [5], ["en-US", None]])
+def test_languages_are_a_list_of_codes(languages: Any) -> None:
+    with pytest.raises(TypeError, match="en-US"):
+        Call().serializer.set_supported_languages(languages)
+
+
+@pytest.mark.parametrize("position", ["1.5", -1, None, "PT1M"])
+def test_a_position_is_a_duration(position: Any) -> None:
+    with pytest.raises(ValueError, match=r"duration|seconds"):
+        Call().serializer.set_discard_to(position)

@@ -1,0 +1,259 @@
+"""What an application says to Genesys."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from attached import AttachedCall
+from calls import Call, handlers_done
+from genesys import media
+from pipecat.frames.frames import EndFrame, Frame
+from pipecat_genesys.protocol.entities import BotTurnResponse, SpeechStarted, Token
+
+ID = "b6f1a1f0-6a4e-4f0e-9f5a-0c7d6d0a5b11"
+
+
+async def opened(*offer: dict[str, Any], **params: Any) -> AttachedCall:
+    call = AttachedCall(**params)
+    await call.open(*offer)
+    return call
+
+
+class TestMessages:
+    async def test_pause_and_resume(self) -> None:
+        call = await opened()
+        assert await call.serializer.pause()
+        assert await call.serializer.resume()
+        messages = await call.said()
+        assert [(m["type"], m["parameters"]) for m in messages] == [("pause", {}), ("resume", {})]
+
+    async def test_reconnect(self) -> None:
+        call = await opened()
+        assert await call.serializer.reconnect("draining")
+        (message,) = await call.said()
+        assert (message["type"], message["parameters"]) == ("reconnect", {"info": "draining"})
+
+    async def test_events_of_genesyss_and_of_ones_own(self) -> None:
+        call = await opened()
+        turn = BotTurnResponse(disposition="match", text="Hello", confidence=0.9)
+        assert await call.serializer.send_event(turn)
+        assert await call.serializer.send_event(SpeechStarted())
+        assert await call.serializer.send_event("mood", ["good", 0.5, None])
+        assert await call.serializer.send_event("ping")
+        assert [m["parameters"]["entities"] for m in await call.said()] == [
+            [
+                {
+                    "type": "bot_turn_response",
+                    "data": {"disposition": "match", "text": "Hello", "confidence": 0.9},
+                }
+            ],
+            [{"type": "speech_started", "data": {}}],
+            [{"type": "mood", "data": ["good", 0.5, None]}],
+            [{"type": "ping", "data": None}],
+        ]
+
+    @pytest.mark.parametrize(
+        ("channels", "channel", "number"),
+        [
+            (("external", "internal"), "external", 0),
+            (("external", "internal"), "internal", 1),
+            (("internal", "external"), "external", 1),
+            (("internal",), "internal", 0),
+        ],
+    )
+    async def test_a_transcript(self, channels: tuple[str, ...], channel: str, number: int) -> None:
+        call = await opened(media("PCMU", *channels), channel="both")
+        assert await call.serializer.send_transcript(
+            "hello",
+            offset=0.513,
+            duration="PT0.25S",
+            channel=channel,
+            confidence=0.75,
+            language="en-US",
+            id=ID,
+            tokens=[Token(value="hello", confidence=1, offset=0.5, duration=0.25)],
+        )
+        (message,) = await call.said()
+        (entity,) = message["parameters"]["entities"]
+        assert entity["type"] == "transcript"
+        assert entity["data"] == {
+            "id": ID,
+            "channelId": number,
+            "isFinal": True,
+            "offset": "PT0.513S",
+            "duration": "PT0.25S",
+            "alternatives": [
+                {
+                    "confidence": 0.75,
+                    "languages": ["en-US"],
+                    "interpretations": [
+                        {
+                            "type": "display",
+                            "transcript": "hello",
+                            "tokens": [
+                                {
+                                    "type": "word",
+                                    "value": "hello",
+                                    "confidence": 1.0,
+                                    "offset": "PT0.5S",
+                                    "duration": "PT0.25S",
+                                }
+                            ],
+                        }
+                    ],
+                }
+            ],
+        }
+
+    async def test_transcripts_have_ids_of_their_own(self) -> None:
+        call = await opened()
+        for _ in range(2):
+            await call.serializer.send_transcript("x", offset=0, duration=1)
+        ids = {m["parameters"]["entities"][0]["data"]["id"] for m in await call.said()}
+        assert len(ids) == 2
+
+    @pytest.mark.parametrize(
+        ("own", "expected"), [(None, {"a": "1"}), ({"b": True}, {"b": "true"}), ({}, None)]
+    )
+    async def test_disconnect_has_the_variables_that_were_set_or_its_own(
+        self, own: dict[str, Any] | None, expected: dict[str, str] | None
+    ) -> None:
+        call = await opened()
+        call.serializer.set_output_variables({"a": "1"})
+        assert await call.serializer.disconnect(info="done", output_variables=own)
+        (message,) = await call.said()
+        assert message["type"] == "disconnect"
+        assert message["parameters"].pop("outputVariables", None) == expected
+        assert message["parameters"] == {"reason": "completed", "info": "done"}
+        # At most one, whoever asks.
+        assert not await call.serializer.disconnect()
+        assert await call.serializer.serialize(EndFrame()) is None
+
+
+class TestMistakes:
+    async def test_a_reason_that_genesys_does_not_know(self) -> None:
+        call = await opened()
+        with pytest.raises(ValueError, match=r"'busy'.*completed"):
+            await call.serializer.disconnect("busy")
+
+    async def test_what_json_does_not_have(self) -> None:
+        call = await opened()
+        with pytest.raises(ValueError, match="'mood'"):
+            await call.serializer.send_event("mood", {1, 2})
+        with pytest.raises(ValueError, match="'when'"):
+            await call.serializer.disconnect(output_variables={"when": object()})
+
+    async def test_more_than_fits_into_a_message(self) -> None:
+        call = await opened()
+        with pytest.raises(ValueError, match=r"'mood' takes 640\d\d bytes"):
+            await call.serializer.send_event("mood", "x" * 64_000)
+
+    async def test_a_channel_that_the_call_does_not_have(self) -> None:
+        call = await opened()
+        with pytest.raises(ValueError, match=r"external, not internal"):
+            await call.serializer.send_transcript("x", offset=0, duration=1, channel="internal")
+
+    @pytest.mark.parametrize(
+        ("field", "wrong"), [("offset", -1), ("duration", "1 s"), ("id", "one"), ("confidence", 2)]
+    )
+    async def test_a_transcript_that_makes_no_sense_names_the_field(
+        self, field: str, wrong: Any
+    ) -> None:
+        call = await opened()
+        given = {"offset": 0, "duration": 1} | {field: wrong}
+        with pytest.raises(ValueError, match=field):
+            await call.serializer.send_transcript("x", **given)
+        assert await call.said() == []
+
+    async def test_no_way_to_send(self) -> None:
+        call = Call()
+        await call.open()
+        with pytest.raises(RuntimeError, match=r"attach\(transport\)"):
+            await call.serializer.pause()
+
+
+class TestTiming:
+    async def test_before_opened_a_pause_is_how_the_session_starts(self) -> None:
+        call = AttachedCall()
+        await call.connect()
+        assert await call.serializer.pause()
+        frame = await call.serializer.deserialize(call.genesys.open())
+        # Until it is on the wire the application may think again.
+        assert await call.serializer.resume()
+        message = call.genesys.heard(await call.serializer.serialize(frame))
+        assert message["parameters"]["startPaused"] is False
+        assert await call.said() == []
+
+    async def test_what_is_said_while_opened_is_on_its_way_follows_it(self) -> None:
+        call = AttachedCall()
+        await call.connect()
+        frame = await call.serializer.deserialize(call.genesys.open())
+        assert await call.serializer.send_event("early")
+        assert call.genesys.heard(await call.serializer.serialize(frame))["type"] == "opened"
+        assert [m["type"] for m in await call.said()] == ["event"]
+
+    async def test_nothing_is_on_its_way_before_open_or_after_the_end(self) -> None:
+        call = AttachedCall()
+        await call.connect()
+        serializer = call.serializer
+        for end in (None, "close", "closed"):
+            if end == "close":
+                await call.exchange(call.genesys.open())
+                frame = await serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
+                # Last words may still be said.
+                assert await serializer.send_event("last")
+            if end == "closed":
+                await call.said()
+                await serializer.serialize(frame)
+            assert not await serializer.disconnect()
+            assert not await serializer.reconnect()
+            if end != "close":
+                assert not await serializer.send_event("late")
+                if end:
+                    assert not await serializer.send_transcript("x", offset=0, duration=1)
+            if end:
+                assert not await serializer.pause()
+                assert not await serializer.resume()
+        assert await call.said() == []
+
+    async def test_without_a_transport_the_pipelines_worker_takes_the_frames(self) -> None:
+        call = Call()
+        frames: list[Frame] = []
+
+        async def queue_frame(frame: Frame) -> None:
+            frames.append(frame)
+
+        worker = SimpleNamespace(queue_frame=queue_frame)
+        setup = SimpleNamespace(audio_in_sample_rate=16000, pipeline_worker=worker)
+        await call.serializer.setup(setup)
+        await call.exchange(call.genesys.open())
+        assert await call.serializer.pause()
+        (frame,) = frames
+        assert call.genesys.heard(await call.serializer.serialize(frame))["type"] == "pause"
+
+
+class TestLostConnections:
+    async def test_one_without_closed_is_reported_once(self) -> None:
+        call = await opened()
+        lost: list[Any] = []
+        call.serializer.add_event_handler("on_connection_lost", lambda _, e: lost.append(e.state))
+        for _ in range(2):
+            await call.transport.handlers["on_client_disconnected"](call.transport, None)
+        await handlers_done(call.serializer)
+        assert lost == ["active"]
+        assert not call.serializer.is_open
+        assert not await call.serializer.send_event("late")
+        assert await call.serializer.serialize(EndFrame()) is None
+
+    async def test_one_after_closed_is_how_calls_end(self) -> None:
+        call = await opened()
+        await call.exchange(call.genesys.text("close", {"reason": "end"}))
+        lost: list[Any] = []
+        call.serializer.add_event_handler("on_connection_lost", lambda _, e: lost.append(e))
+        await call.serializer.connection_lost()
+        await asyncio.sleep(0)
+        await handlers_done(call.serializer)
+        assert lost == []
