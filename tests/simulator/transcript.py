@@ -32,9 +32,14 @@ _E = TypeVar("_E")
 class Table:
     """The session under test, and the server's side of the table."""
 
-    def __init__(self, parameters: CallParameters = PARAMETERS, **options: Any) -> None:
+    def __init__(
+        self,
+        parameters: CallParameters = PARAMETERS,
+        kind: type[GenesysClientSession] = GenesysClientSession,
+        **options: Any,
+    ) -> None:
         self.now = ORIGIN
-        self.session = GenesysClientSession(parameters, **options)
+        self.session = kind(parameters, **options)
         self.seq = 0
         self.answers_pings = False
         self.events: list[Event] = []

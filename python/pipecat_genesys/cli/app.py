@@ -9,6 +9,7 @@ import typer
 
 from pipecat_genesys.cli.call import call
 from pipecat_genesys.cli.check import check
+from pipecat_genesys.cli.replay import replay
 
 app = typer.Typer(
     name="pipecat-genesys",
@@ -40,3 +41,4 @@ def _options(
 
 app.command()(call)
 app.command()(check)
+app.command()(replay)

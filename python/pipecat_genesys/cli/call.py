@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipecat_genesys.cli.credentials import ApiKey, SecretFile, client_secret
+from pipecat_genesys.cli.credentials import ApiKey, CaFile, SecretFile, client_secret
 from pipecat_genesys.cli.status import ExitStatus
 from pipecat_genesys.cli.summary import report_json, summary_table
 from pipecat_genesys.cli.timeline import Progress, Timeline
@@ -116,10 +116,7 @@ def call(
     ] = None,
     api_key: ApiKey = "simulator",
     secret_file: SecretFile = None,
-    ca_file: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Trust this certificate, for wss://."),
-    ] = None,
+    ca_file: CaFile = None,
     language: Annotated[
         str, typer.Option(help="Of the conversation; empty leaves it out.")
     ] = "en-US",
@@ -223,7 +220,7 @@ def call(
     if wav is not None:
         simulated.save_recording(wav)
     if report is not None:
-        report.write_text(report_json(result, fault=fault, verdict=verdict), encoding="utf-8")
+        report.write_bytes(report_json(result, fault=fault, verdict=verdict or "clean"))
     console.print(summary_table(result, simulated.parameters.mode))
     console.print(Text(verdict or "clean", "red" if verdict else "green"))
     if interrupted:

@@ -31,6 +31,10 @@ SecretFile = Annotated[
         f"Without it the variable {SECRET_VARIABLE}; without either the request is unsigned.",
     ),
 ]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="Trust this certificate, for wss://."),
+]
 
 
 def client_secret(file: Path | None) -> str | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
+from pydantic_core import to_json
 from rich.table import Table
 
 from pipecat_genesys.simulator import CallMode, CallReport, Traffic
@@ -20,21 +18,16 @@ def summary_table(report: CallReport, mode: CallMode) -> Table:
     return table
 
 
-def report_json(report: CallReport, **more: Any) -> str:
+def report_json(report: CallReport, **more: Any) -> bytes:
     """The report as JSON.
 
     Args:
         report: How the call went.
         **more: What else to put in.
     """
-    values = {"clean": report.clean, **more, **asdict(report)}
-    return json.dumps(values, indent=2, default=_plain) + "\n"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"cannot write {type(value).__name__} as JSON")
+    values = {"clean": report.clean, **more, "report": report}
+    # Read-only mappings are all that it does not know.
+    return to_json(values, indent=2, fallback=dict) + b"\n"
 
 
 def _rows(report: CallReport, mode: CallMode) -> list[tuple[str, str]]:

@@ -48,12 +48,12 @@ class Timeline:
 
     def flush(self) -> None:
         """Print the audio that came since the last line."""
-        for run in self._runs.values():
-            if run:
-                size = sum(entry.size for entry in run)
-                count = "1 message" if len(run) == 1 else f"{len(run)} messages"
-                self._line(run[0], f"{'':>5} {'':>10}  {count}, {size} bytes", "dim")
-                run.clear()
+        runs = sorted(filter(None, self._runs.values()), key=lambda run: run[0].at)
+        for run in runs:
+            size = sum(entry.size for entry in run)
+            count = "1 message" if len(run) == 1 else f"{len(run)} messages"
+            self._line(run[0], f"{'':>5} {'':>10}  {count}, {size} bytes", "dim")
+            run.clear()
 
     def _entry(self, entry: CaptureEntry) -> None:
         if entry.is_audio:

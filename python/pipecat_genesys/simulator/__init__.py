@@ -98,6 +98,7 @@ from pipecat_genesys.simulator.playback import (
 from pipecat_genesys.simulator.reconnect import (
     continuation,
 )
+from pipecat_genesys.simulator.replay import ReplayReport, ServerSide, replay_call
 from pipecat_genesys.simulator.report import (
     CallReport,
     Ending,
@@ -186,9 +187,11 @@ __all__ = [
     "Reaction",
     "ReconnectRequested",
     "RecordedCall",
+    "ReplayReport",
     "Resumed",
     "Rule",
     "ServerEvent",
+    "ServerSide",
     "SessionState",
     "Severity",
     "SimulatedCall",
@@ -216,6 +219,7 @@ __all__ = [
     "read_capture",
     "read_stereo_wav",
     "read_wav",
+    "replay_call",
     "sign_request",
     "silence",
     "speech_like",

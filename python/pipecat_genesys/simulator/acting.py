@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from pipecat_genesys.protocol.types import AudioHookMediaFormat
 from pipecat_genesys.simulator import events as ev
 from pipecat_genesys.simulator.machine import CallStateError, SessionState, gap_parameters
+from pipecat_genesys.simulator.playback import SILENCE
 from pipecat_genesys.simulator.session import GenesysClientSession
 
 
@@ -102,15 +102,18 @@ class ActingSession(GenesysClientSession):
 
     def send_audio(self, audio: bytes | int, now: float) -> bool:
         """As of the base."""
-        streams = self._state is SessionState.OPEN and self.media is not None
-        if not self._one_byte_frames or not streams or self.is_paused or isinstance(audio, int):
+        media = self.media
+        streams = self._state is SessionState.OPEN and media is not None
+        if not self._one_byte_frames or not streams or self.is_paused:
             return super().send_audio(audio, now)
-        assert self.media is not None
+        assert media is not None
+        if isinstance(audio, int):
+            audio = SILENCE[media.format] * (audio * len(media.channels))
         self._one_byte_frames -= 1
         self.has_acted = True
         for index in range(len(audio)):
             self._put_audio(audio[index : index + 1], now)
-        self._position += len(audio) // self.media.frame_bytes
+        self._position += len(audio) // media.frame_bytes
         return True
 
     def _reached(self, moment: Moment, now: float) -> None:
@@ -177,8 +180,8 @@ class ActingSession(GenesysClientSession):
         """Send so many bytes of silence, whatever the state and the medium."""
         media = self.media
         width = media.frame_bytes if media else 1
-        is_linear = media is not None and media.format is AudioHookMediaFormat.L16
-        self._put_audio((b"\x00" if is_linear else b"\xff") * size, now, "a fault on purpose")
+        sample = SILENCE[media.format] if media else b"\xff"
+        self._put_audio(sample[:1] * size, now, "a fault on purpose")
         self._position += size // width
 
     def drop_socket(self) -> None:

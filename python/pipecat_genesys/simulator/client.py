@@ -26,7 +26,7 @@ from pipecat_genesys.simulator.caller import Spoken, Utterance
 from pipecat_genesys.simulator.capture import CaptureEntry
 from pipecat_genesys.simulator.errors import AwaitTimeoutError, CallEndedError, SimulatorError
 from pipecat_genesys.simulator.faults import Fault
-from pipecat_genesys.simulator.options import CallOptions, request_headers
+from pipecat_genesys.simulator.options import CallOptions, audiohook_headers, sign_headers
 from pipecat_genesys.simulator.parameters import CallMode, CallParameters, new_call
 from pipecat_genesys.simulator.report import CallReport, build_report
 from pipecat_genesys.simulator.rules import Rule
@@ -385,7 +385,9 @@ class SimulatedCall:
         options = self.options
         return await open_socket(
             self.url,
-            request_headers(self.url, self.parameters, options, attempt),
+            sign_headers(
+                self.url, audiohook_headers(self.parameters, options.api_key, attempt), options
+            ),
             timeout=options.connect_timeout,
             close_timeout=options.socket_close_timeout,
             ssl=options.ssl,

@@ -163,8 +163,10 @@ _article = _object(
 
 
 def _suggestion(value: object) -> str | None:
-    is_article = isinstance(value, dict) and value.get("type") == "article"
-    return _article(value) if is_article else _faq(value)
+    kinds = {"faq": _faq, "article": _article}
+    kind = value.get("type") if isinstance(value, dict) else None
+    known = kinds.get(kind) if isinstance(kind, str) else None
+    return '.type must be "faq" or "article"' if known is None else known(value)
 
 
 KNOWN: Mapping[str, Check] = MappingProxyType(

@@ -51,7 +51,7 @@ class MessageHandlers(ClientMachine):
         self._accepted = True
         parameters = message.parameters
         entry = select_medium(parameters["media"], self.parameters.media)
-        self.media = None if entry is None else parse_media(entry)
+        self.media = None if entry is None else parse_media(dict(entry))
         self._state = SessionState.OPEN
         self._deadline = None
         if self.media is not None and self.media.format is not AudioHookMediaFormat.PCMU:
@@ -135,7 +135,7 @@ class MessageHandlers(ClientMachine):
             detail = f"{len(entities)} entities in one 'event'; clients read the first"
             self._violate(Rule.SEVERAL_ENTITIES, detail, now)
         for entity in entities:
-            channels = len(self.media.channels) if self.media else 0
+            channels = len(self.media.channels) if self.media else 2
             for fault in check_entity(entity, channels):
                 self._violate(fault.rule, fault.detail, now)
             self._emit(ev.ServerEvent(self.elapsed(now), MappingProxyType(entity)))

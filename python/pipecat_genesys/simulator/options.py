@@ -70,25 +70,22 @@ def audiohook_headers(parameters: CallParameters, api_key: str, attempt: int = 0
     }
 
 
-def request_headers(
-    url: str, parameters: CallParameters, options: CallOptions, attempt: int
-) -> dict[str, str]:
-    """All headers that a call adds to the upgrade request.
+def sign_headers(url: str, headers: Mapping[str, str], options: CallOptions) -> dict[str, str]:
+    """Complete the headers of an upgrade request: key, signature, and the user's own.
 
     Args:
         url: Where to; the signature covers it.
-        parameters: Who calls.
+        headers: What says which call it is, as of :func:`audiohook_headers`.
         options: Credentials, and headers of the user's own.
-        attempt: How many connections of this call were lost before.
 
     Raises:
         ValueError: If the client secret is no base64.
     """
-    headers = audiohook_headers(parameters, options.api_key, attempt)
+    complete = {**headers, "X-API-KEY": options.api_key}
     if options.client_secret is not None:
-        headers |= sign_request(
-            url, headers, options.client_secret, components=options.signed_components
+        complete |= sign_request(
+            url, complete, options.client_secret, components=options.signed_components
         )
     replaced = {name.lower() for name in options.headers}
-    kept = {name: value for name, value in headers.items() if name.lower() not in replaced}
+    kept = {name: value for name, value in complete.items() if name.lower() not in replaced}
     return kept | {name: value for name, value in options.headers.items() if value is not None}
