@@ -237,13 +237,17 @@ def duration_to_samples(text: object) -> int:
     Raises:
         ValueError: If the value is not a duration.
     """
-    digits = _digits(text)
+    return digits_to_samples(_digits(text))
+
+
+def digits_to_samples(digits: str) -> int:
+    """The same of the number in a duration, once it is known to be one."""
     # Every message has one, and exact arithmetic is slow. A float of this size is off by less
     # than a millionth of a sample, which matters to halves only.
     near = float(digits) * WIRE_SAMPLE_RATE
     if near < 1e9:
         nearest = round(near)
-        if abs(near - nearest) < 0.49:
+        if -0.49 < near - nearest < 0.49:
             return nearest
     return round(Fraction(digits) * WIRE_SAMPLE_RATE)
 
