@@ -46,6 +46,7 @@ class Parrot(FrameProcessor):
     """The bot."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Greet, repeat, and go."""
         await super().process_frame(frame, direction)
         await self.push_frame(frame, direction)
         if isinstance(frame, StartFrame):
