@@ -21,6 +21,7 @@ PACKAGE = Path(pipecat_genesys.__file__).parent
         "pipecat_genesys.auth",
         "pipecat_genesys.auth.redis_store",
         "pipecat_genesys.cli.app",
+        "pipecat_genesys.conformance",
         "pipecat_genesys.protocol",
         "pipecat_genesys.simulator",
     ],
@@ -95,7 +96,21 @@ FORBIDDEN = {
         "pipecat_genesys.serializer",
         "pipecat_genesys.simulator",
     },
-    "serializer": {"pipecat_genesys.simulator", "pipecat_genesys.auth", "fastapi", "starlette"},
+    "serializer": {
+        "pipecat_genesys.simulator",
+        "pipecat_genesys.auth",
+        "pipecat_genesys.transport",
+        "fastapi",
+        "starlette",
+    },
+    "transport": {"pipecat_genesys.simulator", "pipecat_genesys.auth", "pipecat_genesys.cli"},
+    "conformance": {
+        "pipecat",
+        "pipecat_genesys.serializer",
+        "pipecat_genesys.transport",
+        "pipecat_genesys.auth",
+        "pipecat_genesys.cli",
+    },
 }
 
 

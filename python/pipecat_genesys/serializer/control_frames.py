@@ -69,6 +69,10 @@ class GenesysCloseFrame(OutputTransportMessageUrgentFrame):
     reason: str = field(kw_only=True)
 
 
+ANSWERS = (GenesysOpenFrame, GenesysUpdateFrame, GenesysPingFrame, GenesysCloseFrame)
+"""The frames that carry an answer to Genesys."""
+
+
 @dataclass
 class GenesysPausedFrame(SystemFrame):
     """No caller audio comes until `GenesysResumedFrame`.

@@ -222,6 +222,11 @@ class GenesysAudioHookSerializer(Receiving, FrameSerializer):
                 self._log.once("WARNING", text)
             return None
         payload = self._audio.release(wire)
+        self._check_chunk(payload, medium)
+        return payload or None
+
+    def _check_chunk(self, payload: bytes, medium: Media) -> None:
+        """Warn of chunks that a transport sends as they are, and Genesys takes too many of."""
         if 0 < len(payload) < _MIN_CHUNK_SAMPLES * medium.frame_bytes:
             self._log.once(
                 "WARNING",
@@ -230,7 +235,6 @@ class GenesysAudioHookSerializer(Receiving, FrameSerializer):
                 f"set audio_out_10ms_chunks={CHUNK_10MS}, for instance by "
                 "FastAPIWebsocketParams(**genesys_params(serializer))",
             )
-        return payload or None
 
     # -- messages from Genesys ---------------------------------------------------------------
 

@@ -1,0 +1,221 @@
+"""The half of the transport that speaks: paced audio, honest speaking frames, and the goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+from pipecat.frames.frames import (
+    BotStoppedSpeakingFrame,
+    CancelFrame,
+    EndFrame,
+    Frame,
+    InterruptionFrame,
+    OutputAudioRawFrame,
+    OutputTransportMessageFrame,
+    OutputTransportMessageUrgentFrame,
+    StartFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection
+from pipecat.transports.base_output import BaseOutputTransport
+from pipecat.transports.base_transport import TransportParams
+
+from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
+from pipecat_genesys.serializer.control_frames import ANSWERS
+
+from .call import GenesysCall
+
+if TYPE_CHECKING:
+    from .transport import AudioHookTransport
+
+# Beyond what is owed, for reports that come late.
+_PLAYOUT_MARGIN = 0.5
+# Genesys answers `disconnect` with `close` at once, and closes the socket after `closed`.
+_GOODBYE_SECONDS = 5.0
+_HANG_UP_SECONDS = 2.0
+
+
+class AudioHookPlayer(BaseOutputTransport):
+    """Takes bot audio as fast as it comes, up to a lead, and sends it when it is due."""
+
+    def __init__(
+        self,
+        transport: AudioHookTransport,
+        call: GenesysCall,
+        params: TransportParams,
+        **options: Any,
+    ) -> None:
+        """Create it; `AudioHookTransport.output` does."""
+        super().__init__(params, **options)
+        self._transport = transport
+        self._call = call
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping: asyncio.Task[None] | None = None
+        self._stopped_frames: list[tuple[Frame, FrameDirection]] = []
+        self._room = asyncio.Event()
+        self._said_goodbye = False
+
+    async def setup(self, setup: Any) -> None:
+        """Begin to send what is due."""
+        await super().setup(setup)
+        if not self._tasks:
+            self._tasks = [
+                self.create_task(self._call.writer.run()),
+                self.create_task(self._send_audio()),
+            ]
+
+    async def start(self, frame: StartFrame) -> None:
+        """Be ready for the bot's audio."""
+        await super().start(frame)
+        await self.set_transport_ready(frame)
+
+    # -- audio -------------------------------------------------------------------------------
+
+    async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
+        """Take a chunk; returns when there is room for the next."""
+        heard = await self._call.say(frame)
+        while heard and not self._call.sender.has_room(time.monotonic()):
+            self._room.clear()
+            await self._room.wait()
+            heard = not self._call.ended.is_set()
+        return heard
+
+    async def _send_audio(self) -> None:
+        call, sender = self._call, self._call.sender
+        while not call.ended.is_set():
+            call.news.clear()
+            now = time.monotonic()
+            # One at a time: what the socket does not take is not sent, and can still be dropped.
+            packet = None if call.writer.audio_waits else sender.poll(now)
+            if packet is not None:
+                call.writer.put(packet.audio)
+                self._observe(packet.audio, packet.waited, packet.gap, now)
+                self._room.set()
+                continue
+            self._room.set()
+            wake = sender.wake_at(now)
+            if call.writer.audio_waits:
+                await call.writer.flushed()
+                continue
+            try:
+                timeout = None if wake is None else max(0.001, wake - now)
+                # Room comes with time, too.
+                timeout = 0.1 if timeout is None and not sender.has_room(now) else timeout
+                await asyncio.wait_for(call.news.wait(), timeout)
+            except TimeoutError:
+                continue
+        self._room.set()
+
+    def _observe(self, audio: bytes, waited: float, gap: float, now: float) -> None:
+        observer, sender = self._call.observer, self._call.sender
+        observer.audio_sent(
+            len(audio) / sender.frame_bytes / WIRE_SAMPLE_RATE, sender.bucket.level(now), waited
+        )
+        if gap:
+            observer.underrun(gap)
+
+    # -- frames ------------------------------------------------------------------------------
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Handle a frame; an interruption stops what the caller hears."""
+        await super().process_frame(frame, direction)
+        if isinstance(frame, InterruptionFrame):
+            was_playing, heard = self._call.interrupted()
+            self._room.set()
+            if was_playing:
+                await self._call.send(frame)
+                self._call.observer.interrupted(heard)
+                await self._transport.interrupted(heard)
+            await self._release_stopped()
+
+    async def send_message(
+        self, frame: OutputTransportMessageFrame | OutputTransportMessageUrgentFrame
+    ) -> None:
+        """Send a message of the application's; answers have gone out already."""
+        if not isinstance(frame, ANSWERS):
+            await self._call.send(frame)
+
+    async def push_frame(
+        self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM
+    ) -> None:
+        """Push a frame; that the bot has stopped speaking, when the caller has heard it all."""
+        if not isinstance(frame, BotStoppedSpeakingFrame):
+            await super().push_frame(frame, direction)
+            return
+        self._call.sender.finish(time.monotonic())
+        self._call.news.set()
+        self._stopped_frames.append((frame, direction))
+        if self._stopping is None:
+            self._stopping = self.create_task(self._when_heard())
+
+    async def _when_heard(self) -> None:
+        await self._played_out()
+        self._stopping = None
+        await self._release_stopped()
+
+    async def _release_stopped(self) -> None:
+        if self._stopping is not None:
+            stopping, self._stopping = self._stopping, None
+            await self.cancel_task(stopping)
+        frames, self._stopped_frames = self._stopped_frames, []
+        for frame, direction in frames:
+            await super().push_frame(frame, direction)
+
+    async def _played_out(self) -> None:
+        """Wait until the caller has heard what was said."""
+        call = self._call
+        while not call.ended.is_set():
+            ahead = call.sender.ahead(time.monotonic())
+            if ahead <= 0 and not call.writer.audio_waits:
+                return
+            # Reports of Genesys's come as news; a tenth of a second is near enough.
+            await asyncio.sleep(min(max(ahead, 0.01), 0.05))
+
+    # -- the end -----------------------------------------------------------------------------
+
+    async def stop(self, frame: EndFrame) -> None:
+        """Let the caller hear what is owed, and end the session as the protocol has it."""
+        await super().stop(frame)
+        now = time.monotonic()
+        self._call.sender.finish(now)
+        self._call.news.set()
+        # It plays at its own speed; tokens may be scarce.
+        limit = 2 * self._call.sender.ahead(now) + _PLAYOUT_MARGIN + 5
+        try:
+            await asyncio.wait_for(self._played_out(), limit)
+        except TimeoutError:
+            logger.warning(f"{self}: the last words were not played within {limit:.1f} s")
+        await self._release_stopped()
+        await self._goodbye(frame)
+
+    async def cancel(self, frame: CancelFrame) -> None:
+        """End the session at once."""
+        await super().cancel(frame)
+        self._call.interrupted()
+        await self._release_stopped()
+        await self._goodbye(frame)
+
+    async def _goodbye(self, frame: Frame) -> None:
+        """Say ``disconnect``, wait for ``close``, answer it, and let Genesys close the socket."""
+        if self._said_goodbye:
+            return
+        self._said_goodbye = True
+        call = self._call
+        if not call.ended.is_set():
+            await call.send(frame)
+            try:
+                await asyncio.wait_for(call.ended.wait(), _GOODBYE_SECONDS)
+            except TimeoutError:
+                logger.warning(f"{self}: no 'close' within {_GOODBYE_SECONDS:g} s of 'disconnect'")
+        await self._transport.hang_up(_HANG_UP_SECONDS)
+
+    async def cleanup(self) -> None:
+        """Leave nothing behind."""
+        await super().cleanup()  # type: ignore[no-untyped-call]
+        tasks, self._tasks = self._tasks, []
+        if self._stopping is not None:
+            tasks.append(self._stopping)
+        for task in tasks:
+            await self.cancel_task(task)

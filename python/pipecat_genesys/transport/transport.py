@@ -1,0 +1,166 @@
+"""A pipecat transport for one call from Genesys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.transports.base_transport import BaseTransport, TransportParams
+from pydantic import Field
+from starlette.websockets import WebSocket, WebSocketState
+
+from pipecat_genesys.serializer.params import SerializerParams
+
+from .call import GenesysCall
+from .observer import TransportObserver
+from .player import AudioHookPlayer
+from .receiver import AudioHookReceiver
+from .sender import AudioSender
+
+try:
+    from pipecat.pipeline.worker import PipelineWorker
+except ImportError:  # pipecat before 1.3
+    from pipecat.pipeline.task import PipelineTask as PipelineWorker
+
+
+class AudioHookParams(TransportParams):
+    """Parameters of the transport.
+
+    Attributes:
+        call: What the serializer's parameters say: which party, languages, variables.
+        audio_out_lead_secs: How far bot audio runs ahead of real time, at most. An event loop
+            that stands still for less is not heard; an interruption wastes at most as much.
+    """
+
+    audio_in_enabled: bool = True
+    audio_out_enabled: bool = True
+    audio_out_end_silence_secs: int = 0
+    call: SerializerParams = Field(default_factory=SerializerParams)
+    audio_out_lead_secs: float = Field(default=1.0, ge=0.2, le=8.0)
+
+
+class AudioHookTransport(BaseTransport):
+    """One call from Genesys, as input and output of a pipeline.
+
+    Example::
+
+        @app.websocket("/audiohook")
+        async def audiohook(websocket: WebSocket):
+            await websocket.accept()
+            transport = AudioHookTransport(websocket)
+            pipeline = Pipeline([transport.input(), bot, transport.output()])
+            worker = call_worker(pipeline)
+            runner = WorkerRunner(handle_sigint=False)
+            await runner.add_workers(worker)
+            await runner.run()
+
+    The pipeline ends by itself when the caller hangs up, and an ``EndFrame`` ends the call.
+
+    Events: ``on_client_connected`` and ``on_client_disconnected`` as pipecat's transports have
+    them (with the WebSocket), and ``on_interrupted`` with how many seconds of what the bot was
+    saying the caller had heard. What Genesys says is among the events of `call`.
+
+    Attributes:
+        call: The session: events, hooks, verbs and variables, as the serializer has them.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        params: AudioHookParams | None = None,
+        *,
+        observer: TransportObserver | None = None,
+        input_name: str | None = None,
+        output_name: str | None = None,
+    ) -> None:
+        """Create the transport of a call.
+
+        Args:
+            websocket: Accepted, and nothing read of it.
+            params: How.
+            observer: Is told what an operator may want to measure.
+            input_name: For pipecat's logs.
+            output_name: Likewise.
+        """
+        super().__init__(input_name=input_name, output_name=output_name)
+        self._params = params or AudioHookParams()
+        self._websocket = websocket
+        self._gone = asyncio.Event()
+        self.call = GenesysCall(
+            self._params.call,
+            self._write,
+            AudioSender(lead_seconds=self._params.audio_out_lead_secs),
+            observer or TransportObserver(),
+        )
+        self._receiver = AudioHookReceiver(
+            self, self.call, self._messages, self._params, name=self._input_name
+        )
+        self._player = AudioHookPlayer(self, self.call, self._params, name=self._output_name)
+        for name in ("on_client_connected", "on_client_disconnected", "on_interrupted"):
+            self._register_event_handler(name)
+
+    def input(self) -> FrameProcessor:
+        """The processor that a pipeline begins with."""
+        return self._receiver
+
+    def output(self) -> FrameProcessor:
+        """The processor that a pipeline ends with."""
+        return self._player
+
+    # -- the socket --------------------------------------------------------------------------
+
+    async def _write(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            await self._websocket.send_text(message)
+        else:
+            await self._websocket.send_bytes(message)
+
+    async def _messages(self) -> AsyncIterator[str | bytes]:
+        await self._call_event_handler("on_client_connected", self._websocket)
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] != "websocket.receive":
+                return
+            # One of them is there, and the other may be None.
+            data = message.get("text")
+            yield data if data is not None else message["bytes"]
+
+    async def hung_up(self) -> None:
+        """Take note that the socket is gone."""
+        self._gone.set()
+        await self._call_event_handler("on_client_disconnected", self._websocket)
+
+    async def interrupted(self, heard_seconds: float) -> None:
+        """Tell the application how much of what the bot was saying was heard."""
+        await self._call_event_handler("on_interrupted", heard_seconds)
+
+    async def hang_up(self, patience: float) -> None:
+        """Wait for Genesys to close the socket, and close it only if it does not.
+
+        Args:
+            patience: How long to wait, in seconds.
+        """
+        await self.call.writer.flushed()
+        try:
+            await asyncio.wait_for(self._gone.wait(), patience)
+        except TimeoutError:
+            if self._websocket.client_state is WebSocketState.CONNECTED:
+                await self._websocket.close()
+
+
+def call_worker(pipeline: Any, **options: Any) -> Any:
+    """Make the worker of a call's pipeline.
+
+    pipecat cancels a pipeline in which nothing was said for five minutes; on the telephone that is
+    a caller on hold. Genesys's pings and the socket tell whether anybody is there.
+
+    Args:
+        pipeline: The pipeline.
+        **options: For pipecat's ``PipelineWorker`` (``PipelineTask`` before 1.3).
+
+    Returns:
+        The worker.
+    """
+    return PipelineWorker(pipeline, **({"idle_timeout_secs": None} | options))
