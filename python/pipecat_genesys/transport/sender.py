@@ -27,6 +27,8 @@ _RATE, _BURST = 4.8, 22
 # Below so many tokens messages get longer, up to what the rate alone carries.
 _PLENTY = 12.0
 _STEADY_SECONDS = 0.25
+# A lead that a busy event loop uses up.
+_LITTLE_SECONDS = 0.2
 # Kept for the first audio and the end of utterances.
 _RESERVE = 2.0
 
@@ -155,9 +157,10 @@ class AudioSender:
         if self._over or (lead <= 0 and not self.clock.in_turn):
             due = self.bucket.ready_at(now)
         else:
-            # As half of what was ahead is heard, or more.
-            half = min(self._last_lead, self._lead) / 2
-            due = max(now + max(0.0, lead - half), self.bucket.ready_at(now, self._needed()))
+            # As half of what was ahead is heard, or more; sooner while there is little of it.
+            ahead = min(self._last_lead, self._lead)
+            least = ahead * (0.5 if ahead > _LITTLE_SECONDS else 0.75)
+            due = max(now + max(0.0, lead - least), self.bucket.ready_at(now, self._needed()))
             # Or when the source pauses, which may be the end of an utterance.
             # There is no hurry with what is beyond the lead.
             room_at = now + lead - self._lead
