@@ -262,12 +262,14 @@ def parse_media(entry: object) -> Media | None:
         The medium, or None where the entry is not one this package can carry: another type,
         format or rate, or channels that are not external, internal, or both once each.
     """
-    if not isinstance(entry, dict) or entry.get("type") != "audio":
+    if not isinstance(entry, Mapping) or entry.get("type") != "audio":
         return None
     if entry.get("rate") != WIRE_SAMPLE_RATE:
         return None
     names, format_name = entry.get("channels"), entry.get("format")
-    if not isinstance(names, list) or len(names) not in (1, 2) or not isinstance(format_name, str):
+    if not isinstance(names, (list, tuple)) or len(names) not in (1, 2):
+        return None
+    if not isinstance(format_name, str):
         return None
     media_format = _FORMATS.get(format_name)
     channels = tuple(
@@ -276,7 +278,7 @@ def parse_media(entry: object) -> Media | None:
     if media_format is None or len(set(channels)) != len(names):
         return None
     # A copy of its own: applications see, and may change, the message it came in.
-    return Media(media_format, channels, copy_json(entry))
+    return Media(media_format, channels, copy_json(dict(entry)))
 
 
 def copy_json(value: Any) -> Any:

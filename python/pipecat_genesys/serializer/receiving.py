@@ -24,11 +24,15 @@ from .control_frames import (
     GenesysPingFrame,
     GenesysUpdateFrame,
 )
-from .delivery import FrameDelivery
+from .messages import PipecatMessages
+from .verbs import Verbs
 
 
-class Receiving(FrameDelivery, CallView):
-    """Turns a session's events into calls of handlers, and frames."""
+class Receiving(Verbs, PipecatMessages, CallView):
+    """Turns a session's events into calls of handlers, and frames.
+
+    Knows nothing of how a reply gets to the socket.
+    """
 
     _closed_seq: int | None = None
 
