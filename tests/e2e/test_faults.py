@@ -23,7 +23,8 @@ from pipecat_genesys.simulator import (
     speech_like,
 )
 
-AT_A_TIME = 9
+AT_A_TIME = 7
+SPEECH = speech_like(1.2)
 
 
 @dataclass
@@ -51,7 +52,7 @@ async def _talk(call: SimulatedCall, center: EchoCenter) -> None:
             assert await server.serializer.resume()
             await call.wait_for(Resumed)
         if not call.parameters.is_probe:
-            await call.say(speech_like(1.2))
+            await call.say(SPEECH)
     except SimulatorError:
         # A call that is over for the client's own fault is no surprise.
         if call.fault is None or not call.fault.may_end_call:

@@ -42,7 +42,6 @@ from pipecat_genesys.simulator import (
     new_monitor_call,
     parse_script,
     play,
-    speech_like,
 )
 from pipecat_genesys.simulator.signing import decode_secret
 
@@ -233,14 +232,13 @@ class _Caller:
 
     def __init__(self, steps: Sequence[Step], hang_up_after: float | None, patience: float) -> None:
         self._steps = steps
+        self._talk = parse_script(["say:speech:2"])
         self._patience = patience
         default = None if steps else _UNTIL_HANG_UP
         self._limit = hang_up_after if hang_up_after is not None else default
 
     async def __call__(self, call: SimulatedCall) -> None:
         await call.opened()
-        if call.parameters.is_probe and not self._steps:
-            return
         try:
             async with asyncio.timeout(self._limit) as limit:
                 await self._act(call)
@@ -252,8 +250,10 @@ class _Caller:
     async def _act(self, call: SimulatedCall) -> None:
         if self._steps:
             return await play(self._steps, call, self._patience)
+        if call.parameters.is_probe:
+            return None
         try:
-            await call.say(speech_like(2.0))
+            await play(self._talk, call)
             await call.ended()
         except CallEndedError:
             # A server may end a call when it likes.
