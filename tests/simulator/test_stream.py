@@ -197,18 +197,20 @@ async def test_a_conversation_moves_to_another_session(history: float) -> None:
         if not message["parameters"].get("continuedSessions"):
             await peer.text("reconnect", {"info": "restart"})
 
-    async with scripted(open=open_and_go) as server:
-        async with SimulatedCall(server.url, new_monitor_call()) as old:
-            await old.wait_for(ReconnectRequested)
-            before = await old.say(CUSTOMER)
-            await old.say(AGENT, INTERNAL)
-            async with continuation(old, history=history) as new:
-                await new.opened()
-                assert (await old.wait_for(CloseSent)).reason is CloseReason.RECONNECT
-                after = await new.say(b"\x33" * 1600)
-                await new.hang_up()
-                report = await new.ended()
-            assert (await old.ended()).clean
+    async with (
+        scripted(open=open_and_go) as server,
+        SimulatedCall(server.url, new_monitor_call()) as old,
+    ):
+        await old.wait_for(ReconnectRequested)
+        before = await old.say(CUSTOMER)
+        await old.say(AGENT, INTERNAL)
+        async with continuation(old, history=history) as new:
+            await new.opened()
+            assert (await old.wait_for(CloseSent)).reason is CloseReason.RECONNECT
+            after = await new.say(b"\x33" * 1600)
+            await new.hang_up()
+            report = await new.ended()
+        assert (await old.ended()).clean
     assert report.clean, report
     first, second = server.peers
     opening = second.received[0]
