@@ -21,8 +21,7 @@ from pipecat_genesys.simulator import (
     new_call,
     read_capture,
 )
-
-from .scripted import Peer, scripted
+from scripted import Peer, scripted
 
 SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
 

@@ -27,8 +27,7 @@ from pipecat_genesys.simulator import (
     read_capture,
     replay_call,
 )
-
-from .scripted import Handler, Peer, scripted
+from scripted import Handler, Peer, scripted
 
 QUICK = CallOptions(
     timeouts=ClientTimeouts(open=0.5, close=0.5, first_ping=0.1, ping_interval=0.2),

@@ -24,8 +24,7 @@ from pipecat_genesys.simulator import (
     new_monitor_call,
     read_wav,
 )
-
-from .scripted import Peer, scripted
+from scripted import Peer, scripted
 
 EXTERNAL, INTERNAL = AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL
 CUSTOMER, AGENT = b"\x11" * 1600, b"\x22" * 3200
