@@ -34,8 +34,7 @@ from pipecat_genesys.simulator import (
     read_wav,
 )
 from pipecat_genesys.simulator.websocket import CallSocket, open_socket
-
-from .scripted import Peer, scripted
+from scripted import Peer, scripted
 
 QUICK = CallOptions(
     timeouts=ClientTimeouts(open=0.5, close=0.5, first_ping=0.1, ping_interval=0.2),

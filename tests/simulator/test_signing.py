@@ -6,17 +6,25 @@ import base64
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
 
 import pytest
-from pipecat_genesys.auth import AuthenticationError, SignatureVerifier
+from pipecat_genesys.auth import AuthenticationError, SignatureVerifier, VerifiedRequest
 from pipecat_genesys.simulator import (
     PRODUCTION_COMPONENTS,
     REFERENCE_COMPONENTS,
     CallOptions,
+    ConnectFailedError,
+    SimulatedCall,
     audiohook_headers,
     new_call,
     sign_request,
 )
+from scripted import scripted
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
 
 KEY = "SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh"
 SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
@@ -101,3 +109,64 @@ def test_a_secret_that_is_no_base64_is_not_shown(secret: str) -> None:
 
 def test_options_do_not_show_the_secret() -> None:
     assert SECRET not in repr(CallOptions(api_key=KEY, client_secret=SECRET))
+
+
+def guard(verifier: SignatureVerifier, admitted: list[VerifiedRequest]) -> Callable[..., Any]:
+    """Our own authentication in front of a server, as a deployment has it."""
+
+    def process_request(connection: ServerConnection, request: Request) -> Response | None:
+        try:
+            admitted.append(verifier.verify("GET", request.path, request.headers.raw_items()))
+        except AuthenticationError:
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "")
+        return None
+
+    return process_request
+
+
+@pytest.mark.parametrize("components", [REFERENCE_COMPONENTS, PRODUCTION_COMPONENTS])
+async def test_a_signed_call_is_let_in(components: tuple[str, ...]) -> None:
+    admitted: list[VerifiedRequest] = []
+    options = CallOptions(api_key=KEY, client_secret=SECRET, signed_components=components)
+    door = guard(SignatureVerifier({KEY: SECRET}), admitted)
+    async with scripted(process_request=door) as server:
+        async with SimulatedCall(server.url, CALL, options=options) as call:
+            await call.opened()
+        assert call.report().clean
+    (request,) = admitted
+    assert request.signed
+    assert request.session_id == CALL.session_id
+    assert request.request_target == "/bot?x=1"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        CallOptions(),
+        CallOptions(api_key=KEY),
+        CallOptions(api_key=KEY, client_secret=base64.b64encode(b"x" * 32).decode()),
+        CallOptions(
+            api_key=KEY, client_secret=SECRET, headers={"Audiohook-Session-Id": CALL.participant_id}
+        ),
+        CallOptions(api_key=KEY, client_secret=SECRET, headers={"Signature": None}),
+    ],
+    ids=["nobody", "unsigned", "other secret", "changed after signing", "taken away"],
+)
+async def test_others_are_not(options: CallOptions) -> None:
+    door = guard(SignatureVerifier({KEY: SECRET}), [])
+    async with scripted(process_request=door) as server:
+        with pytest.raises(ConnectFailedError, match="401"):
+            await SimulatedCall(server.url, CALL, options=options).__aenter__()
+    assert server.peers == []
+
+
+async def test_each_attempt_is_signed_anew() -> None:
+    admitted: list[VerifiedRequest] = []
+    options = CallOptions(api_key=KEY, client_secret=SECRET, lost_attempts=1)
+    door = guard(SignatureVerifier({KEY: SECRET}), admitted)
+    async with (
+        scripted(process_request=door) as server,
+        SimulatedCall(server.url, CALL, options=options) as call,
+    ):
+        await call.opened()
+    assert len({request.nonce for request in admitted}) == 2

@@ -62,6 +62,7 @@ class EchoServer:
         transport = FastAPIWebsocketTransport(
             websocket, FastAPIWebsocketParams(**genesys_params(self.serializer))
         )
+        self.serializer.attach(transport)
         self.worker = PipelineWorker(
             Pipeline([transport.input(), self.echo, transport.output()]),
             params=PipelineParams(audio_in_sample_rate=self.rate, audio_out_sample_rate=self.rate),
@@ -80,3 +81,24 @@ class EchoServer:
 
     async def end(self) -> None:
         await self.worker.queue_frame(EndFrame())
+
+
+class EchoCenter:
+    """Many calls at a time, each with an echo of its own, by session id."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, EchoServer] = {}
+        self._news = asyncio.Condition()
+
+    async def answer(self, websocket: WebSocket) -> None:
+        call = EchoServer()
+        async with self._news:
+            self._calls[websocket.headers["audiohook-session-id"]] = call
+            self._news.notify_all()
+        await call.answer(websocket)
+
+    async def call(self, session_id: str) -> EchoServer:
+        """Wait until a session has connected; its newest connection."""
+        async with asyncio.timeout(10), self._news:
+            await self._news.wait_for(lambda: session_id in self._calls)
+            return self._calls[session_id]

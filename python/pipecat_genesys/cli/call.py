@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,54 +14,30 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipecat_genesys.cli.credentials import ApiKey, CaFile, SecretFile, client_secret
+from pipecat_genesys.cli.caller import (
+    UNTIL_HANG_UP,
+    Caller,
+    Channels,
+    call_parameters,
+    verdict_of,
+)
+from pipecat_genesys.cli.connecting import ApiKey, CaFile, SecretFile, connection_options
 from pipecat_genesys.cli.status import ExitStatus
 from pipecat_genesys.cli.summary import report_json, summary_table
 from pipecat_genesys.cli.timeline import Progress, Timeline
-from pipecat_genesys.protocol.types import AudioHookChannel, AudioHookMediaFormat
+from pipecat_genesys.protocol.types import AudioHookMediaFormat
 from pipecat_genesys.simulator import (
     FAULTS,
     VERBS,
-    ActingSession,
-    CallEndedError,
     CallMode,
-    CallOptions,
-    CallParameters,
-    CallReport,
     CaptureEntry,
     CaptureFile,
     Event,
     SessionState,
     SimulatedCall,
-    Step,
     find_fault,
-    medium,
-    new_call,
-    new_monitor_call,
     parse_script,
-    play,
-    speech_like,
 )
-from pipecat_genesys.simulator.signing import decode_secret
-
-_UNTIL_HANG_UP = 10.0
-
-
-class Channels(StrEnum):
-    """What is offered of the parties."""
-
-    EXTERNAL = "external"
-    INTERNAL = "internal"
-    BOTH = "both"
-    INVERTED = "inverted"
-
-
-_PARTIES = {
-    Channels.EXTERNAL: (AudioHookChannel.EXTERNAL,),
-    Channels.INTERNAL: (AudioHookChannel.INTERNAL,),
-    Channels.BOTH: (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL),
-    Channels.INVERTED: (AudioHookChannel.INTERNAL, AudioHookChannel.EXTERNAL),
-}
 
 
 def _list_faults(wanted: bool) -> None:
@@ -129,6 +103,14 @@ def call(
             metavar="NAME=VALUE", help="An input variable; may be repeated.", show_default=False
         ),
     ] = None,
+    backlog: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=30.0,
+            help="Seconds of caller audio that gathered while connecting; sent at once.",
+        ),
+    ] = 0.0,
     fault: Annotated[
         str | None, typer.Option(help="What the client does wrong; see --list-faults.")
     ] = None,
@@ -137,7 +119,7 @@ def call(
         typer.Option(
             min=0.1,
             help="Seconds after opened at which the caller hangs up, done or not. Default: when "
-            f"the steps are done; without steps after {_UNTIL_HANG_UP:g} s.",
+            f"the steps are done; without steps after {UNTIL_HANG_UP:g} s.",
             show_default=False,
         ),
     ] = None,
@@ -179,11 +161,9 @@ def call(
     try:
         script = parse_script(steps or [])
         chosen = None if fault is None else find_fault(fault)
-        parameters = _parameters(mode, channels, format, language, ask_languages, variable)
-        secret = client_secret(secret_file)
-        if secret is not None:
-            decode_secret(secret)
-        context = None if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
+        parameters = call_parameters(mode, channels, format, language, ask_languages, variable)
+        options = connection_options(api_key, secret_file, ca_file)
+        _check_folders(capture, wav, report)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -197,15 +177,19 @@ def call(
     simulated = SimulatedCall(
         url,
         parameters,
-        options=CallOptions(api_key=api_key, client_secret=secret, ssl=context),
+        options=replace(options, backlog=backlog),
         fault=chosen,
         observer=observe,
     )
-    caller = _Caller(script, hang_up_after, patience)
+    caller = Caller(script, hang_up_after, patience)
     interrupted = False
     with ExitStack() as stack:
         if capture is not None:
-            observers.append(stack.enter_context(CaptureFile(capture, url, simulated.parameters)))
+            try:
+                file = stack.enter_context(CaptureFile(capture, url, simulated.parameters))
+            except OSError as error:
+                raise typer.BadParameter(str(error)) from None
+            observers.append(file)
         if not quiet:
             stack.enter_context(Progress(console, simulated))
         try:
@@ -216,7 +200,7 @@ def call(
     if simulated.session.state is SessionState.IDLE:
         console.print(Text(result.script_error or "interrupted", "red"))
         raise typer.Exit(ExitStatus.INTERRUPTED if interrupted else ExitStatus.NO_CONNECTION)
-    verdict = _verdict(simulated, result)
+    verdict = verdict_of(simulated, result)
     if wav is not None:
         simulated.save_recording(wav)
     if report is not None:
@@ -228,76 +212,8 @@ def call(
     raise typer.Exit(ExitStatus.NOT_CLEAN if verdict else ExitStatus.OK)
 
 
-class _Caller:
-    """What the caller does: the steps, or some talk, and then hang up."""
-
-    def __init__(self, steps: Sequence[Step], hang_up_after: float | None, patience: float) -> None:
-        self._steps = steps
-        self._patience = patience
-        default = None if steps else _UNTIL_HANG_UP
-        self._limit = hang_up_after if hang_up_after is not None else default
-
-    async def __call__(self, call: SimulatedCall) -> None:
-        await call.opened()
-        if call.parameters.is_probe and not self._steps:
-            return
-        try:
-            async with asyncio.timeout(self._limit) as limit:
-                await self._act(call)
-        except TimeoutError:
-            # The caller's own patience; a wait that failed is another matter.
-            if not limit.expired():
-                raise
-
-    async def _act(self, call: SimulatedCall) -> None:
-        if self._steps:
-            return await play(self._steps, call, self._patience)
-        try:
-            await call.say(speech_like(2.0))
-            await call.ended()
-        except CallEndedError:
-            # A server may end a call when it likes.
-            return None
-        return None
-
-
-def _parameters(
-    mode: CallMode,
-    channels: Sequence[Channels] | None,
-    formats: Sequence[AudioHookMediaFormat] | None,
-    language: str,
-    ask_languages: bool,
-    variables: Sequence[str] | None,
-) -> CallParameters:
-    new = new_call if mode is CallMode.BOT else new_monitor_call
-    if channels is None:
-        is_bot = mode is CallMode.BOT
-        channels = (
-            [Channels.EXTERNAL] if is_bot else [Channels.BOTH, Channels.EXTERNAL, Channels.INTERNAL]
-        )
-    offer = tuple(
-        medium(*_PARTIES[parties], format=coding)
-        for coding in formats or [AudioHookMediaFormat.PCMU]
-        for parties in channels
-    )
-    pairs = [variable.partition("=") for variable in variables or []]
-    wrong = [name for name, equals, _ in pairs if not equals or not name]
-    if wrong:
-        raise ValueError(f"write a variable as NAME=VALUE, not {wrong[0]!r}")
-    parameters = new(
-        media=offer, language=language or None, supported_languages=ask_languages or None
-    )
-    if pairs:
-        parameters = replace(parameters, input_variables={name: v for name, _, v in pairs})
-    return parameters
-
-
-def _verdict(call: SimulatedCall, report: CallReport) -> str:
-    """Why the call was not what it should be; empty if it was."""
-    fault = call.fault
-    if fault is None:
-        return "" if report.clean else "not clean"
-    if isinstance(call.session, ActingSession) and not call.session.has_acted:
-        needs = "; the server has to pause" if fault.needs_server_pause else ""
-        return f"the fault {fault.name} did not happen{needs}"
-    return "" if fault.is_handled(report) else f"{fault.name}: not dealt with as it should be"
+def _check_folders(*files: Path | None) -> None:
+    """Find out before the call that a file cannot be written, not after it."""
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise ValueError(f"{file}: there is no folder {file.parent}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +10,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from pipecat_genesys.cli.credentials import ApiKey, CaFile, SecretFile, client_secret
+from pipecat_genesys.cli.connecting import ApiKey, CaFile, SecretFile, connection_options
 from pipecat_genesys.cli.status import ExitStatus
 from pipecat_genesys.cli.timeline import Timeline
-from pipecat_genesys.simulator import CallOptions, ConnectFailedError, read_capture, replay_call
-from pipecat_genesys.simulator.signing import decode_secret
+from pipecat_genesys.simulator import ConnectFailedError, read_capture, replay_call
 
 
 def replay(
@@ -41,14 +39,10 @@ def replay(
     console = Console(highlight=False)
     timeline = Timeline(console)
     try:
-        secret = client_secret(secret_file)
-        if secret is not None:
-            decode_secret(secret)
-        context = None if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
         again = replay_call(
             read_capture(capture),
             url,
-            options=CallOptions(api_key=api_key, client_secret=secret, ssl=context),
+            options=connection_options(api_key, secret_file, ca_file),
             observer=None if quiet else timeline,
         )
         report = asyncio.run(again)

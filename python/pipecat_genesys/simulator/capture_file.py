@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from pipecat_genesys.simulator.capture import CaptureEntry, Direction, wire_size
+from pipecat_genesys.simulator.capture import CaptureEntry, Direction
 from pipecat_genesys.simulator.events import Event, Party, SocketClosed
 from pipecat_genesys.simulator.options import audiohook_headers
 from pipecat_genesys.simulator.parameters import CallMode, CallParameters
@@ -146,7 +146,7 @@ def read_capture(path: str | os.PathLike[str]) -> RecordedCall:
                 end = {"ended_at": float(line["at"]), "ended_by": Party(line["end"])}
             else:
                 entries.append(_read_entry(line))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{os.fspath(path)}, line {number}: not a capture: {why}") from None
     if not head:
@@ -174,7 +174,7 @@ def _read_entry(line: Mapping[str, Any]) -> CaptureEntry:
         direction=Direction(line["direction"]),
         type=str(line["type"]),
         seq=line.get("seq"),
-        size=int(line["size"]) if content is None else wire_size(content),
+        size=int(line["size"]),
         latency=line.get("latency"),
         note=line.get("note", ""),
         content=content,

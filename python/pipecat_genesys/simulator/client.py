@@ -182,6 +182,7 @@ class SimulatedCall:
 
         Raises:
             CallEndedError: If the call ends first.
+            CallStateError: If the call is a connection probe, which carries no audio.
             ValueError: If the file is not one that can be read, or there is no such party.
         """
         ulaw = speech if isinstance(speech, bytes) else read_wav(speech)
@@ -206,6 +207,8 @@ class SimulatedCall:
         return await self._said(first), await self._said(second)
 
     async def _said(self, utterance: Utterance) -> Spoken:
+        if self.parameters.is_probe:
+            raise CallStateError("nobody speaks in a connection probe: it carries no audio")
         patience = self.options.timeouts.open + utterance.length / WIRE_SAMPLE_RATE + 60
         return await self._log.until(lambda: utterance.spoken, "the end of what was said", patience)
 

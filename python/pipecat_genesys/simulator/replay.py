@@ -51,6 +51,11 @@ class ServerSide:
     audio: float
     closed_socket: bool
 
+    @property
+    def was_closed(self) -> bool:
+        """Whether its last word was ``closed``."""
+        return bool(self.texts) and self.texts[-1].startswith(f"{_T.CLOSED} ")
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
@@ -74,7 +79,9 @@ class ReplayReport:
             line.rstrip("\n")
             for line in unified_diff(before.texts, now.texts, "recorded", "now", lineterm="", n=1)
         ]
-        if before.pongs != now.pongs:
+        # Where the call was cut rather than closed, a last pong may or may not have made it.
+        closed = all(side.was_closed for side in (before, now))
+        if abs(before.pongs - now.pongs) > (0 if closed else 1):
             lines.append(f"pongs: {before.pongs} recorded, {now.pongs} now")
         if abs(before.audio - now.audio) > _AUDIO_TOLERANCE:
             lines.append(f"audio: {before.audio:.2f} s recorded, {now.audio:.2f} s now")

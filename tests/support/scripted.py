@@ -85,7 +85,9 @@ class Server:
 
 
 @asynccontextmanager
-async def scripted(**on: Handler) -> AsyncIterator[Server]:
+async def scripted(
+    *, process_request: Callable[..., Any] | None = None, **on: Handler
+) -> AsyncIterator[Server]:
     server = Server()
 
     async def handle(socket: ServerConnection) -> None:
@@ -94,7 +96,9 @@ async def scripted(**on: Handler) -> AsyncIterator[Server]:
         await peer.run()
         server.done.set()
 
-    async with serve(handle, "127.0.0.1", 0, close_timeout=1) as listening:
+    async with serve(
+        handle, "127.0.0.1", 0, close_timeout=1, process_request=process_request
+    ) as listening:
         port = listening.sockets[0].getsockname()[1]
         server.url = f"ws://127.0.0.1:{port}/bot?x=1"
         yield server

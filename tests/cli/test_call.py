@@ -1,0 +1,281 @@
+"""`pipecat-genesys call` against a server on loopback: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipecat_genesys.cli.app import app
+from pipecat_genesys.simulator import FAULTS, VERBS, tone, write_wav
+from scripted import Peer, scripted
+from typer.testing import CliRunner
+
+SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
+
+
+async def pipecat_genesys(*arguments: str, **env: str) -> Any:
+    """Run the command line beside this loop, which has the server."""
+    return await asyncio.to_thread(CliRunner().invoke, app, list(arguments), env=env)
+
+
+async def greet(peer: Peer, message: dict[str, Any]) -> None:
+    await peer.accept(message)
+    await peer.socket.send(b"\x55" * 1600)
+
+
+async def goodbye(peer: Peer, message: dict[str, Any]) -> None:
+    await peer.text("disconnect", {"reason": "completed", "outputVariables": {"mood": "good"}})
+
+
+async def test_a_clean_call(tmp_path: Path) -> None:
+    capture, wav, report = tmp_path / "c.jsonl", tmp_path / "c.wav", tmp_path / "c.json"
+    async with scripted(open=greet, dtmf=goodbye) as server:
+        done = await pipecat_genesys(
+            "call",
+            server.url,
+            "wait:bot",
+            "say:tone:440:0.3",
+            "wait:quiet",
+            "press:1",
+            "wait:end",
+            "--variable=tier=gold",
+            f"--capture={capture}",
+            f"--wav={wav}",
+            f"--report={report}",
+        )
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[-1] == "clean"
+    for told in ("->  open", "<-  opened", "->  playback_started", "<-  disconnect", "mood=good"):
+        assert told in done.output
+    opening = server.peer.received[0]["parameters"]
+    assert opening["inputVariables"] == {"tier": "gold"}
+    assert opening["language"] == "en-US"
+    assert "inputVariables" in capture.read_text()
+    written = json.loads(report.read_text())
+    assert (written["clean"], written["verdict"], written["fault"]) == (True, "clean", None)
+    assert written["report"]["ending"]["output_variables"] == {"mood": "good"}
+    with wave.open(str(wav), "rb") as reader:
+        assert (reader.getnchannels(), reader.getframerate()) == (2, 8000)
+        assert reader.getnframes() > 8000 * 0.3
+    assert tone(440, 0.3) in b"".join(server.peer.audio)
+
+
+async def test_a_rule_that_is_broken() -> None:
+    async def nonsense(peer: Peer, message: dict[str, Any]) -> None:
+        await peer.accept(message)
+        await peer.socket.send("not [bold]json")
+
+    async with scripted(open=nonsense) as server:
+        done = await pipecat_genesys("call", server.url, "wait:end")
+    assert done.exit_code == 1
+    assert "not_json" in done.output
+    assert done.output.splitlines()[-1] == "not clean"
+
+
+async def test_what_is_waited_for_in_vain() -> None:
+    async with scripted() as server:
+        done = await pipecat_genesys("call", server.url, "wait:bot", "--patience=0.2", "-q")
+    assert done.exit_code == 1
+    assert "waited 0.2 s for PlaybackStarted" in done.output
+    # Quietly: no line for each message.
+    assert "->" not in done.output
+
+
+async def test_without_steps_the_caller_talks_and_hangs_up() -> None:
+    async with scripted() as server:
+        done = await pipecat_genesys("call", server.url, "--hang-up-after=0.5")
+    assert done.exit_code == 0, done.output
+    assert b"".join(server.peer.audio).strip(b"\xff")
+    assert server.peer.received[-1]["parameters"] == {"reason": "end"}
+
+
+async def test_without_steps_the_server_may_end_the_call() -> None:
+    async def answer(peer: Peer, message: dict[str, Any]) -> None:
+        await peer.accept(message)
+        await goodbye(peer, message)
+
+    async with scripted(open=answer) as server:
+        done = await pipecat_genesys("call", server.url)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "offer"),
+    [
+        ([], ["PCMU external+internal", "PCMU external", "PCMU internal"]),
+        (["--channels=inverted"], ["PCMU internal+external"]),
+        (["--channels=internal", "--format=l16"], ["L16 internal"]),
+        (
+            ["--channels=both", "--format=L16", "--format=PCMU"],
+            ["L16 external+internal", "PCMU external+internal"],
+        ),
+    ],
+)
+async def test_what_a_monitor_is_offered(options: list[str], offer: list[str]) -> None:
+    async with scripted() as server:
+        done = await pipecat_genesys(
+            "call",
+            server.url,
+            "wait:0.3",
+            "--mode=monitor",
+            "--ask-languages",
+            "--language=",
+            *options,
+        )
+    # It was asked for languages and named none, which is tolerated.
+    assert done.exit_code == 0, done.output
+    assert "languages_missing" in done.output
+    opening = server.peer.received[0]["parameters"]
+    assert [f"{m['format']} {'+'.join(m['channels'])}" for m in opening["media"]] == offer
+    assert opening["supportedLanguages"] is True
+    assert "language" not in opening
+    assert "inputVariables" not in opening
+
+
+async def test_credentials_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    for arguments, env in (
+        ([], {"GENESYS_API_KEY": "k1", "GENESYS_CLIENT_SECRET": SECRET}),
+        (["--api-key=k1", f"--secret-file={file}"], {}),
+    ):
+        async with scripted() as server:
+            done = await pipecat_genesys("call", server.url, "wait:0.1", *arguments, **env)
+        assert done.exit_code == 0, done.output
+        headers = server.peer.socket.request.headers  # type: ignore[union-attr]
+        assert headers["X-API-KEY"] == "k1"
+        assert 'keyid="k1"' in headers["Signature-Input"]
+        assert SECRET not in done.output
+    async with scripted() as server:
+        await pipecat_genesys("call", server.url, "wait:0.1")
+        assert "Signature" not in server.peer.socket.request.headers  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["sing:song.wav"], "no verb 'sing'"),
+        (["--fault=seqgap"], "no fault 'seqgap'; there are:"),
+        (["--variable=tier"], "NAME=VALUE"),
+        (["--mode=spy"], "spy"),
+        (["--hang-up-after=0"], "0"),
+        (["--secret-file=/no/such/file"], "/no/such/file"),
+    ],
+)
+async def test_what_is_not_understood(arguments: list[str], why: str) -> None:
+    done = await pipecat_genesys("call", "ws://127.0.0.1:9", *arguments)
+    assert done.exit_code == 2
+    assert why in done.output
+
+
+async def test_a_secret_that_is_none_is_not_shown() -> None:
+    done = await pipecat_genesys("call", "ws://x", GENESYS_CLIENT_SECRET="hush hush")
+    assert done.exit_code == 2
+    assert "not base64" in done.output
+    assert "hush" not in done.output
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:9/", "http://127.0.0.1:9/", "nonsense"])
+async def test_no_connection(url: str) -> None:
+    done = await pipecat_genesys("call", url)
+    assert done.exit_code == 3
+    assert "no connection" in done.output
+
+
+async def test_a_fault_that_is_dealt_with_and_one_that_is_not() -> None:
+    async def strict(peer: Peer, message: dict[str, Any]) -> None:
+        await peer.text("disconnect", {"reason": "error", "info": "gap"})
+
+    async with scripted(discarded=strict) as server:
+        done = await pipecat_genesys("call", server.url, "--fault=seq-gap", "-q")
+    assert done.exit_code == 0, done.output
+
+    async def hang_up(peer: Peer, message: dict[str, Any]) -> None:
+        await peer.socket.close()
+
+    async with scripted(discarded=hang_up) as server:
+        done = await pipecat_genesys("call", server.url, "--fault=seq-gap", "-q")
+    assert done.exit_code == 1
+    assert "seq-gap: not dealt with" in done.output
+
+
+async def test_a_fault_that_did_not_happen() -> None:
+    async with scripted() as server:
+        done = await pipecat_genesys(
+            "call", server.url, "--fault=overlapping-pauses", "--hang-up-after=0.3"
+        )
+    assert done.exit_code == 1
+    assert "did not happen; the server has to pause" in done.output
+
+
+async def test_a_probe() -> None:
+    async with scripted() as server:
+        done = await pipecat_genesys("call", server.url, "--fault=probe")
+    assert done.exit_code == 0, done.output
+    assert [m["type"] for m in server.peer.received] == ["open", "close"]
+
+
+async def test_lists() -> None:
+    done = await pipecat_genesys("call", "--list-faults")
+    assert done.exit_code == 0
+    assert [line.split()[0] for line in done.output.splitlines() if line[0] != " "] == list(FAULTS)
+    done = await pipecat_genesys("call", "--list-steps")
+    assert done.exit_code == 0
+    assert all(verb in done.output for verb in VERBS)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+async def test_ctrl_c_hangs_up() -> None:
+    async with scripted() as server:
+        code = "from pipecat_genesys.cli import main; main()"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            code,
+            "call",
+            server.url,
+            "wait:60",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONWARNINGS": ""},
+        )
+        assert process.stdout is not None
+        async for line in process.stdout:
+            if b"opened" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        output, errors = await process.communicate()
+        await server.done.wait()
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    assert b"closed after" in output
+    assert server.peer.received[-1]["type"] == "close"
+    assert server.peer.close_code == 1005
+
+
+async def test_files_that_cannot_be_written_are_told_before_the_call(tmp_path: Path) -> None:
+    async with scripted() as server:
+        done = await pipecat_genesys("call", server.url, f"--capture={tmp_path}/no/such/c.jsonl")
+    assert done.exit_code == 2
+    assert "no/such" in done.output.replace("\n", "")
+    assert server.peers == []
+
+
+async def test_the_agent_of_a_monitored_call(tmp_path: Path) -> None:
+    both, wav = tmp_path / "both.wav", tmp_path / "out.wav"
+    write_wav(both, b"\x10\x20" * 1600, b"\x20\x10" * 1600)
+    async with scripted() as server:
+        done = await pipecat_genesys(
+            "call", server.url, f"converse:{both}", "--mode=monitor", f"--wav={wav}"
+        )
+    assert done.exit_code == 0, done.output
+    assert wav.stat().st_size > 44
+    assert "bot audio" not in done.output
