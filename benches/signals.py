@@ -22,7 +22,7 @@ TONE_HZ = 1004
 # Whole periods of the tone, so that a mean over it is a projection.
 _TONE_WINDOW_SECONDS = 0.25
 _AMPLITUDE = 32767 * 10 ** (-6 / 20)
-_ZEROS, _FEW_ZEROS = 24, 8
+ZEROS, _FEW_ZEROS = 24, 8
 _KAISER_BETA = 11.16
 
 
@@ -76,10 +76,20 @@ def resampled(pcm: Samples, in_rate: int, out_rate: int) -> Samples:
     if in_rate == out_rate:
         return pcm
     if out_rate == 6 * in_rate:
-        return _filtered(_filtered(pcm, 2, 1, _ZEROS), 3, 1, _FEW_ZEROS)
+        return _filtered(_filtered(pcm, 2, 1, ZEROS), 3, 1, _FEW_ZEROS)
     if in_rate == 6 * out_rate:
-        return _filtered(_filtered(pcm, 1, 3, _FEW_ZEROS), 1, 2, _ZEROS)
-    return _filtered(pcm, max(1, out_rate // in_rate), max(1, in_rate // out_rate), _ZEROS)
+        return _filtered(_filtered(pcm, 1, 3, _FEW_ZEROS), 1, 2, ZEROS)
+    return _filtered(pcm, max(1, out_rate // in_rate), max(1, in_rate // out_rate), ZEROS)
+
+
+def taps(up: int, down: int, zeros: int) -> Samples:
+    """One such filter."""
+    factor = max(up, down)
+    position = np.arange(-zeros * factor, zeros * factor + 1)
+    windowed = np.sinc(position / factor) * np.kaiser(len(position), _KAISER_BETA)
+    for phase in range(up):
+        windowed[phase::up] /= windowed[phase::up].sum()
+    return windowed
 
 
 def delay_ms(in_rate: int, out_rate: int) -> float:
@@ -87,16 +97,11 @@ def delay_ms(in_rate: int, out_rate: int) -> float:
     if in_rate == out_rate:
         return 0.0
     lower, higher = sorted((in_rate, out_rate))
-    return (_ZEROS + (_FEW_ZEROS / 2 if higher == 6 * lower else 0)) * 1000 / lower
+    return (ZEROS + (_FEW_ZEROS / 2 if higher == 6 * lower else 0)) * 1000 / lower
 
 
 def _filtered(pcm: Samples, up: int, down: int, zeros: int) -> Samples:
-    factor = max(up, down)
-    position = np.arange(-zeros * factor, zeros * factor + 1)
-    taps = np.sinc(position / factor) * np.kaiser(len(position), _KAISER_BETA)
-    for phase in range(up):
-        taps[phase::up] /= taps[phase::up].sum()
-    return upfirdn(taps, pcm, up, down)[: len(pcm) * up // down]
+    return upfirdn(taps(up, down, zeros), pcm, up, down)[: len(pcm) * up // down]
 
 
 def tone_sinad(signal: Samples, rate: int) -> float:
