@@ -13,11 +13,15 @@ PIPECAT_VERSIONS ?= 1.0.0 1.7.0 1.8.0 newest
 RUST_SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*' -o -name Cargo.toml -not -path '*/target/*') \
 	Cargo.toml $(wildcard Cargo.lock) pyproject.toml
 
+# Debian's and Ubuntu's packages, as root or with sudo.
+SUDO := $$(test "$$(id -u)" = 0 || echo sudo)
+APT_INSTALL := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(VENV)/.deps: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}; name one: make PYTHON=python3.11")'
@@ -41,9 +45,63 @@ demo: dev  ## call the example bot over a real WebSocket and show the timeline
 .PHONY: test
 test: test-rust test-py  ## set up and run all tests
 
+# $(call install,COMMAND,PACKAGE) installs what the command is missing.
+define install
+	@command -v $(1) >/dev/null || { \
+		command -v apt-get >/dev/null || { echo 'no apt-get here: install $(2) yourself' >&2; exit 1; }; \
+		$(SUDO) apt-get update --quiet; $(APT_INSTALL) $(2); }
+endef
+
+.PHONY: services
+services:  ## install the servers that tests start: redis-server (Debian, Ubuntu; root or sudo)
+	$(call install,redis-server,redis-server)
+
 .PHONY: test-rust
 test-rust: $(VENV)/.deps  ## the tests of the Rust core
 	cargo test --quiet --locked --package audiohook-audio
+
+# Programs for emulated CPUs go to a target folder of their own, as they have other flags.
+EMULATED := target/emulated
+
+.PHONY: emulators
+emulators:  ## install what the next two targets need (Debian; root or sudo)
+	$(SUDO) apt-get update --quiet
+	$(APT_INSTALL) bochs bochs-term bochsbios vgabios xorriso cpio \
+		gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+
+.PHONY: test-avx512
+test-avx512:  ## the tests of the Rust core on an emulated CPU that has AVX-512 (15 minutes)
+	@CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$(abspath tests/emulated/run_in_bochs.sh) \
+	RUSTFLAGS='-C target-feature=+crt-static' PIPECAT_GENESYS_SIMD=avx512 \
+		cargo test --locked --target x86_64-unknown-linux-gnu --target-dir $(EMULATED)/avx512 \
+		--package audiohook-audio
+
+.PHONY: test-neon
+test-neon:  ## the tests of the Rust core on an emulated CPU that has NEON (2 minutes)
+	@settings=$$(tests/emulated/neon_toolchain.sh $(EMULATED)/neon-toolchain); eval "$$settings"; \
+	PIPECAT_GENESYS_SIMD=neon \
+		cargo test --locked --target aarch64-unknown-linux-gnu --target-dir $(EMULATED)/neon \
+		--package audiohook-audio
+
+.PHONY: test-memory
+test-memory: $(VENV)/.deps  ## the tests of the Rust core under valgrind's memcheck (Debian, Ubuntu; 20 minutes)
+	$(call install,valgrind,valgrind)
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind --quiet --error-exitcode=99' PROPTEST_CASES=16 \
+		cargo test --locked --target x86_64-unknown-linux-gnu --package audiohook-audio
+
+# The versions that the records in rust/fuzz/README.md are from.
+CARGO_FUZZ := 0.13.2
+FUZZ_TARGETS := inbound outbound chunking
+FUZZ_SECONDS ?= 600
+
+.PHONY: fuzz
+fuzz: $(VENV)/.deps  ## fuzz the audio core, FUZZ_SECONDS (600) for each of FUZZ_TARGETS
+	@test -x $(BIN)/cargo-fuzz || cargo install --quiet --locked --root $(VENV) cargo-fuzz@$(CARGO_FUZZ)
+	# libFuzzer and the address sanitizer are unstable options; stable compilers have them too.
+	for target in $(FUZZ_TARGETS); do \
+		RUSTC_BOOTSTRAP=1 PATH="$(abspath $(BIN)):$$PATH" cargo fuzz run --fuzz-dir rust/fuzz "$$target" -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -print_final_stats=1; \
+	done
 
 .PHONY: test-py
 test-py: dev  ## the Python tests
@@ -65,6 +123,8 @@ check: dev  ## format, lint, types and stub, for Python and Rust
 	$(BIN)/python -m mypy.stubtest pipecat_genesys._native
 	cargo fmt --check
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	cargo fmt --check --manifest-path rust/fuzz/Cargo.toml
+	cargo clippy --quiet --locked --manifest-path rust/fuzz/Cargo.toml --no-default-features --target-dir target -- -D warnings
 
 # The exact version, because a linter's opinion changes between releases.
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
@@ -80,6 +140,7 @@ fmt: dev  ## format everything, and fix what lint can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	cargo fmt
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml
 
 .PHONY: bench
 bench: dev  ## time us beside pipecat and soxr in one run; writes benches/results/
@@ -88,6 +149,15 @@ bench: dev  ## time us beside pipecat and soxr in one run; writes benches/result
 .PHONY: bench-rust
 bench-rust: dev  ## criterion, for the audio core alone
 	cargo bench --locked --package audiohook-audio
+
+# As in Cargo.lock; its two halves must be of one version.
+GUNGRAUN := $(shell sed -n '/^name = "gungraun"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+
+.PHONY: bench-instr
+bench-instr: $(VENV)/.deps  ## count instructions; fails if a hot path takes 5 % more than on record (Debian, Ubuntu)
+	$(call install,valgrind,valgrind)
+	@test -x $(BIN)/gungraun-runner || cargo install --quiet --locked --root $(VENV) gungraun-runner@$(GUNGRAUN)
+	GUNGRAUN_RUNNER=$(abspath $(BIN)/gungraun-runner) $(PY) benches/instructions.py $(ACCEPT)
 
 .PHONY: wheel
 wheel: $(VENV)/.deps  ## build the abi3 wheel into dist/

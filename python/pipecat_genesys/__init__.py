@@ -2,7 +2,7 @@
 
 `GenesysAudioHookSerializer` is a drop-in for pipecat's class of that name. The names that need
 pipecat are resolved on first use, as importing it takes seconds; `pipecat_genesys.audio`,
-`pipecat_genesys.protocol` and `pipecat_genesys.simulator` work without.
+`pipecat_genesys.auth`, `pipecat_genesys.protocol` and `pipecat_genesys.simulator` work without.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from echo_server import EchoServer, serving
+from echo_server import EchoServer
 from fastapi import FastAPI
+from loopback import serving
 
 
 @pytest.fixture

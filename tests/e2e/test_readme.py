@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from echo_server import Echo, serving
+from echo_server import Echo
+from loopback import serving
 from pipecat_genesys.simulator import SimulatedCall
 
 pytest.importorskip("pipecat.pipeline.worker", reason="the README is written for pipecat 1.4+")

@@ -18,12 +18,19 @@ PACKAGE = Path(pipecat_genesys.__file__).parent
     [
         "pipecat_genesys",
         "pipecat_genesys.audio",
+        "pipecat_genesys.auth",
+        "pipecat_genesys.auth.redis_store",
         "pipecat_genesys.protocol",
         "pipecat_genesys.simulator",
     ],
 )
 def test_import_does_not_load_pipecat(module: str) -> None:
     code = f"import sys, {module}; sys.exit('pipecat' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_authentication_does_not_need_redis() -> None:
+    code = "import sys, pipecat_genesys.auth; sys.exit('redis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -66,10 +73,27 @@ FORBIDDEN = {
         "random",
         "uuid",
         "pipecat_genesys._native",
+        "pipecat_genesys.auth",
     },
-    "simulator": {"pipecat", "pipecat_genesys.serializer"},
-    "audio.py": {"pipecat", "pipecat_genesys.protocol", "pipecat_genesys.serializer"},
-    "serializer": {"pipecat_genesys.simulator", "fastapi", "starlette"},
+    "simulator": {"pipecat", "pipecat_genesys.serializer", "pipecat_genesys.auth"},
+    "audio.py": {
+        "pipecat",
+        "pipecat_genesys.auth",
+        "pipecat_genesys.protocol",
+        "pipecat_genesys.serializer",
+    },
+    "auth": {
+        "pipecat",
+        "loguru",
+        "fastapi",
+        "starlette",
+        "pipecat_genesys._native",
+        "pipecat_genesys.audio",
+        "pipecat_genesys.protocol",
+        "pipecat_genesys.serializer",
+        "pipecat_genesys.simulator",
+    },
+    "serializer": {"pipecat_genesys.simulator", "pipecat_genesys.auth", "fastapi", "starlette"},
 }
 
 

@@ -48,7 +48,7 @@ def test_without(imported: set[str], name: str) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_sources_have_no_clock_no_chance_and_no_input_or_output(path: Path) -> None:
     allowed = {"__future__", "collections", "dataclasses", "enum", "fractions", "json", "pydantic"}
-    allowed |= {"copy", "itertools", "re", "typing"}
+    allowed |= {"copy", "functools", "itertools", "re", "typing"}
     needed = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

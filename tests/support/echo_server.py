@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import uvicorn
-from fastapi import FastAPI, WebSocket
+from fastapi import WebSocket
 from pipecat.frames.frames import EndFrame, Frame, InputAudioRawFrame, OutputAudioRawFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
@@ -84,19 +80,3 @@ class EchoServer:
 
     async def end(self) -> None:
         await self.worker.queue_frame(EndFrame())
-
-
-@asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
-    """Serve an application on a free loopback port; gives the URL of its /audiohook."""
-    config = uvicorn.Config(app, lifespan="off", log_level="warning", ws="websockets-sansio")
-    http = uvicorn.Server(config)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        task = asyncio.create_task(http.serve(sockets=[listener]))
-        try:
-            yield f"ws://127.0.0.1:{listener.getsockname()[1]}/audiohook"
-        finally:
-            http.should_exit = True
-            await asyncio.wait_for(task, 20)

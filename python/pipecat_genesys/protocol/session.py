@@ -44,6 +44,8 @@ from .types import (
 from .types import AudioHookMessageType as Type
 
 _Raw = dict[str, Any]
+# Looked up with every packet, and slow to look up in an enumeration.
+_ACTIVE = State.ACTIVE
 
 
 class AudioHookSession:
@@ -134,15 +136,16 @@ class AudioHookSession:
             How many of its bytes, from the first, are audio of the call: all of them, less a
             broken sample at the end; none where audio has no place in the state.
         """
-        expected = self.state is State.ACTIVE and self.media is not None
-        if not expected and self.state not in ENDED:
-            self.faults[Rule.AUDIO_STATE] += 1
-        if self.state not in AUDIO or self.media is None:
-            return 0
-        samples, rest = divmod(n_bytes, self.media.frame_bytes)
+        media = self.media
+        if media is None or self.state is not _ACTIVE:
+            if self.state not in ENDED:
+                self.faults[Rule.AUDIO_STATE] += 1
+            if media is None or self.state not in AUDIO:
+                return 0
+        rest = n_bytes % media.frame_bytes
         if rest:
             self.faults[Rule.AUDIO_LENGTH] += 1
-        self.position += samples
+        self.position += n_bytes // media.frame_bytes
         return n_bytes - rest
 
     # -- to the peer -----------------------------------------------------------------------

@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 PROTOCOL_VERSION = "2"
@@ -95,7 +96,7 @@ class DisconnectReason(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Media:
     """One entry of an ``open``'s media offer.
 
@@ -110,12 +111,13 @@ class Media:
     channels: tuple[AudioHookChannel, ...]
     raw: Mapping[str, Any]
 
-    @property
+    # Kept, as both are asked for with every packet.
+    @cached_property
     def frame_bytes(self) -> int:
         """Bytes of one sample of every channel."""
         return self.format.sample_width * len(self.channels)
 
-    @property
+    @cached_property
     def is_listen_only(self) -> bool:
         """Whether the medium carries audio to the server only.
 

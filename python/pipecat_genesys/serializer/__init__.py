@@ -3,6 +3,7 @@
 * `serializer`: the class, frames to session and audio and back.
 * `params`: its configuration, and the transport's.
 * `messages`: the dicts pipecat's class builds, and their way to the wire.
+* `frames`: the audio frame, made quickly.
 * `call_audio`: wire audio to PCM and back.
 * `call_log`: what a call writes to the log.
 * `stereo`: a processor that separates two channels.

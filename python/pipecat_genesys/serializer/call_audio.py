@@ -20,6 +20,7 @@ class CallAudio:
         self._inbound: audio.InboundAudio | None = None
         self._pick: int | None = None
         self._outbound: audio.OutboundAudio | None = None
+        self._outbound_rate = 0
         self._held = b""
         self.sample_rate = params.sample_rate or 0
 
@@ -39,11 +40,12 @@ class CallAudio:
         Returns:
             A buffer for each channel the application wants, external first.
         """
-        if self._inbound is None:
-            self._inbound = self._open_inbound(medium)
+        inbound = self._inbound
+        if inbound is None:
+            inbound = self._inbound = self._open_inbound(medium)
         if self._pick is not None:
             data = audio.split_stereo(data, medium.format.sample_width)[self._pick]
-        pcm = self._inbound.process(data)
+        pcm = inbound.process(data)
         if len(pcm) == 2 and medium.channels[0] is AudioHookChannel.INTERNAL:
             return pcm[::-1]
         return pcm
@@ -81,18 +83,20 @@ class CallAudio:
             pcm = audio.mix_stereo(pcm)
         elif channels != 1:
             raise ValueError(f"{channels} channels of bot audio; Genesys takes mono or stereo")
-        size = len(pcm) // 2 * WIRE_SAMPLE_RATE * medium.format.sample_width // max(rate, 1)
-        if size > MAX_MESSAGE_BYTES:
-            raise ValueError(
-                f"{size} bytes of audio in one message; Genesys accepts {MAX_MESSAGE_BYTES}; "
-                "use shorter frames (audio_out_10ms_chunks)"
-            )
-        if self._outbound is not None and self._outbound.in_rate == rate:
+        # What is short and not below the wire's rate fits whatever the format.
+        if len(pcm) > MAX_MESSAGE_BYTES or rate < WIRE_SAMPLE_RATE:
+            size = len(pcm) // 2 * WIRE_SAMPLE_RATE * medium.format.sample_width // max(rate, 1)
+            if size > MAX_MESSAGE_BYTES:
+                raise ValueError(
+                    f"{size} bytes of audio in one message; Genesys accepts {MAX_MESSAGE_BYTES}; "
+                    "use shorter frames (audio_out_10ms_chunks)"
+                )
+        if self._outbound is not None and self._outbound_rate == rate:
             return self._outbound.process(pcm)
         fresh = audio.OutboundAudio(medium.format, rate, byteorder=self._params.l16_byteorder)
         wire = fresh.process(pcm)
         tail = self._outbound.flush() if self._outbound is not None else b""
-        self._outbound = fresh
+        self._outbound, self._outbound_rate = fresh, rate
         return tail + wire
 
     def hold(self, wire: bytes) -> int:
@@ -110,6 +114,8 @@ class CallAudio:
 
     def release(self, wire: bytes) -> bytes:
         """Take what may be sent now: what is held, then this; what does not fit stays held."""
+        if not self._held:
+            return wire
         held = self._held + wire
         self._held = held[MAX_MESSAGE_BYTES:]
         return held[:MAX_MESSAGE_BYTES]

@@ -23,7 +23,6 @@ from pipecat.frames.frames import (
     CancelFrame,
     EndFrame,
     Frame,
-    InputAudioRawFrame,
     InputDTMFFrame,
     InterruptionFrame,
     OutputTransportMessageFrame,
@@ -51,11 +50,14 @@ from pipecat_genesys.protocol.types import parse_media
 
 from .call_audio import CallAudio
 from .call_log import CallLog, brief
+from .frames import input_audio_frame
 from .messages import PipecatMessages, hand_over, to_draft
 from .params import CHUNK_10MS, SerializerParams, check_rate, checked
 
 # 200 ms; shorter chunks are more messages per second than Genesys lets through.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
+# Looked up with every packet, and slow to look up in an enumeration.
+_PREPARING, _OPENING = State.PREPARING, State.OPENING
 
 _EVENTS: Mapping[type[events.Event], str] = {
     events.OpenReceived: "on_open",
@@ -295,7 +297,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             self._log.once("WARNING", f"bot audio dropped: a session of {channels} only listens")
             return None
         wire = self._audio.encode(frame.audio, frame.sample_rate, frame.num_channels, medium)
-        if session.state is State.OPENING:
+        if session.state is _OPENING:
             # Nothing may precede `opened`, which is on its way through the pipeline.
             if self._audio.hold(wire):
                 text = (
@@ -304,7 +306,7 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
                 self._log.once("WARNING", text)
             return None
         payload = self._audio.release(wire)
-        if 0 < len(payload) < _MIN_CHUNK_SAMPLES * medium.format.sample_width:
+        if 0 < len(payload) < _MIN_CHUNK_SAMPLES * medium.frame_bytes:
             self._log.once(
                 "WARNING",
                 "audio chunks shorter than 200 ms exceed Genesys's 5 messages per second and end "
@@ -341,26 +343,28 @@ class GenesysAudioHookSerializer(PipecatMessages, FrameSerializer):
             return None
 
     def _deserialize_audio(self, data: bytes) -> Frame | None:
-        usable = self._session.receive_audio(len(data))
+        length = len(data)
+        usable = self._session.receive_audio(length)
         if not self._is_open or self._is_paused:
             return None
         medium = self._medium()
         if medium is None:
             return None
-        if self._session.state is State.PREPARING:
+        if self._session.state is _PREPARING:
             # The application built `opened` by itself.
-            usable = len(data) - len(data) % medium.frame_bytes
+            usable = length - length % medium.frame_bytes
         if usable == 0:
             return None
-        pcm = self._audio.decode(data[:usable], medium)
-        return InputAudioRawFrame(
-            audio=pcm[0] if len(pcm) == 1 else audio.merge_stereo(pcm[0], pcm[1], 2),
-            num_channels=len(pcm),
-            sample_rate=self._audio.sample_rate,
-        )
+        if usable != length:
+            data = data[:usable]
+        pcm = self._audio.decode(data, medium)
+        if len(pcm) == 1:
+            return input_audio_frame(pcm[0], self._audio.sample_rate, 1)
+        stereo = audio.merge_stereo(pcm[0], pcm[1], 2)
+        return input_audio_frame(stereo, self._audio.sample_rate, 2)
 
     def _medium(self) -> Media | None:
-        if self._session.state is State.PREPARING:
+        if self._session.state is _PREPARING:
             return parse_media(preferred_entry(self._session.preference))
         return self._session.media
 

@@ -68,30 +68,27 @@ impl Polyphase {
         let Self {
             kernels, stages, ..
         } = self;
+        let mut outputs = Front(outputs);
         match &mut **stages {
-            [] => load(0, outputs),
-            [only] => {
-                let mut scratch = Scratch::new();
-                let mut outputs = Front(outputs);
+            [] => load(0, outputs.0),
+            [only] => Scratch::with(|[scratch, _]| {
                 for (from, count) in pieces(inputs, only.most_inputs()) {
-                    load(from, only.inputs(&mut scratch, count));
+                    load(from, only.inputs(scratch, count));
                     let outputs = outputs.take(only.outputs(count));
-                    only.process(kernels, &mut scratch, count, outputs);
+                    only.process(kernels, scratch, count, outputs);
                 }
-            }
-            [first, second, ..] => {
-                let [mut scratch, mut between] = [Scratch::new(), Scratch::new()];
-                let mut outputs = Front(outputs);
+            }),
+            [first, second, ..] => Scratch::with(|[scratch, between]| {
                 let most = first.inputs_for(second.most_inputs());
                 for (from, count) in pieces(inputs, most.min(first.most_inputs())) {
-                    load(from, first.inputs(&mut scratch, count));
+                    load(from, first.inputs(scratch, count));
                     let middle = first.outputs(count);
-                    let inputs = second.inputs(&mut between, middle);
-                    first.process(kernels, &mut scratch, count, inputs);
+                    let inputs = second.inputs(between, middle);
+                    first.process(kernels, scratch, count, inputs);
                     let outputs = outputs.take(second.outputs(middle));
-                    second.process(kernels, &mut between, middle, outputs);
+                    second.process(kernels, between, middle, outputs);
                 }
-            }
+            }),
         }
         self.residue = self.ratio.advance(self.residue, inputs);
     }

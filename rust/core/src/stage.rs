@@ -7,14 +7,15 @@
 //! Rules: the state is the last inputs and the residue; the caller cuts the work into
 //! pieces of [`Stage::most_inputs`], so that scratch memory does not grow with it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::arch::{Accumulator, Kernels, Row, Segment, Walk};
 use crate::bank::{Bank, Design, MAX_PLANES};
 
-/// Samples of scratch memory. Few, because it is cleared in every call; enough for
-/// pieces that are long beside what a call of a kernel costs.
-const SCRATCH: usize = 2_240;
+/// Samples of scratch memory: enough for a packet of 200 ms in one piece where that is
+/// a multiple of 160, and for all of it to stay in the first-level cache.
+const SCRATCH: usize = 4_096;
 /// Inputs of one piece of work for filters too long for that.
 const LONG_PIECE: usize = 1_024;
 
@@ -35,12 +36,20 @@ pub(crate) struct Scratch {
     long: Vec<i16>,
 }
 
+/// Scratch memory for two stages.
+pub(crate) type Scratches = [Scratch; 2];
+
+thread_local! {
+    /// One for each thread, as clearing new memory in each call would take as long as
+    /// decoding a packet does.
+    static SCRATCHES: RefCell<Scratches> =
+        const { RefCell::new([const { Scratch { short: [0; SCRATCH], long: Vec::new() } }; 2]) };
+}
+
 impl Scratch {
-    pub(crate) fn new() -> Self {
-        Self {
-            short: [0; SCRATCH],
-            long: Vec::new(),
-        }
+    /// Lets `work` use this thread's scratch memory; its content is whatever was left.
+    pub(crate) fn with(work: impl FnOnce(&mut Scratches)) {
+        SCRATCHES.with_borrow_mut(work);
     }
 
     fn samples(&mut self, count: usize) -> &mut [i16] {
@@ -135,12 +144,8 @@ impl Stage {
                 // The next output's newest input is `ahead` inputs back, its branch what
                 // that overshoots: both follow from `ahead * up - branch = residue`.
                 let ahead = self.residue.div_ceil(up);
-                let walk = Walk {
-                    up,
-                    down,
-                    branch: ahead * up - self.residue,
-                    oldest: self.history.len() - ahead - (branches.taps - 1),
-                };
+                let oldest = self.history.len() - ahead - (branches.taps - 1);
+                let walk = Walk::new((up, down), ahead * up - self.residue, oldest);
                 (kernels.polyphase)(branches, walk, window, outputs);
             }
         }

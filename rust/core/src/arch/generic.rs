@@ -175,6 +175,7 @@ pub(super) unsafe fn polyphase<V: Vector>(
     outputs: &mut [i16],
 ) {
     const { assert!(GROUP.is_multiple_of(V::LANES)) };
+    assert!(branches.taps.is_multiple_of(GROUP));
     for (output, (branch, oldest)) in outputs.iter_mut().zip(walk) {
         let (all_fine, all_coarse) = branches.branch(branch);
         let all_inputs = &inputs[oldest..][..branches.taps];

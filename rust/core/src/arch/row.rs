@@ -171,27 +171,41 @@ impl Branches {
     }
 }
 
-/// Where the outputs of any ratio lie in their inputs.
+/// Where the outputs of any ratio lie in their inputs: branch and first input of each.
 #[derive(Clone, Debug)]
 pub(crate) struct Walk {
-    pub(crate) up: usize,
-    pub(crate) down: usize,
-    /// Branch of the next output.
-    pub(crate) branch: usize,
-    /// Index of the first input that it needs.
-    pub(crate) oldest: usize,
+    up: usize,
+    /// Whole inputs from one output to the next, and branches beyond that.
+    step: (usize, usize),
+    branch: usize,
+    oldest: usize,
+}
+
+impl Walk {
+    /// Begins at an output of branch `branch`, whose first input is `oldest`.
+    pub(crate) fn new((up, down): (usize, usize), branch: usize, oldest: usize) -> Self {
+        Self {
+            up,
+            step: (down / up, down % up),
+            branch,
+            oldest,
+        }
+    }
 }
 
 impl Iterator for Walk {
     type Item = (usize, usize);
 
-    /// Branch and first input of the next output.
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let here = (self.branch, self.oldest);
-        self.branch += self.down;
-        self.oldest += self.branch / self.up;
-        self.branch %= self.up;
+        self.oldest += self.step.0;
+        self.branch += self.step.1;
+        // Not a division, which would take as long as half an output.
+        if self.branch >= self.up {
+            self.branch -= self.up;
+            self.oldest += 1;
+        }
         Some(here)
     }
 }

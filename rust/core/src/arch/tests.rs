@@ -198,12 +198,7 @@ fn polyphase_is_the_exact_sum_rounded() {
             };
             for count in [0, 1, 2, 5, 40] {
                 for oldest in 0..17 {
-                    let walk = Walk {
-                        up,
-                        down,
-                        branch: oldest % up,
-                        oldest,
-                    };
+                    let walk = Walk::new((up, down), oldest % up, oldest);
                     let inputs = noise(count, oldest + (count * down).div_ceil(up) + 1 + taps);
                     let mut outputs = vec![0; count];
                     (kernels.polyphase)(&branches, walk, &inputs, &mut outputs);

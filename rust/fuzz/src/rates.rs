@@ -1,0 +1,73 @@
+//! What the contract says of two rates, by other arithmetic than the crate's.
+
+use audiohook_audio::{AudioError, MAX_BANK_COEFFICIENTS, MAX_FACTOR};
+
+/// Why two rates are refused, if they are.
+#[must_use]
+pub fn refusal(in_rate: u32, out_rate: u32) -> Option<AudioError> {
+    for (parameter, rate) in [("in_rate", in_rate), ("out_rate", out_rate)] {
+        if rate == 0 {
+            return Some(AudioError::RateOutOfRange { parameter, rate: 0 });
+        }
+    }
+    let (low, high) = (in_rate.min(out_rate), in_rate.max(out_rate));
+    if u64::from(high) > u64::from(low) * u64::from(MAX_FACTOR) {
+        return Some(AudioError::RatesTooFarApart { in_rate, out_rate });
+    }
+    let (up, down) = reduced(in_rate, out_rate);
+    let coefficients = 48 * up.max(down);
+    (coefficients > MAX_BANK_COEFFICIENTS).then_some(AudioError::BankTooLarge {
+        in_rate,
+        out_rate,
+        coefficients,
+    })
+}
+
+/// `out_rate / in_rate`, reduced.
+#[must_use]
+pub fn reduced(in_rate: u32, out_rate: u32) -> (u64, u64) {
+    let (mut divisor, mut rest) = (u64::from(in_rate), u64::from(out_rate));
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    (u64::from(out_rate) / divisor, u64::from(in_rate) / divisor)
+}
+
+/// Samples that have come out after so many went in.
+#[must_use]
+pub fn due(in_rate: u32, out_rate: u32, inputs: usize) -> usize {
+    let due = inputs as u128 * u128::from(out_rate) / u128::from(in_rate);
+    due as usize
+}
+
+/// Samples that a flush gives: the delay, to the nearest, ties to even.
+#[must_use]
+pub fn flushed(in_rate: u32, out_rate: u32) -> usize {
+    if in_rate == out_rate {
+        return 0;
+    }
+    let lower = u128::from(in_rate.min(out_rate));
+    let delay = if is_six_times(in_rate, out_rate) {
+        28
+    } else {
+        24
+    };
+    let (exact, half) = (delay * u128::from(out_rate), lower.div_ceil(2));
+    let (whole, rest) = (exact / lower, exact % lower);
+    let tie = lower.is_multiple_of(2) && rest == half;
+    let up = if tie { whole % 2 == 1 } else { rest >= half };
+    (whole + u128::from(up)) as usize
+}
+
+/// Whether the conversion goes through two filters.
+#[must_use]
+pub fn is_six_times(in_rate: u32, out_rate: u32) -> bool {
+    let (low, high) = (in_rate.min(out_rate), in_rate.max(out_rate));
+    u64::from(high) == 6 * u64::from(low)
+}
+
+/// Inputs after which a flush's outputs have certainly come out.
+#[must_use]
+pub fn enough_silence(in_rate: u32, out_rate: u32) -> usize {
+    30 * (in_rate / out_rate + 1) as usize
+}

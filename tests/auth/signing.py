@@ -1,0 +1,136 @@
+"""A signer of our own: the signature base of RFC 9421, section 2.5, and hmac. No library."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+KEY = "SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh"
+SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
+NONCE = "VGhpc0lzQVVuaXF1ZU5vbmNl"
+ORGANIZATION = "d7934305-0972-4844-938e-9060eef73d05"
+SESSION = "30b0e395-84d3-4570-ac13-9a62d8f514c0"
+CORRELATION = "e160e428-53e2-487c-977d-96989bf5c99d"
+AUTHORITY = "audiohook.example.com"
+TARGET = "/api/v1/voicebiometrics/ws"
+NOW = 1_641_013_200
+COMPONENTS = (
+    "@request-target",
+    "@authority",
+    "audiohook-organization-id",
+    "audiohook-session-id",
+    "audiohook-correlation-id",
+    "x-api-key",
+)
+Pairs = list[tuple[bytes, bytes]]
+
+
+def sf_string(text: str) -> str:
+    """A structured field string, RFC 9651, 4.1.6."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def identifier(component: str) -> str:
+    """A component's identifier, from its name and what of parameters follows it."""
+    name, semicolon, parameters = component.partition(";")
+    return sf_string(name) + semicolon + parameters
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to sign. A parameter that is None is left out; an int goes unquoted.
+
+    Attributes:
+        extra: More headers.
+        values: What to sign for components that are no headers.
+    """
+
+    key: str = KEY
+    secret: str = SECRET
+    target: str = TARGET
+    authority: str = AUTHORITY
+    organization: str = ORGANIZATION
+    session: str = SESSION
+    correlation: str = CORRELATION
+    components: tuple[str, ...] = COMPONENTS
+    parameters: dict[str, Any] = field(
+        default_factory=lambda: {
+            "keyid": KEY,
+            "nonce": NONCE,
+            "alg": "hmac-sha256",
+            "created": NOW,
+            "expires": NOW + 30,
+        }
+    )
+    extra: tuple[tuple[str, str], ...] = ()
+    values: tuple[tuple[str, str], ...] = ()
+    label: str = "sig1"
+
+    def having(self, **parameters: Any) -> Call:
+        """With other parameters of the signature."""
+        return replace(self, parameters={**self.parameters, **parameters})
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The header fields that Genesys signs."""
+        return {
+            "audiohook-organization-id": self.organization,
+            "audiohook-session-id": self.session,
+            "audiohook-correlation-id": self.correlation,
+            "x-api-key": self.key,
+        }
+
+    @property
+    def input(self) -> str:
+        """The inner list with its parameters."""
+        names = " ".join(map(identifier, self.components))
+        parameters = "".join(
+            f";{name}={value if isinstance(value, int) else sf_string(value)}"
+            for name, value in self.parameters.items()
+            if value is not None
+        )
+        return f"({names}){parameters}"
+
+    @property
+    def base(self) -> bytes:
+        """The signature base."""
+        values = {
+            "@request-target": self.target,
+            "@authority": self.authority.lower().removesuffix(":443"),
+            "@method": "GET",
+            "host": self.authority,
+            **self.fields,
+            **dict(self.extra),
+            **dict(self.values),
+        }
+        lines = [f"{identifier(name)}: {values[name]}" for name in self.components]
+        return "\n".join([*lines, f'"@signature-params": {self.input}']).encode()
+
+    @property
+    def signature(self) -> str:
+        """The signature in base64."""
+        secret = base64.b64decode(self.secret + "=" * (-len(self.secret) % 4))
+        return base64.b64encode(hmac.digest(secret, self.base, hashlib.sha256)).decode()
+
+    def headers(self, **changed: str | None) -> dict[str, str]:
+        """Signed headers; then some changed, or left out if None. ``_`` stands for ``-``."""
+        headers = {
+            "host": self.authority,
+            **self.fields,
+            **dict(self.extra),
+            "signature-input": f"{self.label}={self.input}",
+            "signature": f"{self.label}=:{self.signature}:",
+        }
+        for name, value in changed.items():
+            headers.pop(name.replace("_", "-"), None)
+            if value is not None:
+                headers[name.replace("_", "-")] = value
+        return headers
+
+
+def pairs(headers: dict[str, str]) -> Pairs:
+    """Headers as ASGI has them."""
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]

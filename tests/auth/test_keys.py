@@ -1,0 +1,283 @@
+"""API keys and client secrets: several, changing, unknown, none."""
+
+from __future__ import annotations
+
+import base64
+import traceback
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pipecat_genesys.auth import (
+    AuthenticationError,
+    Refusal,
+    SignatureVerifier,
+    VerifiedRequest,
+    signature,
+)
+
+from .signing import KEY, NOW, ORGANIZATION, SECRET, Call
+
+OLD, NEW, OTHER = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
+
+
+def verify(verifier: SignatureVerifier, call: Call, **headers: str | None) -> VerifiedRequest:
+    return verifier.verify("GET", call.target, call.headers(**headers), now=NOW)
+
+
+def refused(verifier: SignatureVerifier, call: Call, **headers: str | None) -> AuthenticationError:
+    with pytest.raises(AuthenticationError) as caught:
+        verify(verifier, call, **headers)
+    return caught.value
+
+
+def of_key(key: str, secret: str) -> Call:
+    return Call(key=key, secret=secret).having(keyid=key)
+
+
+# Secrets
+
+
+@given(st.binary(min_size=1, max_size=100), st.booleans())
+def test_a_secret_is_base64_with_or_without_padding(secret: bytes, padded: bool) -> None:
+    text = base64.b64encode(secret).decode()
+    verifier = SignatureVerifier({KEY: text if padded else text.rstrip("=")})
+    assert verify(verifier, Call(secret=text)).signed
+
+
+def test_a_secret_is_not_its_text() -> None:
+    """As some servers have it, which then refuse Genesys."""
+    as_text = base64.b64encode(SECRET.encode()).decode()
+    verifier = SignatureVerifier({KEY: SECRET})
+    assert refused(verifier, Call(secret=as_text)).reason is Refusal.SIGNATURE
+
+
+def test_several_keys() -> None:
+    verifier = SignatureVerifier({KEY: SECRET, "second-key": OTHER})
+    assert verify(verifier, Call()).api_key == KEY
+    assert verify(verifier, of_key("second-key", OTHER)).api_key == "second-key"
+    assert refused(verifier, of_key("second-key", SECRET)).reason is Refusal.SIGNATURE
+    assert refused(verifier, Call(secret=OTHER)).reason is Refusal.SIGNATURE
+
+
+@pytest.mark.parametrize("order", [(OLD, NEW), (NEW, OLD), [NEW, OTHER, OLD]])
+def test_several_secrets_of_one_key_while_one_replaces_another(order: Any) -> None:
+    verifier = SignatureVerifier({KEY: order})
+    assert verify(verifier, Call(secret=OLD)).signed
+    assert verify(verifier, Call(secret=NEW)).signed
+    assert refused(verifier, Call(secret=SECRET)).reason is Refusal.SIGNATURE
+
+
+def test_keys_can_be_replaced_while_it_runs() -> None:
+    verifier = SignatureVerifier({KEY: OLD})
+    verifier.replace_credentials({KEY: [OLD, NEW]})
+    assert verify(verifier, Call(secret=OLD)).signed
+    assert verify(verifier, Call(secret=NEW)).signed
+    verifier.replace_credentials({KEY: NEW})
+    assert refused(verifier, Call(secret=OLD)).reason is Refusal.SIGNATURE
+    assert verify(verifier, Call(secret=NEW)).signed
+    verifier.replace_credentials({"second-key": OTHER})
+    assert refused(verifier, Call(secret=NEW)).reason is Refusal.SIGNATURE
+
+
+def test_replacing_keys_by_bad_ones_leaves_them_as_they_were() -> None:
+    verifier = SignatureVerifier({KEY: SECRET})
+    with pytest.raises(ValueError, match="base64"):
+        verifier.replace_credentials({KEY: "not base64!"})
+    assert verify(verifier, Call()).signed
+
+
+# Unknown
+
+
+def test_an_unknown_key_looks_like_a_wrong_secret() -> None:
+    verifier = SignatureVerifier({KEY: SECRET})
+    wrong = refused(verifier, Call(secret=OTHER))
+    unknown = refused(verifier, of_key("an-unknown-key", OTHER))
+    assert (unknown.reason, str(unknown)) == (wrong.reason, str(wrong))
+    assert unknown.reason is Refusal.SIGNATURE
+    # Nor does what a logged traceback shows tell them apart, apart from where in the code.
+    shown = [traceback.format_exception_only(error) for error in (wrong, unknown)]
+    assert shown[0] == shown[1]
+    assert wrong.__cause__ is unknown.__cause__ is None
+    assert wrong.__suppress_context__
+    assert unknown.__suppress_context__
+
+
+def test_the_secret_that_stands_in_for_an_unknown_key_is_never_accepted() -> None:
+    verifier = SignatureVerifier({KEY: SECRET})
+    (stand_in,) = verifier._keyring.secrets("an-unknown-key").values
+    call = of_key("an-unknown-key", base64.b64encode(stand_in).decode())
+    assert refused(verifier, call).reason is Refusal.SIGNATURE
+
+
+def macs_made(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The secrets of the MACs that are made from now on."""
+    made: list[bytes] = []
+    real = signature._hmac_sha256
+
+    def counting(*, shared_secret: bytes) -> Any:
+        made.append(shared_secret)
+        return real(shared_secret=shared_secret)
+
+    monkeypatch.setattr(signature, "_hmac_sha256", counting)
+    return made
+
+
+def test_as_many_macs_are_made_for_an_unknown_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = macs_made(monkeypatch)
+    verifier = SignatureVerifier({KEY: SECRET})
+    refused(verifier, Call(secret=OTHER))
+    assert len(made) == 1
+    refused(verifier, of_key("an-unknown-key", OTHER))
+    assert [len(secret) for secret in made] == [32, 32]
+
+
+def test_all_secrets_of_a_key_are_tried_whichever_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = macs_made(monkeypatch)
+    verifier = SignatureVerifier({KEY: [OLD, NEW]})
+    for secret in (OLD, NEW):
+        made.clear()
+        assert verify(verifier, Call(secret=secret)).signed
+        assert len(made) == 2
+
+
+# Without a signature
+
+
+def test_a_request_without_a_signature_is_refused() -> None:
+    verifier = SignatureVerifier({KEY: SECRET})
+    error = refused(verifier, Call(), signature=None, signature_input=None)
+    assert error.reason is Refusal.UNSIGNED
+
+
+def test_an_api_key_may_be_enough_if_it_is_said_so() -> None:
+    verifier = SignatureVerifier({KEY: SECRET}, unsigned_keys=["bare-key"])
+    request = verify(verifier, Call(key="bare-key"), signature=None, signature_input=None)
+    assert (request.api_key, request.signed, request.created, request.nonce) == (
+        "bare-key",
+        False,
+        None,
+        None,
+    )
+    for key in (KEY, "unknown", "bare-key2", "bare-ke"):
+        error = refused(verifier, Call(key=key), signature=None, signature_input=None)
+        assert error.reason is Refusal.UNSIGNED
+
+
+def test_no_other_key_than_those_that_need_no_signature() -> None:
+    verifier = SignatureVerifier({}, unsigned_keys={"bare-key"})
+    assert not verify(verifier, Call(key="bare-key"), signature=None, signature_input=None).signed
+    assert refused(verifier, Call()).reason is Refusal.SIGNATURE
+
+
+@pytest.mark.parametrize("left_out", ["signature", "signature_input", None])
+def test_a_signature_of_a_key_without_a_secret_is_refused(left_out: str | None) -> None:
+    """Even if it is made with the empty secret."""
+    verifier = SignatureVerifier({KEY: SECRET}, unsigned_keys=["bare-key"])
+    call = of_key("bare-key", "")
+    headers = {} if left_out is None else {left_out: None}
+    assert refused(verifier, call, **headers).reason is Refusal.SIGNATURE
+
+
+def test_a_key_without_a_secret_does_not_need_less_of_the_rest() -> None:
+    verifier = SignatureVerifier({}, unsigned_keys=["bare-key"], organizations=[ORGANIZATION])
+    bare = {"signature": None, "signature_input": None}
+    assert not verify(verifier, Call(key="bare-key"), **bare).signed
+    other = Call(key="bare-key", organization=Call().session)
+    assert refused(verifier, other, **bare).reason is Refusal.ORGANIZATION
+    error = refused(verifier, Call(key="bare-key"), audiohook_session_id=None, **bare)
+    assert error.reason is Refusal.REQUEST
+
+
+# Organisations
+
+
+@pytest.mark.parametrize("spelling", [ORGANIZATION, ORGANIZATION.upper()])
+def test_organisations_that_are_served(spelling: str) -> None:
+    verifier = SignatureVerifier({KEY: SECRET}, organizations=[Call().session, spelling])
+    assert verify(verifier, Call()).organization_id == ORGANIZATION
+    assert verify(verifier, Call(organization=ORGANIZATION.upper())).signed
+    assert refused(verifier, Call(organization=Call().correlation)).reason is Refusal.ORGANIZATION
+
+
+def test_no_organisation_at_all_is_none() -> None:
+    verifier = SignatureVerifier({KEY: SECRET}, organizations=[])
+    assert refused(verifier, Call()).reason is Refusal.ORGANIZATION
+
+
+# Configuration
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"credentials": {}}, "credentials is empty"),
+        ({"credentials": {"": SECRET}}, "API key"),
+        ({"credentials": {"two words": SECRET}}, "API key"),
+        ({"credentials": {"k" * 257: SECRET}}, "257 characters"),
+        ({"credentials": {KEY: None}}, "no client secret.*unsigned_keys"),
+        ({"credentials": {KEY: []}}, "no client secret.*unsigned_keys"),
+        ({"credentials": {KEY: ""}}, "base64"),
+        ({"credentials": {KEY: "===="}}, "base64"),
+        ({"credentials": {KEY: [SECRET, ""]}}, "base64"),
+        ({"credentials": {KEY: [SECRET, None]}}, "base64"),
+        ({"credentials": {KEY: b"QUJD"}}, "base64"),
+        ({"credentials": {KEY: "MySuperSecretKeyTellNo-1!2@3#4$5"}}, "base64"),
+        ({"credentials": {KEY: SECRET + "\n"}}, "without white space"),
+        ({"credentials": {KEY: "QUJDR"}}, "base64"),
+        ({"credentials": {KEY: "QUJD-_=="}}, "base64"),
+        ({"credentials": {KEY: SECRET}, "unsigned_keys": [KEY]}, "take it out of one"),
+        ({"credentials": {KEY: SECRET}, "unsigned_keys": "key"}, "one string"),
+        ({"credentials": {KEY: SECRET}, "unsigned_keys": [""]}, "API key"),
+        ({"credentials": {KEY: SECRET}, "authority": "https://bot.example.com"}, "authority"),
+        ({"credentials": {KEY: SECRET}, "authority": "bot.example.com/ws"}, "authority"),
+        ({"credentials": {KEY: SECRET}, "authority": ""}, "authority"),
+        ({"credentials": {KEY: SECRET}, "organizations": ["acme"]}, "'acme'"),
+        ({"credentials": {KEY: SECRET}, "organizations": ORGANIZATION}, "not a UUID"),
+        ({"credentials": {KEY: SECRET}, "max_age_seconds": 0}, "max_age_seconds is 0"),
+        ({"credentials": {KEY: SECRET}, "max_age_seconds": float("inf")}, "max_age_seconds"),
+        ({"credentials": {KEY: SECRET}, "clock_skew_seconds": -1}, "clock_skew_seconds is -1"),
+        ({"credentials": {KEY: SECRET}, "clock_skew_seconds": float("nan")}, "clock_skew_seconds"),
+        ({"credentials": {KEY: SECRET}, "refusal_seconds": 0}, "refusal_seconds is 0"),
+    ],
+)
+def test_a_configuration_that_cannot_be_right_is_refused(
+    arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        SignatureVerifier(**arguments)
+
+
+@pytest.mark.parametrize("secret", ["MySuperSecretKeyTellNo-1!2@3#4$5", SECRET + "\n", "QUJDR"])
+def test_a_configuration_error_holds_neither_secret_nor_key(secret: str) -> None:
+    with pytest.raises(ValueError, match=r"'SGVs\.\.\.'") as caught:
+        SignatureVerifier({KEY: secret})
+    shown = "".join(traceback.format_exception(caught.value))
+    assert secret.strip() not in shown
+    assert KEY[4:] not in shown
+
+
+def test_of_a_short_key_nothing_is_shown() -> None:
+    with pytest.raises(ValueError, match=r"API key '\.\.\.' ") as caught:
+        SignatureVerifier({"hunter2": ""})
+    assert "hunt" not in str(caught.value)
+
+
+def test_nothing_private_is_shown() -> None:
+    """Not by errors, and not by what a log may print of a request or a verifier."""
+    verifier = SignatureVerifier({KEY: SECRET}, unsigned_keys=["bare-key"])
+    call = Call(target="/ws?customer=4711")
+    request = verify(verifier, call)
+    errors = [
+        refused(verifier, Call(secret=OTHER, target="/ws?customer=4711")),
+        refused(verifier, call, signature=None, signature_input=None),
+        refused(verifier, call.having(created=1)),
+        refused(verifier, call.having(nonce="4711")),
+        refused(verifier, call, x_api_key=KEY + '"'),
+        refused(verifier, call, audiohook_session_id="4711"),
+    ]
+    private = [KEY, SECRET, call.signature, "4711", call.parameters["nonce"], "MySuperSecret"]
+    for text in (repr(request), repr(verifier), *map(repr, errors), *map(str, errors)):
+        assert not [part for part in private if part in text], text

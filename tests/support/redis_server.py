@@ -1,0 +1,87 @@
+"""A real redis-server of the tests' own, on a socket in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+
+def require_redis_server() -> str:
+    """Where redis-server is. Without it the test is skipped; on Linux in CI it fails."""
+    found = shutil.which("redis-server")
+    if found is None:
+        missing = "redis-server is not on PATH; `make services` installs it (Debian's package)"
+        if os.environ.get("CI") and sys.platform == "linux":
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)
+    return found
+
+
+class RedisServer:
+    """A server that keeps nothing on disk.
+
+    Attributes:
+        socket: Its Unix domain socket.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self._program = require_redis_server()
+        # Not pytest's folder: the path of a socket may have some 100 characters only.
+        self._folder = tempfile.mkdtemp(prefix="redis-")
+        self.socket = str(Path(self._folder, "redis.sock"))
+        self._options = options
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it; it takes connections when this returns."""
+        options = ["--port", "0", "--unixsocket", self.socket, "--dir", self._folder]
+        options += ["--save", "", "--appendonly", "no", "--daemonize", "no", *self._options]
+        self._process = subprocess.Popen(
+            [self._program, *options], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        said = []
+        for line in self._process.stdout:
+            said.append(line)
+            if "eady to accept connections" in line:
+                return
+        raise RuntimeError(f"redis-server ended:\n{''.join(said)}")
+
+    def stop(self) -> None:
+        """Kill it, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Stop its clock: connections are taken, and never answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
