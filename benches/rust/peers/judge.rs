@@ -53,7 +53,7 @@ struct Response {
 
 impl Response {
     fn of(make: Make, case: Case, tone: u32) -> Self {
-        let mut stream = make(case.from, case.to, case.frames).expect("supported");
+        let mut stream = make(case.from, case.to, case.frames);
         let (mut out, mut held) = (Vec::new(), Vec::new());
         let packets = sine(tone, case.from);
         // Twice, as a tone of whole periods in a second has no seam.
@@ -93,9 +93,8 @@ impl Response {
 
 /// What sampling at the lower rate cannot tell from a tone, up to half the higher.
 fn around(tone: u32, lower: u32, higher: u32) -> Vec<u32> {
-    (1..)
+    (1..=higher / lower)
         .map(|k| k * lower)
-        .take_while(|centre| centre - tone < higher / 2)
         .flat_map(|centre| [centre - tone, centre + tone])
         .filter(|&other| other < higher / 2)
         .collect()

@@ -14,7 +14,7 @@ pub(crate) trait Stream {
 }
 
 /// From a rate, to a rate, samples in a packet.
-pub(crate) type Make = fn(u32, u32, u32) -> Option<Box<dyn Stream>>;
+pub(crate) type Make = fn(u32, u32, u32) -> Box<dyn Stream>;
 
 /// Everyone, with the settings that make each fastest while it keeps the band as our contract
 /// has it, and with those that come next and do not.
@@ -46,8 +46,8 @@ impl Stream for Exact {
     }
 }
 
-fn ours(from: u32, to: u32, _: u32) -> Option<Box<dyn Stream>> {
-    Some(Box::new(Exact(Ours::new(from, to).expect("supported"))))
+fn ours(from: u32, to: u32, _: u32) -> Box<dyn Stream> {
+    Box::new(Exact(Ours::new(from, to).expect("supported")))
 }
 
 /// Floats on the way, as both crates want them.
@@ -62,12 +62,12 @@ impl<T> Floats<T>
 where
     Self: Stream + 'static,
 {
-    fn boxed(resampler: T, output: usize) -> Option<Box<dyn Stream>> {
-        Some(Box::new(Self {
+    fn boxed(resampler: T, output: usize) -> Box<dyn Stream> {
+        Box::new(Self {
             resampler,
             input: Vec::new(),
             output: vec![0.0; output],
-        }))
+        })
     }
 }
 
@@ -121,7 +121,7 @@ impl Stream for Floats<Async<f32>> {
 }
 
 /// In blocks of so many a second; none may be longer than the shortest packet.
-fn rubato_fft(from: u32, to: u32, frames: u32, per_second: u32) -> Option<Box<dyn Stream>> {
+fn rubato_fft(from: u32, to: u32, frames: u32, per_second: u32) -> Box<dyn Stream> {
     let blocks = (frames * per_second / from) as usize;
     let [from, to, frames] = [from, to, frames].map(|n| n as usize);
     let window = WindowFunction::BlackmanHarris2;
@@ -133,7 +133,7 @@ fn rubato_fft(from: u32, to: u32, frames: u32, per_second: u32) -> Option<Box<dy
 
 /// With a bank of as many branches as there are phases nothing is interpolated; so long that it
 /// keeps the band.
-fn rubato_sinc(from: u32, to: u32, frames: u32) -> Option<Box<dyn Stream>> {
+fn rubato_sinc(from: u32, to: u32, frames: u32) -> Box<dyn Stream> {
     let length = 192 * from.div_ceil(to) as usize;
     let parameters = SincInterpolationParameters::new(length, WindowFunction::BlackmanHarris2)
         .oversampling_factor(6)
@@ -167,7 +167,7 @@ fn resampler_fir(
     attenuation: Attenuation,
     from: u32,
     to: u32,
-) -> Option<Box<dyn Stream>> {
+) -> Box<dyn Stream> {
     let fir = ResamplerFir::new_from_hz(1, from, to, latency, attenuation);
     let most = fir.buffer_size_output();
     Floats::boxed(fir, most)
@@ -190,17 +190,15 @@ impl Stream for Floats<ResamplerFft> {
 }
 
 /// It knows no 8000 Hz, but only the ratio matters.
-fn resampler_fft(from: u32, to: u32, _: u32) -> Option<Box<dyn Stream>> {
-    let rate = |hz| {
-        Some(match hz {
-            8_000 => SampleRate::Hz16000,
-            16_000 => SampleRate::Hz32000,
-            24_000 => SampleRate::Hz48000,
-            48_000 => SampleRate::Hz96000,
-            _ => return None,
-        })
+fn resampler_fft(from: u32, to: u32, _: u32) -> Box<dyn Stream> {
+    let rate = |hz| match hz {
+        8_000 => SampleRate::Hz16000,
+        16_000 => SampleRate::Hz32000,
+        24_000 => SampleRate::Hz48000,
+        48_000 => SampleRate::Hz96000,
+        other => unreachable!("{other} Hz is not raced"),
     };
-    let fft = ResamplerFft::new(1, rate(from)?, rate(to)?);
+    let fft = ResamplerFft::new(1, rate(from), rate(to));
     let most = fft.chunk_size_output();
     Floats::boxed(fft, most)
 }

@@ -22,6 +22,9 @@ pub(crate) enum Work {
 
 impl Work {
     const fn detach_from_bytes(self) -> usize {
+        if cfg!(feature = "always-detach") {
+            return 0;
+        }
         match self {
             Self::Filter => 64 * 1024,
             Self::Convert => 512 * 1024,
