@@ -1,16 +1,19 @@
 """From which size on a call should let go of the GIL.
 
-Prints JSON. What it costs to keep it: other threads wait as long as the call takes. What it costs
-to let go: nothing much if nobody wants it, but if a busy thread takes it, the call waits for the
-interpreter's switch interval to get it back. What letting go brings: calls at the same time.
+Prints JSON. A call that keeps it makes all other threads wait for as long as it takes. A call that
+lets go of it can wait itself: if a thread that runs Python takes the GIL, it keeps it for the
+interpreter's switch interval, 5 ms. And only calls that let go can happen at the same time.
 
-`alone` is a call on an idle interpreter. `busy` is the same call while another thread runs Python
-without a pause; the caller sleeps between its calls, as an event loop does, and has the GIL
-when the clock starts. `speedup` is the time that one thread needs for eight streams' calls, over the
-time that two threads need for the same. The sizes at which `busy` is longer by milliseconds are
-those from which on the GIL is released.
+All of that is measured on a build of the extension that lets go in every call, made here:
 
-Switching itself is measured with a C function that does nothing, called with the GIL and without.
+* `alone_us` is a call on an idle interpreter, which is how long others would wait.
+* `beside_ms` is what the same call takes while another thread runs Python without a pause. The
+  caller sleeps before each call, as an event loop does, and has the GIL when the clock starts.
+* `speedup` is the time that one thread needs for eight streams' calls, over the time that two
+  threads need for the same: the shortest of several turns each.
+
+The installed build is then asked from which size on it does let go: with a switch interval that
+never ends, another thread gets to run during a call if and only if the call lets it.
 """
 
 from __future__ import annotations
@@ -18,50 +21,106 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pipecat_genesys._native as installed
 import signals
-from pipecat_genesys import audio
+from signals import WIRE_RATE
 
+ROOT = Path(__file__).parents[1]
 KIB = 1024
 STREAMS = 8
+RATES = (16000, 24000, 48000)
+# Of audio in a message; Genesys's own are 0.2 or shorter, and 8 are its limit of 64 000 bytes.
+SECONDS = (0.02, 0.2, 1, 2, 4, 8, 16, 32, 64)
+CONVERT_KIB = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+# From here on a second thread is worth having.
+WORTH_IT = 1.5
+_LONG_SECONDS = 1000.0
 Call = Callable[[bytes], Any]
 
-# A kernel's name: what makes a fresh one, and bytes in and out for each byte in.
-KERNELS: dict[str, tuple[Callable[[], Call], float]] = {
-    "inbound 16000": (lambda: audio.InboundAudio("PCMU", 1, 16000).process, 5),
-    "inbound 24000": (lambda: audio.InboundAudio("PCMU", 1, 24000).process, 7),
-    "inbound 48000": (lambda: audio.InboundAudio("PCMU", 1, 48000).process, 13),
-    "outbound 16000": (lambda: audio.OutboundAudio("PCMU", 16000).process, 1.25),
-    "outbound 24000": (lambda: audio.OutboundAudio("PCMU", 24000).process, 1 + 1 / 6),
-    "outbound 48000": (lambda: audio.OutboundAudio("PCMU", 48000).process, 1 + 1 / 12),
-    "resample 44100-8000": (lambda: audio.Resampler(44100, 8000).process, 1 + 8000 / 44100),
-    "ulaw_decode": (lambda: audio.ulaw_decode, 3),
-    "ulaw_encode": (lambda: audio.ulaw_encode, 1.5),
-    "mix_stereo": (lambda: audio.mix_stereo, 1.5),
-}
-# One of each kind that the threshold knows; what a 200 ms packet moves, and up.
-BY_SIZE = {
-    "inbound 16000": (8, 64, 128, 256, 512, 1024, 2048, 4096, 16384),
-    "ulaw_decode": (5, 64, 128, 256, 512, 1024, 2048, 4096, 16384),
-}
-_KERNEL_KIB = 1024
-# More than any call waits for the switch interval, and less than it.
-_RELEASED_MS = 2.5
+
+class Kernel:
+    """What is called, and what a call handles.
+
+    Attributes:
+        name: What the tables call it.
+        make: Makes a fresh one, of the build given.
+        moved: Bytes in and out for each byte in.
+        sizes: Bytes in, rising.
+    """
+
+    def __init__(
+        self, name: str, make: Callable[[Any], Call], moved: float, sizes: Sequence[float]
+    ) -> None:
+        self.name, self.make, self.moved = name, make, moved
+        self.sizes = [round(size) // 12 * 12 for size in sizes]
 
 
-def made(kernel: str, kib: int) -> tuple[Callable[[], Call], bytes]:
-    """A kernel's maker, and an input with which it moves so many KiB."""
-    make, moved = KERNELS[kernel]
-    size = round(kib * KIB / moved) // 12 * 12
-    noise = np.random.default_rng(1).integers(0, 256, size, np.uint8)
-    return make, noise.tobytes()
+def kernels() -> list[Kernel]:
+    """Each direction and rate, and the codec."""
+
+    def inbound(rate: int) -> Kernel:
+        sizes = [seconds * WIRE_RATE for seconds in SECONDS]
+        moved = 1 + 2 * rate / WIRE_RATE
+        name = f"inbound {rate}"
+        return Kernel(name, lambda n: n.InboundAudio("PCMU", 1, rate).process, moved, sizes)
+
+    def outbound(rate: int) -> Kernel:
+        sizes = [seconds * rate * 2 for seconds in SECONDS]
+        moved = 1 + WIRE_RATE / rate / 2
+        name = f"outbound {rate}"
+        return Kernel(name, lambda n: n.OutboundAudio("PCMU", rate).process, moved, sizes)
+
+    def convert(name: str, moved: float) -> Kernel:
+        sizes = [kib * KIB / moved for kib in CONVERT_KIB]
+        return Kernel(name, lambda n: getattr(n, name), moved, sizes)
+
+    return [
+        *map(inbound, RATES),
+        *map(outbound, RATES),
+        convert("ulaw_decode", 3),
+        convert("ulaw_encode", 1.5),
+    ]
+
+
+@contextmanager
+def detaching_build() -> Iterator[Any]:
+    """The extension as it is when every call lets go of the GIL."""
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "maturin", "build", "--release", "--locked", "--quiet"]
+        command += ["--features", "always-detach", "--out", scratch]
+        environment = {**os.environ, "VIRTUAL_ENV": sys.prefix}
+        subprocess.run(command, cwd=ROOT, env=environment, stdout=sys.stderr, check=True)
+        (wheel,) = Path(scratch).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            suffixes = tuple(EXTENSION_SUFFIXES)
+            (member,) = (name for name in archive.namelist() if name.endswith(suffixes))
+            path = archive.extract(member, scratch)
+        loader = ExtensionFileLoader("pipecat_genesys._native", path)
+        spec = spec_from_loader(loader.name, loader)
+        assert spec is not None
+        module = module_from_spec(spec)
+        loader.exec_module(module)
+        yield module
+
+
+def noise(size: int) -> bytes:
+    return np.random.default_rng(1).integers(0, 256, size, np.uint8).tobytes()
 
 
 def microseconds(call: Callable[[], Any], budget: float) -> float:
@@ -76,9 +135,12 @@ def microseconds(call: Callable[[], Any], budget: float) -> float:
 
 
 def switching(rounds: int) -> float:
-    """Nanoseconds to release the GIL and take it back when nobody else wants it."""
-    name = None if sys.platform != "win32" else "msvcrt"
-    functions = [kind(name).abs for kind in (ctypes.PyDLL, ctypes.CDLL)]
+    """Nanoseconds to release the GIL and take it back when nobody else wants it.
+
+    With a C function that does nothing, called with the GIL and without.
+    """
+    library = "msvcrt" if sys.platform == "win32" else None
+    functions = [kind(library).abs for kind in (ctypes.PyDLL, ctypes.CDLL)]
     times: tuple[list[int], list[int]] = ([], [])
     for _ in range(rounds):
         for function, taken in zip(functions, times, strict=True):
@@ -90,27 +152,26 @@ def switching(rounds: int) -> float:
     return (released - kept) / 1000
 
 
-class Busy:
-    """Another thread that runs Python without a pause."""
+@contextmanager
+def busy() -> Iterator[None]:
+    """Another thread runs Python without a pause."""
+    over = False
 
-    def __enter__(self) -> None:
-        self._over = False
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over = True
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over:
+    def run() -> None:
+        while not over:
             pass
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield
+    over = True
+    thread.join()
 
 
 def beside_a_busy_thread(call: Callable[[], Any], count: int) -> list[float]:
     """Milliseconds that each call takes."""
     times = []
-    with Busy():
+    with busy():
         for _ in range(count):
             time.sleep(0.0005)
             begin = time.perf_counter_ns()
@@ -142,71 +203,127 @@ def speedup(make: Callable[[], Call], data: bytes, seconds: float, repeats: int)
         return time.perf_counter() - begin
 
     half = STREAMS // 2
-    ratios = [taken(streams) / taken(streams[:half], streams[half:]) for _ in range(repeats)]
-    return statistics.median(ratios)
+    turns_taken = [(taken(streams), taken(streams[:half], streams[half:])) for _ in range(repeats)]
+    # What else the machine does can only make either longer.
+    one, two = map(min, zip(*turns_taken, strict=True))
+    return one / two
 
 
-def by_size(kernel: str, kib: int, quick: bool) -> dict[str, Any]:
+def by_size(kernel: Kernel, size: int, build: Any, quick: bool) -> dict[str, Any]:
     """A row of the table."""
-    make, data = made(kernel, kib)
-    stream = make()
-    alone = microseconds(lambda: stream(data), 0.02 if quick else 0.3)
-    busy = beside_a_busy_thread(lambda: stream(data), 3 if quick else 40)
-    median = statistics.median(busy)
+    data = noise(size)
+    stream = kernel.make(build)
+    beside = beside_a_busy_thread(lambda: stream(data), 3 if quick else 30)
+    seconds, repeats = (0.005, 1) if quick else (0.1, 9)
     return {
-        "kernel": kernel,
-        "kib": kib,
-        "alone_us": alone,
-        "busy_ms": median,
-        "busy_worst_ms": max(busy),
-        "released": median - alone / 1000 > _RELEASED_MS,
-        "speedup": speedup(make, data, 0.01 if quick else 0.2, 1 if quick else 7),
+        "kernel": kernel.name,
+        "bytes_in": size,
+        "bytes_moved": round(size * kernel.moved),
+        "alone_us": microseconds(lambda: stream(data), seconds),
+        "beside_ms": statistics.median(beside),
+        "beside_worst_ms": max(beside),
+        "speedup": speedup(lambda: kernel.make(build), data, seconds, repeats),
+        "installed_releases": releases(kernel.make(installed), data),
     }
 
 
-def per_byte(kernel: str, quick: bool) -> dict[str, Any]:
-    """Nanoseconds per byte, in and out together."""
-    make, data = made(kernel, _KERNEL_KIB)
-    stream = make()
-    us = microseconds(lambda: stream(data), 0.02 if quick else 0.5)
-    return {"kernel": kernel, "ns_per_byte": 1000 * us / (_KERNEL_KIB * KIB)}
+def releases(call: Call, data: bytes, attempts: int = 20) -> bool:
+    """Whether another thread gets to run while a call does.
+
+    One that is let through a gate just before the call and then wants the GIL: it gets it if the
+    call lets go of it for as long as a thread takes to wake, and by nothing else.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_LONG_SECONDS)
+    try:
+        return any(_ran_meanwhile(lambda: call(data)) for _ in range(attempts))
+    finally:
+        sys.setswitchinterval(interval)
 
 
-def wrong() -> list[str]:
+def _ran_meanwhile(call: Callable[[], Any]) -> bool:
+    ran = False
+    gate = threading.Lock()
+
+    def wait() -> None:
+        nonlocal ran
+        with gate:
+            ran = True
+
+    gate.acquire()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    # Until it stands at the gate; if it does not, it will want the GIL as well.
+    time.sleep(0.001)
+    gate.release()
+    call()
+    seen = ran
+    thread.join()
+    return seen
+
+
+def pays_from(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The smallest size from which on two threads are always worth it."""
+    found = None
+    for row in reversed(rows):
+        if row["speedup"] < WORTH_IT:
+            break
+        found = row
+    return found
+
+
+def wrong(build: Any) -> list[str]:
     """Whether streams that share two threads give what they give alone."""
-    make, data = made("inbound 16000", 256)
-    expected = make()(data)
+    data = noise(64 * KIB)
+    (expected,) = build.InboundAudio("PCMU", 1, 16000).process(data)
     got: list[Any] = []
-    threads = [threading.Thread(target=lambda: got.append(make()(data))) for _ in range(2)]
+    threads = [
+        threading.Thread(
+            target=lambda: got.extend(build.InboundAudio("PCMU", 1, 16000).process(data))
+        )
+        for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(expected[0]) == 4 * len(data)
+    assert len(expected) == 4 * len(data)
     exact = signals.resampled(signals.ulaw_samples(data), 8000, 16000)
-    off = np.max(np.abs(signals.pcm_samples(expected[0]) - np.clip(exact, -32768, 32767)))
+    off = np.max(np.abs(signals.pcm_samples(expected) - np.clip(exact, -32768, 32767)))
     good = got == [expected, expected] and off <= 1
     return [] if good else ["gil: threads get other audio"]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="figures that mean nothing")
-    quick: bool = parser.parse_args().quick
-    sizes = [(kernel, kib) for kernel, many in BY_SIZE.items() for kib in many]
-    nothing = ctypes.CDLL(None if sys.platform != "win32" else "msvcrt").abs
-    measured = {
+def measure(build: Any, quick: bool) -> dict[str, Any]:
+    rows, verdicts = [], []
+    for kernel in kernels():
+        sizes = kernel.sizes[1::6] if quick else kernel.sizes
+        mine = [by_size(kernel, size, build, quick) for size in sizes]
+        rows += mine
+        found = pays_from(mine)
+        verdicts.append({"kernel": kernel.name, "pays_from": found})
+    return {
         "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
-        "instruction_set": audio.instruction_set(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "instruction_set": build.instruction_set(),
         "switch_interval_ms": 1000 * sys.getswitchinterval(),
         "switching_ns": switching(10 if quick else 500),
-        "nothing_busy_ms": statistics.median(
-            beside_a_busy_thread(lambda: nothing(1), 3 if quick else 40)
-        ),
-        "rows": [by_size(*size, quick) for size in (sizes[::4] if quick else sizes)],
-        "per_byte": [per_byte(kernel, quick) for kernel in KERNELS],
-        "problems": wrong(),
+        "rows": rows,
+        "verdicts": verdicts,
+        "problems": wrong(build),
     }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="the installed build, and figures that mean nothing"
+    )
+    if parser.parse_args().quick:
+        measured = measure(installed, quick=True)
+    else:
+        with detaching_build() as build:
+            measured = measure(build, quick=False)
     json.dump(measured, sys.stdout)
     return 0
 
