@@ -24,6 +24,8 @@ RATES = (16000, 24000, 48000)
 PAIRS = [(WIRE_RATE, rate) for rate in RATES] + [(rate, WIRE_RATE) for rate in RATES]
 OTHER_RATES = (11025, 12000, 22050, 32000, 44100)
 OTHER_PAIRS = [(WIRE_RATE, r) for r in OTHER_RATES] + [(r, WIRE_RATE) for r in OTHER_RATES]
+# Whose frequency response is drawn.
+CURVES = ("ours", "soxr VHQ", "soxr QQ")
 # The contract's.
 RIPPLE_DB = 0.01
 SPURIOUS_DBC = -95.0
@@ -49,6 +51,7 @@ def pair(who: str, in_rate: int, out_rate: int, tones: list[float]) -> dict[str,
     gains = [quality.response(make, hz, in_rate, out_rate).gain_db for hz in tones]
     worst, at = max(quality.spurious(make, hz, in_rate, out_rate) for hz in tones)
     ripple = max(map(abs, gains))
+    mean, most = quality.delay(make, in_rate, out_rate)
     return {
         "who": who,
         "pair": (in_rate, out_rate),
@@ -57,6 +60,8 @@ def pair(who: str, in_rate: int, out_rate: int, tones: list[float]) -> dict[str,
         "spurious_hz": at,
         "sinad_1000_db": quality.sinad(make, 1000, in_rate, out_rate),
         "sinad_997_db": quality.sinad(make, 997, in_rate, out_rate),
+        "delay_mean_ms": mean,
+        "delay_max_ms": most,
         "good_enough": ripple <= RIPPLE_DB and worst <= SPURIOUS_DBC,
     }
 
@@ -103,6 +108,16 @@ def roll_off(who: str, hz: int, rate: int) -> dict[str, float]:
         "down_db": quality.response(make, hz, rate, WIRE_RATE).gain_db,
         "alias_dbc": quality.aliases(make, hz, rate, WIRE_RATE)[WIRE_RATE - hz],
     }
+
+
+def curve(who: str, step: int) -> list[tuple[float, float]]:
+    """What tones up to 4 kHz leave at 16 kHz: frequency and level, images included, in dB."""
+    points = []
+    for hz in range(step, WIRE_RATE // 2, step):
+        came = quality.response(COMPETITORS[who], hz, WIRE_RATE, RATES[0])
+        points.append((hz, came.gain_db))
+        points += came.images.items()
+    return [(float(hz), round(level, 3)) for hz, level in sorted(points)]
 
 
 def white(who: str, rate: int) -> float:
@@ -238,6 +253,7 @@ def measure(step: int) -> dict[str, Any]:
         + [pair(who, *rates, tones) for rates in OTHER_PAIRS for who in ("ours", "soxr VHQ")],
         "noise": [noise(*rates) for rates in PAIRS],
         "above": [above(rate, tones) for rate in RATES],
+        "curves": {who: curve(who, max(step // 4, 25)) for who in CURVES},
         "roll_off": [
             {"hz": hz, **{who: roll_off(who, hz, RATES[0]) for who in ("ours", "soxr VHQ")}}
             for hz in range(3400, WIRE_RATE // 2, 100)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from peers import PEERS, Stream
 from pipecat_genesys.audio import Resampler
-from signals import Samples, cut, pcm_bytes, pcm_samples
+from signals import Samples, cut, lag, noise, pcm_bytes, pcm_samples
 
 Make = Callable[[int, int], Stream]
 
@@ -51,6 +51,25 @@ def streamed(make: Make, pcm: Samples, in_rate: int, out_rate: int) -> Samples:
     stream = make(in_rate, out_rate)
     packets = cut(pcm_bytes(pcm), 2 * (in_rate // PACKETS_PER_SECOND))
     return pcm_samples(b"".join(stream(packet) for packet in packets))
+
+
+def delay(make: Make, in_rate: int, out_rate: int) -> tuple[float, float]:
+    """How late the audio is in ms, on average and at the worst: lag of the content plus what a
+    stream has taken and not given yet, after each packet of 20 ms.
+    """
+    stream = make(in_rate, out_rate)
+    packets = cut(pcm_bytes(np.tile(noise(in_rate), 4)), 2 * (in_rate // PACKETS_PER_SECOND))
+    out, held, taken, given = [], [], 0, 0
+    for packet in packets:
+        out.append(pcm_samples(stream(packet)))
+        taken += len(packet) // 2
+        given += len(out[-1])
+        held.append(taken / in_rate - given / out_rate)
+    content, likeness = lag(np.concatenate(out), out_rate)
+    # Straight lines between samples are that unlike.
+    assert likeness > 0.85, f"not the signal that went in ({likeness})"
+    held = held[PACKETS_PER_SECOND:]
+    return 1000 * (content + sum(held) / len(held)), 1000 * (content + max(held))
 
 
 def settled(signal: Samples, rate: int) -> Samples:

@@ -24,6 +24,11 @@ _TONE_WINDOW_SECONDS = 0.25
 _AMPLITUDE = 32767 * 10 ** (-6 / 20)
 ZEROS, _FEW_ZEROS = 24, 8
 _KAISER_BETA = 11.16
+# The length of a second-long repeat that is looked at, when all filters are full.
+_SECOND = 2
+# Samples to either side of the best lag so far, coarse and then fine.
+_LAG_REACHES = (1.0, 0.05)
+_LAG_STEPS = 41
 
 
 def tone(rate: int, seconds: int) -> Samples:
@@ -132,3 +137,22 @@ def noise(rate: int, seed: int = 1) -> Samples:
     spectrum[300:3401] = np.exp(2j * np.pi * rng.random(3101))
     signal = np.fft.irfft(spectrum, rate) * rate
     return signal * (8000 / np.sqrt(2 * 3101))
+
+
+def lag(out: Samples, rate: int) -> tuple[float, float]:
+    """Seconds by which repeated `noise` is behind the ideal, and how alike they are at that lag."""
+    got = np.fft.rfft(out[_SECOND * rate : (_SECOND + 1) * rate])
+    ideal = np.fft.rfft(noise(rate))
+    cross = got * np.conj(ideal)
+    near = int(np.argmax(np.fft.irfft(cross, rate)))
+    near -= rate if near > rate // 2 else 0
+    band = np.arange(300, 3401)
+    spectrum = cross[band] / (np.linalg.norm(got[band]) * np.linalg.norm(ideal[band]))
+    # Both are band-limited, so the correlation is exact between the samples as well.
+    best_lag, likeness = near / rate, 0.0
+    for reach in _LAG_REACHES:
+        lags = best_lag + np.linspace(-reach, reach, _LAG_STEPS) / rate
+        correlation = np.real(np.exp(2j * np.pi * np.outer(lags, band)) @ spectrum)
+        best = int(np.argmax(correlation))
+        best_lag, likeness = float(lags[best]), float(correlation[best])
+    return best_lag, likeness
