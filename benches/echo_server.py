@@ -16,11 +16,25 @@ from fastapi import FastAPI, WebSocket
 from lanes import SERIALIZERS, never_clearing
 from pipecat.frames.frames import Frame, InputAudioRawFrame, OutputAudioRawFrame
 from pipecat.pipeline.pipeline import Pipeline
-from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPIWebsocketTransport
-from pipecat.workers.runner import WorkerRunner
 from pipecat_genesys import genesys_params
+
+try:
+    from pipecat.pipeline.worker import PipelineParams, PipelineWorker
+    from pipecat.workers.runner import WorkerRunner
+except ImportError:  # pipecat before 1.3
+    from pipecat.pipeline.runner import PipelineRunner
+    from pipecat.pipeline.task import PipelineParams
+    from pipecat.pipeline.task import PipelineTask as PipelineWorker
+
+    class WorkerRunner(PipelineRunner):  # type: ignore[no-redef]
+        async def add_workers(self, worker: PipelineWorker) -> None:
+            self.worker = worker
+
+        async def run(self) -> None:
+            await super().run(self.worker)
+
 
 app = FastAPI()
 
