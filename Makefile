@@ -146,13 +146,26 @@ fmt: dev  ## format everything, and fix what lint can fix
 	cargo fmt
 	cargo fmt --manifest-path rust/fuzz/Cargo.toml
 
+# Not every system has wheels of all of them; those that are missing take no part.
+$(VENV)/.bench: $(VENV)/.deps
+	$(PY) -m pip install --quiet --only-binary :all: --group bench || echo 'benchmarks without libsamplerate'
+	@touch $@
+
 .PHONY: bench
-bench: dev  ## time us beside pipecat and soxr in one run; writes benches/results/
-	$(PY) benches/run.py
+bench: dev $(VENV)/.bench  ## speed, quality, delay, memory, GIL beside everyone else's; writes benches/results/
+	$(PY) benches/run.py $(if $(ONLY),--only $(ONLY))
+
+$(VENV)/.plots: $(VENV)/.deps
+	$(PY) -m pip install --quiet --group plots
+	@touch $@
+
+.PHONY: plots
+plots: dev $(VENV)/.plots  ## the tables and pictures of docs/, from the newest results
+	$(PY) benches/docs.py
 
 .PHONY: bench-rust
 bench-rust: dev  ## criterion, for the audio core alone
-	cargo bench --locked --package audiohook-audio
+	cargo bench --locked --package audiohook-audio $(addprefix --bench ,g711 resample directions peak)
 
 # As in Cargo.lock; its two halves must be of one version.
 GUNGRAUN := $(shell sed -n '/^name = "gungraun"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Literal
 
-import numpy as np
 import pipecat.audio.resamplers.soxr_stream_resampler as pipecat_resampler
 import pipecat.serializers.genesys as pipecat_genesys_serializer
-import soxr
 from loguru import logger
 from opening import OPEN
+from peers import PEERS, Stream
 from pipecat.frames.frames import OutputAudioRawFrame
 from pipecat_genesys import GenesysAudioHookSerializer
 from pipecat_genesys.audio import InboundAudio, OutboundAudio
@@ -30,7 +29,9 @@ Direction = Literal["in", "out"]
 DIRECTIONS: tuple[Direction, ...] = ("in", "out")
 RATES = (8000, 16000, 24000, 48000)
 PACKETS_MS = (20, 100, 200)
-SOXR_QUALITIES = ("VHQ", "HQ", "QQ")
+# Of which one batch takes longer than all the others' together.
+SLOW = ("scipy upfirdn", "scipy resample_poly", "libsamplerate medium")
+_SLOW_EVERY = 10
 
 # Processor time of this thread: the work never waits, and a competitor with longer batches must
 # not be charged for being interrupted more often. Too coarse on some systems.
@@ -81,12 +82,16 @@ class Lane:
         run: Turns a batch of packets into a list of results; the only thing that is timed.
         payload: Takes the bytes out of one result.
         exact: Whether it promises every sample of every packet, as ours do.
+        every: It takes part in every so many-th turn.
+        turns: In how many it has.
     """
 
     name: str
     run: Callable[[Sequence[Any]], list[Any]]
     payload: Callable[[Any], bytes] = bytes
     exact: bool = False
+    every: int = 1
+    turns: int = 0
     nanoseconds: list[int] = field(default_factory=list)
     results: list[Any] = field(default_factory=list)
 
@@ -97,6 +102,7 @@ class Lane:
         results = self.run(packets)
         end = clock()
         self.results = results
+        self.turns += 1
         self.nanoseconds.append(end - begin)
 
 
@@ -116,9 +122,14 @@ def lanes(direction: Direction, rate: int) -> dict[str, Lane]:
     if rate == WIRE_RATE:
         every.append(Lane("audioop", _calls(_audioop(direction)), exact=True))
     else:
+        from_rate, to_rate = (WIRE_RATE, rate) if direction == "in" else (rate, WIRE_RATE)
         every += [
-            Lane(f"soxr {quality}", _calls(_audioop_and_soxr(direction, rate, quality)))
-            for quality in SOXR_QUALITIES
+            Lane(
+                name,
+                _calls(_audioop_and(direction, stream(from_rate, to_rate))),
+                every=_SLOW_EVERY if name in SLOW else 1,
+            )
+            for name, stream in PEERS.items()
         ]
     return {lane.name: lane for lane in every}
 
@@ -163,19 +174,14 @@ def _audioop(direction: Direction) -> Callable[[bytes], bytes]:
     return lambda packet: audioop.lin2ulaw(packet, 2)
 
 
-def _audioop_and_soxr(direction: Direction, rate: int, quality: str) -> Callable[[bytes], bytes]:
+def _audioop_and(direction: Direction, resample: Stream) -> Callable[[bytes], bytes]:
     """The same work by hand, without pipecat: the least Python between the two libraries."""
-    from_rate, to_rate = (WIRE_RATE, rate) if direction == "in" else (rate, WIRE_RATE)
-    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="int16", quality=quality)
 
     def decode(packet: bytes) -> bytes:
-        pcm = np.frombuffer(audioop.ulaw2lin(packet, 2), np.int16)
-        out: bytes = stream.resample_chunk(pcm).tobytes()
-        return out
+        return resample(audioop.ulaw2lin(packet, 2))
 
     def encode(packet: bytes) -> bytes:
-        pcm = stream.resample_chunk(np.frombuffer(packet, np.int16))
-        wire: bytes = audioop.lin2ulaw(pcm.tobytes(), 2)
+        wire: bytes = audioop.lin2ulaw(resample(packet), 2)
         return wire
 
     return decode if direction == "in" else encode

@@ -17,11 +17,6 @@ import signals
 from lanes import DIRECTIONS, RATES, Direction, drive, frame, never_clearing, open_serializer
 from signals import WIRE_RATE
 
-# The length of a second-long repeat that is looked at, when all filters are full.
-_SECOND = 2
-# Samples to either side of the best lag so far, coarse and then fine.
-_LAG_REACHES = (1.0, 0.05)
-_LAG_STEPS = 41
 _TOLERANCE_MS = 0.01
 
 
@@ -41,7 +36,7 @@ def measure(who: str, direction: Direction, rate: int, packet_ms: int, seconds: 
         else:
             out.append(signals.ulaw_samples(drive(serializer.serialize(packet)) or b""))
         held.append(number * packet_ms - sum(map(len, out)) * 1000 / out_rate)
-    content, likeness = _lag(np.concatenate(out), out_rate)
+    content, likeness = signals.lag(np.concatenate(out), out_rate)
     assert likeness > 0.99, f"{who} {direction} {rate}: not the signal that went in ({likeness})"
     return {
         "content": content * 1000,
@@ -57,25 +52,6 @@ def _packets(pcm: signals.Samples, inbound: bool, rate: int, packet_ms: int) -> 
         return signals.cut(signals.ulaw_codes(pcm).tobytes(), WIRE_RATE * packet_ms // 1000)
     pieces = signals.cut(signals.pcm_bytes(pcm), rate * packet_ms // 500)
     return [frame(piece, rate) for piece in pieces]
-
-
-def _lag(out: signals.Samples, rate: int) -> tuple[float, float]:
-    """Seconds by which `out` is behind the ideal, and how alike they are at that lag."""
-    got = np.fft.rfft(out[_SECOND * rate : (_SECOND + 1) * rate])
-    ideal = np.fft.rfft(signals.noise(rate))
-    cross = got * np.conj(ideal)
-    near = int(np.argmax(np.fft.irfft(cross, rate)))
-    near -= rate if near > rate // 2 else 0
-    band = np.arange(300, 3401)
-    spectrum = cross[band] / (np.linalg.norm(got[band]) * np.linalg.norm(ideal[band]))
-    # Both are band-limited, so the correlation is exact between the samples as well.
-    lag, likeness = near / rate, 0.0
-    for reach in _LAG_REACHES:
-        lags = lag + np.linspace(-reach, reach, _LAG_STEPS) / rate
-        correlation = np.real(np.exp(2j * np.pi * np.outer(lags, band)) @ spectrum)
-        best = int(np.argmax(correlation))
-        lag, likeness = float(lags[best]), float(correlation[best])
-    return lag, likeness
 
 
 def main() -> int:

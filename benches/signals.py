@@ -22,8 +22,13 @@ TONE_HZ = 1004
 # Whole periods of the tone, so that a mean over it is a projection.
 _TONE_WINDOW_SECONDS = 0.25
 _AMPLITUDE = 32767 * 10 ** (-6 / 20)
-_ZEROS, _FEW_ZEROS = 24, 8
+ZEROS, _FEW_ZEROS = 24, 8
 _KAISER_BETA = 11.16
+# The length of a second-long repeat that is looked at, when all filters are full.
+_SECOND = 2
+# Samples to either side of the best lag so far, coarse and then fine.
+_LAG_REACHES = (1.0, 0.05)
+_LAG_STEPS = 41
 
 
 def tone(rate: int, seconds: int) -> Samples:
@@ -76,10 +81,20 @@ def resampled(pcm: Samples, in_rate: int, out_rate: int) -> Samples:
     if in_rate == out_rate:
         return pcm
     if out_rate == 6 * in_rate:
-        return _filtered(_filtered(pcm, 2, 1, _ZEROS), 3, 1, _FEW_ZEROS)
+        return _filtered(_filtered(pcm, 2, 1, ZEROS), 3, 1, _FEW_ZEROS)
     if in_rate == 6 * out_rate:
-        return _filtered(_filtered(pcm, 1, 3, _FEW_ZEROS), 1, 2, _ZEROS)
-    return _filtered(pcm, max(1, out_rate // in_rate), max(1, in_rate // out_rate), _ZEROS)
+        return _filtered(_filtered(pcm, 1, 3, _FEW_ZEROS), 1, 2, ZEROS)
+    return _filtered(pcm, max(1, out_rate // in_rate), max(1, in_rate // out_rate), ZEROS)
+
+
+def taps(up: int, down: int, zeros: int) -> Samples:
+    """One such filter."""
+    factor = max(up, down)
+    position = np.arange(-zeros * factor, zeros * factor + 1)
+    windowed = np.sinc(position / factor) * np.kaiser(len(position), _KAISER_BETA)
+    for phase in range(up):
+        windowed[phase::up] /= windowed[phase::up].sum()
+    return windowed
 
 
 def delay_ms(in_rate: int, out_rate: int) -> float:
@@ -87,16 +102,11 @@ def delay_ms(in_rate: int, out_rate: int) -> float:
     if in_rate == out_rate:
         return 0.0
     lower, higher = sorted((in_rate, out_rate))
-    return (_ZEROS + (_FEW_ZEROS / 2 if higher == 6 * lower else 0)) * 1000 / lower
+    return (ZEROS + (_FEW_ZEROS / 2 if higher == 6 * lower else 0)) * 1000 / lower
 
 
 def _filtered(pcm: Samples, up: int, down: int, zeros: int) -> Samples:
-    factor = max(up, down)
-    position = np.arange(-zeros * factor, zeros * factor + 1)
-    taps = np.sinc(position / factor) * np.kaiser(len(position), _KAISER_BETA)
-    for phase in range(up):
-        taps[phase::up] /= taps[phase::up].sum()
-    return upfirdn(taps, pcm, up, down)[: len(pcm) * up // down]
+    return upfirdn(taps(up, down, zeros), pcm, up, down)[: len(pcm) * up // down]
 
 
 def tone_sinad(signal: Samples, rate: int) -> float:
@@ -127,3 +137,22 @@ def noise(rate: int, seed: int = 1) -> Samples:
     spectrum[300:3401] = np.exp(2j * np.pi * rng.random(3101))
     signal = np.fft.irfft(spectrum, rate) * rate
     return signal * (8000 / np.sqrt(2 * 3101))
+
+
+def lag(out: Samples, rate: int) -> tuple[float, float]:
+    """Seconds by which repeated `noise` is behind the ideal, and how alike they are at that lag."""
+    got = np.fft.rfft(out[_SECOND * rate : (_SECOND + 1) * rate])
+    ideal = np.fft.rfft(noise(rate))
+    cross = got * np.conj(ideal)
+    near = int(np.argmax(np.fft.irfft(cross, rate)))
+    near -= rate if near > rate // 2 else 0
+    band = np.arange(300, 3401)
+    spectrum = cross[band] / (np.linalg.norm(got[band]) * np.linalg.norm(ideal[band]))
+    # Both are band-limited, so the correlation is exact between the samples as well.
+    best_lag, likeness = near / rate, 0.0
+    for reach in _LAG_REACHES:
+        lags = best_lag + np.linspace(-reach, reach, _LAG_STEPS) / rate
+        correlation = np.real(np.exp(2j * np.pi * np.outer(lags, band)) @ spectrum)
+        best = int(np.argmax(correlation))
+        best_lag, likeness = float(lags[best]), float(correlation[best])
+    return best_lag, likeness

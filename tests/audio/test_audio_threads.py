@@ -1,12 +1,20 @@
 """Threads: a stream shared by many, many streams at once, and calls without the GIL."""
 
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from pipecat_genesys.audio import InboundAudio, OutboundAudio, Resampler
+from pipecat_genesys.audio import (
+    InboundAudio,
+    OutboundAudio,
+    Resampler,
+    ulaw_decode,
+    ulaw_encode,
+)
 
 THREADS = 8
 
@@ -82,3 +90,55 @@ def test_a_bytearray_may_change_while_it_is_worked_on():
     finally:
         stop.set()
         writer.join()
+
+
+def ran_meanwhile(call: Callable[[], object]) -> bool:
+    """Whether a thread that wants the GIL gets it during a call; the call alone can give it."""
+    ran = False
+    gate = threading.Lock()
+
+    def wait() -> None:
+        nonlocal ran
+        with gate:
+            ran = True
+
+    gate.acquire()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    # Nothing hangs on this: a thread that is not yet at the gate wants the GIL as well.
+    time.sleep(0.0005)
+    gate.release()
+    call()
+    seen = ran
+    thread.join()
+    return seen
+
+
+@pytest.fixture
+def no_switching() -> Iterator[None]:
+    """Nobody has to give the GIL away."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    yield
+    sys.setswitchinterval(before)
+
+
+# Bytes in for each KiB that goes in and out, and the limit in KiB.
+GIL_LIMITS = [
+    (lambda data: InboundAudio("PCMU", 1, 16000).process(data), 1024 / 5, 256),
+    (lambda data: OutboundAudio("PCMU", 16000).process(data), 1024 / 1.25, 256),
+    (lambda data: Resampler(8000, 24000).process(data), 1024 / 4, 256),
+    (ulaw_decode, 1024 / 3, 2048),
+    (ulaw_encode, 1024 / 1.5, 2048),
+]
+
+
+@pytest.mark.usefixtures("no_switching")
+@pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="there is no GIL")
+@pytest.mark.parametrize(("call", "each", "limit"), GIL_LIMITS)
+def test_the_gil_is_kept_below_the_limit_and_released_far_above(call, each, limit):
+    below = bytes(round(each * limit) // 12 * 12 - 12)
+    assert not any(ran_meanwhile(lambda: call(below)) for _ in range(30))
+    # Long enough for a thread to wake, even on a busy machine.
+    above = bytes(round(each * limit) * 12)
+    assert any(ran_meanwhile(lambda: call(above)) for _ in range(100))

@@ -8,23 +8,27 @@ use pyo3::types::PyBytes;
 /// What a call does with each byte, in and out together, which decides from how
 /// many bytes on it releases the GIL.
 ///
-/// Releasing costs 30 ns if nobody wants the GIL, but 5 ms (the interpreter's
-/// switch interval) if a busy thread takes it, measured on CPython 3.11. So it is
-/// kept until the others would wait for some 100 us. A packet of 200 ms, at most
-/// 20 800 bytes, takes 10 to 30 us and keeps it.
+/// Measured by `benches/measure_gil.py`; the table is in docs/performance.md. Releasing costs
+/// 0.1 us if nobody wants the GIL, but the interpreter's switch interval, 5 ms, if a
+/// thread that runs Python takes it, which happens to calls of a few microseconds already. So it is
+/// kept as long as others wait for a small part of that, 0.1 to 0.2 ms.
+/// A packet of 200 ms, at most 20 800 bytes, takes 2 to 10 us.
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
-    /// Resampling: 1.0 to 1.5 ns a byte, measured on x86-64 without AVX.
+    /// Resampling: 0.2 to 0.6 ns a byte with AVX2, 1.0 to 1.5 ns without; odd ratios take 3 ns.
     Filter,
-    /// Coding or moving samples: 0.1 to 0.4 ns a byte.
+    /// Coding or moving samples: 0.05 to 0.15 ns a byte.
     Convert,
 }
 
 impl Work {
     const fn detach_from_bytes(self) -> usize {
+        if cfg!(feature = "always-detach") {
+            return 0;
+        }
         match self {
-            Self::Filter => 64 * 1024,
-            Self::Convert => 512 * 1024,
+            Self::Filter => 256 * 1024,
+            Self::Convert => 2 * 1024 * 1024,
         }
     }
 }
