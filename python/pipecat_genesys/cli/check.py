@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from pipecat_genesys.cli.credentials import ApiKey, SecretFile, client_secret
+from pipecat_genesys.cli.connecting import ApiKey, CaFile, SecretFile, connection_options
 from pipecat_genesys.cli.status import ExitStatus
 from pipecat_genesys.conformance import CATALOGUE, Check, Result, Target, failures, run
 from pipecat_genesys.conformance.report import as_json, as_junit, show
 from pipecat_genesys.simulator import CallMode, ConnectFailedError
-from pipecat_genesys.simulator.signing import decode_secret
 
 
 def _list_checks(wanted: bool) -> None:
@@ -46,6 +45,7 @@ def check(
     ] = CallMode.BOT,
     api_key: ApiKey = "simulator",
     secret_file: SecretFile = None,
+    ca_file: CaFile = None,
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="CHECK", help="Put this check alone; may be repeated."),
@@ -79,13 +79,13 @@ def check(
     """
     console = Console()
     chosen = _chosen(only, without)
-    secret = client_secret(secret_file)
-    if secret is not None:
-        try:
-            decode_secret(secret)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-    target = Target(url=url, mode=mode, api_key=api_key, secret=secret)
+    try:
+        options = connection_options(api_key, secret_file, ca_file)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from None
+    target = Target(
+        url=url, mode=mode, api_key=api_key, secret=options.client_secret, ssl=options.ssl
+    )
     results = asyncio.run(_run(console, target, chosen))
     show(console, results, everything=verbose)
     if json_file:

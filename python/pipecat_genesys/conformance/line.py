@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
 
@@ -69,17 +70,23 @@ class Line:
         headers: Of the upgrade request.
         call: Who calls.
         connect_timeout: Seconds.
+        ssl: For ``wss``, where the default is not wanted.
     """
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], call: CallParameters, connect_timeout: float
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        call: CallParameters,
+        connect_timeout: float,
+        ssl: SSLContext | None = None,
     ) -> None:
         self.call = call
         self.heard: list[Heard] = []
         self.ended: Ended | None = None
         self.seq = 0
         self.samples = 0
-        self._url, self._headers, self._timeout = url, headers, connect_timeout
+        self._url, self._headers, self._timeout, self._ssl = url, headers, connect_timeout, ssl
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -93,7 +100,7 @@ class Line:
             ConnectFailedError: If the server refuses, or nobody listens.
         """
         self._socket = await open_socket(
-            self._url, self._headers, timeout=self._timeout, close_timeout=1, ssl=None
+            self._url, self._headers, timeout=self._timeout, close_timeout=1, ssl=self._ssl
         )
         self._began = time.monotonic()
         self._reader = asyncio.create_task(self._read(self._socket))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Any
 
 from pipecat_genesys.protocol.types import AudioHookChannel
@@ -56,6 +57,7 @@ class Target:
         mode: What it is used for.
         api_key: The integration's key.
         secret: The client secret in base64; with it, requests are signed.
+        ssl: For ``wss``, where the default is not wanted.
         patience: How long to wait for what.
     """
 
@@ -63,6 +65,7 @@ class Target:
     mode: CallMode = CallMode.BOT
     api_key: str = "conformance"
     secret: str | None = field(default=None, repr=False)
+    ssl: SSLContext | None = None
     patience: Patience = field(default_factory=Patience)
     _watched: dict[str, asyncio.Task[Line]] = field(default_factory=dict, repr=False)
 
@@ -101,7 +104,7 @@ class Target:
         call = call or self.new_call()
         usual = self.headers(call) if headers is None else dict(headers)
         usual |= {name.replace("_", "-"): value for name, value in more_headers.items()}
-        return Line(self.url, usual, call, self.patience.connect)
+        return Line(self.url, usual, call, self.patience.connect, self.ssl)
 
     async def open(self, line: Line, **parameters: Any) -> Message:
         """Send ``open`` and wait for ``opened``.
