@@ -48,7 +48,7 @@ def times(records: Iterable[Mapping[str, Any]]) -> list[Table]:
     """Time per packet, from pytest-benchmark's records."""
     infos = [record["extra_info"] for record in records]
     infos = sorted(
-        (info for info in infos if info["correct"]),
+        (info for info in infos if info["correct"] and "direction" in info),
         key=lambda info: (info["direction"], info["packet_ms"], info["rate"]),
     )
     whole, core = [], []
@@ -84,6 +84,25 @@ def times(records: Iterable[Mapping[str, Any]]) -> list[Table]:
             core,
         ),
     ]
+
+
+def control(records: Iterable[Mapping[str, Any]]) -> Table:
+    """Time per control message, from pytest-benchmark's records."""
+    infos = [record["extra_info"] for record in records]
+    infos = [info for info in infos if info["correct"] and "control" in info]
+    rows = [
+        (info["control"], info["reply"] or "", *_cells(info["microseconds"], "ours", ["pipecat"]))
+        for info in infos
+    ]
+    return Table(
+        "A control message through the serializer",
+        "`deserialize`, and `serialize` of the reply where there is one, as above; medians over "
+        f"{min((info['rounds'] for info in infos), default=0)} turns. Ours validates what comes "
+        "and numbers what goes; pipecat's does neither, leaves `update` unanswered, and tells the "
+        "pipeline nothing of playback.",
+        ("message", "reply", "ours us", "pipecat us", "ratio"),
+        rows,
+    )
 
 
 def _cells(us: Mapping[str, float], own: str, peers: Sequence[str]) -> list[str]:

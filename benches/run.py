@@ -117,7 +117,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         runner.step("time per packet (pytest-benchmark)")
         records = runner.timings((options.records or Path(scratch) / "records.json").absolute())
-    tables = report.times(records["benchmarks"])
+    tables = [*report.times(records["benchmarks"]), report.control(records["benchmarks"])]
     runner.step("delay")
     if delay := runner.measure("delay", *(["--seconds=4"] if quick else [])):
         tables.append(report.delay(delay))

@@ -169,7 +169,7 @@ def test_control(benchmark: Any, name: str) -> None:
         lane.nanoseconds.clear()
     benchmark.group = "control"
     record = benchmark.extra_info
-    record.update(control=name, correct=False)
+    record.update(control=name, reply=REPLIES[name], correct=False)
     benchmark.pedantic(ours.run, setup=setup, rounds=ROUNDS, iterations=1)
     for lane in (ours, theirs):
         lane.judge()

@@ -22,6 +22,7 @@ def test_quick_run_passes_its_own_checks_and_writes_a_report(tmp_path: Path) -> 
     assert titles == [
         "## A packet through the serializer",
         "## The audio alone",
+        "## A control message through the serializer",
         "## Delay in ms",
         "## Caller audio delivered in %",
         "## Memory per call in KB",

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from pipecat_genesys.protocol import AudioHookSession
 from pipecat_genesys.protocol.timeline import Timeline
 
 from .client import duration, started, unhurried
@@ -78,3 +79,20 @@ def test_gaps_without_end_are_forgotten_from_the_oldest() -> None:
     newest = timeline.arrived(clock)
     assert timeline.position(newest) == clock
     assert timeline.position(newest - 1000) == clock - 2000
+
+
+def test_audio_that_is_not_used_is_left_out() -> None:
+    call = started()
+    call.audio(1600)
+    call.session.leave_out(call.audio(800))
+    call.audio(1600)
+    position = call.session.timeline.position
+    assert [position(n) for n in (0, 1599, 1600, 3199)] == [0, 1599, 2400, 3999]
+    assert call.session.position == 4000
+    assert call.counted == {}
+
+
+def test_without_a_medium_there_is_nothing_to_leave_out() -> None:
+    session = AudioHookSession("x")
+    session.leave_out(session.receive_audio(1600))
+    assert session.timeline.position(0) == 0

@@ -1,5 +1,6 @@
 import re
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -227,6 +228,12 @@ class TestParseMedia:
         assert media.channels == channels
         assert media.frame_bytes == frame_bytes
         assert media.raw == entry
+
+    def test_reads_what_is_not_json_too(self) -> None:
+        entry = MappingProxyType({**STEREO, "channels": ("external", "internal")})
+        media = parse_media(entry)
+        assert media is not None
+        assert media.channels == ("external", "internal")
 
     def test_keeps_unknown_keys_for_the_copy(self) -> None:
         entry = {**EXTERNAL, "codecHint": {"a": [1]}}

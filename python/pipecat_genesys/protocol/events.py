@@ -1,4 +1,4 @@
-"""What a session reports: one frozen dataclass per thing that can happen.
+"""What a session reports: one dataclass per thing that can happen.
 
 Every event that came of a message holds it as it came (``raw``) and, where the protocol wants an
 answer, the draft of it (``reply``): hand that to `AudioHookSession.to_wire` when the socket is
@@ -12,14 +12,14 @@ from fractions import Fraction
 from typing import Any
 
 from . import fields
-from .errors import RemoteProtocolError
-from .messages import OpenParameters
+from .errors import RemoteProtocolError, Rule
+from .messages import OpenParameters, validate
 from .replies import Draft
 from .states import State
 from .types import AudioHookMessageType, Media, parse_duration
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Event:
     """Base of all events.
 
@@ -32,14 +32,14 @@ class Event:
     reply: Draft | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Faulted(Event):
     """The peer broke a rule. Counted; with a ``reply`` it also ends the session."""
 
     error: RemoteProtocolError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class OpenReceived(Event):
     """The client asks for a session.
 
@@ -47,17 +47,20 @@ class OpenReceived(Event):
     can be carried, ``reply`` is the ``disconnect`` that says so.
 
     Attributes:
-        parameters: The typed offer, or None where it lacks what the protocol requires.
         media: The medium chosen, or None where none was offered or none fits.
         is_probe: Whether this only tests the connection; no call stands behind it.
     """
 
-    parameters: OpenParameters | None
     media: Media | None
     is_probe: bool
 
+    @property
+    def parameters(self) -> OpenParameters | None:
+        """The offer, typed, or None where it lacks what the protocol requires."""
+        return validate(OpenParameters, fields.parameters(self.raw), Rule.PARAMETERS)[0]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(slots=True, kw_only=True)
 class CloseReceived(Event):
     """The client ends the session; the answer is ``closed``, within 10 s.
 
@@ -68,7 +71,7 @@ class CloseReceived(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PingReceived(Event):
     """The client checks that we are alive; unanswered for 5 s, it ends the session."""
 
@@ -81,7 +84,7 @@ class PingReceived(Event):
             return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class UpdateReceived(Event):
     """The conversation's language changed.
 
@@ -92,7 +95,7 @@ class UpdateReceived(Event):
     language: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Paused(Event):
     """No audio comes, until `Resumed`.
 
@@ -105,12 +108,12 @@ class Paused(Event):
     answers: AudioHookMessageType | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PauseRequested(Event):
     """A client said ``pause``, which the protocol does not have and pipecat's serializer knows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Gap(Event):
     """Audio that was not sent and will not be.
 
@@ -123,7 +126,7 @@ class Gap(Event):
     discarded: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Resumed(Gap):
     """Audio flows again, after a gap.
 
@@ -134,12 +137,12 @@ class Resumed(Gap):
     answers: AudioHookMessageType | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Discarded(Gap):
     """Audio was dropped on the way."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class DtmfReceived(Event):
     """The caller pressed a key.
 
@@ -150,17 +153,17 @@ class DtmfReceived(Event):
     digit: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PlaybackStarted(Event):
     """The caller begins to hear the bot audio we sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PlaybackCompleted(Event):
     """The caller has heard all the bot audio we sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ErrorReceived(Event):
     """The client reports an error; not the end by itself.
 
@@ -175,7 +178,7 @@ class ErrorReceived(Event):
     retry_after: Fraction | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ConnectionLost(Event):
     """The socket is gone before ``closed``; what ``close`` would have begun begins now.
 

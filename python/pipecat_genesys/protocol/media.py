@@ -31,9 +31,9 @@ class MediaPreference:
         """Whether a medium is just what was asked for, in either channel order."""
         if media.format != self.format:
             return False
-        if self.channel is AudioHookChannel.BOTH:
-            return len(media.channels) == 2
-        return media.channels == (self.channel,)
+        if len(media.channels) == 2:
+            return self.channel == AudioHookChannel.BOTH
+        return media.channels[0] == self.channel
 
 
 def select_media(offer: Sequence[object], preference: MediaPreference) -> Media | None:
@@ -47,9 +47,14 @@ def select_media(offer: Sequence[object], preference: MediaPreference) -> Media 
         The first entry that is just what was asked for, else the first that can be carried at
         all, else None.
     """
-    usable = [media for media in map(parse_media, offer) if media is not None]
-    preferred = [media for media in usable if preference.matches(media)]
-    return next(iter(preferred or usable), None)
+    first = None
+    for entry in offer:
+        media = parse_media(entry)
+        if media is not None:
+            if preference.matches(media):
+                return media
+            first = first or media
+    return first
 
 
 def preferred_entry(preference: MediaPreference) -> dict[str, Any]:

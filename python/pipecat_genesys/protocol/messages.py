@@ -179,6 +179,8 @@ def _dict_of(model: type[_Model], **instead: Any) -> Any:
     fields = {}
     for name, field in model.model_fields.items():
         kind: Any = instead.get(name, field.annotation)
+        if kind is Participant:
+            kind = _dict_of(Participant)
         if field.metadata and name not in instead:
             kind = Annotated[(kind, *field.metadata)]
         fields[field.alias or name] = kind if field.is_required() else NotRequired[kind]

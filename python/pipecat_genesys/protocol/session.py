@@ -49,6 +49,7 @@ from .types import (
     WIRE_SAMPLE_RATE,
     DisconnectReason,
     Media,
+    digits_to_samples,
     duration_to_samples,
     parse_duration,
 )
@@ -341,18 +342,21 @@ class AudioHookSession:
         if message_type is not _OPEN and (
             self.state is not _PAUSED or message_type is Type.RESUMED
         ):
-            self._check_position(raw)
+            self._check_position(raw, exact)
         # A handler may have ended the session (an `open` that cannot be used).
         if self.state is not _FAILED or target is State.CLOSING:
             self.state = target
         found.append(event)
         return found
 
-    def _check_position(self, raw: _Raw) -> None:
-        try:
-            said = duration_to_samples(raw.get("position"))
-        except ValueError:
-            return  # counted with the envelope
+    def _check_position(self, raw: _Raw, exact: bool) -> None:
+        if exact:
+            said = digits_to_samples(raw["position"][2:-1])
+        else:
+            try:
+                said = duration_to_samples(raw.get("position"))
+            except ValueError:
+                return  # counted with the envelope
         if self.media is None:
             # The client's clock runs without audio too.
             self.position = said
@@ -379,7 +383,6 @@ class AudioHookSession:
             self._identify(raw["id"])
             self._id_known = True
         lenient = fields.parameters(raw)
-        typed = None if parameters is None else OpenParameters.model_validate(parameters)
         if "position" in raw:
             try:
                 self.position = duration_to_samples(raw["position"])
@@ -388,12 +391,11 @@ class AudioHookSession:
         self.timeline = Timeline(self.position)
         self.language = fields.typed(lenient, "language", str)
         self.is_probe = fields.is_probe(lenient)
-        self.continued_sessions = tuple((typed and typed.continued_sessions) or ())
+        continued = (parameters or {}).get("continuedSessions") or ()
+        self.continued_sessions = tuple(map(ContinuedSession.model_validate, continued))
         unusable = self._refuse_open(raw, lenient) if self._strict else None
         unusable = unusable or self._choose_media(raw, lenient.get("media"))
-        return unusable or events.OpenReceived(
-            raw=raw, parameters=typed, media=self.media, is_probe=self.is_probe
-        )
+        return unusable or events.OpenReceived(raw=raw, media=self.media, is_probe=self.is_probe)
 
     def _refuse_open(self, raw: _Raw, parameters: _Raw) -> events.Event | None:
         _, faults = validate(Envelope, raw, Rule.ENVELOPE)

@@ -237,13 +237,17 @@ def duration_to_samples(text: object) -> int:
     Raises:
         ValueError: If the value is not a duration.
     """
-    digits = _digits(text)
+    return digits_to_samples(_digits(text))
+
+
+def digits_to_samples(digits: str) -> int:
+    """The same of the number in a duration, once it is known to be one."""
     # Every message has one, and exact arithmetic is slow. A float of this size is off by less
     # than a millionth of a sample, which matters to halves only.
     near = float(digits) * WIRE_SAMPLE_RATE
     if near < 1e9:
         nearest = round(near)
-        if abs(near - nearest) < 0.49:
+        if -0.49 < near - nearest < 0.49:
             return nearest
     return round(Fraction(digits) * WIRE_SAMPLE_RATE)
 
@@ -258,12 +262,14 @@ def parse_media(entry: object) -> Media | None:
         The medium, or None where the entry is not one this package can carry: another type,
         format or rate, or channels that are not external, internal, or both once each.
     """
-    if not isinstance(entry, dict) or entry.get("type") != "audio":
+    if not isinstance(entry, Mapping) or entry.get("type") != "audio":
         return None
     if entry.get("rate") != WIRE_SAMPLE_RATE:
         return None
     names, format_name = entry.get("channels"), entry.get("format")
-    if not isinstance(names, list) or len(names) not in (1, 2) or not isinstance(format_name, str):
+    if not isinstance(names, (list, tuple)) or len(names) not in (1, 2):
+        return None
+    if not isinstance(format_name, str):
         return None
     media_format = _FORMATS.get(format_name)
     channels = tuple(
@@ -272,7 +278,7 @@ def parse_media(entry: object) -> Media | None:
     if media_format is None or len(set(channels)) != len(names):
         return None
     # A copy of its own: applications see, and may change, the message it came in.
-    return Media(media_format, channels, copy_json(entry))
+    return Media(media_format, channels, copy_json(dict(entry)))
 
 
 def copy_json(value: Any) -> Any:

@@ -189,16 +189,17 @@ class PipecatMessages:
             "id": self._session.session_id,
         }
         if position:
-            message["position"] = f"PT{_seconds(self._seen_position):.3f}S"
+            message["position"] = _rounded(self._seen_position)
         message["parameters"] = parameters
         return message
 
 
-def _seconds(position: object) -> float:
+def _rounded(position: object) -> str:
+    """A position as pipecat repeats it: in milliseconds."""
     try:
-        return duration_to_float(position)
+        return f"PT{duration_to_float(position):.3f}S"
     except ValueError:
-        return 0.0
+        return "PT0.000S"
 
 
 def to_draft(

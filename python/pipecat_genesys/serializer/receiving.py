@@ -24,11 +24,15 @@ from .control_frames import (
     GenesysPingFrame,
     GenesysUpdateFrame,
 )
-from .delivery import FrameDelivery
+from .messages import PipecatMessages
+from .verbs import Verbs
 
 
-class Receiving(FrameDelivery, CallView):
-    """Turns a session's events into calls of handlers, and frames."""
+class Receiving(Verbs, PipecatMessages, CallView):
+    """Turns a session's events into calls of handlers, and frames.
+
+    Knows nothing of how a reply gets to the socket.
+    """
 
     _closed_seq: int | None = None
 
@@ -46,7 +50,7 @@ class Receiving(FrameDelivery, CallView):
                 continue
             if means.update is not None:
                 means.update(self, event)
-            if kind in HOOKS:
+            if self._hooked and kind in HOOKS:
                 instead = await self._consult(event)
                 if instead is not None and kind is events.OpenReceived:
                     # Refused: nothing that waits for a call may take this for one.
@@ -77,12 +81,13 @@ class Receiving(FrameDelivery, CallView):
         conversation = brief(self._conversation_id)
         self._log.session_id = self.session_id
         self._log.line("INFO", f"AudioHook {kind}: conversation={conversation}")
-        self._log.line("DEBUG", f"participant: {self._log.shown(self._participant)}")
+        if self._params.log_personal_data:
+            self._log.line("DEBUG", f"participant: {self._participant}")
 
     def _close(self, event: events.CloseReceived) -> None:
         self._is_open = False
         faults = f" faults={self.faults}" if self.faults else ""
-        reason = event.reason if event.reason in set(CloseReason) else "(unknown)"
+        reason = event.reason if event.reason in _CLOSE_REASONS else "(unknown)"
         self._log.line("INFO", f"AudioHook close: reason={reason}{faults}")
 
     def _paused(self, event: events.Event) -> None:
@@ -158,6 +163,7 @@ def _control(kind: type[events.Event]) -> Callable[[Receiving, Any, Draft | None
     return lambda _, event, instead: make(event)
 
 
+_CLOSE_REASONS = frozenset(reason.value for reason in CloseReason)
 _BUTTONS: Mapping[str, KeypadEntry] = {entry.value: entry for entry in KeypadEntry}
 
 _R = Receiving

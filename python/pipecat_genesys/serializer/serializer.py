@@ -42,6 +42,7 @@ from pipecat_genesys.protocol.types import parse_media
 from .answers import HOOKS
 from .call_audio import CallAudio
 from .call_log import CallLog
+from .delivery import FrameDelivery
 from .frames import input_audio_frame
 from .messages import hand_over, to_draft
 from .params import CHUNK_10MS, SerializerParams, check_rate, checked
@@ -53,7 +54,7 @@ _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
 _PREPARING, _OPENING = State.PREPARING, State.OPENING
 
 
-class GenesysAudioHookSerializer(Receiving, FrameSerializer):
+class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
     """Serializer for the Genesys Cloud AudioHook protocol (Audio Connector and Monitor).
 
     A drop-in for the class of this name in pipecat: same constructor, parameters, properties,
