@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from pipecat_genesys import audio
+from pipecat_genesys.cli.timeline import Timeline
 from pipecat_genesys.simulator import (
     BargedIn,
     CallReport,
-    CaptureEntry,
     Direction,
     Disconnected,
     Rule,
@@ -86,41 +86,6 @@ class Bot:
             time.sleep(0.1)
         end = self._log.read_text()[-2000:]
         raise SystemExit(f"the bot did not log {pattern!r}; {self._log} ends:\n{end}")
-
-
-class Timeline:
-    """Prints every message as it happens; runs of audio become one line."""
-
-    def __init__(self) -> None:
-        self._runs: dict[Direction, list[CaptureEntry]] = {d: [] for d in Direction}
-
-    def __call__(self, item: object) -> None:
-        """Take what the simulator observed."""
-        if isinstance(item, BargedIn):
-            note = f"barge_in: {item.dropped / 8:.0f} ms of the bot's audio dropped"
-            console.print(f"{item.at:8.3f} s     {note}", style="yellow")
-        if not isinstance(item, CaptureEntry):
-            return
-        if item.is_audio:
-            self._runs[item.direction].append(item)
-            return
-        self.flush()
-        latency = "" if item.latency is None else f"{item.latency * 1000:.1f} ms"
-        self._line(item, f"{item.seq:>4} {latency:>10}  {item.note}")
-
-    def flush(self) -> None:
-        """Print the audio that came since the last line."""
-        for run in self._runs.values():
-            if run:
-                size = sum(entry.size for entry in run)
-                self._line(run[0], f"{'':>4} {'':>10}  {len(run)} messages, {size} bytes", "dim")
-                run.clear()
-
-    def _line(self, entry: CaptureEntry, text: str, style: str = "") -> None:
-        to_bot = entry.direction is Direction.TO_SERVER
-        arrow = "->" if to_bot else "<-"
-        style = style or ("cyan" if to_bot else "green")
-        console.print(f"{entry.at:8.3f} s  {arrow}  {entry.type:<18}{text}", style=style)
 
 
 @dataclass
@@ -299,7 +264,7 @@ def judge(call: SimulatedCall, story: Story, report: CallReport, seconds_heard: 
 
 async def demo(bot: Bot, recording: Path) -> bool:
     """Place the call and judge it."""
-    story, timeline = Story(), Timeline()
+    story, timeline = Story(), Timeline(console)
     call = SimulatedCall(bot.url(), observer=timeline)
     console.print("    time       message            seq    latency")
     console.print("               (-> from Genesys to the bot, <- from the bot to Genesys)")

@@ -60,7 +60,7 @@ async def test_a_clean_call(tmp_path: Path) -> None:
     assert opening["language"] == "en-US"
     assert "inputVariables" in capture.read_text()
     written = json.loads(report.read_text())
-    assert (written["clean"], written["verdict"], written["fault"]) == (True, "clean", None)
+    assert (written["clean"], written["verdict"], written["fault"]) == (True, "ok", None)
     assert written["report"]["ending"]["output_variables"] == {"mood": "good"}
     with wave.open(str(wav), "rb") as reader:
         assert (reader.getnchannels(), reader.getframerate()) == (2, 8000)
@@ -197,6 +197,7 @@ async def test_a_fault_that_is_dealt_with_and_one_that_is_not() -> None:
     async with scripted(discarded=strict) as server:
         done = await pipecat_genesys("call", server.url, "--fault=seq-gap", "-q")
     assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == "seq-gap: dealt with"
 
     async def hang_up(peer: Peer, message: dict[str, Any]) -> None:
         await peer.socket.close()
@@ -267,6 +268,15 @@ async def test_files_that_cannot_be_written_are_told_before_the_call(tmp_path: P
     assert done.exit_code == 2
     assert "no/such" in done.output.replace("\n", "")
     assert server.peers == []
+
+
+async def test_without_steps_both_parties_of_a_monitored_call_talk() -> None:
+    async with scripted() as server:
+        done = await pipecat_genesys("call", server.url, "--mode=monitor", "--hang-up-after=3")
+    assert done.exit_code == 0, done.output
+    heard = b"".join(server.peer.audio)
+    assert heard[::2].strip(b"\xff")
+    assert heard[1::2].strip(b"\xff")
 
 
 async def test_the_agent_of_a_monitored_call(tmp_path: Path) -> None:

@@ -114,6 +114,13 @@ FORBIDDEN = {
 }
 
 
+@pytest.mark.parametrize("room", FORBIDDEN.keys() - {"cli"})
+def test_nothing_imports_the_command_line(room: str) -> None:
+    target = PACKAGE / room
+    for path in [target] if target.is_file() else sorted(target.rglob("*.py")):
+        assert not [name for name in imported(path) if name.startswith("pipecat_genesys.cli")]
+
+
 @pytest.mark.parametrize("room", FORBIDDEN)
 def test_rooms_import_only_what_the_architecture_allows(room: str) -> None:
     target = PACKAGE / room

@@ -12,10 +12,12 @@ import pytest
 from pipecat_genesys.protocol.types import AudioHookMessageType
 from pipecat_genesys.simulator import (
     FAULTS,
+    Act,
     ActingSession,
     CallMode,
     CallOptions,
     Fault,
+    Moment,
     Party,
     build_report,
     find_fault,
@@ -325,3 +327,38 @@ def test_what_counts_as_dealt_with() -> None:
 
     assert judged(ended(play("socket-drop", 0.4), None), "socket-drop", "the call ended")
     assert not judged(ended(play("socket-drop", 0.4), None, Party.SERVER), "socket-drop")
+
+
+def test_acts_that_the_call_does_not_allow_any_more_are_left_undone() -> None:
+    table = table_of(FAULTS["unsolicited-pause"])
+    table.opened()
+    table.do("hang_up")
+    table.advance(1)
+    assert [m["type"] for m in texts(table)] == ["open", "close"]
+    assert isinstance(table.session, ActingSession)
+    assert not table.session.has_acted
+
+
+def test_an_act_that_makes_no_sense_is_left_undone() -> None:
+    acts = (Act(Moment.OPEN_SENT, 0.0, lambda s, now: s.press_dtmf("1", now)),)
+    table = Table(kind=ActingSession, acts=acts)
+    assert [m["type"] for m in texts(table)] == ["open"]
+
+
+def test_acts_of_one_moment_are_done_in_their_order() -> None:
+    acts = tuple(
+        Act(Moment.OPENED, 0.1, lambda s, now, key=key: s.press_dtmf(key, now)) for key in "123"
+    )
+    table = Table(kind=ActingSession, acts=acts)
+    table.opened()
+    table.advance(0.1)
+    keys = [m["parameters"]["digit"] for m in texts(table) if m["type"] == "dtmf"]
+    assert keys == ["1", "2", "3"]
+
+
+def test_silence_can_go_out_in_single_bytes_too() -> None:
+    table = table_of(FAULTS["one-byte-frames"])
+    table.opened()
+    assert table.session.send_audio(3, table.now)
+    table._collect()
+    assert audio(table) == [b"\xff"] * 3

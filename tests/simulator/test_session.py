@@ -322,3 +322,22 @@ def test_a_late_pong_while_closing_is_no_fault() -> None:
     table.audio(b"\x55" * 1600)
     assert [kind for _, kind, _ in table.take()] == ["ping", "close"]
     assert table.of(Violation) == []
+
+
+def test_a_pause_that_is_not_held_cannot_end() -> None:
+    with pytest.raises(CallStateError, match="holds no pause"):
+        answered().do("resume")
+
+
+def test_a_gap_has_a_length() -> None:
+    with pytest.raises(ValueError, match="nothing to discard: 0 samples"):
+        answered().session.report_discarded(0, 1000.0)
+
+
+def test_a_socket_is_lost_once() -> None:
+    table = answered()
+    for party in (Party.CLIENT, Party.SERVER):
+        table.session.socket_lost(table.now, by=party)
+    table._collect()
+    assert len(table.of(SocketClosed)) == 1
+    assert table.of(Violation) == []

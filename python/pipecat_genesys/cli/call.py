@@ -204,9 +204,10 @@ def call(
     if wav is not None:
         simulated.save_recording(wav)
     if report is not None:
-        report.write_bytes(report_json(result, fault=fault, verdict=verdict or "clean"))
+        report.write_bytes(report_json(result, fault=fault, verdict=verdict or "ok"))
     console.print(summary_table(result, simulated.parameters.mode))
-    console.print(Text(verdict or "clean", "red" if verdict else "green"))
+    praise = "clean" if fault is None else f"{fault}: dealt with"
+    console.print(Text(verdict or praise, "red" if verdict else "green"))
     if interrupted:
         raise typer.Exit(ExitStatus.INTERRUPTED)
     raise typer.Exit(ExitStatus.NOT_CLEAN if verdict else ExitStatus.OK)

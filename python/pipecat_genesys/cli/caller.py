@@ -49,7 +49,10 @@ class Caller:
 
     def __init__(self, steps: Sequence[Step], hang_up_after: float | None, patience: float) -> None:
         self._steps = steps
-        self._talk = parse_script(["say:speech:2"])
+        self._talk = {
+            CallMode.BOT: parse_script(["say:speech:2"]),
+            CallMode.MONITOR: parse_script(["say:speech:2", "agent:speech:2"]),
+        }
         self._patience = patience
         default = None if steps else UNTIL_HANG_UP
         self._limit = hang_up_after if hang_up_after is not None else default
@@ -71,7 +74,7 @@ class Caller:
         if call.parameters.is_probe:
             return None
         try:
-            await play(self._talk, call)
+            await play(self._talk[call.parameters.mode], call)
             await call.ended()
         except CallEndedError:
             # A server may end a call when it likes.

@@ -16,6 +16,7 @@ from pipecat_genesys.simulator import (
     Event,
     ProtocolWarning,
     Rule,
+    ServerEvent,
     SimulatedCall,
     Violation,
 )
@@ -39,6 +40,8 @@ class Timeline:
         """Take what the call observed."""
         if isinstance(item, BargedIn):
             self._remark(item.at, f"{item.dropped / 8:.0f} ms of bot audio dropped", "yellow")
+        elif isinstance(item, ServerEvent) and item.type != "barge_in":
+            self._remark(item.at, f"event {item.type}", "dim")
         elif isinstance(item, Violation):
             self._remark(item.at, f"{item.rule}: {item.message}", "red")
         elif isinstance(item, ProtocolWarning):

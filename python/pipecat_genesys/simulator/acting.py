@@ -6,6 +6,7 @@ import heapq
 import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -70,6 +71,7 @@ class ActingSession(GenesysClientSession):
         self._one_byte_frames = one_byte_frames
         self._moments: set[Moment] = set()
         self._order = itertools.count()
+        self._is_playing = False
 
     # The base's moves, and the moments they make.
 
@@ -125,15 +127,22 @@ class ActingSession(GenesysClientSession):
             heapq.heappush(self._due, (now + act.after, next(self._order), act))
 
     def _play(self, now: float) -> None:
-        while self._due and self._due[0][0] <= now:
-            _, _, act = heapq.heappop(self._due)
-            if self._state not in (SessionState.OPENING, SessionState.OPEN):
-                continue
-            try:
+        if self._is_playing:
+            # An act let the session's time pass; the next one comes when it is done.
+            return
+        self._is_playing = True
+        try:
+            while self._due and self._due[0][0] <= now:
+                _, _, act = heapq.heappop(self._due)
+                self._do(act, now)
+        finally:
+            self._is_playing = False
+
+    def _do(self, act: Act, now: float) -> None:
+        if self._state in (SessionState.OPENING, SessionState.OPEN):
+            with suppress(CallStateError):
                 act.do(self, now)
-            except CallStateError:
-                continue
-            self.has_acted = True
+                self.has_acted = True
 
     # What acts are made of.
 
