@@ -89,7 +89,8 @@ def utterance(_: Mapping[str, Any]) -> Figure:
         behind = times - np.cumsum(came) + (3 if colour == _OURS else 0)
         axes[2].step(times, behind, where="post", color=colour, label=who)
     axes[2].set(title="ms that the output is behind", xlabel="ms since the call began")
-    axes[2].legend(loc="center right")
+    axes[2].set_ylim(0, 200)
+    axes[2].legend(loc="upper right", ncols=2)
     return figure
 
 
@@ -107,7 +108,8 @@ def spectrogram(_: Mapping[str, Any]) -> Figure:
     ]
     for axis, (title, signal, rate) in zip(axes, views, strict=True):
         image = axis.specgram(
-            signal / 32768,
+            # A floor, as silence has no decibels.
+            signal / 32768 + 1e-9,
             NFFT=rate // 50,
             Fs=rate,
             noverlap=rate // 80,
@@ -118,10 +120,10 @@ def spectrogram(_: Mapping[str, Any]) -> Figure:
         )[3]
         image.set_rasterized(True)
         axis.set(title=title, xlabel="s", ylim=(0, 8000))
+        axis.set_facecolor("#000004")
         axis.grid(visible=False)
         axis.axhline(4000, color="white", linewidth=0.5, linestyle=":")
     axes[0].set(ylabel="Hz")
-    axes[0].set_facecolor("#000004")
     return figure
 
 
@@ -252,7 +254,7 @@ def draw(parts: Mapping[str, Any], folder: Path) -> list[Path]:
                 continue
             figure = plot(parts)
             metadata = {"Date": None} if name.endswith("svg") else {"Software": None}
-            figure.savefig(folder / name, dpi=90, metadata=metadata)
+            figure.savefig(folder / name, dpi=70, metadata=metadata)
             plt.close(figure)
             drawn.append(folder / name)
     return drawn
