@@ -51,8 +51,8 @@ class Runner:
         elapsed = time.monotonic() - self._begin
         self.console.print(f"[bold]{elapsed:4.0f} s  {text}[/bold]", highlight=False)
 
-    def timings(self) -> list[Any]:
-        """The pytest-benchmark part: of each configuration, what is in its `extra_info`."""
+    def timings(self) -> dict[str, list[Any]]:
+        """The pytest-benchmark part: what is in each `extra_info`, of packets and of messages."""
         with tempfile.TemporaryDirectory() as scratch:
             records = Path(scratch, "records.json")
             done = self._run(
@@ -66,7 +66,11 @@ class Runner:
                 self.problems.append("time per packet: see pytest's report")
             text = records.read_text() if records.exists() else ""
         infos = [record["extra_info"] for record in json.loads(text or "{}").get("benchmarks", ())]
-        return [info for info in infos if info["correct"]]
+        correct = [info for info in infos if info["correct"]]
+        return {
+            "times": [info for info in correct if "direction" in info],
+            "control": [info for info in correct if "control" in info],
+        }
 
     def measure(self, script: str, *arguments: str) -> dict[str, Any]:
         """One of the scripts; what it printed, or nothing if it failed."""
@@ -207,16 +211,18 @@ def main() -> int:
             continue
         runner.step(title)
         runner.problems = []
-        run["parts"][name] = measure()
+        run["parts"] |= measure() if name == "times" else {name: measure()}
         run["problems"][name] = runner.problems
         run["commits"][name] = commit()
     runner.step("done")
 
+    if output:
+        # The figures first: tables can be made again.
+        report.save(run, (output / today).with_suffix(".json"))
     for table in tables(run["parts"]).values():
         table.show(console)
     if output:
         path = output / today
-        report.save(run, path.with_suffix(".json"))
         text = report.document(run, list(tables(run["parts"]).values()))
         path.with_suffix(".md").write_text(text, encoding="utf-8")
         console.print(f"written: {os.path.relpath(path)}.md and .json")

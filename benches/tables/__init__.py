@@ -12,7 +12,7 @@ from .common import Parts
 # By the name that the documents use: the steps each needs, and what makes it.
 TABLES: dict[str, tuple[Sequence[str], Callable[[Parts], Table]]] = {
     "whole": (["times"], speed.whole),
-    "control": (["times"], speed.control),
+    "control": (["control"], speed.control),
     "core": (["times"], speed.core),
     "rust-peers": (["peers"], speed.rust_peers),
     "fastest": (["times", "quality", "peers"], speed.fastest),

@@ -15,8 +15,7 @@ _PEERS = (
 
 
 def _by_case(infos: Sequence[Part]) -> list[Part]:
-    packets = [info for info in infos if "direction" in info]
-    return sorted(packets, key=lambda info: (info["direction"], info["packet_ms"], info["rate"]))
+    return sorted(infos, key=lambda info: (info["direction"], info["packet_ms"], info["rate"]))
 
 
 def _case(info: Part) -> tuple[str, str, str]:
@@ -50,7 +49,7 @@ def whole(parts: Parts) -> Table:
 
 def control(parts: Parts) -> Table:
     """Time per control message through the serializers."""
-    infos = [info for info in parts["times"] if "control" in info]
+    infos = parts["control"]
     rows = []
     for info in infos:
         ours, pipecat = (info["microseconds"][who] for who in ("ours", "pipecat"))
