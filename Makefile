@@ -111,6 +111,10 @@ test-py: dev  ## the Python tests
 coverage: dev  ## the branches of protocol/ that its tests take; fails below 95 %
 	$(PY) -m pytest tests/protocol --cov=pipecat_genesys.protocol --cov-report=term-missing --cov-fail-under=95
 
+.PHONY: test-slow
+test-slow: dev  ## ten thousand calls between client and server session, in every order of things (15 minutes)
+	CROSS_EXAMPLES=10000 $(PY) -m pytest tests/protocol/test_cross_machine.py
+
 .PHONY: test-wheel
 test-wheel: wheel sdist  ## install the wheel and the sdist, each in a clean environment, and use them
 	$(PYTHON) tests/packaging/check_dist.py dist
