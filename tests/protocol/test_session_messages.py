@@ -233,6 +233,13 @@ class TestIgnored:
         assert call.session.state is State.ACTIVE
         failed(call.say("ping", seq=call.client.seq + 2), Rule.SEQ)
 
+    def test_an_unreadable_message_had_no_number_after_all(self) -> None:
+        call = started()
+        call.session.receive_text("{")
+        # The next message has the number that comes next, so a gap after it is one.
+        call.ask("ping")
+        failed(call.say("ping", seq=call.client.seq + 2), Rule.SEQ)
+
     @pytest.mark.parametrize(
         "type", ["from_the_future", "", "OPEN", "opened", "pong", "resume", "reconnect", "\ud800"]
     )

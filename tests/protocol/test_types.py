@@ -4,7 +4,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pipecat_genesys.protocol import (
     MAX_MESSAGE_BYTES,
@@ -102,6 +102,16 @@ class TestExactness:
     def test_samples_are_the_nearest(self) -> None:
         assert duration_to_samples("PT0.000187499S") == 1
         assert duration_to_samples("PT0.000187501S") == 2
+
+    @given(st.integers(0, 10**9) | st.integers(10**11, 10**13), st.integers(-2, 2))
+    @example(511, 0)
+    @example(2016, 0)
+    @unhurried
+    def test_halves_are_those_of_exact_arithmetic(self, samples: int, offset: int) -> None:
+        # Half a sample is 62.5 us; the offset is in tenths of a nanosecond.
+        tenths = (2 * samples + 1) * 625_000 + offset
+        text = f"PT{tenths // 10**10}.{tenths % 10**10:010d}S"
+        assert duration_to_samples(text) == round(Fraction(tenths, 10**10) * 8000)
 
 
 class TestParseDuration:

@@ -280,7 +280,6 @@ class AudioHookSession:
             raw["seq"] != self.client_seq + 1
             or raw["id"] != self.session_id
             or raw["serverseq"] > self.server_seq
-            or self.state not in CHECKED
         ):
             return False
         self.client_seq += 1
