@@ -16,7 +16,7 @@ RATE = 8000
 CLIENT_ENVELOPE = {"version", "type", "id", "seq", "serverseq", "position", "parameters"}
 SERVER_ENVELOPE = {"version", "type", "id", "seq", "clientseq", "parameters"}
 SERVER_TYPES = frozenset(
-    "opened pong updated event pause resume reconnect disconnect closed".split()
+    ["opened", "pong", "updated", "event", "pause", "resume", "reconnect", "disconnect", "closed"]
 )
 RUNNING_ONLY = {"updated", "pause", "resume", "reconnect"}
 """What means nothing to a client that is leaving."""
