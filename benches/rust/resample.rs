@@ -27,7 +27,9 @@ fn resample(criterion: &mut Criterion) {
         for milliseconds in [20, 100, 200] {
             // Not so loud that something is clipped between the two filters of six times.
             let mut input = common::noise(in_rate as usize * milliseconds / 1_000);
-            input.iter_mut().for_each(|sample| *sample /= 4);
+            for sample in &mut input {
+                *sample /= 4;
+            }
             let pcm = common::bytes(&input);
             let mut resampler = Resampler::new(in_rate, out_rate).expect("supported");
             let output = common::samples(&resampler.process(&pcm).expect("even"));
