@@ -5,26 +5,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import selectors
+import statistics
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+PIECE_SECONDS = 0.0004
+"""What the piece takes on the core whose seconds are counted."""
+
+# The speed is the median of so many measurements, made so often.
+_PIECES = 9
+_CALIBRATION_SECONDS = 0.2
 # How long threads may take to wake a loop that has no timer.
 _PATIENCE_SECONDS = 5.0
 
 
 class VirtualClock:
-    """CPU time of this thread, less what was excused, plus what was skipped; in seconds."""
+    """CPU time of this thread, in seconds of a core of a set speed, plus what was skipped.
+
+    How fast the core is, is measured again and again by a piece of Python that is always the same:
+    on a shared machine it changes from second to second, by a third and more.
+    """
 
     def __init__(self) -> None:
         self._thread_time = time.thread_time
-        self._excused = self._thread_time()
+        self._pieces: deque[float] = deque(maxlen=_PIECES)
+        self._rate = 1.0
+        self._busy = 0.0
         self._skipped = 0.0
+        self._since = self._thread_time()
+        for _ in range(_PIECES):
+            self.calibrate()
 
     def busy(self) -> float:
-        """CPU time used, less what was excused."""
-        return self._thread_time() - self._excused
+        """CPU time used."""
+        return self._busy + (self._thread_time() - self._since) * self._rate
 
     def now(self) -> float:
         """What time it is."""
@@ -37,11 +54,26 @@ class VirtualClock:
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
         """Do something that takes no time."""
-        began = self._thread_time()
+        self._busy = self.busy()
+        self._since = self._thread_time()
         try:
             yield
         finally:
-            self._excused += self._thread_time() - began
+            self._since = self._thread_time()
+
+    def calibrate(self) -> None:
+        """Measure how fast the core is; takes no time."""
+        with self.stopped():
+            began = self._thread_time()
+            _piece()
+            self._pieces.append(self._thread_time() - began)
+            self._rate = PIECE_SECONDS / statistics.median(self._pieces)
+
+    async def keep_calibrated(self) -> None:
+        """Do so several times a second."""
+        while True:
+            await asyncio.sleep(_CALIBRATION_SECONDS)
+            self.calibrate()
 
     @contextlib.contextmanager
     def everywhere(self) -> Iterator[None]:
@@ -55,6 +87,14 @@ class VirtualClock:
                 stack.enter_context(mock.patch.object(time, name, self.now))
                 stack.enter_context(mock.patch.object(time, f"{name}_ns", in_ns))
             yield
+
+
+def _piece() -> None:
+    kept: dict[int, list[int]] = {}
+    total = 0
+    for number in range(3000):
+        total += number
+        kept[number & 63] = [total]
 
 
 class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]

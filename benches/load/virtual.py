@@ -144,6 +144,7 @@ async def step(kind: str, count: int, *, gap: float, plateau: float) -> dict[str
     """
     loop = cast("VirtualLoop", asyncio.get_running_loop())
     vitals, load = Vitals(), _Load(kind, loop)
+    calibrating = asyncio.create_task(loop.clock.keep_calibrated())
     wire = signals.ulaw_codes(speech(gap * count + plateau + 15)).tobytes()
     await load.calls(2, 0.1, 3, wire)
     tune_collector(kind)
@@ -161,6 +162,7 @@ async def step(kind: str, count: int, *, gap: float, plateau: float) -> dict[str
     used = asyncio.create_task(busy())
     callers = await load.calls(count, gap, plateau, wire)
     watching.cancel()
+    calibrating.cancel()
     seen = vitals.read()
     echoes = Echoes(wire)
     records = [caller.record(echoes) for caller in callers]
