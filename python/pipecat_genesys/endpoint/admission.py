@@ -6,6 +6,10 @@ import asyncio
 from enum import StrEnum
 from typing import Any
 
+# A refusal takes half a second, so this many strangers a second and more are a flood; each costs
+# some kilobytes while it waits.
+_MAX_HANDSHAKES = 1000
+
 
 class Refused(StrEnum):
     """Why a connection gets HTTP 503; a closed list, for counters."""
@@ -15,7 +19,8 @@ class Refused(StrEnum):
     DRAINING = "draining"
     """The server is about to stop."""
     HANDSHAKES = "handshakes"
-    """More connections than calls may run are being authenticated; calls are not kept waiting."""
+    """Too many connections are being authenticated at once; a flood, or a replay store that is
+    slow."""
 
 
 class Admission:
@@ -32,7 +37,7 @@ class Admission:
         """Create it.
 
         Args:
-            max_calls: Most calls at once; as many connections may be waiting to be authenticated.
+            max_calls: Most calls at once.
         """
         self.max_calls = max_calls
         self.calls: set[Any] = set()
@@ -56,7 +61,7 @@ class Admission:
             Why not; None if `end_handshake` is to follow.
         """
         refusal = self.refusal
-        if refusal is None and self._handshakes >= self.max_calls:
+        if refusal is None and self._handshakes >= _MAX_HANDSHAKES:
             return Refused.HANDSHAKES
         if refusal is None:
             self._handshakes += 1

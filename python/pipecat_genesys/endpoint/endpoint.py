@@ -23,6 +23,8 @@ from .metrics import CallObserver, Metrics
 
 # For `disconnect`, `close`, `closed` and the socket, each with its own watchdog.
 _FAREWELL_SECONDS = 15.0
+# uvicorn logs an error for every application that returns before the refused socket is closed.
+_AFTER_REFUSAL_SECONDS = 0.05
 
 
 class AudioHookEndpoint:
@@ -109,6 +111,7 @@ class AudioHookEndpoint:
         self.metrics.refusals.labels(reason).inc()
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(_plain(status))
+            await asyncio.sleep(_AFTER_REFUSAL_SECONDS)
         else:
             # The server makes an HTTP 403 of it.
             await websocket.close()

@@ -18,6 +18,7 @@ from pipecat.frames.frames import (
 
 from pipecat_genesys import audio
 from pipecat_genesys.protocol import WIRE_SAMPLE_RATE, Draft, State, events, parse_duration
+from pipecat_genesys.protocol.states import ENDED
 from pipecat_genesys.serializer import (
     GenesysAudioHookSerializer,
     GenesysCloseFrame,
@@ -53,6 +54,7 @@ class GenesysCall(GenesysAudioHookSerializer):
         sender: Bot audio that is not due yet.
         observer: Is told what happens.
         news: Set when something happened that the player may wait for.
+        ending: Set when nothing is left but to say goodbye: ``disconnect`` or ``closed`` was sent.
         ended: Set when the session is over: ``closed`` was sent, or the socket is gone.
     """
 
@@ -76,6 +78,7 @@ class GenesysCall(GenesysAudioHookSerializer):
         self.sender = sender
         self.observer = observer
         self.news = asyncio.Event()
+        self.ending = asyncio.Event()
         self.ended = asyncio.Event()
         self._text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
         # The least that the caller's clock was ever behind ours, in seconds.
@@ -127,6 +130,7 @@ class GenesysCall(GenesysAudioHookSerializer):
             self._text.take(now)
             self.writer.put(text)
             self.observer.replied(json.loads(text)["type"], now - arrived)
+            self._note_ending()
         if self._session.state is State.CLOSED and not self.ended.is_set():
             if isinstance(frame, GenesysCloseFrame):
                 self.observer.ended(frame.reason)
@@ -163,6 +167,7 @@ class GenesysCall(GenesysAudioHookSerializer):
             self.observer.ended("lost")
         await self.connection_lost()
         self.sender.clear(time.monotonic())
+        self.ending.set()
         self.ended.set()
         self.news.set()
 
@@ -224,7 +229,12 @@ class GenesysCall(GenesysAudioHookSerializer):
             return False
         self._text.take(time.monotonic())
         self.writer.put(text)
+        self._note_ending()
         return not self.writer.gone
+
+    def _note_ending(self) -> None:
+        if self._session.state in ENDED:
+            self.ending.set()
 
     async def _room_for_text(self) -> None:
         now = time.monotonic()

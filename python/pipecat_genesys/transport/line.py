@@ -27,6 +27,7 @@ _MAX_EARLY_FRAMES = 300
 # Genesys answers `disconnect` with `close` at once, and closes the socket after `closed`.
 _GOODBYE_SECONDS = 5.0
 _HANG_UP_SECONDS = 2.0
+_FAREWELL_SECONDS = 10.0
 # More than a real client sends: it pings every 5 s, a caller types a few digits a second, and
 # 20 s of audio can come at once after a reconnection. Who sends more waits for its turn.
 _TEXT_RATE, _TEXT_BURST = 20, 100
@@ -167,23 +168,34 @@ class Line:
             self._heard_at = time.monotonic()
 
     async def _watch(self) -> None:
-        """Give up a socket on which nothing moves: Genesys pings every 5 s, also on hold."""
+        """See to it that the call ends, also with a peer that does not do its part."""
+        if await self._lives():
+            try:
+                # Time for `close`, for `closed`, and for Genesys to close the socket.
+                await asyncio.wait_for(self._lost.wait(), _FAREWELL_SECONDS)
+                return
+            except TimeoutError:
+                logger.warning(f"{self._call}: not closed {_FAREWELL_SECONDS:g} s after its end")
+        self._tasks[0].cancel()
+        await self.close()
+        await self._gone()
+
+    async def _lives(self) -> bool:
+        """Wait until the call is about to end; False if nothing moves: Genesys pings every 5 s."""
         overdue = False
-        while not self._lost.is_set():
+        while not self._call.ending.is_set():
             since = min(self._heard_at, self._call.writer.waits_since or self._heard_at)
             left = since + self._patience - time.monotonic()
-            if left > 0:
-                overdue = False
-                await asyncio.sleep(left)
-            elif not overdue:
-                # It may be this process that stood still, with a ping waiting in the socket.
-                overdue = True
-                await asyncio.sleep(_SECOND_LOOK_SECONDS)
-            else:
-                logger.warning(f"{self._call}: nothing moved for {self._patience:g} s; giving up")
-                self._tasks[0].cancel()
-                await self.close()
-                await self._gone()
+            if left <= 0 and overdue:
+                logger.warning(f"{self._call}: nothing moved for {self._patience:g} s")
+                return False
+            # A second look: it may be this process that stood still, with a ping in the socket.
+            overdue = left <= 0
+            try:
+                await asyncio.wait_for(self._call.ending.wait(), max(left, _SECOND_LOOK_SECONDS))
+            except TimeoutError:
+                continue
+        return True
 
     async def _gone(self) -> None:
         self._lost.set()
