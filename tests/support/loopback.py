@@ -20,7 +20,7 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
         options: More of uvicorn's options.
     """
     config = uvicorn.Config(
-        app, lifespan="off", log_level="warning", **{"ws": "websockets-sansio"} | options
+        app, log_level="warning", **{"ws": "websockets-sansio", "lifespan": "off"} | options
     )
     http = uvicorn.Server(config)
     with socket.socket() as listener:

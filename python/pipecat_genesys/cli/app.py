@@ -10,6 +10,7 @@ import typer
 from pipecat_genesys.cli.call import call
 from pipecat_genesys.cli.check import check
 from pipecat_genesys.cli.replay import replay
+from pipecat_genesys.cli.serve import serve
 
 app = typer.Typer(
     name="pipecat-genesys",
@@ -42,3 +43,4 @@ def _options(
 app.command()(call)
 app.command()(check)
 app.command()(replay)
+app.command()(serve)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipecat_genesys.protocol import (
     MAX_MESSAGE_BYTES,
+    AudioHookMessageType,
     AudioHookSession,
     DisconnectReason,
     Draft,
@@ -182,6 +183,8 @@ class Verbs(Answers):
             reason, info=info, output_variables=string_map(variables, self._log.once)
         )
         if self._asking in (events.OpenReceived, events.UpdateReceived):
+            if self._instead is not None and self._instead.type is AudioHookMessageType.DISCONNECT:
+                return False
             self._instead = draft
             return True
         return await self._push(draft)

@@ -6,7 +6,8 @@ receive path, runs ahead of real time by a bounded lead, and ends calls as the p
 
 * `transport`: `AudioHookTransport`, its parameters, and the worker that fits it.
 * `receiver`, `player`: its two halves in a pipeline, the caller's voice and the bot's.
-* `call`: the serializer's session, audio, events and verbs, with a socket of its own.
+* `line`: the socket's reader and writer, which need no pipeline, and the farewell.
+* `call`: the serializer's session, audio, events and verbs, as the line's messages.
 * `writer`: the one place from which anything goes to the socket, in order.
 * `sender`: when how much bot audio is sent; no sockets and no clock of its own.
 * `playback`: what the caller has heard of it; likewise.
@@ -17,6 +18,6 @@ Beside `serializer` the only room that imports pipecat.
 """
 
 from .observer import TransportObserver
-from .transport import AudioHookParams, AudioHookTransport, call_worker
+from .transport import AudioHookParams, AudioHookTransport, call_worker, run_call
 
-__all__ = ["AudioHookParams", "AudioHookTransport", "TransportObserver", "call_worker"]
+__all__ = ["AudioHookParams", "AudioHookTransport", "TransportObserver", "call_worker", "run_call"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pipecat.frames.frames import (
@@ -15,12 +17,16 @@ from pipecat.frames.frames import (
 )
 
 from pipecat_genesys import audio
-from pipecat_genesys.protocol import Draft, State, parse_duration
+from pipecat_genesys.protocol import WIRE_SAMPLE_RATE, Draft, State, events, parse_duration
+from pipecat_genesys.protocol.states import ENDED
 from pipecat_genesys.serializer import (
     GenesysAudioHookSerializer,
+    GenesysCloseFrame,
     GenesysPlaybackCompletedFrame,
     GenesysPlaybackStartedFrame,
+    GenesysResumedFrame,
 )
+from pipecat_genesys.serializer.answers import HOOKS
 from pipecat_genesys.serializer.frames import input_audio_frame
 from pipecat_genesys.serializer.messages import hand_over
 from pipecat_genesys.serializer.params import SerializerParams
@@ -48,6 +54,7 @@ class GenesysCall(GenesysAudioHookSerializer):
         sender: Bot audio that is not due yet.
         observer: Is told what happens.
         news: Set when something happened that the player may wait for.
+        ending: Set when nothing is left but to say goodbye: ``disconnect`` or ``closed`` was sent.
         ended: Set when the session is over: ``closed`` was sent, or the socket is gone.
     """
 
@@ -71,10 +78,14 @@ class GenesysCall(GenesysAudioHookSerializer):
         self.sender = sender
         self.observer = observer
         self.news = asyncio.Event()
+        self.ending = asyncio.Event()
         self.ended = asyncio.Event()
         self._text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
+        # The least that the caller's clock was ever behind ours, in seconds.
+        self._least_behind = math.inf
         # One message of the application's at a time, in the order they were asked for.
         self._turn = asyncio.Lock()
+        self._hold: Callable[[events.OpenReceived], Awaitable[None]] | None = None
         self.add_event_handler("on_error", self._on_error)
 
     # -- from Genesys ------------------------------------------------------------------------
@@ -94,6 +105,9 @@ class GenesysCall(GenesysAudioHookSerializer):
         if frame is None:
             return []
         if isinstance(frame, InputAudioRawFrame):
+            behind = arrived - self._session.position / WIRE_SAMPLE_RATE
+            self._least_behind = min(self._least_behind, behind)
+            self.observer.audio_received(behind - self._least_behind)
             return _parties(frame)
         if isinstance(frame, OutputTransportMessageUrgentFrame):
             await self._answer(frame, arrived)
@@ -103,6 +117,9 @@ class GenesysCall(GenesysAudioHookSerializer):
             self.sender.clock.started(arrived)
         elif isinstance(frame, GenesysPlaybackCompletedFrame):
             self.sender.clock.completed(arrived)
+        elif isinstance(frame, GenesysResumedFrame):
+            # Its clock stood still.
+            self._least_behind = math.inf
         self.news.set()
         return [frame]
 
@@ -113,17 +130,44 @@ class GenesysCall(GenesysAudioHookSerializer):
             self._text.take(now)
             self.writer.put(text)
             self.observer.replied(json.loads(text)["type"], now - arrived)
-        if self._session.state is State.CLOSED:
+            self._note_ending()
+        if self._session.state is State.CLOSED and not self.ended.is_set():
+            if isinstance(frame, GenesysCloseFrame):
+                self.observer.ended(frame.reason)
             self.sender.clear(time.monotonic())
             self.writer.drop_audio()
             self.ended.set()
         self.news.set()
 
+    def hold_opened(self, wait: Callable[[events.OpenReceived], Awaitable[None]]) -> None:
+        """Let the answer to ``open`` wait, before its hooks run.
+
+        Args:
+            wait: Gets the event. ``disconnect``, called meanwhile, refuses the session.
+        """
+        self._hold = wait
+        self._hooked.add(HOOKS[events.OpenReceived])
+
+    async def _consult(self, event: events.Event) -> Draft | None:
+        if self._hold is not None and isinstance(event, events.OpenReceived):
+            self._asking = events.OpenReceived
+            try:
+                await self._hold(event)
+            finally:
+                self._asking = None
+            refusal, self._instead = self._instead, None
+            if refusal is not None:
+                return refusal
+        return await super()._consult(event)
+
     async def lost(self) -> None:
         """Take note that the socket is gone."""
         self.writer.gone = True
+        if not self.ended.is_set():
+            self.observer.ended("lost")
         await self.connection_lost()
         self.sender.clear(time.monotonic())
+        self.ending.set()
         self.ended.set()
         self.news.set()
 
@@ -185,7 +229,12 @@ class GenesysCall(GenesysAudioHookSerializer):
             return False
         self._text.take(time.monotonic())
         self.writer.put(text)
+        self._note_ending()
         return not self.writer.gone
+
+    def _note_ending(self) -> None:
+        if self._session.state in ENDED:
+            self.ending.set()
 
     async def _room_for_text(self) -> None:
         now = time.monotonic()

@@ -9,6 +9,9 @@ class TransportObserver:
     def replied(self, message_type: str, seconds: float) -> None:
         """A reply was handed to the socket, so long after what it answers had arrived."""
 
+    def audio_received(self, lag: float) -> None:
+        """Caller audio came so many seconds later than its own clock has it."""
+
     def audio_sent(self, seconds: float, tokens: float, waited: float) -> None:
         """A message with so many seconds of audio went out.
 
@@ -26,3 +29,9 @@ class TransportObserver:
 
     def interrupted(self, heard_seconds: float) -> None:
         """The caller talked over the bot, having heard so much of what it said."""
+
+    def throttled(self, seconds: float) -> None:
+        """The client sends more than anybody would; it is not read for so long."""
+
+    def ended(self, reason: str) -> None:
+        """The session is over: for the reason that Genesys gave, or ``lost`` without one."""

@@ -26,15 +26,13 @@ from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
 from pipecat_genesys.serializer.control_frames import ANSWERS
 
 from .call import GenesysCall
+from .line import Line
 
 if TYPE_CHECKING:
     from .transport import AudioHookTransport
 
 # Beyond what is owed, for reports that come late.
 _PLAYOUT_MARGIN = 0.5
-# Genesys answers `disconnect` with `close` at once, and closes the socket after `closed`.
-_GOODBYE_SECONDS = 5.0
-_HANG_UP_SECONDS = 2.0
 
 
 class AudioHookPlayer(BaseOutputTransport):
@@ -44,6 +42,7 @@ class AudioHookPlayer(BaseOutputTransport):
         self,
         transport: AudioHookTransport,
         call: GenesysCall,
+        line: Line,
         params: TransportParams,
         **options: Any,
     ) -> None:
@@ -51,20 +50,17 @@ class AudioHookPlayer(BaseOutputTransport):
         super().__init__(params, **options)
         self._transport = transport
         self._call = call
-        self._tasks: list[asyncio.Task[None]] = []
+        self._line = line
+        self._sending: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._stopped_frames: list[tuple[Frame, FrameDirection]] = []
         self._room = asyncio.Event()
-        self._said_goodbye = False
 
     async def setup(self, setup: Any) -> None:
         """Begin to send what is due."""
         await super().setup(setup)
-        if not self._tasks:
-            self._tasks = [
-                self.create_task(self._call.writer.run()),
-                self.create_task(self._send_audio()),
-            ]
+        if self._sending is None:
+            self._sending = self.create_task(self._send_audio())
 
     async def start(self, frame: StartFrame) -> None:
         """Be ready for the bot's audio."""
@@ -188,34 +184,19 @@ class AudioHookPlayer(BaseOutputTransport):
         except TimeoutError:
             logger.warning(f"{self}: the last words were not played within {limit:.1f} s")
         await self._release_stopped()
-        await self._goodbye(frame)
+        await self._line.goodbye(frame)
 
     async def cancel(self, frame: CancelFrame) -> None:
         """End the session at once."""
         await super().cancel(frame)
         self._call.interrupted()
         await self._release_stopped()
-        await self._goodbye(frame)
-
-    async def _goodbye(self, frame: Frame) -> None:
-        """Say ``disconnect``, wait for ``close``, answer it, and let Genesys close the socket."""
-        if self._said_goodbye:
-            return
-        self._said_goodbye = True
-        call = self._call
-        if not call.ended.is_set():
-            await call.send(frame)
-            try:
-                await asyncio.wait_for(call.ended.wait(), _GOODBYE_SECONDS)
-            except TimeoutError:
-                logger.warning(f"{self}: no 'close' within {_GOODBYE_SECONDS:g} s of 'disconnect'")
-        await self._transport.hang_up(_HANG_UP_SECONDS)
+        await self._line.goodbye(frame)
 
     async def cleanup(self) -> None:
         """Leave nothing behind."""
         await super().cleanup()  # type: ignore[no-untyped-call]
-        tasks, self._tasks = self._tasks, []
-        if self._stopping is not None:
-            tasks.append(self._stopping)
-        for task in tasks:
-            await self.cancel_task(task)
+        sending, self._sending = self._sending, None
+        for task in (sending, self._stopping):
+            if task is not None:
+                await self.cancel_task(task)

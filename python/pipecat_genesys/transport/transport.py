@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.base_transport import BaseTransport, TransportParams
 from pydantic import Field
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket
 
 from pipecat_genesys.serializer.params import SerializerParams
 
 from .call import GenesysCall
+from .line import Line, write
 from .observer import TransportObserver
 from .player import AudioHookPlayer
 from .receiver import AudioHookReceiver
@@ -21,8 +21,12 @@ from .sender import AudioSender
 
 try:
     from pipecat.pipeline.worker import PipelineWorker
+    from pipecat.workers.runner import WorkerRunner
 except ImportError:  # pipecat before 1.3
+    from pipecat.pipeline.runner import PipelineRunner
     from pipecat.pipeline.task import PipelineTask as PipelineWorker
+
+    WorkerRunner = None  # type: ignore[assignment,misc]
 
 
 class AudioHookParams(TransportParams):
@@ -32,6 +36,8 @@ class AudioHookParams(TransportParams):
         call: What the serializer's parameters say: which party, languages, variables.
         audio_out_lead_secs: How far bot audio runs ahead of real time, at most. An event loop
             that stands still for less is not heard; an interruption wastes at most as much.
+        dead_peer_secs: After how long without a sign of life the socket is given up. Genesys pings
+            every 5 s, also while the caller is on hold.
     """
 
     audio_in_enabled: bool = True
@@ -39,6 +45,7 @@ class AudioHookParams(TransportParams):
     audio_out_end_silence_secs: int = 0
     call: SerializerParams = Field(default_factory=SerializerParams)
     audio_out_lead_secs: float = Field(default=1.0, ge=0.2, le=8.0)
+    dead_peer_secs: float = Field(default=30.0, ge=11.0)
 
 
 class AudioHookTransport(BaseTransport):
@@ -51,10 +58,7 @@ class AudioHookTransport(BaseTransport):
             await websocket.accept()
             transport = AudioHookTransport(websocket)
             pipeline = Pipeline([transport.input(), bot, transport.output()])
-            worker = call_worker(pipeline)
-            runner = WorkerRunner(handle_sigint=False)
-            await runner.add_workers(worker)
-            await runner.run()
+            await run_call(pipeline)
 
     The pipeline ends by itself when the caller hangs up, and an ``EndFrame`` ends the call.
 
@@ -64,6 +68,7 @@ class AudioHookTransport(BaseTransport):
 
     Attributes:
         call: The session: events, hooks, verbs and variables, as the serializer has them.
+        line: The socket.
     """
 
     def __init__(
@@ -87,17 +92,25 @@ class AudioHookTransport(BaseTransport):
         super().__init__(input_name=input_name, output_name=output_name)
         self._params = params or AudioHookParams()
         self._websocket = websocket
-        self._gone = asyncio.Event()
         self.call = GenesysCall(
             self._params.call,
-            self._write,
+            partial(write, websocket),
             AudioSender(lead_seconds=self._params.audio_out_lead_secs),
             observer or TransportObserver(),
         )
-        self._receiver = AudioHookReceiver(
-            self, self.call, self._messages, self._params, name=self._input_name
+        self.line = Line(
+            self.call,
+            websocket,
+            on_connected=self._connected,
+            on_lost=self._hung_up,
+            dead_peer_seconds=self._params.dead_peer_secs,
         )
-        self._player = AudioHookPlayer(self, self.call, self._params, name=self._output_name)
+        self._receiver = AudioHookReceiver(
+            self.call, self.line, self._params, name=self._input_name
+        )
+        self._player = AudioHookPlayer(
+            self, self.call, self.line, self._params, name=self._output_name
+        )
         for name in ("on_client_connected", "on_client_disconnected", "on_interrupted"):
             self._register_event_handler(name)
 
@@ -109,45 +122,29 @@ class AudioHookTransport(BaseTransport):
         """The processor that a pipeline ends with."""
         return self._player
 
-    # -- the socket --------------------------------------------------------------------------
+    def answer(self) -> None:
+        """Begin to talk to Genesys before there is a pipeline.
 
-    async def _write(self, message: str | bytes) -> None:
-        if isinstance(message, str):
-            await self._websocket.send_text(message)
-        else:
-            await self._websocket.send_bytes(message)
+        Without it the pipeline begins, as it is set up. Who calls this says `end` when the call
+        is over, however it went; no pipeline ends it then.
+        """
+        self.line.keep()
+        self.line.begin()
 
-    async def _messages(self) -> AsyncIterator[str | bytes]:
-        await self._call_event_handler("on_client_connected", self._websocket)
-        while True:
-            message = await self._websocket.receive()
-            if message["type"] != "websocket.receive":
-                return
-            # One of them is there, and the other may be None.
-            data = message.get("text")
-            yield data if data is not None else message["bytes"]
-
-    async def hung_up(self) -> None:
-        """Take note that the socket is gone."""
-        self._gone.set()
-        await self._call_event_handler("on_client_disconnected", self._websocket)
+    async def end(self) -> None:
+        """Let go of the socket, and leave nothing behind."""
+        await self.line.end()
 
     async def interrupted(self, heard_seconds: float) -> None:
         """Tell the application how much of what the bot was saying was heard."""
         await self._call_event_handler("on_interrupted", heard_seconds)
 
-    async def hang_up(self, patience: float) -> None:
-        """Wait for Genesys to close the socket, and close it only if it does not.
+    async def _connected(self) -> None:
+        await self._call_event_handler("on_client_connected", self._websocket)
 
-        Args:
-            patience: How long to wait, in seconds.
-        """
-        await self.call.writer.flushed()
-        try:
-            await asyncio.wait_for(self._gone.wait(), patience)
-        except TimeoutError:
-            if self._websocket.client_state is WebSocketState.CONNECTED:
-                await self._websocket.close()
+    async def _hung_up(self) -> None:
+        await self._call_event_handler("on_client_disconnected", self._websocket)
+        await self._receiver.ends()
 
 
 def call_worker(pipeline: Any, **options: Any) -> Any:
@@ -164,3 +161,20 @@ def call_worker(pipeline: Any, **options: Any) -> Any:
         The worker.
     """
     return PipelineWorker(pipeline, **({"idle_timeout_secs": None} | options))
+
+
+async def run_call(pipeline: Any, **options: Any) -> None:
+    """Run a call's pipeline to its end, which the end of the call is.
+
+    Args:
+        pipeline: The pipeline.
+        **options: As for `call_worker`.
+    """
+    worker = call_worker(pipeline, **options)
+    # Signals are the server's business.
+    if WorkerRunner is None:
+        await PipelineRunner(handle_sigint=False).run(worker)
+        return
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(worker)
+    await runner.run()

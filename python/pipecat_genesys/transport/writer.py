@@ -7,6 +7,7 @@ numbers. Text is not held up by audio: audio is put here only when it is due, a 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -14,7 +15,13 @@ Write = Callable[[str | bytes], Awaitable[None]]
 
 
 class Writer:
-    """Sends messages one after the other. A socket that is gone takes them silently."""
+    """Sends messages one after the other. A socket that is gone takes them silently.
+
+    Attributes:
+        gone: Whether the socket is.
+        waits_since: Since when, on the monotonic clock, the socket has not taken a message; None
+            if it took them all.
+    """
 
     def __init__(self, write: Write) -> None:
         """Create a writer.
@@ -28,6 +35,7 @@ class Writer:
         self._idle = asyncio.Event()
         self._idle.set()
         self.gone = False
+        self.waits_since: float | None = None
 
     @property
     def audio_waits(self) -> bool:
@@ -54,7 +62,9 @@ class Writer:
         try:
             while True:
                 while self._queue:
+                    self.waits_since = time.monotonic()
                     await self._write(self._queue.popleft())
+                self.waits_since = None
                 self._idle.set()
                 self._news.clear()
                 await self._news.wait()
@@ -63,4 +73,5 @@ class Writer:
             self.gone = True
         finally:
             self._queue.clear()
+            self.waits_since = None
             self._idle.set()

@@ -1,0 +1,152 @@
+"""Who is let in, and the calls that run."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from loguru import logger
+from starlette.responses import PlainTextResponse, Response
+from starlette.websockets import WebSocket
+
+from pipecat_genesys.auth import (
+    AuthenticationError,
+    SignatureVerifier,
+    VerifiedRequest,
+    upgrade_request,
+)
+from pipecat_genesys.transport import AudioHookParams, AudioHookTransport
+
+from .admission import Admission, Refused
+from .answering import Answering, Bot
+from .metrics import CallObserver, Metrics
+
+# For `disconnect`, `close`, `closed` and the socket, each with its own watchdog.
+_FAREWELL_SECONDS = 15.0
+# uvicorn logs an error for every application that returns before the refused socket is closed.
+_AFTER_REFUSAL_SECONDS = 0.05
+
+
+class AudioHookEndpoint:
+    """Lets calls in, runs each by itself, and knows how to stop.
+
+    Attributes:
+        admission: How many calls run, and may.
+        metrics: Where they are counted.
+    """
+
+    def __init__(
+        self,
+        bot: Bot,
+        verifier: SignatureVerifier | None,
+        params: AudioHookParams,
+        metrics: Metrics,
+        *,
+        max_calls: int,
+        ready_seconds: float,
+        after_call_seconds: float,
+    ) -> None:
+        """Create it; `audiohook_router` does."""
+        self.admission = Admission(max_calls)
+        self.metrics = metrics
+        self._bot = bot
+        self._verifier = verifier
+        self._params = params
+        self._times = {"ready_seconds": ready_seconds, "after_call_seconds": after_call_seconds}
+        metrics.limit.inc(max_calls)
+
+    @property
+    def active_calls(self) -> int:
+        """How many calls run."""
+        return len(self.admission.calls)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a call would be taken."""
+        return not self.admission.draining and self.admission.refusal is None
+
+    async def answer(self, websocket: WebSocket) -> None:
+        """Handle a WebSocket that nobody has accepted yet, to its end.
+
+        Args:
+            websocket: As the application's server made it.
+        """
+        self.metrics.connections.inc()
+        refused = self.admission.begin_handshake()
+        if refused is not None:
+            await self._refuse(websocket, refused.value, 503)
+            return
+        try:
+            request = await self._authenticated(websocket)
+        except AuthenticationError as error:
+            # For the operator; the peer gets the status and nothing else.
+            logger.warning(f"connection refused ({error.reason}): {error}")
+            await self._refuse(websocket, error.reason.value, 401)
+            return
+        finally:
+            self.admission.end_handshake()
+        await self._admitted(websocket, request)
+
+    async def _authenticated(self, websocket: WebSocket) -> VerifiedRequest | None:
+        if self._verifier is None:
+            return None
+        return await self._verifier.authenticate(*upgrade_request(websocket.scope))
+
+    async def _admitted(self, websocket: WebSocket, request: VerifiedRequest | None) -> None:
+        transport = AudioHookTransport(websocket, self._params, observer=CallObserver(self.metrics))
+        answering = Answering(transport, request, self.metrics, **self._times)
+        refused: Refused | None = self.admission.enter(answering)
+        if refused is not None:
+            await self._refuse(websocket, refused.value, 503)
+            return
+        self.metrics.active.inc()
+        try:
+            await websocket.accept()
+            await answering.run(self._bot)
+        finally:
+            self.admission.leave(answering)
+            self.metrics.active.dec()
+
+    async def _refuse(self, websocket: WebSocket, reason: str, status: int) -> None:
+        self.metrics.refusals.labels(reason).inc()
+        if "websocket.http.response" in websocket.scope.get("extensions", {}):
+            await websocket.send_denial_response(_plain(status))
+            await asyncio.sleep(_AFTER_REFUSAL_SECONDS)
+        else:
+            # The server makes an HTTP 403 of it.
+            await websocket.close()
+
+    async def drain(self, seconds: float, grace_seconds: float = 0.0) -> None:
+        """Stop: take no more calls, and let those that run come to their end.
+
+        Args:
+            seconds: How long they may take; then they are ended with ``disconnect``.
+            grace_seconds: How long calls are still taken although the endpoint says that it is
+                not ready: a balancer needs some time to notice.
+        """
+        admission = self.admission
+        if admission.draining:
+            await admission.empty()
+            return
+        admission.draining = True
+        self.metrics.drains.inc()
+        self.metrics.draining.inc()
+        logger.info(f"draining: {self.active_calls} calls run, for at most {seconds:g} s")
+        await asyncio.sleep(grace_seconds)
+        admission.closed = True
+        try:
+            await asyncio.wait_for(admission.empty(), seconds)
+        except TimeoutError:
+            left = list(admission.calls)
+            logger.warning(f"draining: {len(left)} calls did not end in time, and are ended")
+            self.metrics.cut.inc(len(left))
+            await asyncio.gather(*(one.cut("the server is stopping") for one in left))
+            try:
+                await asyncio.wait_for(admission.empty(), _FAREWELL_SECONDS)
+            except TimeoutError:
+                logger.error(f"draining: {self.active_calls} calls could not be ended")
+        logger.info("drained")
+
+
+def _plain(status: int) -> Response:
+    return PlainTextResponse(HTTPStatus(status).phrase, status, headers={"Connection": "close"})

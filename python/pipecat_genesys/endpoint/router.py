@@ -1,0 +1,197 @@
+"""The routes of an application that takes calls."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from pipecat_genesys.auth import SignatureVerifier
+from pipecat_genesys.auth.credentials import Credentials
+from pipecat_genesys.transport import AudioHookParams
+
+from .answering import Bot
+from .drain import drained_on_sigterm
+from .endpoint import AudioHookEndpoint
+from .metrics import Metrics, default_metrics, forget_the_dead
+
+DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
+GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
+# Calls are some minutes long; Kubernetes is told the same.
+_DRAIN_SECONDS, _GRACE_SECONDS = 600.0, 0.0
+_LOOP_LAG_EVERY = 0.5
+# Genesys gives up on a session 5 s after `open`, and hooks and the network need some of it.
+_MAX_READY_SECONDS = 4.0
+
+
+class AudioHookRouter(APIRouter):
+    """The routes, for ``app.include_router``.
+
+    Attributes:
+        endpoint: The calls behind them.
+    """
+
+    def __init__(self, endpoint: AudioHookEndpoint, path: str, drain: dict[str, float]) -> None:
+        """Create it; `audiohook_router` does."""
+        super().__init__(lifespan=partial(_lifespan, endpoint, drain))
+        self.endpoint = endpoint
+        self.add_websocket_route(path, endpoint.answer)
+        self.add_route("/healthz", _healthz, include_in_schema=False)
+        self.add_route("/readyz", self._readyz, include_in_schema=False)
+        self.add_route("/metrics", self._metrics, include_in_schema=False)
+
+    async def _readyz(self, _: Request) -> Response:
+        admission = self.endpoint.admission
+        why = "draining" if admission.draining else admission.refusal
+        return PlainTextResponse("ready" if why is None else str(why), 200 if why is None else 503)
+
+    async def _metrics(self, _: Request) -> Response:
+        text, content_type = self.endpoint.metrics.text()
+        return Response(text, headers={"Content-Type": content_type})
+
+
+async def _healthz(_: Request) -> Response:
+    return PlainTextResponse("alive")
+
+
+def audiohook_router(
+    bot: Bot,
+    *,
+    credentials: Credentials | None = None,
+    verifier: SignatureVerifier | None = None,
+    unauthenticated: bool = False,
+    path: str = "/audiohook",
+    params: AudioHookParams | None = None,
+    max_calls: int = 50,
+    ready_seconds: float = 2.5,
+    after_call_seconds: float = 60.0,
+    drain_seconds: float | None = None,
+    drain_grace_seconds: float | None = None,
+    registry: CollectorRegistry | None = None,
+) -> AudioHookRouter:
+    """Make the routes of an application that takes calls from Genesys Cloud.
+
+    Example::
+
+        async def bot(call: AudioHookCall) -> None:
+            transport = call.transport
+            await call.run(Pipeline([transport.input(), ..., transport.output()]))
+
+        app = FastAPI()
+        app.include_router(audiohook_router(bot, credentials={api_key: client_secret}))
+
+    Beside the WebSocket at `path` there are ``/healthz`` (200 while the process lives),
+    ``/readyz`` (503 when it is full or draining) and ``/metrics`` (for Prometheus); keep those
+    from the public. On SIGTERM the endpoint drains before the server sees the signal.
+
+    Args:
+        bot: Is awaited for each call, and gets it; the call ends when it returns or raises.
+        credentials: Client secrets by API key, for a `SignatureVerifier` with its defaults.
+        verifier: Instead of `credentials`, one of your own: behind a proxy, with several
+            processes, or with rotation.
+        unauthenticated: Let everybody in. For development.
+        path: Of the WebSocket.
+        params: Of every call's transport.
+        max_calls: Most calls at once, in this process. More are refused with HTTP 503.
+        ready_seconds: How long ``opened`` waits for the bot's pipeline. Then the session is
+            opened paused, and resumed when the pipeline runs.
+        after_call_seconds: How long a bot may go on when its call is over.
+        drain_seconds: How long calls may go on after SIGTERM; by default what the variable
+            ``PIPECAT_GENESYS_DRAIN_SECONDS`` says, or 600.
+        drain_grace_seconds: How long calls are taken after SIGTERM, for a balancer to notice that
+            ``/readyz`` says no; by default what ``PIPECAT_GENESYS_DRAIN_GRACE_SECONDS`` says,
+            or 0.
+        registry: For the metrics; by default the process's own.
+
+    Returns:
+        The router. Its ``endpoint`` can be drained by other means than SIGTERM.
+
+    Raises:
+        ValueError: If nobody is authenticated and `unauthenticated` does not say that this is
+            meant, or a number makes no sense.
+    """
+    given = [
+        name
+        for name, is_given in (
+            ("credentials", credentials is not None),
+            ("verifier", verifier is not None),
+            ("unauthenticated", unauthenticated),
+        )
+        if is_given
+    ]
+    if len(given) != 1:
+        raise ValueError(
+            f"{' and '.join(given) if given else 'nothing'} says who may call; give credentials "
+            "({API key: client secret}) or a verifier, or unauthenticated=True to let in everybody"
+        )
+    drain = {
+        "seconds": _seconds("drain_seconds", drain_seconds, DRAIN_VARIABLE, _DRAIN_SECONDS),
+        "grace_seconds": _seconds(
+            "drain_grace_seconds", drain_grace_seconds, GRACE_VARIABLE, _GRACE_SECONDS
+        ),
+    }
+    if max_calls < 1:
+        raise ValueError(f"max_calls is {max_calls}; it must be 1 or more")
+    if not 0 < ready_seconds <= _MAX_READY_SECONDS:
+        raise ValueError(
+            f"ready_seconds is {ready_seconds}; it must be more than 0 and at most "
+            f"{_MAX_READY_SECONDS:g}, as Genesys waits 5 s"
+        )
+    if not (after_call_seconds >= 0 and math.isfinite(after_call_seconds)):
+        raise ValueError(f"after_call_seconds is {after_call_seconds}; it must be 0 or more")
+    endpoint = AudioHookEndpoint(
+        bot,
+        SignatureVerifier(credentials) if credentials is not None else verifier,
+        params or AudioHookParams(),
+        default_metrics() if registry is None else Metrics(registry),
+        max_calls=max_calls,
+        ready_seconds=ready_seconds,
+        after_call_seconds=after_call_seconds,
+    )
+    return AudioHookRouter(endpoint, path, drain)
+
+
+def _seconds(name: str, given: float | None, variable: str, default: float) -> float:
+    if given is None:
+        text = os.environ.get(variable)
+        if text is None:
+            return default
+        name = variable
+        try:
+            given = float(text)
+        except ValueError:
+            raise ValueError(f"{name} is {text!r}; give a number of seconds") from None
+    if not (given >= 0 and math.isfinite(given)):
+        raise ValueError(f"{name} is {given}; it must be 0 or more")
+    return given
+
+
+@asynccontextmanager
+async def _lifespan(
+    endpoint: AudioHookEndpoint, drain: dict[str, float], _: Any
+) -> AsyncIterator[None]:
+    forget_the_dead()
+    watching = asyncio.create_task(_watch_loop(endpoint.metrics))
+    try:
+        with drained_on_sigterm(partial(endpoint.drain, **drain)):
+            yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _watch_loop(metrics: Metrics) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + _LOOP_LAG_EVERY
+        await asyncio.sleep(_LOOP_LAG_EVERY)
+        metrics.loop_lag.observe(max(0.0, loop.time() - due))
