@@ -59,7 +59,10 @@ OPEN = {
 
 @asynccontextmanager
 async def peer(server: Server) -> AsyncIterator[Peer]:
-    async with serving(server.app) as url, connect(url, ping_interval=None) as socket:
+    async with (
+        serving(server.app) as url,
+        connect(url, ping_interval=None, compression=None) as socket,
+    ):
         yield Peer(socket)
 
 
