@@ -27,7 +27,8 @@ from pipecat.frames.frames import OutputTransportMessageUrgentFrame
 QUICK = os.environ.get("BENCH_QUICK") == "1"
 BATCH = 20 if QUICK else 200
 ROUNDS = 2 if QUICK else 60
-# Audio of every call before the first message, and what that makes the client's position.
+# Audio of a call before the first message, and what that makes the client's position; the many
+# calls that only end have had none.
 AUDIO, POSITION = (b"\xff" * 64_000, b"\xff" * 34_761), "PT12.345125S"
 
 REPLIES: dict[str, str | None] = {
@@ -74,7 +75,7 @@ class Lane:
         self.results: list[str | None] = []
         self.batch: list[_Message] = []
         self._seq = 1
-        self._call = None if name in ("open", "close") else self._in_call()
+        self._call = None if name in ("open", "close") else self._in_call(*AUDIO)
 
     def prepare(self) -> None:
         """Make the messages of the next turn, and the calls they belong to."""
@@ -123,9 +124,9 @@ class Lane:
         drive(serializer.setup(SimpleNamespace(audio_in_sample_rate=16000)))
         return serializer
 
-    def _in_call(self) -> Any:
+    def _in_call(self, *audio: bytes) -> Any:
         serializer = open_serializer(self.who, 16000)
-        for packet in AUDIO:
+        for packet in audio:
             drive(serializer.deserialize(packet))
         return serializer
 
@@ -134,7 +135,7 @@ class Lane:
             "type": self.name,
             "seq": self._seq,
             "serverseq": 1,
-            "position": POSITION,
+            "position": POSITION if self._call else "PT0S",
             "parameters": PARAMETERS.get(self.name, {}),
         }
         return json.dumps(message)

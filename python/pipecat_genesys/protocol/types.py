@@ -285,7 +285,7 @@ def copy_json(value: Any) -> Any:
     """Copy JSON, with what it may carry and no reply could repeat, such as 1e999, in range."""
     kind = type(value)
     if kind is dict:
-        return {name: copy_json(inner) for name, inner in value.items()}
+        return {n: v if type(v) in _SCALARS else copy_json(v) for n, v in value.items()}
     if kind is list:
         return [copy_json(inner) for inner in value]
     if kind is float:
@@ -293,6 +293,7 @@ def copy_json(value: Any) -> Any:
     return value
 
 
+_SCALARS = frozenset({str, int, bool, type(None)})
 _FORMATS: Mapping[str, AudioHookMediaFormat] = {f.value: f for f in AudioHookMediaFormat}
 _CHANNELS: Mapping[str, AudioHookChannel] = {
     c.value: c for c in (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)

@@ -50,13 +50,14 @@ class Receiving(Verbs, PipecatMessages, CallView):
                 continue
             if means.update is not None:
                 means.update(self, event)
-            if self._hooked and kind in HOOKS:
+            if self._handled and kind in HOOKS:
                 instead = await self._consult(event)
                 if instead is not None and kind is events.OpenReceived:
                     # Refused: nothing that waits for a call may take this for one.
                     frame = OutputTransportMessageUrgentFrame(message=self._written(instead))
                     continue
-            await self._call_event_handler(means.name, raw)
+            if means.name in self._handled:
+                await self._call_event_handler(means.name, raw)
             if means.frame is not None:
                 frame = means.frame(self, event, instead) or frame
         return frame
