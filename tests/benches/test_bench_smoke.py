@@ -28,7 +28,6 @@ def test_quick_run_passes_its_own_checks_and_writes_a_report(tmp_path: Path) -> 
         "A packet through the serializer",
         "A control message through the serializer",
         "The audio alone, beside other libraries in Python",
-        "The fastest peer that is good enough",
         "Echo over real sockets, in ms",
         "Delay in ms",
         "Caller audio delivered in %",

@@ -170,6 +170,9 @@ def test_audio_before_opened() -> None:
     table = table_of(FAULTS["audio-before-opened"])
     assert [type(message) for _, message in table.said] == [dict, bytes]
     assert len(audio(table)[0]) == 1600
+    # It counts in the stream, as all that was sent does.
+    table.do("hang_up")
+    assert texts(table)[-1]["position"] == "PT0.2S"
 
 
 def test_odd_length_frame() -> None:

@@ -223,6 +223,11 @@ async def test_a_conversation_moves_to_another_session(history: float) -> None:
     assert continued["id"] == first.received[0]["id"]
     assert continued["serverseq"] == 2
     start = round(float(opening["position"].removeprefix("PT").removesuffix("S")) * 8000)
+    # What the old session has heard goes out at once, not at the pace it was spoken.
+    sent = [e.at for e in new.session.capture.entries if e.is_audio]
+    (opened,) = [e.at for e in new.session.capture.entries if e.type == "opened"]
+    at_once = [at for at in sent if at == opened]
+    assert len(at_once) >= (len(first.audio) - 1 if history == 20.0 else 2)
     streams = [b"".join(peer.audio)[::2] for peer in server.peers]
     # One timeline: what both heard, they heard at the same place; and nothing is missing.
     old_end = len(streams[0])

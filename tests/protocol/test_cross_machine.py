@@ -1,0 +1,377 @@
+"""The simulator's client against the server's session, both without I/O, in every order of things.
+
+Two queues are between them, and a clock that only the test moves. Hypothesis decides what either
+side does, when a message arrives, what breaks a rule on purpose, and when the socket is lost. The
+oracle is a third party, `wiretap`, who knows the protocol and nothing of the two.
+
+`CROSS_EXAMPLES` says how many calls are tried; `make test-slow` tries ten thousand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pipecat_genesys.protocol import AudioHookMessageType as Type
+from pipecat_genesys.protocol import (
+    AudioHookSession,
+    Draft,
+    LocalProtocolError,
+    State,
+    events,
+    replies,
+)
+from pipecat_genesys.protocol import Rule as Fault
+from pipecat_genesys.simulator import (
+    PCMU_EXTERNAL,
+    CallStateError,
+    GenesysClientSession,
+    Party,
+    Rule,
+    SessionState,
+    Violation,
+    as_probe,
+    new_call,
+    new_monitor_call,
+)
+
+from .forgeries import BROKEN_ENVELOPES, BROKEN_PARAMETERS, GARBAGE, SPOILED
+from .wiretap import SERVER_TYPES, Sent, Wiretap
+
+EXAMPLES = int(os.environ.get("CROSS_EXAMPLES", "300"))
+L16 = {**PCMU_EXTERNAL, "format": "L16"}
+# What a server that keeps the rules may still be reproached with: it is slow, or talks a lot.
+_OWN_ACCOUNT = {
+    Rule.OPEN_TIMEOUT,
+    Rule.PONG_TIMEOUT,
+    Rule.CLOSE_TIMEOUT,
+    Rule.TEXT_RATE,
+    Rule.BINARY_RATE,
+    Rule.PAUSE_RATE,
+    Rule.RESUME_RATE,
+    Rule.AUDIO_CUT,
+    Rule.REPEATED_DISCONNECT,
+}
+# What comes later than the client has patience for comes to a client that is gone.
+_TOO_LATE = {Rule.AFTER_CLOSED}
+_LONGEST_END = 60.0
+
+
+class CrossMachine(RuleBasedStateMachine):
+    """One call."""
+
+    @initialize(
+        kind=st.sampled_from(["bot", "monitor", "probe", "l16"]), position=st.integers(0, 3 * 8000)
+    )
+    def call(self, kind: str, position: int) -> None:
+        make: Any = new_monitor_call if kind == "monitor" else new_call
+        parameters = make(media=(L16,)) if kind == "l16" else make()
+        if kind == "probe":
+            parameters = as_probe(parameters)
+        self.now = 1000.0
+        self.client = GenesysClientSession(parameters, record_audio=False)
+        self.server = AudioHookSession("not known yet")
+        offer = [dict(entry) for entry in parameters.media]
+        self.tap = Wiretap(parameters.session_id, offer, 0)
+        self.up: deque[Sent] = deque()
+        self.down: deque[Sent] = deque()
+        # What the server's application has not said yet.
+        self.owed: deque[Draft] = deque()
+        self.violations: list[Violation] = []
+        self.start_paused = False
+        self.first_forgery: Sent | None = None
+        self.client.start(self.now)
+        self._collect()
+
+    # -- the two queues ------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        """Take what the client has to say."""
+        for content in self.client.messages_to_send():
+            sent = Sent(content)
+            self.tap.client_sent(sent, self.now)
+            self.up.append(sent)
+        found = self.client.take_events()
+        self.violations += [event for event in found if isinstance(event, Violation)]
+
+    @precondition(lambda self: self.up)
+    @rule()
+    def reaches_server(self) -> None:
+        sent = self.up.popleft()
+        tap = self.tap
+        if isinstance(sent.content, bytes):
+            usable = self.server.receive_audio(len(sent.content))
+            if not tap.server.has_ended and not tap.client_forges:
+                assert usable == len(sent.content)
+            return
+        fatal = sent.forgery is not None and sent.forgery.is_fatal and tap.server.is_checking
+        before = self.server.faults.total()
+        found = self.server.receive_text(sent.content)
+        tap.reached_server(sent)
+        # It is noticed, unless nothing is looked at any more; two at once may make one good.
+        if sent is self.first_forgery:
+            assert self.server.faults.total() > before or tap.server.has_ended
+        for event in found:
+            self._react(event)
+        if sent is self.first_forgery:
+            assert tap.server.must_end or not fatal
+
+    def _react(self, event: events.Event) -> None:
+        if isinstance(event, events.OpenReceived):
+            self.tap.server.accepts = True
+            media = [event.media.raw] if event.media else []
+            self.owed.append(replies.opened(media, start_paused=self.start_paused))
+        elif isinstance(event, events.Faulted):
+            if event.reply is not None:
+                assert self.tap.client_forges
+                self.tap.server.must_end = True
+                self.owed.append(event.reply)
+        elif event.reply is not None:
+            self.owed.append(event.reply)
+
+    @precondition(lambda self: self.down)
+    @rule()
+    def reaches_client(self) -> None:
+        sent = self.down.popleft()
+        before = len(self.violations)
+        if isinstance(sent.content, bytes):
+            self.client.receive_binary(sent.content, self.now)
+        else:
+            running = self.client.state in (SessionState.OPENING, SessionState.OPEN)
+            self.client.receive_text(sent.content, self.now)
+            if sent.forgery is not None and running and not self.tap.client.is_leaving:
+                self._collect_violations()
+                assert len(self.violations) > before, sent
+        self.tap.reached_client(sent)
+        self._collect()
+
+    def _collect_violations(self) -> None:
+        found = self.client.take_events()
+        self.violations += [event for event in found if isinstance(event, Violation)]
+
+    @precondition(lambda self: self.owed)
+    @rule()
+    def server_answers(self) -> None:
+        self._say(self.owed.popleft())
+
+    def _say(self, draft: Draft) -> None:
+        """Hand a message to the wire, or see that it may not be."""
+        may = self.tap.may_send(draft.type.value)
+        assert self.server.allows(draft.type) == may, draft
+        if not may:
+            state, seq = self.server.state, self.server.server_seq
+            with pytest.raises(LocalProtocolError):
+                self.server.to_wire(draft)
+            assert (self.server.state, self.server.server_seq) == (state, seq)
+            return
+        sent = Sent(self.server.to_wire(draft))
+        self.tap.server_sent(sent)
+        self.down.append(sent)
+
+    # -- time ------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.01, 0.2, 0.9, 1.1, 4.0, 6.0]))
+    def time_passes(self, seconds: float) -> None:
+        end = self.now + seconds
+        while (due := self.client.next_deadline()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.client.tick(self.now)
+            self._collect()
+            if self.client.next_deadline() == due:
+                break
+        self.now = max(self.now, end)
+        self.client.tick(self.now)
+        self._collect()
+
+    # -- the client ------------------------------------------------------------------------------
+
+    @rule(samples=st.sampled_from([1, 80, 1600, 8000]))
+    def caller_speaks(self, samples: int) -> None:
+        self._client_does(lambda: self.client.send_audio(samples, self.now))
+
+    @rule(key=st.sampled_from("0159*#"))
+    def caller_presses(self, key: str) -> None:
+        self._client_does(lambda: self.client.press_dtmf(key, self.now))
+
+    @rule()
+    def language_changes(self) -> None:
+        self._client_does(lambda: self.client.send_update("de-DE", self.now))
+
+    @rule()
+    def client_pauses(self) -> None:
+        self._client_does(lambda: self.client.pause(self.now))
+
+    @rule()
+    def client_resumes(self) -> None:
+        self._client_does(lambda: self.client.resume(self.now))
+
+    @rule(samples=st.sampled_from([1, 1600, 8001]))
+    def client_discards(self, samples: int) -> None:
+        self._client_does(lambda: self.client.report_discarded(samples, self.now))
+
+    @rule()
+    def caller_hangs_up(self) -> None:
+        self._client_does(lambda: self.client.hang_up(self.now))
+
+    def _client_does(self, act: Any) -> None:
+        with suppress(CallStateError):
+            act()
+        self._collect()
+
+    # -- the server ------------------------------------------------------------------------------
+
+    @rule(
+        draft=st.sampled_from(
+            [
+                replies.pause(),
+                replies.resume(),
+                replies.barge_in(),
+                replies.event("note", {"a": 1}),
+                replies.reconnect(),
+                replies.closed(),
+                replies.disconnect("completed"),
+                replies.disconnect("error", info="no more"),
+            ]
+        )
+    )
+    def server_says(self, draft: Draft) -> None:
+        self._say(draft)
+
+    @rule(seconds=st.sampled_from([0.02, 0.2, 1.0]))
+    def bot_speaks(self, seconds: float) -> None:
+        media = self.server.media
+        if not self.tap.server.is_open or media is None or media.is_listen_only:
+            return
+        if self.client.parameters.mode == "monitor":
+            return
+        sent = Sent(b"\xff" * round(seconds * 8000) * media.frame_bytes)
+        self.tap.server_sent(sent)
+        self.down.append(sent)
+
+    @rule(paused=st.booleans())
+    def server_means_to_start_paused(self, paused: bool) -> None:
+        self.start_paused = paused
+
+    # -- what should not be ----------------------------------------------------------------------
+
+    @precondition(lambda self: self.tap.client.types["open"] and not self.tap.client.is_leaving)
+    @rule(name=st.sampled_from([*BROKEN_ENVELOPES, *BROKEN_PARAMETERS, *GARBAGE]))
+    def client_errs(self, name: str) -> None:
+        self.tap.client_forges = True
+        if name in GARBAGE:
+            text, forgery = GARBAGE[name]
+            self._forge(Sent(text, forgery=forgery))
+            return
+        message: dict[str, Any] = {
+            "version": "2",
+            "id": self.tap.session_id,
+            "seq": self.client.last_seq + 1,
+            "serverseq": self.client.last_server_seq,
+            "position": "PT0S",
+        }
+        if name in BROKEN_ENVELOPES:
+            make, forgery = BROKEN_ENVELOPES[name]
+            message |= {"type": "ping", "parameters": {}}
+            message |= make(self.client.last_seq, self.client.last_server_seq)
+        else:
+            # It takes a number, which the client's next message then has again.
+            message["type"], message["parameters"], forgery = BROKEN_PARAMETERS[name]
+        self._forge(Sent(json.dumps(message), forgery=forgery))
+
+    def _forge(self, sent: Sent) -> None:
+        self.first_forgery = self.first_forgery or sent
+        self.up.append(sent)
+
+    @precondition(lambda self: any(isinstance(sent.content, str) for sent in self.down))
+    @rule(name=st.sampled_from(sorted(SPOILED)))
+    def server_errs(self, name: str) -> None:
+        sent = next(sent for sent in self.down if isinstance(sent.content, str))
+        if sent.forgery is None:
+            self.tap.server_forges = True
+            spoil, sent.forgery = SPOILED[name]
+            sent.content = spoil(sent.message)
+
+    @rule(by=st.sampled_from(Party))
+    @precondition(lambda self: self.now > 1000)
+    def socket_is_lost(self, by: Party) -> None:
+        self._lose(by)
+
+    def _lose(self, by: Party) -> None:
+        was_open = self.server.state is not State.CLOSED
+        assert (self.server.connection_lost() is not None) == was_open
+        self.tap.server.is_gone = True
+        self.client.socket_lost(self.now, by=by)
+        self.up.clear()
+        self.down.clear()
+        self.owed.clear()
+        self._collect_violations()
+
+    # -- what always holds -----------------------------------------------------------------------
+
+    @invariant()
+    def nobody_is_reproached_without_reason(self) -> None:
+        if not hasattr(self, "tap"):
+            return
+        if not self.tap.client_forges:
+            # What was on its way when the server ended the call has come to nothing.
+            crossed = {Fault.STATE} if self.tap.server.has_ended else set()
+            assert set(self.server.faults) <= crossed, self.server.faults
+        if not (self.tap.server_forges or self.tap.client_forges):
+            rules = {violation.rule for violation in self.violations}
+            late = _TOO_LATE if Rule.CLOSE_TIMEOUT in rules else set()
+            known = _OWN_ACCOUNT | late | {Rule.SERVER_CLOSED_SOCKET}
+            assert rules <= known, self.violations
+
+    @invariant()
+    def positions_are_equal_when_all_has_arrived(self) -> None:
+        if not hasattr(self, "tap") or self.up or self.tap.client_forges:
+            return
+        if self.server.media is not None and self.server.state is State.ACTIVE:
+            assert self.server.position == self.client.position
+
+    @invariant()
+    def what_may_be_said_is_what_the_protocol_lets(self) -> None:
+        if not hasattr(self, "tap"):
+            return
+        for name in SERVER_TYPES:
+            assert self.server.allows(Type(name)) == self.tap.may_send(name), name
+
+    def teardown(self) -> None:
+        """Every call ends, whatever has happened."""
+        if not hasattr(self, "tap"):
+            return
+        self.client.hang_up(self.now)
+        self._collect()
+        end = self.now + _LONGEST_END
+        while self.client.state is not SessionState.DISCONNECTED and self.now < end:
+            while self.up:
+                self.reaches_server()
+            while self.owed:
+                self.server_answers()
+            while self.down:
+                self.reaches_client()
+            if self.client.socket_should_close:
+                self._lose(Party.CLIENT)
+                break
+            if not (self.up or self.down):
+                self.time_passes(1.0)
+        assert self.client.state is SessionState.DISCONNECTED
+        assert self.server.state is State.CLOSED
+        assert self.tap.server.types["closed"] <= 1
+        assert self.tap.server.types["disconnect"] <= 1
+
+
+TestCross = pytest.mark.timeout(3600)(CrossMachine.TestCase)
+TestCross.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
