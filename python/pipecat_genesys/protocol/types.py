@@ -166,7 +166,7 @@ _LARGEST = 1.7976931348623157e308
 DURATION_PATTERN = r"PT(?:[0-9]{1,12}(?:\.[0-9]{0,100})?|\.[0-9]{1,100})S"
 """What a duration looks like: ISO 8601, seconds only, of any precision."""
 
-_DURATION = re.compile(DURATION_PATTERN)
+DURATION = re.compile(DURATION_PATTERN)
 
 
 def parse_duration(text: object) -> Fraction:
@@ -188,7 +188,7 @@ def parse_duration(text: object) -> Fraction:
 
 def _digits(text: object) -> str:
     """The number in a duration."""
-    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+    if not isinstance(text, str) or not DURATION.fullmatch(text):
         # Only text is shown: the repr of what else a peer may send can be too deep to make.
         shown = repr(text[:60]) if isinstance(text, str) else type(text).__name__
         raise ValueError(
@@ -215,15 +215,6 @@ def format_duration(seconds: Fraction) -> str:
     whole, nanos = divmod(round(seconds * 1_000_000_000), 1_000_000_000)
     fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
     return f"PT{whole}{fraction}S"
-
-
-def duration_to_float(text: object) -> float:
-    """Read a duration as seconds, rounded to the nearest float.
-
-    Raises:
-        ValueError: If the value is not a duration.
-    """
-    return float(_digits(text))
 
 
 def samples_to_duration(samples: int) -> str:

@@ -28,7 +28,7 @@ from pipecat_genesys.protocol import (
     replies,
 )
 from pipecat_genesys.protocol.media import preferred_entry
-from pipecat_genesys.protocol.types import copy_json, duration_to_float
+from pipecat_genesys.protocol.types import DURATION, copy_json
 
 # `info` is a line for a log; what it and the envelope take is not there for variables.
 _MAX_INFO = 500
@@ -45,7 +45,7 @@ class PipecatMessages:
     _is_paused = False
     _built = 0
     _seen_seq: Any = 0
-    _seen_position: object = None
+    _seen_position: Any = None
 
     def create_opened_response(
         self,
@@ -79,7 +79,8 @@ class PipecatMessages:
             parameters["supportedLanguages"] = supported_languages
         if selected_language:
             parameters["selectedLanguage"] = selected_language
-        message = self._create("opened", parameters, position=False)
+        message = self._create("opened", parameters)
+        del message["position"]
         self._is_open = True
         return message
 
@@ -177,29 +178,20 @@ class PipecatMessages:
         parameters = {"code": code, "message": message, "retryable": retryable}
         return self._create("error", parameters)
 
-    def _create(
-        self, message_type: str, parameters: dict[str, Any], position: bool = True
-    ) -> dict[str, Any]:
-        self._built += 1
-        message: dict[str, Any] = {
-            "version": self.PROTOCOL_VERSION,
+    def _create(self, message_type: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        self._built = seq = self._built + 1
+        position = self._seen_position
+        known = isinstance(position, str) and DURATION.fullmatch(position)
+        return {
+            "version": PROTOCOL_VERSION,
             "type": str(message_type),
-            "seq": self._built,
+            "seq": seq,
             "clientseq": self._seen_seq,
             "id": self._session.session_id,
+            # As pipecat repeats it: in milliseconds.
+            "position": f"PT{float(position[2:-1]):.3f}S" if known else "PT0.000S",
+            "parameters": parameters,
         }
-        if position:
-            message["position"] = _rounded(self._seen_position)
-        message["parameters"] = parameters
-        return message
-
-
-def _rounded(position: object) -> str:
-    """A position as pipecat repeats it: in milliseconds."""
-    try:
-        return f"PT{duration_to_float(position):.3f}S"
-    except ValueError:
-        return "PT0.000S"
 
 
 def to_draft(
