@@ -5,8 +5,10 @@ reply. Both take the same messages of one call in turn, timed by the same clock 
 loop, pipecat's in the setup of the round and ours as the round that pytest-benchmark records.
 `open` and `close` happen once in a call, so there are as many calls as messages in a batch.
 
-Ours validates what it takes and numbers what it sends; pipecat's does neither. What ours sends is
-checked after every turn.
+Ours validates what it takes and numbers what it sends; pipecat's does neither, but writes a line of
+log for most messages. So each is timed twice: without a log, as in the other benchmarks, and with
+one that takes lines from INFO up and throws them away, which is the least that a deployment has.
+What was sent is checked after every turn.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 import pytest
 from lanes import SERIALIZERS, clock, drive, open_serializer
+from loguru import logger
 from opening import OPEN
 from pipecat.frames.frames import OutputTransportMessageUrgentFrame
 
@@ -55,6 +58,15 @@ _Message = tuple[Any, str]
 
 def clock_seconds() -> float:
     return clock() / 1e9
+
+
+@pytest.fixture(params=["no log", "INFO"])
+def log(request: Any) -> Iterator[str]:
+    """Where log lines go: nowhere at all, or to somebody who throws them away."""
+    sink = logger.add(lambda _: None, level=request.param) if request.param == "INFO" else None
+    yield request.param
+    if sink is not None:
+        logger.remove(sink)
 
 
 @pytest.fixture
@@ -153,7 +165,7 @@ def exchange(serializer: Any, text: str) -> str | None:
 @pytest.mark.benchmark(timer=clock_seconds)
 @pytest.mark.usefixtures("no_gc")
 @pytest.mark.parametrize("name", REPLIES)
-def test_control(benchmark: Any, name: str) -> None:
+def test_control(benchmark: Any, name: str, log: str) -> None:
     ours, theirs = Lane("ours", name), Lane("pipecat", name)
 
     def setup() -> None:
@@ -170,7 +182,7 @@ def test_control(benchmark: Any, name: str) -> None:
         lane.nanoseconds.clear()
     benchmark.group = "control"
     record = benchmark.extra_info
-    record.update(control=name, reply=REPLIES[name], correct=False)
+    record.update(control=name, reply=REPLIES[name], log=log, correct=False)
     benchmark.pedantic(ours.run, setup=setup, rounds=ROUNDS, iterations=1)
     for lane in (ours, theirs):
         lane.judge()
@@ -180,4 +192,4 @@ def test_control(benchmark: Any, name: str) -> None:
     record.update(correct=True, batch=BATCH, rounds=ROUNDS, microseconds=times)
     ratio = times["pipecat"] / times["ours"]
     figures = "  ".join(f"{who} {us:.2f}" for who, us in times.items())
-    print(f"  {name:>16}, us per message:  {figures}  ({ratio:.2f}x)", flush=True)
+    print(f"  {name:>16}, {log:>6}, us per message:  {figures}  ({ratio:.2f}x)", flush=True)
