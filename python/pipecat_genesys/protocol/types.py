@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from fractions import Fraction
 from functools import cached_property
+from itertools import permutations
 from typing import Any
 
 PROTOCOL_VERSION = "2"
@@ -255,21 +256,15 @@ def parse_media(entry: object) -> Media | None:
     """
     if not isinstance(entry, Mapping) or entry.get("type") != "audio":
         return None
-    if entry.get("rate") != WIRE_SAMPLE_RATE:
+    names = entry.get("channels")
+    if entry.get("rate") != WIRE_SAMPLE_RATE or not isinstance(names, (list, tuple)):
         return None
-    names, format_name = entry.get("channels"), entry.get("format")
-    if not isinstance(names, (list, tuple)) or len(names) not in (1, 2):
-        return None
-    if not isinstance(format_name, str):
-        return None
-    media_format = _FORMATS.get(format_name)
-    channels = tuple(
-        _CHANNELS[name] for name in names if isinstance(name, str) and name in _CHANNELS
-    )
-    if media_format is None or len(set(channels)) != len(names):
+    try:
+        kind = _KINDS.get((entry.get("format"), *names))
+    except TypeError:  # something that cannot be looked up is no name
         return None
     # A copy of its own: applications see, and may change, the message it came in.
-    return Media(media_format, channels, copy_json(dict(entry)))
+    return None if kind is None else Media(*kind, copy_json(dict(entry)))
 
 
 def copy_json(value: Any) -> Any:
@@ -285,7 +280,11 @@ def copy_json(value: Any) -> Any:
 
 
 _SCALARS = frozenset({str, int, bool, type(None)})
-_FORMATS: Mapping[str, AudioHookMediaFormat] = {f.value: f for f in AudioHookMediaFormat}
-_CHANNELS: Mapping[str, AudioHookChannel] = {
-    c.value: c for c in (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
+_PARTIES = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
+# What can be carried, by how the wire says it.
+_KINDS: Mapping[tuple[object, ...], tuple[AudioHookMediaFormat, tuple[AudioHookChannel, ...]]] = {
+    (media_format.value, *(channel.value for channel in channels)): (media_format, channels)
+    for media_format in AudioHookMediaFormat
+    for count in (1, 2)
+    for channels in permutations(_PARTIES, count)
 }

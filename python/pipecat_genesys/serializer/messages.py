@@ -41,11 +41,14 @@ class PipecatMessages:
     PROTOCOL_VERSION: ClassVar[str] = PROTOCOL_VERSION
 
     _session: AudioHookSession
-    _is_open = False
-    _is_paused = False
-    _built = 0
-    _seen_seq: Any = 0
-    _seen_position: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_open = False
+        self._is_paused = False
+        self._built = 0
+        self._seen_seq: Any = 0
+        self._seen_position: Any = None
 
     def create_opened_response(
         self,
@@ -194,6 +197,15 @@ class PipecatMessages:
         }
 
 
+# The messages that have no parameters, whatever the application gave them.
+_PLAIN: Mapping[str, Draft] = {
+    "pause": replies.pause(),
+    "resume": replies.resume(),
+    "resumed": replies.resume(),
+    "updated": replies.updated(),
+}
+
+
 def to_draft(
     message: Mapping[str, Any],
     session: AudioHookSession,
@@ -217,6 +229,8 @@ def to_draft(
         seq = message.get("clientseq")
         known = isinstance(seq, int) and not isinstance(seq, bool)
         return replies.pong(seq if known else None)
+    if isinstance(name, str) and name in _PLAIN:
+        return _PLAIN[name]
     given = message.get("parameters")
     parameters: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     match name:
@@ -226,10 +240,6 @@ def to_draft(
             return replies.closed(string_map(parameters.get("outputVariables"), log))
         case "disconnect":
             return _disconnect(parameters, log)
-        case "resume" | "resumed":
-            return replies.resume()
-        case "pause" | "updated":
-            return Draft(AudioHookMessageType(name))
         case "event" if not parameters.get("entities"):
             log("ERROR", "an event without entities ends the call and was not sent")
         case "event" | "reconnect":
@@ -283,6 +293,8 @@ def string_map(variables: object, log: Callable[[str, str], None]) -> dict[str, 
     """
     if not isinstance(variables, Mapping):
         return None
+    if not variables:
+        return {}
     sent: dict[str, str] = {}
     for name, value in variables.items():
         try:

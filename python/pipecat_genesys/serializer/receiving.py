@@ -34,7 +34,9 @@ class Receiving(Verbs, PipecatMessages, CallView):
     Knows nothing of how a reply gets to the socket.
     """
 
-    _closed_seq: int | None = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._closed_seq: int | None = None
 
     async def _receive(self, text: str) -> Frame | None:
         frame: Frame | None = None
@@ -87,7 +89,7 @@ class Receiving(Verbs, PipecatMessages, CallView):
 
     def _close(self, event: events.CloseReceived) -> None:
         self._is_open = False
-        faults = f" faults={self.faults}" if self.faults else ""
+        faults = f" faults={self.faults}" if self._session.faults else ""
         reason = event.reason if event.reason in _CLOSE_REASONS else "(unknown)"
         self._log.line("INFO", f"AudioHook close: reason={reason}{faults}")
 
