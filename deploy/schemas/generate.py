@@ -92,10 +92,10 @@ def schema(document: dict[str, Any], kind: str, version: str) -> tuple[str, dict
 
 
 def main(folder: Path) -> None:
-    """Write all of them."""
+    """Write all of them, in a folder that has Kubernetes' version for a name."""
     version = folder.name.partition("@")[2]
-    for old in HERE.glob("*.json"):
-        old.unlink()
+    target = HERE / version
+    target.mkdir(exist_ok=True)
     for group, kinds in KINDS.items():
         document = json.loads(
             (folder / "api/openapi-spec/v3" / f"{group}_openapi.json").read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def main(folder: Path) -> None:
         for kind in kinds:
             name, content = schema(document, kind, version)
             text = json.dumps(content, indent=1, sort_keys=True)
-            (HERE / name).write_text(text + "\n", encoding="utf-8")
+            (target / name).write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.serviceAccount.name | default (include "pipecat-genesys.name" .) }}
 {{- end }}
 
+{{- define "pipecat-genesys.gracePeriod" -}}
+{{- with .Values.drain -}}
+{{- add .preStopSeconds .graceSeconds .seconds .marginSeconds -}}
+{{- end -}}
+{{- end }}
+
 {{- /* What a schema cannot say. */ -}}
 {{- define "pipecat-genesys.check" -}}
 {{- $most := .Values.autoscaling.enabled | ternary .Values.autoscaling.maxReplicas .Values.replicas -}}
