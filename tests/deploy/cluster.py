@@ -1,20 +1,16 @@
-"""HAProxy, two servers of ours and a redis-server on this machine, as deploy/haproxy.cfg has them."""
+"""HAProxy, two servers of ours and a redis-server on this machine."""
 
 from __future__ import annotations
 
 import asyncio
-import csv
 import os
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -25,16 +21,16 @@ from urllib.request import urlopen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from programs import require
 from redis_server import RedisServer
+
+from .proxy import NAMES, Proxy
 
 ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-integration"
 SECRET = "bm90IGEgc2VjcmV0LCBhcyBpdCBpcyBpbiBhIHRlc3Q="
-NAMES = ("first", "second")
 _SERVE = "import sys; from pipecat_genesys.cli import main; sys.argv[0] = 'pipecat-genesys'; main()"
 # For what takes as long as the machine is slow: importing pipecat, above all.
-_PATIENCE = 90.0
+PATIENCE = 90.0
 
 
 def free_ports(number: int) -> list[int]:
@@ -106,7 +102,7 @@ class Server:
     async def ready(self) -> None:
         """Wait until it takes calls."""
         url = f"http://127.0.0.1:{self.port}/readyz"
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 assert self.process.poll() is None, self.log
                 try:
@@ -136,28 +132,13 @@ class Server:
         return self._log.read_text(encoding="utf-8") if self._log.exists() else ""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What HAProxy knows of a server.
-
-    Attributes:
-        is_up: Whether it gets new calls.
-        connections: Those it has now.
-        total: Those it ever had.
-    """
-
-    is_up: bool
-    connections: int
-    total: int
-
-
 class Cluster:
     """All of it. Used with `async with`; both servers are ready then.
 
     Attributes:
         url: Where calls go.
-        authority: The host that is signed.
         tls: What the client trusts.
+        proxy: HAProxy.
         servers: By HAProxy's name for them.
     """
 
@@ -168,61 +149,41 @@ class Cluster:
             folder: For logs and the certificate.
             environ: More environment, by server.
         """
-        self._haproxy = require("haproxy")
-        self._folder = folder
-        self.redis = RedisServer()
-        # Not pytest's folder: the path of a socket may have some 100 characters only.
-        self._sockets = tempfile.mkdtemp(prefix="haproxy-")
-        self._admin = str(Path(self._sockets, "admin.sock"))
         port, *ports = free_ports(1 + len(NAMES))
-        self.authority = f"localhost:{port}"
-        self.url = f"wss://{self.authority}/audiohook"
         certificate = folder / "localhost.pem"
         write_certificate(certificate)
         self.tls = ssl.create_default_context(cafile=str(certificate))
+        self.url = f"wss://localhost:{port}/audiohook"
+        self.proxy = Proxy(port, certificate, ports, folder / "haproxy.log")
+        self._redis = RedisServer()
         secret = folder / "client-secret"
         secret.write_text(f"{SECRET}\n", encoding="utf-8")
         common = {
             **os.environ,
-            "AUDIOHOOK_AUTHORITY": self.authority,
+            "AUDIOHOOK_AUTHORITY": f"localhost:{port}",
             "GENESYS_API_KEY": KEY,
             "GENESYS_CLIENT_SECRET_FILE": str(secret),
-            "REDIS_URL": f"unix://{self.redis.socket}",
+            "REDIS_URL": f"unix://{self._redis.socket}",
             "PIPECAT_GENESYS_DRAIN_SECONDS": "300",
-            # Twice as long as HAProxy takes to see it.
-            "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS": "1",
+            # As deploy/README.md has it; HAProxy needs half a second.
+            "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS": "2",
         }
         self.servers = {
             name: Server(at, {**common, **environ.get(name, {})}, folder / f"{name}.log")
             for name, at in zip(NAMES, ports, strict=True)
         }
-        self._environ = {
-            **os.environ,
-            "AUDIOHOOK_BIND": f"127.0.0.1:{port}",
-            "AUDIOHOOK_CERTIFICATE": str(certificate),
-            "AUDIOHOOK_ADMIN_SOCKET": self._admin,
-            "AUDIOHOOK_FIRST": f"127.0.0.1:{ports[0]}",
-            "AUDIOHOOK_SECOND": f"127.0.0.1:{ports[1]}",
-        }
-        self._proxy: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
         try:
-            self.redis.start()
+            self._redis.start()
             for server in self.servers.values():
                 server.start()
             # HAProxy takes servers for up until a check has failed, so they come first.
             for server in self.servers.values():
                 await server.ready()
-            with (self._folder / "haproxy.log").open("wb") as log:
-                self._proxy = subprocess.Popen(
-                    [self._haproxy, "-db", "-f", str(ROOT / "deploy" / "haproxy.cfg")],
-                    env=self._environ,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
+            self.proxy.start()
             for name in NAMES:
-                await self.until(name, is_up=True)
+                await self.up(name)
         except BaseException:
             self._stop()
             raise
@@ -237,37 +198,15 @@ class Cluster:
         self._stop()
 
     def _stop(self) -> None:
-        if self._proxy is not None:
-            self._proxy.kill()
-            self._proxy.wait()
+        self.proxy.stop()
         for server in self.servers.values():
             server.stop()
-        self.redis.__exit__(None, None, None)
-        shutil.rmtree(self._sockets, ignore_errors=True)
+        self._redis.__exit__(None, None, None)
 
-    async def seen(self) -> dict[str, Seen]:
-        """How HAProxy sees the servers, by its statistics."""
-        reader, writer = await asyncio.open_unix_connection(self._admin)
-        writer.write(b"show stat\n")
-        text = (await reader.read()).decode().removeprefix("# ")
-        writer.close()
-        await writer.wait_closed()
-        return {
-            row["svname"]: Seen(row["status"] == "UP", int(row["scur"]), int(row["stot"]))
-            for row in csv.DictReader(text.splitlines())
-            if row["pxname"] == "servers" and row["svname"] in NAMES
-        }
+    async def up(self, name: str) -> None:
+        """Wait until a server gets calls."""
+        await self.proxy.until(name, lambda seen: seen.is_up, PATIENCE)
 
-    async def until(self, name: str, *, is_up: bool) -> None:
-        """Wait until HAProxy has noticed that a server came or went."""
-        async with asyncio.timeout(_PATIENCE):
-            while True:
-                assert not is_up or self.servers[name].process.poll() is None, self.servers[name].log
-                if os.path.exists(self._admin):
-                    seen = await self.seen()
-                    if seen[name].is_up is is_up:
-                        return
-                assert self._proxy is None or self._proxy.poll() is None, (
-                    (self._folder / "haproxy.log").read_text(encoding="utf-8")
-                )
-                await asyncio.sleep(0.05)
+    async def down(self, name: str) -> None:
+        """Wait until it gets none."""
+        await self.proxy.until(name, lambda seen: not seen.is_up, PATIENCE)

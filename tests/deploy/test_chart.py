@@ -70,7 +70,8 @@ def environ_of(objects: dict[str, Object]) -> dict[str, Object]:
 
 
 def selects(selector: dict[str, str], labelled: Object) -> bool:
-    return selector.items() <= labelled["metadata"]["labels"].items()
+    labels: dict[str, str] = labelled["metadata"]["labels"]
+    return selector.items() <= labels.items()
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -154,7 +155,8 @@ def test_a_full_pod_is_not_evicted_for_being_unready() -> None:
 def test_host_and_path_arrive_as_they_were_signed(profile: str) -> None:
     objects = render(profile, "host=voice.example.org", "path=/bots/one")
     (rule,) = objects["Ingress"]["spec"]["rules"]
-    assert rule["host"] == environ_of(objects)["AUDIOHOOK_AUTHORITY"]["value"] == "voice.example.org"
+    assert rule["host"] == "voice.example.org"
+    assert environ_of(objects)["AUDIOHOOK_AUTHORITY"]["value"] == rule["host"]
     assert objects["Ingress"]["spec"]["tls"][0]["hosts"] == ["voice.example.org"]
     # The path of the calls and no other: /metrics is not for the public.
     assert [(one["path"], one["pathType"]) for one in rule["http"]["paths"]] == [
