@@ -117,7 +117,7 @@ coverage: dev  ## the branches of protocol/ and simulator/ that their tests take
 .PHONY: test-slow
 test-slow: dev  ## ten thousand calls between client and server session; a rolling restart under 50 calls (20 minutes)
 	CROSS_EXAMPLES=10000 $(PY) -m pytest tests/protocol/test_cross_machine.py
-	ROLLING_CALLS=50 ROLLING_SECONDS=30 $(PY) -m pytest tests/deploy/test_rolling_restart.py
+	ROLLING_CALLS=50 ROLLING_SECONDS=30 $(PY) -m pytest --log-cli-level=INFO tests/deploy/test_rolling_restart.py
 
 .PHONY: test-wheel
 test-wheel: wheel sdist  ## install the wheel and the sdist, each in a clean environment, and use them

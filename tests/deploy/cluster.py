@@ -160,6 +160,7 @@ class Cluster:
         secret.write_text(f"{SECRET}\n", encoding="utf-8")
         common = {
             **os.environ,
+            "LOGURU_LEVEL": "INFO",  # as in the image
             "AUDIOHOOK_AUTHORITY": f"localhost:{port}",
             "GENESYS_API_KEY": KEY,
             "GENESYS_CLIENT_SECRET_FILE": str(secret),

@@ -7,7 +7,9 @@ calls of half a minute.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 
@@ -30,6 +32,8 @@ from .proxy import NAMES
 CALLS = int(os.environ.get("ROLLING_CALLS", "8"))
 SECONDS = float(os.environ.get("ROLLING_SECONDS", "4"))
 BURST = 6
+
+log = logging.getLogger(__name__)
 
 pytest.importorskip("pipecat.pipeline.worker", reason="the example is for newer pipecats")
 
@@ -88,6 +92,22 @@ class Callers:
             self.live -= 1
 
 
+def log_figures(reports: Sequence[CallReport]) -> None:
+    """For `pytest --log-cli-level=INFO`; nothing is asserted of them."""
+    opened = sorted(report.opened_latency or 0.0 for report in reports)
+    log.info(
+        "%d calls, %d at a time, %d s each; opened after %.0f ms (half of them), %.0f ms (all); "
+        "pongs after %.0f ms at most; %d holes in what bots said",
+        len(reports),
+        CALLS,
+        SECONDS,
+        opened[len(opened) // 2] * 1000,
+        opened[-1] * 1000,
+        max(report.pongs.longest or 0.0 for report in reports) * 1000,
+        sum(len(report.underruns) for report in reports),
+    )
+
+
 @pytest.mark.timeout(120 + 12 * SECONDS)
 async def test_a_rolling_restart_cuts_and_refuses_no_call(tmp_path: Path) -> None:
     # Each server can carry all of them, and those that are just hanging up.
@@ -115,6 +135,7 @@ async def test_a_rolling_restart_cuts_and_refuses_no_call(tmp_path: Path) -> Non
             await cluster.proxy.until(name, lambda seen: seen.connections > 0, PATIENCE + SECONDS)
         callers.leave()
     reports = callers.reports
+    log_figures(reports)
     assert len(reports) > 2 * CALLS, "the calls outlasted the restart"
     assert [report for report in reports if not report.clean] == []
     # Nobody was asked to leave either.
