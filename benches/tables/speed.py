@@ -54,14 +54,15 @@ def control(parts: Parts) -> Table:
     for info in infos:
         ours, pipecat = (info["microseconds"][who] for who in ("ours", "pipecat"))
         ratio = f"{pipecat / ours:.1f}x"
-        rows.append((info["control"], info["reply"] or "", f"{ours:.2f}", f"{pipecat:.2f}", ratio))
+        what = (info["control"], info["reply"] or "", info.get("log", "no log"))
+        rows.append((*what, f"{ours:.2f}", f"{pipecat:.2f}", ratio))
     return Table(
         "A control message through the serializer",
         "`deserialize`, and `serialize` of the reply where there is one, as above; medians over "
         f"{min((info['rounds'] for info in infos), default=0)} turns. Ours validates what comes "
         "and numbers what goes; pipecat's does neither, leaves `update` unanswered, and tells the "
-        "pipeline nothing of playback.",
-        ("message", "reply", "ours us", "pipecat us", "ratio"),
+        "pipeline nothing of playback. With a log, lines from INFO up are made and thrown away.",
+        ("message", "reply", "log", "ours us", "pipecat us", "ratio"),
         rows,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pipecat_genesys.endpoint.admission import Admission, Refused
+from pipecat_genesys.endpoint.admission import Admission, NoRoomError, Refused
 
 
 async def test_a_flood_of_handshakes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,8 @@ async def test_a_place_is_taken_by_who_is_in() -> None:
     admission = Admission(1)
     assert admission.begin_handshake() is None
     assert admission.begin_handshake() is None
-    assert admission.enter("one") is None
-    assert admission.enter("two") is Refused.FULL
+    admission.enter("one")
+    with pytest.raises(NoRoomError, match="full"):
+        admission.enter("two")
     admission.leave("one")
-    assert admission.enter("two") is None
+    admission.enter("two")

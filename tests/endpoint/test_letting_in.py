@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from pipecat_genesys.auth import MemoryReplayStore, SignatureVerifier
 from pipecat_genesys.endpoint import AudioHookCall, audiohook_router
 from pipecat_genesys.simulator import (
     CallOptions,
@@ -183,6 +184,39 @@ async def test_a_full_server_refuses_and_says_so() -> None:
         seen = await server.metrics()
     assert seen["audiohook_refusals_total{reason=full}"] == 1
     assert seen["audiohook_call_limit"] == 1
+
+
+async def test_what_a_full_server_refuses_is_still_good_for_another() -> None:
+    """Also when the last place goes while two are at the door."""
+    store = MemoryReplayStore()
+
+    def verifier() -> SignatureVerifier:
+        # As behind a balancer: one name, and nonces in common.
+        return SignatureVerifier({API_KEY: SECRET}, authority="bot.example.com", replay_store=store)
+
+    async with (
+        served(verifier=verifier(), max_calls=1) as full,
+        served(verifier=verifier()) as other,
+    ):
+        calls = [new_call(), new_call()]
+        place = "wss://bot.example.com/audiohook"
+        signed = [
+            CallOptions(
+                api_key=API_KEY,
+                headers=sign_headers(place, audiohook_headers(call, API_KEY), SIGNED),
+            )
+            for call in calls
+        ]
+        reports = await asyncio.gather(
+            *(
+                SimulatedCall(full.url, call, options=options).run(short)
+                for call, options in zip(calls, signed, strict=True)
+            )
+        )
+        (loser,) = [n for n, report in enumerate(reports) if report.script_error]
+        assert "HTTP 503" in str(reports[loser].script_error)
+        again = await SimulatedCall(other.url, calls[loser], options=signed[loser]).run(short)
+        assert again.clean, again.script_error
 
 
 async def test_who_is_not_authenticated_takes_nobodys_place() -> None:

@@ -67,7 +67,7 @@ def imported(path: Path) -> set[str]:
 
 
 FORBIDDEN = {
-    "cli": {"argparse", "pipecat"},
+    "cli": {"argparse", "pipecat", "pipecat_genesys.endpoint", "pipecat_genesys.transport"},
     "protocol": {
         "asyncio",
         "pipecat",
@@ -103,7 +103,20 @@ FORBIDDEN = {
         "fastapi",
         "starlette",
     },
-    "transport": {"pipecat_genesys.simulator", "pipecat_genesys.auth", "pipecat_genesys.cli"},
+    "transport": {
+        "pipecat_genesys.simulator",
+        "pipecat_genesys.auth",
+        "pipecat_genesys.endpoint",
+        "pipecat_genesys.cli",
+    },
+    "endpoint": {
+        "pipecat",
+        "pipecat_genesys.audio",
+        "pipecat_genesys.serializer",
+        "pipecat_genesys.simulator",
+        "pipecat_genesys.conformance",
+        "pipecat_genesys.cli",
+    },
     "conformance": {
         "pipecat",
         "pipecat_genesys.serializer",

@@ -167,6 +167,16 @@ class TestConnectionLost:
         assert not [e for e in call.say("ping") if not isinstance(e, events.Faulted)]
 
 
+def test_a_clock_that_ran_on_during_a_pause_is_no_fault_once_the_end_has_begun() -> None:
+    call = started()
+    call.ask("paused")
+    call.client.samples += 8000
+    call.send(replies.disconnect())
+    call.ask("ping")
+    call.ask("close", {"reason": "disconnect"})
+    assert call.counted == {}
+
+
 class TestWithoutMedium:
     def test_the_clients_clock_is_the_position(self) -> None:
         call = Call()

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import pytest
-
-
-def require_redis_server() -> str:
-    """Where redis-server is. Without it the test is skipped; on Linux in CI it fails."""
-    found = shutil.which("redis-server")
-    if found is None:
-        missing = "redis-server is not on PATH; `make services` installs it (Debian's package)"
-        if os.environ.get("CI") and sys.platform == "linux":
-            pytest.fail(missing, pytrace=False)
-        pytest.skip(missing)
-    return found
+from programs import require
 
 
 class RedisServer:
@@ -34,7 +21,7 @@ class RedisServer:
     """
 
     def __init__(self, *options: str) -> None:
-        self._program = require_redis_server()
+        self._program = require("redis-server")
         # Not pytest's folder: the path of a socket may have some 100 characters only.
         self._folder = tempfile.mkdtemp(prefix="redis-")
         self.socket = str(Path(self._folder, "redis.sock"))

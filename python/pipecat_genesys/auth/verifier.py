@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from http_message_signatures import HTTPMessageSignaturesException, VerifyResult
@@ -170,7 +171,13 @@ class SignatureVerifier:
         self._keyring = Keyring(credentials, unsigned_keys)
 
     async def authenticate(
-        self, method: str, url: str, headers: Headers, now: float | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        now: float | None = None,
+        *,
+        admit: Callable[[VerifiedRequest], None] | None = None,
     ) -> VerifiedRequest:
         """Verify a request, and that it is not the repetition of an earlier one.
 
@@ -182,19 +189,21 @@ class SignatureVerifier:
             url: As for `verify`.
             headers: As for `verify`.
             now: As for `verify`.
+            admit: Is given a genuine request before its nonce is used up. If there is no room
+                for its call, let it raise: what it raises comes out at once, and another process
+                can still take the same request.
 
         Raises:
             AuthenticationError: If it must not be accepted; also if the replay store is gone,
                 slow or full.
         """
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self._refusal_seconds
-        try:
+        due = asyncio.get_running_loop().time() + self._refusal_seconds
+        async with _refused_at(due):
             request = self.verify(method, url, headers, now)
+        if admit is not None:
+            admit(request)
+        async with _refused_at(due):
             await self._use_nonce(request, due)
-        except Exception:
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            raise
         return request
 
     def verify(
@@ -322,3 +331,13 @@ def _verified(
 
 def _incomplete(what: str) -> AuthenticationError:
     return AuthenticationError(Refusal.INCOMPLETE, f"the signature is genuine, but {what}")
+
+
+@asynccontextmanager
+async def _refused_at(due: float) -> AsyncIterator[None]:
+    """Let what is raised come out at a time of the event loop, and no sooner."""
+    try:
+        yield
+    except Exception:
+        await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+        raise

@@ -23,6 +23,18 @@ class Refused(StrEnum):
     slow."""
 
 
+class NoRoomError(Exception):
+    """A call cannot be taken.
+
+    Attributes:
+        reason: Why.
+    """
+
+    def __init__(self, reason: Refused) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
 class Admission:
     """Who may come in. No clock and no sockets.
 
@@ -71,17 +83,17 @@ class Admission:
         """Take note that it is over."""
         self._handshakes -= 1
 
-    def enter(self, call: Any) -> Refused | None:
-        """Take a call in.
+    def enter(self, call: Any) -> None:
+        """Take a call in; `leave` is to follow.
 
-        Returns:
-            Why not; None if `leave` is to follow.
+        Raises:
+            NoRoomError: If it cannot be.
         """
         refusal = self.refusal
-        if refusal is None:
-            self.calls.add(call)
-            self._empty.clear()
-        return refusal
+        if refusal is not None:
+            raise NoRoomError(refusal)
+        self.calls.add(call)
+        self._empty.clear()
 
     def leave(self, call: Any) -> None:
         """Take note that a call is over."""

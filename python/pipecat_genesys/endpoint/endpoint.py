@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from loguru import logger
@@ -17,7 +18,7 @@ from pipecat_genesys.auth import (
 )
 from pipecat_genesys.transport import AudioHookParams, AudioHookTransport
 
-from .admission import Admission, Refused
+from .admission import Admission, NoRoomError
 from .answering import Answering, Bot
 from .metrics import CallObserver, Metrics
 
@@ -25,6 +26,17 @@ from .metrics import CallObserver, Metrics
 _FAREWELL_SECONDS = 15.0
 # uvicorn logs an error for every application that returns before the refused socket is closed.
 _AFTER_REFUSAL_SECONDS = 0.05
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A place among the calls.
+
+    Attributes:
+        answering: Who has it; None while its connection is being accepted.
+    """
+
+    answering: Answering | None = None
 
 
 class AudioHookEndpoint:
@@ -76,35 +88,45 @@ class AudioHookEndpoint:
         if refused is not None:
             await self._refuse(websocket, refused.value, 503)
             return
+        place = _Place()
         try:
-            request = await self._authenticated(websocket)
+            try:
+                request = await self._authenticated(websocket, place)
+            finally:
+                self.admission.end_handshake()
+            await self._admitted(websocket, request, place)
         except AuthenticationError as error:
             # For the operator; the peer gets the status and nothing else.
             logger.warning(f"connection refused ({error.reason}): {error}")
             await self._refuse(websocket, error.reason.value, 401)
-            return
+        except NoRoomError as error:
+            await self._refuse(websocket, error.reason.value, 503)
         finally:
-            self.admission.end_handshake()
-        await self._admitted(websocket, request)
+            self.admission.leave(place)
 
-    async def _authenticated(self, websocket: WebSocket) -> VerifiedRequest | None:
+    async def _authenticated(self, websocket: WebSocket, place: _Place) -> VerifiedRequest | None:
+        """Let a call in.
+
+        Its place is taken before its nonce is used up, so that another server can still take what
+        a full one refuses.
+        """
         if self._verifier is None:
+            self.admission.enter(place)
             return None
-        return await self._verifier.authenticate(*upgrade_request(websocket.scope))
+        return await self._verifier.authenticate(
+            *upgrade_request(websocket.scope), admit=lambda _: self.admission.enter(place)
+        )
 
-    async def _admitted(self, websocket: WebSocket, request: VerifiedRequest | None) -> None:
+    async def _admitted(
+        self, websocket: WebSocket, request: VerifiedRequest | None, place: _Place
+    ) -> None:
         transport = AudioHookTransport(websocket, self._params, observer=CallObserver(self.metrics))
-        answering = Answering(transport, request, self.metrics, **self._times)
-        refused: Refused | None = self.admission.enter(answering)
-        if refused is not None:
-            await self._refuse(websocket, refused.value, 503)
-            return
+        place.answering = Answering(transport, request, self.metrics, **self._times)
         self.metrics.active.inc()
         try:
             await websocket.accept()
-            await answering.run(self._bot)
+            await place.answering.run(self._bot)
         finally:
-            self.admission.leave(answering)
             self.metrics.active.dec()
 
     async def _refuse(self, websocket: WebSocket, reason: str, status: int) -> None:
@@ -140,7 +162,9 @@ class AudioHookEndpoint:
             left = list(admission.calls)
             logger.warning(f"draining: {len(left)} calls did not end in time, and are ended")
             self.metrics.cut.inc(len(left))
-            await asyncio.gather(*(one.cut("the server is stopping") for one in left))
+            await asyncio.gather(
+                *(one.answering.cut("the server is stopping") for one in left if one.answering)
+            )
             try:
                 await asyncio.wait_for(admission.empty(), _FAREWELL_SECONDS)
             except TimeoutError:

@@ -32,6 +32,14 @@ class Event:
     reply: Draft | None = None
 
 
+def _duration(event: Event, name: str) -> Fraction | None:
+    """A parameter that is a duration; read when asked for, as that takes time."""
+    try:
+        return parse_duration(fields.parameters(event.raw).get(name))
+    except ValueError:
+        return None
+
+
 @dataclass(slots=True, kw_only=True)
 class Faulted(Event):
     """The peer broke a rule. Counted; with a ``reply`` it also ends the session."""
@@ -78,10 +86,7 @@ class PingReceived(Event):
     @property
     def rtt(self) -> Fraction | None:
         """Round trip of the ping before, in seconds, where it was said."""
-        try:
-            return parse_duration(fields.parameters(self.raw).get("rtt"))
-        except ValueError:
-            return None
+        return _duration(self, "rtt")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -170,12 +175,15 @@ class ErrorReceived(Event):
     Attributes:
         code: HTTP-like, often one of `ErrorCode`; 429 means we sent too fast.
         message: Free text.
-        retry_after: With 429, seconds to stay silent.
     """
 
     code: int | None
     message: str
-    retry_after: Fraction | None
+
+    @property
+    def retry_after(self) -> Fraction | None:
+        """With 429, seconds to stay silent, where they were said."""
+        return _duration(self, "retryAfter")
 
 
 @dataclass(slots=True, kw_only=True)

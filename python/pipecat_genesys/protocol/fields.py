@@ -11,8 +11,9 @@ from .types import NULL_UUID
 # Ids are UUIDs; anything is taken for one, but every message of ours must have room for it.
 _MAX_ID_LENGTH = 256
 _T = TypeVar("_T")
-_PLAIN = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
-_ASCII = json.JSONEncoder(allow_nan=False)
+# What refers to itself is nested too deeply.
+_PLAIN = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False)
+_ASCII = json.JSONEncoder(allow_nan=False, check_circular=False)
 
 
 def parameters(raw: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -47,8 +48,8 @@ def encode(value: Any) -> str:
 
     Raises:
         TypeError: If JSON has no such value.
-        ValueError: If it refers to itself, or holds what is no number.
-        RecursionError: If it is nested too deeply.
+        ValueError: If it holds what is no number.
+        RecursionError: If it is nested too deeply, or refers to itself.
     """
     text = _PLAIN.encode(value)
     if not text.isascii():

@@ -19,13 +19,13 @@ from . import events, fields, replies
 from .errors import LocalProtocolError, RemoteProtocolError, Rule
 from .media import MediaPreference, preferred_entry, select_media
 from .messages import (
-    EXACT,
     PARAMETERS,
     TYPES,
     ContinuedSession,
     Envelope,
     OpenParameters,
     decode,
+    faultless,
     validate,
 )
 from .pauses import Pauses
@@ -58,9 +58,11 @@ from .types import AudioHookMessageType as Type
 _Raw = dict[str, Any]
 # Beside `opened` with `startPaused`, what `paused` and `resumed` answer.
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
+# In which the client's clock tells how much audio there was.
+_TIMED = frozenset({State.OPENING, State.ACTIVE})
 # Looked up with every packet or message, and slow to look up in an enumeration.
-_ACTIVE, _PAUSED, _FAILED = State.ACTIVE, State.PAUSED, State.FAILED
-_OPEN, _OPENED, _DISCONNECT = Type.OPEN, Type.OPENED, Type.DISCONNECT
+_ACTIVE, _FAILED = State.ACTIVE, State.FAILED
+_OPEN, _OPENED, _DISCONNECT, _RESUMED = Type.OPEN, Type.OPENED, Type.DISCONNECT, Type.RESUMED
 
 
 class AudioHookSession:
@@ -133,18 +135,18 @@ class AudioHookSession:
         Returns:
             What happened, faults first. Empty where a message means nothing now.
         """
-        try:
-            raw = decode(text)
-        except RemoteProtocolError as error:
-            self._unnumbered += 1
-            return [self._fault(error)]
+        raw = faultless(text)
+        exact = raw is not None
+        if raw is None:
+            try:
+                raw = decode(text)
+            except RemoteProtocolError as error:
+                self._unnumbered += 1
+                return [self._fault(error)]
         name = raw.get("type")
         message_type = TYPES.get(name) if isinstance(name, str) else None
-        exact = False
-        if message_type is not None:
-            exact = EXACT[message_type](raw)
-            if exact and self._take_number(raw):
-                return self._handle(message_type, raw, exact=True)
+        if exact and message_type is not None and self._take_number(raw):
+            return self._handle(message_type, raw, exact=True)
         found: list[events.Event] = []
         if message_type is None:
             detail = f"unknown message type {repr(name)[:40]}"
@@ -337,10 +339,9 @@ class AudioHookSession:
         event = _HANDLERS[message_type](self, raw, parameters)
         if event is None:
             return found
-        # While paused the client's clock runs on; what it skipped comes with `resumed`.
-        if message_type is not _OPEN and (
-            self.state is not _PAUSED or message_type is Type.RESUMED
-        ):
+        # While paused the client's clock runs on; what it skipped comes with `resumed`, or not at
+        # all where the end begins during the pause.
+        if message_type is _RESUMED or (self.state in _TIMED and message_type is not _OPEN):
             self._check_position(raw, exact)
         # A handler may have ended the session (an `open` that cannot be used).
         if self.state is not _FAILED or target is State.CLOSING:
@@ -483,14 +484,9 @@ class AudioHookSession:
     def _on_error(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         if parameters is None:
             code = fields.integer(fields.parameters(raw), "code")
-            return events.ErrorReceived(raw=raw, code=code, message="", retry_after=None)
-        retry_after = parameters.get("retryAfter")
-        return events.ErrorReceived(
-            raw=raw,
-            code=parameters["code"],
-            message=parameters.get("message", ""),
-            retry_after=None if retry_after is None else parse_duration(retry_after),
-        )
+            return events.ErrorReceived(raw=raw, code=code, message="")
+        code, message = parameters["code"], parameters.get("message", "")
+        return events.ErrorReceived(raw=raw, code=code, message=message)
 
 
 def _plain(kind: type[events.Event]) -> Callable[..., events.Event]:

@@ -7,7 +7,6 @@ not n samples from the start. Offsets in events are on the client's timeline.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 
 # Gaps remembered; offsets are asked for about what has just been said.
 _MAX_GAPS = 1024
@@ -24,8 +23,8 @@ class Timeline:
         self.start = start
         self._skipped = 0
         # The first samples after gaps, and what had been skipped by then.
-        self._after: deque[int] = deque(maxlen=_MAX_GAPS)
-        self._sums: deque[int] = deque(maxlen=_MAX_GAPS)
+        self._after: list[int] = []
+        self._sums: list[int] = []
         self._forgotten = 0
 
     def skip(self, before: int, after: int) -> None:
@@ -43,7 +42,8 @@ class Timeline:
             self._sums[-1] = self._skipped
             return
         if len(self._after) == _MAX_GAPS:
-            self._forgotten = self._sums[0]
+            self._forgotten = self._sums.pop(0)
+            self._after.pop(0)
         self._after.append(arrived)
         self._sums.append(self._skipped)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from fractions import Fraction
 from functools import cached_property
+from itertools import permutations
 from typing import Any
 
 PROTOCOL_VERSION = "2"
@@ -166,7 +167,7 @@ _LARGEST = 1.7976931348623157e308
 DURATION_PATTERN = r"PT(?:[0-9]{1,12}(?:\.[0-9]{0,100})?|\.[0-9]{1,100})S"
 """What a duration looks like: ISO 8601, seconds only, of any precision."""
 
-_DURATION = re.compile(DURATION_PATTERN)
+DURATION = re.compile(DURATION_PATTERN)
 
 
 def parse_duration(text: object) -> Fraction:
@@ -188,7 +189,7 @@ def parse_duration(text: object) -> Fraction:
 
 def _digits(text: object) -> str:
     """The number in a duration."""
-    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+    if not isinstance(text, str) or not DURATION.fullmatch(text):
         # Only text is shown: the repr of what else a peer may send can be too deep to make.
         shown = repr(text[:60]) if isinstance(text, str) else type(text).__name__
         raise ValueError(
@@ -215,15 +216,6 @@ def format_duration(seconds: Fraction) -> str:
     whole, nanos = divmod(round(seconds * 1_000_000_000), 1_000_000_000)
     fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
     return f"PT{whole}{fraction}S"
-
-
-def duration_to_float(text: object) -> float:
-    """Read a duration as seconds, rounded to the nearest float.
-
-    Raises:
-        ValueError: If the value is not a duration.
-    """
-    return float(_digits(text))
 
 
 def samples_to_duration(samples: int) -> str:
@@ -264,28 +256,22 @@ def parse_media(entry: object) -> Media | None:
     """
     if not isinstance(entry, Mapping) or entry.get("type") != "audio":
         return None
-    if entry.get("rate") != WIRE_SAMPLE_RATE:
+    names = entry.get("channels")
+    if entry.get("rate") != WIRE_SAMPLE_RATE or not isinstance(names, (list, tuple)):
         return None
-    names, format_name = entry.get("channels"), entry.get("format")
-    if not isinstance(names, (list, tuple)) or len(names) not in (1, 2):
-        return None
-    if not isinstance(format_name, str):
-        return None
-    media_format = _FORMATS.get(format_name)
-    channels = tuple(
-        _CHANNELS[name] for name in names if isinstance(name, str) and name in _CHANNELS
-    )
-    if media_format is None or len(set(channels)) != len(names):
+    try:
+        kind = _KINDS.get((entry.get("format"), *names))
+    except TypeError:  # something that cannot be looked up is no name
         return None
     # A copy of its own: applications see, and may change, the message it came in.
-    return Media(media_format, channels, copy_json(dict(entry)))
+    return None if kind is None else Media(*kind, copy_json(dict(entry)))
 
 
 def copy_json(value: Any) -> Any:
     """Copy JSON, with what it may carry and no reply could repeat, such as 1e999, in range."""
     kind = type(value)
     if kind is dict:
-        return {name: copy_json(inner) for name, inner in value.items()}
+        return {n: v if type(v) in _SCALARS else copy_json(v) for n, v in value.items()}
     if kind is list:
         return [copy_json(inner) for inner in value]
     if kind is float:
@@ -293,7 +279,12 @@ def copy_json(value: Any) -> Any:
     return value
 
 
-_FORMATS: Mapping[str, AudioHookMediaFormat] = {f.value: f for f in AudioHookMediaFormat}
-_CHANNELS: Mapping[str, AudioHookChannel] = {
-    c.value: c for c in (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
+_SCALARS = frozenset({str, int, bool, type(None)})
+_PARTIES = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
+# What can be carried, by how the wire says it.
+_KINDS: Mapping[tuple[object, ...], tuple[AudioHookMediaFormat, tuple[AudioHookChannel, ...]]] = {
+    (media_format.value, *(channel.value for channel in channels)): (media_format, channels)
+    for media_format in AudioHookMediaFormat
+    for count in (1, 2)
+    for channels in permutations(_PARTIES, count)
 }

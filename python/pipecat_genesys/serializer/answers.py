@@ -29,8 +29,8 @@ class Answers:
 
     _params: SerializerParams
     _log: CallLog
-    # Hooks that have handlers: without one nothing is awaited.
-    _hooked: set[str]
+    # Events and hooks that have handlers: without one nothing is awaited.
+    _handled: set[str]
     # What the hook that runs now is about, and the answer it wants instead of the ordinary one.
     _asking: type[events.Event] | None = None
     _instead: Draft | None = None
@@ -79,7 +79,7 @@ class Answers:
             The answer that the application wants instead of the ordinary one.
         """
         name = HOOKS.get(type(event))
-        if name not in self._hooked:
+        if name not in self._handled:
             return None
         if isinstance(event, events.UpdateReceived) and event.reply is None:
             return None

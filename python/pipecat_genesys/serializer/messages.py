@@ -28,7 +28,7 @@ from pipecat_genesys.protocol import (
     replies,
 )
 from pipecat_genesys.protocol.media import preferred_entry
-from pipecat_genesys.protocol.types import copy_json, duration_to_float
+from pipecat_genesys.protocol.types import DURATION, copy_json
 
 # `info` is a line for a log; what it and the envelope take is not there for variables.
 _MAX_INFO = 500
@@ -41,11 +41,14 @@ class PipecatMessages:
     PROTOCOL_VERSION: ClassVar[str] = PROTOCOL_VERSION
 
     _session: AudioHookSession
-    _is_open = False
-    _is_paused = False
-    _built = 0
-    _seen_seq: Any = 0
-    _seen_position: object = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_open = False
+        self._is_paused = False
+        self._built = 0
+        self._seen_seq: Any = 0
+        self._seen_position: Any = None
 
     def create_opened_response(
         self,
@@ -79,7 +82,8 @@ class PipecatMessages:
             parameters["supportedLanguages"] = supported_languages
         if selected_language:
             parameters["selectedLanguage"] = selected_language
-        message = self._create("opened", parameters, position=False)
+        message = self._create("opened", parameters)
+        del message["position"]
         self._is_open = True
         return message
 
@@ -177,29 +181,29 @@ class PipecatMessages:
         parameters = {"code": code, "message": message, "retryable": retryable}
         return self._create("error", parameters)
 
-    def _create(
-        self, message_type: str, parameters: dict[str, Any], position: bool = True
-    ) -> dict[str, Any]:
-        self._built += 1
-        message: dict[str, Any] = {
-            "version": self.PROTOCOL_VERSION,
+    def _create(self, message_type: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        self._built = seq = self._built + 1
+        position = self._seen_position
+        known = isinstance(position, str) and DURATION.fullmatch(position)
+        return {
+            "version": PROTOCOL_VERSION,
             "type": str(message_type),
-            "seq": self._built,
+            "seq": seq,
             "clientseq": self._seen_seq,
             "id": self._session.session_id,
+            # As pipecat repeats it: in milliseconds.
+            "position": f"PT{float(position[2:-1]):.3f}S" if known else "PT0.000S",
+            "parameters": parameters,
         }
-        if position:
-            message["position"] = _rounded(self._seen_position)
-        message["parameters"] = parameters
-        return message
 
 
-def _rounded(position: object) -> str:
-    """A position as pipecat repeats it: in milliseconds."""
-    try:
-        return f"PT{duration_to_float(position):.3f}S"
-    except ValueError:
-        return "PT0.000S"
+# The messages that have no parameters, whatever the application gave them.
+_PLAIN: Mapping[str, Draft] = {
+    "pause": replies.pause(),
+    "resume": replies.resume(),
+    "resumed": replies.resume(),
+    "updated": replies.updated(),
+}
 
 
 def to_draft(
@@ -225,6 +229,8 @@ def to_draft(
         seq = message.get("clientseq")
         known = isinstance(seq, int) and not isinstance(seq, bool)
         return replies.pong(seq if known else None)
+    if isinstance(name, str) and name in _PLAIN:
+        return _PLAIN[name]
     given = message.get("parameters")
     parameters: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
     match name:
@@ -234,10 +240,6 @@ def to_draft(
             return replies.closed(string_map(parameters.get("outputVariables"), log))
         case "disconnect":
             return _disconnect(parameters, log)
-        case "resume" | "resumed":
-            return replies.resume()
-        case "pause" | "updated":
-            return Draft(AudioHookMessageType(name))
         case "event" if not parameters.get("entities"):
             log("ERROR", "an event without entities ends the call and was not sent")
         case "event" | "reconnect":
@@ -291,6 +293,8 @@ def string_map(variables: object, log: Callable[[str, str], None]) -> dict[str, 
     """
     if not isinstance(variables, Mapping):
         return None
+    if not variables:
+        return {}
     sent: dict[str, str] = {}
     for name, value in variables.items():
         try:

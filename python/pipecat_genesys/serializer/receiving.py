@@ -34,7 +34,9 @@ class Receiving(Verbs, PipecatMessages, CallView):
     Knows nothing of how a reply gets to the socket.
     """
 
-    _closed_seq: int | None = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._closed_seq: int | None = None
 
     async def _receive(self, text: str) -> Frame | None:
         frame: Frame | None = None
@@ -50,13 +52,14 @@ class Receiving(Verbs, PipecatMessages, CallView):
                 continue
             if means.update is not None:
                 means.update(self, event)
-            if self._hooked and kind in HOOKS:
+            if self._handled and kind in HOOKS:
                 instead = await self._consult(event)
                 if instead is not None and kind is events.OpenReceived:
                     # Refused: nothing that waits for a call may take this for one.
                     frame = OutputTransportMessageUrgentFrame(message=self._written(instead))
                     continue
-            await self._call_event_handler(means.name, raw)
+            if means.name in self._handled:
+                await self._call_event_handler(means.name, raw)
             if means.frame is not None:
                 frame = means.frame(self, event, instead) or frame
         return frame
@@ -86,7 +89,7 @@ class Receiving(Verbs, PipecatMessages, CallView):
 
     def _close(self, event: events.CloseReceived) -> None:
         self._is_open = False
-        faults = f" faults={self.faults}" if self.faults else ""
+        faults = f" faults={self.faults}" if self._session.faults else ""
         reason = event.reason if event.reason in _CLOSE_REASONS else "(unknown)"
         self._log.line("INFO", f"AudioHook close: reason={reason}{faults}")
 

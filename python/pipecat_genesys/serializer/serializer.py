@@ -104,7 +104,7 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
             self._register_event_handler(name)
         for name in HOOKS.values():
             self._register_event_handler(name, sync=True)
-        self._hooked = set()
+        self._handled = set()
 
     def add_event_handler(self, event_name: str, handler: Any) -> None:
         """Add a handler of an event or a hook; ``event_handler`` is the decorator for it.
@@ -114,8 +114,7 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
             handler: What to call, a coroutine function or a plain one.
         """
         super().add_event_handler(event_name, handler)
-        if event_name in HOOKS.values():
-            self._hooked.add(event_name)
+        self._handled.add(event_name)
 
     async def setup(self, setup: Any) -> None:
         """Take the pipeline's configuration; called by each side of a transport.

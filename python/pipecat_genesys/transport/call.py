@@ -147,7 +147,7 @@ class GenesysCall(GenesysAudioHookSerializer):
             wait: Gets the event. ``disconnect``, called meanwhile, refuses the session.
         """
         self._hold = wait
-        self._hooked.add(HOOKS[events.OpenReceived])
+        self._handled.add(HOOKS[events.OpenReceived])
 
     async def _consult(self, event: events.Event) -> Draft | None:
         if self._hold is not None and isinstance(event, events.OpenReceived):

@@ -29,9 +29,11 @@ _GOODBYE_SECONDS = 5.0
 _HANG_UP_SECONDS = 2.0
 _FAREWELL_SECONDS = 10.0
 # More than a real client sends: it pings every 5 s, a caller types a few digits a second, and
-# 20 s of audio can come at once after a reconnection. Who sends more waits for its turn.
+# 20 s of audio can come at once after a reconnection. Who sends more waits for its turn, and who
+# goes on like that is no call.
 _TEXT_RATE, _TEXT_BURST = 20, 100
 _MAX_AUDIO_AHEAD = 30.0
+_MAX_THROTTLED = 30.0
 _SECOND_LOOK_SECONDS = 1.0
 
 Deliver = Callable[[Frame], Awaitable[None]]
@@ -87,6 +89,7 @@ class Line:
         self._heard_at = time.monotonic()
         self._text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
         self._audio_due = 0.0
+        self._throttled = 0.0
 
     def begin(self) -> None:
         """Begin to read and to write, if that has not begun."""
@@ -163,7 +166,11 @@ class Line:
             self._audio_due = max(self._audio_due, now) + seconds
             wait = self._audio_due - _MAX_AUDIO_AHEAD - now
         if wait > 0:
+            self._throttled += wait
             self._call.observer.throttled(wait)
+            if self._throttled > _MAX_THROTTLED and not self._call.ending.is_set():
+                logger.warning(f"{self._call}: the client sends far more than a call has")
+                await self._call.disconnect("error", info="far more messages than a call has")
             await asyncio.sleep(wait)
             self._heard_at = time.monotonic()
 

@@ -1,0 +1,1 @@
+"""What is in deploy/, run for real or rendered. `cluster` is a small installation of it."""

@@ -1,0 +1,213 @@
+"""HAProxy, two servers of ours and a redis-server on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from redis_server import RedisServer
+
+from .proxy import NAMES, Proxy
+
+ROOT = Path(__file__).parents[2]
+KEY = "key-of-the-integration"
+SECRET = "bm90IGEgc2VjcmV0LCBhcyBpdCBpcyBpbiBhIHRlc3Q="
+_SERVE = "import sys; from pipecat_genesys.cli import main; sys.argv[0] = 'pipecat-genesys'; main()"
+# For what takes as long as the machine is slow: importing pipecat, above all.
+PATIENCE = 90.0
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of the loopback interface that nobody has, so far."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def write_certificate(target: Path) -> None:
+    """A certificate for localhost with its key, in one file as HAProxy has it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    target.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
+class Server:
+    """`pipecat-genesys serve`, in a process of its own.
+
+    Attributes:
+        port: Where it listens.
+    """
+
+    def __init__(self, port: int, environ: Mapping[str, str], log: Path) -> None:
+        self.port = port
+        self._environ = {**environ, "PIPECAT_GENESYS_PORT": str(port)}
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; it is some seconds until it takes calls."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _SERVE, "serve", "examples.endpoint_bot:app"],
+                cwd=ROOT,
+                env=self._environ,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The one that runs, or ran last."""
+        assert self._process is not None
+        return self._process
+
+    async def ready(self) -> None:
+        """Wait until it takes calls."""
+        url = f"http://127.0.0.1:{self.port}/readyz"
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                assert self.process.poll() is None, self.log
+                try:
+                    (await asyncio.to_thread(urlopen, url, timeout=5)).close()
+                except URLError:
+                    await asyncio.sleep(0.05)
+                else:
+                    return
+
+    def terminate(self) -> None:
+        """Tell it to go, as Kubernetes and systemd do."""
+        self.process.send_signal(signal.SIGTERM)
+
+    async def exited(self, seconds: float) -> int:
+        """Wait until it is gone; gives its exit status."""
+        return await asyncio.to_thread(self.process.wait, seconds)
+
+    def stop(self) -> None:
+        """Kill it, if it still runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def log(self) -> str:
+        """What it said, in all its lives."""
+        return self._log.read_text(encoding="utf-8") if self._log.exists() else ""
+
+
+class Cluster:
+    """All of it. Used with `async with`; both servers are ready then.
+
+    Attributes:
+        url: Where calls go.
+        tls: What the client trusts.
+        proxy: HAProxy.
+        servers: By HAProxy's name for them.
+    """
+
+    def __init__(self, folder: Path, **environ: Mapping[str, str]) -> None:
+        """Create it.
+
+        Args:
+            folder: For logs and the certificate.
+            environ: More environment, by server.
+        """
+        port, *ports = free_ports(1 + len(NAMES))
+        certificate = folder / "localhost.pem"
+        write_certificate(certificate)
+        self.tls = ssl.create_default_context(cafile=str(certificate))
+        self.url = f"wss://localhost:{port}/audiohook"
+        self.proxy = Proxy(port, certificate, ports, folder / "haproxy.log")
+        self._redis = RedisServer()
+        secret = folder / "client-secret"
+        secret.write_text(f"{SECRET}\n", encoding="utf-8")
+        common = {
+            **os.environ,
+            "LOGURU_LEVEL": "INFO",  # as in the image
+            "AUDIOHOOK_AUTHORITY": f"localhost:{port}",
+            "GENESYS_API_KEY": KEY,
+            "GENESYS_CLIENT_SECRET_FILE": str(secret),
+            "REDIS_URL": f"unix://{self._redis.socket}",
+            "PIPECAT_GENESYS_DRAIN_SECONDS": "300",
+            # As deploy/README.md has it; HAProxy needs half a second.
+            "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS": "2",
+        }
+        self.servers = {
+            name: Server(at, {**common, **environ.get(name, {})}, folder / f"{name}.log")
+            for name, at in zip(NAMES, ports, strict=True)
+        }
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._redis.start()
+            for server in self.servers.values():
+                server.start()
+            # HAProxy takes servers for up until a check has failed, so they come first.
+            for server in self.servers.values():
+                await server.ready()
+            self.proxy.start()
+            for name in NAMES:
+                await self.up(name)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self.proxy.stop()
+        for server in self.servers.values():
+            server.stop()
+        self._redis.__exit__(None, None, None)
+
+    async def up(self, name: str) -> None:
+        """Wait until a server gets calls."""
+        await self.proxy.until(name, lambda seen: seen.is_up, PATIENCE)
+
+    async def down(self, name: str) -> None:
+        """Wait until it gets none."""
+        await self.proxy.until(name, lambda seen: not seen.is_up, PATIENCE)

@@ -1,0 +1,316 @@
+"""The Helm chart, rendered by Helm: what holds of the objects, whatever the values.
+
+That they are valid is `make lint-deploy`'s, which runs this too and names helm in HELM.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+CHART = DEPLOY / "chart"
+HELM = os.environ.get("HELM") or shutil.which("helm")
+PROFILES = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
+PRODUCTION = "existing-secret"
+# The farewell of calls that a drain's deadline ended, and the server's own end after it.
+FAREWELL = 15 + 10
+
+pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not here; `make lint-deploy` has it")
+
+Object = dict[str, Any]
+
+
+def helm_template(profile: str, *settings: str) -> subprocess.CompletedProcess[str]:
+    assert HELM is not None
+    command = [HELM, "template", "bot", str(CHART), "--kube-version", "1.30.0"]
+    command += ["--values", str(CHART / "ci" / f"{profile}.yaml")]
+    for setting in settings:
+        command += ["--set", setting]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def render(profile: str = PRODUCTION, *settings: str) -> dict[str, Object]:
+    """The objects by kind; there is one of each at most."""
+    done = helm_template(profile, *settings)
+    assert done.returncode == 0, done.stderr
+    objects = [one for one in yaml.safe_load_all(done.stdout) if one is not None]
+    by_kind = {one["kind"]: one for one in objects}
+    assert len(by_kind) == len(objects)
+    return by_kind
+
+
+def refusal(profile: str, *settings: str) -> str:
+    done = helm_template(profile, *settings)
+    assert done.returncode != 0, "rendered"
+    return done.stderr
+
+
+def pod_of(objects: dict[str, Object]) -> Object:
+    template: Object = objects["Deployment"]["spec"]["template"]
+    return template
+
+
+def bot_of(objects: dict[str, Object]) -> Object:
+    (container,) = pod_of(objects)["spec"]["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def environ_of(objects: dict[str, Object]) -> dict[str, Object]:
+    return {one["name"]: one for one in bot_of(objects)["env"]}
+
+
+def selects(selector: dict[str, str], labelled: Object) -> bool:
+    labels: dict[str, str] = labelled["metadata"]["labels"]
+    return selector.items() <= labels.items()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_selectors_select_the_pods(profile: str) -> None:
+    objects = render(profile)
+    pod = pod_of(objects)
+    assert selects(objects["Deployment"]["spec"]["selector"]["matchLabels"], pod)
+    assert selects(objects["Service"]["spec"]["selector"], pod)
+    for constraint in pod["spec"]["topologySpreadConstraints"]:
+        assert selects(constraint["labelSelector"]["matchLabels"], pod)
+    for kind, key in (("PodDisruptionBudget", "selector"), ("NetworkPolicy", "podSelector")):
+        if kind in objects:
+            assert selects(objects[kind]["spec"][key]["matchLabels"], pod)
+    if "ServiceMonitor" in objects:
+        spec = objects["ServiceMonitor"]["spec"]
+        assert selects(spec["selector"]["matchLabels"], objects["Service"])
+        (endpoint,) = spec["endpoints"]
+        assert endpoint["path"] == "/metrics"
+        assert endpoint["port"] in {port["name"] for port in objects["Service"]["spec"]["ports"]}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_ports_lead_to_the_server(profile: str) -> None:
+    objects = render(profile)
+    (port,) = bot_of(objects)["ports"]
+    assert str(port["containerPort"]) == environ_of(objects)["PIPECAT_GENESYS_PORT"]["value"]
+    assert [one["targetPort"] for one in objects["Service"]["spec"]["ports"]] == [port["name"]]
+    probes = ("startupProbe", "livenessProbe", "readinessProbe")
+    paths = [bot_of(objects)[probe]["httpGet"]["path"] for probe in probes]
+    assert paths == ["/healthz", "/healthz", "/readyz"]
+    assert {bot_of(objects)[probe]["httpGet"]["port"] for probe in probes} == {port["name"]}
+
+
+@pytest.mark.parametrize(
+    "settings", [[], ["drain.seconds=7200"], ["drain.preStopSeconds=20", "drain.graceSeconds=40"]]
+)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_calls_have_the_time_to_end(profile: str, settings: list[str]) -> None:
+    objects = render(profile, *settings)
+    environ = environ_of(objects)
+    drain = float(environ["PIPECAT_GENESYS_DRAIN_SECONDS"]["value"])
+    grace = float(environ["PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"]["value"])
+    before = bot_of(objects)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    killed_after = pod_of(objects)["spec"]["terminationGracePeriodSeconds"]
+    assert before > 0
+    assert drain >= 1800
+    assert killed_after > before + grace + drain + FAREWELL
+
+
+def test_the_old_goes_when_the_new_is_ready() -> None:
+    assert render()["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {
+        "maxSurge": 1,
+        "maxUnavailable": 0,
+    }
+
+
+def test_pods_follow_the_calls() -> None:
+    objects = render(PRODUCTION, "bot.maxCalls=100", "autoscaling.targetActiveCalls=70")
+    scaler = objects["HorizontalPodAutoscaler"]["spec"]
+    (metric,) = scaler["metrics"]
+    assert metric["pods"] == {
+        "metric": {"name": "audiohook_active_calls"},
+        "target": {"type": "AverageValue", "averageValue": "70"},
+    }
+    assert scaler["scaleTargetRef"]["name"] == objects["Deployment"]["metadata"]["name"]
+    assert environ_of(objects)["MAX_CALLS"]["value"] == "100"
+    # Else every `helm upgrade` would undo what the autoscaler did.
+    assert "replicas" not in objects["Deployment"]["spec"]
+    alone = render("single")
+    assert "HorizontalPodAutoscaler" not in alone
+    assert alone["Deployment"]["spec"]["replicas"] == 1
+
+
+def test_a_full_pod_is_not_evicted_for_being_unready() -> None:
+    budget = render()["PodDisruptionBudget"]["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["unhealthyPodEvictionPolicy"] == "IfHealthyBudget"
+
+
+@pytest.mark.parametrize("profile", ["existing-secret", "alb"])
+def test_host_and_path_arrive_as_they_were_signed(profile: str) -> None:
+    objects = render(profile, "host=voice.example.org", "path=/bots/one")
+    (rule,) = objects["Ingress"]["spec"]["rules"]
+    assert rule["host"] == "voice.example.org"
+    assert environ_of(objects)["AUDIOHOOK_AUTHORITY"]["value"] == rule["host"]
+    assert objects["Ingress"]["spec"]["tls"][0]["hosts"] == ["voice.example.org"]
+    # The path of the calls and no other: /metrics is not for the public.
+    assert [(one["path"], one["pathType"]) for one in rule["http"]["paths"]] == [
+        ("/bots/one", "Exact")
+    ]
+    backend = rule["http"]["paths"][0]["backend"]["service"]
+    assert backend["name"] == objects["Service"]["metadata"]["name"]
+    assert backend["port"]["name"] in {one["name"] for one in objects["Service"]["spec"]["ports"]}
+    for annotation in objects["Ingress"]["metadata"]["annotations"]:
+        assert not re.search("rewrite|upstream-vhost|app-root", annotation)
+
+
+def test_nginx_keeps_long_calls_and_tries_what_may_be_tried_again() -> None:
+    prefix = "nginx.ingress.kubernetes.io/proxy-"
+    annotations = render()["Ingress"]["metadata"]["annotations"]
+    assert int(annotations[f"{prefix}read-timeout"]) >= 3600
+    assert int(annotations[f"{prefix}send-timeout"]) >= 3600
+    assert annotations[f"{prefix}buffering"] == "off"
+    # A request that timed out may have been let in, and its signature is then used up.
+    assert set(annotations[f"{prefix}next-upstream"].split()) == {"error", "http_503"}
+
+
+@pytest.mark.parametrize("name", ["rewrite-target", "upstream-vhost"])
+def test_an_ingress_that_breaks_signatures_is_refused(name: str) -> None:
+    setting = rf"ingress.annotations.nginx\.ingress\.kubernetes\.io/{name}=/x"
+    assert name in refusal(PRODUCTION, setting)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_pods_may_nothing(profile: str) -> None:
+    """The Pod Security Standard `restricted`, and a root that cannot be written."""
+    objects = render(profile)
+    pod, bot = pod_of(objects)["spec"], bot_of(objects)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] >= 10000
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert bot["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert {kind for volume in pod["volumes"] for kind in volume} == {"name", "emptyDir", "secret"}
+    assert pod["automountServiceAccountToken"] is False
+    if "ServiceAccount" in objects:
+        assert objects["ServiceAccount"]["automountServiceAccountToken"] is False
+        assert objects["ServiceAccount"]["metadata"]["name"] == pod["serviceAccountName"]
+    # Environment of the form PIPECAT_GENESYS_PORT=tcp://... is what they would bring.
+    assert pod["enableServiceLinks"] is False
+
+
+def test_secrets_are_referred_to() -> None:
+    objects = render("alb")
+    values = objects["Secret"]["stringData"]
+    assert values["client-secret"] == "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
+    text = yaml.safe_dump({kind: one for kind, one in objects.items() if kind != "Secret"})
+    for value in values.values():
+        assert f": {value}\n" not in text
+    environ = environ_of(objects)
+    for name, key in (("GENESYS_API_KEY", "api-key"), ("REDIS_URL", "redis-url")):
+        reference = environ[name]["valueFrom"]["secretKeyRef"]
+        assert reference == {"name": objects["Secret"]["metadata"]["name"], "key": key}
+        assert key in values
+
+
+def test_the_client_secret_is_a_file() -> None:
+    objects = render("alb")
+    (volume,) = (one for one in pod_of(objects)["spec"]["volumes"] if "secret" in one)
+    (mount,) = (one for one in bot_of(objects)["volumeMounts"] if one["name"] == volume["name"])
+    assert volume["secret"]["secretName"] == objects["Secret"]["metadata"]["name"]
+    (item,) = volume["secret"]["items"]
+    assert item["key"] in objects["Secret"]["stringData"]
+    where = environ_of(objects)["GENESYS_CLIENT_SECRET_FILE"]["value"]
+    assert where == f"{mount['mountPath']}/{item['path']}"
+    assert mount["readOnly"] is True
+    assert volume["secret"]["defaultMode"] & 0o007 == 0
+
+
+def test_a_new_secret_makes_new_pods() -> None:
+    def annotations(secret: str) -> Object:
+        found: Object = pod_of(render("alb", f"secret.clientSecret={secret}"))["metadata"]
+        return found["annotations"]  # type: ignore[no-any-return]
+
+    assert annotations("b25l") != annotations("dHdv")
+    assert annotations("b25l") == annotations("b25l")
+
+
+def test_an_existing_secret_is_used_and_none_is_made() -> None:
+    objects = render(PRODUCTION, "secret.existingSecret=mine", "secret.keys.apiKey=key")
+    assert "Secret" not in objects
+    reference = environ_of(objects)["GENESYS_API_KEY"]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "mine", "key": "key"}
+
+
+def test_the_network_is_closed_but_for_what_is_needed() -> None:
+    objects = render()
+    policy = objects["NetworkPolicy"]["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    (port,) = bot_of(objects)["ports"]
+    callers = []
+    for rule in policy["ingress"]:
+        assert rule["ports"] == [{"port": port["name"], "protocol": "TCP"}]
+        callers += [one["namespaceSelector"]["matchLabels"] for one in rule["from"]]
+    name = "kubernetes.io/metadata.name"
+    assert callers == [{name: "ingress-nginx"}, {name: "monitoring"}]
+    by_port = {rule["ports"][0]["port"]: rule for rule in policy["egress"]}
+    assert set(by_port) == {53, 6379, 443}
+    assert by_port[6379]["to"] == [
+        {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}
+    ]
+    # The address of the cloud's metadata, with its credentials, is not a public one.
+    assert "169.254.0.0/16" in by_port[443]["to"][0]["ipBlock"]["except"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "setting", "says"),
+    [
+        (PRODUCTION, "host=", "host"),
+        (PRODUCTION, "host=bot.example.com:8443", "host"),
+        (PRODUCTION, "redis.enabled=false", "redis.enabled is false"),
+        ("single", "replicas=2", "redis.enabled is false"),
+        (PRODUCTION, "autoscaling.targetActiveCalls=41", "targetActiveCalls is 41"),
+        (PRODUCTION, "autoscaling.minReplicas=11", "minReplicas is 11"),
+        (PRODUCTION, "secret.existingSecret=", "secret.apiKey is empty"),
+        ("alb", "secret.clientSecret=", "secret.clientSecret is empty"),
+        ("alb", "secret.redisUrl=redis.example.com", "redisUrl"),
+        (PRODUCTION, "drain.marginSeconds=10", "marginSeconds"),
+        (PRODUCTION, "drain.second=10", "second"),
+        (PRODUCTION, "bot.app=app.py", "app"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(profile: str, setting: str, says: str) -> None:
+    assert says in refusal(profile, setting)
+
+
+def test_the_server_knows_these_options() -> None:
+    from pipecat_genesys.cli.app import app
+
+    serve = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    known = {option.envvar for option in serve.params if option.envvar}
+    prefix = "PIPECAT_GENESYS_"
+    used = {name for name in environ_of(render()) if name.startswith(prefix)}
+    dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    used |= set(re.findall(rf"{prefix}[A-Z_]+", dockerfile))
+    assert len(used) >= 4
+    assert used <= known
+    assert bot_of(render())["args"][0] == serve.name
+
+
+def test_the_image_is_the_packages_version() -> None:
+    cargo = (DEPLOY.parent / "Cargo.toml").read_text(encoding="utf-8")
+    version = re.search(r'^version = "(.*)"$', cargo, re.MULTILINE)
+    assert version is not None
+    assert bot_of(render())["image"] == f"pipecat-genesys:{version[1]}"
+    digest = f"sha256:{'0' * 64}"
+    pinned = render(PRODUCTION, "image.repository=r.example.com/bot", f"image.digest={digest}")
+    assert bot_of(pinned)["image"] == f"r.example.com/bot@{digest}"
