@@ -133,7 +133,7 @@ class AudioHookPlayer(BaseOutputTransport):
         self._call.pump.poke()
         self._stopped_frames.append((frame, direction))
         if self._stopping is None:
-            self._stopping = self.create_task(self._when_heard())
+            self._stopping = asyncio.create_task(self._when_heard(), name=f"{self}: playout")
 
     async def _when_heard(self) -> None:
         await self._played_out()
@@ -143,7 +143,7 @@ class AudioHookPlayer(BaseOutputTransport):
     async def _release_stopped(self) -> None:
         if self._stopping is not None:
             stopping, self._stopping = self._stopping, None
-            await self.cancel_task(stopping)
+            stopping.cancel()
         frames, self._stopped_frames = self._stopped_frames, []
         for frame, direction in frames:
             await super().push_frame(frame, direction)
@@ -187,4 +187,4 @@ class AudioHookPlayer(BaseOutputTransport):
         await super().cleanup()  # type: ignore[no-untyped-call]
         self._call.pump.stop()
         if self._stopping is not None:
-            await self.cancel_task(self._stopping)
+            self._stopping.cancel()
