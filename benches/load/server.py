@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import socket
@@ -19,6 +18,7 @@ import sys
 import uvicorn
 from fastapi import FastAPI, WebSocket
 from loguru import logger
+from pipecat_genesys.endpoint import serving as tuned_serving
 
 from . import KINDS
 from .bots import Tally, answer
@@ -36,10 +36,9 @@ def make_app(kind: str, tally: Tally) -> FastAPI:
 
 
 def tune_collector(kind: str) -> None:
-    """What was imported is not looked at again, as `pipecat-genesys serve` has it."""
+    """As `pipecat-genesys serve` does, with which our transport is meant to run."""
     if kind == "ours-transport":
-        gc.collect()
-        gc.freeze()
+        tuned_serving.tune_collector()
 
 
 async def serve(kind: str) -> None:
