@@ -24,7 +24,12 @@ _THRESHOLDS = (10_000, 20, 20)
 def application() -> Any:
     """Import the application, and tune the garbage collector to it."""
     app = import_from_string(os.environ[APP_VARIABLE])
+    tune_collector()
+    return app
+
+
+def tune_collector() -> None:
+    """Have the garbage collector look at calls, and seldom; for a process that only takes calls."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
-    return app

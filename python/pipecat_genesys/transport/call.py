@@ -33,6 +33,7 @@ from pipecat_genesys.serializer.params import SerializerParams
 
 from .bucket import TokenBucket
 from .observer import TransportObserver
+from .pump import AudioPump
 from .sender import AudioSender
 from .writer import Write, Writer
 
@@ -53,7 +54,7 @@ class GenesysCall(GenesysAudioHookSerializer):
         writer: Everything goes to the socket from here.
         sender: Bot audio that is not due yet.
         observer: Is told what happens.
-        news: Set when something happened that the player may wait for.
+        pump: Sends it when it is; to be poked when that may have changed.
         ending: Set when nothing is left but to say goodbye: ``disconnect`` or ``closed`` was sent.
         ended: Set when the session is over: ``closed`` was sent, or the socket is gone.
     """
@@ -77,7 +78,7 @@ class GenesysCall(GenesysAudioHookSerializer):
         self.writer = Writer(write)
         self.sender = sender
         self.observer = observer
-        self.news = asyncio.Event()
+        self.pump = AudioPump(sender, self.writer, observer)
         self.ending = asyncio.Event()
         self.ended = asyncio.Event()
         self._text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
@@ -120,7 +121,7 @@ class GenesysCall(GenesysAudioHookSerializer):
         elif isinstance(frame, GenesysResumedFrame):
             # Its clock stood still.
             self._least_behind = math.inf
-        self.news.set()
+        self.pump.poke()
         return [frame]
 
     async def _answer(self, frame: OutputTransportMessageUrgentFrame, arrived: float) -> None:
@@ -137,7 +138,7 @@ class GenesysCall(GenesysAudioHookSerializer):
             self.sender.clear(time.monotonic())
             self.writer.drop_audio()
             self.ended.set()
-        self.news.set()
+        self.pump.poke()
 
     def hold_opened(self, wait: Callable[[events.OpenReceived], Awaitable[None]]) -> None:
         """Let the answer to ``open`` wait, before its hooks run.
@@ -169,7 +170,7 @@ class GenesysCall(GenesysAudioHookSerializer):
         self.sender.clear(time.monotonic())
         self.ending.set()
         self.ended.set()
-        self.news.set()
+        self.pump.poke()
 
     async def _on_error(self, _: Any, message: dict[str, Any]) -> None:
         parameters = message.get("parameters") or {}
@@ -179,7 +180,7 @@ class GenesysCall(GenesysAudioHookSerializer):
         wait = self._retry_after(parameters)
         self.sender.hold_until(time.monotonic() + wait)
         self.observer.rate_limited(wait)
-        self.news.set()
+        self.pump.poke()
 
     @staticmethod
     def _retry_after(parameters: dict[str, Any]) -> float:
@@ -200,7 +201,7 @@ class GenesysCall(GenesysAudioHookSerializer):
         if isinstance(wire, bytes):
             self.sender.frame_bytes = self._session.media.frame_bytes if self._session.media else 1
             self.sender.put(wire, time.monotonic())
-            self.news.set()
+            self.pump.poke()
         return not self.ended.is_set()
 
     async def send(self, frame: Frame) -> bool:
@@ -252,7 +253,7 @@ class GenesysCall(GenesysAudioHookSerializer):
         was_playing = self.sender.ahead(now) > 0 or self.writer.audio_waits
         self.writer.drop_audio()
         heard = self.sender.clear(now)
-        self.news.set()
+        self.pump.poke()
         return was_playing, heard
 
     def _check_chunk(self, payload: bytes, medium: Any) -> None:

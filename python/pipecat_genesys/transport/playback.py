@@ -13,6 +13,8 @@ from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
 _GAP_SECONDS = 0.02
 # A report of Genesys's is not later than this, so that a late one cannot stretch a turn.
 _LATEST_SECONDS = 1.0
+# With so little ahead, Genesys may have had nothing when more came.
+_NEARLY_DRY_SECONDS = 0.1
 
 
 class PlaybackClock:
@@ -28,6 +30,8 @@ class PlaybackClock:
         self.underruns = 0
         self._end = 0.0
         self._turn_over = True
+        # Seconds sent since there was next to nothing ahead.
+        self._run = 0.0
 
     def add(self, samples: int, now: float) -> float:
         """Take note of audio that goes out.
@@ -48,6 +52,7 @@ class PlaybackClock:
             self.underruns += 1
         self._turn_over = False
         seconds = samples / WIRE_SAMPLE_RATE
+        self._run = seconds + (self._run if self.lead(now) > _NEARLY_DRY_SECONDS else 0.0)
         self._end = max(self._end, now) + seconds
         self.sent += seconds
         return gap
@@ -61,6 +66,10 @@ class PlaybackClock:
         """Whether more of what the bot says is expected."""
         return not self._turn_over
 
+    def dry_since(self, now: float) -> float | None:
+        """When the queue ran dry in the middle of a turn; None if it did not."""
+        return self._end if not self._turn_over and now >= self._end else None
+
     def lead(self, now: float) -> float:
         """Seconds of audio that are still to be heard."""
         return max(0.0, self._end - now)
@@ -70,8 +79,8 @@ class PlaybackClock:
         return max(0.0, self.sent - self.lead(now))
 
     def started(self, now: float) -> None:
-        """Take note of ``playback_started``: nothing of what is left was heard before."""
-        self._end = max(self._end, now + min(self.sent, _LATEST_SECONDS))
+        """Take note of ``playback_started``: nothing was heard of what was sent at a stretch."""
+        self._end = max(self._end, now + min(self._run, _LATEST_SECONDS))
 
     def completed(self, now: float) -> None:
         """Take note of ``playback_completed``: nothing is left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,16 @@ from pipecat.frames.frames import (
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
     StartFrame,
+    TTSStoppedFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.transports.base_transport import TransportParams
 
-from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
 from pipecat_genesys.serializer.control_frames import ANSWERS
 
 from .call import GenesysCall
+from .cutting import Cutter
 from .line import Line
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 # Beyond what is owed, for reports that come late.
 _PLAYOUT_MARGIN = 0.5
+# How often to look whether there is room, which comes with time.
+_ROOM_SECONDS = 0.1
 
 
 class AudioHookPlayer(BaseOutputTransport):
@@ -51,16 +55,12 @@ class AudioHookPlayer(BaseOutputTransport):
         self._transport = transport
         self._call = call
         self._line = line
-        self._sending: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._stopped_frames: list[tuple[Frame, FrameDirection]] = []
         self._room = asyncio.Event()
-
-    async def setup(self, setup: Any) -> None:
-        """Begin to send what is due."""
-        await super().setup(setup)
-        if self._sending is None:
-            self._sending = self.create_task(self._send_audio())
+        self._cutter = Cutter()
+        filtered = getattr(params, "audio_out_filter", None)  # pipecat 1.14 and newer
+        self._as_it_comes = params.audio_out_enabled and not (params.audio_out_mixer or filtered)
 
     async def start(self, frame: StartFrame) -> None:
         """Be ready for the bot's audio."""
@@ -69,48 +69,36 @@ class AudioHookPlayer(BaseOutputTransport):
 
     # -- audio -------------------------------------------------------------------------------
 
+    async def _handle_frame(self, frame: Frame) -> None:
+        """Take audio as it comes.
+
+        pipecat cuts it to short chunks, by which its transports keep time, and resamples it to the
+        pipeline's rate. Here the sender keeps time, and its audio need not be resampled twice. Only
+        a mixer and a filter want it like that.
+        """
+        if isinstance(frame, TTSStoppedFrame):
+            self._cutter.clear()
+        media_sender = getattr(self, "_media_senders", {}).get(frame.transport_destination)
+        if self._as_it_comes and media_sender and isinstance(frame, OutputAudioRawFrame):
+            for piece in self._cutter.cut(frame):
+                await media_sender.handle_sync_frame(piece)
+        else:
+            await super()._handle_frame(frame)
+
     async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
         """Take a chunk; returns when there is room for the next."""
         heard = await self._call.say(frame)
         while heard and not self._call.sender.has_room(time.monotonic()):
-            self._room.clear()
-            await self._room.wait()
+            await self._wait_for_room()
             heard = not self._call.ended.is_set()
         return heard
 
-    async def _send_audio(self) -> None:
-        call, sender = self._call, self._call.sender
-        while not call.ended.is_set():
-            call.news.clear()
-            now = time.monotonic()
-            # One at a time: what the socket does not take is not sent, and can still be dropped.
-            packet = None if call.writer.audio_waits else sender.poll(now)
-            if packet is not None:
-                call.writer.put(packet.audio)
-                self._observe(packet.audio, packet.waited, packet.gap, now)
-                self._room.set()
-                continue
-            self._room.set()
-            wake = sender.wake_at(now)
-            if call.writer.audio_waits:
-                await call.writer.flushed()
-                continue
-            try:
-                timeout = None if wake is None else max(0.001, wake - now)
-                # Room comes with time, too.
-                timeout = 0.1 if timeout is None and not sender.has_room(now) else timeout
-                await asyncio.wait_for(call.news.wait(), timeout)
-            except TimeoutError:
-                continue
-        self._room.set()
-
-    def _observe(self, audio: bytes, waited: float, gap: float, now: float) -> None:
-        observer, sender = self._call.observer, self._call.sender
-        observer.audio_sent(
-            len(audio) / sender.frame_bytes / WIRE_SAMPLE_RATE, sender.bucket.level(now), waited
-        )
-        if gap:
-            observer.underrun(gap)
+    async def _wait_for_room(self) -> None:
+        """Wait until the caller has heard some of what is ahead, or it is dropped."""
+        self._room.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ROOM_SECONDS):
+                await self._room.wait()
 
     # -- frames ------------------------------------------------------------------------------
 
@@ -118,6 +106,7 @@ class AudioHookPlayer(BaseOutputTransport):
         """Handle a frame; an interruption stops what the caller hears."""
         await super().process_frame(frame, direction)
         if isinstance(frame, InterruptionFrame):
+            self._cutter.clear()
             was_playing, heard = self._call.interrupted()
             self._room.set()
             if was_playing:
@@ -141,10 +130,10 @@ class AudioHookPlayer(BaseOutputTransport):
             await super().push_frame(frame, direction)
             return
         self._call.sender.finish(time.monotonic())
-        self._call.news.set()
+        self._call.pump.poke()
         self._stopped_frames.append((frame, direction))
         if self._stopping is None:
-            self._stopping = self.create_task(self._when_heard())
+            self._stopping = asyncio.create_task(self._when_heard(), name=f"{self}: playout")
 
     async def _when_heard(self) -> None:
         await self._played_out()
@@ -154,7 +143,7 @@ class AudioHookPlayer(BaseOutputTransport):
     async def _release_stopped(self) -> None:
         if self._stopping is not None:
             stopping, self._stopping = self._stopping, None
-            await self.cancel_task(stopping)
+            stopping.cancel()
         frames, self._stopped_frames = self._stopped_frames, []
         for frame, direction in frames:
             await super().push_frame(frame, direction)
@@ -176,7 +165,7 @@ class AudioHookPlayer(BaseOutputTransport):
         await super().stop(frame)
         now = time.monotonic()
         self._call.sender.finish(now)
-        self._call.news.set()
+        self._call.pump.poke()
         # It plays at its own speed; tokens may be scarce.
         limit = 2 * self._call.sender.ahead(now) + _PLAYOUT_MARGIN + 5
         try:
@@ -196,7 +185,6 @@ class AudioHookPlayer(BaseOutputTransport):
     async def cleanup(self) -> None:
         """Leave nothing behind."""
         await super().cleanup()  # type: ignore[no-untyped-call]
-        sending, self._sending = self._sending, None
-        for task in (sending, self._stopping):
-            if task is not None:
-                await self.cancel_task(task)
+        self._call.pump.stop()
+        if self._stopping is not None:
+            self._stopping.cancel()

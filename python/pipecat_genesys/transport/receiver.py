@@ -58,6 +58,13 @@ class AudioHookReceiver(BaseInputTransport):
         else:
             await self.push_frame(frame)
 
+    async def push_audio_frame(self, frame: InputAudioRawFrame) -> None:
+        """Push the caller's audio at once, past the queue in which pipecat filters it."""
+        if self._params.audio_in_filter or not self._params.audio_in_passthrough:
+            await super().push_audio_frame(frame)
+        elif self._params.audio_in_enabled and not self._paused:
+            await self.push_frame(frame)
+
     async def ends(self) -> None:
         """Nobody is there any more: the pipeline may end, in order."""
         await self._line.started.wait()

@@ -29,6 +29,8 @@ _PLENTY = 12.0
 _STEADY_SECONDS = 0.25
 # A lead that a busy event loop uses up.
 _LITTLE_SECONDS = 0.2
+# How much gathers when the queue has run dry in mid-turn: the next piece is as likely to be late.
+_CUSHION_SECONDS = 0.03
 # Kept for the first audio and the end of utterances.
 _RESERVE = 2.0
 
@@ -165,6 +167,10 @@ class AudioSender:
             # There is no hurry with what is beyond the lead.
             room_at = now + lead - self._lead
             due = min(due, max(paused_at, room_at, self.bucket.ready_at(now, _RESERVE)))
+            dry_since = self.clock.dry_since(now)
+            if dry_since is not None:
+                # One hole that is heard instead of one before every piece.
+                due = max(due, dry_since + _CUSHION_SECONDS)
         if self._starved_at is None and not self.bucket.has(now):
             self._starved_at = now
         return max(due, self._not_before)

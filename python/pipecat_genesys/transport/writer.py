@@ -21,6 +21,7 @@ class Writer:
         gone: Whether the socket is.
         waits_since: Since when, on the monotonic clock, the socket has not taken a message; None
             if it took them all.
+        on_idle: Called when it has.
     """
 
     def __init__(self, write: Write) -> None:
@@ -36,6 +37,7 @@ class Writer:
         self._idle.set()
         self.gone = False
         self.waits_since: float | None = None
+        self.on_idle: Callable[[], None] = lambda: None
 
     @property
     def audio_waits(self) -> bool:
@@ -67,6 +69,7 @@ class Writer:
                 self.waits_since = None
                 self._idle.set()
                 self._news.clear()
+                self.on_idle()
                 await self._news.wait()
         except Exception:
             # Whatever the server's way of saying so: nobody listens. The receiver sees it too.

@@ -1,0 +1,14 @@
+"""How many calls a core holds: the simulator's calls against several servers. See the README."""
+
+KINDS = (
+    "documented",
+    "tuned",
+    "tuned-200ms",
+    "tuned-lean",
+    "ours-stock",
+    "ours-transport",
+)
+"""The servers, as in `bots.SERVERS`."""
+
+ECHO_FROM = 2.0
+"""How much of the caller the bot hears before it says what it hears, in seconds."""

@@ -1,0 +1,123 @@
+"""The tables of a load run, from its figures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from report import Table
+
+from .figures import MOST_GROWTH_MS, MOST_UNDERRUNS
+
+Row = Mapping[str, Any]
+_BASELINE = "tuned"
+_CPU = "cpu_ms_per_call_second"
+
+
+def tables(parts: Mapping[str, Any]) -> dict[str, Table]:
+    """All tables there are figures for, by name."""
+    made = {}
+    for mode, title in (("real", "in real time"), ("virtual", "on a virtual clock")):
+        rows = parts.get(mode)
+        if rows:
+            made[f"load-{mode}"] = capacity(rows, title)
+            made[f"load-{mode}-steps"] = steps(rows, title)
+    return made
+
+
+def held(rows: Sequence[Row], kind: str, run: int) -> Row | None:
+    """The largest step without a failure, before the first with one."""
+    best = None
+    for row in rows:
+        if row["kind"] == kind and row["run"] == run:
+            if row["failures"]:
+                return best
+            best = row
+    return best
+
+
+def capacity(rows: Sequence[Row], title: str) -> Table:
+    """How many calls each server holds, run by run."""
+    lines = []
+    for run in dict.fromkeys(row["run"] for row in rows):
+        mine = [row for row in rows if row["run"] == run]
+        baseline = held(mine, _BASELINE, run)
+        for kind in dict.fromkeys(row["kind"] for row in mine):
+            best = held(mine, kind, run)
+            of_kind = [row for row in mine if row["kind"] == kind]
+            failed = next((row for row in of_kind if row["failures"]), None)
+            at = baseline["calls"] if baseline else 0
+            same = next((row for row in of_kind if row["calls"] == at), None)
+            lines.append(
+                (
+                    f"{run + 1}",
+                    kind,
+                    f"{best['calls']}" if best else "0",
+                    _ratio(best, baseline, "calls"),
+                    f"{best[_CPU]:.1f}" if best else "",
+                    f"{same[_CPU]:.1f}" if same else "",
+                    _ratio(same, baseline, _CPU),
+                    f"{failed['calls']}: {'; '.join(failed['failures'])}" if failed else "",
+                )
+            )
+    return Table(
+        f"Calls held by one core, {title}",
+        f"The largest number of calls at once with: echo p99 less than {MOST_GROWTH_MS:g} ms above "
+        f"that of the smallest step, no `opened` later than 5 s, fewer than {MOST_UNDERRUNS:g} "
+        "underruns per call-minute, no error 429, and none lost. CPU in ms per call and second, "
+        f"with that many calls and with as many as `{_BASELINE}`, the baseline, holds.",
+        ("run", "server", "calls", "ratio", "CPU", "at baseline's", "ratio", "first failure"),
+        lines,
+    )
+
+
+def _ratio(row: Row | None, baseline: Row | None, of: str) -> str:
+    return f"{row[of] / baseline[of]:.2f}x" if row and baseline else ""
+
+
+def steps(rows: Sequence[Row], title: str) -> Table:
+    """All that was measured."""
+    lines = [
+        (
+            row["kind"],
+            f"{row['calls']}",
+            f"{row['held']}",
+            f"{row['cpu_ms_per_call_second']:.1f}",
+            f"{row['cpu_percent']:.0f}",
+            f"{row['memory_mb_per_call']:.2f}" if "memory_mb_per_call" in row else "",
+            _spread(row["opened_ms"]),
+            _spread(row["pong_ms"]),
+            _spread(row["barge_in_ms"]),
+            _spread(row["echo_ms"]),
+            f"{row['echo_drift_ms']:.0f}",
+            f"{row['delivered_percent']:.1f}",
+            f"{row['underruns_per_minute']:.2f}",
+            f"{row['early_underruns_per_call']:.1f}",
+            f"{row['rate_limited']}",
+            f"{row['gc_longest_ms']:.0f}",
+            _spread(row["loop_late_ms"]),
+            _spread(row.get("generator_lag_ms", {})),
+            f"{row['stolen_percent']:.1f}" if "stolen_percent" in row else "",
+            "; ".join(row["failures"]),
+        )
+        for row in rows
+    ]
+    return Table(
+        f"Every step, {title}",
+        "p50/p99 in ms. CPU in ms per call and second, and of the core in %. Memory in MB per "
+        "call. Delivered: caller audio that its bot has heard, in %. Underruns: holes of 20 ms and "
+        "more, per call-minute once an echo has gone on for 5 s, and per call before. Drift: by "
+        "how much the echo is later at a call's end than at its beginning. GC: the longest "
+        "collection. Lag: how late the generator was itself. Stolen: what the host took of the "
+        "server's core, in %.",
+        (
+            *("server", "calls", "held", "CPU", "core %", "MB", "opened", "pong", "barge-in"),
+            *("echo", "drift", "delivered", "underruns", "early", "429", "GC", "loop late"),
+            *("lag", "stolen", "fails"),
+        ),
+        lines,
+    )
+
+
+def _spread(of: Mapping[str, float]) -> str:
+    return f"{of['p50']:.0f}/{of['p99']:.0f}" if of else ""

@@ -1,0 +1,64 @@
+"""Hands bot audio to the writer when it is due.
+
+Without a task of its own: whatever may make audio due says so (`AudioPump.poke`), and a timer does
+when nothing else happens. A call in which nobody speaks costs nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
+
+from .observer import TransportObserver
+from .sender import AudioSender
+from .writer import Writer
+
+# A timer may be early by the clock's resolution.
+_SHORTEST_SECONDS = 0.001
+
+
+class AudioPump:
+    """Between a sender, which knows when audio is due, and the writer."""
+
+    def __init__(self, sender: AudioSender, writer: Writer, observer: TransportObserver) -> None:
+        """Create the pump of a call.
+
+        Args:
+            sender: Bot audio that is not due yet.
+            writer: Takes what is.
+            observer: Is told.
+        """
+        self._sender = sender
+        self._writer = writer
+        self._observer = observer
+        self._timer: asyncio.TimerHandle | None = None
+        writer.on_idle = self.poke
+
+    def poke(self) -> None:
+        """Send what is due now, and come back when more is."""
+        self.stop()
+        # One at a time: what the socket does not take is not sent, and can still be dropped. The
+        # writer says when it has taken all.
+        if self._writer.gone or self._writer.audio_waits:
+            return
+        now = time.monotonic()
+        packet = self._sender.poll(now)
+        if packet is not None:
+            self._writer.put(packet.audio)
+            seconds = len(packet.audio) / self._sender.frame_bytes / WIRE_SAMPLE_RATE
+            self._observer.audio_sent(seconds, self._sender.bucket.level(now), packet.waited)
+            if packet.gap:
+                self._observer.underrun(packet.gap)
+            return
+        wake = self._sender.wake_at(now)
+        if wake is not None:
+            delay = max(_SHORTEST_SECONDS, wake - now)
+            self._timer = asyncio.get_running_loop().call_later(delay, self.poke)
+
+    def stop(self) -> None:
+        """Do not come back, until the next `poke`."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
