@@ -188,12 +188,15 @@ $(VENV)/.bench: $(VENV)/.deps
 bench: dev $(VENV)/.bench  ## speed, quality, delay, memory, GIL beside everyone else's; writes benches/results/
 	$(PY) benches/run.py $(if $(ONLY),--only $(ONLY))
 
-.PHONY: load load-virtual
+.PHONY: load load-virtual soak
 load: dev $(VENV)/.bench  ## how many calls a core holds, ours and pipecat's (2 cores, 30 minutes); writes benches/results/
 	cd benches && ../$(PY) -m load $(LOAD)
 
 load-virtual: dev $(VENV)/.bench  ## the same on a virtual clock, on any machine
 	cd benches && ../$(PY) -m load --virtual $(LOAD)
+
+soak: dev $(VENV)/.bench  ## an hour of calls that come and go: memory, holes, what is left (2 cores); writes benches/results/
+	cd benches && ../$(PY) -m load.soak $(SOAK)
 
 $(VENV)/.plots: $(VENV)/.deps
 	$(PY) -m pip install --quiet --group plots

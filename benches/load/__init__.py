@@ -12,3 +12,7 @@ KINDS = (
 
 ECHO_FROM = 2.0
 """How much of the caller the bot hears before it says what it hears, in seconds."""
+
+API_KEY = "load"
+CLIENT_SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
+"""What the soak's callers sign with."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from pipecat_genesys.simulator import Party, audiohook_headers
+from pipecat_genesys.simulator import CallOptions, Party, audiohook_headers
+from pipecat_genesys.simulator.options import sign_headers
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.uri import parse_uri
 
+from . import API_KEY
 from .caller import Caller
 
 _CLOSE_SECONDS = 2.0
@@ -23,10 +25,16 @@ class CallProtocol(asyncio.Protocol):
         url: The server.
         caller: Who calls.
         lags: Where to note by how much the caller was late, in seconds: the generator's own fault.
+        options: What to sign with, for a server that asks who calls.
     """
 
-    def __init__(self, url: str, caller: Caller, lags: list[float]) -> None:
+    def __init__(
+        self, url: str, caller: Caller, lags: list[float], options: CallOptions | None = None
+    ) -> None:
         self.caller = caller
+        self._headers = audiohook_headers(caller.parameters, API_KEY)
+        if options is not None:
+            self._headers = sign_headers(url, self._headers, options)
         self.over = asyncio.Event()
         self._lags = lags
         self._websocket = ClientProtocol(parse_uri(url), max_size=2**24)
@@ -40,7 +48,7 @@ class CallProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         request = self._websocket.connect()
-        request.headers.update(audiohook_headers(self.caller.parameters, "load"))
+        request.headers.update(self._headers)
         self._websocket.send_request(request)
         self._flush()
 

@@ -116,9 +116,9 @@ def step(kind: str, count: int, *, gap: float, plateau: float, shares: int = 1) 
         begin = time.monotonic() + _START_SECONDS
         generators = generate(server, count, gap=gap, plateau=plateau, begin=begin, shares=shares)
         _sleep_until(begin + count * gap + _MARGIN)
-        before, stolen = server.vitals(), _stolen(core)
+        before, stolen = server.vitals(), stolen_seconds(core)
         _sleep_until(begin + count * gap + plateau - _MARGIN)
-        after, stolen = server.vitals(), _stolen(core) - stolen
+        after, stolen = server.vitals(), stolen_seconds(core) - stolen
         results = finish(generators)
         last = server.vitals()
     seconds = after["at"] - before["at"]
@@ -150,7 +150,7 @@ def _sleep_until(when: float) -> None:
     time.sleep(max(0.0, when - time.monotonic()))
 
 
-def _stolen(core: int) -> float:
+def stolen_seconds(core: int) -> float:
     """Seconds of a core that the machine's other guests have had; 0 where nobody counts."""
     stat = Path("/proc/stat")
     if not stat.exists():

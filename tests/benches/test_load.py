@@ -12,9 +12,9 @@ import pytest
 BENCHES = Path(__file__).parents[2] / "benches"
 
 
-def quick(output: Path, mode: str, *options: str) -> list[dict[str, Any]]:
+def run(output: Path, mode: str, module: str, *options: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-m", "load", "--quick", f"--output={output}", *options],
+        [sys.executable, "-m", module, f"--output={output}", *options],
         cwd=BENCHES,
         capture_output=True,
         text=True,
@@ -43,7 +43,7 @@ def check(row: dict[str, Any]) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are picked as Linux does")
 def test_in_real_time(tmp_path: Path) -> None:
-    (row,) = quick(tmp_path, "real", "--kinds", "ours-transport")
+    (row,) = run(tmp_path, "real", "load", "--quick", "--kinds", "ours-transport")
     check(row)
     assert row["kind"] == "ours-transport"
     assert row["delivered_percent"] == pytest.approx(100, abs=1e-6)
@@ -51,8 +51,23 @@ def test_in_real_time(tmp_path: Path) -> None:
     assert row["memory_mb"] > 0
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are picked as Linux does")
+def test_a_soak(tmp_path: Path) -> None:
+    """Through `pipecat-genesys serve`, and whoever calls must sign."""
+    (row,) = run(tmp_path, "soak", "load.soak", "--calls=2", "--minutes=0.4")
+    assert row["calls"] == row["held"] == 2
+    assert row["bot_seconds"] > 8
+    assert row["barge_in_ms"]
+    assert row["rss_mb"] > 0
+
+
 def test_on_a_virtual_clock(tmp_path: Path) -> None:
-    rows = quick(tmp_path, "virtual", "--virtual", "--kinds", "documented", "ours-stock")
+    rows = run(
+        tmp_path,
+        "virtual",
+        "load",
+        *("--quick", "--virtual", "--kinds", "documented", "ours-stock"),
+    )
     for row in rows:
         check(row)
     theirs, ours = rows
