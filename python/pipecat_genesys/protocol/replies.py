@@ -37,6 +37,9 @@ class Draft(NamedTuple):
     answers: int | None = None
 
 
+_CLOSED, _UPDATED = Draft(Type.CLOSED), Draft(Type.UPDATED)
+
+
 def opened(
     media: Sequence[Mapping[str, Any]],
     *,
@@ -77,7 +80,9 @@ def closed(output_variables: Mapping[str, str] | None = None) -> Draft:
         output_variables: The protocol has none here; see docs/parity.md for why a caller may
             still want them.
     """
-    return Draft(Type.CLOSED, {"outputVariables": output_variables} if output_variables else {})
+    return (
+        Draft(Type.CLOSED, {"outputVariables": output_variables}) if output_variables else _CLOSED
+    )
 
 
 def disconnect(
@@ -118,7 +123,7 @@ def barge_in() -> Draft:
 
 def updated() -> Draft:
     """Accept an ``update``."""
-    return Draft(Type.UPDATED)
+    return _UPDATED
 
 
 def pause() -> Draft:

@@ -14,16 +14,16 @@ def brief(value: object) -> str:
 
 
 class CallLog:
-    """The log of one call.
-
-    Attributes:
-        session_id: What the lines name the call by.
-    """
+    """The log of one call."""
 
     def __init__(self, session_id: str, *, personal_data: bool) -> None:
         self._personal_data = personal_data
         self._logged: set[str] = set()
-        self.session_id = session_id
+        self.name_call(session_id)
+
+    def name_call(self, session_id: str) -> None:
+        """Set what the lines name the call by."""
+        self._call = f" session={brief(session_id)}"
 
     def shown(self, value: object) -> object:
         """Personal data, or what may be shown of it: the names of variables, not their values."""
@@ -46,4 +46,4 @@ class CallLog:
 
     def line(self, level: str, text: str) -> None:
         """Log a line, with the call it is about."""
-        logger.log(level, f"{text} session={brief(self.session_id)}")
+        logger.log(level, text + self._call)

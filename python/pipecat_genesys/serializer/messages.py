@@ -2,8 +2,9 @@
 
 Applications written for pipecat's serializer call its ``create_*`` methods and read the dicts that
 travel in frames, so both stay as they were: provisional sequence numbers, a ``position``, fields
-the protocol does not have. `to_draft` is the one place where such a dict becomes what Genesys
-expects; what it changes is listed, with reasons, in docs/parity.md.
+the protocol does not have. `to_draft` is where such a dict becomes what Genesys expects; what it
+changes is listed, with reasons, in docs/parity.md. (`closed` is the serializer's to make, as what
+it says is decided last.)
 
 Needs loguru, which pipecat brings, but not pipecat itself.
 """
@@ -236,8 +237,6 @@ def to_draft(
     match name:
         case "opened":
             return _opened(parameters, session, languages_asked, log)
-        case "closed":
-            return replies.closed(string_map(parameters.get("outputVariables"), log))
         case "disconnect":
             return _disconnect(parameters, log)
         case "event" if not parameters.get("entities"):

@@ -82,7 +82,7 @@ class Receiving(Verbs, PipecatMessages, CallView):
         self._read_open(event)
         kind = "connection probe" if event.is_probe else "open"
         conversation = brief(self._conversation_id)
-        self._log.session_id = self.session_id
+        self._log.name_call(self.session_id)
         self._log.line("INFO", f"AudioHook {kind}: conversation={conversation}")
         if self._params.log_personal_data:
             self._log.line("DEBUG", f"participant: {self._participant}")

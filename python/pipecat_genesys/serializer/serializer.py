@@ -29,11 +29,13 @@ from pipecat_genesys import audio
 from pipecat_genesys.protocol import (
     WIRE_SAMPLE_RATE,
     AudioHookSession,
+    Draft,
     Media,
     MediaPreference,
     Rule,
     State,
     fields,
+    replies,
 )
 from pipecat_genesys.protocol.media import preferred_entry
 from pipecat_genesys.protocol.states import BOT_AUDIO
@@ -44,7 +46,7 @@ from .call_audio import CallAudio
 from .call_log import CallLog
 from .delivery import FrameDelivery
 from .frames import input_audio_frame
-from .messages import hand_over, to_draft
+from .messages import hand_over, string_map, to_draft
 from .params import CHUNK_10MS, SerializerParams, check_rate, checked
 from .receiving import MEANS, Receiving
 
@@ -170,23 +172,28 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
         return None
 
     def _serialize_message(self, message: dict[str, Any]) -> str | None:
+        log = self._log.once
         if message.get("type") == "closed":
-            if message.get("seq") == self._closed_seq:
-                # Handlers of on_close run after the reply was built; what they set still counts.
-                variables = self._output_variables
-                message = {**message, "parameters": {"outputVariables": variables}}
-            if not self._params.variables_in_closed:
-                message = {**message, "parameters": {}}
-        elif message.get("type") == "opened" and self._start_paused is not None:
-            # The application changed its mind while `opened` was on its way.
-            parameters = {**fields.parameters(message), "startPaused": self._start_paused}
-            message = {**message, "parameters": parameters}
-        log, asked = self._log.once, self._languages_asked
-        draft = to_draft(message, self._session, languages_asked=asked, log=log)
+            draft: Draft | None = replies.closed(self._last_variables(message))
+        else:
+            if message.get("type") == "opened" and self._start_paused is not None:
+                # The application changed its mind while `opened` was on its way.
+                parameters = {**fields.parameters(message), "startPaused": self._start_paused}
+                message = {**message, "parameters": parameters}
+            asked = self._languages_asked
+            draft = to_draft(message, self._session, languages_asked=asked, log=log)
         text = None if draft is None else hand_over(self._session, draft, log)
         if text is not None and self._session.state not in BOT_AUDIO:
             self._forget_bot_audio()
         return text
+
+    def _last_variables(self, closed: dict[str, Any]) -> dict[str, str] | None:
+        if not self._params.variables_in_closed:
+            return None
+        # Handlers of on_close run after the reply was built; what they set still counts.
+        ours = closed.get("seq") == self._closed_seq
+        given = self._output_variables if ours else fields.parameters(closed).get("outputVariables")
+        return string_map(given, self._log.once)
 
     def _forget_bot_audio(self) -> None:
         lost = self._audio.forget()
