@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import sys
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, WebSocket
@@ -25,14 +26,14 @@ from .bots import Tally, answer
 from .vitals import Vitals
 
 
-def make_app(kind: str, tally: Tally) -> FastAPI:
+def make_app(kind: str, tally: Tally) -> Any:
     app = FastAPI()
 
     @app.websocket("/audiohook")
     async def audiohook(websocket: WebSocket) -> None:
         await answer(kind, websocket, tally)
 
-    return app
+    return tuned_serving.CollectedCalls(app) if kind == "ours-transport" else app
 
 
 def tune_collector(kind: str) -> None:

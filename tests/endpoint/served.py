@@ -73,13 +73,16 @@ def samples(text: str) -> dict[str, float]:
 
 @asynccontextmanager
 async def served(
-    bot: Callable[[AudioHookCall], Awaitable[None]] = echo, **options: Any
+    bot: Callable[[AudioHookCall], Awaitable[None]] = echo,
+    *,
+    wrap: Callable[[Any], Any] | None = None,
+    **options: Any,
 ) -> AsyncIterator[Served]:
-    """Serve a bot; signed calls only, unless the options say otherwise."""
+    """Serve a bot, in an application that may be wrapped; signed calls only, by default."""
     if not {"verifier", "unauthenticated"} & options.keys():
         options["credentials"] = {API_KEY: SECRET}
     router = audiohook_router(bot, registry=CollectorRegistry(), **options)
     app = FastAPI()
     app.include_router(router)
-    async with serving(app, lifespan="on", ws_max_size=2**18) as url:
+    async with serving(wrap(app) if wrap else app, lifespan="on", ws_max_size=2**18) as url:
         yield Served(url, router.endpoint)
