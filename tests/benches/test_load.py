@@ -35,9 +35,12 @@ def check(row: dict[str, Any]) -> None:
     assert row["closed_ms"]
     assert row["barge_in_ms"]
     assert row["pong_ms"]
-    # A second of the caller's speech comes back, and not before a packet is full.
-    assert row["marks"] > 0
-    assert row["echo_ms"]["p50"] > 200
+    # A second of the caller's speech comes back, and not before a packet is full. What a lossy
+    # server says cannot always be recognised.
+    assert row["marks"] + row["marks_missing"] > 0
+    if row["kind"].startswith("ours"):
+        assert row["marks_missing"] == 0
+        assert row["echo_ms"]["p50"] > 200
     assert row["cpu_ms_per_call_second"] > 0
 
 
