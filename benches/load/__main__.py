@@ -2,6 +2,7 @@
 
     python -m load              all servers, in real time, step by step; wants a quiet machine
     python -m load --virtual    on a virtual clock: for any machine
+    python -m load --profile    where the CPU goes, with as many calls as the first of --steps
     python -m load --quick      two calls of a few seconds: does it still work?
 
 From `benches`. Exits with 1 if ours lost anything of what a caller said; never because it was slow.
@@ -26,6 +27,7 @@ from rich.console import Console
 
 from . import KINDS
 from .figures import failures
+from .profiling import profile
 from .steps import step
 from .tables import tables
 
@@ -77,11 +79,18 @@ def one_ramp(options: argparse.Namespace, console: Console) -> Iterator[dict[str
                 standing.remove(kind)
 
 
+def profiles(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Where the CPU of each server goes."""
+    for kind in options.kinds:
+        yield profile(kind, options.steps[0])
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--virtual", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--quick", action="store_true", help="writes no results")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--steps", nargs="+", type=int, default=STEPS)
@@ -102,19 +111,19 @@ def main() -> int:
     os.environ["LOGURU_AUTOINIT"] = "False"
     console = Console(width=None if sys.stdout.isatty() else 250)
     path = None if output is None else output / f"{date.today().isoformat()}-load.json"
-    mode = "virtual" if options.virtual else "real"
+    mode = "profile" if options.profile else "virtual" if options.virtual else "real"
     run: dict[str, Any] = {"commits": {}, "problems": {}, "parts": {}}
     if path is not None and path.exists():
         run = json.loads(path.read_text())
     run["title"] = f"Calls at once, {date.today().isoformat()}"
-    command = f"python -m load{' --virtual' if options.virtual else ''}"
+    command = f"python -m load{'' if mode == 'real' else f' --{mode}'}"
     load = benchmarks.load_average()
     run["facts"] = report.environment(cpuinfo.get_cpu_info(), command, load)
     run["commits"][mode] = benchmarks.commit()
     run["parts"][mode] = rows = []
-    for row in ramp(options, console):
+    for row in profiles(options) if options.profile else ramp(options, console):
         rows.append(row)
-        lost = row["kind"].startswith("ours") and row["delivered_percent"] < 99.99
+        lost = row["kind"].startswith("ours") and row.get("delivered_percent", 100) < 99.99
         problem = f"{row['kind']} lost caller audio: {row['delivered_percent']:.2f} % delivered"
         run["problems"].setdefault(mode, []).extend([problem] if lost else [])
         if path is not None:

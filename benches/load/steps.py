@@ -32,6 +32,7 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.pid = self._process.pid
         self.port = int(self._line())
 
     def vitals(self, what: str = "read") -> dict[str, Any]:

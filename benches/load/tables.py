@@ -22,7 +22,39 @@ def tables(parts: Mapping[str, Any]) -> dict[str, Table]:
         if rows:
             made[f"load-{mode}"] = capacity(rows, title)
             made[f"load-{mode}-steps"] = steps(rows, title)
+    if parts.get("profile"):
+        made["load-profile"] = profile(parts["profile"])
+        made["load-functions"] = functions(parts["profile"][-1])
     return made
+
+
+def profile(rows: Sequence[Row]) -> Table:
+    """Whose the CPU time is."""
+    layers = list(dict.fromkeys(layer for row in rows for layer in row["layers_percent"]))
+    return Table(
+        f"Where the CPU goes, {rows[0]['calls']} calls",
+        "ms per call and second, and whose functions it is spent in, what they call of C "
+        "included: py-spy, from outside.",
+        ("server", "CPU", *layers),
+        [
+            (
+                row["kind"],
+                f"{row[_CPU]:.2f}",
+                *(f"{row['layers_percent'].get(of, 0) / 100 * row[_CPU]:.2f}" for of in layers),
+            )
+            for row in rows
+        ],
+    )
+
+
+def functions(row: Row) -> Table:
+    """The functions in which most of it is spent."""
+    return Table(
+        f"The busiest functions of `{row['kind']}`",
+        "In % of the server's CPU.",
+        ("function", "%"),
+        [(name, f"{share:.1f}") for name, share in row["functions_percent"].items()],
+    )
 
 
 def held(rows: Sequence[Row], kind: str, run: int) -> Row | None:

@@ -14,18 +14,25 @@ from typing import Any
 
 from uvicorn.importer import import_from_string
 
+from pipecat_genesys.transport import seconds_until_heard
+
 APP_VARIABLE = "PIPECAT_GENESYS_APP"
 """Names the application: ``module:attribute``."""
 
-# What is left of a call is mostly one cycle, of 800 objects that the collector looks at. By these
-# it looks at what 6 calls create, and then at what 60 did; the third, at everything, it seldom
-# comes to, as `CollectedCalls` does that.
-_THRESHOLDS = (5_000, 10, 50)
+# What is left of a call is mostly one cycle, of 800 objects that the collector looks at; a call that
+# runs has 2,000. It looks at what is new when that is two calls' worth, for some milliseconds. What
+# it left of those it would look at again, unasked, after hundreds of calls; `CollectedCalls` does
+# that before.
+_THRESHOLDS = (5_000, 100, 10)
 # So many ended calls are collected together, or this part of those that run: a collection looks at
 # those too.
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
 # At most this part of the time goes into it, whoever makes and drops connections how fast.
 _MOST_TIME = 0.01
+# What a collection takes until one was timed; and how much longer than the last the next may be.
+_FIRST_SECONDS, _MARGIN = 0.2, 1.5
+# Whether now is a good moment is asked so often, and for so long.
+_EVERY_SECONDS, _LONGEST_SECONDS = 0.01, 5.0
 
 
 def application() -> Any:
@@ -52,7 +59,7 @@ class CollectedCalls:
     Left to itself, the collector looks at everything when there is a quarter more than the last
     time and enough was created since. Where calls come and go that is after thousands of them,
     when their remains are ten times what is in use, and takes a second. So this does it: often,
-    when it is soon done.
+    when it is soon done; and when every bot that speaks is far enough ahead that nobody hears it.
     """
 
     def __init__(self, app: Any) -> None:
@@ -64,7 +71,9 @@ class CollectedCalls:
         self._app = app
         self._running = 0
         self._ended = 0
+        self._takes = _FIRST_SECONDS
         self._not_before = 0.0
+        self._waiting = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Run it for one connection."""
@@ -77,14 +86,23 @@ class CollectedCalls:
         finally:
             self._running -= 1
             self._ended += 1
-            if self._ended >= max(_LEAST_ENDED, _ENDED_PART * self._running):
-                # When the server, too, has forgotten the one that ends now.
-                asyncio.get_running_loop().call_soon(self._collect)
+            self._consider()
 
-    def _collect(self) -> None:
-        began = time.perf_counter()
-        if not self._ended or began < self._not_before:
+    def _consider(self) -> None:
+        now = time.monotonic()
+        enough = self._ended >= max(_LEAST_ENDED, _ENDED_PART * self._running)
+        if enough and not self._waiting and now >= self._not_before:
+            self._waiting = True
+            # When the server, too, has forgotten the one that ends now.
+            asyncio.get_running_loop().call_soon(self._collect, now + _LONGEST_SECONDS)
+
+    def _collect(self, latest: float) -> None:
+        began = time.monotonic()
+        if began < latest and seconds_until_heard() < _MARGIN * self._takes:
+            asyncio.get_running_loop().call_later(_EVERY_SECONDS, self._collect, latest)
             return
         gc.collect()
-        now = time.perf_counter()
-        self._ended, self._not_before = 0, now + (now - began) / _MOST_TIME
+        now = time.monotonic()
+        self._takes = now - began
+        self._not_before = now + self._takes / _MOST_TIME
+        self._ended, self._waiting = 0, False

@@ -18,6 +18,14 @@ Beside `serializer` the only room that imports pipecat.
 """
 
 from .observer import TransportObserver
+from .pump import seconds_until_heard
 from .transport import AudioHookParams, AudioHookTransport, call_worker, run_call
 
-__all__ = ["AudioHookParams", "AudioHookTransport", "TransportObserver", "call_worker", "run_call"]
+__all__ = [
+    "AudioHookParams",
+    "AudioHookTransport",
+    "TransportObserver",
+    "call_worker",
+    "run_call",
+    "seconds_until_heard",
+]

@@ -7,7 +7,9 @@ when nothing else happens. A call in which nobody speaks costs nothing here.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from weakref import WeakSet
 
 from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
 
@@ -35,6 +37,7 @@ class AudioPump:
         self._observer = observer
         self._timer: asyncio.TimerHandle | None = None
         writer.on_idle = self.poke
+        _pumps.add(self)
 
     def poke(self) -> None:
         """Send what is due now, and come back when more is."""
@@ -62,3 +65,22 @@ class AudioPump:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def patience(self, now: float) -> float:
+        """Seconds that pass without more audio before the caller hears it; inf between turns."""
+        clock = self._sender.clock
+        return math.inf if self._writer.gone or not clock.in_turn else clock.lead(now)
+
+
+_pumps: WeakSet[AudioPump] = WeakSet()
+
+
+def seconds_until_heard() -> float:
+    """Say for how long this process may stand still before a caller hears it.
+
+    Returns:
+        The least of what is ahead of bots that speak, in seconds; inf where none does. Of calls
+        with `AudioHookTransport`.
+    """
+    now = time.monotonic()
+    return min((pump.patience(now) for pump in _pumps), default=math.inf)
