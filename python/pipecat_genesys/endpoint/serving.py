@@ -19,10 +19,10 @@ from pipecat_genesys.transport import seconds_until_heard
 APP_VARIABLE = "PIPECAT_GENESYS_APP"
 """Names the application: ``module:attribute``."""
 
-# What is left of a call is mostly one cycle, of 800 objects that the collector looks at; a call that
-# runs has 2,000. It looks at what is new when that is two calls' worth, for some milliseconds. What
-# it left of those it would look at again, unasked, after hundreds of calls; `CollectedCalls` does
-# that before.
+# What is left of a call is mostly one cycle, of 800 objects that the collector looks at; a call
+# that runs has 2,000. It looks at what is new when that is two calls' worth, for some milliseconds.
+# What it left of those it would look at again, unasked, after hundreds of calls; `CollectedCalls`
+# does that before.
 _THRESHOLDS = (5_000, 100, 10)
 # So many ended calls are collected together, or this part of those that run: a collection looks at
 # those too.
