@@ -6,6 +6,7 @@ The other side is the simulator's: its token buckets with the published limits, 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -14,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pipecat_genesys.protocol.types import MAX_MESSAGE_BYTES
 from pipecat_genesys.simulator import ClientLimits, Playback
+from pipecat_genesys.transport import TransportObserver
+from pipecat_genesys.transport.pump import AudioPump
 from pipecat_genesys.transport.sender import AudioSender
+from pipecat_genesys.transport.writer import Writer
 
 SECOND = 8000
 CHUNK = 0.04
@@ -236,3 +240,31 @@ def test_the_lead_is_bounded(chunks: int, lead: float) -> None:
         line.advance(line.now + 0.1)
         # Before the end of the turn is known: what is ahead plus the shortest useful message.
         assert line.sender.clock.lead(line.now) <= lead + 0.25 + 1e-6
+
+
+def test_for_how_long_everything_may_stand_still() -> None:
+    """As long as the caller has something to hear, unless that is all there is to hear."""
+
+    async def nowhere(_: str | bytes) -> None:
+        raise AssertionError("nothing is written here")
+
+    sender, writer = AudioSender(), Writer(nowhere)
+    pump = AudioPump(sender, writer, TransportObserver())
+    assert pump.patience(100.0) == math.inf
+    sender.put(bytes(SECOND // 4), 100.0)
+    packet = sender.poll(100.0)
+    assert packet is not None
+    assert pump.patience(100.0) == pytest.approx(0.25)
+    # The source pauses, which may be the end or not.
+    sender.put(bytes(SECOND // 100), 100.01)
+    assert sender.poll(100.1) is not None
+    assert pump.patience(100.1) == pytest.approx(0.16)
+    # It was not: more comes, and then it says that it was all.
+    sender.put(bytes(SECOND // 10), 100.12)
+    sender.finish(100.12)
+    assert sender.poll(100.12) is not None
+    assert pump.patience(100.12) == math.inf
+    sender.put(bytes(SECOND), 101.0)
+    assert sender.poll(101.0) is not None
+    writer.gone = True
+    assert pump.patience(101.0) == math.inf

@@ -29,8 +29,9 @@ _THRESHOLDS = (5_000, 100, 10)
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
 # At most this part of the time goes into it, whoever makes and drops connections how fast.
 _MOST_TIME = 0.01
-# What a collection takes until one was timed; and how much longer than the last the next may be.
-_FIRST_SECONDS, _MARGIN = 0.2, 1.5
+# What a collection takes until one was timed; how much longer than the last the next may be; and
+# how fast a long one is forgotten.
+_FIRST_SECONDS, _MARGIN, _DECAY = 0.2, 1.5, 0.9
 # Whether now is a good moment is asked so often, and for so long.
 _EVERY_SECONDS, _LONGEST_SECONDS = 0.01, 5.0
 
@@ -103,6 +104,6 @@ class CollectedCalls:
             return
         gc.collect()
         now = time.monotonic()
-        self._takes = now - began
-        self._not_before = now + self._takes / _MOST_TIME
+        self._takes = max(now - began, _DECAY * self._takes)
+        self._not_before = now + (now - began) / _MOST_TIME
         self._ended, self._waiting = 0, False

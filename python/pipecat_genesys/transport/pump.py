@@ -68,8 +68,12 @@ class AudioPump:
 
     def patience(self, now: float) -> float:
         """Seconds that pass without more audio before the caller hears it; inf between turns."""
+        if self._writer.gone:
+            return math.inf
         clock = self._sender.clock
-        return math.inf if self._writer.gone or not clock.in_turn else clock.lead(now)
+        # A source that paused a moment ago, and did not say that it is done, may go on.
+        ahead = clock.lead(now)
+        return ahead if clock.in_turn or (ahead and not self._sender.is_over) else math.inf
 
 
 _pumps: WeakSet[AudioPump] = WeakSet()

@@ -113,6 +113,11 @@ class AudioSender:
         """Bytes that were not sent yet."""
         return len(self._buffer)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was said that the utterance ends with what was put."""
+        return self._over
+
     def ahead(self, now: float) -> float:
         """Seconds that are still to be heard, sent or not."""
         return self.clock.lead(now) + self._seconds(len(self._buffer))
