@@ -4,8 +4,8 @@ python benches/docs.py           what `make plots` does
 python benches/docs.py --check   fails if a table is not that of the newest results
 
 A table stands between two comments, `<!-- table: NAME -->` and `<!-- end -->`; the names are those
-of `tables.TABLES`, and `machine`, which says what was measured and on what. Whatever is between
-them is replaced.
+of `tables.TABLES` and of `load/tables.py`, and `machine`, which says what was measured and on what.
+Whatever is between them is replaced.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import report
+from load import tables as load_tables
 from tables import tables
 
 ROOT = Path(__file__).parents[1]
@@ -28,11 +29,11 @@ PLOTS = ROOT / "docs" / "plots"
 _TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def newest() -> Path:
-    """The last run's file."""
-    files = sorted(RESULTS.glob("????-??-??.json"))
+def newest(kind: str = "") -> Path:
+    """The last run's file: of `make bench`, or of another kind."""
+    files = sorted(RESULTS.glob(f"????-??-??{kind}.json"))
     if not files:
-        raise SystemExit("there are no results in benches/results: make bench")
+        raise SystemExit(f"there are no such results in benches/results: {kind or 'make bench'}")
     return files[-1]
 
 
@@ -44,6 +45,17 @@ def blocks(run: Mapping[str, Any], source: str) -> dict[str, str]:
     facts = [*run["facts"], ("Commit", report.commits(run)), ("Figures", f"`{source}`")]
     made["machine"] = "".join(f"* {name}: {value}\n" for name, value in facts)
     return made
+
+
+def others(kind: str, make: Callable[[Mapping[str, Any]], Mapping[str, report.Table]]) -> Any:
+    """The same of a run by itself, each table with its day."""
+    path = newest(kind)
+    run = json.loads(path.read_text(encoding="utf-8"))
+    source = f"From `{path.relative_to(ROOT).as_posix()}`, commit {report.commits(run)}."
+    return {
+        name: f"{table.how} {source}\n\n{table.grid()}\n"
+        for name, table in make(run["parts"]).items()
+    }
 
 
 def filled(text: str, made: Mapping[str, str]) -> str:
@@ -62,6 +74,7 @@ def main() -> int:
     path = newest()
     run = json.loads(path.read_text(encoding="utf-8"))
     made = blocks(run, path.relative_to(ROOT).as_posix())
+    made |= others("-load", load_tables.tables) | others("-soak", load_tables.soak)
     old = []
     for document in DOCUMENTS:
         before = document.read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from typing import Any
 
@@ -96,3 +97,19 @@ def failures(row: dict[str, Any], smallest: dict[str, Any]) -> list[str]:
     if row["held"] < row["calls"]:
         found.append(f"{row['calls'] - row['held']} calls not held to the end")
     return found
+
+
+# What a process takes while it has all its calls for the first time is no growth.
+_WARM_MINUTES = 10
+
+
+def memory_growth(rows: list[dict[str, Any]]) -> float | None:
+    """From the ten minutes after the first ten to the last ten; None of less than half an hour.
+
+    The last row is of a server from which the calls go away.
+    """
+    memory = [row["rss_mb"] for row in rows[_WARM_MINUTES:-1]]
+    if len(memory) < 2 * _WARM_MINUTES:
+        return None
+    early, late = memory[:_WARM_MINUTES], memory[-_WARM_MINUTES:]
+    return statistics.median(late) / statistics.median(early) - 1

@@ -34,12 +34,12 @@ import run as benchmarks
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
+from .figures import memory_growth
 from .steps import stolen_seconds
+from .tables import soak
 
 _BENCHES = Path(__file__).resolve().parents[1]
 _MOST_GROWTH = 0.02
-# What a process takes while it has all its calls for the first time is no growth.
-_WARM_MINUTES = 10
 _SAMPLE_SECONDS = 5.0
 _SETTLING_SECONDS = 10.0
 _UNDERRUNS, _LIMITED = "audiohook_underruns_total", "audiohook_rate_limited_total"
@@ -182,62 +182,6 @@ def problems(rows: list[dict[str, Any]], heard: float, left: dict[str, float]) -
     return found
 
 
-def memory_growth(rows: list[dict[str, Any]]) -> float | None:
-    """From the ten minutes after the first ten to the last ten; None of less than half an hour.
-
-    The last row is of a server from which the calls go away.
-    """
-    memory = [row["rss_mb"] for row in rows[_WARM_MINUTES:-1]]
-    if len(memory) < 2 * _WARM_MINUTES:
-        return None
-    early, late = memory[:_WARM_MINUTES], memory[-_WARM_MINUTES:]
-    return statistics.median(late) / statistics.median(early) - 1
-
-
-def table(rows: list[dict[str, Any]], calls: int) -> report.Table:
-    """The minutes as a table."""
-
-    def spread(of: dict[str, float]) -> str:
-        return f"{of['p50']:.0f}/{of['p99']:.0f}" if of else ""
-
-    growth = memory_growth(rows)
-    total = sum(row["calls"] for row in rows)
-    speech = sum(row["bot_seconds"] for row in rows) / 3600
-    words = f"{total} calls in all, {speech:.1f} hours of the bot's speech."
-    if growth is not None:
-        words += f" Memory from minutes 11 to 20 to the last ten: {100 * growth:+.2f} %."
-    return report.Table(
-        f"{calls} calls at once, for {len(rows) - 1} minutes",
-        f"{words} Times are p50/p99 in ms. Memory in MB, the median of the minute. Holes: breaks "
-        "of 20 ms to half a second in what the callers heard. CPU and stolen time in % of the "
-        "server's core. Lag: how late the callers were themselves.",
-        (
-            *("minute", "calls", "held", "active", "MB", "descriptors", "tasks", "CPU", "stolen"),
-            *("holes", "429", "opened", "pong", "barge-in", "lag"),
-        ),
-        [
-            (
-                f"{number + 1}",
-                f"{row['calls']}",
-                f"{row['held']}",
-                f"{row['active']}",
-                f"{row['rss_mb']:.1f}",
-                f"{row['descriptors']:.0f}",
-                f"{row['tasks']:.0f}",
-                f"{row['cpu_percent']:.0f}",
-                f"{row['stolen_percent']:.1f}",
-                f"{len(row['holes_ms'])}",
-                f"{row['rate_limited']:.0f}",
-                spread(row["opened_ms"]),
-                spread(row["pong_ms"]),
-                spread(row["barge_in_ms"]),
-                spread(row["lag_ms"]),
-            )
-            for number, row in enumerate(rows)
-        ],
-    )
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -249,6 +193,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 250)
     command = f"python -m load.soak --calls {options.calls} --minutes {options.minutes:g}"
     facts = report.environment(cpuinfo.get_cpu_info(), command, benchmarks.load_average())
+    commit = benchmarks.commit()
     cores = sorted(os.sched_getaffinity(0))
     core, others = cores[-1], cores[:-1] or cores
     server = Served(core)
@@ -279,13 +224,13 @@ def main() -> int:
     run = {
         "title": f"Soak, {date.today().isoformat()}",
         "facts": facts,
-        "commits": {"soak": benchmarks.commit()},
+        "commits": {"soak": commit},
         "problems": {"soak": found},
         "parts": {"soak": rows},
     }
     path = options.output / f"{date.today().isoformat()}-soak.json"
     report.save(run, path)
-    text = report.document(run, [table(rows, options.calls)])
+    text = report.document(run, list(soak(run["parts"]).values()))
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     for problem in found:
         console.print(f"[bold red]wrong:[/bold red] {problem}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from report import Table
 
-from .figures import MOST_GROWTH_MS, MOST_UNDERRUNS
+from .figures import MOST_GROWTH_MS, MOST_UNDERRUNS, memory_growth
 
 Row = Mapping[str, Any]
 _BASELINE = "tuned"
@@ -153,3 +153,71 @@ def steps(rows: Sequence[Row], title: str) -> Table:
 
 def _spread(of: Mapping[str, float]) -> str:
     return f"{of['p50']:.0f}/{of['p99']:.0f}" if of else ""
+
+
+def soak(parts: Mapping[str, Any]) -> dict[str, Table]:
+    """The tables of a soak, by name."""
+    rows = parts["soak"]
+    return {"soak": soak_total(rows), "soak-minutes": soak_minutes(rows)}
+
+
+def soak_total(rows: Sequence[Row]) -> Table:
+    """What it was like as a whole."""
+    calls = max(row["active"] for row in rows)
+    holes = [hole for row in rows for hole in row["holes_ms"]]
+    growth = memory_growth(rows)
+    pongs = [row["pong_ms"]["p99"] for row in rows if row["pong_ms"]]
+    return Table(
+        f"{calls} calls at once, for {len(rows) - 1} minutes",
+        "Calls that came and went, those held to the end, hours of what the bots said, holes of "
+        "20 ms and more in what callers heard, errors 429, how much more memory the server took in "
+        "the last ten minutes than in the second ten, CPU in % of its core, and the p99 of `pong` "
+        "in ms, the worst minute's.",
+        ("calls", "held", "speech h", "holes", "longest ms", "429", "memory", "CPU", "pong p99"),
+        [
+            (
+                f"{sum(row['calls'] for row in rows)}",
+                f"{sum(row['held'] for row in rows)}",
+                f"{sum(row['bot_seconds'] for row in rows) / 3600:.1f}",
+                f"{len(holes)}",
+                f"{max(holes, default=0)}",
+                f"{max(row['rate_limited'] for row in rows):.0f}",
+                "" if growth is None else f"{100 * growth:+.1f} %",
+                f"{sum(row['cpu_percent'] for row in rows) / len(rows):.0f}",
+                f"{max(pongs, default=0):.0f}",
+            )
+        ],
+    )
+
+
+def soak_minutes(rows: Sequence[Row]) -> Table:
+    """Every minute of it."""
+    return Table(
+        "Minute by minute",
+        "Times are p50/p99 in ms. Memory in MB, the median of the minute. CPU and stolen time in % "
+        "of the server's core. Lag: how late the callers were themselves.",
+        (
+            *("minute", "calls", "held", "active", "MB", "descriptors", "tasks", "CPU", "stolen"),
+            *("holes", "429", "opened", "pong", "barge-in", "lag"),
+        ),
+        [
+            (
+                f"{number + 1}",
+                f"{row['calls']}",
+                f"{row['held']}",
+                f"{row['active']}",
+                f"{row['rss_mb']:.1f}",
+                f"{row['descriptors']:.0f}",
+                f"{row['tasks']:.0f}",
+                f"{row['cpu_percent']:.0f}",
+                f"{row['stolen_percent']:.1f}",
+                f"{len(row['holes_ms'])}",
+                f"{row['rate_limited']:.0f}",
+                _spread(row["opened_ms"]),
+                _spread(row["pong_ms"]),
+                _spread(row["barge_in_ms"]),
+                _spread(row["lag_ms"]),
+            )
+            for number, row in enumerate(rows)
+        ],
+    )
