@@ -49,7 +49,24 @@ class Tally:
         self.heard_seconds = 0.0
 
 
-class Echo(FrameProcessor):
+class Listener(FrameProcessor):
+    """Hears the caller; a key interrupts what is being said."""
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, InputAudioRawFrame):
+            await self.hear(frame)
+            return
+        if isinstance(frame, InputDTMFFrame):
+            await self.broadcast_interruption()
+        await self.push_frame(frame, direction)
+
+    async def hear(self, frame: InputAudioRawFrame) -> None:
+        """Take what the caller says."""
+        raise NotImplementedError
+
+
+class Echo(Listener):
     """Greets, then says what it hears as it hears it, and falls silent when a key is pressed.
 
     The echo begins after the greeting, or it would be late by its length ever after.
@@ -60,16 +77,7 @@ class Echo(FrameProcessor):
         self._tally = tally
         self._heard = 0.0
 
-    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        await super().process_frame(frame, direction)
-        if isinstance(frame, InputAudioRawFrame):
-            await self._hear(frame)
-            return
-        if isinstance(frame, InputDTMFFrame):
-            await self.broadcast_interruption()
-        await self.push_frame(frame, direction)
-
-    async def _hear(self, frame: InputAudioRawFrame) -> None:
+    async def hear(self, frame: InputAudioRawFrame) -> None:
         seconds = frame.num_frames / frame.sample_rate
         if not self._heard:
             self._tally.calls += 1

@@ -16,7 +16,6 @@ from loguru import logger
 from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
-    InputDTMFFrame,
     InterruptionFrame,
     TTSAudioRawFrame,
     TTSStartedFrame,
@@ -24,11 +23,11 @@ from pipecat.frames.frames import (
 )
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.processors.frame_processor import FrameDirection
 from pipecat_genesys.endpoint import AudioHookCall, audiohook_router
 
 from . import API_KEY, CLIENT_SECRET
-from .bots import GREETING, RATE_IN, RATE_OUT
+from .bots import GREETING, RATE_IN, RATE_OUT, Listener
 
 _REPLY_SECONDS = 3
 _PIECE = RATE_OUT // 10 * 2
@@ -37,7 +36,7 @@ _PIECE_EVERY = 0.03
 _SILENCE_SECONDS = 0.3
 
 
-class Desk(FrameProcessor):
+class Desk(Listener):
     """Answers."""
 
     heard_seconds = 0.0
@@ -50,21 +49,15 @@ class Desk(FrameProcessor):
         self._saying: asyncio.Task[None] | None = None
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        await super().process_frame(frame, direction)
-        if isinstance(frame, InputAudioRawFrame):
-            await self._hear(frame)
-            return
-        if isinstance(frame, InputDTMFFrame):
-            await self.broadcast_interruption()
         if isinstance(frame, InterruptionFrame):
             await self._hush()
-        await self.push_frame(frame, direction)
+        await super().process_frame(frame, direction)
 
     async def cleanup(self) -> None:
         await self._hush()
         await super().cleanup()  # type: ignore[no-untyped-call]
 
-    async def _hear(self, frame: InputAudioRawFrame) -> None:
+    async def hear(self, frame: InputAudioRawFrame) -> None:
         seconds = frame.num_frames / frame.sample_rate
         Desk.heard_seconds += seconds
         if not self._greeted:

@@ -213,9 +213,13 @@ def main() -> int:
             stdout=subprocess.PIPE,
             text=True,
         )
-        for row in minutes(server, visitors, core):
-            rows.append(row)
-            console.print_json(json.dumps(row), indent=None)
+        try:
+            for row in minutes(server, visitors, core):
+                rows.append(row)
+                console.print_json(json.dumps(row), indent=None)
+        finally:
+            visitors.kill()
+            visitors.wait()
         found = problems(rows, server.state()["heard_seconds"], left_over(server, idle))
     finally:
         status = server.stop()

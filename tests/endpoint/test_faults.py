@@ -33,11 +33,14 @@ from pipecat_genesys.simulator import (
     Ponged,
     SimulatedCall,
     new_call,
+    speech_like,
 )
 from redis.asyncio import Redis
 from redis_server import RedisServer
 
 from .served import API_KEY, SECRET, SIGNED, Served, served
+
+SPEECH = speech_like(1.5)
 
 
 class Bots:
@@ -148,11 +151,11 @@ async def ill(server: Served, fault: Fault) -> Any:
     """A call with a fault."""
 
     async def script(caller: SimulatedCall) -> None:
-        # Nothing but the fault is to be seen.
+        # Nothing but the fault is to be seen; it comes while the caller speaks.
         with contextlib.suppress(CallEndedError):
             if not caller.parameters.is_probe:
                 await caller.opened()
-            await asyncio.sleep(1.5)
+                await caller.say(SPEECH)
             await caller.hang_up()
             await caller.ended(12)
 

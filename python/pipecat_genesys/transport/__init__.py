@@ -10,6 +10,8 @@ receive path, runs ahead of real time by a bounded lead, and ends calls as the p
 * `call`: the serializer's session, audio, events and verbs, as the line's messages.
 * `writer`: the one place from which anything goes to the socket, in order.
 * `sender`: when how much bot audio is sent; no sockets and no clock of its own.
+* `pump`: hands it to the writer when it is due, and knows how long nobody would miss more.
+* `cutting`: bot audio as it comes from the pipeline, in pieces that are not too long.
 * `playback`: what the caller has heard of it; likewise.
 * `bucket`: the message rates Genesys allows; likewise.
 * `observer`: what operators want to measure.
