@@ -236,7 +236,11 @@ async def test_lists() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 async def test_ctrl_c_hangs_up() -> None:
     async with scripted() as server:
-        code = "from pipecat_genesys.cli import main; main()"
+        # A shell starts what runs in the background with the signal ignored, and tests may be.
+        code = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from pipecat_genesys.cli import main; main()"
+        )
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
