@@ -123,9 +123,10 @@ def main() -> int:
     run["parts"][mode] = rows = []
     for row in profiles(options) if options.profile else ramp(options, console):
         rows.append(row)
-        lost = row["kind"].startswith("ours") and row.get("delivered_percent", 100) < 99.99
-        problem = f"{row['kind']} lost caller audio: {row['delivered_percent']:.2f} % delivered"
-        run["problems"].setdefault(mode, []).extend([problem] if lost else [])
+        problems = run["problems"].setdefault(mode, [])
+        delivered = row.get("delivered_percent", 100)
+        if row["kind"].startswith("ours") and delivered < 99.99:
+            problems.append(f"{row['kind']} lost caller audio: {delivered:.2f} % delivered")
         if path is not None:
             # After every step: a run takes long.
             report.save(run, path)

@@ -26,6 +26,7 @@ LAYERS = (
     ("/pipecat/", "Pipecat"),
     ("/benches/", "the bot"),
     ("/asyncio/", "asyncio"),
+    ("/selectors.py", "asyncio"),
     ("/uvicorn/", "WebSocket"),
     ("/websockets/", "WebSocket"),
     ("/starlette/", "WebSocket"),
