@@ -9,7 +9,10 @@ it: in pieces, several times as fast as it is spoken. A key silences it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import time
+from typing import Any
 
 from fastapi import FastAPI
 from loguru import logger
@@ -25,6 +28,7 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat_genesys.endpoint import AudioHookCall, audiohook_router
+from pipecat_genesys.transport import seconds_until_heard
 
 from . import API_KEY, CLIENT_SECRET
 from .bots import GREETING, RATE_IN, RATE_OUT, Listener
@@ -34,6 +38,8 @@ _PIECE = RATE_OUT // 10 * 2
 _PIECE_EVERY = 0.03
 # So long a silence ends what the caller says.
 _SILENCE_SECONDS = 0.3
+# A collection that might be heard; and how far ahead bots are, at most, as far as anybody cares.
+_LONG_SECONDS, _FAR_SECONDS = 0.01, 10.0
 
 
 class Desk(Listener):
@@ -89,6 +95,30 @@ class Desk(Listener):
             await self.cancel_task(saying)
 
 
+class Collections:
+    """What the garbage collector does to those who speak."""
+
+    def __init__(self) -> None:
+        self._ahead = self._began = 0.0
+        self._found: list[tuple[float, float]] = []
+        gc.callbacks.append(self._on_collection)
+
+    def _on_collection(self, phase: str, info: dict[str, Any]) -> None:
+        now = time.perf_counter()
+        if phase == "start":
+            self._began, self._ahead = now, min(seconds_until_heard(), _FAR_SECONDS)
+        elif now - self._began >= _LONG_SECONDS:
+            self._found.append((now - self._began, self._ahead))
+
+    def read(self) -> dict[str, float]:
+        """The longest since the last reading; and by how much bots were further ahead, at least."""
+        found, self._found = self._found, []
+        return {
+            "gc_longest_ms": 1000 * max((took for took, _ in found), default=0.0),
+            "gc_spare_ms": 1000 * min((ahead - took for took, ahead in found), default=0.0),
+        }
+
+
 async def bot(call: AudioHookCall) -> None:
     """A call."""
     await call.run(
@@ -98,6 +128,7 @@ async def bot(call: AudioHookCall) -> None:
 
 
 logger.remove()
+collections = Collections()
 app = FastAPI()
 app.include_router(
     audiohook_router(
@@ -109,4 +140,5 @@ app.include_router(
 @app.get("/state")
 async def state() -> dict[str, float]:
     """What only the process itself knows."""
-    return {"heard_seconds": Desk.heard_seconds, "tasks": len(asyncio.all_tasks())}
+    counts = {"heard_seconds": Desk.heard_seconds, "tasks": len(asyncio.all_tasks())}
+    return counts | collections.read()

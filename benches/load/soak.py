@@ -137,6 +137,8 @@ def minutes(server: Served, visitors: subprocess.Popen[str], core: int) -> Itera
             "stolen_percent": 100 * (taken - stolen) / (then - at),
             "underruns": counters.get(_UNDERRUNS, 0.0),
             "rate_limited": counters.get(_LIMITED, 0.0),
+            "gc_longest_ms": now["gc_longest_ms"],
+            "gc_spare_ms": now["gc_spare_ms"],
         }
         before, stolen, at, memory = now, taken, then, []
 

@@ -195,10 +195,11 @@ def soak_minutes(rows: Sequence[Row]) -> Table:
     return Table(
         "Minute by minute",
         "Times are p50/p99 in ms. Memory in MB, the median of the minute. CPU and stolen time in % "
-        "of the server's core. Lag: how late the callers were themselves.",
+        "of the server's core. GC: the longest collection; spare: by how much bots were further "
+        "ahead, at least. Lag: how late the callers were themselves.",
         (
             *("minute", "calls", "held", "active", "MB", "descriptors", "tasks", "CPU", "stolen"),
-            *("holes", "429", "opened", "pong", "barge-in", "lag"),
+            *("GC", "spare", "holes", "429", "opened", "pong", "barge-in", "lag"),
         ),
         [
             (
@@ -211,6 +212,8 @@ def soak_minutes(rows: Sequence[Row]) -> Table:
                 f"{row['tasks']:.0f}",
                 f"{row['cpu_percent']:.0f}",
                 f"{row['stolen_percent']:.1f}",
+                f"{row['gc_longest_ms']:.0f}" if "gc_longest_ms" in row else "",
+                f"{row['gc_spare_ms']:.0f}" if "gc_spare_ms" in row else "",
                 f"{len(row['holes_ms'])}",
                 f"{row['rate_limited']:.0f}",
                 _spread(row["opened_ms"]),

@@ -29,10 +29,12 @@ _THRESHOLDS = (5_000, 100, 10)
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
 # At most this part of the time goes into it, whoever makes and drops connections how fast.
 _MOST_TIME = 0.01
-# What a collection takes until one was timed; how much longer than the last the next may be; and
-# how fast a long one is forgotten.
-_FIRST_SECONDS, _MARGIN, _DECAY = 0.2, 1.5, 0.9
-# Whether now is a good moment is asked so often, and for so long.
+# What a collection takes until one was timed, and how fast a long one is forgotten.
+_FIRST_SECONDS, _DECAY = 0.2, 0.9
+# How much longer than it takes bots shall be ahead. It may take longer than the last, and what
+# came in meanwhile is worked off before any bot gets to say more: that takes about as long again.
+_MARGIN, _LEAST_MARGIN = 3.0, 1.5
+# Whether now is a good moment is asked so often, and for so long; less and less is asked for.
 _EVERY_SECONDS, _LONGEST_SECONDS = 0.01, 5.0
 
 
@@ -99,7 +101,9 @@ class CollectedCalls:
 
     def _collect(self, latest: float) -> None:
         began = time.monotonic()
-        if began < latest and seconds_until_heard() < _MARGIN * self._takes:
+        hope = (latest - began) / _LONGEST_SECONDS
+        margin = _LEAST_MARGIN + (_MARGIN - _LEAST_MARGIN) * hope
+        if hope > 0 and seconds_until_heard() < margin * self._takes:
             asyncio.get_running_loop().call_later(_EVERY_SECONDS, self._collect, latest)
             return
         gc.collect()
