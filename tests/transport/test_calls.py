@@ -20,6 +20,7 @@ from pipecat.frames.frames import (
     TTSStartedFrame,
     TTSStoppedFrame,
 )
+from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 from pipecat_genesys import AudioHookChannel, GenesysAudioHookSerializer
 from pipecat_genesys.conformance import CATALOGUE, Outcome, Patience, Target, run
@@ -32,7 +33,7 @@ from pipecat_genesys.simulator import (
     new_call,
     new_monitor_call,
 )
-from pipecat_genesys.transport import AudioHookParams, TransportObserver
+from pipecat_genesys.transport import AudioHookParams, TransportObserver, call_worker
 
 from .server import Server
 
@@ -334,3 +335,12 @@ async def test_every_conformance_check_passes(mode: CallMode, channel: Any) -> N
         target = Target(url=url, mode=mode, patience=patience)
         results = await run(target, CATALOGUE.values())
     assert [r for r in results if r.outcome is Outcome.FAILED] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "turns"),
+    [({}, False), ({"enable_turn_tracking": True}, True), ({"enable_tracing": True}, True)],
+)
+async def test_turns_are_counted_where_asked_for(options: dict[str, bool], turns: bool) -> None:
+    worker = call_worker(Pipeline([]), **options)
+    assert (worker.turn_tracking_observer is not None) == turns

@@ -151,18 +151,26 @@ def call_worker(pipeline: Any, **options: Any) -> Any:
     """Make the worker of a call's pipeline.
 
     pipecat cancels a pipeline in which nothing was said for five minutes; on the telephone that is
-    a caller on hold. Genesys's pings and the socket tell whether anybody is there. And it reports
-    every frame to RTVI, the protocol of pipecat's clients in browsers, at a third of what a call
-    costs; a telephone is none of them, and nothing of it is ever sent. Both are options.
+    a caller on hold. Genesys's pings and the socket tell whether anybody is there. It reports every
+    frame to RTVI, the protocol of pipecat's clients in browsers; a telephone is none of them, and
+    nothing of it is ever sent. And it reports every frame to an observer that counts turns, whether
+    anybody asks it or not. The one is a third of what a call costs, the other a tenth. All three
+    are options, and turns are counted where ``enable_tracing`` needs them.
 
     Args:
         pipeline: The pipeline.
-        **options: For pipecat's ``PipelineWorker`` (``PipelineTask`` before 1.3).
+        **options: For pipecat's ``PipelineWorker`` (``PipelineTask`` before 1.3). With
+            ``enable_turn_tracking=True`` its ``turn_tracking_observer`` is there.
 
     Returns:
         The worker.
     """
-    return PipelineWorker(pipeline, **({"idle_timeout_secs": None, "enable_rtvi": False} | options))
+    defaults = {
+        "idle_timeout_secs": None,
+        "enable_rtvi": False,
+        "enable_turn_tracking": options.get("enable_tracing", False),
+    }
+    return PipelineWorker(pipeline, **(defaults | options))
 
 
 async def run_call(pipeline: Any, **options: Any) -> None:
