@@ -10,6 +10,9 @@ KINDS = (
 )
 """The servers, as in `bots.SERVERS`."""
 
+ON_UVLOOP = tuple(f"{kind}+uvloop" for kind in KINDS)
+"""The same on another event loop."""
+
 ECHO_FROM = 2.0
 """How much of the caller the bot hears before it says what it hears, in seconds."""
 

@@ -25,7 +25,7 @@ import report
 import run as benchmarks
 from rich.console import Console
 
-from . import KINDS
+from . import KINDS, ON_UVLOOP
 from .figures import failures
 from .profiling import profile
 from .steps import step
@@ -92,7 +92,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--virtual", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--quick", action="store_true", help="writes no results")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS + ON_UVLOOP, default=KINDS)
     parser.add_argument("--steps", nargs="+", type=int, default=STEPS)
     parser.add_argument("--gap", type=float, default=0.15, help="seconds from call to call")
     parser.add_argument("--plateau", type=float, default=30.0, help="seconds with all calls")

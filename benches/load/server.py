@@ -1,6 +1,6 @@
 """A server in a process and on a core of its own.
 
-    python -m load.server KIND [--core N]
+    python -m load.server KIND [--core N] [--loop uvloop]
 
 Prints its port. Answers a line on its standard input with its vitals as JSON, of the time since the
 line before, and ends when its standard input does.
@@ -70,11 +70,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--core", type=int)
+    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     options = parser.parse_args()
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
     logger.remove()
-    asyncio.run(serve(options.kind))
+    make_loop = asyncio.new_event_loop
+    if options.loop == "uvloop":
+        import uvloop
+
+        make_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(serve(options.kind))
 
 
 if __name__ == "__main__":

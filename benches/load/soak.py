@@ -48,12 +48,15 @@ _UNDERRUNS, _LIMITED = "audiohook_underruns_total", "audiohook_rate_limited_tota
 class Served:
     """The server's process, seen from outside."""
 
-    def __init__(self, core: int) -> None:
+    def __init__(self, core: int, loop: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         script = Path(sys.executable).with_name("pipecat-genesys")
         self.process = subprocess.Popen(
-            [script, "serve", "load.desk:app", f"--port={self.port}", "--drain-seconds=20"],
+            [
+                *(script, "serve", "load.desk:app", f"--port={self.port}", f"--loop={loop}"),
+                "--drain-seconds=20",
+            ],
             cwd=_BENCHES,
             env=os.environ | {"LOGURU_AUTOINIT": "False"},
         )
@@ -190,6 +193,7 @@ def main() -> int:
     )
     parser.add_argument("--calls", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument("--output", type=Path, default=benchmarks.RESULTS)
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 250)
@@ -198,7 +202,7 @@ def main() -> int:
     commit = benchmarks.commit()
     cores = sorted(os.sched_getaffinity(0))
     core, others = cores[-1], cores[:-1] or cores
-    server = Served(core)
+    server = Served(core, options.loop)
     rows = []
     try:
         server.ready()

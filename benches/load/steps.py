@@ -25,8 +25,10 @@ class Server:
 
     def __init__(self, kind: str, core: int | None) -> None:
         pinned = [] if core is None else [f"--core={core}"]
+        # The event loop is the standard library's, unless it is named.
+        name, _, loop = kind.partition("+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "load.server", kind, *pinned],
+            [sys.executable, "-m", "load.server", name, f"--loop={loop or 'asyncio'}", *pinned],
             cwd=_BENCHES,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -122,9 +122,10 @@ async def talk(caller: SimulatedCall, opened: asyncio.Barrier) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_sigterm_cuts_no_call(workers: int) -> None:
-    async with serve("--workers", str(workers), "--drain-seconds", "30") as (process, url):
+@pytest.mark.parametrize(("workers", "loop"), [(1, "asyncio"), (2, "asyncio"), (2, "uvloop")])
+async def test_sigterm_cuts_no_call(workers: int, loop: str) -> None:
+    options = ("--workers", str(workers), "--loop", loop, "--drain-seconds", "30")
+    async with serve(*options) as (process, url):
         opened = asyncio.Barrier(5)
         calls = [SimulatedCall(url, options=SIGNED) for _ in range(4)]
         talking = [asyncio.create_task(call.run(partial(talk, opened=opened))) for call in calls]

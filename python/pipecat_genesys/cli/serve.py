@@ -8,6 +8,8 @@ import signal
 import sys
 import tempfile
 from contextlib import ExitStack
+from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -23,6 +25,14 @@ _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _APP = re.compile(r"[\w.]+:[\w.]+")
 # Genesys sends no message of more than 64,000 bytes; the margin is for the ones that are refused.
 _MAX_MESSAGE = 2**18
+
+
+class Loop(StrEnum):
+    """What runs the calls; uvicorn's names."""
+
+    AUTO = "auto"
+    ASYNCIO = "asyncio"
+    UVLOOP = "uvloop"
 
 
 def serve(
@@ -41,6 +51,13 @@ def serve(
             envvar="PIPECAT_GENESYS_WORKERS", min=1, help="Processes; each has max_calls calls."
         ),
     ] = 1,
+    loop: Annotated[
+        Loop,
+        typer.Option(
+            envvar="PIPECAT_GENESYS_LOOP",
+            help="The event loop: auto is uvloop where that is installed.",
+        ),
+    ] = Loop.AUTO,
     drain_seconds: Annotated[
         float | None,
         typer.Option(
@@ -80,6 +97,8 @@ def serve(
         raise typer.BadParameter(
             "serve needs uvicorn; install it with: pip install 'pipecat-genesys[endpoint]'"
         ) from None
+    if loop is Loop.UVLOOP and find_spec("uvloop") is None:
+        raise typer.BadParameter("uvloop is not installed; install it with: pip install uvloop")
     os.environ[_APP_VARIABLE] = app
     for variable, seconds in (
         (_DRAIN_VARIABLE, drain_seconds),
@@ -100,6 +119,7 @@ def serve(
             host=host,
             port=port,
             workers=workers,
+            loop=loop.value,
             ssl_certfile=ssl_certfile,
             ssl_keyfile=ssl_keyfile,
             ws="websockets-sansio",
