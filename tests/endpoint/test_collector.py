@@ -130,6 +130,39 @@ async def test_nobody_hears_it(collected: list[float]) -> None:
     assert seconds_until_heard() == math.inf
 
 
+async def test_it_waits_and_not_for_ever(
+    collected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nearer a caller is to hearing it the later it is; at last it is done all the same."""
+
+    async def waited(lead: float) -> float:
+        monkeypatch.setattr(
+            "pipecat_genesys.endpoint.serving.may_stand_still", lambda seconds: lead >= seconds
+        )
+        begun = asyncio.Event()
+
+        def note(phase: str, info: dict[str, int]) -> None:
+            if info["generation"] == 2:
+                begun.set()
+
+        async with served(wrap=CollectedCalls) as server:
+            gc.freeze()
+            collected.clear()
+            gc.callbacks.append(note)
+            for _ in range(10):
+                report = await SimulatedCall(server.url, options=SIGNED).run(brief)
+                assert report.clean, report
+            ended = asyncio.get_running_loop().time()
+            async with asyncio.timeout(30):
+                await begun.wait()
+            gc.callbacks.remove(note)
+        return collected[0] - ended
+
+    # The first is expected to take 0.2 s.
+    far, near, never = [await waited(lead) for lead in (math.inf, 0.4, 0.0)]
+    assert far < near < never < 6
+
+
 async def test_a_flood_of_strangers_is_no_flood_of_collections(collected: list[float]) -> None:
     async def stranger(url: str) -> None:
         with pytest.raises(ConnectFailedError, match="HTTP 401"):

@@ -5,8 +5,10 @@ The other side is the simulator's: its token buckets with the published limits, 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pipecat_genesys.protocol.types import MAX_MESSAGE_BYTES
 from pipecat_genesys.simulator import ClientLimits, Playback
-from pipecat_genesys.transport import TransportObserver
+from pipecat_genesys.transport import TransportObserver, may_stand_still
 from pipecat_genesys.transport.pump import AudioPump
 from pipecat_genesys.transport.sender import AudioSender
 from pipecat_genesys.transport.writer import Writer
@@ -268,3 +270,49 @@ def test_for_how_long_everything_may_stand_still() -> None:
     assert sender.poll(101.0) is not None
     writer.gone = True
     assert pump.patience(101.0) == math.inf
+
+
+async def test_before_everything_stands_still_what_was_said_is_sent() -> None:
+    """What has gathered is sent ahead, where that is enough; what is not sent does not count."""
+    sent: list[int] = []
+    go_on = asyncio.Event()
+
+    async def write(message: str | bytes) -> None:
+        await go_on.wait()
+        sent.append(len(message))
+
+    sender, writer = AudioSender(), Writer(write)
+    pump = AudioPump(sender, writer, TransportObserver())
+    writing = asyncio.create_task(writer.run())
+    await asyncio.sleep(0)
+    sender.put(bytes(SECOND // 10), time.monotonic())
+    pump.poke()
+    # More has come since, and is not due as long as the caller has something to hear.
+    sender.put(bytes(SECOND // 2), time.monotonic())
+    pump.poke()
+    assert writer.audio_waits == SECOND // 10
+    assert pump.patience(time.monotonic()) <= 0
+    go_on.set()
+    await writer.flushed()
+    assert not may_stand_still(0.9)
+    assert not writer.audio_waits, "what there is is not enough"
+    assert not may_stand_still(0.4)
+    assert writer.audio_waits == SECOND // 2
+    await writer.flushed()
+    assert may_stand_still(0.4)
+    assert sent == [SECOND // 10, SECOND // 2]
+    pump.stop()
+    writing.cancel()
+
+
+def test_tokens_are_kept_for_what_is_due() -> None:
+    sender = AudioSender()
+    early = 0
+    for _ in range(40):
+        sender.put(bytes(SECOND // 50), 100.0)
+        due = sender.wake_at(100.0)
+        if sender.poll(100.0, early=True) is not None and due != 100.0:
+            early += 1
+    assert 0 < early < 12
+    assert sender.bucket.level(100.0) > 10
+    assert sender.clock.lead(100.0) <= 1.0

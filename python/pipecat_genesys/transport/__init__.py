@@ -20,7 +20,7 @@ Beside `serializer` the only room that imports pipecat.
 """
 
 from .observer import TransportObserver
-from .pump import seconds_until_heard
+from .pump import may_stand_still, seconds_until_heard
 from .transport import AudioHookParams, AudioHookTransport, call_worker, run_call
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "AudioHookTransport",
     "TransportObserver",
     "call_worker",
+    "may_stand_still",
     "run_call",
     "seconds_until_heard",
 ]

@@ -250,7 +250,7 @@ class GenesysCall(GenesysAudioHookSerializer):
             Whether the caller was hearing the bot, and how many seconds of the turn.
         """
         now = time.monotonic()
-        was_playing = self.sender.ahead(now) > 0 or self.writer.audio_waits
+        was_playing = self.sender.ahead(now) > 0 or self.writer.audio_waits > 0
         self.writer.drop_audio()
         heard = self.sender.clear(now)
         self.pump.poke()

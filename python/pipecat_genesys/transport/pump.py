@@ -39,15 +39,15 @@ class AudioPump:
         writer.on_idle = self.poke
         _pumps.add(self)
 
-    def poke(self) -> None:
-        """Send what is due now, and come back when more is."""
+    def poke(self, *, early: bool = False) -> None:
+        """Send what is due now, or early what is at hand; and come back when more is due."""
         self.stop()
         # One at a time: what the socket does not take is not sent, and can still be dropped. The
         # writer says when it has taken all.
         if self._writer.gone or self._writer.audio_waits:
             return
         now = time.monotonic()
-        packet = self._sender.poll(now)
+        packet = self._sender.poll(now, early=early)
         if packet is not None:
             self._writer.put(packet.audio)
             seconds = len(packet.audio) / self._sender.frame_bytes / WIRE_SAMPLE_RATE
@@ -66,14 +66,23 @@ class AudioPump:
             self._timer.cancel()
             self._timer = None
 
-    def patience(self, now: float) -> float:
-        """Seconds that pass without more audio before the caller hears it; inf between turns."""
+    def patience(self, now: float, *, topped_up: bool = False) -> float:
+        """Seconds that pass without more audio before the caller hears it; inf between turns.
+
+        Args:
+            now: When.
+            topped_up: As it would be if what is at hand were sent.
+        """
         if self._writer.gone:
             return math.inf
         clock = self._sender.clock
         # A source that paused a moment ago, and did not say that it is done, may go on.
         ahead = clock.lead(now)
-        return ahead if clock.in_turn or (ahead and not self._sender.is_over) else math.inf
+        if not clock.in_turn and (not ahead or self._sender.is_over):
+            return math.inf
+        # The clock runs from when a message is handed to the writer, which waits for its turn.
+        unsent = self._writer.audio_waits / self._sender.frame_bytes / WIRE_SAMPLE_RATE
+        return ahead - unsent + (self._sender.at_hand(now) if topped_up else 0.0)
 
 
 _pumps: WeakSet[AudioPump] = WeakSet()
@@ -88,3 +97,22 @@ def seconds_until_heard() -> float:
     """
     now = time.monotonic()
     return min((pump.patience(now) for pump in _pumps), default=math.inf)
+
+
+def may_stand_still(seconds: float) -> bool:
+    """Say whether this process may stand still now for so long without a caller hearing it.
+
+    Where what bots have said already would make it so, that is sent ahead, as far as the lead and
+    Genesys's rate allow: ask again a moment later, when the event loop has sent it.
+
+    Args:
+        seconds: For how long.
+    """
+    if seconds_until_heard() >= seconds:
+        return True
+    now = time.monotonic()
+    near = [pump for pump in _pumps if pump.patience(now) < seconds]
+    if all(pump.patience(now, topped_up=True) >= seconds for pump in near):
+        for pump in near:
+            pump.poke(early=True)
+    return False

@@ -129,10 +129,22 @@ class AudioSender:
         """
         return self.ahead(now) < 2 * self._lead
 
-    def poll(self, now: float) -> Packet | None:
-        """Take the message that is due, if one is."""
+    def at_hand(self, now: float) -> float:
+        """Seconds that may be sent although they are not due: what has gathered, up to the lead.
+
+        Nothing where tokens are not plenty.
+        """
+        if now < self._not_before or not self.bucket.has(now, _PLENTY):
+            return 0.0
+        gathered = self._seconds(len(self._buffer))
+        return (
+            gathered if self._over else max(0.0, min(gathered, self._lead - self.clock.lead(now)))
+        )
+
+    def poll(self, now: float, *, early: bool = False) -> Packet | None:
+        """Take the message that is due, if one is; or, early, what is at hand."""
         due = self._due(now)
-        if due is None or due > now:
+        if due is None or (due > now and not (early and self.at_hand(now))):
             return None
         most = MAX_MESSAGE_BYTES
         if not self._over:

@@ -40,9 +40,9 @@ class Writer:
         self.on_idle: Callable[[], None] = lambda: None
 
     @property
-    def audio_waits(self) -> bool:
-        """Whether audio is waiting for the socket."""
-        return any(isinstance(message, bytes) for message in self._queue)
+    def audio_waits(self) -> int:
+        """Bytes of audio that are waiting for the socket."""
+        return sum(len(message) for message in self._queue if isinstance(message, bytes))
 
     def put(self, message: str | bytes) -> None:
         """Queue a message."""
