@@ -75,6 +75,7 @@ def main() -> int:
     run = json.loads(path.read_text(encoding="utf-8"))
     made = blocks(run, path.relative_to(ROOT).as_posix())
     made |= others("-load", load_tables.tables) | others("-soak", load_tables.soak)
+    made |= others("-profile", load_tables.tables)
     old = []
     for document in DOCUMENTS:
         before = document.read_text(encoding="utf-8")

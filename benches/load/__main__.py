@@ -110,12 +110,14 @@ def main() -> int:
     # Who pays for log lines would be a matter of taste.
     os.environ["LOGURU_AUTOINIT"] = "False"
     console = Console(width=None if sys.stdout.isatty() else 250)
-    path = None if output is None else output / f"{date.today().isoformat()}-load.json"
     mode = "profile" if options.profile else "virtual" if options.virtual else "real"
+    file = f"{date.today().isoformat()}-{'profile' if options.profile else 'load'}.json"
+    path = None if output is None else output / file
     run: dict[str, Any] = {"commits": {}, "problems": {}, "parts": {}}
     if path is not None and path.exists():
         run = json.loads(path.read_text())
-    run["title"] = f"Calls at once, {date.today().isoformat()}"
+    subject = "Where the CPU goes" if options.profile else "Calls at once"
+    run["title"] = f"{subject}, {date.today().isoformat()}"
     command = f"python -m load{'' if mode == 'real' else f' --{mode}'}"
     load = benchmarks.load_average()
     run["facts"] = report.environment(cpuinfo.get_cpu_info(), command, load)

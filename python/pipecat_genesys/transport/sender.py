@@ -2,11 +2,11 @@
 
 Two wishes pull apart: the caller should hear the bot at once, and the message rate wants few, long
 messages. So the first audio of a turn goes out as it comes, and what follows waits while the
-caller still has something to hear: until half of that is gone. Each message then carries what has
-gathered, and the lead grows up to a limit. From a source that is faster than speech, the second or
-third message has the whole lead, and from then on there are two messages a second, half a second
-each. From one that is as fast as speech nothing gathers; the messages stay short as long as
-tokens last, and grow to what the rate allows before they run out.
+caller still has something to hear: until half of that is gone, or as much again has gathered. Each
+message then carries what has gathered, and the lead grows up to a limit. From a source that is
+faster than speech, a few messages have half the lead, and from then on there are two a second, half
+a second each. From one that is as fast as speech nothing gathers; the messages stay short as long
+as tokens last, and grow to what the rate allows before they run out.
 
 What an utterance ends with goes out at once. So does what the source pauses after.
 
@@ -176,9 +176,11 @@ class AudioSender:
         if self._over or (lead <= 0 and not self.clock.in_turn):
             due = self.bucket.ready_at(now)
         else:
-            # As half of what was ahead is heard, or more; sooner while there is little of it.
+            # As half of what was ahead is heard, or more; sooner while there is little of it, and
+            # where as much has gathered as is ahead: so a fast source soon has half the lead.
             ahead = min(self._last_lead, self._lead)
             least = ahead * (0.5 if ahead > _LITTLE_SECONDS else 0.75)
+            least = max(least, min(self._seconds(len(self._buffer)), self._lead / 2))
             due = max(now + max(0.0, lead - least), self.bucket.ready_at(now, self._needed()))
             # Or when the source pauses, which may be the end of an utterance.
             # There is no hurry with what is beyond the lead.
