@@ -6,8 +6,9 @@ loop, pipecat's in the setup of the round and ours as the round that pytest-benc
 `open` and `close` happen once in a call, so there are as many calls as messages in a batch.
 
 Ours validates what it takes and numbers what it sends; pipecat's does neither, but writes a line of
-log for most messages. So each is timed twice: without a log, as in the other benchmarks, and with
-one that takes lines from INFO up and throws them away, which is the least that a deployment has.
+log for most messages. So each is timed three times: without a log, as in the other benchmarks; with
+one that takes lines from INFO up and throws them away, the least that a deployment has; and with
+lines from DEBUG up, as loguru comes.
 What was sent is checked after every turn.
 """
 
@@ -60,10 +61,10 @@ def clock_seconds() -> float:
     return clock() / 1e9
 
 
-@pytest.fixture(params=["no log", "INFO"])
+@pytest.fixture(params=["no log", "INFO", "DEBUG"])
 def log(request: Any) -> Iterator[str]:
     """Where log lines go: nowhere at all, or to somebody who throws them away."""
-    sink = logger.add(lambda _: None, level=request.param) if request.param == "INFO" else None
+    sink = None if request.param == "no log" else logger.add(lambda _: None, level=request.param)
     yield request.param
     if sink is not None:
         logger.remove(sink)

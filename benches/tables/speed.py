@@ -61,7 +61,8 @@ def control(parts: Parts) -> Table:
         "`deserialize`, and `serialize` of the reply where there is one, as above; medians over "
         f"{min((info['rounds'] for info in infos), default=0)} turns. Ours validates what comes "
         "and numbers what goes; pipecat's does neither, leaves `update` unanswered, and tells the "
-        "pipeline nothing of playback. With a log, lines from INFO up are made and thrown away.",
+        "pipeline nothing of playback. With a log, lines from that level up are made and thrown "
+        "away; DEBUG is loguru's default.",
         ("message", "reply", "log", "ours us", "pipecat us", "ratio"),
         rows,
     )
