@@ -22,7 +22,9 @@ from pipecat_genesys import AudioHookChannel, GenesysAudioHookSerializer, genesy
 from pipecat_genesys.conformance import CATALOGUE, Outcome, Patience, Target, run
 from pipecat_genesys.simulator import CallMode
 
-PATIENCE = Patience(open=5, pong=2, close=2, settle=0.5, talk=7)
+# Talk for the default twelve seconds: at its nine audio messages a second pipecat's has used up
+# the burst after six, or a little later on a machine that was elsewhere for a second.
+PATIENCE = Patience(open=5, pong=2, close=2, settle=0.5)
 
 theirs = pytest.importorskip("pipecat.serializers.genesys")
 PIPECAT = version("pipecat-ai")
