@@ -18,6 +18,7 @@ from pipecat_genesys.protocol import AudioHookMessageType as Type
 from .client import (
     EXTERNAL,
     SESSION,
+    Call,
     call_in,
     started,
 )
@@ -102,6 +103,21 @@ class TestToWire:
             call.send(replies.event("x", data))
         assert call.session.server_seq == 1
         assert call.send(replies.barge_in())["seq"] == 2
+
+    @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+    def test_nor_is_an_opened_that_is_not_json(self, number: float) -> None:
+        call = Call()
+        call.open()
+        with pytest.raises(LocalProtocolError):
+            call.send(replies.opened([{**EXTERNAL, "hint": [number]}]))
+        assert call.opened()["seq"] == 1
+
+    @pytest.mark.parametrize("hint", ["NaN", "to Infinity and beyond", "\ud800", '"', "\x00", "ü"])
+    def test_an_opened_says_what_was_offered(self, hint: str) -> None:
+        call = Call()
+        call.open()
+        offered = {**EXTERNAL, "hint": [hint, 0.1, 2**80, None, True]}
+        assert call.send(replies.opened([offered]))["parameters"]["media"] == [offered]
 
     def test_a_disconnect_refused_was_none(self) -> None:
         call = started()

@@ -1,3 +1,4 @@
+import copy
 import re
 from fractions import Fraction
 from types import MappingProxyType
@@ -250,6 +251,18 @@ class TestParseMedia:
         media = parse_media(entry)
         assert media is not None
         assert media.raw == entry
+
+    @pytest.mark.parametrize("entry", [EXTERNAL, {**STEREO, "codecHint": {"a": [1]}}])
+    def test_the_copy_is_nobody_elses(self, entry: dict[str, Any]) -> None:
+        offered = copy.deepcopy(entry)
+        media, others = parse_media(offered), parse_media(copy.deepcopy(entry))
+        assert media is not None
+        assert others is not None
+        for theirs in (offered, media.raw):
+            theirs["channels"].append("a third party")
+            theirs.get("codecHint", {}).setdefault("a", []).append(2)
+            theirs["rate"] = 16000
+        assert media.raw == others.raw == entry
 
     @pytest.mark.parametrize("field", ["type", "format", "channels", "rate"])
     def test_needs_every_field(self, field: str) -> None:

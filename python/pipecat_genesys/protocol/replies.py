@@ -16,8 +16,8 @@ from .entities import BargeIn, Entity, seconds
 from .types import AudioHookMessageType as Type
 from .types import DisconnectReason, format_duration
 
-# Every ping has one, and looking it up in the enumeration is slow.
-_PONG = Type.PONG
+# Every ping and every call has one, and looking them up in the enumeration is slow.
+_PONG, _OPENED = Type.PONG, Type.OPENED
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -65,7 +65,7 @@ def opened(
         parameters["supportedLanguages"] = list(supported_languages)
     if discard_to is not None:
         parameters["discardTo"] = format_duration(seconds(discard_to))
-    return Draft(Type.OPENED, parameters)
+    return Draft(_OPENED, parameters)
 
 
 def pong(ping_seq: int | None) -> Draft:

@@ -242,9 +242,11 @@ class AudioHookSession:
                 f"{draft.type.value!r} may not be sent{again} while {self.state.value}"
             )
         answers = self.client_seq if draft.answers is None else draft.answers
+        # What `opened` says was offered by the client, and nearly all else has no parameters.
+        encode = fields.encode_read if draft.type is _OPENED else fields.encode
         try:
             # Written by hand, as most messages have nothing but numbers that changes.
-            parameters = fields.encode(draft.parameters) if draft.parameters else "{}"
+            parameters = encode(draft.parameters) if draft.parameters else "{}"
         except (TypeError, ValueError, RecursionError) as error:
             raise LocalProtocolError(
                 f"{draft.type.value!r} cannot be written as JSON: {error}"
@@ -383,16 +385,18 @@ class AudioHookSession:
             self._identify(raw["id"])
             self._id_known = True
         lenient = fields.parameters(raw)
-        if "position" in raw:
+        position = raw.get("position", "PT0S")
+        if position != "PT0S":  # where sessions begin that continue no other
             try:
-                self.position = duration_to_samples(raw["position"])
+                self.position = duration_to_samples(position)
             except ValueError:
                 self.position = 0  # counted with the envelope
-        self.timeline = Timeline(self.position)
+            self.timeline = Timeline(self.position)
         self.language = fields.typed(lenient, "language", str)
         self.is_probe = fields.is_probe(lenient)
-        continued = (parameters or {}).get("continuedSessions") or ()
-        self.continued_sessions = tuple(map(ContinuedSession.model_validate, continued))
+        continued = parameters and parameters.get("continuedSessions")
+        if continued:
+            self.continued_sessions = tuple(map(ContinuedSession.model_validate, continued))
         unusable = self._refuse_open(raw, lenient) if self._strict else None
         unusable = unusable or self._choose_media(raw, lenient.get("media"))
         return unusable or events.OpenReceived(raw=raw, media=self.media, is_probe=self.is_probe)

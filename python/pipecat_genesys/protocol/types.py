@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from fractions import Fraction
 from functools import cached_property
 from itertools import permutations
+from types import MappingProxyType
 from typing import Any
 
 PROTOCOL_VERSION = "2"
@@ -117,6 +118,9 @@ class ErrorCode(IntEnum):
     UNAVAILABLE = 503
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Media:
     """One entry of an ``open``'s media offer.
@@ -124,13 +128,31 @@ class Media:
     Attributes:
         format: How samples are coded.
         channels: The parties in the order their samples are interleaved.
-        raw: The entry as it came, to be copied verbatim into ``opened``; a client refuses
-            anything it did not offer, and an unknown key ended sessions in production.
+        extra: What the entry has beside type, format, channels and rate: nothing, today.
     """
 
     format: AudioHookMediaFormat
     channels: tuple[AudioHookChannel, ...]
-    raw: Mapping[str, Any]
+    extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The entry as it came, for ``opened``; a new dict every time.
+
+        A client refuses anything it did not offer, and an unknown key ended sessions in
+        production.
+        """
+        entry = {
+            "type": "audio",
+            "format": self._names[0],
+            "channels": self._names[1:],
+            "rate": WIRE_SAMPLE_RATE,
+        }
+        return {**entry, **copy_json(dict(self.extra))} if self.extra else entry
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [self.format.value, *(channel.value for channel in self.channels)]
 
     # Kept, as both are asked for with every packet.
     @cached_property
@@ -261,11 +283,14 @@ def parse_media(entry: object) -> Media | None:
     if entry.get("rate") != WIRE_SAMPLE_RATE or not isinstance(names, (list, tuple)):
         return None
     try:
-        kind = _KINDS.get((entry.get("format"), *names))
+        media = _MEDIA.get((entry.get("format"), *names))
     except TypeError:  # something that cannot be looked up is no name
         return None
+    if media is None or len(entry) == len(_STANDARD):
+        return media
+    extra = {name: entry[name] for name in entry if name not in _STANDARD}
     # A copy of its own: applications see, and may change, the message it came in.
-    return None if kind is None else Media(*kind, copy_json(dict(entry)))
+    return replace(media, extra=MappingProxyType(copy_json(extra)))
 
 
 def copy_json(value: Any) -> Any:
@@ -282,9 +307,10 @@ def copy_json(value: Any) -> Any:
 
 _SCALARS = frozenset({str, int, bool, type(None)})
 _PARTIES = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
-# What can be carried, by how the wire says it.
-_KINDS: Mapping[tuple[object, ...], tuple[AudioHookMediaFormat, tuple[AudioHookChannel, ...]]] = {
-    (media_format.value, *(channel.value for channel in channels)): (media_format, channels)
+_STANDARD = frozenset({"type", "format", "channels", "rate"})
+# What can be carried, by how the wire says it. Calls share these, as nothing in them changes.
+_MEDIA: Mapping[tuple[object, ...], Media] = {
+    (media_format.value, *(channel.value for channel in channels)): Media(media_format, channels)
     for media_format in AudioHookMediaFormat
     for count in (1, 2)
     for channels in permutations(_PARTIES, count)

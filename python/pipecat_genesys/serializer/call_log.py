@@ -10,7 +10,7 @@ _MAX_LINES = 40
 
 def brief(value: object) -> str:
     """What a peer said, fit for a line of log."""
-    return repr(value)[:120]
+    return f"{value!r:.120}"
 
 
 class CallLog:
@@ -23,7 +23,7 @@ class CallLog:
 
     def name_call(self, session_id: str) -> None:
         """Set what the lines name the call by."""
-        self._call = f" session={brief(session_id)}"
+        self._call = f" session={session_id!r:.120}"
 
     def shown(self, value: object) -> object:
         """Personal data, or what may be shown of it: the names of variables, not their values."""

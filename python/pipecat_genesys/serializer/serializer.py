@@ -152,14 +152,6 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
         """
         if isinstance(frame, AudioRawFrame):
             return self._serialize_audio(frame)
-        if isinstance(frame, (EndFrame, CancelFrame)):
-            message = self.create_disconnect_message(output_variables=self._output_variables)
-            if not (self._params.disconnect_action or "action" in (self._output_variables or {})):
-                del message["parameters"]["outputVariables"]["action"]
-            return self._serialize_message(message)
-        if isinstance(frame, InterruptionFrame):
-            self._forget_bot_audio()
-            return self._serialize_message(self.create_barge_in_event())
         if isinstance(frame, (OutputTransportMessageFrame, OutputTransportMessageUrgentFrame)):
             message = frame.message
             # Anything else, RTVI's messages above all, is not for Genesys.
@@ -169,6 +161,14 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
                 and not self.should_ignore_frame(frame)
             ):
                 return self._serialize_message(message)
+        if isinstance(frame, (EndFrame, CancelFrame)):
+            message = self.create_disconnect_message(output_variables=self._output_variables)
+            if not (self._params.disconnect_action or "action" in (self._output_variables or {})):
+                del message["parameters"]["outputVariables"]["action"]
+            return self._serialize_message(message)
+        if isinstance(frame, InterruptionFrame):
+            self._forget_bot_audio()
+            return self._serialize_message(self.create_barge_in_event())
         return None
 
     def _serialize_message(self, message: dict[str, Any]) -> str | None:
@@ -188,11 +188,11 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
         return text
 
     def _last_variables(self, closed: dict[str, Any]) -> dict[str, str] | None:
-        if not self._params.variables_in_closed:
-            return None
         # Handlers of on_close run after the reply was built; what they set still counts.
         ours = closed.get("seq") == self._closed_seq
         given = self._output_variables if ours else fields.parameters(closed).get("outputVariables")
+        if not given or not self._params.variables_in_closed:
+            return None
         return string_map(given, self._log.once)
 
     def _forget_bot_audio(self) -> None:
