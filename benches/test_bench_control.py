@@ -39,6 +39,7 @@ REPLIES: dict[str, str | None] = {
     "open": "opened",
     "ping": "pong",
     "update": "updated",
+    "update of nothing": None,
     "dtmf": None,
     "playback_started": None,
     "error": None,
@@ -51,7 +52,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "error": {"code": 429, "message": "Rate limit exceeded", "retryAfter": "PT3S"},
     "close": {"reason": "end"},
 }
-# What pipecat's does not answer although the protocol has an answer; ours builds and sends one.
+# What pipecat's does not answer although the protocol has an answer; ours builds and sends one,
+# except to an update that brings nothing new, where the two do the same.
 UNANSWERED = {"update"}
 
 _Message = tuple[Any, str]
@@ -145,7 +147,7 @@ class Lane:
 
     def _text(self) -> str:
         message = json.loads(OPEN) | {
-            "type": self.name,
+            "type": self.name.split()[0],
             "seq": self._seq,
             "serverseq": 1,
             "position": POSITION if self._call else "PT0S",

@@ -152,7 +152,7 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
         """
         if isinstance(frame, AudioRawFrame):
             return self._serialize_audio(frame)
-        if isinstance(frame, (OutputTransportMessageFrame, OutputTransportMessageUrgentFrame)):
+        if isinstance(frame, (OutputTransportMessageUrgentFrame, OutputTransportMessageFrame)):
             message = frame.message
             # Anything else, RTVI's messages above all, is not for Genesys.
             if (
