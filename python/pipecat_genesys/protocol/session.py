@@ -242,7 +242,7 @@ class AudioHookSession:
                 f"{draft.type.value!r} may not be sent{again} while {self.state.value}"
             )
         answers = self.client_seq if draft.answers is None else draft.answers
-        # What `opened` says was offered by the client, and nearly all else has no parameters.
+        # `opened` repeats what was read from the client; nearly all else has no parameters.
         encode = fields.encode_read if draft.type is _OPENED else fields.encode
         try:
             # Written by hand, as most messages have nothing but numbers that changes.

@@ -23,7 +23,7 @@ class CallLog:
 
     def name_call(self, session_id: str) -> None:
         """Set what the lines name the call by."""
-        self._call = f" session={session_id!r:.120}"
+        self._call = f" session={brief(session_id)}"
 
     def shown(self, value: object) -> object:
         """Personal data, or what may be shown of it: the names of variables, not their values."""
