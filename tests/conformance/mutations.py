@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from pipecat_genesys.auth import SignatureVerifier
-from pipecat_genesys.protocol import Draft, Rule, events, replies
+from pipecat_genesys.protocol import Draft, Rule, events, server_messages
 from reference_server import SECOND, Conversation
 from websockets.asyncio.server import Request
 
@@ -62,7 +62,7 @@ def gives_up_on(name: str, is_it: Callable[[dict[str, Any]], bool]) -> None:
             message = json.loads(text)
             if is_it(message):
                 self.session.receive_text(text)
-                await self.say(replies.disconnect("error"))
+                await self.say(server_messages.disconnect("error"))
             else:
                 await super().text(text)
 
@@ -135,7 +135,7 @@ class _Answers(Conversation):
     async def event(self, event: events.Event) -> None:
         raw = event.raw or {}
         if isinstance(event, events.Faulted) and raw.get("type") == "open" and event.reply:
-            draft = replies.opened(self.media(raw["parameters"]["media"]))
+            draft = server_messages.opened(self.media(raw["parameters"]["media"]))
             await self.write(self._message(draft))
         else:
             await super().event(event)
@@ -151,7 +151,7 @@ class _Answers(Conversation):
         }
 
     def opened(self, event: events.OpenReceived) -> Draft:
-        return replies.opened(self.media(event.raw["parameters"]["media"]))
+        return server_messages.opened(self.media(event.raw["parameters"]["media"]))
 
 
 _PCMU = {"type": "audio", "format": "PCMU", "channels": ["external"], "rate": 8000}
@@ -285,14 +285,14 @@ class _Reports(Conversation):
 
     async def open(self, event: events.OpenReceived) -> None:
         await super().open(event)
-        await self.say(Draft(replies.barge_in().type, {"entities": self.entities}))
+        await self.say(Draft(server_messages.barge_in().type, {"entities": self.entities}))
 
 
 @breaks("message-size")
 class _(Conversation):
     async def open(self, event: events.OpenReceived) -> None:
         await super().open(event)
-        message = json.loads(self.session.to_wire(replies.event("note", {})))
+        message = json.loads(self.session.to_wire(server_messages.event("note", {})))
         message["parameters"]["entities"][0]["data"] = "x" * 64_000
         await self.write(message)
 
@@ -345,7 +345,7 @@ class _(Conversation):
     async def event(self, event: events.Event) -> None:
         await super().event(event)
         if isinstance(event, events.Paused):
-            await self.say(replies.resume())
+            await self.say(server_messages.resume())
 
 
 gives_up_on("client-resume", lambda m: m["type"] == "resumed")
@@ -376,7 +376,7 @@ class _(Conversation):
 @breaks("barge-in-idle")
 class _(Conversation):
     async def key(self, event: events.DtmfReceived) -> None:
-        await self.say(replies.barge_in())
+        await self.say(server_messages.barge_in())
 
 
 # -- endings -----------------------------------------------------------------------------------
@@ -574,7 +574,7 @@ class _(Conversation):
     async def ping(self, event: events.PingReceived) -> None:
         await super().ping(event)
         for _ in range(30):
-            await self.say(replies.event("progress", {}))
+            await self.say(server_messages.event("progress", {}))
 
 
 @breaks("size-of-audio")

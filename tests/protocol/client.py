@@ -13,7 +13,7 @@ from pipecat_genesys.protocol import (
     MediaPreference,
     State,
     events,
-    replies,
+    server_messages,
 )
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -159,7 +159,7 @@ class Call:
 
     def opened(self) -> dict[str, Any]:
         media = self.session.media
-        return self.send(replies.opened([] if media is None else [media.raw]))
+        return self.send(server_messages.opened([] if media is None else [media.raw]))
 
     def stands(self) -> State:
         """The session's state; a call, so that type checkers expect it to change."""
@@ -191,9 +191,9 @@ def call_in(state: State) -> Call:
     if state is State.PAUSED:
         call.ask("paused")
     elif state is State.DISCONNECTING:
-        call.send(replies.disconnect("completed"))
+        call.send(server_messages.disconnect("completed"))
     elif state is State.FAILED:
-        call.send(replies.disconnect("error"))
+        call.send(server_messages.disconnect("error"))
     elif state in (State.CLOSING, State.CLOSED):
         reply = call.ask("close", {"reason": "end"}).reply
         if state is State.CLOSED:

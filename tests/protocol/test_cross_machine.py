@@ -26,7 +26,7 @@ from pipecat_genesys.protocol import (
     LocalProtocolError,
     State,
     events,
-    replies,
+    server_messages,
 )
 from pipecat_genesys.protocol import Rule as Fault
 from pipecat_genesys.simulator import (
@@ -127,7 +127,7 @@ class CrossMachine(RuleBasedStateMachine):
         if isinstance(event, events.OpenReceived):
             self.tap.server.accepts = True
             media = [event.media.raw] if event.media else []
-            self.owed.append(replies.opened(media, start_paused=self.start_paused))
+            self.owed.append(server_messages.opened(media, start_paused=self.start_paused))
         elif isinstance(event, events.Faulted):
             if event.reply is not None:
                 assert self.tap.client_forges
@@ -230,14 +230,14 @@ class CrossMachine(RuleBasedStateMachine):
     @rule(
         draft=st.sampled_from(
             [
-                replies.pause(),
-                replies.resume(),
-                replies.barge_in(),
-                replies.event("note", {"a": 1}),
-                replies.reconnect(),
-                replies.closed(),
-                replies.disconnect("completed"),
-                replies.disconnect("error", info="no more"),
+                server_messages.pause(),
+                server_messages.resume(),
+                server_messages.barge_in(),
+                server_messages.event("note", {"a": 1}),
+                server_messages.reconnect(),
+                server_messages.closed(),
+                server_messages.disconnect("completed"),
+                server_messages.disconnect("error", info="no more"),
             ]
         )
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pipecat_genesys.protocol import AudioHookMessageType as Type
-from pipecat_genesys.protocol import Media, replies
+from pipecat_genesys.protocol import Media, server_messages
 from pipecat_genesys.protocol.entities import (
     AgentAssist,
     Alternative,
@@ -203,14 +203,14 @@ def test_agent_assistance_has_the_protocols_fields() -> None:
     ],
 )
 def test_each_is_the_one_entity_of_an_event(entity: Entity, type: str, data: Any) -> None:
-    sent = started().send(replies.entity(entity))
+    sent = started().send(server_messages.entity(entity))
     assert sent["type"] == "event"
     assert sent["parameters"] == {"entities": [{"type": type, "data": data}]}
 
 
 @pytest.mark.parametrize("data", [None, 5, "text", [1], {"deep": [{"er": True}]}])
 def test_any_other_entity_is_legal(data: Any) -> None:
-    sent = started().send(replies.event("sentiment", data))
+    sent = started().send(server_messages.event("sentiment", data))
     assert sent["parameters"] == {"entities": [{"type": "sentiment", "data": data}]}
 
 
@@ -312,12 +312,12 @@ def test_a_channel_the_medium_does_not_carry() -> None:
 
 
 def test_the_other_verbs_have_the_protocols_parameters() -> None:
-    assert replies.pause().parameters == {}
-    assert replies.resume().parameters == {}
-    assert replies.reconnect().parameters == {}
-    assert replies.reconnect("maintenance").parameters == {"info": "maintenance"}
-    opened = replies.opened([EXTERNAL], discard_to=Fraction(1, 8000))
+    assert server_messages.pause().parameters == {}
+    assert server_messages.resume().parameters == {}
+    assert server_messages.reconnect().parameters == {}
+    assert server_messages.reconnect("maintenance").parameters == {"info": "maintenance"}
+    opened = server_messages.opened([EXTERNAL], discard_to=Fraction(1, 8000))
     assert opened.parameters["discardTo"] == "PT0.000125S"
     assert opened.type is Type.OPENED
     with pytest.raises(ValueError, match="duration"):
-        replies.opened([EXTERNAL], discard_to=-1)
+        server_messages.opened([EXTERNAL], discard_to=-1)

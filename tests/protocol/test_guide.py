@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from pipecat_genesys.protocol import AudioHookMessageType
-from pipecat_genesys.protocol.messages import PARAMETERS
+from pipecat_genesys.protocol.client_messages import PARAMETERS
 from pipecat_genesys.protocol.states import OUTGOING
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")

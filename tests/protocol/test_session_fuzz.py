@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipecat_genesys.protocol import State, events, replies
+from pipecat_genesys.protocol import State, events, server_messages
 
 from .client import EXTERNAL, PARAMETERS, Call, call_in, offer, unhurried
 
@@ -102,7 +102,7 @@ def end(call: Call) -> None:
         return
     call.say("close", {"reason": "end"})
     assert call.session.state is State.CLOSING
-    closed = json.loads(call.session.to_wire(replies.closed()))
+    closed = json.loads(call.session.to_wire(server_messages.closed()))
     assert closed["type"] == "closed"
 
 
@@ -160,4 +160,4 @@ def test_nesting_as_deep_as_the_parser_takes_it(place: str, brackets: str) -> No
 
 def call_opened(call: Call) -> Any:
     media = call.session.media
-    return replies.opened([] if media is None else [media.raw])
+    return server_messages.opened([] if media is None else [media.raw])

@@ -19,7 +19,7 @@ from pipecat_genesys.protocol import (
     MediaPreference,
     State,
     events,
-    replies,
+    server_messages,
 )
 from pipecat_genesys.protocol import AudioHookMessageType as Type
 
@@ -209,7 +209,7 @@ class ClientAndSession(RuleBasedStateMachine):
         assert isinstance(event, events.OpenReceived)
         assert event.is_probe is is_probe
         chosen = self.session.media
-        self.owed.append(replies.opened([chosen.raw] if chosen else []))
+        self.owed.append(server_messages.opened([chosen.raw] if chosen else []))
         if usable:
             assert chosen is not None
             assert chosen.raw in usable
@@ -417,15 +417,15 @@ class ClientAndSession(RuleBasedStateMachine):
     @rule(
         draft=st.sampled_from(
             [
-                replies.barge_in(),
-                replies.event("transcript", {"ü": ["漢", 0.5, None]}),
+                server_messages.barge_in(),
+                server_messages.event("transcript", {"ü": ["漢", 0.5, None]}),
                 Draft(Type.PAUSE),
-                replies.resume(),
-                replies.updated(),
-                replies.opened([EXTERNAL]),
-                replies.closed(),
-                replies.disconnect("completed", output_variables={"a": "b"}),
-                replies.disconnect("error", info="x"),
+                server_messages.resume(),
+                server_messages.updated(),
+                server_messages.opened([EXTERNAL]),
+                server_messages.closed(),
+                server_messages.disconnect("completed", output_variables={"a": "b"}),
+                server_messages.disconnect("error", info="x"),
                 Draft(Type.PING),
                 Draft(Type.ERROR, {"code": 500}),
                 Draft(Type.RESUMED),
@@ -439,7 +439,7 @@ class ClientAndSession(RuleBasedStateMachine):
     @rule(data=st.sampled_from([float("nan"), {1}, "x" * 64_000, b""]))
     def application_in_error(self, data: Any) -> None:
         with pytest.raises(LocalProtocolError):
-            self.session.to_wire(replies.event("x", data))
+            self.session.to_wire(server_messages.event("x", data))
 
     # -- always ------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from pipecat_genesys.protocol import (
     Rule,
     State,
     events,
-    replies,
+    server_messages,
 )
 
 from .client import (
@@ -51,7 +51,7 @@ class TestPing:
             pongs.append(call.ask("ping").reply)
             call.ask("dtmf", {"digit": "1"})
         assert [call.send(pong)["clientseq"] for pong in pongs] == [2, 4, 6]
-        assert call.send(replies.barge_in())["clientseq"] == 7
+        assert call.send(server_messages.barge_in())["clientseq"] == 7
 
     @pytest.mark.parametrize("state", [State.PREPARING, State.OPENING])
     def test_an_early_ping_is_answered_after_opened(self, state: State) -> None:
@@ -96,7 +96,7 @@ class TestPing:
 class TestSequence:
     def test_numbers_are_given_on_the_way_out(self) -> None:
         call = started()
-        drafts = [call.ask("ping").reply, replies.barge_in(), call.ask("ping").reply]
+        drafts = [call.ask("ping").reply, server_messages.barge_in(), call.ask("ping").reply]
         assert [call.send(draft)["seq"] for draft in reversed(drafts)] == [2, 3, 4]
 
     def test_receiving_takes_no_number(self) -> None:
@@ -398,13 +398,13 @@ class TestAudioConnector:
     def test_playback_may_complete_after_barge_in(self) -> None:
         call = started()
         call.ask("playback_started")
-        call.send(replies.barge_in())
+        call.send(server_messages.barge_in())
         assert isinstance(call.ask("playback_completed"), events.PlaybackCompleted)
         assert call.counted == {}
 
     @pytest.mark.parametrize("state", IN_CALL)
     def test_barge_in(self, state: State) -> None:
-        message = call_in(state).send(replies.barge_in())
+        message = call_in(state).send(server_messages.barge_in())
         assert message["type"] == "event"
         assert message["parameters"] == {"entities": [{"type": "barge_in", "data": {}}]}
 
@@ -413,4 +413,4 @@ class TestAudioConnector:
         call = call_in(state)
         assert not call.session.allows(Type.EVENT)
         with pytest.raises(LocalProtocolError):
-            call.send(replies.barge_in())
+            call.send(server_messages.barge_in())

@@ -15,7 +15,7 @@ from pipecat_genesys.protocol import (
     Rule,
     State,
     events,
-    replies,
+    server_messages,
 )
 from pipecat_genesys.protocol import AudioHookMessageType as Type
 
@@ -64,7 +64,7 @@ class TestTranscripts:
                     for event in session.receive_text(json.dumps(message)):
                         if isinstance(event, events.OpenReceived) and event.reply is None:
                             chosen = [] if event.media is None else [event.media.raw]
-                            owed.append(replies.opened(chosen))
+                            owed.append(server_messages.opened(chosen))
                         elif event.reply is not None:
                             owed.append(event.reply)
                 case {"audio": n_bytes, "usable": usable}:
@@ -305,7 +305,7 @@ class TestMedia:
         if call.session.state is State.PREPARING:
             assert isinstance(event, events.Faulted)  # Not accepted: nothing to answer.
             return
-        draft = event.reply or replies.opened([m.raw for m in [call.session.media] if m])
+        draft = event.reply or server_messages.opened([m.raw for m in [call.session.media] if m])
         assert call.send(draft)["type"] in ("opened", "disconnect")
 
 
@@ -423,13 +423,13 @@ class TestClose:
     def test_closed_goes_out_once(self) -> None:
         call = call_in(State.CLOSED)
         with pytest.raises(LocalProtocolError):
-            call.send(replies.closed())
+            call.send(server_messages.closed())
 
     def test_closed_needs_close(self) -> None:
         for state in ANSWERED:
             call = call_in(state)
             with pytest.raises(LocalProtocolError):
-                call.send(replies.closed())
+                call.send(server_messages.closed())
 
     @pytest.mark.parametrize("type", sorted(PARAMETERS))
     def test_nothing_is_answered_after_closed(self, type: str) -> None:
@@ -450,11 +450,13 @@ class TestClose:
     def test_results_may_go_out_before_closed(self) -> None:
         call = started()
         closed = call.ask("close", {"reason": "end"}).reply
-        assert call.send(replies.event("transcript", {}))["seq"] == 2
+        assert call.send(server_messages.event("transcript", {}))["seq"] == 2
         assert call.send(closed)["seq"] == 3
 
     @pytest.mark.parametrize("state", [State.PREPARING, State.OPENING])
-    @pytest.mark.parametrize("draft", [replies.barge_in(), replies.event("transcript", {})])
+    @pytest.mark.parametrize(
+        "draft", [server_messages.barge_in(), server_messages.event("transcript", {})]
+    )
     def test_an_early_close_is_answered_with_closed_alone(self, state: State, draft: Draft) -> None:
         call = call_in(state)
         closed = call.ask("close", {"reason": "end"}).reply

@@ -10,7 +10,7 @@ from pipecat_genesys.protocol import (
     Rule,
     State,
     events,
-    replies,
+    server_messages,
 )
 
 from .client import (
@@ -44,12 +44,12 @@ def resumed(call: Call, **envelope: Any) -> events.Resumed:
 class TestNesting:
     def test_ours(self) -> None:
         call = started()
-        assert call.send(replies.pause())["parameters"] == {}
+        assert call.send(server_messages.pause())["parameters"] == {}
         assert call.stands() is State.ACTIVE  # audio flows until the client says otherwise
         assert call.session.pauses.wanted
         assert paused(call).answers is Type.PAUSE
         assert call.stands() is State.PAUSED
-        call.send(replies.resume())
+        call.send(server_messages.resume())
         assert not call.session.pauses.wanted
         assert call.stands() is State.PAUSED
         assert resumed(call).answers is Type.RESUME
@@ -66,9 +66,9 @@ class TestNesting:
     def test_resume_is_answered_paused_by_a_client_that_is_paused_itself(self) -> None:
         call = started()
         assert paused(call).answers is None
-        call.send(replies.pause())
+        call.send(server_messages.pause())
         assert paused(call).answers is Type.PAUSE
-        call.send(replies.resume())
+        call.send(server_messages.resume())
         assert paused(call).answers is Type.RESUME
         assert call.stands() is State.PAUSED
         assert not call.session.pauses.wanted
@@ -78,7 +78,7 @@ class TestNesting:
 
     def test_the_clients_pause_begins_during_ours(self) -> None:
         call = started()
-        call.send(replies.pause())
+        call.send(server_messages.pause())
         assert paused(call).answers is Type.PAUSE
         assert paused(call).answers is None
         assert call.stands() is State.PAUSED
@@ -87,7 +87,7 @@ class TestNesting:
     def test_a_pause_of_the_clients_crosses_ours(self) -> None:
         call = started()
         seen = call.client.serverseq
-        call.send(replies.pause())
+        call.send(server_messages.pause())
         # It had not seen ours when it sent this one.
         assert paused(call, serverseq=seen).answers is None
         assert paused(call).answers is Type.PAUSE
@@ -95,20 +95,20 @@ class TestNesting:
     def test_both_may_be_asked_again(self) -> None:
         call = started()
         for _ in range(2):
-            call.send(replies.pause())
+            call.send(server_messages.pause())
             assert paused(call).answers is Type.PAUSE
         for _ in range(2):
-            call.send(replies.resume())
+            call.send(server_messages.resume())
             assert resumed(call).answers is Type.RESUME
         assert call.counted == {}
 
     def test_start_paused(self) -> None:
         call = Call()
         call.open()
-        call.send(replies.opened([EXTERNAL], start_paused=True))
+        call.send(server_messages.opened([EXTERNAL], start_paused=True))
         assert call.session.pauses.wanted
         assert paused(call).answers is Type.OPENED
-        call.send(replies.resume())
+        call.send(server_messages.resume())
         assert resumed(call).answers is Type.RESUME
         assert call.stands() is State.ACTIVE
 
@@ -120,20 +120,20 @@ class TestNesting:
     def test_duplicates_of_paused_are_no_fault(self) -> None:
         # The reference suite's client sends two.
         call = started()
-        call.send(replies.pause())
+        call.send(server_messages.pause())
         assert [paused(call).answers, paused(call).answers] == [Type.PAUSE, None]
-        call.send(replies.resume())
+        call.send(server_messages.resume())
         assert resumed(call).answers is Type.RESUME
         assert call.counted == {}
 
     def test_a_client_that_never_answers_costs_nothing(self) -> None:
         call = started()
         for _ in range(10_000):
-            call.send(replies.pause())
+            call.send(server_messages.pause())
         assert resumed(call).answers is None
         assert call.stands() is State.ACTIVE
 
-    @pytest.mark.parametrize("draft", [replies.pause(), replies.resume()])
+    @pytest.mark.parametrize("draft", [server_messages.pause(), server_messages.resume()])
     @pytest.mark.parametrize("state", [State.OPENING, State.CLOSING, State.CLOSED])
     def test_outside_the_call_there_is_nothing_to_pause(self, state: State, draft: Any) -> None:
         call = call_in(state)
@@ -171,7 +171,7 @@ def test_a_clock_that_ran_on_during_a_pause_is_no_fault_once_the_end_has_begun()
     call = started()
     call.ask("paused")
     call.client.samples += 8000
-    call.send(replies.disconnect())
+    call.send(server_messages.disconnect())
     call.ask("ping")
     call.ask("close", {"reason": "disconnect"})
     assert call.counted == {}
@@ -202,7 +202,7 @@ class TestContinuedSessions:
         # As measured: discardTo 0.5 s discards two whole frames of 0.2 s.
         call = Call()
         call.open()
-        call.send(replies.opened([EXTERNAL], discard_to="PT0.5S"))
+        call.send(server_messages.opened([EXTERNAL], discard_to="PT0.5S"))
         call.client.samples = 3200
         call.ask("discarded", {"start": "PT0S", "discarded": "PT0.4S"})
         assert call.session.position == 3200
@@ -243,7 +243,7 @@ class TestStrict:
         assert sent["parameters"]["reason"] == "error"
         assert field in sent["parameters"]["info"]
         assert call.counted == {"parameters": 1}
-        assert call.say("close", {"reason": "disconnect"})[-1].reply == replies.closed()
+        assert call.say("close", {"reason": "disconnect"})[-1].reply == server_messages.closed()
 
     @pytest.mark.parametrize("field", ["id", "seq", "serverseq", "position", "parameters"])
     def test_as_is_the_envelope(self, field: str) -> None:

@@ -11,7 +11,7 @@ from pipecat_genesys.protocol import (
     LocalProtocolError,
     Rule,
     State,
-    replies,
+    server_messages,
 )
 from pipecat_genesys.protocol import AudioHookMessageType as Type
 
@@ -30,7 +30,7 @@ class TestDisconnect:
     @pytest.mark.parametrize("reason", ["completed", "error", "unauthorized"])
     def test_then_close_then_closed(self, state: State, reason: str) -> None:
         call = call_in(state)
-        message = call.send(replies.disconnect(reason, output_variables={"a": "b"}))
+        message = call.send(server_messages.disconnect(reason, output_variables={"a": "b"}))
         assert message["parameters"] == {"reason": reason, "outputVariables": {"a": "b"}}
         event = call.ask("close", {"reason": "disconnect"})
         assert call.send(event.reply)["parameters"] == {}
@@ -40,49 +40,58 @@ class TestDisconnect:
     @pytest.mark.parametrize("second", ["completed", "error"])
     def test_once(self, first: str, second: str) -> None:
         call = started()
-        call.send(replies.disconnect(first))
+        call.send(server_messages.disconnect(first))
         assert not call.session.allows(Type.DISCONNECT)
         with pytest.raises(LocalProtocolError):
-            call.send(replies.disconnect(second))
+            call.send(server_messages.disconnect(second))
         call.ask("close", {"reason": "disconnect"})
         with pytest.raises(LocalProtocolError):
-            call.send(replies.disconnect(second))
+            call.send(server_messages.disconnect(second))
         assert [m["type"] for m in call.wire] == ["opened", "disconnect"]
 
     def test_ours_and_the_faults_are_one(self) -> None:
         call = started()
         fault = failed(call.say("ping", seq=50), Rule.SEQ)
-        call.send(replies.disconnect("completed"))
+        call.send(server_messages.disconnect("completed"))
         with pytest.raises(LocalProtocolError):
             call.send(fault)
 
     def test_not_after_close(self) -> None:
         call = call_in(State.CLOSING)
         with pytest.raises(LocalProtocolError):
-            call.send(replies.disconnect())
+            call.send(server_messages.disconnect())
 
     @pytest.mark.parametrize("reason", ["completed", "error"])
     @pytest.mark.parametrize(
         "draft",
-        [replies.barge_in(), replies.resume(), Draft(Type.PAUSE), replies.opened([EXTERNAL])],
+        [
+            server_messages.barge_in(),
+            server_messages.resume(),
+            Draft(Type.PAUSE),
+            server_messages.opened([EXTERNAL]),
+        ],
     )
     def test_rejected_the_session_stays_unopened(self, reason: str, draft: Draft) -> None:
         call = call_in(State.OPENING)
-        call.send(replies.disconnect(reason))
+        call.send(server_messages.disconnect(reason))
         for _ in range(2):
             with pytest.raises(LocalProtocolError):
                 call.send(draft)
             call.say("close", {"reason": "disconnect"})
 
     def test_info(self) -> None:
-        message = started().send(replies.disconnect("error", info="why"))
+        message = started().send(server_messages.disconnect("error", info="why"))
         assert message["parameters"] == {"reason": "error", "info": "why"}
 
 
 class TestToWire:
     def test_the_envelope(self) -> None:
         call = started()
-        for draft in (replies.barge_in(), call.ask("ping").reply, replies.disconnect()):
+        for draft in (
+            server_messages.barge_in(),
+            call.ask("ping").reply,
+            server_messages.disconnect(),
+        ):
             assert set(call.send(draft)) == set(ENVELOPE)
         assert all(m["version"] == "2" and m["id"] == SESSION for m in call.wire)
 
@@ -90,7 +99,7 @@ class TestToWire:
         call = started()
         for _ in range(4):
             call.ask("dtmf", {"digit": "1"})
-        assert call.send(replies.barge_in())["clientseq"] == 5
+        assert call.send(server_messages.barge_in())["clientseq"] == 5
 
     @pytest.mark.parametrize(
         "data",
@@ -100,16 +109,16 @@ class TestToWire:
     def test_what_is_not_json_is_refused_and_nothing_changes(self, data: Any) -> None:
         call = started()
         with pytest.raises(LocalProtocolError):
-            call.send(replies.event("x", data))
+            call.send(server_messages.event("x", data))
         assert call.session.server_seq == 1
-        assert call.send(replies.barge_in())["seq"] == 2
+        assert call.send(server_messages.barge_in())["seq"] == 2
 
     @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
     def test_nor_is_an_opened_that_is_not_json(self, number: float) -> None:
         call = Call()
         call.open()
         with pytest.raises(LocalProtocolError):
-            call.send(replies.opened([{**EXTERNAL, "hint": [number]}]))
+            call.send(server_messages.opened([{**EXTERNAL, "hint": [number]}]))
         assert call.opened()["seq"] == 1
 
     @pytest.mark.parametrize("hint", ["NaN", "to Infinity and beyond", "\ud800", '"', "\x00", "ü"])
@@ -117,22 +126,22 @@ class TestToWire:
         call = Call()
         call.open()
         offered = {**EXTERNAL, "hint": [hint, 0.1, 2**80, None, True]}
-        assert call.send(replies.opened([offered]))["parameters"]["media"] == [offered]
+        assert call.send(server_messages.opened([offered]))["parameters"]["media"] == [offered]
 
     def test_a_disconnect_refused_was_none(self) -> None:
         call = started()
         with pytest.raises(LocalProtocolError):
-            call.send(replies.disconnect(output_variables={"a": "x" * 64_000}))
+            call.send(server_messages.disconnect(output_variables={"a": "x" * 64_000}))
         assert call.session.state is State.ACTIVE
-        assert call.send(replies.disconnect())["seq"] == 2
+        assert call.send(server_messages.disconnect())["seq"] == 2
 
     def test_the_largest_message(self) -> None:
         call = started()
-        rest = len(call.session.to_wire(replies.event("x", "")))
-        text = call.session.to_wire(replies.event("x", "y" * (MAX_MESSAGE_BYTES - rest)))
+        rest = len(call.session.to_wire(server_messages.event("x", "")))
+        text = call.session.to_wire(server_messages.event("x", "y" * (MAX_MESSAGE_BYTES - rest)))
         assert len(text.encode()) == MAX_MESSAGE_BYTES
         with pytest.raises(LocalProtocolError):
-            call.session.to_wire(replies.event("x", "y" * (MAX_MESSAGE_BYTES - rest + 1)))
+            call.session.to_wire(server_messages.event("x", "y" * (MAX_MESSAGE_BYTES - rest + 1)))
         assert call.session.server_seq == 3
 
     @pytest.mark.parametrize("character", ["ü", "漢", "🎧", "\ud800", '"', "\x00"])
@@ -140,7 +149,7 @@ class TestToWire:
         call = started()
         for n in (5_000, 10_000, 16_000, 21_000, 32_000, 63_000):
             try:
-                text = call.session.to_wire(replies.event("x", character * n))
+                text = call.session.to_wire(server_messages.event("x", character * n))
             except LocalProtocolError:
                 continue
             assert len(text.encode()) <= MAX_MESSAGE_BYTES

@@ -10,7 +10,7 @@ from pipecat_genesys.protocol import (
     Draft,
     State,
     events,
-    replies,
+    server_messages,
 )
 
 from .client import (
@@ -59,7 +59,7 @@ class TestPause:
 
     def test_resume_answered_paused(self) -> None:
         call = call_in(State.PAUSED)
-        assert call.send(replies.resume())["type"] == "resume"
+        assert call.send(server_messages.resume())["type"] == "resume"
         assert call.session.state is State.PAUSED
         assert isinstance(call.ask("paused"), events.Paused)
         assert call.session.state is State.PAUSED

@@ -3,8 +3,8 @@ from itertools import product
 import pytest
 from pipecat_genesys.protocol import AudioHookMessageType as Type
 from pipecat_genesys.protocol import State
-from pipecat_genesys.protocol.messages import PARAMETERS
-from pipecat_genesys.protocol.states import AUDIO, BOT_AUDIO, CHECKED, INCOMING, OUTGOING
+from pipecat_genesys.protocol.client_messages import PARAMETERS
+from pipecat_genesys.protocol.states import AUDIO, BOT_AUDIO, ENVELOPE_CHECKED, INCOMING, OUTGOING
 
 SERVER = {
     Type.OPENED,
@@ -156,9 +156,9 @@ def test_only_these_messages_move_a_session(state: State, type: Type) -> None:
 
 
 def test_faults_are_fatal_from_an_accepted_open_until_an_end_is_under_way() -> None:
-    assert {State.ACTIVE, State.PAUSED} <= CHECKED
-    assert not CHECKED & {State.PREPARING, State.FAILED, State.CLOSING, State.CLOSED}
-    for state in CHECKED:
+    assert {State.ACTIVE, State.PAUSED} <= ENVELOPE_CHECKED
+    assert not ENVELOPE_CHECKED & {State.PREPARING, State.FAILED, State.CLOSING, State.CLOSED}
+    for state in ENVELOPE_CHECKED:
         assert Type.DISCONNECT in OUTGOING[state]
 
 

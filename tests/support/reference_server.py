@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any
 
 from pipecat_genesys.auth import AuthenticationError, MemoryReplayStore, SignatureVerifier
-from pipecat_genesys.protocol import AudioHookSession, Draft, events, replies
+from pipecat_genesys.protocol import AudioHookSession, Draft, events, server_messages
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -77,7 +77,7 @@ class Conversation:
 
     async def open(self, event: events.OpenReceived) -> None:
         if not self.is_expected(event):
-            await self.say(replies.disconnect("unauthorized"))
+            await self.say(server_messages.disconnect("unauthorized"))
             return
         await self.say(self.opened(event))
         if self.is_bot and not event.is_probe:
@@ -91,7 +91,7 @@ class Conversation:
 
     def opened(self, event: events.OpenReceived) -> Draft:
         asked = event.raw["parameters"].get("supportedLanguages") is True
-        return replies.opened(
+        return server_messages.opened(
             [event.media.raw] if event.media else [],
             supported_languages=["en-US"] if asked else None,
         )
@@ -107,7 +107,7 @@ class Conversation:
     async def key(self, event: events.DtmfReceived) -> None:
         if self.is_playing:
             self.playing_until = 0.0
-            await self.say(replies.barge_in())
+            await self.say(server_messages.barge_in())
 
     async def fault(self, event: events.Faulted) -> None:
         if event.reply is not None:

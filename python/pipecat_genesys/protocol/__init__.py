@@ -10,17 +10,17 @@ The contract, for whoever owns a socket:
    `receive_audio`; the latter says how many of the bytes are audio of the call.
 3. Act on the events. Where one has a ``reply``, pass it to `to_wire` when the socket is ready and
    send what that returns before passing the next.
-4. For messages of your own, build a draft with `replies` and do the same. `allows` says
+4. For messages of your own, build a draft with `server_messages` and do the same. `allows` says
    beforehand what `to_wire` would refuse with `LocalProtocolError`.
 5. Never close the socket; the client does after ``closed``.
 
 A peer's faults arrive as `Faulted` events; nothing the peer sends makes a method raise.
 """
 
-from . import entities, events, fields, replies
+from . import entities, events, fields, server_messages
 from .errors import AudioHookError, LocalProtocolError, RemoteProtocolError, Rule
 from .media import MediaPreference, select_media
-from .replies import Draft
+from .server_messages import Draft
 from .session import AudioHookSession
 from .states import State
 from .types import (
@@ -65,7 +65,7 @@ __all__ = [
     "fields",
     "format_duration",
     "parse_duration",
-    "replies",
     "samples_to_duration",
     "select_media",
+    "server_messages",
 ]

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .states import AUDIO, BOT_AUDIO, CHECKED, DISCONNECTS, FAULTY, INCOMING, LOST, OUTGOING, State
+from .states import (
+    AUDIO,
+    BOT_AUDIO,
+    DISCONNECTS,
+    ENVELOPE_CHECKED,
+    FAULTY,
+    INCOMING,
+    LOST,
+    OUTGOING,
+    State,
+)
 from .types import AudioHookMessageType as Type
 
 _HEAD = """\
@@ -81,7 +91,7 @@ def _all_moves() -> Iterator[tuple[State, State, str]]:
             else:
                 yield state, target, f"{message} sent"
         if state in FAULTY:
-            kind = "fault" if state in CHECKED else "unusable open received"
+            kind = "fault" if state in ENVELOPE_CHECKED else "unusable open received"
             yield state, FAULTY[state], kind
 
 

@@ -4,7 +4,7 @@ Sources: Genesys's reference implementation (``entities-transcript.ts``,
 ``entities-agentassist.ts``) for the Monitor and the Transcription Connector, its Audio Connector
 sample (``voice-bots.ts``) for bots, and integrators' findings for the Bot Transcription Connector.
 Any other entity is legal, with any JSON as its data, and ignored by clients that do not know it:
-`pipecat_genesys.protocol.replies.event` sends those.
+`pipecat_genesys.protocol.server_messages.event` sends those.
 
 Durations and offsets are seconds on the stream's timeline (a number, exact as a ``Fraction``) or
 the protocol's text. A mistake raises pydantic's ``ValidationError``, which names the field.

@@ -12,9 +12,9 @@ from fractions import Fraction
 from typing import Any
 
 from . import fields
+from .client_messages import OpenParameters, validate
 from .errors import RemoteProtocolError, Rule
-from .messages import OpenParameters, validate
-from .replies import Draft
+from .server_messages import Draft
 from .states import State
 from .types import AudioHookMessageType, Media, parse_duration
 

@@ -15,26 +15,27 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import events, fields, replies
-from .errors import LocalProtocolError, RemoteProtocolError, Rule
-from .media import MediaPreference, preferred_entry, select_media
-from .messages import (
+from . import events, fields, server_messages
+from .client_messages import (
     PARAMETERS,
     TYPES,
     ContinuedSession,
     Envelope,
     OpenParameters,
     decode,
-    faultless,
+    parse_strict,
     validate,
 )
+from .errors import LocalProtocolError, RemoteProtocolError, Rule
+from .media import MediaPreference, preferred_entry, select_media
 from .pauses import Pauses
-from .replies import Draft
+from .positions import PositionMap
+from .server_messages import Draft
 from .states import (
     AUDIO,
-    CHECKED,
     DISCONNECTS,
     ENDED,
+    ENVELOPE_CHECKED,
     FAULTY,
     INCOMING,
     LOST,
@@ -42,7 +43,6 @@ from .states import (
     UNOPENED,
     State,
 )
-from .timeline import Timeline
 from .types import (
     MAX_MESSAGE_BYTES,
     PROTOCOL_VERSION,
@@ -82,7 +82,7 @@ class AudioHookSession:
         pauses: What this side asked for; `State.PAUSED` tells whether audio flows.
         position: The stream position in samples per channel: what was received plus what the
             client reported as discarded; without a medium, what the client said last.
-        timeline: Gives the stream position of the n-th sample that arrived.
+        positions: Gives the stream position of the n-th sample that arrived.
         server_seq: ``seq`` of the last message handed to the wire.
         client_seq: ``seq`` of the last message received.
         faults: How often the peer broke each rule.
@@ -118,7 +118,7 @@ class AudioHookSession:
         self.language: str | None = None
         self.continued_sessions: tuple[ContinuedSession, ...] = ()
         self.pauses = Pauses()
-        self.timeline = Timeline()
+        self.positions = PositionMap()
         self.position = 0
         self.server_seq = 0
         self.client_seq = 0
@@ -135,7 +135,7 @@ class AudioHookSession:
         Returns:
             What happened, faults first. Empty where a message means nothing now.
         """
-        raw = faultless(text)
+        raw = parse_strict(text)
         exact = raw is not None
         if raw is None:
             try:
@@ -153,7 +153,7 @@ class AudioHookSession:
             found.append(self._fault(RemoteProtocolError(Rule.UNKNOWN_TYPE, detail), raw))
         elif not exact:
             found += [self._fault(f, raw) for f in validate(Envelope, raw, Rule.ENVELOPE)[1]]
-        wrong = self._check_envelope(raw) if self.state in CHECKED else None
+        wrong = self._check_envelope(raw) if self.state in ENVELOPE_CHECKED else None
         if wrong is not None and message_type is not Type.CLOSE:
             return [*found, self._fail(wrong, raw)]
         if wrong is None:
@@ -195,7 +195,7 @@ class AudioHookSession:
         """
         if self.media is not None:
             before = self.position - n_bytes // self.media.frame_bytes
-            self.timeline.skip(before, self.position)
+            self.positions.skip(before, self.position)
 
     def connection_lost(self) -> events.ConnectionLost | None:
         """Take note that the socket is gone, whoever closed it.
@@ -279,7 +279,7 @@ class AudioHookSession:
         self._id_text = fields.encode(session_id)
 
     def _take_number(self, raw: _Raw) -> bool:
-        """Take the number of a faultless message, if it is the one that comes next."""
+        """Take the number of a parse_strict message, if it is the one that comes next."""
         if (
             raw["seq"] != self.client_seq + 1
             or raw["id"] != self.session_id
@@ -375,7 +375,7 @@ class AudioHookSession:
         if not counted:
             self.faults[error.rule] += 1
         self.state = FAULTY[self.state]
-        self._verdict = replies.disconnect(DisconnectReason.ERROR, info=str(error))
+        self._verdict = server_messages.disconnect(DisconnectReason.ERROR, info=str(error))
         return events.Faulted(error=error, raw=raw, reply=self._verdict)
 
     # -- one method per message --------------------------------------------------------------
@@ -391,7 +391,7 @@ class AudioHookSession:
                 self.position = duration_to_samples(position)
             except ValueError:
                 self.position = 0  # counted with the envelope
-            self.timeline = Timeline(self.position)
+            self.positions = PositionMap(self.position)
         self.language = fields.typed(lenient, "language", str)
         self.is_probe = fields.is_probe(lenient)
         continued = parameters and parameters.get("continuedSessions")
@@ -443,20 +443,20 @@ class AudioHookSession:
 
     def _on_close(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         reason = parameters["reason"] if parameters else "unknown"
-        return events.CloseReceived(raw=raw, reason=reason, reply=replies.closed())
+        return events.CloseReceived(raw=raw, reason=reason, reply=server_messages.closed())
 
     def _on_ping(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         seq = raw.get("seq")
         # A number that was not taken is none; True is not 1.
         taken = type(seq) is int and seq == self.client_seq
-        return events.PingReceived(raw=raw, reply=replies.pong(seq if taken else None))
+        return events.PingReceived(raw=raw, reply=server_messages.pong(seq if taken else None))
 
     def _on_update(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         language = parameters.get("language") if parameters else None
         if language is not None:
             self.language = language
-        wanted = language is not None and self.state in CHECKED
-        reply = replies.updated() if wanted else None
+        wanted = language is not None and self.state in ENVELOPE_CHECKED
+        reply = server_messages.updated() if wanted else None
         return events.UpdateReceived(raw=raw, language=language, reply=reply)
 
     def _on_paused(self, raw: _Raw, parameters: object) -> events.Event:
@@ -478,7 +478,7 @@ class AudioHookSession:
         before, begin = self.position, parse_duration(gap["start"])
         # The end is rounded once: the parts need not be whole samples.
         self.position = round((begin + parse_duration(gap["discarded"])) * WIRE_SAMPLE_RATE)
-        self.timeline.skip(before, self.position)
+        self.positions.skip(before, self.position)
         start = round(begin * WIRE_SAMPLE_RATE)
         return start, self.position - start
 

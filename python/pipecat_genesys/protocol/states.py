@@ -123,11 +123,13 @@ DISCONNECTS: Mapping[bool, State] = {True: State.DISCONNECTING, False: State.FAI
 LOST: Mapping[State, State] = dict.fromkeys(State, State.CLOSED)
 """Where the loss of the socket leads, whether the client said ``close`` before or not."""
 
-CHECKED: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
+ENVELOPE_CHECKED: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
 """States in which a broken envelope ends the session. Before ``open`` there is nothing to check
 against; once an end is under way, another ``disconnect`` would help nobody."""
 
-FAULTY: Mapping[State, State] = dict.fromkeys((State.PREPARING, *sorted(CHECKED)), State.FAILED)
+FAULTY: Mapping[State, State] = dict.fromkeys(
+    (State.PREPARING, *sorted(ENVELOPE_CHECKED)), State.FAILED
+)
 """Where a fault that ends the session leads; in the first state only an unusable ``open`` is."""
 
 UNOPENED: frozenset[Type] = frozenset({Type.OPENED, Type.DISCONNECT, Type.CLOSED})

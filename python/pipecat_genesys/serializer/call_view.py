@@ -13,9 +13,9 @@ from pipecat_genesys.protocol import (
     State,
     events,
     fields,
-    replies,
+    server_messages,
 )
-from pipecat_genesys.protocol.messages import ContinuedSession
+from pipecat_genesys.protocol.client_messages import ContinuedSession
 
 from .call_audio import CallAudio
 from .call_log import CallLog
@@ -138,8 +138,8 @@ class CallView:
         # Every wire sample is `rate / 8000` of the pipeline's, at any moment.
         wire = sample * WIRE_SAMPLE_RATE - self._audio.delay_samples * rate
         whole, rest = divmod(max(wire, 0), rate)
-        timeline = self._session.timeline
-        position = timeline.position(whole) - timeline.start
+        positions = self._session.positions
+        position = positions.position(whole) - positions.start
         return Fraction(position, WIRE_SAMPLE_RATE) + Fraction(rest, rate * WIRE_SAMPLE_RATE)
 
     @property
@@ -150,7 +150,7 @@ class CallView:
         ``on_closing``.
         """
         session = self._session
-        arrived = session.timeline.arrived(session.position)
+        arrived = session.positions.arrived(session.position)
         return arrived * (self._audio.sample_rate or WIRE_SAMPLE_RATE) // WIRE_SAMPLE_RATE
 
     @property
@@ -175,7 +175,7 @@ class CallView:
             raise TypeError(
                 f"output variables are a dict of names and values, not a {type(variables).__name__}"
             )
-        replies.to_string_map(variables or {})
+        server_messages.to_string_map(variables or {})
         if self._session.state is State.CLOSED:
             self._log.once("WARNING", "output variables set after 'closed' are not sent")
         self._output_variables = variables

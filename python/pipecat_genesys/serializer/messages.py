@@ -26,7 +26,7 @@ from pipecat_genesys.protocol import (
     Draft,
     LocalProtocolError,
     State,
-    replies,
+    server_messages,
 )
 from pipecat_genesys.protocol.media import preferred_entry
 from pipecat_genesys.protocol.types import DURATION
@@ -131,7 +131,7 @@ class PipecatMessages:
         Returns:
             The message, with a provisional ``seq``.
         """
-        return self._create("event", dict(replies.barge_in().parameters))
+        return self._create("event", dict(server_messages.barge_in().parameters))
 
     def create_disconnect_message(
         self,
@@ -203,10 +203,10 @@ class PipecatMessages:
 
 # The messages that have no parameters, whatever the application gave them.
 _PLAIN: Mapping[str, Draft] = {
-    "pause": replies.pause(),
-    "resume": replies.resume(),
-    "resumed": replies.resume(),
-    "updated": replies.updated(),
+    "pause": server_messages.pause(),
+    "resume": server_messages.resume(),
+    "resumed": server_messages.resume(),
+    "updated": server_messages.updated(),
 }
 
 
@@ -232,7 +232,7 @@ def to_draft(
     if name == "pong":
         seq = message.get("clientseq")
         known = isinstance(seq, int) and not isinstance(seq, bool)
-        return replies.pong(seq if known else None)
+        return server_messages.pong(seq if known else None)
     if isinstance(name, str) and name in _PLAIN:
         return _PLAIN[name]
     given = message.get("parameters")
@@ -269,12 +269,12 @@ def _opened(
     asked = (languages or []) if languages_asked else None
     paused = bool(parameters.get("startPaused"))
     try:
-        return replies.opened(
+        return server_messages.opened(
             media, start_paused=paused, supported_languages=asked, discard_to=position
         )
     except ValueError as error:
         log("ERROR", f"'discardTo' left out: {error}")
-        return replies.opened(media, start_paused=paused, supported_languages=asked)
+        return server_messages.opened(media, start_paused=paused, supported_languages=asked)
 
 
 def _disconnect(parameters: Mapping[str, Any], log: Callable[[str, str], None]) -> Draft:
@@ -285,7 +285,7 @@ def _disconnect(parameters: Mapping[str, Any], log: Callable[[str, str], None]) 
         log("WARNING", f"disconnect reason {reason[:40]!r} goes out as 'error'; known: {known}")
         info, reason = info or reason[:_MAX_INFO], DisconnectReason.ERROR.value
     variables = string_map(parameters.get("outputVariables"), log)
-    return replies.disconnect(reason, info=info, output_variables=variables)
+    return server_messages.disconnect(reason, info=info, output_variables=variables)
 
 
 def string_map(variables: object, log: Callable[[str, str], None]) -> dict[str, str] | None:
@@ -301,7 +301,7 @@ def string_map(variables: object, log: Callable[[str, str], None]) -> dict[str, 
     sent: dict[str, str] = {}
     for name, value in variables.items():
         try:
-            sent.update(replies.to_string_map({name: value}))
+            sent.update(server_messages.to_string_map({name: value}))
         except ValueError as error:
             log("ERROR", f"left out: {error}")
     sizes = _wire_sizes(sent)

@@ -35,7 +35,7 @@ from pipecat_genesys.protocol import (
     Rule,
     State,
     fields,
-    replies,
+    server_messages,
 )
 from pipecat_genesys.protocol.media import preferred_entry
 from pipecat_genesys.protocol.states import BOT_AUDIO
@@ -174,7 +174,7 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
     def _serialize_message(self, message: dict[str, Any]) -> str | None:
         log = self._log.once
         if message.get("type") == "closed":
-            draft: Draft | None = replies.closed(self._last_variables(message))
+            draft: Draft | None = server_messages.closed(self._last_variables(message))
         else:
             if message.get("type") == "opened" and self._start_paused is not None:
                 # The application changed its mind while `opened` was on its way.

@@ -18,7 +18,7 @@ from pipecat_genesys.protocol import (
     State,
     events,
     fields,
-    replies,
+    server_messages,
 )
 from pipecat_genesys.protocol.entities import Entity, Token, Transcript
 
@@ -54,9 +54,9 @@ class Verbs(Answers):
             self._start_paused = True
             return True
         if self._asking is events.UpdateReceived:
-            self._instead = replies.pause()
+            self._instead = server_messages.pause()
             return True
-        return await self._push(replies.pause())
+        return await self._push(server_messages.pause())
 
     async def resume(self) -> bool:
         """Ask Genesys for the audio after a pause.
@@ -70,7 +70,7 @@ class Verbs(Answers):
         if self._session.state in _UNOPENED:
             self._start_paused = False
             return True
-        return await self._push(replies.resume())
+        return await self._push(server_messages.resume())
 
     async def send_event(self, entity: Entity | str, data: Any = None) -> bool:
         """Report something.
@@ -85,7 +85,11 @@ class Verbs(Answers):
         Raises:
             ValueError: If JSON cannot encode the data, or it is too large for a message.
         """
-        draft = replies.event(entity, data) if isinstance(entity, str) else replies.entity(entity)
+        draft = (
+            server_messages.event(entity, data)
+            if isinstance(entity, str)
+            else server_messages.entity(entity)
+        )
         name = draft.parameters["entities"][0]["type"]
         try:
             size = fields.wire_size(fields.encode(draft.parameters))
@@ -177,9 +181,9 @@ class Verbs(Answers):
             known = ", ".join(DisconnectReason)
             raise ValueError(f"disconnect reason {reason!r}; Genesys knows {known}")
         if output_variables is not None:
-            replies.to_string_map(output_variables)
+            server_messages.to_string_map(output_variables)
         variables = self._output_variables if output_variables is None else output_variables
-        draft = replies.disconnect(
+        draft = server_messages.disconnect(
             reason, info=info, output_variables=string_map(variables, self._log.once)
         )
         if self._asking in (events.OpenReceived, events.UpdateReceived):
@@ -200,7 +204,7 @@ class Verbs(Answers):
         Returns:
             Whether it is on its way.
         """
-        return await self._push(replies.reconnect(info))
+        return await self._push(server_messages.reconnect(info))
 
     async def connection_lost(self) -> None:
         """Take note that the socket is gone; without ``closed`` it is an end of its own kind.

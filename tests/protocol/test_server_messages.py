@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pipecat_genesys.protocol import AudioHookMessageType as Type
-from pipecat_genesys.protocol import replies
+from pipecat_genesys.protocol import server_messages
 
 from .client import EXTERNAL, unhurried
 
@@ -56,7 +56,7 @@ class TestStringMap:
         ],
     )
     def test_values(self, value: Any, text: str) -> None:
-        written = replies.to_string_map({"name": value})
+        written = server_messages.to_string_map({"name": value})
         assert written == {"name": text}
         assert type(written["name"]) is str
 
@@ -64,12 +64,12 @@ class TestStringMap:
         ("name", "text"), [("a", "a"), (1, "1"), (True, "true"), (None, "null"), (1.5, "1.5")]
     )
     def test_names(self, name: Any, text: str) -> None:
-        assert replies.to_string_map({name: "x"}) == {text: "x"}
+        assert server_messages.to_string_map({name: "x"}) == {text: "x"}
 
     @given(st.dictionaries(st.text(), JSON, max_size=5))
     @unhurried
     def test_strings_stay_and_the_rest_can_be_read_back(self, variables: dict[str, Any]) -> None:
-        written = replies.to_string_map(variables)
+        written = server_messages.to_string_map(variables)
         assert written.keys() == variables.keys()
         for name, value in variables.items():
             assert isinstance(written[name], str)
@@ -96,45 +96,47 @@ class TestStringMap:
     )
     def test_what_json_has_not_is_refused_by_name(self, value: Any) -> None:
         with pytest.raises(ValueError, match="'my_variable'"):
-            replies.to_string_map({"fine": 1, "my_variable": value})
+            server_messages.to_string_map({"fine": 1, "my_variable": value})
 
     def test_a_circle_is_refused(self) -> None:
         circle: list[Any] = []
         circle.append(circle)
         with pytest.raises(ValueError, match="'circle'"):
-            replies.to_string_map({"circle": circle})
+            server_messages.to_string_map({"circle": circle})
 
     def test_a_bottomless_value_is_refused(self) -> None:
         deep: list[Any] = []
         for _ in range(100_000):
             deep = [deep]
         with pytest.raises(ValueError, match="'deep'"):
-            replies.to_string_map({"deep": deep})
+            server_messages.to_string_map({"deep": deep})
 
     def test_is_a_new_map(self) -> None:
         variables = {"a": "1"}
-        assert replies.to_string_map(variables) is not variables
+        assert server_messages.to_string_map(variables) is not variables
 
 
 class TestDrafts:
     def test_opened_copies_the_medium(self) -> None:
-        draft = replies.opened([EXTERNAL])
+        draft = server_messages.opened([EXTERNAL])
         assert draft.type is Type.OPENED
         assert draft.parameters == {"startPaused": False, "media": [EXTERNAL]}
 
     def test_opened_without_audio(self) -> None:
-        assert replies.opened([]).parameters["media"] == []
+        assert server_messages.opened([]).parameters["media"] == []
 
     def test_opened_start_paused(self) -> None:
-        assert replies.opened([EXTERNAL], start_paused=True).parameters["startPaused"] is True
+        assert (
+            server_messages.opened([EXTERNAL], start_paused=True).parameters["startPaused"] is True
+        )
 
     @pytest.mark.parametrize("languages", [[], ["en-US", "de-DE"]])
     def test_opened_tells_languages_when_given(self, languages: list[str]) -> None:
-        draft = replies.opened([EXTERNAL], supported_languages=languages)
+        draft = server_messages.opened([EXTERNAL], supported_languages=languages)
         assert draft.parameters["supportedLanguages"] == languages
 
     def test_opened_has_only_documented_fields(self) -> None:
-        draft = replies.opened([EXTERNAL], supported_languages=["en-US"])
+        draft = server_messages.opened([EXTERNAL], supported_languages=["en-US"])
         assert draft.parameters.keys() <= {
             "media",
             "discardTo",
@@ -145,26 +147,28 @@ class TestDrafts:
     @pytest.mark.parametrize(
         ("draft", "type"),
         [
-            (replies.pong(7), "pong"),
-            (replies.closed(), "closed"),
-            (replies.closed({}), "closed"),
-            (replies.updated(), "updated"),
-            (replies.resume(), "resume"),
+            (server_messages.pong(7), "pong"),
+            (server_messages.closed(), "closed"),
+            (server_messages.closed({}), "closed"),
+            (server_messages.updated(), "updated"),
+            (server_messages.resume(), "resume"),
         ],
     )
-    def test_parameters_are_there_though_empty(self, draft: replies.Draft, type: str) -> None:
+    def test_parameters_are_there_though_empty(
+        self, draft: server_messages.Draft, type: str
+    ) -> None:
         assert draft.type == type
         assert draft.parameters == {}
 
     def test_pong_names_its_ping(self) -> None:
-        assert replies.pong(7).answers == 7
+        assert server_messages.pong(7).answers == 7
 
     def test_closed_with_what_pipecat_promised(self) -> None:
-        assert replies.closed({"a": "b"}).parameters == {"outputVariables": {"a": "b"}}
+        assert server_messages.closed({"a": "b"}).parameters == {"outputVariables": {"a": "b"}}
 
     def test_disconnect(self) -> None:
-        assert replies.disconnect().parameters == {"reason": "completed"}
-        draft = replies.disconnect("error", info="no media", output_variables={"a": "b"})
+        assert server_messages.disconnect().parameters == {"reason": "completed"}
+        draft = server_messages.disconnect("error", info="no media", output_variables={"a": "b"})
         assert draft.type is Type.DISCONNECT
         assert draft.parameters == {
             "reason": "error",
@@ -173,11 +177,13 @@ class TestDrafts:
         }
 
     def test_barge_in_is_one_entity_with_empty_data(self) -> None:
-        draft = replies.barge_in()
+        draft = server_messages.barge_in()
         assert draft.type is Type.EVENT
         assert draft.parameters == {"entities": [{"type": "barge_in", "data": {}}]}
 
     @given(st.text(min_size=1), JSON)
     @unhurried
     def test_event_has_one_entity(self, type: str, data: Any) -> None:
-        assert replies.event(type, data).parameters == {"entities": [{"type": type, "data": data}]}
+        assert server_messages.event(type, data).parameters == {
+            "entities": [{"type": type, "data": data}]
+        }

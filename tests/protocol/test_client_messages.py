@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pipecat_genesys.protocol import RemoteProtocolError, Rule, parse_duration
-from pipecat_genesys.protocol.messages import (
+from pipecat_genesys.protocol.client_messages import (
     MAX_TEXT_LENGTH,
     PARAMETERS,
     TYPES,
@@ -19,7 +19,7 @@ from pipecat_genesys.protocol.messages import (
     PingParameters,
     UpdateParameters,
     decode,
-    faultless,
+    parse_strict,
     validate,
 )
 
@@ -329,14 +329,14 @@ class TestFaultless:
     @pytest.mark.parametrize("type", sorted(FAULTLESS))
     def test_takes_what_is_faultless(self, type: str) -> None:
         message = envelope(type=type, parameters=FAULTLESS[type])
-        assert faultless(json.dumps(message)) == message
+        assert parse_strict(json.dumps(message)) == message
 
     @pytest.mark.parametrize("type", sorted(FAULTLESS))
     def test_takes_no_more(self, type: str) -> None:
         parameters = FAULTLESS[type]
         more = envelope(type=type, parameters={**parameters, "new": 1})
-        assert faultless(json.dumps(more)) is None
-        assert faultless(json.dumps(envelope(type=type, parameters=parameters, new=1))) is None
+        assert parse_strict(json.dumps(more)) is None
+        assert parse_strict(json.dumps(envelope(type=type, parameters=parameters, new=1))) is None
 
     @given(st.sampled_from(sorted(FAULTLESS)), st.data())
     @unhurried
@@ -353,7 +353,7 @@ class TestFaultless:
         given = message.get("parameters")
         faults += validate(PARAMETERS[TYPES[type]], given, Rule.PARAMETERS)[1]
         known = message.get("type") == type
-        read = faultless(json.dumps(message))
+        read = parse_strict(json.dumps(message))
         assert read == (message if known and not faults else None)
 
     @given(st.sampled_from(sorted(FAULTLESS)), st.data())
@@ -364,20 +364,20 @@ class TestFaultless:
         again = st.tuples(st.sampled_from([*envelope()]), st.sampled_from([0, 1, "2", "ping", {}]))
         pairs = data.draw(st.permutations([*pairs, *data.draw(st.lists(again, max_size=2))]))
         text = "{" + ", ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in pairs) + "}"
-        assert faultless(text) in (None, decode(text))
+        assert parse_strict(text) in (None, decode(text))
 
     @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
     def test_leaves_what_is_no_json_to_decode(self, value: str) -> None:
         parameters = {**FAULTLESS["open"], "customConfig": {"x": [0]}}
         text = json.dumps(envelope(type="open", parameters=parameters))
-        assert faultless(text) == json.loads(text)
-        assert faultless(text.replace("[0]", f"[{value}]")) is None
+        assert parse_strict(text) == json.loads(text)
+        assert parse_strict(text.replace("[0]", f"[{value}]")) is None
         named = text.replace("[0]", f'"{value}"')
-        assert faultless(named) in (None, decode(named))
+        assert parse_strict(named) in (None, decode(named))
 
     def test_leaves_what_is_too_long_to_decode(self) -> None:
         parameters = {**FAULTLESS["error"], "message": "x" * MAX_TEXT_LENGTH}
-        assert faultless(json.dumps(envelope(type="error", parameters=parameters))) is None
+        assert parse_strict(json.dumps(envelope(type="error", parameters=parameters))) is None
 
 
 @given(

@@ -12,7 +12,7 @@ from bisect import bisect_right
 _MAX_GAPS = 1024
 
 
-class Timeline:
+class PositionMap:
     """Translates counts of samples that arrived into stream positions, exactly.
 
     Attributes:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from pipecat_genesys.protocol import AudioHookSession
-from pipecat_genesys.protocol.timeline import Timeline
+from pipecat_genesys.protocol.positions import PositionMap
 
 from .client import duration, started, unhurried
 
@@ -16,7 +16,7 @@ stretches = st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=30)
 def test_each_sample_is_where_the_clients_clock_had_it(
     start: int, parts: list[tuple[bool, int]]
 ) -> None:
-    timeline, clock, clocks = Timeline(start), start, []
+    timeline, clock, clocks = PositionMap(start), start, []
     for is_audio, length in parts:
         if is_audio:
             clocks += range(clock, clock + length)
@@ -41,7 +41,7 @@ def test_a_session_keeps_it(parts: list[tuple[bool, int]]) -> None:
             call.client.samples += length
             gap = {"start": duration(clock), "discarded": duration(length)}
             call.ask("discarded", gap)
-    assert [call.session.timeline.position(n) for n in range(len(clocks))] == clocks
+    assert [call.session.positions.position(n) for n in range(len(clocks))] == clocks
     assert call.session.position == call.client.samples
     assert call.counted == {}
 
@@ -54,7 +54,7 @@ def test_a_pause_is_a_gap() -> None:
     call.client.samples = 11200
     call.ask("resumed", {"start": "PT0.6S", "discarded": "PT0.8S"})
     call.audio(1600)
-    position = call.session.timeline.position
+    position = call.session.positions.position
     assert [position(n) for n in (0, 4799, 4800, 6399)] == [0, 4799, 11200, 12799]
 
 
@@ -65,13 +65,13 @@ def test_a_continued_session_begins_where_its_window_does() -> None:
     call.open()
     call.opened()
     call.audio(1600)
-    assert call.session.timeline.start == 160_000
-    assert call.session.timeline.position(1) == 160_001
+    assert call.session.positions.start == 160_000
+    assert call.session.positions.position(1) == 160_001
     assert call.counted == {}
 
 
 def test_gaps_without_end_are_forgotten_from_the_oldest() -> None:
-    timeline, clock = Timeline(), 0
+    timeline, clock = PositionMap(), 0
     for _ in range(100_000):
         clock += 1
         timeline.skip(clock, clock + 1)
@@ -86,7 +86,7 @@ def test_audio_that_is_not_used_is_left_out() -> None:
     call.audio(1600)
     call.session.leave_out(call.audio(800))
     call.audio(1600)
-    position = call.session.timeline.position
+    position = call.session.positions.position
     assert [position(n) for n in (0, 1599, 1600, 3199)] == [0, 1599, 2400, 3999]
     assert call.session.position == 4000
     assert call.counted == {}
@@ -95,4 +95,4 @@ def test_audio_that_is_not_used_is_left_out() -> None:
 def test_without_a_medium_there_is_nothing_to_leave_out() -> None:
     session = AudioHookSession("x")
     session.leave_out(session.receive_audio(1600))
-    assert session.timeline.position(0) == 0
+    assert session.positions.position(0) == 0

@@ -4,8 +4,9 @@ Every known type has a model of its parameters. Models say what the protocol req
 about a message that falls short is the session's business, so `validate` reports and never raises.
 Unknown fields are kept out and reported by name: new client versions add fields.
 
-Nearly all messages are faultless and complete. `faultless` reads and checks those in a single step,
-made from the same models; only for the others is it found out what is wrong.
+Nearly all messages are valid. `parse_strict` parses and checks a valid message in one step, with a
+validator made from the same models. A message that it rejects goes through `decode` and
+`validate`, which report what is wrong.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ def _faultless() -> Callable[[str], dict[str, Any]]:
 _read_faultless = _faultless()
 
 
-def faultless(text: str) -> dict[str, Any] | None:
+def parse_strict(text: str) -> dict[str, Any] | None:
     """Read the text of a message, if it is complete and has nothing wrong and nothing unknown.
 
     Args:
