@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .errors import PipecatGenesysError
 from .protocol.types import AudioHookChannel, AudioHookMediaFormat, AudioHookMessageType
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ __all__ = [
     "GenesysPlaybackStartedFrame",
     "GenesysResumedFrame",
     "GenesysUpdateFrame",
+    "PipecatGenesysError",
     "StereoSplitter",
     "genesys_params",
 ]

@@ -3,7 +3,6 @@ from typing import Literal, final
 from typing_extensions import Buffer
 
 __all__ = [
-    "AudioError",
     "InboundAudio",
     "OutboundAudio",
     "Resampler",
@@ -14,8 +13,6 @@ __all__ = [
     "ulaw_decode",
     "ulaw_encode",
 ]
-
-class AudioError(ValueError): ...
 
 def instruction_set() -> Literal["avx512", "avx2", "sse2", "neon", "portable"]: ...
 def ulaw_decode(data: Buffer, /) -> bytes: ...

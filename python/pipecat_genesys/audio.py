@@ -45,8 +45,7 @@ Errors:
     Arguments of a wrong type raise ``TypeError``.
 """
 
-from pipecat_genesys._native import (
-    AudioError,
+from ._native import (
     InboundAudio,
     OutboundAudio,
     Resampler,
@@ -57,6 +56,7 @@ from pipecat_genesys._native import (
     ulaw_decode,
     ulaw_encode,
 )
+from .errors import AudioError
 
 __all__ = [
     "AudioError",

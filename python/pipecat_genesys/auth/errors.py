@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pipecat_genesys.errors import PipecatGenesysError
+
 
 class Refusal(StrEnum):
     """The reasons, a closed list, so that counters keyed by it stay small."""
@@ -30,7 +32,7 @@ class Refusal(StrEnum):
     """Genuine, but the replay store is gone, slow or full and cannot say whether it is new."""
 
 
-class AuthenticationError(Exception):
+class AuthenticationError(PipecatGenesysError):
     """The connection must not be accepted.
 
     Attributes:
@@ -42,5 +44,5 @@ class AuthenticationError(Exception):
         self.reason = reason
 
 
-class ReplayStoreError(Exception):
+class ReplayStoreError(PipecatGenesysError):
     """A replay store cannot say whether a nonce is new; the connection is refused."""

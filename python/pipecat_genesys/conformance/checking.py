@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pipecat_genesys.errors import PipecatGenesysError
 from pipecat_genesys.simulator import CallMode
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ class Severity(StrEnum):
     """Genesys's reference client puts up with it. Production is known to be stricter."""
 
 
-class BrokenRule(Exception):
+class BrokenRule(PipecatGenesysError):
     """The server does not do what the rule says; the message says what it did."""
 
 
-class NotApplicable(Exception):
+class NotApplicable(PipecatGenesysError):
     """The check has nothing to judge here; the message says why."""
 
 

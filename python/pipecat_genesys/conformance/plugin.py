@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipecat_genesys.errors import PipecatGenesysError
+
 if TYPE_CHECKING:
     from .checking import Check
     from .runner import Result
@@ -135,5 +137,5 @@ class CheckItem(pytest.Item):
         return "audiohook", None, f"audiohook: {self.name}"
 
 
-class _FailedError(Exception):
+class _FailedError(PipecatGenesysError):
     """A check failed."""

@@ -6,6 +6,8 @@ import asyncio
 from enum import StrEnum
 from typing import Any
 
+from pipecat_genesys.errors import PipecatGenesysError
+
 # A refusal takes half a second, so this many strangers a second and more are a flood; each costs
 # some kilobytes while it waits.
 _MAX_HANDSHAKES = 1000
@@ -23,7 +25,7 @@ class Refused(StrEnum):
     slow."""
 
 
-class NoRoomError(Exception):
+class NoRoomError(PipecatGenesysError):
     """A call cannot be taken.
 
     Attributes:

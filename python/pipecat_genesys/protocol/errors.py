@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pipecat_genesys.errors import PipecatGenesysError
 
-class AudioHookError(Exception):
+
+class AudioHookError(PipecatGenesysError):
     """Base of everything this package raises about the protocol."""
 
 

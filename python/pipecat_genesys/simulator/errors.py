@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pipecat_genesys.errors import PipecatGenesysError
 
-class SimulatorError(Exception):
+
+class SimulatorError(PipecatGenesysError):
     """Base of the errors below: the call did not go the way the script needs."""
 
 

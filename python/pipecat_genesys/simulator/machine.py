@@ -13,6 +13,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
+from pipecat_genesys.errors import PipecatGenesysError
 from pipecat_genesys.protocol.types import (
     PROTOCOL_VERSION,
     AudioHookMessageType,
@@ -57,7 +58,7 @@ _MUTE = frozenset({SessionState.IDLE, SessionState.CLOSED, SessionState.DISCONNE
 """States in which nothing can be said to the server."""
 
 
-class CallStateError(RuntimeError):
+class CallStateError(PipecatGenesysError, RuntimeError):
     """The user of the simulator asked for something the call cannot do in its state."""
 
 

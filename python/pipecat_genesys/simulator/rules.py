@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from pipecat_genesys.errors import PipecatGenesysError
+
 
 class Rule(StrEnum):
     """A rule of the protocol, by a name that reports and tests can rely on."""
@@ -162,7 +164,7 @@ REACTIONS: Mapping[Rule, Reaction] = MappingProxyType(
 )
 
 
-class BrokenRuleError(Exception):
+class BrokenRuleError(PipecatGenesysError):
     """A server message breaks a rule; raised by the checks and handled by the session.
 
     Attributes:

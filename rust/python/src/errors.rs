@@ -1,23 +1,18 @@
-//! The one exception, and the one way a core error becomes it.
+//! The Python exception `AudioError`, and the conversion of core errors into it.
 
 use audiohook_audio::AudioError;
 use pyo3::PyErr;
 
 mod exception {
-    //! The macro's items cannot carry documentation of their own kind.
+    //! The class is defined in Python, because PyO3 creates only classes with one base.
     #![allow(missing_docs, unreachable_pub)]
 
-    pyo3::create_exception!(
-        pipecat_genesys.audio,
-        AudioError,
-        pyo3::exceptions::PyValueError,
-        "A value the audio core cannot work with; the message says which, why and what to do."
-    );
+    pyo3::import_exception!(pipecat_genesys.errors, AudioError);
 }
 
 pub(crate) use exception::AudioError as PyAudioError;
 
-/// The exception for a core error.
+/// Converts a core error into the Python exception.
 pub(crate) fn raise(error: AudioError) -> PyErr {
     PyAudioError::new_err(error.to_string())
 }

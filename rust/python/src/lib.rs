@@ -20,8 +20,6 @@ mod streams;
 #[pyo3::pymodule(name = "_native")]
 mod native {
     #[pymodule_export]
-    use crate::errors::PyAudioError;
-    #[pymodule_export]
     use crate::functions::{
         instruction_set, merge_stereo, mix_stereo, split_stereo, ulaw_decode, ulaw_encode,
     };

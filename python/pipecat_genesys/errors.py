@@ -1,0 +1,44 @@
+"""The root of the package's exceptions.
+
+Every exception class that this package defines derives from `PipecatGenesysError`. The right
+column names the module or subpackage that raises the class::
+
+    PipecatGenesysError
+        AudioError (ValueError)                 pipecat_genesys.audio
+        AudioHookError                          pipecat_genesys.protocol
+            LocalProtocolError                  pipecat_genesys.protocol
+            RemoteProtocolError                 pipecat_genesys.protocol
+        AuthenticationError                     pipecat_genesys.auth
+        BrokenRule                              pipecat_genesys.conformance
+        BrokenRuleError                         pipecat_genesys.simulator
+        CallStateError (RuntimeError)           pipecat_genesys.simulator
+        NoRoomError                             pipecat_genesys.endpoint
+        NotApplicable                           pipecat_genesys.conformance
+        ReplayStoreError                        pipecat_genesys.auth
+        SimulatorError                          pipecat_genesys.simulator
+            AwaitTimeoutError (TimeoutError)    pipecat_genesys.simulator
+            CallEndedError                      pipecat_genesys.simulator
+            ConnectFailedError                  pipecat_genesys.simulator
+
+The class in parentheses is a built-in exception that the class derives from as well.
+
+A wrong argument can also raise a plain `TypeError` or `ValueError`, as in any Python library.
+Exceptions of other libraries (pipecat, websockets, redis) are not wrapped unless the function's
+documentation says so.
+
+This module imports nothing.
+"""
+
+__all__ = ["AudioError", "PipecatGenesysError"]
+
+
+class PipecatGenesysError(Exception):
+    """Base class of every exception that this package defines."""
+
+
+class AudioError(PipecatGenesysError, ValueError):
+    """The audio core cannot work with a value.
+
+    The message names the value, the reason and the remedy. The call that raised the exception has
+    changed nothing.
+    """
