@@ -127,6 +127,10 @@ test-wheel: wheel sdist  ## install the wheel and the sdist, each in a clean env
 test-matrix: wheel  ## run the tests on every supported pipecat
 	$(PYTHON) tests/packaging/matrix.py dist $(PIPECAT_VERSIONS)
 
+.PHONY: test-lowest
+test-lowest: wheel  ## run the tests on the lowest version of each dependency that pyproject.toml allows
+	$(PYTHON) tests/packaging/matrix.py dist lowest
+
 .PHONY: check
 check: dev  ## format, lint, types and stub, for Python and Rust
 	$(BIN)/ruff format --check .
@@ -226,6 +230,12 @@ wheel: $(VENV)/.deps  ## build the abi3 wheel into dist/
 .PHONY: sdist
 sdist: $(VENV)/.deps  ## build the source distribution into dist/
 	$(BIN)/maturin sdist --out dist
+
+VERSION = $(shell sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+
+.PHONY: changelog
+changelog: $(VENV)/.deps  ## print what changelog/ adds to CHANGELOG.md; WRITE=1 writes it and deletes the fragments
+	$(BIN)/towncrier build --version $(VERSION) $(if $(WRITE),--yes,--draft)
 
 .PHONY: clean
 clean:  ## remove what the targets above made

@@ -1,6 +1,7 @@
 """Run the tests on several versions of pipecat, against the newest wheel in a folder.
 
-Each version has an environment of its own in `.venvs`, which later runs use again.
+Each version has its own environment in `.venvs`, which later runs reuse. The version `lowest` is
+the lowest version of every direct dependency that `pyproject.toml` allows, pipecat included.
 """
 
 from __future__ import annotations
@@ -53,11 +54,23 @@ def read_counts(report: Path) -> Counter[str]:
 
 
 def prepare(wanted: str, interpreter: str, wheel: Path) -> Environment:
-    """An environment with the wheel, the version of pipecat and what the tests need."""
+    """Set up the environment of one version: the wheel, pipecat and the test dependencies.
+
+    Args:
+        wanted: A version of pipecat, `newest`, or `lowest`.
+        interpreter: Python to make the environment with.
+        wheel: The wheel to test.
+
+    Raises:
+        subprocess.CalledProcessError: If an installation fails.
+    """
     name = f"pipecat-{wanted}"
     if interpreter != sys.executable:
         name += f"-python{version_of(interpreter)}"
     environment = Environment(ROOT / ".venvs" / name, interpreter)
+    if wanted == "lowest":
+        install_lowest(environment, wheel)
+        return environment
     pipecat = "pipecat-ai[websocket]" + ("" if wanted == "newest" else f"=={wanted}")
     environment.install(
         "--upgrade", pipecat, "--group", f"{ROOT / 'pyproject.toml'}:test", str(wheel)
@@ -65,6 +78,25 @@ def prepare(wanted: str, interpreter: str, wheel: Path) -> Environment:
     # Once more: a wheel built again under the same version must replace the one before.
     environment.install("--no-deps", "--force-reinstall", str(wheel))
     return environment
+
+
+def install_lowest(environment: Environment, wheel: Path) -> None:
+    """Install the wheel, and the lowest allowed version of every direct dependency.
+
+    Direct dependencies are those in `pyproject.toml`: the package's, all extras', and the tests'.
+    uv resolves them, because pip cannot resolve to the lowest versions.
+
+    Raises:
+        subprocess.CalledProcessError: If an installation fails.
+    """
+    pyproject = str(ROOT / "pyproject.toml")
+    environment.install("--upgrade", "uv")
+    environment.run(
+        *("-m", "uv", "pip", "install", "--quiet", "--python", str(environment.python)),
+        *("--resolution", "lowest-direct", "--requirements", pyproject, "--all-extras"),
+        *("--group", f"{pyproject}:test"),
+    )
+    environment.install("--no-deps", "--force-reinstall", str(wheel))
 
 
 def run_tests(environment: Environment) -> tuple[int, Counter[str]]:

@@ -67,7 +67,7 @@ class Peer:
         except ConnectionClosed:
             pass
         finally:
-            self.close_code = self.socket.close_code
+            self.close_code = self.socket.protocol.close_code
 
 
 class Server:
