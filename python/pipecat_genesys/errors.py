@@ -9,11 +9,11 @@ column names the module or subpackage that raises the class::
             LocalProtocolError                  pipecat_genesys.protocol
             RemoteProtocolError                 pipecat_genesys.protocol
         AuthenticationError                     pipecat_genesys.auth
-        BrokenRule                              pipecat_genesys.conformance
         BrokenRuleError                         pipecat_genesys.simulator
         CallStateError (RuntimeError)           pipecat_genesys.simulator
+        CheckFailedError                        pipecat_genesys.conformance
+        CheckSkippedError                       pipecat_genesys.conformance
         NoRoomError                             pipecat_genesys.endpoint
-        NotApplicable                           pipecat_genesys.conformance
         ReplayStoreError                        pipecat_genesys.auth
         SimulatorError                          pipecat_genesys.simulator
             AwaitTimeoutError (TimeoutError)    pipecat_genesys.simulator

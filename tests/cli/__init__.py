@@ -1,1 +1,1 @@
-"""The command line, as its user meets it."""
+"""Tests of the command line."""

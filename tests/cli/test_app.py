@@ -1,4 +1,4 @@
-"""What the command line says before any command runs."""
+"""The command line before any command runs: version, entry point, missing packages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipecat_genesys.cli.app import app
 from typer.testing import CliRunner
 
 
-def test_version() -> None:
+def test_version_is_printed() -> None:
     done = CliRunner().invoke(app, ["--version"])
     assert (done.exit_code, done.output) == (0, f"pipecat-genesys {version('pipecat-genesys')}\n")
 
 
-def test_the_entry_point_runs_it() -> None:
+def test_the_entry_point_runs_the_command_line() -> None:
     (script,) = entry_points(group="console_scripts", name="pipecat-genesys")
     assert script.value == "pipecat_genesys.cli:main"
     code = "import sys; sys.argv = ['x', '--version']; from pipecat_genesys.cli import main; main()"
@@ -25,7 +25,7 @@ def test_the_entry_point_runs_it() -> None:
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich", "websockets"])
-def test_a_missing_extra_is_named_with_its_remedy(missing: str) -> None:
+def test_a_missing_package_is_named_with_the_command_that_installs_it(missing: str) -> None:
     code = (
         f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['x', '--version'];"
         "from pipecat_genesys.cli import main; main()"

@@ -1,4 +1,4 @@
-"""`pipecat-genesys call` against a server on loopback: what it prints, writes and returns."""
+"""`pipecat-genesys call` against a local server: its output, its files and its exit status."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from pipecat_genesys.cli.app import app
 from pipecat_genesys.simulator import FAULTS, VERBS, tone, write_wav
 from scripted import Peer, scripted
@@ -20,9 +21,13 @@ from typer.testing import CliRunner
 SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
 
 
-async def pipecat_genesys(*arguments: str, **env: str) -> Any:
-    """Run the command line beside this loop, which has the server."""
+async def run_command(*arguments: str, **env: str) -> Result:
+    """Run the command line in a thread, because the command starts its own event loop."""
     return await asyncio.to_thread(CliRunner().invoke, app, list(arguments), env=env)
+
+
+async def run_call(*arguments: str, **env: str) -> Result:
+    return await run_command("call", *arguments, **env)
 
 
 async def greet(peer: Peer, message: dict[str, Any]) -> None:
@@ -34,11 +39,10 @@ async def goodbye(peer: Peer, message: dict[str, Any]) -> None:
     await peer.text("disconnect", {"reason": "completed", "outputVariables": {"mood": "good"}})
 
 
-async def test_a_clean_call(tmp_path: Path) -> None:
+async def test_a_clean_call_prints_and_writes_everything(tmp_path: Path) -> None:
     capture, wav, report = tmp_path / "c.jsonl", tmp_path / "c.wav", tmp_path / "c.json"
     async with scripted(open=greet, dtmf=goodbye) as server:
-        done = await pipecat_genesys(
-            "call",
+        done = await run_call(
             server.url,
             "wait:bot",
             "say:tone:440:0.3",
@@ -53,8 +57,14 @@ async def test_a_clean_call(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[-1] == "clean"
-    for told in ("->  open", "<-  opened", "->  playback_started", "<-  disconnect", "mood=good"):
-        assert told in done.output
+    for expected in (
+        "->  open",
+        "<-  opened",
+        "->  playback_started",
+        "<-  disconnect",
+        "mood=good",
+    ):
+        assert expected in done.output
     opening = server.peer.received[0]["parameters"]
     assert opening["inputVariables"] == {"tier": "gold"}
     assert opening["language"] == "en-US"
@@ -68,30 +78,30 @@ async def test_a_clean_call(tmp_path: Path) -> None:
     assert tone(440, 0.3) in b"".join(server.peer.audio)
 
 
-async def test_a_rule_that_is_broken() -> None:
+async def test_a_broken_rule_exits_with_1() -> None:
     async def nonsense(peer: Peer, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send("not [bold]json")
 
     async with scripted(open=nonsense) as server:
-        done = await pipecat_genesys("call", server.url, "wait:end")
+        done = await run_call(server.url, "wait:end")
     assert done.exit_code == 1
     assert "not_json" in done.output
     assert done.output.splitlines()[-1] == "not clean"
 
 
-async def test_what_is_waited_for_in_vain() -> None:
+async def test_a_wait_that_ends_in_vain_exits_with_1() -> None:
     async with scripted() as server:
-        done = await pipecat_genesys("call", server.url, "wait:bot", "--patience=0.2", "-q")
+        done = await run_call(server.url, "wait:bot", "--patience=0.2", "-q")
     assert done.exit_code == 1
     assert "waited 0.2 s for PlaybackStarted" in done.output
-    # Quietly: no line for each message.
+    # --quiet prints no messages.
     assert "->" not in done.output
 
 
 async def test_without_steps_the_caller_talks_and_hangs_up() -> None:
     async with scripted() as server:
-        done = await pipecat_genesys("call", server.url, "--hang-up-after=0.5")
+        done = await run_call(server.url, "--hang-up-after=0.5")
     assert done.exit_code == 0, done.output
     assert b"".join(server.peer.audio).strip(b"\xff")
     assert server.peer.received[-1]["parameters"] == {"reason": "end"}
@@ -103,7 +113,7 @@ async def test_without_steps_the_server_may_end_the_call() -> None:
         await goodbye(peer, message)
 
     async with scripted(open=answer) as server:
-        done = await pipecat_genesys("call", server.url)
+        done = await run_call(server.url)
     assert done.exit_code == 0, done.output
 
 
@@ -119,10 +129,11 @@ async def test_without_steps_the_server_may_end_the_call() -> None:
         ),
     ],
 )
-async def test_what_a_monitor_is_offered(options: list[str], offer: list[str]) -> None:
+async def test_a_monitor_is_offered_the_chosen_channels_and_formats(
+    options: list[str], offer: list[str]
+) -> None:
     async with scripted() as server:
-        done = await pipecat_genesys(
-            "call",
+        done = await run_call(
             server.url,
             "wait:0.3",
             "--mode=monitor",
@@ -130,7 +141,7 @@ async def test_what_a_monitor_is_offered(options: list[str], offer: list[str]) -
             "--language=",
             *options,
         )
-    # It was asked for languages and named none, which is tolerated.
+    # A server that names no languages when asked earns a warning only.
     assert done.exit_code == 0, done.output
     assert "languages_missing" in done.output
     opening = server.peer.received[0]["parameters"]
@@ -148,14 +159,14 @@ async def test_credentials_come_from_the_environment_or_a_file(tmp_path: Path) -
         (["--api-key=k1", f"--secret-file={file}"], {}),
     ):
         async with scripted() as server:
-            done = await pipecat_genesys("call", server.url, "wait:0.1", *arguments, **env)
+            done = await run_call(server.url, "wait:0.1", *arguments, **env)
         assert done.exit_code == 0, done.output
         headers = server.peer.socket.request.headers  # type: ignore[union-attr]
         assert headers["X-API-KEY"] == "k1"
         assert 'keyid="k1"' in headers["Signature-Input"]
         assert SECRET not in done.output
     async with scripted() as server:
-        await pipecat_genesys("call", server.url, "wait:0.1")
+        await run_call(server.url, "wait:0.1")
         assert "Signature" not in server.peer.socket.request.headers  # type: ignore[union-attr]
 
 
@@ -170,73 +181,73 @@ async def test_credentials_come_from_the_environment_or_a_file(tmp_path: Path) -
         (["--secret-file=/no/such/file"], "/no/such/file"),
     ],
 )
-async def test_what_is_not_understood(arguments: list[str], why: str) -> None:
-    done = await pipecat_genesys("call", "ws://127.0.0.1:9", *arguments)
+async def test_wrong_arguments_exit_with_2(arguments: list[str], why: str) -> None:
+    done = await run_call("ws://127.0.0.1:9", *arguments)
     assert done.exit_code == 2
     assert why in done.output
 
 
-async def test_a_secret_that_is_none_is_not_shown() -> None:
-    done = await pipecat_genesys("call", "ws://x", GENESYS_CLIENT_SECRET="hush hush")
+async def test_a_wrong_secret_is_not_printed() -> None:
+    done = await run_call("ws://x", GENESYS_CLIENT_SECRET="hush hush")
     assert done.exit_code == 2
     assert "not base64" in done.output
     assert "hush" not in done.output
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:9/", "http://127.0.0.1:9/", "nonsense"])
-async def test_no_connection(url: str) -> None:
-    done = await pipecat_genesys("call", url)
+async def test_no_connection_exits_with_3(url: str) -> None:
+    done = await run_call(url)
     assert done.exit_code == 3
     assert "no connection" in done.output
 
 
-async def test_a_fault_that_is_dealt_with_and_one_that_is_not() -> None:
+async def test_a_fault_that_the_server_handles_exits_with_0() -> None:
     async def strict(peer: Peer, message: dict[str, Any]) -> None:
         await peer.text("disconnect", {"reason": "error", "info": "gap"})
 
     async with scripted(discarded=strict) as server:
-        done = await pipecat_genesys("call", server.url, "--fault=seq-gap", "-q")
+        done = await run_call(server.url, "--fault=seq-gap", "-q")
     assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[-1] == "seq-gap: dealt with"
+    assert done.output.splitlines()[-1] == "seq-gap: handled"
 
+
+async def test_a_fault_that_the_server_does_not_handle_exits_with_1() -> None:
     async def hang_up(peer: Peer, message: dict[str, Any]) -> None:
         await peer.socket.close()
 
     async with scripted(discarded=hang_up) as server:
-        done = await pipecat_genesys("call", server.url, "--fault=seq-gap", "-q")
+        done = await run_call(server.url, "--fault=seq-gap", "-q")
     assert done.exit_code == 1
-    assert "seq-gap: not dealt with" in done.output
+    assert "seq-gap: not handled" in done.output
 
 
-async def test_a_fault_that_did_not_happen() -> None:
+async def test_a_fault_that_did_not_happen_exits_with_1() -> None:
     async with scripted() as server:
-        done = await pipecat_genesys(
-            "call", server.url, "--fault=overlapping-pauses", "--hang-up-after=0.3"
-        )
+        done = await run_call(server.url, "--fault=overlapping-pauses", "--hang-up-after=0.3")
     assert done.exit_code == 1
-    assert "did not happen; the server has to pause" in done.output
+    assert "did not happen; it needs a server that pauses" in done.output
 
 
-async def test_a_probe() -> None:
+async def test_a_probe_sends_open_and_close_only() -> None:
     async with scripted() as server:
-        done = await pipecat_genesys("call", server.url, "--fault=probe")
+        done = await run_call(server.url, "--fault=probe")
     assert done.exit_code == 0, done.output
     assert [m["type"] for m in server.peer.received] == ["open", "close"]
 
 
-async def test_lists() -> None:
-    done = await pipecat_genesys("call", "--list-faults")
+async def test_faults_and_steps_are_listed() -> None:
+    done = await run_call("--list-faults")
     assert done.exit_code == 0
     assert [line.split()[0] for line in done.output.splitlines() if line[0] != " "] == list(FAULTS)
-    done = await pipecat_genesys("call", "--list-steps")
+    done = await run_call("--list-steps")
     assert done.exit_code == 0
     assert all(verb in done.output for verb in VERBS)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to a process")
 async def test_ctrl_c_hangs_up() -> None:
     async with scripted() as server:
-        # A shell starts what runs in the background with the signal ignored, and tests may be.
+        # A shell starts background processes with SIGINT ignored; this test may run in one.
         code = (
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "from pipecat_genesys.cli import main; main()"
@@ -254,8 +265,7 @@ async def test_ctrl_c_hangs_up() -> None:
         )
         assert process.stdout is not None
         async for line in process.stdout:
-            # A second after the call was accepted: in the midst of its steps.
-            if b"ping" in line:
+            if b"opened" in line:
                 break
         process.send_signal(signal.SIGINT)
         output, errors = await process.communicate()
@@ -267,30 +277,28 @@ async def test_ctrl_c_hangs_up() -> None:
     assert server.peer.close_code == 1005
 
 
-async def test_files_that_cannot_be_written_are_told_before_the_call(tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_written_is_reported_before_the_call(tmp_path: Path) -> None:
     async with scripted() as server:
-        done = await pipecat_genesys("call", server.url, f"--capture={tmp_path}/no/such/c.jsonl")
+        done = await run_call(server.url, f"--capture={tmp_path}/no/such/c.jsonl")
     assert done.exit_code == 2
     assert "no/such" in done.output.replace("\n", "")
     assert server.peers == []
 
 
-async def test_without_steps_both_parties_of_a_monitored_call_talk() -> None:
+async def test_without_steps_caller_and_agent_of_a_monitored_call_talk() -> None:
     async with scripted() as server:
-        done = await pipecat_genesys("call", server.url, "--mode=monitor", "--hang-up-after=3")
+        done = await run_call(server.url, "--mode=monitor", "--hang-up-after=2.3")
     assert done.exit_code == 0, done.output
     heard = b"".join(server.peer.audio)
     assert heard[::2].strip(b"\xff")
     assert heard[1::2].strip(b"\xff")
 
 
-async def test_the_agent_of_a_monitored_call(tmp_path: Path) -> None:
+async def test_a_monitored_call_plays_and_records_both_parties(tmp_path: Path) -> None:
     both, wav = tmp_path / "both.wav", tmp_path / "out.wav"
     write_wav(both, b"\x10\x20" * 1600, b"\x20\x10" * 1600)
     async with scripted() as server:
-        done = await pipecat_genesys(
-            "call", server.url, f"converse:{both}", "--mode=monitor", f"--wav={wav}"
-        )
+        done = await run_call(server.url, f"converse:{both}", "--mode=monitor", f"--wav={wav}")
     assert done.exit_code == 0, done.output
     assert wav.stat().st_size > 44
     assert "bot audio" not in done.output

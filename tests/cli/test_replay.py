@@ -1,4 +1,4 @@
-"""`pipecat-genesys replay`: from a capture of `call` to a list of differences."""
+"""`pipecat-genesys replay` of a capture that `call` wrote: its output and its exit status."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from click.testing import Result
 from pipecat_genesys.cli.app import app
 from scripted import Peer, scripted
 from typer.testing import CliRunner
 
 
-async def pipecat_genesys(*arguments: str) -> Any:
-    """Run the command line beside this loop, which has the server."""
+async def run_command(*arguments: str) -> Result:
+    """Run the command line in a thread, because the command starts its own event loop."""
     return await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
 
 
@@ -21,32 +22,41 @@ async def greet(peer: Peer, message: dict[str, Any]) -> None:
     await peer.event("hello")
 
 
-async def test_the_same_and_not_the_same(tmp_path: Path) -> None:
+async def test_replay_sends_the_recorded_messages_and_exits_with_0(tmp_path: Path) -> None:
     capture = tmp_path / "c.jsonl"
     async with scripted(open=greet) as server:
-        await pipecat_genesys("call", server.url, "wait:0.5", f"--capture={capture}")
-        done = await pipecat_genesys("replay", str(capture), server.url)
-        assert done.exit_code == 0, done.output
-        assert done.output.splitlines()[-1] == "the server did the same"
-        assert "->  open" in done.output
-        assert [m["id"] for m in server.peers[1].received] == [
-            m["id"] for m in server.peers[0].received
-        ]
+        await run_command("call", server.url, "wait:0.1", f"--capture={capture}")
+        done = await run_command("replay", str(capture), server.url)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == "the server acted as recorded"
+    assert "->  open" in done.output
+    first, second = server.peers
+    assert [m["id"] for m in second.received] == [m["id"] for m in first.received]
+
+
+async def test_replay_prints_the_differences_and_exits_with_1(tmp_path: Path) -> None:
+    capture = tmp_path / "c.jsonl"
+    async with scripted(open=greet) as server:
+        await run_command("call", server.url, "wait:0.1", f"--capture={capture}")
     async with scripted() as server:
-        done = await pipecat_genesys("replay", "-q", str(capture), server.url)
+        done = await run_command("replay", "-q", str(capture), server.url)
     assert done.exit_code == 1
     assert '-event {"entities": [{"data": {}, "type": "hello"}]}' in done.output
-    assert done.output.splitlines()[-1] == "the server did something else"
+    assert done.output.splitlines()[-1] == "the server acted differently"
 
 
-async def test_no_connection_and_no_capture(tmp_path: Path) -> None:
+async def test_replay_without_a_server_exits_with_3(tmp_path: Path) -> None:
     capture = tmp_path / "c.jsonl"
     async with scripted() as server:
-        await pipecat_genesys("call", server.url, "wait:0.1", f"--capture={capture}")
-    done = await pipecat_genesys("replay", str(capture), "ws://127.0.0.1:9")
+        await run_command("call", server.url, "wait:0.1", f"--capture={capture}")
+    done = await run_command("replay", str(capture), "ws://127.0.0.1:9")
     assert done.exit_code == 3
     assert "no connection" in done.output
-    capture.write_text("x")
-    done = await pipecat_genesys("replay", str(capture), "ws://127.0.0.1:9")
+
+
+async def test_replay_of_a_file_that_is_not_a_capture_exits_with_2(tmp_path: Path) -> None:
+    file = tmp_path / "c.jsonl"
+    file.write_text("x")
+    done = await run_command("replay", str(file), "ws://127.0.0.1:9")
     assert done.exit_code == 2
     assert "line 1: not a capture" in done.output.replace("\n", "")

@@ -1,7 +1,7 @@
-"""A small AudioHook server that keeps the protocol, and whose every step can be replaced.
+"""A small AudioHook server that keeps the protocol, for tests of the conformance checks.
 
-On `AudioHookSession` and websockets alone, without pipecat: what the conformance checks are checked
-with. A `Conversation` is one call; a mutation is a subclass that does one thing wrong.
+The server uses `AudioHookSession` and websockets, without pipecat. A test makes a server that
+breaks one rule by a subclass of `ReferenceCall` that overrides one method.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from websockets.exceptions import ConnectionClosed
 KEY = "an-api-key"
 SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
 SECOND = b"\xff" * 8000
+"""One second of mu-law silence."""
 
 
-class Conversation:
-    """One call. The methods are its steps, in the order they usually happen."""
+class ReferenceCall:
+    """One call on the server. The methods are in the order in which a call usually needs them."""
 
     def __init__(self, socket: ServerConnection, *, is_bot: bool) -> None:
         self.socket = socket
@@ -34,8 +35,8 @@ class Conversation:
         self.playing_until = 0.0
 
     @classmethod
-    async def admits(cls, verifier: SignatureVerifier, request: Request) -> bool:
-        """Whether an upgrade request is accepted, where there is a secret."""
+    async def accepts(cls, verifier: SignatureVerifier, request: Request) -> bool:
+        """Return whether the server accepts an upgrade request; called if there is a secret."""
         try:
             url = f"ws://{request.headers['Host']}{request.path}"
             await verifier.authenticate("GET", url, request.headers.raw_items())
@@ -47,44 +48,44 @@ class Conversation:
         try:
             async for data in self.socket:
                 if isinstance(data, str):
-                    await self.text(data)
+                    await self.on_text(data)
                 else:
-                    await self.audio(data)
+                    await self.on_audio(data)
         except ConnectionClosed:
             return
 
-    async def text(self, text: str) -> None:
+    async def on_text(self, text: str) -> None:
         for event in self.session.receive_text(text):
-            await self.event(event)
+            await self.on_event(event)
 
-    async def audio(self, data: bytes) -> None:
+    async def on_audio(self, data: bytes) -> None:
         self.session.receive_audio(len(data))
 
-    async def event(self, event: events.Event) -> None:
+    async def on_event(self, event: events.Event) -> None:
         match event:
             case events.OpenReceived():
-                await self.open(event)
+                await self.on_open(event)
             case events.PingReceived():
-                await self.ping(event)
+                await self.on_ping(event)
             case events.CloseReceived():
-                await self.close(event)
+                await self.on_close(event)
             case events.DtmfReceived():
-                await self.key(event)
+                await self.on_dtmf(event)
             case events.Faulted():
-                await self.fault(event)
+                await self.on_fault(event)
             case events.Event(reply=Draft() as reply):
-                await self.say(reply)
+                await self.send(reply)
 
-    async def open(self, event: events.OpenReceived) -> None:
-        if not self.is_expected(event):
-            await self.say(server_messages.disconnect("unauthorized"))
+    async def on_open(self, event: events.OpenReceived) -> None:
+        if not self.is_authorized(event):
+            await self.send(server_messages.disconnect("unauthorized"))
             return
-        await self.say(self.opened(event))
+        await self.send(self.opened(event))
         if self.is_bot and not event.is_probe:
-            await self.talk(SECOND)
+            await self.send_audio(SECOND)
 
-    def is_expected(self, event: events.OpenReceived) -> bool:
-        """Whether the call is of the organization that connected."""
+    def is_authorized(self, event: events.OpenReceived) -> bool:
+        """Return whether `open` names the organisation of the upgrade request."""
         assert self.socket.request is not None
         organization = self.socket.request.headers["Audiohook-Organization-Id"]
         return bool(event.raw["parameters"]["organizationId"] == organization)
@@ -96,66 +97,79 @@ class Conversation:
             supported_languages=["en-US"] if asked else None,
         )
 
-    async def ping(self, event: events.PingReceived) -> None:
+    async def on_ping(self, event: events.PingReceived) -> None:
         assert event.reply is not None
-        await self.say(event.reply)
+        await self.send(event.reply)
 
-    async def close(self, event: events.CloseReceived) -> None:
+    async def on_close(self, event: events.CloseReceived) -> None:
         assert event.reply is not None
-        await self.say(event.reply)
+        await self.send(event.reply)
 
-    async def key(self, event: events.DtmfReceived) -> None:
+    async def on_dtmf(self, event: events.DtmfReceived) -> None:
         if self.is_playing:
             self.playing_until = 0.0
-            await self.say(server_messages.barge_in())
+            await self.send(server_messages.barge_in())
 
-    async def fault(self, event: events.Faulted) -> None:
+    async def on_fault(self, event: events.Faulted) -> None:
         if event.reply is not None:
-            await self.disconnect(event.reply)
+            await self.on_disconnect(event.reply)
 
-    async def disconnect(self, draft: Draft) -> None:
-        await self.say(draft)
+    async def on_disconnect(self, draft: Draft) -> None:
+        await self.send(draft)
 
     @property
     def is_playing(self) -> bool:
         return asyncio.get_running_loop().time() < self.playing_until
 
-    async def talk(self, audio: bytes) -> None:
+    async def send_audio(self, audio: bytes) -> None:
         now = asyncio.get_running_loop().time()
         self.playing_until = max(now, self.playing_until) + len(audio) / 8000
         await self.socket.send(audio)
 
-    async def say(self, draft: Draft) -> None:
+    async def send(self, draft: Draft) -> None:
+        """Number a message and send it, if the session's state allows it."""
         if self.session.allows(draft.type):
-            await self.write(json.loads(self.session.to_wire(draft)))
+            await self.send_message(json.loads(self.session.to_wire(draft)))
 
-    async def write(self, message: Any) -> None:
-        """Send a message that has been numbered; everything said comes through here."""
+    async def send_message(self, message: Any) -> None:
+        """Send a numbered message; all text messages of the server pass through here."""
         await self.socket.send(message if isinstance(message, str) else json.dumps(message))
 
 
 @asynccontextmanager
 async def reference_server(
-    kind: type[Conversation] = Conversation, *, is_bot: bool = True, secret: str | None = None
+    call_class: type[ReferenceCall] = ReferenceCall,
+    *,
+    is_bot: bool = True,
+    secret: str | None = None,
 ) -> AsyncIterator[str]:
-    """Serve; gives the URL."""
+    """Run the server on a free port of the loopback interface.
+
+    Args:
+        call_class: The class of the server's calls.
+        is_bot: Whether the server sends audio.
+        secret: The client secret; None for a server that accepts unsigned requests.
+
+    Yields:
+        The URL of the server.
+    """
     verifier = SignatureVerifier(
         {KEY: secret or SECRET}, replay_store=MemoryReplayStore(), refusal_seconds=0.01
     )
 
-    async def answer(socket: ServerConnection) -> None:
-        await kind(socket, is_bot=is_bot).run()
+    async def handle(socket: ServerConnection) -> None:
+        await call_class(socket, is_bot=is_bot).run()
 
-    async def admit(socket: ServerConnection, request: Request) -> Response | None:
-        if secret is not None and not await kind.admits(verifier, request):
+    async def authenticate(socket: ServerConnection, request: Request) -> Response | None:
+        if secret is not None and not await call_class.accepts(verifier, request):
             return socket.respond(HTTPStatus.UNAUTHORIZED, "")
         return None
 
     async with serve(
-        answer,
+        handle,
         "127.0.0.1",
         0,
-        process_request=admit,
+        process_request=authenticate,
         max_size=65536,
         compression=None,
         ping_interval=None,

@@ -23,7 +23,7 @@ from pipecat.frames.frames import (
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 from pipecat_genesys import AudioHookChannel, GenesysAudioHookSerializer
-from pipecat_genesys.conformance import CATALOGUE, Outcome, Patience, Target, run
+from pipecat_genesys.conformance import CATALOGUE, Outcome, Target, Timeouts, run_checks
 from pipecat_genesys.simulator import (
     BargedIn,
     CallMode,
@@ -330,10 +330,10 @@ async def test_the_observer_is_told() -> None:
 async def test_every_conformance_check_passes(mode: CallMode, channel: Any) -> None:
     inputs = GenesysAudioHookSerializer.InputParams(channel=channel)
     server = Server(Echo, params=AudioHookParams(call=inputs))
-    patience = Patience(pong=2, close=2, settle=0.5, talk=7)
+    timeouts = Timeouts(pong=2, close=2, observation=0.5, conversation=7)
     async with serving(server.app, ws_max_size=65536) as url:
-        target = Target(url=url, mode=mode, patience=patience)
-        results = await run(target, CATALOGUE.values())
+        target = Target(url=url, mode=mode, timeouts=timeouts)
+        results = await run_checks(target, CATALOGUE.values())
     assert [r for r in results if r.outcome is Outcome.FAILED] == []
 
 

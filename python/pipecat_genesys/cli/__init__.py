@@ -1,31 +1,32 @@
-"""The command line: `pipecat-genesys`, one file for each command.
+"""The command line `pipecat-genesys`, with one module for each command.
 
-A command reads its options, calls the library and prints; what it does is in the library, where
-tests and other programs can use it too. `app.py` puts the commands together. Never imports
-pipecat, which takes seconds: a command that serves a bot loads it when it runs.
+A command reads its options, calls the library and prints the result; the logic is in the library,
+where tests and other programs can use it. `app` puts the commands together. No module here imports
+pipecat, because that takes seconds; `serve` lets its server processes import it.
 
-It needs the extra `cli`; this file alone does without, to be able to say so.
+The command line needs the extra `cli`. This module itself does not need it, so that it can print
+how to install the extra.
 """
 
 from __future__ import annotations
 
 import sys
 
-EXTRA = frozenset({"typer", "rich", "websockets", "http_message_signatures"})
-"""What the extra `cli` brings, by top-level module."""
+EXTRA_MODULES = frozenset({"typer", "rich", "websockets", "http_message_signatures"})
+"""Top-level modules that the extra `cli` installs."""
 
 
 def main() -> None:
-    """Run the command line; the entry point `pipecat-genesys`.
+    """Run the command line; this is the entry point `pipecat-genesys`.
 
     Raises:
-        SystemExit: Always, with the command's exit status.
+        SystemExit: Always, with the exit status of the command.
     """
     try:
         from pipecat_genesys.cli.app import app
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRA:
+        if missing not in EXTRA_MODULES:
             raise
         sys.exit(
             f"pipecat-genesys: the command line needs {missing}; "

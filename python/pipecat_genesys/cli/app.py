@@ -1,4 +1,4 @@
-"""The application that typer runs: the commands, and the options that need none."""
+"""The typer application: all commands, and the options that belong to no command."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from pipecat_genesys.cli.call import call
-from pipecat_genesys.cli.check import check
-from pipecat_genesys.cli.replay import replay
-from pipecat_genesys.cli.serve import serve
+from .call import call
+from .check import check
+from .replay import replay
+from .serve import serve
 
 app = typer.Typer(
     name="pipecat-genesys",
@@ -37,7 +37,10 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Genesys Cloud AudioHook and Audio Connector, without a Genesys organisation."""
+    """Run and test servers for Genesys Cloud AudioHook and Audio Connector.
+
+    The commands call, check and replay act as Genesys Cloud; no Genesys organisation is needed.
+    """
 
 
 app.command()(call)

@@ -1,4 +1,4 @@
-"""`pipecat-genesys call URL`: place one call as Genesys would, and judge it."""
+"""`pipecat-genesys call URL`: place one call as Genesys would, and report how it went."""
 
 from __future__ import annotations
 
@@ -14,17 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipecat_genesys.cli.caller import (
-    UNTIL_HANG_UP,
-    Caller,
-    Channels,
-    call_parameters,
-    verdict_of,
-)
-from pipecat_genesys.cli.connecting import ApiKey, CaFile, SecretFile, connection_options
-from pipecat_genesys.cli.status import ExitStatus
-from pipecat_genesys.cli.summary import report_json, summary_table
-from pipecat_genesys.cli.timeline import Progress, Timeline
 from pipecat_genesys.protocol.types import AudioHookMediaFormat
 from pipecat_genesys.simulator import (
     FAULTS,
@@ -38,6 +27,12 @@ from pipecat_genesys.simulator import (
     find_fault,
     parse_script,
 )
+
+from .call_options import DEFAULT_SECONDS, CallerScript, Channels, call_parameters, problem_of
+from .credentials import ApiKey, CaFile, SecretFile, connection_options
+from .exit_codes import ExitCode
+from .summary import report_json, summary_table
+from .timeline import StatusLine, Timeline
 
 
 def _list_faults(wanted: bool) -> None:
@@ -59,24 +54,26 @@ def _print_pairs(rows: Sequence[tuple[str, str]]) -> None:
 
 
 def call(
-    url: Annotated[str, typer.Argument(help="The server: ws://host:port/path or wss://...")],
+    url: Annotated[
+        str, typer.Argument(help="URL of the server: ws://host:port/path or wss://host/path.")
+    ],
     steps: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="STEP",
             help="What the caller does, in order, such as: wait:bot say:question.wav press:9 "
-            "(see --list-steps). Without any, the caller talks for some seconds.",
+            "(see --list-steps). Without steps, the caller talks for two seconds and waits.",
             show_default=False,
         ),
     ] = None,
     mode: Annotated[
-        CallMode, typer.Option(help="Whether the server is a bot, or only listens.")
+        CallMode, typer.Option(help="Whether the server is a bot or only listens.")
     ] = CallMode.BOT,
     channels: Annotated[
         list[Channels] | None,
         typer.Option(
-            help="The parties offered, most wanted first; may be repeated. Default: external for "
-            "a bot, all of them for a monitor.",
+            help="Channels to offer, in order of preference; may be repeated. Default: external "
+            "for a bot; both, external and internal for a monitor.",
             show_default=False,
         ),
     ] = None,
@@ -84,7 +81,7 @@ def call(
         list[AudioHookMediaFormat] | None,
         typer.Option(
             case_sensitive=False,
-            help="How samples are coded, most wanted first; may be repeated. Default: PCMU.",
+            help="Audio format to offer, in order of preference; may be repeated. Default: PCMU.",
             show_default=False,
         ),
     ] = None,
@@ -92,10 +89,12 @@ def call(
     secret_file: SecretFile = None,
     ca_file: CaFile = None,
     language: Annotated[
-        str, typer.Option(help="Of the conversation; empty leaves it out.")
+        str,
+        typer.Option(help="Language of the conversation; an empty value leaves the field out."),
     ] = "en-US",
     ask_languages: Annotated[
-        bool, typer.Option("--ask-languages", help="Ask which languages the server supports.")
+        bool,
+        typer.Option("--ask-languages", help="Ask the server which languages it supports."),
     ] = False,
     variable: Annotated[
         list[str] | None,
@@ -108,37 +107,45 @@ def call(
         typer.Option(
             min=0.0,
             max=30.0,
-            help="Seconds of caller audio that gathered while connecting; sent at once.",
+            help="Seconds of caller audio recorded before the connection; sent at once after "
+            "opened.",
         ),
     ] = 0.0,
     fault: Annotated[
-        str | None, typer.Option(help="What the client does wrong; see --list-faults.")
+        str | None,
+        typer.Option(help="A fault that the client makes on purpose; see --list-faults."),
     ] = None,
     hang_up_after: Annotated[
         float | None,
         typer.Option(
             min=0.1,
-            help="Seconds after opened at which the caller hangs up, done or not. Default: when "
-            f"the steps are done; without steps after {UNTIL_HANG_UP:g} s.",
+            help="Seconds after opened at which the caller hangs up, even if steps remain. "
+            f"Default: after the last step; without steps after {DEFAULT_SECONDS:g} s.",
             show_default=False,
         ),
     ] = None,
     patience: Annotated[
-        float, typer.Option(min=0.1, help="Seconds to wait for what the server is to do.")
+        float,
+        typer.Option(min=0.1, help="Seconds after which a step stops waiting for the server."),
     ] = 10.0,
     capture: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write every message here, as JSON lines.")
+        Path | None,
+        typer.Option(dir_okay=False, help="Write every message to this file, as JSON lines."),
     ] = None,
     wav: Annotated[
         Path | None,
         typer.Option(
-            dir_okay=False, help="Record here: the caller left, the bot as heard (or agent) right."
+            dir_okay=False,
+            help="Record the call to this WAV file: the caller on the left channel, the bot (or "
+            "the agent of a monitored call) on the right one.",
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write how it went here, as JSON.")
+        Path | None, typer.Option(dir_okay=False, help="Write the summary to this file, as JSON.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the summary only.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the summary but no messages.")
+    ] = False,
     _faults: Annotated[
         bool,
         typer.Option(
@@ -152,15 +159,15 @@ def call(
         ),
     ] = False,
 ) -> None:
-    """Place one call as Genesys Cloud would, and say whether it was clean.
+    """Place one call as Genesys Cloud would, and report whether it was clean.
 
-    Exit status: 0 the call was clean, or the fault was dealt with; 1 it was not; 2 the command
-    was not understood; 3 no connection; 130 interrupted.
+    Exit status: 0 if the call was clean, or the server handled the fault; 1 if not; 2 if the
+    command line is wrong; 3 if there was no connection; 130 if interrupted.
     """
     console = Console(highlight=False)
     try:
         script = parse_script(steps or [])
-        chosen = None if fault is None else find_fault(fault)
+        chosen_fault = None if fault is None else find_fault(fault)
         parameters = call_parameters(mode, channels, format, language, ask_languages, variable)
         options = connection_options(api_key, secret_file, ca_file)
         _check_folders(capture, wav, report)
@@ -178,10 +185,9 @@ def call(
         url,
         parameters,
         options=replace(options, backlog=backlog),
-        fault=chosen,
+        fault=chosen_fault,
         observer=observe,
     )
-    caller = Caller(script, hang_up_after, patience)
     interrupted = False
     with ExitStack() as stack:
         if capture is not None:
@@ -191,30 +197,34 @@ def call(
                 raise typer.BadParameter(str(error)) from None
             observers.append(file)
         if not quiet:
-            stack.enter_context(Progress(console, simulated))
+            stack.enter_context(StatusLine(console, simulated))
         try:
-            result = asyncio.run(simulated.run(caller))
+            result = asyncio.run(simulated.run(CallerScript(script, hang_up_after, patience)))
         except KeyboardInterrupt:
             interrupted, result = True, simulated.report()
     timeline.flush()
     if simulated.session.state is SessionState.IDLE:
         console.print(Text(result.script_error or "interrupted", "red"))
-        raise typer.Exit(ExitStatus.INTERRUPTED if interrupted else ExitStatus.NO_CONNECTION)
-    verdict = verdict_of(simulated, result)
+        raise typer.Exit(ExitCode.INTERRUPTED if interrupted else ExitCode.NO_CONNECTION)
+    problem = problem_of(simulated, result)
     if wav is not None:
         simulated.save_recording(wav)
     if report is not None:
-        report.write_bytes(report_json(result, fault=fault, verdict=verdict or "ok"))
+        report.write_bytes(report_json(result, fault=fault, verdict=problem or "ok"))
     console.print(summary_table(result, simulated.parameters.mode))
-    praise = "clean" if fault is None else f"{fault}: dealt with"
-    console.print(Text(verdict or praise, "red" if verdict else "green"))
+    success = "clean" if fault is None else f"{fault}: handled"
+    console.print(Text(problem or success, "red" if problem else "green"))
     if interrupted:
-        raise typer.Exit(ExitStatus.INTERRUPTED)
-    raise typer.Exit(ExitStatus.NOT_CLEAN if verdict else ExitStatus.OK)
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    raise typer.Exit(ExitCode.NOT_CLEAN if problem else ExitCode.OK)
 
 
 def _check_folders(*files: Path | None) -> None:
-    """Find out before the call that a file cannot be written, not after it."""
+    """Check before the call that the folders of the output files exist.
+
+    Raises:
+        ValueError: If a folder does not exist.
+    """
     for file in files:
         if file is not None and not file.parent.is_dir():
-            raise ValueError(f"{file}: there is no folder {file.parent}")
+            raise ValueError(f"cannot write {file}: the folder {file.parent} does not exist")

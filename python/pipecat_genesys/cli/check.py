@@ -1,4 +1,4 @@
-"""`pipecat-genesys check URL`: put every conformance check to a server."""
+"""`pipecat-genesys check URL`: run the conformance checks against a server."""
 
 from __future__ import annotations
 
@@ -10,27 +10,40 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
-from pipecat_genesys.cli.connecting import ApiKey, CaFile, SecretFile, connection_options
-from pipecat_genesys.cli.status import ExitStatus
-from pipecat_genesys.conformance import CATALOGUE, Check, Result, Target, failures, run
-from pipecat_genesys.conformance.report import as_json, as_junit, show
+from pipecat_genesys.conformance import (
+    CATALOGUE,
+    Check,
+    CheckResult,
+    Target,
+    as_json,
+    as_junit,
+    as_table,
+    failures,
+    run_checks,
+)
 from pipecat_genesys.simulator import CallMode, ConnectFailedError
+
+from .credentials import ApiKey, CaFile, SecretFile, connection_options
+from .exit_codes import ExitCode
 
 
 def _list_checks(wanted: bool) -> None:
     if wanted:
         table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for one in CATALOGUE.values():
-            table.add_row(one.id, one.severity.value, one.rule)
+            table.add_row(one.id, one.severity.value, Text(one.rule))
         Console().print(table)
         raise typer.Exit
 
 
-def _chosen(only: list[str] | None, without: list[str] | None) -> list[Check]:
+def _selected(only: list[str] | None, without: list[str] | None) -> list[Check]:
     unknown = ({*(only or ()), *(without or ())}) - CATALOGUE.keys()
     if unknown:
-        raise typer.BadParameter(f"no check is named {', '.join(sorted(unknown))}; see --list")
+        raise typer.BadParameter(
+            f"there is no check {', '.join(sorted(unknown))}; see --list for all checks"
+        )
     return [
         one
         for name, one in CATALOGUE.items()
@@ -39,46 +52,56 @@ def _chosen(only: list[str] | None, without: list[str] | None) -> list[Check]:
 
 
 def check(
-    url: Annotated[str, typer.Argument(help="The server: ws://host:port/path or wss://...")],
+    url: Annotated[
+        str, typer.Argument(help="URL of the server: ws://host:port/path or wss://host/path.")
+    ],
     mode: Annotated[
-        CallMode, typer.Option(help="Whether the server is a bot, or only listens.")
+        CallMode, typer.Option(help="Whether the server is a bot or only listens.")
     ] = CallMode.BOT,
     api_key: ApiKey = "simulator",
     secret_file: SecretFile = None,
     ca_file: CaFile = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="CHECK", help="Put this check alone; may be repeated."),
+        typer.Option(metavar="CHECK", help="Run only this check; may be repeated."),
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(metavar="CHECK", help="Leave this check out; may be repeated."),
+        typer.Option(metavar="CHECK", help="Do not run this check; may be repeated."),
     ] = None,
-    strict: Annotated[bool, typer.Option(help="Let warnings decide the exit status too.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Exit with status 1 on warnings, too.", show_default=False)
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="List the checks that passed, too.")
     ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", dir_okay=False, help="Write the results as JSON.")
+        Path | None,
+        typer.Option("--json", dir_okay=False, help="Write the results to this file, as JSON."),
     ] = None,
     junit_file: Annotated[
-        Path | None, typer.Option("--junit", dir_okay=False, help="Write the results as JUnit XML.")
+        Path | None,
+        typer.Option(
+            "--junit", dir_okay=False, help="Write the results to this file, as JUnit XML."
+        ),
     ] = None,
     _: Annotated[
         bool,
-        typer.Option("--list", callback=_list_checks, is_eager=True, help="List all checks."),
+        typer.Option(
+            "--list", callback=_list_checks, is_eager=True, help="List all checks and exit."
+        ),
     ] = False,
 ) -> None:
     """Check whether a server keeps the AudioHook protocol.
 
-    Places some hundred short calls, several at a time; nobody should be talking to the server
-    meanwhile. With the client secret the checks of authentication run, too.
+    The checks place about a hundred short calls, several at a time. The server should take no
+    other calls meanwhile. With the client secret, the checks of authentication run, too.
 
-    Exit status: 0 no error, 1 a rule is broken, 2 the command was not understood, 3 no
-    connection.
+    Exit status: 0 if the server kept all rules; 1 if it broke one; 2 if the command line is wrong;
+    3 if there was no connection.
     """
     console = Console()
-    chosen = _chosen(only, without)
+    selected = _selected(only, without)
     try:
         options = connection_options(api_key, secret_file, ca_file)
     except (ValueError, OSError) as error:
@@ -86,22 +109,22 @@ def check(
     target = Target(
         url=url, mode=mode, api_key=api_key, secret=options.client_secret, ssl=options.ssl
     )
-    results = asyncio.run(_run(console, target, chosen))
-    show(console, results, everything=verbose)
+    results = asyncio.run(_run(console, target, selected))
+    console.print(as_table(results, list_passed=verbose), highlight=False)
     if json_file:
         json_file.write_text(as_json(target, results), encoding="utf-8")
     if junit_file:
         junit_file.write_text(as_junit(target, results, strict=strict), encoding="utf-8")
-    raise typer.Exit(ExitStatus.NOT_CLEAN if failures(results, strict=strict) else ExitStatus.OK)
+    raise typer.Exit(ExitCode.NOT_CLEAN if failures(results, strict=strict) else ExitCode.OK)
 
 
-async def _run(console: Console, target: Target, chosen: list[Check]) -> list[Result]:
+async def _run(console: Console, target: Target, selected: list[Check]) -> list[CheckResult]:
     try:
-        async with target.line():
+        async with target.connection():
             pass
     except ConnectFailedError as error:
-        console.print(f"[red]{error}[/red]", highlight=False)
-        raise typer.Exit(ExitStatus.NO_CONNECTION) from None
+        console.print(Text(str(error), "red"))
+        raise typer.Exit(ExitCode.NO_CONNECTION) from None
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -110,10 +133,10 @@ async def _run(console: Console, target: Target, chosen: list[Check]) -> list[Re
         transient=True,
     )
     with bar:
-        count = sum(target.mode in one.modes for one in chosen)
+        count = sum(target.mode in one.modes for one in selected)
         task = bar.add_task("checking", total=count)
 
-        def progress(result: Result) -> None:
+        def show_progress(result: CheckResult) -> None:
             bar.update(task, advance=1, description=result.check.id)
 
-        return await run(target, chosen, progress=progress)
+        return await run_checks(target, selected, on_result=show_progress)

@@ -1,4 +1,4 @@
-"""`pipecat-genesys serve APP`: run an application that takes calls, as production wants it."""
+"""`pipecat-genesys serve MODULE:APP`: run an ASGI application that takes calls, for production."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-# Of `pipecat_genesys.endpoint`, which is not imported here: it takes pipecat, seconds of it, and
-# where there are several processes only they need it.
+# uvicorn imports this name in the server processes. This module must not import the endpoint,
+# because that imports pipecat, which takes seconds.
 _APPLICATION = "pipecat_genesys.endpoint.serving:application"
 _APP_VARIABLE = "PIPECAT_GENESYS_APP"
 _DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 _GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _APP = re.compile(r"[\w.]+:[\w.]+")
-# Genesys sends no message of more than 64,000 bytes; the margin is for the ones that are refused.
+# Bytes. Genesys sends at most 64,000; larger messages up to this limit are refused in order.
 _MAX_MESSAGE = 2**18
 
 
 class Loop(StrEnum):
-    """What runs the calls; uvicorn's names."""
+    """The event loop, named as in uvicorn."""
 
     AUTO = "auto"
     ASYNCIO = "asyncio"
@@ -37,25 +37,29 @@ class Loop(StrEnum):
 
 def serve(
     app: Annotated[
-        str, typer.Argument(metavar="MODULE:APP", help="An ASGI application with the router in it.")
+        str,
+        typer.Argument(metavar="MODULE:APP", help="The ASGI application that includes the router."),
     ],
     host: Annotated[
-        str, typer.Option(envvar="PIPECAT_GENESYS_HOST", help="The address to listen on.")
+        str, typer.Option(envvar="PIPECAT_GENESYS_HOST", help="Address to listen on.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(envvar="PIPECAT_GENESYS_PORT", min=0, max=65535, help="The port.")
+        int,
+        typer.Option(envvar="PIPECAT_GENESYS_PORT", min=0, max=65535, help="Port to listen on."),
     ] = 8080,
     workers: Annotated[
         int,
         typer.Option(
-            envvar="PIPECAT_GENESYS_WORKERS", min=1, help="Processes; each has max_calls calls."
+            envvar="PIPECAT_GENESYS_WORKERS",
+            min=1,
+            help="Number of server processes; each takes up to max_calls calls.",
         ),
     ] = 1,
     loop: Annotated[
         Loop,
         typer.Option(
             envvar="PIPECAT_GENESYS_LOOP",
-            help="The event loop: auto is uvloop where that is installed.",
+            help="Event loop; auto uses uvloop if it is installed.",
         ),
     ] = Loop.AUTO,
     drain_seconds: Annotated[
@@ -64,7 +68,8 @@ def serve(
             envvar=_DRAIN_VARIABLE,
             min=0,
             show_default=False,
-            help="How long calls may go on after SIGTERM; by default the application's.",
+            help="Seconds that running calls may continue after SIGTERM. Default: the setting of "
+            "the application.",
         ),
     ] = None,
     drain_grace_seconds: Annotated[
@@ -73,24 +78,31 @@ def serve(
             envvar=_GRACE_VARIABLE,
             min=0,
             show_default=False,
-            help="How long calls are still taken after SIGTERM, while /readyz says no.",
+            help="Seconds after SIGTERM in which the server still accepts calls, while /readyz "
+            "reports that it is not ready. Default: the setting of the application.",
         ),
     ] = None,
     ssl_certfile: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Serve wss:// with this certificate."),
+        typer.Option(exists=True, dir_okay=False, help="PEM file with the certificate for wss://."),
     ] = None,
     ssl_keyfile: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="The certificate's key.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="PEM file with the private key of the certificate."
+        ),
     ] = None,
 ) -> None:
-    """Run an application that takes calls.
+    """Run an ASGI application that takes calls.
 
-    APP is imported from the current folder, too. On SIGTERM it takes no more calls, and stops
-    when those that run are over; exit status 0. A second SIGTERM ends it at once.
+    MODULE is imported from the current folder or from the installed packages. On SIGTERM the
+    server accepts no new calls, waits for the running calls and exits with status 0. A second
+    SIGTERM stops the server at once.
     """
     if not _APP.fullmatch(app):
-        raise typer.BadParameter(f"{app!r} is not MODULE:APP, such as examples.endpoint_bot:app")
+        raise typer.BadParameter(
+            f"the application must be MODULE:APP, such as examples.endpoint_bot:app, got {app!r}"
+        )
     try:
         import uvicorn
     except ModuleNotFoundError:
@@ -106,7 +118,7 @@ def serve(
     ):
         if seconds is not None:
             os.environ[variable] = str(seconds)
-    # uvicorn raises the signal again when it is done, which would be the process's exit status.
+    # uvicorn raises SIGTERM again after it has stopped, which would set the exit status.
     signal.signal(signal.SIGTERM, _exit)
     with ExitStack() as stack:
         if workers > 1 and _METRICS_VARIABLE not in os.environ:
@@ -124,15 +136,15 @@ def serve(
             ssl_keyfile=ssl_keyfile,
             ws="websockets-sansio",
             ws_max_size=_MAX_MESSAGE,
-            # Compression takes more time than anything else a message goes through.
+            # Compression would take more time than all other processing of a message.
             ws_per_message_deflate=False,
-            # Genesys pings in its own protocol, and the transport watches for it.
+            # Genesys sends `ping` messages of its own, and the transport watches for them.
             ws_ping_interval=None,
-            # What the endpoint could not end while it drained.
+            # Limit in seconds for connections that remain after the drain.
             timeout_graceful_shutdown=10,
             proxy_headers=False,
             server_header=False,
-            # The path may hold the connector's id.
+            # The access log would contain the path, which may contain the connector id.
             access_log=False,
         )
 

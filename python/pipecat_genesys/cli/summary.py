@@ -1,8 +1,6 @@
-"""How a call went, as a table for people and as JSON for programs."""
+"""The report of a call, as a table for the screen and as JSON."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from pydantic_core import to_json
 from rich.table import Table
@@ -11,22 +9,28 @@ from pipecat_genesys.simulator import CallMode, CallReport, Traffic
 
 
 def summary_table(report: CallReport, mode: CallMode) -> Table:
-    """The report as a table of what there is to know."""
+    """Make a table with one row for each figure of the report.
+
+    Args:
+        report: The report of the call.
+        mode: The mode of the server; bot audio is shown for a bot only.
+    """
     table = Table(show_header=False, box=None, pad_edge=False)
-    for what, value in _rows(report, mode):
-        table.add_row(what, value, style=None)
+    for label, value in _rows(report, mode):
+        table.add_row(label, value, style=None)
     return table
 
 
-def report_json(report: CallReport, **more: Any) -> bytes:
-    """The report as JSON.
+def report_json(report: CallReport, *, fault: str | None, verdict: str) -> bytes:
+    """Format the report as a JSON object.
 
     Args:
-        report: How the call went.
-        **more: What else to put in.
+        report: The report of the call.
+        fault: Name of the fault that the client made; None for none.
+        verdict: What was wrong with the call, or `ok`.
     """
-    values = {"clean": report.clean, **more, "report": report}
-    # Read-only mappings are all that it does not know.
+    values = {"clean": report.clean, "fault": fault, "verdict": verdict, "report": report}
+    # Read-only mappings are the only type in a report that pydantic cannot serialize.
     return to_json(values, indent=2, fallback=dict) + b"\n"
 
 
@@ -47,12 +51,12 @@ def _rows(report: CallReport, mode: CallMode) -> list[tuple[str, str]]:
         rows += [
             ("audio from the bot", _traffic(report.audio_from_server)),
             (
-                "bot audio heard",
+                "bot audio played",
                 f"{report.heard:.2f} s of {report.received:.2f} s; "
                 f"{report.dropped_by_barge_in:.2f} s cleared by barge-in, "
-                f"{report.unheard_at_end:.2f} s unheard at the end",
+                f"{report.unheard_at_end:.2f} s not played at the end",
             ),
-            ("holes in the bot's speech", str(len(report.underruns))),
+            ("gaps in the bot's speech", str(len(report.underruns))),
         ]
     rows.append(("ended by", _ending(report)))
     variables = ending.output_variables or ending.closed_output_variables
@@ -72,8 +76,8 @@ def _ending(report: CallReport) -> str:
         info = f" ({ending.disconnect_info})" if ending.disconnect_info else ""
         parts.append(f"disconnect {ending.disconnect_reason}{info}")
     if ending.close_reason:
-        answered = "closed" if ending.closed_received else "no closed"
-        parts.append(f"close {ending.close_reason}, {answered}")
+        answer = "closed" if ending.closed_received else "no closed"
+        parts.append(f"close {ending.close_reason}, {answer}")
     code = "" if ending.socket_code is None else f" with {ending.socket_code}"
     parts.append(f"socket closed by the {ending.socket_closed_by}{code}")
     return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""A call on the screen while it runs: a line for each message, and a status below them."""
+"""The screen output of a running call: one line for each message, and a status line below."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from pipecat_genesys.simulator import (
 )
 
 _REFRESH = 4
-"""Times per second that the status is drawn."""
+"""Updates of the status line per second."""
 
 
 class Timeline:
-    """Prints what a call observes; runs of audio become one line.
+    """Prints the messages and events of a call; successive audio messages share one line.
 
     Args:
-        console: Where to.
+        console: The console to print to.
     """
 
     def __init__(self, console: Console) -> None:
@@ -37,9 +37,9 @@ class Timeline:
         self._runs: dict[Direction, list[CaptureEntry]] = {d: [] for d in Direction}
 
     def __call__(self, item: CaptureEntry | Event) -> None:
-        """Take what the call observed."""
+        """Print a message or an event; audio messages are printed together later."""
         if isinstance(item, BargedIn):
-            self._remark(item.at, f"{item.dropped / 8:.0f} ms of bot audio dropped", "yellow")
+            self._remark(item.at, f"{item.dropped / 8:.0f} ms of bot audio cleared", "yellow")
         elif isinstance(item, ServerEvent) and item.type != "barge_in":
             self._remark(item.at, f"event {item.type}", "dim")
         elif isinstance(item, Violation):
@@ -50,7 +50,7 @@ class Timeline:
             self._entry(item)
 
     def flush(self) -> None:
-        """Print the audio that came since the last line."""
+        """Print the audio messages that were not printed yet."""
         runs = sorted(filter(None, self._runs.values()), key=lambda run: run[0].at)
         for run in runs:
             size = sum(entry.size for entry in run)
@@ -77,12 +77,17 @@ class Timeline:
         self._print(f"{entry.at:8.3f} s  {arrow}  {entry.type:<18}{text}".rstrip(), style)
 
     def _print(self, line: str, style: str) -> None:
-        # As it is: a message's words may look like markup.
+        # A message may contain text that looks like console markup.
         self._console.print(Text(line, style), soft_wrap=True)
 
 
-class Progress:
-    """A status line under the timeline of a running call; nothing where that is no terminal."""
+class StatusLine:
+    """A status line below the timeline of a running call; shown on terminals only.
+
+    Args:
+        console: The console to print to.
+        call: The call.
+    """
 
     def __init__(self, console: Console, call: SimulatedCall) -> None:
         self._call = call

@@ -1,33 +1,39 @@
-"""Does an AudioHook server keep the protocol? Checks that can be put to any, in any language.
+"""Conformance checks for AudioHook servers in any language.
 
-* `catalogue`: what a check is, and the list of all; `of_*` are the checks, by subject.
-* `line`: one connection to the server, on which a check can say anything, right or wrong.
-* `target`: the server, and how patient a check is with it.
-* `runner`: puts checks to a server, several at a time.
-* `report`: what they found, for people and for machines.
-* `plugin`: the same for pytest.
+* `catalogue`: all checks, by id; `checks/` has one module for each subject.
+* `check`: what a check is, and the decorator that makes one.
+* `errors`: the exceptions with which a check reports its result.
+* `connection`: one connection to the server, on which a check can send valid and invalid data.
+* `target`: the server, and how to reach it.
+* `runner`: runs checks, several at a time.
+* `report`: results as a table, as JSON and as JUnit XML.
+* `plugin`: the checks as pytest tests.
 
-A check opens connections of its own, so they do not depend on each other. What it says when it
-fails names what was expected and what came. Never imports pipecat; it needs the extra `cli`.
+Checks do not depend on each other: each one opens its own connections, except that some judge one
+call together. The package needs the extra `cli` and does not import pipecat.
 """
 
-from .catalogue import CATALOGUE, BrokenRule, Check, NotApplicable, Severity
-from .report import as_json, as_junit, failures
-from .runner import Outcome, Result, run
-from .target import Patience, Target
+from .catalogue import CATALOGUE
+from .check import Check, CheckSeverity
+from .connection import Timeouts
+from .errors import CheckFailedError, CheckSkippedError
+from .report import as_json, as_junit, as_table, failures
+from .runner import CheckResult, Outcome, run_checks
+from .target import Target
 
 __all__ = [
     "CATALOGUE",
-    "BrokenRule",
     "Check",
-    "NotApplicable",
+    "CheckFailedError",
+    "CheckResult",
+    "CheckSeverity",
+    "CheckSkippedError",
     "Outcome",
-    "Patience",
-    "Result",
-    "Severity",
     "Target",
+    "Timeouts",
     "as_json",
     "as_junit",
+    "as_table",
     "failures",
-    "run",
+    "run_checks",
 ]

@@ -1,26 +1,51 @@
-"""All checks, in the order they are reported in."""
+"""All checks, in the order in which reports list them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
-# Importing them registers them. The order is that of a call, and of the reports.
-# isort: off
-from . import of_opening  # noqa: F401
-from . import of_envelopes  # noqa: F401
-from . import of_pings  # noqa: F401
-from . import of_the_call  # noqa: F401
-from . import of_endings  # noqa: F401
-from . import of_sequence  # noqa: F401
-from . import of_hostile_input  # noqa: F401
-from . import of_limits  # noqa: F401
-from . import of_authentication  # noqa: F401
+from .check import Check
+from .checks import (
+    authentication,
+    endings,
+    hostile_input,
+    limits,
+    messages,
+    opening,
+    pings,
+    running_call,
+    sequence,
+)
 
-# isort: on
-from .checking import REGISTERED, BrokenRule, Check, NotApplicable, Severity
+_MODULES = (
+    opening,
+    messages,
+    pings,
+    running_call,
+    endings,
+    sequence,
+    hostile_input,
+    limits,
+    authentication,
+)
 
-__all__ = ["CATALOGUE", "BrokenRule", "Check", "NotApplicable", "Severity"]
 
-CATALOGUE: Mapping[str, Check] = MappingProxyType(REGISTERED)
-"""Every check, by its id."""
+def _collect(modules: tuple[ModuleType, ...]) -> dict[str, Check]:
+    """Collect the checks of all modules, in the order of their definition.
+
+    Raises:
+        ValueError: If two checks have the same id.
+    """
+    found: dict[str, Check] = {}
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, Check):
+                if value.id in found:
+                    raise ValueError(f"two checks have the id {value.id!r}")
+                found[value.id] = value
+    return found
+
+
+CATALOGUE: Mapping[str, Check] = MappingProxyType(_collect(_MODULES))
+"""Every check, by id."""

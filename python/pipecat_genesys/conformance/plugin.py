@@ -1,7 +1,7 @@
-"""The checks as tests of pytest's: ``pytest --audiohook-url=ws://...``.
+"""The checks as pytest tests: `pytest --audiohook-url=ws://...`.
 
-Loaded into every pytest run where this package is installed, so nothing is imported before the
-option asks for it.
+pytest loads this module wherever the package is installed. The module therefore imports the rest of
+the package only if the option `--audiohook-url` is given.
 """
 
 from __future__ import annotations
@@ -15,41 +15,46 @@ import pytest
 from pipecat_genesys.errors import PipecatGenesysError
 
 if TYPE_CHECKING:
-    from .checking import Check
-    from .runner import Result
+    from .check import Check
+    from .runner import CheckResult
     from .target import Target
 
-_SECRET_VARIABLE = "GENESYS_CLIENT_SECRET"  # noqa: S105 - where it is, not what
+_SECRET_VARIABLE = "GENESYS_CLIENT_SECRET"  # noqa: S105 - the variable's name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     group = parser.getgroup("audiohook", "AudioHook conformance")
-    group.addoption("--audiohook-url", metavar="URL", help="check this server, ws:// or wss://")
+    group.addoption(
+        "--audiohook-url",
+        metavar="URL",
+        help="check the AudioHook server at this ws:// or wss:// URL",
+    )
     group.addoption(
         "--audiohook-mode",
         choices=("bot", "monitor"),
         default="bot",
-        help="what it is used for (default: bot)",
+        help="whether the server is a bot or only listens (default: bot)",
     )
     group.addoption(
         "--audiohook-api-key",
         metavar="KEY",
         default="conformance",
-        help=f"X-API-KEY to send; the client secret is read from {_SECRET_VARIABLE}",
+        help="API key, sent as X-API-KEY; the client secret is read from the environment variable "
+        f"{_SECRET_VARIABLE}",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the marker is."""
-    config.addinivalue_line("markers", "audiohook: a conformance check, from --audiohook-url")
+    """Register the marker of the checks."""
+    config.addinivalue_line("markers", "audiohook: a conformance check, added by --audiohook-url")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Add a test for each check, before others choose among them."""
+    """Add a test for each check, before other plugins select tests."""
     url: str | None = config.getoption("audiohook_url")
     if not url:
         return
@@ -71,41 +76,41 @@ def pytest_collection_modifyitems(
         if target.mode in check.modes
     ]
     items += tests
-    # They count as collected, then.
+    # pytest counts only items that a collection report names.
     config.hook.pytest_collectreport(
         report=pytest.CollectReport(suite.nodeid, "passed", None, list(tests))
     )
 
 
 class Suite(pytest.Collector):
-    """The checks of one server. They run together when the first result is wanted."""
+    """The checks of one server. All selected checks run when the first result is needed."""
 
     def __init__(self, *, target: Target, **options: Any) -> None:
         super().__init__(**options)
         self.target = target
-        self._results: dict[str, Result] | None = None
+        self._results: dict[str, CheckResult] | None = None
 
     def collect(self) -> list[pytest.Item]:
-        """Nothing: the items are made beside it."""
+        """Return no items; `pytest_collection_modifyitems` adds them."""
         return []
 
-    def result(self, name: str) -> Result:
-        """The result of a check."""
+    def result(self, name: str) -> CheckResult:
+        """Return the result of a check; the first call runs all selected checks."""
         if self._results is None:
-            from .runner import run
+            from .runner import run_checks
 
-            mine = [
+            selected = [
                 item.check
                 for item in self.session.items
                 if isinstance(item, CheckItem) and item.parent is self
             ]
-            found = asyncio.run(run(self.target, mine))
-            self._results = {result.check.id: result for result in found}
+            results = asyncio.run(run_checks(self.target, selected))
+            self._results = {result.check.id: result for result in results}
         return self._results[name]
 
 
 class CheckItem(pytest.Item):
-    """One check."""
+    """The pytest test of one check."""
 
     def __init__(self, *, check: Check, **options: Any) -> None:
         super().__init__(**options)
@@ -113,7 +118,7 @@ class CheckItem(pytest.Item):
         self.add_marker(pytest.mark.audiohook)
 
     def runtest(self) -> None:
-        """Fail, skip or warn as the check found."""
+        """Fail, skip or, for a warning, xfail as the check's result says."""
         from .runner import Outcome
 
         assert isinstance(self.parent, Suite)
@@ -124,18 +129,18 @@ class CheckItem(pytest.Item):
             text = f"{result.check.rule}\n{result.detail}\n({result.check.source})"
             if result.check.severity == "warning":
                 pytest.xfail(text)
-            raise _FailedError(text)
+            raise _TestFailedError(text)
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        """What was broken, without a trace of our own code."""
-        if isinstance(excinfo.value, _FailedError):
+        """Show the finding without a traceback of this package."""
+        if isinstance(excinfo.value, _TestFailedError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[str, None, str]:
-        """Where it is listed."""
+        """Return the name under which pytest lists the check."""
         return "audiohook", None, f"audiohook: {self.name}"
 
 
-class _FailedError(PipecatGenesysError):
-    """A check failed."""
+class _TestFailedError(PipecatGenesysError):
+    """A check failed; pytest reports the message."""

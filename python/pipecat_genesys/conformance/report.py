@@ -1,4 +1,4 @@
-"""What the checks found, for people and for machines."""
+"""Results of checks as a table, as JSON and as JUnit XML."""
 
 from __future__ import annotations
 
@@ -7,62 +7,68 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .checking import Severity
-from .runner import Outcome, Result
+from .check import CheckSeverity
+from .runner import CheckResult, Outcome
 from .target import Target
 
 
-def failures(results: Iterable[Result], *, strict: bool = False) -> list[Result]:
-    """The failed checks that count.
+def failures(results: Iterable[CheckResult], *, strict: bool = False) -> list[CheckResult]:
+    """Select the failed checks that make the server fail.
 
     Args:
-        results: Of all checks.
-        strict: Whether warnings count.
+        results: Results of all checks.
+        strict: Whether failed checks of severity `warning` count.
     """
     return [
         result
         for result in results
-        if result.outcome is Outcome.FAILED and (strict or result.check.severity is Severity.ERROR)
+        if result.outcome is Outcome.FAILED
+        and (strict or result.check.severity is CheckSeverity.ERROR)
     ]
 
 
-def as_table(results: Sequence[Result], *, everything: bool = False) -> RenderableType:
-    """What is to be read on a screen: the failures with their rules, and a count.
+def as_table(results: Sequence[CheckResult], *, list_passed: bool = False) -> RenderableType:
+    """Make a table for the screen: failed checks with their rules, skipped checks, and a summary.
 
     Args:
-        results: Of all checks.
-        everything: Whether to list the checks that passed, too.
+        results: Results of all checks.
+        list_passed: Whether the table lists the checks that passed.
     """
     table = Table(box=None, pad_edge=False, show_header=False)
     for result in results:
         if result.outcome is Outcome.FAILED:
-            warning = result.check.severity is Severity.WARNING
-            about = Text(result.check.rule)
-            about.append(f"\n{result.detail}", style="bold")
-            about.append(f"\n{result.check.source}", style="dim")
-            mark = Text(result.check.severity.value, style="yellow" if warning else "red")
-            table.add_row(mark, result.check.id, about)
-        elif result.outcome is Outcome.PASSED and everything:
-            table.add_row(Text("passed", style="green"), result.check.id, result.check.rule)
+            is_warning = result.check.severity is CheckSeverity.WARNING
+            text = Text(result.check.rule)
+            text.append(f"\n{result.detail}", style="bold")
+            text.append(f"\n{result.check.source}", style="dim")
+            mark = Text(result.check.severity.value, style="yellow" if is_warning else "red")
+            table.add_row(mark, result.check.id, text)
+        elif result.outcome is Outcome.PASSED and list_passed:
+            table.add_row(Text("passed", style="green"), result.check.id, Text(result.check.rule))
     skipped: dict[str, list[str]] = {}
     for result in results:
         if result.outcome is Outcome.SKIPPED:
             skipped.setdefault(result.detail, []).append(result.check.id)
-    for reason, names in skipped.items():
-        about = Text(f"{reason}: {', '.join(names)}", style="dim")
-        table.add_row(Text("skipped", style="dim"), f"{len(names)} checks", about)
+    for reason, ids in skipped.items():
+        text = Text(f"{reason}: {', '.join(ids)}", style="dim")
+        count = "1 check" if len(ids) == 1 else f"{len(ids)} checks"
+        table.add_row(Text("skipped", style="dim"), count, text)
     return Group(table, Text(summary(results)))
 
 
-def summary(results: Sequence[Result]) -> str:
-    """The count, in a line."""
+def summary(results: Sequence[CheckResult]) -> str:
+    """Count the results by outcome, in one line."""
     counts = Counter(result.outcome for result in results)
     severities = Counter(r.check.severity for r in results if r.outcome is Outcome.FAILED)
-    failed = ", ".join(f"{severities[one]} {one}s" for one in Severity if severities[one])
+    failed = ", ".join(
+        f"{count} {severity}{'' if count == 1 else 's'}"
+        for severity in CheckSeverity
+        if (count := severities[severity])
+    )
     return (
         f"{counts[Outcome.PASSED]} passed, {counts[Outcome.FAILED]} failed"
         + (f" ({failed})" if failed else "")
@@ -70,13 +76,13 @@ def summary(results: Sequence[Result]) -> str:
     )
 
 
-def show(console: Console, results: Sequence[Result], *, everything: bool) -> None:
-    """Print it."""
-    console.print(as_table(results, everything=everything), highlight=False)
+def as_json(target: Target, results: Sequence[CheckResult]) -> str:
+    """Format the results as one JSON object with the fields `url`, `mode`, `summary` and `checks`.
 
-
-def as_json(target: Target, results: Sequence[Result]) -> str:
-    """The results as JSON: one object, its ``checks`` in the order of the catalogue."""
+    Args:
+        target: The server.
+        results: Results of all checks.
+    """
     return json.dumps(
         {
             "url": target.url,
@@ -99,10 +105,14 @@ def as_json(target: Target, results: Sequence[Result]) -> str:
     )
 
 
-def as_junit(target: Target, results: Sequence[Result], *, strict: bool = False) -> str:
-    """The results as JUnit's XML, as continuous integration systems read it.
+def as_junit(target: Target, results: Sequence[CheckResult], *, strict: bool = False) -> str:
+    """Format the results as JUnit XML, which continuous integration systems read.
 
-    Warnings are failures only if ``strict``; else their text is in ``system-out``.
+    Args:
+        target: The server.
+        results: Results of all checks.
+        strict: Whether failed checks of severity `warning` are failures. Otherwise they are test
+            cases with the finding in `system-out`.
     """
     counted = failures(results, strict=strict)
     suite = ElementTree.Element(
@@ -123,19 +133,19 @@ def as_junit(target: Target, results: Sequence[Result], *, strict: bool = False)
             time=f"{result.seconds:.3f}",
         )
         if result in counted:
-            broken = ElementTree.SubElement(case, "failure", message=_plain(result.detail))
-            broken.text = f"{result.check.rule}\n{result.check.source}"
+            failure = ElementTree.SubElement(case, "failure", message=_printable(result.detail))
+            failure.text = f"{result.check.rule}\n{result.check.source}"
         elif result.outcome is Outcome.FAILED:
             out = ElementTree.SubElement(case, "system-out")
-            out.text = _plain(f"warning: {result.check.rule}: {result.detail}")
+            out.text = _printable(f"warning: {result.check.rule}: {result.detail}")
         elif result.outcome is Outcome.SKIPPED:
-            ElementTree.SubElement(case, "skipped", message=_plain(result.detail))
+            ElementTree.SubElement(case, "skipped", message=_printable(result.detail))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _plain(text: str) -> str:
-    """Without the control characters that XML cannot hold; a server may have sent them."""
+def _printable(text: str) -> str:
+    """Replace control characters, which XML cannot hold; the server may have sent some."""
     return "".join(
         c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
     )

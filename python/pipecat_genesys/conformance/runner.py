@@ -1,4 +1,4 @@
-"""Puts checks to a server, several at a time."""
+"""Runs checks against a server, several at a time."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from enum import StrEnum
 
 from pipecat_genesys.simulator import ConnectFailedError
 
-from .checking import BrokenRule, Check, NotApplicable
+from .check import Check
+from .errors import CheckFailedError, CheckSkippedError
 from .target import Target
 
-AT_ONCE = 6
-"""Checks at a time. A check has one connection, a few have two."""
-_LONGEST = 60.0
+_CONCURRENCY = 6
+_CHECK_TIMEOUT = 60.0
 
 
 class Outcome(StrEnum):
-    """How a check ended."""
+    """The outcome of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -27,14 +27,14 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What a check found.
+class CheckResult:
+    """The result of one check.
 
     Attributes:
-        check: Which.
-        outcome: How it ended.
-        detail: What was wrong, or why it was skipped.
-        seconds: How long it took.
+        check: The check.
+        outcome: Whether the check passed, failed or was skipped.
+        detail: What the server did wrong, or why the check was skipped; empty for a passed check.
+        seconds: Duration of the check.
     """
 
     check: Check
@@ -43,52 +43,55 @@ class Result:
     seconds: float
 
 
-async def run(
+async def run_checks(
     target: Target,
     checks: Iterable[Check],
     *,
-    at_once: int = AT_ONCE,
-    progress: Callable[[Result], None] = lambda _: None,
-) -> list[Result]:
-    """Put checks to a server.
+    concurrency: int = _CONCURRENCY,
+    on_result: Callable[[CheckResult], None] = lambda _: None,
+) -> list[CheckResult]:
+    """Run checks against a server.
+
+    Cancellation stops the running checks and closes their connections.
 
     Args:
         target: The server.
-        checks: Which; those that do not fit its mode are left out.
-        at_once: How many at a time.
-        progress: Called with each result as it comes.
+        checks: The checks; those that do not apply to the server's mode are left out.
+        concurrency: Number of checks that run at a time. Most checks use one connection, a few
+            use two.
+        on_result: Called with each result when its check ends.
 
     Returns:
         The results, in the order of the checks.
     """
-    slots = asyncio.Semaphore(at_once)
+    slots = asyncio.Semaphore(concurrency)
 
-    async def one(check: Check) -> Result:
+    async def run_one(check: Check) -> CheckResult:
         async with slots:
             result = await _run(target, check)
-        progress(result)
+        on_result(result)
         return result
 
-    chosen = [check for check in checks if target.mode in check.modes]
-    return list(await asyncio.gather(*(one(check) for check in chosen)))
+    applicable = [check for check in checks if target.mode in check.modes]
+    return list(await asyncio.gather(*(run_one(check) for check in applicable)))
 
 
-async def _run(target: Target, check: Check) -> Result:
+async def _run(target: Target, check: Check) -> CheckResult:
     begin = time.monotonic()
     outcome, detail = Outcome.PASSED, ""
     if check.signed and target.secret is None:
-        outcome, detail = Outcome.SKIPPED, "needs the client secret"
+        outcome, detail = Outcome.SKIPPED, "the check needs the client secret"
     else:
         try:
-            await asyncio.wait_for(check.run(target), _LONGEST)
-        except NotApplicable as reason:
+            await asyncio.wait_for(check.run(target), _CHECK_TIMEOUT)
+        except CheckSkippedError as reason:
             outcome, detail = Outcome.SKIPPED, str(reason)
-        except (BrokenRule, ConnectFailedError) as broken:
-            outcome, detail = Outcome.FAILED, str(broken)
+        except (CheckFailedError, ConnectFailedError) as failure:
+            outcome, detail = Outcome.FAILED, str(failure)
         except TimeoutError:
-            outcome, detail = Outcome.FAILED, f"not done within {_LONGEST:g} s"
+            outcome, detail = Outcome.FAILED, f"the check did not end within {_CHECK_TIMEOUT:g} s"
         except Exception as error:
-            # A server may send what no check thought of; the others are none the worse for it.
-            what = f"{type(error).__name__}: {error}"
-            outcome, detail = Outcome.FAILED, f"what came could not be judged ({what})"
-    return Result(check, outcome, detail, time.monotonic() - begin)
+            # A message that the check did not expect must not prevent the other checks.
+            cause = f"{type(error).__name__}: {error}"
+            outcome, detail = Outcome.FAILED, f"the check could not read the server's data: {cause}"
+    return CheckResult(check, outcome, detail, time.monotonic() - begin)

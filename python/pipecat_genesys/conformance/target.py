@@ -1,4 +1,4 @@
-"""The server that is checked, and how patient a check is with it."""
+"""The server that is checked, and how to reach it."""
 
 from __future__ import annotations
 
@@ -18,47 +18,27 @@ from pipecat_genesys.simulator import (
     medium,
     new_call,
     new_monitor_call,
+    sign_request,
 )
-from pipecat_genesys.simulator.signing import sign_request
 
-from .checking import BrokenRule
-from .line import Line, Message
+from .connection import CheckedConnection, Timeouts
+from .errors import CheckFailedError
 
-STEREO = medium(AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """Seconds; the first four are Genesys's.
-
-    Attributes:
-        connect: For the upgrade.
-        open: From ``open`` to ``opened``.
-        pong: From ``ping`` to ``pong``.
-        close: From ``close`` to ``closed``.
-        settle: For what must not come, and for what a server may do in its own time.
-        talk: How long a conversation is watched for its message rates.
-    """
-
-    connect: float = 10.0
-    open: float = 5.0
-    pong: float = 5.0
-    close: float = 10.0
-    settle: float = 1.0
-    talk: float = 12.0
+PCMU_STEREO = medium(AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
+"""Both parties of a call in mu-law, the caller first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A server.
+    """A server to be checked. One `Target` serves one run of checks.
 
     Attributes:
-        url: ``ws://`` or ``wss://``.
-        mode: What it is used for.
-        api_key: The integration's key.
-        secret: The client secret in base64; with it, requests are signed.
-        ssl: For ``wss``, where the default is not wanted.
-        patience: How long to wait for what.
+        url: The server's URL, `ws://` or `wss://`.
+        mode: Whether the server is a bot or only listens.
+        api_key: API key of the integration, sent as `X-API-KEY`.
+        secret: Client secret in base64, with which requests are signed; None for unsigned requests.
+        ssl: TLS settings for `wss://`; None for the defaults.
+        timeouts: How long checks wait for the server.
     """
 
     url: str
@@ -66,125 +46,99 @@ class Target:
     api_key: str = "conformance"
     secret: str | None = field(default=None, repr=False)
     ssl: SSLContext | None = None
-    patience: Patience = field(default_factory=Patience)
-    _watched: dict[str, asyncio.Task[Line]] = field(default_factory=dict, repr=False)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    _recorded: dict[str, asyncio.Task[CheckedConnection]] = field(default_factory=dict, repr=False)
 
     def new_call(self, **parameters: Any) -> CallParameters:
-        """Parameters of a new call, as this mode has them."""
+        """Make the parameters of a new call that fits the server's mode.
+
+        Args:
+            **parameters: Fields of `CallParameters` to set.
+        """
         make = new_call if self.mode is CallMode.BOT else new_monitor_call
         return make(**parameters)
 
     def headers(
         self, call: CallParameters, *, secret: str | None = None, **signing: Any
     ) -> dict[str, str]:
-        """The upgrade request's headers, signed where there is a secret.
+        """Make the headers of the upgrade request; signed if there is a client secret.
 
         Args:
-            call: Whose.
-            secret: Another one than the target's.
-            **signing: For `sign_request`.
+            call: The call to be placed.
+            secret: Client secret to sign with; None for that of the target.
+            **signing: Arguments of `sign_request`.
         """
         headers = audiohook_headers(call, self.api_key)
         secret = secret or self.secret
         return headers | (sign_request(self.url, headers, secret, **signing) if secret else {})
 
-    def line(
+    def connection(
         self,
         call: CallParameters | None = None,
+        *,
         headers: Mapping[str, str] | None = None,
-        **more_headers: str,
-    ) -> Line:
-        """A connection that is not made yet.
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> CheckedConnection:
+        """Make a connection that is established on entering its context.
 
         Args:
-            call: Who calls; a new call by default.
-            headers: All headers, where the usual ones are not wanted.
-            **more_headers: Of the usual ones, with underscores for hyphens.
+            call: The call to be placed; None for a new call.
+            headers: All headers of the upgrade request; None for those of `headers()`.
+            extra_headers: Headers to add or to replace.
         """
         call = call or self.new_call()
-        usual = self.headers(call) if headers is None else dict(headers)
-        usual |= {name.replace("_", "-"): value for name, value in more_headers.items()}
-        return Line(self.url, usual, call, self.patience.connect, self.ssl)
-
-    async def open(self, line: Line, **parameters: Any) -> Message:
-        """Send ``open`` and wait for ``opened``.
-
-        Args:
-            line: A connection.
-            **parameters: To add to those of ``open``; None leaves one out.
-        """
-        wanted = line.call.open_parameters() | parameters
-        await line.send("open", {k: v for k, v in wanted.items() if v is not None})
-        answer = await line.one_of("opened", "disconnect", timeout=self.patience.open, after=0)
-        if answer["type"] == "disconnect":
-            raise BrokenRule(f"the call was refused: {answer.get('parameters')}")
-        return answer
-
-    async def close(self, line: Line) -> Message:
-        """Send ``close`` and wait for ``closed``."""
-        await line.send("close", {"reason": "end"})
-        return await line.one_of("closed", timeout=self.patience.close, after=0)
-
-    async def ping(self, line: Line) -> Message:
-        """Send ``ping`` and wait for its ``pong``."""
-        before = len(line.messages)
-        await line.send("ping")
-        return await line.one_of("pong", timeout=self.patience.pong, after=before)
+        headers = self.headers(call) if headers is None else headers
+        all_headers = {**headers, **(extra_headers or {})}
+        return CheckedConnection(self.url, all_headers, call, self.timeouts, self.ssl)
 
     @asynccontextmanager
-    async def opened(
-        self, call: CallParameters | None = None, **parameters: Any
-    ) -> AsyncIterator[Line]:
-        """A line on which a call has been accepted."""
-        async with self.line(call) as line:
-            await self.open(line, **parameters)
-            yield line
-
-    async def still_answers(self) -> None:
-        """Place another call, to see whether the server can.
-
-        Raises:
-            BrokenRule: If not.
-        """
-        try:
-            async with self.opened() as line:
-                await self.close(line)
-        except (BrokenRule, ConnectFailedError) as error:
-            raise BrokenRule(f"afterwards the server takes no calls: {error}") from None
-
-    async def shared(self, name: str, make: Callable[[Target], Coroutine[Any, Any, Line]]) -> Line:
-        """A call that several checks judge; it is placed for the first who asks.
+    async def open_call(
+        self, call: CallParameters | None = None
+    ) -> AsyncIterator[CheckedConnection]:
+        """Connect and open a session.
 
         Args:
-            name: Which.
-            make: Places it.
+            call: The call to be placed; None for a new call.
+
+        Yields:
+            The connection, on which `opened` has been received.
 
         Raises:
-            BrokenRule: If it was not to be had.
+            ConnectFailedError: If the connection or the WebSocket handshake fails.
+            CheckFailedError: If the server does not answer `open`, or refuses the call.
         """
-        if name not in self._watched:
-            self._watched[name] = asyncio.create_task(make(self))
-        return await asyncio.shield(self._watched[name])
+        async with self.connection(call) as connection:
+            await connection.open_session()
+            yield connection
 
-    async def ordinary_call(self) -> Line:
-        """What was said in an ordinary call; it is over."""
-        return await self.shared("ordinary", _ordinary)
+    async def assert_takes_calls(self) -> None:
+        """Place a call and end it, to find out whether the server still works.
 
-
-async def _ordinary(target: Target) -> Line:
-    async with target.line() as line:
-        await line.send("open", line.call.open_parameters())
+        Raises:
+            CheckFailedError: If the call fails.
+        """
         try:
-            await line.one_of("opened", timeout=target.patience.open, after=0)
-            for turn in range(10):
-                await line.audio()
-                if turn % 3 == 0:
-                    await line.send("ping", {"rtt": "PT0.02S"} if turn else None)
-                await line.settle(0.1)
-            await line.send("close", {"reason": "end"})
-            await line.one_of("closed", timeout=target.patience.close, after=0)
-        except BrokenRule:
-            # Other checks are about that; what did come can be judged.
-            pass
-        await line.settle(target.patience.settle)
-    return line
+            async with self.open_call() as connection:
+                await connection.close_session()
+        except (CheckFailedError, ConnectFailedError) as error:
+            raise CheckFailedError(f"the server takes no further calls: {error}") from None
+
+    async def recorded_call(
+        self, name: str, place: Callable[[Target], Coroutine[Any, Any, CheckedConnection]]
+    ) -> CheckedConnection:
+        """Return a finished call that several checks judge; the first request places the call.
+
+        Args:
+            name: Name of the call.
+            place: Places the call.
+
+        Returns:
+            The connection of the finished call.
+
+        Raises:
+            ConnectFailedError: If `place` could not connect.
+            CheckFailedError: If `place` failed.
+        """
+        if name not in self._recorded:
+            self._recorded[name] = asyncio.create_task(place(self))
+        return await asyncio.shield(self._recorded[name])

@@ -1,4 +1,4 @@
-"""What the options of `call` mean: who calls, what the caller does, and what makes a call clean."""
+"""The options of `call`, turned into a call, the caller's script and a verdict."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pipecat_genesys.simulator import (
     play,
 )
 
-UNTIL_HANG_UP = 10.0
-"""Seconds that a call without steps lasts."""
+DEFAULT_SECONDS = 10.0
+"""Length of a call without steps, in seconds after `opened`."""
 
 
 class Channels(StrEnum):
-    """What is offered of the parties."""
+    """The channels of one offered medium, as the option `--channels` names them."""
 
     EXTERNAL = "external"
     INTERNAL = "internal"
@@ -36,7 +36,7 @@ class Channels(StrEnum):
     INVERTED = "inverted"
 
 
-_PARTIES = {
+_CHANNELS = {
     Channels.EXTERNAL: (AudioHookChannel.EXTERNAL,),
     Channels.INTERNAL: (AudioHookChannel.INTERNAL,),
     Channels.BOTH: (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL),
@@ -44,40 +44,54 @@ _PARTIES = {
 }
 
 
-class Caller:
-    """What the caller does: the steps, or some talk, and then hang up."""
+class CallerScript:
+    """What the caller does during a call, as a script for `SimulatedCall.run`.
+
+    Without steps, the caller talks for two seconds and waits for the end of the call. In a
+    monitored call, the agent talks after the caller. A connection probe does nothing.
+
+    Args:
+        steps: The steps.
+        hang_up_after: Limit of the call in seconds after `opened`; None for `DEFAULT_SECONDS` if
+            there are no steps, and for no limit if there are steps.
+        patience: Limit of each step that waits for the server, in seconds.
+    """
 
     def __init__(self, steps: Sequence[Step], hang_up_after: float | None, patience: float) -> None:
         self._steps = steps
-        self._talk = {
+        self._default_steps = {
             CallMode.BOT: parse_script(["say:speech:2"]),
             CallMode.MONITOR: parse_script(["say:speech:2", "agent:speech:2"]),
         }
         self._patience = patience
-        default = None if steps else UNTIL_HANG_UP
+        default = None if steps else DEFAULT_SECONDS
         self._limit = hang_up_after if hang_up_after is not None else default
 
     async def __call__(self, call: SimulatedCall) -> None:
-        """Be the caller."""
+        """Run the script on a call that has been placed.
+
+        Raises:
+            SimulatorError: If the server does not do what a step waits for.
+        """
         await call.opened()
         try:
             async with asyncio.timeout(self._limit) as limit:
-                await self._act(call)
+                await self._run_steps(call)
         except TimeoutError:
-            # The caller's own patience; a wait that failed is another matter.
+            # A step that waited too long also raises TimeoutError, and that one is an error.
             if not limit.expired():
                 raise
 
-    async def _act(self, call: SimulatedCall) -> None:
+    async def _run_steps(self, call: SimulatedCall) -> None:
         if self._steps:
             return await play(self._steps, call, self._patience)
         if call.parameters.is_probe:
             return None
         try:
-            await play(self._talk[call.parameters.mode], call)
+            await play(self._default_steps[call.parameters.mode], call)
             await call.ended()
         except CallEndedError:
-            # A server may end a call when it likes.
+            # The server may end a call at any time.
             return None
         return None
 
@@ -93,15 +107,16 @@ def call_parameters(
     """Make the parameters of the call.
 
     Args:
-        mode: What the server is there for.
-        channels: The parties to offer, by preference; None for what is usual.
-        formats: How their samples may be coded, by preference; None for mu-law.
-        language: Of the conversation; empty leaves it out.
-        ask_languages: Whether to ask which the server supports.
-        variables: Input variables, each ``NAME=VALUE``.
+        mode: Whether the server is a bot or only listens.
+        channels: Channels of the offered media, in order of preference; None for the default of
+            the mode.
+        formats: Formats of the offered media, in order of preference; None for mu-law.
+        language: Language of the conversation; an empty string leaves the field out.
+        ask_languages: Whether `open` asks for the languages of the server.
+        variables: Input variables, each as `NAME=VALUE`.
 
     Raises:
-        ValueError: If a variable is not written so.
+        ValueError: If a variable is not of the form `NAME=VALUE`.
     """
     new = new_call if mode is CallMode.BOT else new_monitor_call
     if channels is None:
@@ -110,14 +125,14 @@ def call_parameters(
             [Channels.EXTERNAL] if is_bot else [Channels.BOTH, Channels.EXTERNAL, Channels.INTERNAL]
         )
     offer = tuple(
-        medium(*_PARTIES[parties], format=coding)
-        for coding in formats or [AudioHookMediaFormat.PCMU]
-        for parties in channels
+        medium(*_CHANNELS[name], format=format)
+        for format in formats or [AudioHookMediaFormat.PCMU]
+        for name in channels
     )
     pairs = [variable.partition("=") for variable in variables or []]
     wrong = [name for name, equals, _ in pairs if not equals or not name]
     if wrong:
-        raise ValueError(f"write a variable as NAME=VALUE, not {wrong[0]!r}")
+        raise ValueError(f"an input variable has the form NAME=VALUE, got {wrong[0]!r}")
     parameters = new(
         media=offer, language=language or None, supported_languages=ask_languages or None
     )
@@ -126,12 +141,20 @@ def call_parameters(
     return parameters
 
 
-def verdict_of(call: SimulatedCall, report: CallReport) -> str:
-    """Why the call was not what it should be; empty if it was."""
+def problem_of(call: SimulatedCall, report: CallReport) -> str:
+    """Describe what was wrong with a finished call.
+
+    Args:
+        call: The call.
+        report: The report of the call.
+
+    Returns:
+        The problem; an empty string if the call was clean, or if the server handled its fault.
+    """
     fault = call.fault
     if fault is None:
         return "" if report.clean else "not clean"
     if isinstance(call.session, ActingSession) and not call.session.has_acted:
-        needs = "; the server has to pause" if fault.needs_server_pause else ""
-        return f"the fault {fault.name} did not happen{needs}"
-    return "" if fault.is_handled(report) else f"{fault.name}: not dealt with as it should be"
+        hint = "; it needs a server that pauses the call" if fault.needs_server_pause else ""
+        return f"the fault {fault.name} did not happen{hint}"
+    return "" if fault.is_handled(report) else f"{fault.name}: not handled as the protocol requires"

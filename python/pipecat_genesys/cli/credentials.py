@@ -1,6 +1,7 @@
-"""How the command line connects; it never takes the client secret from its arguments.
+"""API key, client secret and certificate, as all commands take them.
 
-Arguments are seen by every user of the machine; environment and files are not.
+The client secret comes from a file or from the environment, never from an argument: other users of
+the machine can read the arguments of a process.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ApiKey = Annotated[
     str,
     typer.Option(
         envvar="GENESYS_API_KEY",
-        help="The integration's API key, sent as X-API-KEY.",
+        help="The API key of the integration, sent as X-API-KEY.",
         show_default=False,
     ),
 ]
@@ -31,26 +32,33 @@ SecretFile = Annotated[
         exists=True,
         dir_okay=False,
         readable=True,
-        help="A file with the client secret in base64, to sign the request with. "
-        f"Without it the variable {SECRET_VARIABLE}; without either the request is unsigned.",
+        help="Sign the request with the client secret in this file (base64). Default: the "
+        f"environment variable {SECRET_VARIABLE}; if it is not set, the request is not signed.",
     ),
 ]
 CaFile = Annotated[
     Path | None,
-    typer.Option(exists=True, dir_okay=False, help="Trust this certificate, for wss://."),
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="Trust the certificates in this PEM file for wss://, instead of the system's.",
+    ),
 ]
 
 
 def connection_options(api_key: str, secret_file: Path | None, ca_file: Path | None) -> CallOptions:
-    """Read credentials and certificate.
+    """Read the client secret and the certificates.
 
     Args:
         api_key: The API key.
-        secret_file: Where the client secret is, None for the environment.
-        ca_file: A certificate to trust, None for the system's.
+        secret_file: File with the client secret; None for the environment variable.
+        ca_file: File with certificates to trust; None for those of the system.
+
+    Returns:
+        The options of a call, with all that a connection needs.
 
     Raises:
-        ValueError: If the secret is no base64, or the certificate none.
+        ValueError: If the secret is not base64, or the file holds no certificate.
         OSError: If a file cannot be read.
     """
     environment = os.environ.get(SECRET_VARIABLE, "")

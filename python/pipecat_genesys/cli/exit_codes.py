@@ -1,0 +1,20 @@
+"""The exit status of the commands `call`, `check` and `replay`."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit status; each number means the same in every command."""
+
+    OK = 0
+    """The server did what it should."""
+    NOT_CLEAN = 1
+    """The server broke a rule, or did not do what the command waited for."""
+    USAGE = 2
+    """The command line is wrong; typer exits with the same status."""
+    NO_CONNECTION = 3
+    """No WebSocket could be established: no server answers, or it refused the upgrade request."""
+    INTERRUPTED = 130
+    """The user interrupted the command with Ctrl-C; shells use the same number."""

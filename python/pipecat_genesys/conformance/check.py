@@ -1,0 +1,87 @@
+"""What a check is, and the decorator that makes one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipecat_genesys.simulator import CallMode
+
+from .target import Target
+
+CheckFunction = Callable[[Target], Awaitable[None]]
+
+
+class CheckSeverity(StrEnum):
+    """What a failed check means."""
+
+    ERROR = "error"
+    """Genesys rejects the message, ends the call or loses audio, or the server is unreliable."""
+    WARNING = "warning"
+    """Genesys's reference client tolerates it, but Genesys Cloud may be stricter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule of the protocol and the code that checks it.
+
+    Attributes:
+        id: Name of the check in reports, on the command line and in exclusions.
+        rule: The rule, in one sentence.
+        source: Document or measurement that the rule is taken from.
+        severity: What a failure means.
+        modes: Server modes to which the check applies.
+        signed: Whether the check needs a client secret.
+        run: Checks a server; raises `CheckFailedError` or `CheckSkippedError`.
+    """
+
+    id: str
+    rule: str
+    source: str
+    severity: CheckSeverity
+    modes: frozenset[CallMode]
+    signed: bool
+    run: CheckFunction
+
+
+BOTH = frozenset(CallMode)
+BOT = frozenset({CallMode.BOT})
+MONITOR = frozenset({CallMode.MONITOR})
+WARNING = CheckSeverity.WARNING
+
+# Sources that several checks name.
+REFERENCE = "Genesys AudioHook reference implementation"
+CONNECTOR = "Genesys Audio Connector reference implementation"
+MEASURED = "measured with Genesys's reference client and server"
+DOCUMENTED = "Genesys developer centre, AudioHook protocol reference"
+LIMITS = "Genesys developer centre, AudioHook limits"
+FIELD = "reported by integrators from production"
+
+
+def check(
+    source: str,
+    *,
+    severity: CheckSeverity = CheckSeverity.ERROR,
+    modes: frozenset[CallMode] = BOTH,
+    signed: bool = False,
+) -> Callable[[CheckFunction], Check]:
+    """Turn a coroutine function into a `Check`.
+
+    The function's name, with hyphens for underscores, becomes the id. The docstring becomes the
+    rule; the id takes its place where Python removes docstrings.
+
+    Args:
+        source: Document or measurement that the rule is taken from.
+        severity: What a failure means.
+        modes: Server modes to which the check applies.
+        signed: Whether the check needs a client secret.
+    """
+
+    def make(function: CheckFunction) -> Check:
+        name: str = function.__name__.replace("_", "-")
+        rule = inspect.getdoc(function) or name
+        return Check(name, rule, source, severity, modes, signed, function)
+
+    return make

@@ -1,0 +1,1 @@
+"""The checks, by subject. Each module defines some; `catalogue` puts them in order."""

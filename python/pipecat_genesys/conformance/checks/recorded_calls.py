@@ -1,0 +1,84 @@
+"""Calls that are placed once and judged by several checks."""
+
+from __future__ import annotations
+
+import math
+
+from pipecat_genesys import audio
+from pipecat_genesys.conformance.connection import CheckedConnection
+from pipecat_genesys.conformance.errors import CheckFailedError
+from pipecat_genesys.conformance.target import Target
+from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
+
+_FRAME_SECONDS = 0.2
+
+
+async def sample_call(target: Target) -> CheckedConnection:
+    """Return a finished call of two seconds with audio and some pings.
+
+    The call is judged by what the server sent. It is also returned if the server did not answer
+    `open` or `close`, because other checks report that.
+
+    Raises:
+        ConnectFailedError: If the server could not be reached.
+    """
+    return await target.recorded_call("sample", _place_sample_call)
+
+
+async def conversation(target: Target) -> CheckedConnection:
+    """Return a finished call in which the caller speaks half of the time and presses keys.
+
+    The call lasts `Timeouts.conversation`.
+
+    Raises:
+        ConnectFailedError: If the server could not be reached.
+        CheckFailedError: If the server did not accept the call.
+    """
+    return await target.recorded_call("conversation", _place_conversation)
+
+
+async def _place_sample_call(target: Target) -> CheckedConnection:
+    async with target.connection() as connection:
+        await connection.send_open()
+        try:
+            await connection.wait_for_type("opened", timeout=target.timeouts.open, skip=0)
+            for turn in range(10):
+                await connection.send_audio()
+                if turn % 3 == 0:
+                    await connection.send("ping", {"rtt": "PT0.02S"} if turn else None)
+                await connection.observe(0.1)
+            await connection.close_session()
+        except CheckFailedError:
+            pass
+        await connection.observe()
+    return connection
+
+
+async def _place_conversation(target: Target) -> CheckedConnection:
+    voice = _speech_like(1.0)
+    frame = round(_FRAME_SECONDS * WIRE_SAMPLE_RATE)
+    async with target.open_call() as connection:
+        begin = connection.now
+        for number in range(round(target.timeouts.conversation / _FRAME_SECONDS)):
+            second, part = divmod(number, 5)
+            await connection.send_audio(voice[part * frame :][:frame] if second % 2 else None)
+            if number % 25 == 0:
+                await connection.send("ping")
+            if number % 40 == 10:
+                await connection.send("dtmf", {"digit": "1"})
+            # Frames are due at absolute times, so that the call lasts as long as its audio.
+            due = begin + (number + 1) * _FRAME_SECONDS
+            while connection.closure is None and connection.now < due:
+                await connection.observe(due - connection.now)
+    return connection
+
+
+def _speech_like(seconds: float) -> bytes:
+    """Make a mu-law buzz that swells four times a second, for bots that react to speech."""
+    pcm = bytearray()
+    for n in range(round(seconds * WIRE_SAMPLE_RATE)):
+        at = n / WIRE_SAMPLE_RATE
+        loudness = 0.5 + 0.5 * math.sin(2 * math.pi * 4 * at)
+        buzz = sum(math.sin(2 * math.pi * 140 * k * at) / k for k in range(1, 12))
+        pcm += round(6000 * loudness * buzz).to_bytes(2, "little", signed=True)
+    return audio.ulaw_encode(bytes(pcm))

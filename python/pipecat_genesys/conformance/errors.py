@@ -1,0 +1,13 @@
+"""The exceptions with which a check reports its result."""
+
+from __future__ import annotations
+
+from pipecat_genesys.errors import PipecatGenesysError
+
+
+class CheckFailedError(PipecatGenesysError):
+    """The server broke the rule of a check; the message states what the server did."""
+
+
+class CheckSkippedError(PipecatGenesysError):
+    """A check could not judge the server; the message states why."""
