@@ -42,8 +42,17 @@ dev: $(VENV)/.built  ## set up .venv and build the extension into it (editable)
 demo: dev  ## call the example bot over a real WebSocket and show the timeline
 	$(PY) examples/demo.py
 
+# Workers that share the Python tests. Most of a test's time is waiting, so more than the cores pay.
+WORKERS ?= 4
+
 .PHONY: test
-test: test-rust test-py  ## set up and run all tests
+test: dev  ## set up and run all tests but the slow ones
+	@begin=$$SECONDS; rust=$(VENV)/test-rust.log; status=0; \
+	$(MAKE) --no-print-directory test-rust >$$rust 2>&1 & \
+	$(MAKE) --no-print-directory test-py || status=$$?; \
+	wait $$! || { status=$$?; cat $$rust; echo 'the tests of the Rust core FAILED'; }; \
+	result=passed; test $$status = 0 || result=FAILED; \
+	echo "make test: $$result in $$((SECONDS - begin)) s"; exit $$status
 
 # $(call install,COMMAND,PACKAGE) installs what the command is missing.
 define install
@@ -105,8 +114,8 @@ fuzz: $(VENV)/.deps  ## fuzz the audio core, FUZZ_SECONDS (600) for each of FUZZ
 	done
 
 .PHONY: test-py
-test-py: dev  ## the Python tests
-	$(PY) -m pytest
+test-py: dev  ## the Python tests but the slow ones
+	$(PY) -m pytest -n $(WORKERS)
 
 .PHONY: coverage
 coverage: dev  ## the branches of protocol/ and simulator/ that their tests take; fails below 95 %
@@ -115,9 +124,9 @@ coverage: dev  ## the branches of protocol/ and simulator/ that their tests take
 		--cov=pipecat_genesys.protocol --cov=pipecat_genesys.simulator --cov-report=term-missing --cov-fail-under=95
 
 .PHONY: test-slow
-test-slow: dev  ## ten thousand calls between client and server session; a rolling restart under 50 calls (20 minutes)
+test-slow: dev  ## the slow tests: benches, a rolling restart under 50 calls, ten thousand simulated calls (20 minutes)
+	ROLLING_CALLS=50 ROLLING_SECONDS=30 $(PY) -m pytest -m slow --log-cli-level=INFO
 	CROSS_EXAMPLES=10000 $(PY) -m pytest tests/protocol/test_cross_machine.py
-	ROLLING_CALLS=50 ROLLING_SECONDS=30 $(PY) -m pytest --log-cli-level=INFO tests/deploy/test_rolling_restart.py
 
 .PHONY: test-wheel
 test-wheel: wheel sdist  ## install the wheel and the sdist, each in a clean environment, and use them

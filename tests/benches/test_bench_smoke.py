@@ -10,6 +10,7 @@ import pytest
 RUN = Path(__file__).parents[2] / "benches" / "run.py"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_quick_run_passes_its_own_checks_and_writes_a_report(tmp_path: Path) -> None:
     done = subprocess.run(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
 BENCHES = Path(__file__).parents[2] / "benches"
 
 

@@ -24,6 +24,7 @@ from pipecat_genesys.conformance import (
     run_checks,
 )
 from pipecat_genesys.conformance.report import summary
+from pipecat_genesys.protocol import Draft, events
 from pipecat_genesys.simulator import CallMode
 from reference_server import KEY, SECRET, ReferenceCall, reference_server
 from typer.testing import CliRunner
@@ -171,6 +172,27 @@ async def test_pytest_plugin_reports_passed_and_skipped_checks(pytester: pytest.
             *load_plugin(),
         )
     run.assert_outcomes(passed=2, skipped=1, deselected=len(bot_checks()) - len(selected))
+
+
+async def test_pytest_plugin_runs_each_check_once_under_xdist(pytester: pytest.Pytester) -> None:
+    opened: list[str] = []
+
+    class CountingCall(ReferenceCall):
+        def opened(self, event: events.OpenReceived) -> Draft:
+            opened.append(event.raw["id"])
+            return super().opened(event)
+
+    selected = ("opened-in-time", "pong-in-time", "closed-empty")
+    async with reference_server(CountingCall) as url:
+        run = await asyncio.to_thread(
+            pytester.runpytest_subprocess,
+            "--numprocesses=2",
+            f"--audiohook-url={url}",
+            f"-k={' or '.join(selected)}",
+            *load_plugin(),
+        )
+    run.assert_outcomes(passed=len(selected))
+    assert len(opened) == len(selected)
 
 
 def bot_checks() -> list[str]:

@@ -108,6 +108,7 @@ def log_figures(reports: Sequence[CallReport]) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + 12 * SECONDS)
 async def test_a_rolling_restart_cuts_and_refuses_no_call(tmp_path: Path) -> None:
     # Each server can carry all of them, and those that are just hanging up.

@@ -109,6 +109,7 @@ def run_tests(environment: Environment) -> tuple[int, Counter[str]]:
         "pytest",
         "-p",
         "installed_wheel",
+        "--numprocesses=4",
         "--junitxml",
         str(report),
     ]

@@ -81,14 +81,14 @@ class TestStringMap:
     @pytest.mark.parametrize(
         "value",
         [
-            object(),
+            ...,
             b"bytes",
             {1, 2},
             math.nan,
             math.inf,
             -math.inf,
             [math.nan],
-            {"deep": [object()]},
+            {"deep": [...]},
             {(1, 2): "tuple as key"},
             1j,
         ],

@@ -302,7 +302,7 @@ async def test_the_observer_is_told() -> None:
             self.audio = 0.0
 
         def replied(self, message_type: str, seconds: float) -> None:
-            self.server_messages.append(message_type)
+            self.replies.append(message_type)
 
         def audio_sent(self, seconds: float, tokens: float, waited: float) -> None:
             self.audio += seconds

@@ -83,20 +83,24 @@ def pytest_collection_modifyitems(
 
 
 class Suite(pytest.Collector):
-    """The checks of one server. All selected checks run when the first result is needed."""
+    """The checks of one server.
+
+    All selected checks run together when the first result is needed. In a worker of pytest-xdist
+    each check runs alone, because another worker may run the next one.
+    """
 
     def __init__(self, *, target: Target, **options: Any) -> None:
         super().__init__(**options)
         self.target = target
-        self._results: dict[str, CheckResult] | None = None
+        self._results: dict[str, CheckResult] = {}
 
     def collect(self) -> list[pytest.Item]:
         """Return no items; `pytest_collection_modifyitems` adds them."""
         return []
 
     def result(self, name: str) -> CheckResult:
-        """Return the result of a check; the first call runs all selected checks."""
-        if self._results is None:
+        """Return the result of a check, which runs unless it has run already."""
+        if name not in self._results:
             from .runner import run_checks
 
             selected = [
@@ -104,8 +108,10 @@ class Suite(pytest.Collector):
                 for item in self.session.items
                 if isinstance(item, CheckItem) and item.parent is self
             ]
+            if hasattr(self.config, "workerinput"):
+                selected = [check for check in selected if check.id == name]
             results = asyncio.run(run_checks(self.target, selected))
-            self._results = {result.check.id: result for result in results}
+            self._results |= {result.check.id: result for result in results}
         return self._results[name]
 
 
