@@ -1,4 +1,4 @@
-//! The laws of the contract, over arbitrary rates, bytes and divisions.
+//! Property tests of the crate's contract with arbitrary rates, bytes and divisions.
 
 mod common;
 
@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Rates in use, and any that may be asked for.
+/// Generates mostly common sample rates, and some arbitrary ones.
 fn rate() -> impl Strategy<Value = u32> {
     prop_oneof![
         4 => select(vec![8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]),
@@ -28,7 +28,7 @@ fn format() -> impl Strategy<Value = WireFormat> {
     ])
 }
 
-/// A supported pair.
+/// Returns a resampler if the pair of rates is supported.
 fn resampler(in_rate: u32, out_rate: u32) -> Option<Resampler> {
     Resampler::new(in_rate, out_rate).ok()
 }
@@ -51,7 +51,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn lengths_and_samples_do_not_depend_on_the_division(
+    fn output_does_not_depend_on_the_division_of_the_input(
         in_rate in rate(),
         out_rate in rate(),
         cuts in vec(0..700_usize, 1..12),
@@ -71,7 +71,7 @@ proptest! {
     }
 
     #[test]
-    fn flush_is_silence_fed_and_then_a_new_stream(
+    fn flush_returns_what_silence_would_and_starts_a_new_stream(
         in_rate in rate(),
         out_rate in rate(),
         length in 0..900_usize,
@@ -90,7 +90,7 @@ proptest! {
     }
 
     #[test]
-    fn reset_makes_a_stream_new(in_rate in rate(), out_rate in rate(), length in 0..900_usize) {
+    fn reset_starts_a_new_stream(in_rate in rate(), out_rate in rate(), length in 0..900_usize) {
         let Some(mut used) = resampler(in_rate, out_rate) else { return Ok(()); };
         let mut new = used.clone();
         let input = bytes(&noise(length));
@@ -100,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_panics_and_a_failed_call_changes_nothing(
+    fn a_rejected_call_does_not_panic_or_change_the_stream(
         format in format(),
         channels in 0..4_usize,
         rate in any::<u32>(),
@@ -134,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn channels_never_touch(
+    fn channels_are_independent(
         format in format(),
         out_rate in select(vec![8_000, 16_000, 24_000, 48_000, 44_100]),
         left in vec(any::<u8>(), 400),
@@ -151,7 +151,10 @@ proptest! {
     }
 
     #[test]
-    fn split_undoes_merge(width in 1..=4_usize, mut left in vec(any::<u8>(), 0..200)) {
+    fn splitting_a_merged_stereo_returns_the_channels(
+        width in 1..=4_usize,
+        mut left in vec(any::<u8>(), 0..200),
+    ) {
         left.truncate(left.len() / width * width);
         let right: Vec<u8> = left.iter().rev().copied().collect();
         let length = stereo_merged_len(left.len(), right.len(), width).expect("equal");
@@ -164,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn mulaw_settles_after_one_coding(pcm in vec(any::<u8>(), 0..400)) {
+    fn encoding_decoded_mu_law_again_gives_the_same_codes(pcm in vec(any::<u8>(), 0..400)) {
         let even = &pcm[..pcm.len() / 2 * 2];
         let mut codes = vec![0; pcm_to_ulaw_len(even.len()).expect("even")];
         pcm_to_ulaw(even, &mut codes).expect("even");
@@ -172,7 +175,7 @@ proptest! {
         ulaw_to_pcm(&codes, &mut decoded).expect("exact");
         let mut again = codes.clone();
         pcm_to_ulaw(&decoded, &mut again).expect("even");
-        // The code of negative zero is the one that does not come back.
+        // 0x7f is negative zero, which decodes to the same value as 0xff.
         for (code, again) in codes.iter().zip(again) {
             prop_assert_eq!(if *code == 0x7f { 0xff } else { *code }, again);
         }
@@ -180,7 +183,7 @@ proptest! {
 }
 
 #[test]
-fn wrong_buffers_are_refused() {
+fn wrong_output_buffers_are_rejected() {
     let mut inbound = InboundAudio::new(WireFormat::Pcmu, 2, 16_000).expect("supported");
     let mut only = [0; 4];
     assert_eq!(

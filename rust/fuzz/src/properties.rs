@@ -1,45 +1,45 @@
-//! The laws that all streams keep, whatever their kind.
+//! The properties that every stream has, whatever its type.
 
 use audiohook_audio::{AudioError, InboundAudio, OutboundAudio, Resampler};
 
 use crate::input::Step;
 use crate::rates;
 
-/// What the laws need to know of a stream.
+/// The parameters of a stream that the checks need.
 pub struct Shape {
     /// Sample rate of the input, in Hz.
     pub in_rate: u32,
     /// Sample rate of the output, in Hz.
     pub out_rate: u32,
-    /// Bytes of one sample of every input channel.
+    /// Length in bytes of one input frame: one sample of each channel.
     pub frame: usize,
-    /// Output buffers.
+    /// Number of output buffers.
     pub channels: usize,
-    /// Bytes of one sample of the output.
+    /// Length in bytes of one output sample.
     pub width: usize,
-    /// The byte that is silence in the input.
+    /// The byte that means silence in the input.
     pub silence: u8,
 }
 
-/// Steps in one run: more would be slow and find the same.
+/// Largest number of steps in one run. More steps are slower and find no other faults.
 const MOST_STEPS: usize = 32;
 
-/// One output buffer for each channel.
+/// The output buffers, one per channel.
 pub type Outputs = Vec<Box<[u8]>>;
 
-/// A stream of any kind.
+/// The common interface of the three stream types.
 pub trait Stream: Clone {
-    /// Bytes that each channel's next output has.
+    /// Returns the number of output bytes per channel for `length` bytes of input.
     fn output_len(&self, length: usize) -> Result<usize, AudioError>;
-    /// Bytes that each channel's flush has.
+    /// Returns the number of bytes per channel that a flush writes.
     fn flush_len(&self) -> usize;
-    /// Processes into buffers.
+    /// Processes the input and writes to the given buffers.
     fn process_into(&mut self, input: &[u8], outputs: &mut [&mut [u8]]) -> Result<(), AudioError>;
-    /// Processes into new vectors.
+    /// Processes the input and returns new vectors.
     fn process(&mut self, input: &[u8]) -> Result<Vec<Vec<u8>>, AudioError>;
-    /// Flushes into buffers.
+    /// Flushes the stream into the given buffers.
     fn flush_into(&mut self, outputs: &mut [&mut [u8]]) -> Result<(), AudioError>;
-    /// Forgets all audio.
+    /// Resets the stream.
     fn reset(&mut self);
 }
 
@@ -64,7 +64,7 @@ impl Stream for InboundAudio {
     }
 }
 
-/// A stream of one channel, whose buffer is not in a list.
+/// Implements [`Stream`] for a type with one channel.
 macro_rules! mono_stream {
     ($kind:ty) => {
         impl Stream for $kind {
@@ -97,11 +97,12 @@ macro_rules! mono_stream {
 mono_stream!(OutboundAudio);
 mono_stream!(Resampler);
 
-/// Holds a new stream to all laws: it gets the audio in the steps given, and what is
-/// left of it at the end. Returns what came out of a stream that got it all at once.
+/// Checks all properties of a new stream. The stream gets the audio in the given steps, and
+/// the remaining audio at the end. Returns the output of a second stream that gets the whole
+/// audio in one call.
 ///
 /// # Panics
-/// If a law is broken.
+/// If a property is violated.
 pub fn check<S: Stream>(new: &S, shape: &Shape, audio: &[u8], steps: &[Step]) -> Vec<Vec<u8>> {
     let audio = &audio[..audio.len() / shape.frame * shape.frame];
     let mut run = Run {
@@ -113,45 +114,46 @@ pub fn check<S: Stream>(new: &S, shape: &Shape, audio: &[u8], steps: &[Step]) ->
         written: vec![Vec::new(); shape.channels],
     };
     for (index, step) in steps.iter().take(MOST_STEPS).enumerate() {
-        // Every other buffer begins at an odd address.
+        // Every other buffer starts at an odd address.
         let offset = index % 2;
         match *step {
-            Step::Take(frames) => run.take(frames.into(), offset),
-            Step::TakeFew(frames) => run.take(frames.into(), offset),
-            Step::PartialFrame(frames, over) => run.refuses_partial_frame(frames, over),
-            Step::WrongOutput(frames, by) => run.refuses_wrong_output(frames, by),
+            Step::Process(frames) => run.process(frames.into(), offset),
+            Step::ProcessFew(frames) => run.process(frames.into(), offset),
+            Step::PartialFrame(frames, excess) => run.rejects_partial_frame(frames, excess),
+            Step::WrongOutput(frames, by) => run.rejects_wrong_output(frames, by),
             Step::Flush => run.flush(offset),
             Step::Reset => {
                 run.compare();
                 run.stream.reset();
-                run.begin_again();
+                run.start_again();
             }
             Step::Clone => run.stream = run.stream.clone(),
         }
     }
-    run.take(usize::MAX, 0);
+    run.process(usize::MAX, 0);
     run.compare();
     new.clone().process(audio).expect("whole frames")
 }
 
-/// A stream in use, and what it has been given since it was new, flushed or reset.
+/// A stream under test with its input and output since it was new, flushed or reset.
 struct Run<'a, S> {
     new: &'a S,
     shape: &'a Shape,
     stream: S,
+    /// The audio that the stream has not read yet.
     rest: &'a [u8],
     read: Vec<u8>,
     written: Vec<Vec<u8>>,
 }
 
 impl<'a, S: Stream> Run<'a, S> {
-    /// The next frames of the audio, as many as there are.
+    /// Returns the next `frames` frames of the audio, or all that are left.
     fn front(&self, frames: usize) -> &'a [u8] {
         let frames = frames.min(self.rest.len() / self.shape.frame);
         &self.rest[..frames * self.shape.frame]
     }
 
-    /// Bytes of each channel that are due for so many bytes more.
+    /// Returns the expected number of output bytes per channel for `length` more bytes.
     fn due(&self, length: usize) -> usize {
         let Shape {
             in_rate, out_rate, ..
@@ -160,8 +162,8 @@ impl<'a, S: Stream> Run<'a, S> {
         (due(self.read.len() + length) - due(self.read.len())) * self.shape.width
     }
 
-    /// Processes frames. The outputs must be as long as the law says, in any buffer.
-    fn take(&mut self, frames: usize, offset: usize) {
+    /// Processes frames and checks the output length. The buffers start at `offset`.
+    fn process(&mut self, frames: usize, offset: usize) {
         let input = self.front(frames);
         let length = self.due(input.len());
         assert_eq!(self.stream.output_len(input.len()), Ok(length));
@@ -178,22 +180,23 @@ impl<'a, S: Stream> Run<'a, S> {
         self.rest = &self.rest[input.len() - offset..];
     }
 
-    /// Too many bytes are refused, by name, and change nothing: that shows later.
-    fn refuses_partial_frame(&mut self, frames: u8, over: u8) {
+    /// Checks that a partial frame is rejected. Later steps check that the stream has not
+    /// changed.
+    fn rejects_partial_frame(&mut self, frames: u8, excess: u8) {
         let frame = self.shape.frame;
         if frame == 1 {
             return;
         }
-        let over = 1 + usize::from(over) % (frame - 1);
-        let input = vec![0x55; usize::from(frames) * frame + over];
+        let excess = 1 + usize::from(excess) % (frame - 1);
+        let input = vec![0x55; usize::from(frames) * frame + excess];
         let length = input.len();
-        let refused = AudioError::PartialFrame { length, frame };
-        assert_eq!(self.stream.output_len(length), Err(refused.clone()));
-        assert_eq!(self.stream.process(&input), Err(refused));
+        let error = AudioError::PartialFrame { length, frame };
+        assert_eq!(self.stream.output_len(length), Err(error.clone()));
+        assert_eq!(self.stream.process(&input), Err(error));
     }
 
-    /// The same for buffers that do not fit.
-    fn refuses_wrong_output(&mut self, frames: u8, by: i8) {
+    /// Checks that output buffers of a wrong length are rejected and not written.
+    fn rejects_wrong_output(&mut self, frames: u8, by: i8) {
         let input = self.front(frames.into());
         let wrong = |expected: usize| expected.saturating_add_signed(by.into());
         for (expected, flush) in [
@@ -202,22 +205,23 @@ impl<'a, S: Stream> Run<'a, S> {
         ] {
             let actual = wrong(expected);
             let mut buffers = buffers(self.shape.channels, expected);
-            // The last one, so that the first is not written before it is seen.
+            // Only the last buffer has a wrong length; no buffer may be written.
             buffers[self.shape.channels - 1] = vec![UNTOUCHED; actual].into();
             let mut outputs = after(&mut buffers, 0);
             if actual != expected {
-                let refused = Err(AudioError::OutputLength { expected, actual });
+                let error = Err(AudioError::OutputLength { expected, actual });
                 if flush {
-                    assert_eq!(self.stream.flush_into(&mut outputs), refused);
+                    assert_eq!(self.stream.flush_into(&mut outputs), error);
                 } else {
-                    assert_eq!(self.stream.process_into(input, &mut outputs), refused);
+                    assert_eq!(self.stream.process_into(input, &mut outputs), error);
                 }
             }
             assert!(buffers.iter().flatten().all(|&byte| byte == UNTOUCHED));
         }
     }
 
-    /// A flush gives what silence would have brought out, and then the stream is new.
+    /// Checks that a flush returns the output that silence would give, and that the stream
+    /// is then as new.
     fn flush(&mut self, offset: usize) {
         self.compare();
         let Shape {
@@ -240,28 +244,33 @@ impl<'a, S: Stream> Run<'a, S> {
         let due = fed.process(&silence).expect("whole frames");
         for (buffer, due) in buffers.iter().zip(due) {
             assert!(buffer[..offset].iter().all(|&byte| byte == UNTOUCHED));
-            assert!(buffer[offset..] == due[..length], "not what silence brings");
+            let same = buffer[offset..] == due[..length];
+            assert!(same, "a flush differs from the output for silence");
         }
-        self.begin_again();
+        self.start_again();
     }
 
-    fn begin_again(&mut self) {
+    fn start_again(&mut self) {
         self.read.clear();
         self.written.iter_mut().for_each(Vec::clear);
     }
 
-    /// The division into calls makes no difference, nor does what was before.
+    /// Checks that the output equals that of a new stream that gets the input in one call.
     fn compare(&self) {
         let whole = self.new.clone().process(&self.read).expect("whole frames");
-        assert!(self.written == whole, "the calls make a difference");
+        let same = self.written == whole;
+        assert!(
+            same,
+            "the output depends on the division of the input into calls"
+        );
     }
 }
 
-/// What buffers hold before anything is written to them.
+/// The byte that fills buffers before a stream writes to them.
 const UNTOUCHED: u8 = 0xa5;
 
-/// A copy that begins so far into its memory and ends with it, so that a read past the
-/// end is seen by the sanitizer.
+/// Returns a copy of the bytes after `offset` fillers. The allocation ends with the copy, so
+/// that the sanitizer detects a read beyond the end.
 fn placed(bytes: &[u8], offset: usize) -> Box<[u8]> {
     let filler = std::iter::repeat_n(UNTOUCHED, offset);
     filler.chain(bytes.iter().copied()).collect()
