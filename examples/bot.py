@@ -84,7 +84,7 @@ class RepeatBot(FrameProcessor):
 
         @serializer.event_handler("on_open")
         async def on_open(_, message):
-            if not serializer.is_connection_probe:
+            if not serializer.call.is_connection_probe:
                 await self.play("greeting")
 
         @serializer.event_handler("on_playback_started")

@@ -46,10 +46,10 @@ async def _talk(call: SimulatedCall, center: EchoCenter) -> None:
         server = await center.call(call.parameters.session_id)
         assert server.serializer is not None
         if call.fault is not None and call.fault.needs_server_pause:
-            assert await server.serializer.pause()
+            assert await server.serializer.call.pause()
             await call.wait_for(Paused)
             await asyncio.sleep(0.5)
-            assert await server.serializer.resume()
+            assert await server.serializer.call.resume()
             await call.wait_for(Resumed)
         if not call.parameters.is_probe:
             await call.say(SPEECH)
@@ -127,4 +127,4 @@ def test_what_is_legal_is_no_fault_to_the_server(name: str, outcomes: dict[str, 
     assert outcome.server.serializer is not None
     # Counted, to be seen by whoever looks, and otherwise ignored.
     unknown = {"unknown-type": {"unknown-type": 1}, "unknown-fields": {"unknown-field": 3}}
-    assert outcome.server.serializer.faults == unknown.get(name, {})
+    assert outcome.server.serializer.call.faults == unknown.get(name, {})

@@ -36,7 +36,7 @@ async def test_a_call_that_the_caller_ends_is_clean_in_every_respect(echo: EchoS
     await asyncio.wait_for(echo.done.wait(), 10)
     # Twice the rate, so two samples for every byte of mu-law: not one is missing.
     assert echo.echo.heard == 2 * sent
-    assert echo.serializer.faults == {}
+    assert echo.serializer.call.faults == {}
 
 
 async def test_what_the_caller_said_comes_back_to_the_bit(echo: EchoServer) -> None:

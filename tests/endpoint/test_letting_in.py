@@ -230,7 +230,7 @@ async def test_who_is_not_authenticated_takes_nobodys_place() -> None:
 
 
 async def test_connections_that_say_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipecat_genesys.endpoint.answering._OPEN_SECONDS", 0.3)
+    monkeypatch.setattr("pipecat_genesys.endpoint.call_handler._OPEN_SECONDS", 0.3)
     call = new_call()
     async with served() as server:
         headers = sign_headers(server.url, audiohook_headers(call, API_KEY), SIGNED)

@@ -171,7 +171,7 @@ class CrossMachine(RuleBasedStateMachine):
                 self.server.to_wire(draft)
             assert (self.server.state, self.server.server_seq) == (state, seq)
             return
-        sent = Sent(self.server.to_wire(draft))
+        sent = Sent(self.server.to_wire(draft).text)
         self.tap.server_sent(sent)
         self.down.append(sent)
 

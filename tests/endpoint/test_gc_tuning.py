@@ -20,9 +20,9 @@ from pipecat.frames.frames import (
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat_genesys.endpoint import AudioHookCall
-from pipecat_genesys.endpoint.serving import CollectedCalls
+from pipecat_genesys.endpoint.gc_tuning import CollectedCalls
 from pipecat_genesys.simulator import ConnectFailedError, SimulatedCall
-from pipecat_genesys.transport import seconds_until_heard
+from pipecat_genesys.transport import seconds_until_underrun
 
 from .served import SIGNED, served
 
@@ -104,7 +104,7 @@ async def test_nobody_hears_it(collected: list[float]) -> None:
         if info["generation"] < 2:
             return
         if phase == "start":
-            ahead.append(seconds_until_heard())
+            ahead.append(seconds_until_underrun())
             took.append(time.monotonic())
         else:
             took[-1] = time.monotonic() - took[-1]
@@ -127,7 +127,7 @@ async def test_nobody_hears_it(collected: list[float]) -> None:
         ahead,
         took,
     )
-    assert seconds_until_heard() == math.inf
+    assert seconds_until_underrun() == math.inf
 
 
 async def test_it_waits_and_not_for_ever(
@@ -137,7 +137,7 @@ async def test_it_waits_and_not_for_ever(
 
     async def waited(lead: float) -> float:
         monkeypatch.setattr(
-            "pipecat_genesys.endpoint.serving.may_stand_still", lambda seconds: lead >= seconds
+            "pipecat_genesys.endpoint.gc_tuning.can_block", lambda seconds: lead >= seconds
         )
         begun = asyncio.Event()
 

@@ -17,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pipecat_genesys.protocol.types import MAX_MESSAGE_BYTES
 from pipecat_genesys.simulator import ClientLimits, Playback
-from pipecat_genesys.transport import TransportObserver, may_stand_still
-from pipecat_genesys.transport.pump import AudioPump
-from pipecat_genesys.transport.sender import AudioSender
+from pipecat_genesys.transport import TransportObserver, can_block
+from pipecat_genesys.transport.pacer import AudioPacer, PacingQueue
 from pipecat_genesys.transport.writer import Writer
 
 SECOND = 8000
@@ -28,9 +27,9 @@ CHUNK = 0.04
 
 @dataclass
 class Line:
-    """A sender on one side, Genesys on the other, and a clock between them."""
+    """A queue on one side, Genesys on the other, and a clock between them."""
 
-    sender: AudioSender = field(default_factory=AudioSender)
+    queue: PacingQueue = field(default_factory=PacingQueue)
     now: float = 100.0
     stalled_until: float = 0.0
     packets: list[tuple[float, bytes]] = field(default_factory=list)
@@ -46,7 +45,7 @@ class Line:
             if now > until:
                 break
             self.now = now
-            packet = self.sender.poll(now)
+            packet = self.queue.poll(now)
             if packet is not None:
                 assert 0 < len(packet.audio) <= MAX_MESSAGE_BYTES
                 assert self.bucket.take(now), f"429 at {now}: message {len(self.packets)}"
@@ -54,7 +53,7 @@ class Line:
                 self.playback.receive(packet.audio, now)
                 self.packets.append((now, packet.audio))
                 continue
-            wake = self.sender.wake_at(now)
+            wake = self.queue.due_at(now)
             if wake is None or wake > until:
                 break
             assert wake > now, "a wake-up that comes at once, for ever"
@@ -67,12 +66,12 @@ class Line:
             at = begin * chunk
             if at >= seconds:
                 break
-            while not self.sender.has_room(self.now):
+            while not self.queue.has_room(self.now):
                 self.advance(self.now + 0.02)
             size = round(min(chunk, seconds - at) * SECOND)
-            self.sender.put(bytes([begin % 251]) * size, self.now)
+            self.queue.put(bytes([begin % 251]) * size, self.now)
             self.advance(self.now + chunk / speed)
-        self.sender.finish(self.now)
+        self.queue.finish()
         return self.now
 
     def silent(self, seconds: float) -> None:
@@ -101,7 +100,7 @@ def test_the_tail_goes_out_at_the_end(speed: float) -> None:
     line = Line()
     end = line.speak(1.234, speed=speed)
     line.silent(0.05)
-    assert line.sender.waiting == 0
+    assert line.queue.unsent_samples == 0
     assert line.packets[-1][0] <= end + 0.05
     assert len(line.sent) == round(1.234 * SECOND)
 
@@ -128,11 +127,11 @@ def test_an_event_loop_that_stands_still_for_half_a_second_is_not_heard(at: floa
             stalled = True
             line.stalled_until = line.now + 0.5
             line.advance(line.stalled_until)
-        while not line.sender.has_room(line.now):
+        while not line.queue.has_room(line.now):
             line.advance(line.now + 0.02)
-        line.sender.put(bytes([number]) * 320, line.now)
+        line.queue.put(bytes([number]) * 320, line.now)
         line.advance(line.now + 0.004)
-    line.sender.finish(line.now)
+    line.queue.finish()
     line.silent(12)
     assert stalled
     assert line.underruns() == []
@@ -144,7 +143,7 @@ def test_ten_minutes_of_conversation_without_429_or_underrun() -> None:
     begin, turn = line.now, 0
     while line.now < begin + 600:
         line.speak(1.0 + turn % 7, speed=(1.5, 4, 30)[turn % 3])
-        line.silent(line.sender.ahead(line.now) + 0.5 + turn % 4)
+        line.silent(line.queue.ahead(line.now) + 0.5 + turn % 4)
         turn += 1
     assert line.underruns() == []
     assert turn > 60
@@ -162,8 +161,8 @@ def test_many_tiny_utterances_are_joined_as_tokens_run_out_and_none_is_lost() ->
         line.advance(begin + 0.3)
         if len(line.packets) > before:
             waits.append(line.packets[before][0] - begin)
-        dropped += line.sender.waiting
-        line.sender.clear(line.now)
+        dropped += line.queue.unsent_samples
+        line.queue.clear(line.now)
         line.playback.clear(line.now)
     assert max(waits[:20]) <= 0.02
     # Later a turn waits for its token, never longer than it takes to come.
@@ -176,9 +175,9 @@ def test_what_429_says_is_kept_and_no_audio_is_lost() -> None:
     line.speak(0.2, speed=100)
     line.silent(0.1)
     before = len(line.packets)
-    line.sender.hold_until(line.now + 3)
-    line.sender.put(b"\1" * 4000, line.now)
-    line.sender.finish(line.now)
+    line.queue.hold_until(line.now + 3)
+    line.queue.put(b"\1" * 4000, line.now)
+    line.queue.finish()
     line.silent(2.99)
     assert len(line.packets) == before
     line.silent(0.02)
@@ -190,13 +189,13 @@ def test_an_interruption_says_what_was_heard() -> None:
     line.speak(5.0, speed=100)
     begin = line.packets[0][0]
     line.advance(begin + 6)
-    assert line.sender.clear(line.now) == pytest.approx(5.0)
+    assert line.queue.clear(line.now) == pytest.approx(5.0)
     line.silent(1)
     begin = line.now
     line.speak(1.0, speed=100)
     line.advance(begin + 0.4)
-    assert line.sender.clear(line.now) == pytest.approx(0.4, abs=0.05)
-    assert line.sender.ahead(line.now) == 0
+    assert line.queue.clear(line.now) == pytest.approx(0.4, abs=0.05)
+    assert line.queue.ahead(line.now) == 0
 
 
 @given(
@@ -212,64 +211,65 @@ def test_an_interruption_says_what_was_heard() -> None:
 def test_whatever_happens_the_limits_hold_and_nothing_is_lost_or_reordered(
     steps: Iterable[tuple[str, float]], lead: float
 ) -> None:
-    line = Line(AudioSender(lead_seconds=lead))
+    line = Line(PacingQueue(lead_seconds=lead))
     expected, number = bytearray(), 0
     for step, amount in steps:
         if step == "put":
             number += 1
             audio = bytes([number % 256]) * round(amount * SECOND)
-            line.sender.put(audio, line.now)
+            line.queue.put(audio, line.now)
             expected += audio
         elif step == "wait":
             line.silent(amount)
         elif step == "finish":
-            line.sender.finish(line.now)
+            line.queue.finish()
         else:
             line.advance(line.now)
             del expected[len(line.sent) :]
-            line.sender.clear(line.now)
-    line.sender.finish(line.now)
+            line.queue.clear(line.now)
+    line.queue.finish()
     line.silent(500)
     assert line.sent == bytes(expected)
-    assert line.sender.ahead(line.now) == 0
+    assert line.queue.ahead(line.now) == 0
 
 
 @given(st.integers(1, 40), st.floats(0.2, 4.0))
 def test_the_lead_is_bounded(chunks: int, lead: float) -> None:
-    line = Line(AudioSender(lead_seconds=lead))
+    line = Line(PacingQueue(lead_seconds=lead))
     for _ in range(chunks):
-        line.sender.put(b"\0" * 4000, line.now)
+        line.queue.put(b"\0" * 4000, line.now)
         line.advance(line.now + 0.1)
         # Before the end of the turn is known: what is ahead plus the shortest useful message.
-        assert line.sender.clock.lead(line.now) <= lead + 0.25 + 1e-6
+        assert line.queue.clock.lead(line.now) <= lead + 0.25 + 1e-6
 
 
-def test_for_how_long_everything_may_stand_still() -> None:
+def test_for_how_long_everything_can_block() -> None:
     """As long as the caller has something to hear, unless that is all there is to hear."""
 
     async def nowhere(_: str | bytes) -> None:
         raise AssertionError("nothing is written here")
 
-    sender, writer = AudioSender(), Writer(nowhere)
-    pump = AudioPump(sender, writer, TransportObserver())
-    assert pump.patience(100.0) == math.inf
-    sender.put(bytes(SECOND // 4), 100.0)
-    packet = sender.poll(100.0)
+    queue, writer = PacingQueue(), Writer(nowhere)
+    pacer = AudioPacer(queue, writer, TransportObserver())
+    pacer.release()
+    assert pacer.until_underrun(100.0) == math.inf
+    queue.put(bytes(SECOND // 4), 100.0)
+    packet = queue.poll(100.0)
     assert packet is not None
-    assert pump.patience(100.0) == pytest.approx(0.25)
+    assert pacer.until_underrun(100.0) == pytest.approx(0.25)
     # The source pauses, which may be the end or not.
-    sender.put(bytes(SECOND // 100), 100.01)
-    assert sender.poll(100.1) is not None
-    assert pump.patience(100.1) == pytest.approx(0.16)
+    queue.put(bytes(SECOND // 100), 100.01)
+    assert queue.poll(100.1) is not None
+    assert pacer.until_underrun(100.1) == pytest.approx(0.16)
     # It was not: more comes, and then it says that it was all.
-    sender.put(bytes(SECOND // 10), 100.12)
-    sender.finish(100.12)
-    assert sender.poll(100.12) is not None
-    assert pump.patience(100.12) == math.inf
-    sender.put(bytes(SECOND), 101.0)
-    assert sender.poll(101.0) is not None
-    writer.gone = True
-    assert pump.patience(101.0) == math.inf
+    queue.put(bytes(SECOND // 10), 100.12)
+    queue.finish()
+    assert queue.poll(100.12) is not None
+    assert pacer.until_underrun(100.12) == math.inf
+    queue.put(bytes(SECOND), 101.0)
+    assert queue.poll(101.0) is not None
+    writer.is_closed = True
+    assert pacer.until_underrun(101.0) == math.inf
 
 
 async def test_before_everything_stands_still_what_was_said_is_sent() -> None:
@@ -281,27 +281,28 @@ async def test_before_everything_stands_still_what_was_said_is_sent() -> None:
         await go_on.wait()
         sent.append(len(message))
 
-    sender, writer = AudioSender(), Writer(write)
-    pump = AudioPump(sender, writer, TransportObserver())
+    queue, writer = PacingQueue(), Writer(write)
+    pacer = AudioPacer(queue, writer, TransportObserver())
+    pacer.release()
     writing = asyncio.create_task(writer.run())
     await asyncio.sleep(0)
-    sender.put(bytes(6 * SECOND // 10), time.monotonic())
-    pump.poke()
+    queue.put(bytes(6 * SECOND // 10), time.monotonic())
+    pacer.poke()
     # More has come since, and is not due as long as the caller has enough to hear.
-    sender.put(bytes(3 * SECOND // 10), time.monotonic())
-    pump.poke()
-    assert writer.audio_waits == 6 * SECOND // 10
-    assert pump.patience(time.monotonic()) <= 0
+    queue.put(bytes(3 * SECOND // 10), time.monotonic())
+    pacer.poke()
+    assert writer.queued_audio_bytes == 6 * SECOND // 10
+    assert pacer.until_underrun(time.monotonic()) <= 0
     go_on.set()
     await writer.flushed()
-    assert not may_stand_still(0.95)
-    assert not writer.audio_waits, "what there is is not enough"
-    assert not may_stand_still(0.7)
-    assert writer.audio_waits == 3 * SECOND // 10
+    assert not can_block(0.95)
+    assert not writer.queued_audio_bytes, "what there is is not enough"
+    assert not can_block(0.7)
+    assert writer.queued_audio_bytes == 3 * SECOND // 10
     await writer.flushed()
-    assert may_stand_still(0.7)
+    assert can_block(0.7)
     assert sent == [6 * SECOND // 10, 3 * SECOND // 10]
-    pump.stop()
+    pacer.stop()
     writing.cancel()
 
 
@@ -310,9 +311,9 @@ def test_a_fast_source_is_soon_ahead() -> None:
     line = Line()
     begin, least = line.now, 0.0
     for piece in range(30):
-        line.sender.put(bytes(SECOND // 10), line.now)
+        line.queue.put(bytes(SECOND // 10), line.now)
         line.advance(begin + (piece + 1) * 0.033)
-        lead = line.sender.clock.lead(line.now)
+        lead = line.queue.clock.lead(line.now)
         if piece >= 3:
             least = min(least or lead, lead)
         if piece >= 12:
@@ -323,15 +324,15 @@ def test_a_fast_source_is_soon_ahead() -> None:
 
 
 def test_tokens_are_kept_for_what_is_due() -> None:
-    sender = AudioSender()
-    sender.put(bytes(6 * SECOND // 10), 100.0)
-    assert sender.poll(100.0) is not None
+    queue = PacingQueue()
+    queue.put(bytes(6 * SECOND // 10), 100.0)
+    assert queue.poll(100.0) is not None
     early = 0
     for _ in range(40):
-        sender.put(bytes(SECOND // 200), 100.0)
-        assert sender.poll(100.0) is None, "there is enough ahead"
-        early += sender.poll(100.0, early=True) is not None
+        queue.put(bytes(SECOND // 200), 100.0)
+        assert queue.poll(100.0) is None, "there is enough ahead"
+        early += queue.poll(100.0, early=True) is not None
     assert 0 < early < 12
-    assert sender.bucket.level(100.0) > 10
+    assert queue.bucket.level(100.0) > 10
     # What was kept back goes out as ever, when half is heard.
-    assert sender.poll(100.4) is not None
+    assert queue.poll(100.4) is not None

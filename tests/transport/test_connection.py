@@ -129,7 +129,7 @@ async def test_a_peer_that_never_says_close_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its session has failed, and its pings go on."""
-    monkeypatch.setattr("pipecat_genesys.transport.line._FAREWELL_SECONDS", 1.0)
+    monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     server = Server(Echo)
     async with peer(server) as client:
         await client.open()
@@ -150,8 +150,8 @@ class Told(TransportObserver):
 
 async def test_a_flood_fills_its_own_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     """And ends; the call beside it notices nothing."""
-    monkeypatch.setattr("pipecat_genesys.transport.line._MAX_THROTTLED", 10.0)
-    monkeypatch.setattr("pipecat_genesys.transport.line._FAREWELL_SECONDS", 1.0)
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 10.0)
+    monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     told = Told()
     flooded, healthy = Server(Echo, observer=told), Server(Echo)
 
@@ -183,7 +183,7 @@ async def test_a_flood_fills_its_own_socket(monkeypatch: pytest.MonkeyPatch) -> 
         await asyncio.wait_for(flooded.done.wait(), 30)
         await asyncio.gather(*tasks, return_exceptions=True)
         assert flooded.transport is not None
-        received = flooded.transport.call._session.position / 8000
+        received = flooded.transport.call.session.position / 8000
     assert report.script_error is None
     assert report.clean, report.violations
     assert told.seconds > 10

@@ -14,7 +14,7 @@ from typing import Any
 
 from uvicorn.importer import import_from_string
 
-from pipecat_genesys.transport import may_stand_still
+from pipecat_genesys.transport import can_block
 
 APP_VARIABLE = "PIPECAT_GENESYS_APP"
 """Names the application: ``module:attribute``."""
@@ -103,7 +103,7 @@ class CollectedCalls:
         began = time.monotonic()
         hope = (latest - began) / _LONGEST_SECONDS
         margin = _LEAST_MARGIN + (_MARGIN - _LEAST_MARGIN) * hope
-        if hope > 0 and not may_stand_still(margin * self._takes):
+        if hope > 0 and not can_block(margin * self._takes):
             asyncio.get_running_loop().call_later(_EVERY_SECONDS, self._collect, latest)
             return
         gc.collect()
