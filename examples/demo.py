@@ -23,7 +23,7 @@ from pipecat_genesys.simulator import (
     CallReport,
     Direction,
     Disconnected,
-    Rule,
+    ServerRule,
     SimulatedCall,
     Spoken,
     read_wav,
@@ -190,7 +190,7 @@ def judge(call: SimulatedCall, story: Story, report: CallReport, seconds_heard: 
     bot_audio, text = report.audio_from_server, report.text_from_server
     # The stock transport shuts the socket right after `disconnect`, so that the client cannot
     # say `close`. Nothing else may be wrong.
-    tolerated = {Rule.SERVER_CLOSED_SOCKET}
+    tolerated = {ServerRule.SERVER_CLOSED_SOCKET}
     if any(v.rule in tolerated for v in report.violations):
         console.print(
             "[dim]The stock transport closed the socket right after disconnect; Genesys would "

@@ -17,10 +17,10 @@ from pipecat_genesys.endpoint import AudioHookCall
 from pipecat_genesys.simulator import (
     CallMode,
     Opened,
-    Paused,
-    Ponged,
-    Resumed,
+    PongReceived,
     SimulatedCall,
+    StreamPaused,
+    StreamResumed,
     new_call,
 )
 
@@ -87,7 +87,7 @@ async def test_a_bot_that_raises_ends_its_call_and_no_other(log: list[str]) -> N
             await caller.opened()
             poor = SimulatedCall(server.url, new_call(input_variables={"a": "b"}), options=SIGNED)
             calls["failed"] = await poor.run(listen)
-            ponged = await caller.wait_for(Ponged)
+            ponged = await caller.wait_for(PongReceived)
             assert float(ponged.rtt) < 1
             await caller.hang_up()
             await caller.ended(5)
@@ -158,8 +158,8 @@ async def test_opened_comes_in_time_from_a_bot_that_is_late() -> None:
         opened = await caller.opened()
         assert opened.start_paused
         times["opened"] = opened.at
-        await caller.wait_for(Paused)
-        times["resumed"] = (await caller.wait_for(Resumed)).at
+        await caller.wait_for(StreamPaused)
+        times["resumed"] = (await caller.wait_for(StreamResumed)).at
         await caller.wait_for_bot_audio()
         await caller.hang_up()
         await caller.ended(5)

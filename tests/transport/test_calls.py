@@ -29,7 +29,7 @@ from pipecat_genesys.simulator import (
     BargedIn,
     CallMode,
     CallParameters,
-    Ponged,
+    PongReceived,
     SimulatedCall,
     new_call,
     new_monitor_call,
@@ -174,9 +174,9 @@ async def test_opened_does_not_wait_for_a_bot_that_starts_slowly() -> None:
 async def test_pings_do_not_wait_for_a_pipeline_that_cannot_keep_up() -> None:
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
-        first = await caller.wait_for(Ponged)
-        later = await caller.wait_for(Ponged, since=first.at + 0.1)
-        last = await caller.wait_for(Ponged, since=later.at + 0.1)
+        first = await caller.wait_for(PongReceived)
+        later = await caller.wait_for(PongReceived, since=first.at + 0.1)
+        last = await caller.wait_for(PongReceived, since=later.at + 0.1)
         # Through the pipeline they would wait for seconds of audio by then.
         assert max(float(p.rtt) for p in (first, later, last)) < 0.25
         await caller.hang_up()
@@ -313,7 +313,7 @@ async def test_the_observer_is_told() -> None:
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
-        await caller.wait_for(Ponged)
+        await caller.wait_for(PongReceived)
         await server.queue(*Speech(0.5).frames, EndFrame())
         await caller.ended(10)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from echo_server import Echo
 from loopback import serving
-from pipecat_genesys.simulator import Ponged, SimulatedCall
+from pipecat_genesys.simulator import PongReceived, SimulatedCall
 from pipecat_genesys.transport import AudioHookParams, TransportObserver
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
@@ -170,8 +170,8 @@ async def test_a_flood_fills_its_own_socket(monkeypatch: pytest.MonkeyPatch) -> 
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
-        first = await caller.wait_for(Ponged)
-        later = await caller.wait_for(Ponged, since=first.at + 2)
+        first = await caller.wait_for(PongReceived)
+        later = await caller.wait_for(PongReceived, since=first.at + 2)
         assert float(later.rtt) < 1
         await caller.hang_up()
         await caller.ended(5)

@@ -35,7 +35,7 @@ class Line:
     packets: list[tuple[float, bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.bucket = ClientLimits().binary.bucket()
+        self.bucket = ClientLimits().binary.budget()
         self.playback = Playback()
 
     def advance(self, until: float) -> None:

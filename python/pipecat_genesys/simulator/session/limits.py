@@ -1,4 +1,4 @@
-"""How fast, how large and how late: the limits the Genesys client puts on a server."""
+"""The limits that the client puts on a server: message rates, message size and timeouts."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from pipecat_genesys.protocol.types import MAX_MESSAGE_BYTES
 
 _ROUNDING = 1e-6
-"""Tokens forgiven for floating-point rounding; after months of uptime, a server exactly at the
-rate is within it."""
+"""Missing part of a token that still counts as a whole one. It covers floating-point error: a
+server exactly at the allowed rate is accepted even after months."""
 
 
-class TokenBucket:
-    """A token bucket: ``burst`` messages at once, ``rate`` a second on average.
+class MessageBudget:
+    """A token bucket that limits the rate of one kind of message.
 
-    Pure: time comes in with every call. Time that runs backwards counts as no time at all.
+    The caller passes the time. A time before the previous one counts as no time passed.
 
     Args:
         rate: Tokens added per second.
-        burst: Capacity in tokens, and the level at the start.
+        burst: Capacity in tokens. The budget starts full.
+
+    Attributes:
+        rate: Tokens added per second.
+        burst: Capacity in tokens.
 
     Raises:
         ValueError: If the rate is not positive or the burst is below one token.
@@ -37,24 +41,24 @@ class TokenBucket:
 
     @property
     def lowest(self) -> float:
-        """The lowest level ever reached, in tokens; below zero for a message that was refused."""
+        """Lowest level reached so far, in tokens. It is negative if a message was refused."""
         return self._lowest
 
     def level(self, now: float) -> float:
-        """Tokens there at ``now`` (seconds, monotonic)."""
+        """Return the number of tokens at `now`, in seconds on a monotonic clock."""
         if self._updated is None:
             return self._level
         elapsed = max(0.0, now - self._updated)
         return min(float(self.burst), self._level + elapsed * self.rate)
 
     def take(self, now: float) -> bool:
-        """Take one token.
+        """Take one token for a message.
 
         Args:
             now: Seconds on a monotonic clock.
 
         Returns:
-            Whether there was one. A refused message takes nothing.
+            Whether a token was available. A refused message takes no token.
         """
         level = self.level(now)
         self._updated = now if self._updated is None else max(now, self._updated)
@@ -66,40 +70,41 @@ class TokenBucket:
         return True
 
     def wait_time(self, now: float) -> float:
-        """Seconds from ``now`` until one token is there."""
+        """Return the number of seconds from `now` until one token is available."""
         return max(0.0, (1 - self.level(now)) / self.rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """Parameters of one bucket.
+    """A rate limit.
 
     Attributes:
-        per_second: Messages per second on average.
-        burst: Messages at once.
+        per_second: Average number of messages per second.
+        burst: Number of messages allowed at once.
     """
 
     per_second: float
     burst: float
 
-    def bucket(self) -> TokenBucket:
-        """A full bucket of this rate."""
-        return TokenBucket(self.per_second, self.burst)
+    def budget(self) -> MessageBudget:
+        """Return a full budget with this rate limit."""
+        return MessageBudget(self.per_second, self.burst)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLimits:
-    """What the client accepts from a server.
+    """The message rates and the message size that the client accepts from a server.
 
-    The rates are those of Genesys's limits page as integrators quote it. Whether a ``pause``
-    also counts as a text message is not published; here it does, which is the stricter reading.
+    The rates are those of Genesys's limits page, as quoted by integrators. Genesys does not say
+    whether `pause` and `resume` also count as text messages. Here they do, which is the stricter
+    interpretation.
 
     Attributes:
-        binary: Audio messages.
-        text: All text messages.
-        pause: ``pause`` messages.
-        resume: ``resume`` messages.
-        message_bytes: The largest text or binary message.
+        binary: Rate limit of audio messages.
+        text: Rate limit of all text messages together.
+        pause: Rate limit of `pause` messages.
+        resume: Rate limit of `resume` messages.
+        message_bytes: Maximum size of a text or binary message, in bytes.
     """
 
     binary: Rate = Rate(per_second=5, burst=25)
@@ -111,14 +116,14 @@ class ClientLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTimeouts:
-    """How long the client waits, in seconds (reference client, measured).
+    """The timings of the client, in seconds, as measured with Genesys's reference client.
 
     Attributes:
-        open: From ``open`` to ``opened``.
-        close: From ``close`` to ``closed``.
-        first_ping: From ``opened`` to the first ``ping``.
-        ping_interval: Between pings after that, counted from the first one; an unanswered ping
-            is a timeout when the next is due.
+        open: Maximum time from `open` to `opened`.
+        close: Maximum time from `close` to `closed`.
+        first_ping: Time from `opened` to the first `ping`.
+        ping_interval: Time between later pings, counted from the first one. A ping that is still
+            unanswered when the next one is due has timed out.
     """
 
     open: float = 5.0

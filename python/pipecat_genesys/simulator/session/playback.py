@@ -1,7 +1,7 @@
-"""The caller's ear: bot audio queued by the client and played in real time.
+"""Playback of bot audio: what the caller hears, in real time.
 
-Time is counted in whole samples at 8 kHz since the call's ``open``, the same timeline as the
-stream position of the caller's audio, so that the two tracks lie side by side.
+Audio is counted in samples at 8 kHz since the client sent `open`. Caller audio is counted on the
+same timeline, so both tracks of a recording are aligned.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from itertools import pairwise
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookMediaFormat
 
 SILENCE = {AudioHookMediaFormat.PCMU: b"\xff", AudioHookMediaFormat.L16: b"\x00\x00"}
-"""One sample of silence. In mu-law, zero bytes are the loudest sample there is."""
+"""One sample of silence in each encoding. In mu-law, a zero byte is the loudest sample."""
 
 _ROUNDING = 1e-3
-"""Part of a sample forgiven for floating-point clocks; months of uptime stay within it."""
+"""Part of a sample that is added to a time before rounding down. It covers the floating-point
+error of a clock that has run for months."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of bot audio heard without a break, in samples since ``open``.
+    """A period of bot audio that the caller heard without a gap, in samples since `open`.
 
     Attributes:
-        start: First sample.
-        end: One past the last.
-        cut: Whether it was cut short, by ``barge_in`` or by the end of the call.
+        start: Number of the first sample.
+        end: Number of the sample after the last one.
+        cut: Whether queued audio was dropped at the end, by `barge_in` or by the end of the call.
     """
 
     start: int
@@ -36,17 +37,17 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        """How long it was heard."""
+        """Duration in seconds."""
         return (self.end - self.start) / WIRE_SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
 class Underrun:
-    """A hole inside an utterance: the queue ran dry and more came soon after.
+    """A gap inside an utterance of the bot: the queue was empty and more audio came soon after.
 
     Attributes:
-        at: Where it begins, in seconds since ``open``.
-        seconds: How long it lasted.
+        at: Start of the gap, in seconds since `open`.
+        seconds: Duration of the gap.
     """
 
     at: float
@@ -54,15 +55,18 @@ class Underrun:
 
 
 class Playback:
-    """The queue between the server's audio messages and the caller's ear.
+    """The playback queue: bot audio that was received, heard, or dropped.
 
-    Pure: every method that depends on time takes it. For every sample,
-    ``received == heard + pending + dropped``.
+    The methods that take `now` expect seconds on a monotonic clock. At any time,
+    `received == heard + pending + dropped`.
 
     Args:
-        origin: The moment of ``open``, in seconds on the caller's monotonic clock.
-        media_format: How the samples are coded.
-        record: Whether to keep what was heard; without it only the spans are kept.
+        origin: Time of `open`, in seconds on the monotonic clock.
+        media_format: Encoding of the samples.
+        record: Whether to keep the audio that was heard. Without it only the spans are kept.
+
+    Attributes:
+        media_format: Encoding of the samples.
     """
 
     def __init__(
@@ -84,16 +88,16 @@ class Playback:
         self._dropped = 0
 
     def receive(self, payload: bytes, now: float) -> bool:
-        """Queue a message of bot audio.
+        """Queue an audio message.
 
-        Call :meth:`advance` first, so that a queue that has run dry is seen to have done so.
+        Call `advance` first. It ends the current span if the queue has become empty.
 
         Args:
-            payload: Whole samples as they came.
-            now: Seconds on the monotonic clock.
+            payload: Content of the message, whole samples.
+            now: Time of arrival.
 
         Returns:
-            Whether playback starts with it, the queue having been empty.
+            Whether playback starts with this message because the queue was empty.
         """
         samples = len(payload) // self._width
         if samples == 0:
@@ -108,10 +112,11 @@ class Playback:
         return starts
 
     def advance(self, now: float) -> float | None:
-        """Let time pass.
+        """Play the queue up to `now`.
 
         Returns:
-            The moment the queue ran dry, on the monotonic clock, if it has done so by ``now``.
+            The time at which the queue became empty, on the monotonic clock, or None if it still
+            has audio or was empty before.
         """
         if self._start is None or self.sample_at(now) < self._end:
             return None
@@ -120,10 +125,10 @@ class Playback:
         return self._moment(self._end)
 
     def clear(self, now: float) -> int:
-        """Drop what has not been heard yet.
+        """Drop the audio that the caller has not heard yet.
 
         Returns:
-            The number of samples dropped.
+            Number of samples dropped.
         """
         if self._start is None:
             return 0
@@ -142,60 +147,64 @@ class Playback:
         return dropped
 
     def next_deadline(self) -> float | None:
-        """When the queue runs dry, on the monotonic clock; None while nothing plays."""
+        """Return the time at which the queue becomes empty, or None if it is empty."""
         return None if self._start is None else self._moment(self._end)
 
     @property
     def is_playing(self) -> bool:
-        """Whether the queue holds anything, as of the last call that took the time."""
+        """Whether the queue had audio at the last call that passed a time."""
         return self._start is not None
 
     @property
     def spans(self) -> Sequence[Span]:
-        """The stretches heard so far, without the one being played."""
+        """The periods of bot audio so far, without the one that is playing."""
         return self._spans
 
     @property
     def received(self) -> int:
-        """Samples received in all."""
+        """Number of samples received."""
         return self._received
 
     @property
     def dropped(self) -> int:
-        """Samples that were never heard because the queue was cleared."""
+        """Number of samples that were cleared from the queue before the caller heard them."""
         return self._dropped
 
     def pending(self, now: float) -> int:
-        """Samples queued and not heard yet."""
+        """Return the number of samples that are queued and not heard yet."""
         return 0 if self._start is None else max(0, self._end - self.sample_at(now))
 
     def heard(self, now: float) -> int:
-        """Samples heard by ``now``."""
+        """Return the number of samples heard until `now`."""
         done = sum(span.end - span.start for span in self._spans)
         if self._start is None:
             return done
         return done + min(self._end, max(self._start, self.sample_at(now))) - self._start
 
     def audible_since(self, now: float) -> float | None:
-        """Start of the stretch being heard, in seconds since ``open``; None in silence."""
+        """Return the start of the current bot audio in seconds since `open`, or None in silence."""
         if self._start is None or self.sample_at(now) >= self._end:
             return None
         return self._start / WIRE_SAMPLE_RATE
 
     def silent_since(self, now: float) -> float | None:
-        """End of the last audible sample, in seconds since ``open``.
+        """Return the end of the last bot audio, in seconds since `open`.
 
-        None while bot audio is heard; zero if none ever was.
+        Returns:
+            None while bot audio is audible; 0 if there was no bot audio yet.
         """
         return None if self.audible_since(now) is not None else self._end / WIRE_SAMPLE_RATE
 
     def underruns(self, shorter_than: float = 0.5) -> list[Underrun]:
-        """Holes inside utterances.
+        """Return the gaps inside utterances of the bot.
 
-        The protocol does not mark utterances: a pause shorter than ``shorter_than`` seconds is
-        taken for a hole in one, unless the audio before it was cut.
+        The protocol does not mark utterances. A silence counts as a gap inside an utterance if it
+        is short and the audio before it was not cut.
+
+        Args:
+            shorter_than: Duration in seconds from which a silence separates two utterances.
         """
-        # By sample counts: a float difference of two times could fall on either side.
+        # Compare sample counts; a difference of two floating-point times is not exact.
         limit = shorter_than * WIRE_SAMPLE_RATE
         started = [] if self._start is None else [Span(self._start, self._end)]
         spans = [*self._spans, *started]
@@ -206,16 +215,16 @@ class Playback:
         ]
 
     def render(self, now: float) -> bytes:
-        """What the caller heard from ``open`` until ``now``, with silence in between.
+        """Return what the caller heard from `open` until `now`, including silence.
 
         Returns:
-            Samples in the wire's own coding.
+            Samples in the encoding of the medium.
 
         Raises:
-            ValueError: If nothing was recorded on request.
+            ValueError: If the audio is not recorded.
         """
         if not self._record:
-            raise ValueError("this playback was told not to record")
+            raise ValueError("bot audio is not recorded: record_audio is off")
         length = max(0, self.sample_at(now))
         track = bytearray(SILENCE[self.media_format] * length)
         for at, payload in self._chunks:
@@ -224,7 +233,7 @@ class Playback:
         return bytes(track)
 
     def sample_at(self, now: float) -> int:
-        """The sample being played at ``now``, counted from ``open``."""
+        """Return the number of the sample that is played at `now`, counted from `open`."""
         return math.floor((now - self._origin) * WIRE_SAMPLE_RATE + _ROUNDING)
 
     def _moment(self, sample: int) -> float:

@@ -1,6 +1,6 @@
-"""Waiting for what happens on a call, with errors that say what was awaited and what came."""
+"""Waiting for the events of a call, with errors that show what happened instead."""
 
-# A wait is told how long it may take, and says so when it fails; a bare cancellation could not.
+# The timeout is part of the error message, so it cannot be left to the caller's `asyncio.timeout`.
 # ruff: noqa: ASYNC109
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipecat_genesys.simulator.capture import Capture
-from pipecat_genesys.simulator.errors import AwaitTimeoutError, CallEndedError, SimulatorError
-from pipecat_genesys.simulator.events import Event, Violation
+from .errors import AwaitTimeoutError, CallEndedError, SimulatorError
+from .session.events import Event, Violation
+from .session.messages import Capture
 
 _T = TypeVar("_T")
 _V = TypeVar("_V", bound=Event)
@@ -19,53 +19,61 @@ _E = TypeVar("_E", bound=SimulatorError)
 
 
 class EventLog:
-    """The events of a call, and those who wait for them.
+    """The events of a call, and the tasks that wait for them.
 
     Args:
-        capture: The messages, to be quoted when a wait fails.
+        capture: The messages of the call; error messages quote the newest ones.
+
+    Attributes:
+        events: All events so far.
+        failure: An exception raised on the client's side, or None. Every wait raises it.
+        is_over: Whether the call has ended, so that no more events follow.
     """
 
     def __init__(self, capture: Capture) -> None:
         self.events: list[Event] = []
         self.failure: BaseException | None = None
-        """Something that went wrong on this side; raised by every wait."""
-        self.over = False
-        """Whether the call has ended, so that nothing more can happen."""
+        self.is_over = False
         self._capture = capture
         self._claimed: set[int] = set()
         self._waiters: list[asyncio.Future[None]] = []
 
     def notify(self) -> None:
-        """Let everyone who waits look again."""
+        """Let all waiting tasks check their conditions again."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     def claim(self, matches: Callable[[Event], bool], since: float) -> Event | None:
-        """The first matching event from ``since`` on that was not claimed before."""
+        """Return the first matching event that was not returned before.
+
+        Args:
+            matches: Returns whether an event matches.
+            since: Skip events before this time, in seconds since `open`.
+        """
         for index, event in enumerate(self.events):
             if index not in self._claimed and event.at >= since and matches(event):
                 self._claimed.add(index)
                 return event
         return None
 
-    def claim_kind(self, kind: type[_V], since: float) -> _V | None:
-        """As :meth:`claim`, by the event's class."""
+    def claim_type(self, kind: type[_V], since: float) -> _V | None:
+        """Return the first event of this type that was not returned before, see `claim`."""
         event = self.claim(lambda event: isinstance(event, kind), since)
         return event if isinstance(event, kind) else None
 
     async def until(self, check: Callable[[], _T | None], what: str, timeout: float | None) -> _T:
-        """Wait until ``check`` returns something.
+        """Wait until `check` returns a value other than None, and return the value.
 
         Args:
-            check: Looked at now and whenever something has happened.
-            what: What it waits for, for the errors.
-            timeout: Seconds, None for as long as the call lasts.
+            check: Called now, and again after each change of the call.
+            what: Description of the condition, for error messages.
+            timeout: Maximum time in seconds, or None to wait until the call ends.
 
         Raises:
             CallEndedError: If the call ends first.
-            AwaitTimeoutError: If it takes longer.
+            AwaitTimeoutError: If the time is over first.
         """
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
@@ -74,7 +82,7 @@ class EventLog:
                 raise self.failure
             if (value := check()) is not None:
                 return value
-            if self.over:
+            if self.is_over:
                 raise self.error(CallEndedError, f"the call ended while waiting for {what}")
             waiter = loop.create_future()
             self._waiters.append(waiter)
@@ -82,12 +90,17 @@ class EventLog:
                 async with asyncio.timeout_at(deadline):
                     await waiter
             except TimeoutError:
-                words = f"waited {timeout:g} s for {what}"
-                raise self.error(AwaitTimeoutError, words) from None
+                text = f"waited {timeout:g} s for {what}"
+                raise self.error(AwaitTimeoutError, text) from None
 
-    def error(self, kind: type[_E], what: str) -> _E:
-        """An error that says what was awaited, what the server did wrong, and what came last."""
+    def error(self, kind: type[_E], text: str) -> _E:
+        """Return an error that also lists the violations and the newest messages.
+
+        Args:
+            kind: Class of the error.
+            text: First line of the error message.
+        """
         faults = [f"{e.rule}: {e.message}" for e in self.events if isinstance(e, Violation)]
         last = [str(entry) for entry in self._capture.last(6)]
-        lines = [what, *(f"violation {fault}" for fault in faults[:3]), "last messages:", *last]
+        lines = [text, *(f"violation {fault}" for fault in faults[:3]), "last messages:", *last]
         return kind("\n  ".join(lines))
