@@ -1,0 +1,58 @@
+"""What the clock makes of Genesys's reports about audio that an interruption cleared."""
+
+from __future__ import annotations
+
+import pytest
+from pipecat_genesys.transport.playback import PlaybackClock
+
+SECOND = 8000
+
+
+@pytest.fixture
+def clock() -> PlaybackClock:
+    """A clock after a turn that Genesys has begun to play, interrupted after one second."""
+    clock = PlaybackClock()
+    clock.add(3 * SECOND, 0.0)
+    clock.started(0.01)
+    clock.clear(1.0)
+    return clock
+
+
+def test_completion_of_cleared_audio_does_not_end_the_audio_sent_after_it(
+    clock: PlaybackClock,
+) -> None:
+    clock.add(2 * SECOND, 1.0)
+    clock.completed(1.05)  # Genesys has cleared its queue
+    clock.started(1.06)  # and now has the new audio
+    assert clock.lead(1.06) == pytest.approx(2.0, abs=0.07)
+    clock.completed(2.9)
+    assert clock.lead(2.9) == 0
+
+
+def test_start_of_cleared_audio_is_not_taken_for_the_start_of_newer_audio() -> None:
+    clock = PlaybackClock()
+    clock.add(3 * SECOND, 0.0)
+    clock.clear(0.01)
+    clock.add(2 * SECOND, 0.02)
+    clock.started(0.05)  # about the first audio
+    clock.completed(0.06)
+    assert clock.lead(0.06) == pytest.approx(1.96)
+    clock.started(0.07)
+    clock.completed(1.9)
+    assert clock.lead(1.9) == 0
+
+
+def test_missing_completion_of_cleared_audio_is_not_awaited_for_ever(clock: PlaybackClock) -> None:
+    clock.add(2 * SECOND, 1.0)
+    clock.started(1.05)
+    clock.completed(2.8)
+    assert clock.lead(2.8) == 0
+
+
+def test_clear_of_an_empty_queue_expects_no_reports() -> None:
+    clock = PlaybackClock()
+    clock.clear(1.0)
+    clock.add(2 * SECOND, 1.0)
+    clock.started(1.05)
+    clock.completed(2.8)
+    assert clock.lead(2.8) == 0
