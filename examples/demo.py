@@ -1,8 +1,10 @@
-"""A call from Genesys to the example bot, over a real WebSocket, judged.
+"""Call the example bot as Genesys does, on both transports, and judge the calls.
 
-Starts ``bot.py`` on a free loopback port, lets the simulator call it with speech,
-keys and an interruption, prints the timeline and a summary, writes ``call.wav`` (caller left, bot
-as the caller heard it right) and exits non-zero unless the call was what a caller should get.
+This starts `bot.py` (`AudioHookTransport`) and `serializer_bot.py` (Pipecat's own transport with
+the drop-in serializer) on free loopback ports. The simulator calls both at the same time with the
+same script: speech, keys and an interruption. The demo prints the messages of the call to `bot.py`,
+then a table of both calls. It writes `call.wav` (left the caller, right the bot as the caller heard
+it). The exit status is 0 if both calls were as they must be, else 1.
 """
 
 import argparse
@@ -12,7 +14,8 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,49 +26,48 @@ from pipecat_genesys.simulator import (
     CallReport,
     Direction,
     Disconnected,
-    ServerRule,
     SimulatedCall,
     Spoken,
     read_wav,
 )
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
-VARIABLES = {
-    "action": "transfer",
-    "intent": "goodbye",
-    "keys": '["1","9"]',
-    "satisfied": "true",
-}
+QUESTION = HERE / "audio" / "caller-question.wav"
+INTERRUPTION = HERE / "audio" / "caller-interrupt.wav"
+GOODBYE = HERE / "audio" / "goodbye.wav"
+VARIABLES = {"intent": "goodbye", "keys": '["1","9"]', "satisfied": "true"}
 console = Console()
 
 
-class Bot:
-    """The example bot in a process of its own, on a free port.
+class Server:
+    """An example in a process of its own, on a free port.
 
     Args:
-        log: Where its log goes.
+        script: Name of a Python file in `examples`.
+        log: File for its output.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, script: str, log: Path) -> None:
         self._log = log
         with log.open("w") as output:
             self._process = subprocess.Popen(
-                [sys.executable, str(HERE / "bot.py")],
+                [sys.executable, str(HERE / script)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "HOST": "127.0.0.1", "PORT": "0", "LOGURU_LEVEL": "INFO"},
             )
 
     def url(self) -> str:
-        """Wait until uvicorn says which port the system gave it."""
-        port = self._logged(r"Uvicorn running on http://[\d.]+:(\d+)", patience=120)
+        """Wait until the server listens, and return the URL to call."""
+        port = self._logged(r"Uvicorn running on http://[\d.]+:(\d+)", timeout=120)
         return f"ws://127.0.0.1:{port}/audiohook"
 
     def seconds_heard(self) -> float:
-        """Wait until the bot says how much of the caller reached its pipeline."""
-        return int(self._logged(r"samples heard at 16000 Hz: (\d+)", patience=15)) / 16000
+        """Wait until the call is over, and return the length of the audio in its pipeline."""
+        return int(self._logged(r"samples heard at 16000 Hz: (\d+)", timeout=15)) / 16000
 
     def stop(self) -> None:
         """End the process."""
@@ -75,38 +77,59 @@ class Bot:
         except subprocess.TimeoutExpired:
             self._process.kill()
 
-    def _logged(self, pattern: str, patience: float) -> str:
-        deadline = time.monotonic() + patience
+    def _logged(self, pattern: str, timeout: float) -> str:
+        deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            over = self._process.poll() is not None
+            has_ended = self._process.poll() is not None
             if found := re.search(pattern, self._log.read_text()):
                 return found[1]
-            if over:
+            if has_ended:
                 break
             time.sleep(0.1)
         end = self._log.read_text()[-2000:]
         raise SystemExit(f"the bot did not log {pattern!r}; {self._log} ends:\n{end}")
 
 
-@dataclass
-class Story:
-    """What happened in the script, for the summary; seconds since ``open``."""
+@contextmanager
+def running(script: str, log: Path):
+    """Run an example until the block ends."""
+    server = Server(script, log)
+    try:
+        yield server
+    finally:
+        server.stop()
 
-    question: Spoken | None = None
-    answer_at: float = 0.0
-    interrupt: Spoken | None = None
-    silent_at: float = 0.0
-    disconnected: Disconnected | None = None
-    steps: list[str] = field(default_factory=list)
 
-    async def play(self, call: SimulatedCall) -> None:
-        """Be the caller."""
+class Caller:
+    """The caller of the demo. Times are seconds since `open`.
+
+    Args:
+        prints: Whether to print the steps.
+
+    Attributes:
+        question: When the caller asked.
+        answer_at: When the first audio of the answer arrived.
+        interruption: When the caller spoke over the bot.
+        silent_at: When the bot's audio was cleared.
+        disconnected: The server's `disconnect`.
+    """
+
+    def __init__(self, prints: bool) -> None:
+        self._prints = prints
+        self.question: Spoken | None = None
+        self.answer_at = 0.0
+        self.interruption: Spoken | None = None
+        self.silent_at = 0.0
+        self.disconnected: Disconnected | None = None
+
+    async def talk(self, call: SimulatedCall) -> None:
+        """Hold the conversation."""
         await call.opened()
         await call.wait_for_bot_audio()
         await call.playback_completed()
-        self._step("the bot has greeted")
+        self._step("the bot has greeted the caller")
 
-        self.question = await call.say(HERE / "audio" / "caller-question.wav")
+        self.question = await call.say(QUESTION)
         answer = await call.wait_for_bot_audio(since=self.question.end)
         self.answer_at = answer.at
         await call.wait_for_silence(0.5)
@@ -116,35 +139,45 @@ class Story:
         await call.press("1")
         await call.wait_for_bot_audio(since=pressed)
         await asyncio.sleep(1.5)
-        self.interrupt = await call.say(HERE / "audio" / "caller-interrupt.wav")
-        barged = await call.wait_for(BargedIn, since=self.interrupt.start)
-        self.silent_at = barged.at
-        await call.wait_for_bot_audio(since=self.interrupt.end)
-        self._step("the bot fell silent when talked over, and repeats the interruption")
+        self.interruption = await call.say(INTERRUPTION)
+        barged_in = await call.wait_for(BargedIn, since=self.interruption.start)
+        self.silent_at = barged_in.at
+        await call.wait_for_bot_audio(since=self.interruption.end)
+        self._step("the caller has interrupted the bot, which fell silent")
 
-        # In mid-sentence: the goodbye must be heard to its end all the same.
+        # The bot is speaking: the key must interrupt it, and the goodbye must be heard whole.
         await call.press("9")
         self.disconnected = await call.wait_for(Disconnected)
         await call.ended(timeout=15)
 
     def _step(self, text: str) -> None:
-        self.steps.append(text)
-        console.print(f"{'':11}[bold]{text}[/bold]")
+        if self._prints:
+            console.print(f"{'':11}[bold]{text}[/bold]")
 
 
-def delivered(said: bytes, heard: bytes) -> float:
-    """How much of something said was heard, each part at its right place, in percent.
-
-    It is found by cross-correlation; then every 20 ms of it must be where they belong.
+def share_heard(said: bytes, heard: bytes) -> float:
+    """Return how much of a sentence was heard with each part at its right place, in percent.
 
     Args:
-        said: mu-law: what the caller said and the bot repeats, or a prompt of the bot's.
-        heard: mu-law, all that the caller heard.
+        said: The sentence as mu-law.
+        heard: All that the caller heard, as mu-law.
     """
-    window = 160
     speech, track = (
         np.frombuffer(audio.ulaw_decode(u), "<i2").astype(float) for u in (said, heard)
     )
+    # The bot works at twice the rate, so the sentence may be late by half a sample.
+    spectrum = np.fft.rfft(speech)
+    half = np.exp(-1j * np.pi * np.arange(len(spectrum)) / len(speech))
+    late = np.fft.irfft(spectrum * half, len(speech))
+    return max(share_equal(speech, track), share_equal(late, track))
+
+
+def share_equal(speech: np.ndarray, track: np.ndarray) -> float:
+    """Return how many windows of 20 ms of a sentence are in a recording, in percent.
+
+    The sentence is found by cross-correlation. Then its windows are compared.
+    """
+    window = 160
     size = len(speech) + len(track)
     spectrum = np.fft.rfft(track, size) * np.conj(np.fft.rfft(speech, size))
     start = int(np.argmax(np.fft.irfft(spectrum, size)[: len(track)]))
@@ -155,141 +188,167 @@ def delivered(said: bytes, heard: bytes) -> float:
     a, b = (x[: count * window].reshape(count, window) for x in (speech, echo))
     energy = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     similar = (a * b).sum(1) > 0.9 * energy
-    # Near-silent windows carry quantisation noise, not speech.
+    # Windows of near silence contain quantisation noise, which cannot be compared.
     quiet = (np.abs(a).max(1) < 300) & (np.abs(b).max(1) < 300)
     return float(100 * np.mean(similar & (energy > 0) | quiet))
 
 
-def owed(call: SimulatedCall, story: Story) -> float:
-    """Seconds of caller audio the bot must have heard.
+def seconds_sent(call: SimulatedCall, caller: Caller) -> float:
+    """Return the seconds of caller audio that the bot must have received.
 
-    All that was sent before the last message the bot acted upon: the socket keeps the order.
+    That is all audio before the last message that the bot acted upon, because a WebSocket keeps the
+    order. Audio after it may still be on its way when the bot ends the call.
     """
     sent = [e for e in call.session.capture.entries if e.direction is Direction.TO_SERVER]
-    if story.disconnected is not None:
-        sent = [entry for entry in sent if entry.at < story.disconnected.at]
+    if caller.disconnected is not None:
+        sent = [entry for entry in sent if entry.at < caller.disconnected.at]
     while sent and sent[-1].is_audio:
         sent.pop()
     return sum(entry.size for entry in sent if entry.is_audio) / 8000
 
 
 def milliseconds(after: float, before: float) -> float:
-    """A time that was measured, or infinity where it never came."""
+    """Return the time between two events, or infinity if the second did not happen."""
     return 1000 * (after - before) if after else float("inf")
 
 
-def judge(call: SimulatedCall, story: Story, report: CallReport, seconds_heard: float) -> bool:
-    """Print the summary; tell whether every line of it is right."""
+@dataclass
+class Row:
+    """One line of the table.
+
+    Attributes:
+        what: What was measured.
+        limit: What it must be.
+        value: The measured value.
+        ok: Whether the value is within the limit.
+    """
+
+    what: str
+    limit: str
+    value: str
+    ok: bool
+
+
+def judge(
+    call: SimulatedCall, caller: Caller, report: CallReport, seconds_heard: float
+) -> list[Row]:
+    """Compare a call with what a caller should get."""
     heard = call.session.playback.render(time.monotonic())
-    expected = owed(call, story)
-    share = 100 * min(1.0, seconds_heard / expected) if expected else 0.0
-    question = delivered(read_wav(HERE / "audio" / "caller-question.wav"), heard)
-    goodbye = delivered(read_wav(HERE / "audio" / "goodbye.wav"), heard)
-    answer = milliseconds(story.answer_at, story.question.end if story.question else 0)
-    silence = milliseconds(story.silent_at, story.interrupt.start if story.interrupt else 0)
+    sent = seconds_sent(call, caller)
+    received = 100 * min(1.0, seconds_heard / sent) if sent else 0.0
+    question = share_heard(read_wav(QUESTION), heard)
+    goodbye = share_heard(read_wav(GOODBYE), heard)
+    answer = milliseconds(caller.answer_at, caller.question.end if caller.question else 0)
+    silence = milliseconds(
+        caller.silent_at, caller.interruption.start if caller.interruption else 0
+    )
+    opened = 1000 * (report.opened_latency or float("inf"))
     bot_audio, text = report.audio_from_server, report.text_from_server
-    # The stock transport shuts the socket right after `disconnect`, so that the client cannot
-    # say `close`. Nothing else may be wrong.
-    tolerated = {ServerRule.SERVER_CLOSED_SOCKET}
-    if any(v.rule in tolerated for v in report.violations):
-        console.print(
-            "[dim]The stock transport closed the socket right after disconnect; Genesys would "
-            "rather close it itself.[/dim]"
-        )
-    faults = [v.message for v in report.violations if v.rule not in tolerated]
+    in_order = report.server_seq_ok and report.client_seq_ok
+    broken = [violation.message for violation in report.violations]
     ending = report.ending
-    rows = [
-        (
-            "caller audio delivered",
-            f"{share:.1f} % of {expected:.1f} s",
-            "100 %",
-            share == 100,
-        ),
-        ("the question, repeated", f"{question:.1f} %", "100 %", question == 100),
-        (
-            "first bot audio after the caller stopped",
-            f"{answer:.0f} ms",
-            "<= 500 ms",
-            answer <= 500,
-        ),
-        ("barge-in to silence", f"{silence:.0f} ms", "<= 300 ms", 0 < silence <= 300),
-        (
-            "audio messages from the bot",
-            f"{bot_audio.per_second:.2f}/s, burst {bot_audio.burst}",
+    variables = {k: v for k, v in ending.output_variables.items() if k in VARIABLES}
+    return [
+        Row("opened after", "<= 5 s", f"{opened:.0f} ms", opened <= 5000),
+        Row("caller audio received", "100 %", f"{received:.1f} %", received == 100),
+        Row("question, repeated", "100 %", f"{question:.1f} %", question == 100),
+        Row("answer after question", "<= 500 ms", f"{answer:.0f} ms", answer <= 500),
+        Row("silent when interrupted", "<= 300 ms", f"{silence:.0f} ms", 0 < silence <= 300),
+        Row(
+            "audio messages, burst",
             "<= 5/s, 25",
+            f"{bot_audio.per_second:.1f}/s, {bot_audio.burst}",
             bot_audio.per_second <= 5 and bot_audio.burst <= 25,
         ),
-        (
-            "text messages from the bot",
-            f"{text.per_second:.2f}/s, burst {text.burst}",
+        Row(
+            "text messages, burst",
             "<= 5/s, 25",
+            f"{text.per_second:.1f}/s, {text.burst}",
             text.per_second <= 5 and text.burst <= 25,
         ),
-        (
-            "messages in order",
-            "yes" if report.server_seq_ok and report.client_seq_ok else "no",
-            "yes",
-            report.server_seq_ok and report.client_seq_ok,
-        ),
-        ("rules broken", "; ".join(faults) or "none", "none", not faults),
-        ("holes in the bot's speech", str(len(report.underruns)), "0", not report.underruns),
-        ("goodbye heard", f"{goodbye:.1f} %", "100 %", goodbye == 100),
-        (
-            "how it ended",
-            f"disconnect, {ending.disconnect_reason}",
-            "disconnect, completed",
+        Row("messages in order", "yes", "yes" if in_order else "no", in_order),
+        Row("holes in the bot's speech", "0", str(len(report.underruns)), not report.underruns),
+        Row("goodbye, heard", "100 %", f"{goodbye:.1f} %", goodbye == 100),
+        Row(
+            "disconnect reason",
+            "completed",
+            str(ending.disconnect_reason),
             ending.disconnect_reason == "completed",
         ),
-        (
+        Row(
             "output variables",
-            ", ".join(f"{k}={v}" for k, v in ending.output_variables.items()) or "none",
             "as set",
-            dict(ending.output_variables) == VARIABLES,
+            "as set" if variables == VARIABLES else str(variables),
+            variables == VARIABLES,
         ),
-        (
-            "the whole story was told",
-            report.script_error or "yes",
-            "yes",
-            report.script_error is None,
-        ),
+        Row("rules broken", "none", "; ".join(broken) or "none", not broken),
+        Row("script", "complete", report.script_error or "complete", report.script_error is None),
     ]
-    table = Table(title="The call", title_justify="left")
-    for heading in ("what", "measured", "must be", ""):
+
+
+def print_table(transport: list[Row], serializer: list[Row]) -> None:
+    """Print the rows of both calls side by side."""
+    table = Table(title="\nBoth calls", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("", "must be", "AudioHookTransport", "serializer"):
         table.add_column(heading)
-    for what, measured, limit, ok in rows:
-        table.add_row(what, measured, limit, "[green]ok[/green]" if ok else "[red]NOT OK[/red]")
+    for rows in zip(transport, serializer, strict=True):
+        cells = (f"{row.value} {'[green]ok' if row.ok else '[red]NOT OK'}[/]" for row in rows)
+        table.add_row(rows[0].what, rows[0].limit, *cells)
     console.print(table)
-    return all(ok for *_, ok in rows)
 
 
-async def demo(bot: Bot, recording: Path) -> bool:
-    """Place the call and judge it."""
-    story, timeline = Story(), Timeline(console)
-    call = SimulatedCall(bot.url(), observer=timeline)
+async def demo(bot: Server, serializer_bot: Server, recording: Path) -> bool:
+    """Call both servers and print the result.
+
+    Args:
+        bot: The server whose call is printed and recorded.
+        serializer_bot: The server to compare with.
+        recording: WAV file to write.
+
+    Returns:
+        Whether both calls were as they must be.
+    """
+    servers = (bot, serializer_bot)
+    urls = await asyncio.gather(*(asyncio.to_thread(server.url) for server in servers))
+    console.print("The call to bot.py: -> from Genesys to the bot, <- from the bot to Genesys")
     console.print("    time       message            seq    latency")
-    console.print("               (-> from Genesys to the bot, <- from the bot to Genesys)")
-    report = await call.run(story.play)
+    timeline = Timeline(console)
+    callers = (Caller(prints=True), Caller(prints=False))
+    calls = (SimulatedCall(urls[0], observer=timeline), SimulatedCall(urls[1]))
+    reports = await asyncio.gather(
+        *(call.run(caller.talk) for call, caller in zip(calls, callers, strict=True))
+    )
     timeline.flush()
-    call.save_recording(recording)
-    passed = judge(call, story, report, await asyncio.to_thread(bot.seconds_heard))
-    console.print(f"The recording is in {recording}: caller left, bot as heard right.")
-    return passed
+    heard = await asyncio.gather(*(asyncio.to_thread(server.seconds_heard) for server in servers))
+    transport, serializer = (
+        judge(*one) for one in zip(calls, callers, reports, heard, strict=True)
+    )
+    print_table(transport, serializer)
+    calls[0].save_recording(recording)
+    console.print(f"{recording} has the call to bot.py: left the caller, right the bot as heard.")
+    return all(row.ok for row in transport + serializer)
 
 
 def main() -> int:
-    """Run the demo."""
+    """Run the demo.
+
+    Returns:
+        The exit status.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--wav", type=Path, default=Path("call.wav"), help="where to record to")
-    parser.add_argument("--log", type=Path, default=Path("call.log"), help="the bot's log")
+    parser.add_argument("--wav", type=Path, default=Path("call.wav"), help="recording to write")
+    parser.add_argument("--log", type=Path, default=Path("call.log"), help="log of bot.py to write")
     arguments = parser.parse_args()
-    console.print("Starting examples/bot.py; importing pipecat takes a few seconds ...")
-    bot = Bot(arguments.log)
-    try:
-        passed = asyncio.run(demo(bot, arguments.wav))
-    finally:
-        bot.stop()
+    log: Path = arguments.log
+    other_log = log.with_stem(f"{log.stem}-serializer")
+    console.print("Starting bot.py and serializer_bot.py. Importing pipecat takes some seconds ...")
+    with (
+        running("bot.py", log) as bot,
+        running("serializer_bot.py", other_log) as serializer_bot,
+    ):
+        passed = asyncio.run(demo(bot, serializer_bot, arguments.wav))
     if not passed:
-        console.print(f"[red]Not what a caller should get.[/red] The bot's log is {arguments.log}.")
+        console.print(f"[red]Not what a caller should get.[/red] Logs: {log}, {other_log}")
     return 0 if passed else 1
 
 

@@ -1,42 +1,95 @@
-"""The bot of transport_bot.py as production would run it: `audiohook_router` lets the calls in.
+"""A bot as it runs in production: `audiohook_router` authenticates, limits and drains calls.
+
+The bot greets the caller, repeats what it hears, and ends the call on key 9. To run it::
 
     export GENESYS_API_KEY=... GENESYS_CLIENT_SECRET=...
     pipecat-genesys serve examples.endpoint_bot:app --port 8765
 
-and, in another terminal with the same two variables,
+To call it from a second terminal, with the same two variables set::
 
-    pipecat-genesys call ws://localhost:8765/audiohook wait:bot press:9
+    pipecat-genesys call ws://127.0.0.1:8765/audiohook wait:bot wait:5 press:9 wait:end
 
-More variables: GENESYS_CLIENT_SECRET_FILE (instead of the secret itself), AUDIOHOOK_AUTHORITY (the
-public host, behind a proxy), REDIS_URL (nonces are then common to all processes), MAX_CALLS.
+Environment variables:
+
+* `GENESYS_API_KEY`: the API key of the integration in Genesys Cloud.
+* `GENESYS_CLIENT_SECRET`, or `GENESYS_CLIENT_SECRET_FILE`: its client secret, or a file that
+  contains the secret.
+* `AUDIOHOOK_AUTHORITY`: the host in the integration's URL. Set it behind a proxy.
+* `REDIS_URL`: a Redis that several processes share to recognise replayed requests.
+* `MAX_CALLS`: the number of calls that one process takes at a time, 50 by default.
 """
 
-from __future__ import annotations
-
 import os
+import wave
 from pathlib import Path
 
 from fastapi import FastAPI
+from pipecat.audio.dtmf.types import KeypadEntry
+from pipecat.frames.frames import (
+    EndFrame,
+    Frame,
+    InputAudioRawFrame,
+    InputDTMFFrame,
+    OutputAudioRawFrame,
+    StartFrame,
+    TTSAudioRawFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
+)
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat_genesys.auth import ReplayStore, SignatureVerifier
 from pipecat_genesys.endpoint import AudioHookCall, audiohook_router
 
-from .transport_bot import RATE, Parrot
+PROMPTS = Path(__file__).parent / "audio"
+SAMPLE_RATE = 16000
+
+
+class EchoBot(FrameProcessor):
+    """Greets the caller, repeats all audio, and ends the call on key 9."""
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Answer the caller's audio and keys."""
+        await super().process_frame(frame, direction)
+        await self.push_frame(frame, direction)
+        if isinstance(frame, StartFrame):
+            await self.play("greeting")
+        elif isinstance(frame, InputAudioRawFrame):
+            await self.push_frame(OutputAudioRawFrame(frame.audio, frame.sample_rate, 1))
+        elif isinstance(frame, InputDTMFFrame) and frame.button is KeypadEntry.NINE:
+            await self.play("goodbye")
+            await self.push_frame(EndFrame())
+
+    async def play(self, prompt: str) -> None:
+        """Speak a recorded prompt, as a text-to-speech service does.
+
+        Args:
+            prompt: Name of a WAV file in `examples/audio`, without `.wav`.
+        """
+        with wave.open(str(PROMPTS / f"{prompt}.wav")) as wav:
+            pcm, rate = wav.readframes(wav.getnframes()), wav.getframerate()
+        await self.push_frame(TTSStartedFrame())
+        await self.push_frame(TTSAudioRawFrame(pcm, rate, 1))
+        await self.push_frame(TTSStoppedFrame())
 
 
 async def bot(call: AudioHookCall) -> None:
-    """A call."""
+    """Run the bot for one call."""
     transport = call.transport
     transport.call.set_output_variables({"handled": True})
     await call.run(
-        Pipeline([transport.input(), Parrot(), transport.output()]),
-        params=PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE),
+        Pipeline([transport.input(), EchoBot(), transport.output()]),
+        params=PipelineParams(audio_in_sample_rate=SAMPLE_RATE, audio_out_sample_rate=SAMPLE_RATE),
     )
 
 
 def verifier() -> SignatureVerifier:
-    """Who may call, by the environment."""
+    """Return a verifier with the credentials from the environment.
+
+    Raises:
+        KeyError: If the API key or the client secret is not set.
+    """
     secret_file = os.environ.get("GENESYS_CLIENT_SECRET_FILE")
     secret = Path(secret_file).read_text() if secret_file else os.environ["GENESYS_CLIENT_SECRET"]
     store: ReplayStore | None = None

@@ -1,15 +1,16 @@
-"""A bot for AudioHook Monitor in one file: it listens to an agent's call and says who spoke when.
+"""A server for AudioHook Monitor in one file. It listens to a call and reports who spoke when.
 
-Both parties are transcribed by a stand-in for speech recognition, which knows loud from quiet and
-has one word for everything. What is real is the rest: the parties apart, each utterance's place on
-Genesys's timeline however often the audio was paused or dropped, transcripts sent back while the
-call goes on, and the last of them before the session is closed.
+Speech recognition is replaced by a detector of loud audio that transcribes everything as the word
+"speech". The rest is complete: the parties are separated, each utterance has its offset on
+Genesys's timeline even after pauses and lost audio, transcripts are sent during the call, and the
+last ones before the session is closed.
 
-Run it::
+To run it, and to call it from a second terminal::
 
-    pip install uvicorn        # beside pipecat-genesys
     python examples/monitor.py
-    # Genesys connects to wss://your-host/audiohook; put TLS and authentication in front.
+    pipecat-genesys call ws://127.0.0.1:8765/audiohook --mode monitor say:speech:2 agent:speech:2
+
+This server accepts every caller. docs/security.md shows how to authenticate.
 """
 
 import asyncio
@@ -37,33 +38,43 @@ from pipecat_genesys.protocol.entities import Token
 SAMPLE_RATE = 8000
 WINDOW = SAMPLE_RATE // 50  # samples: 20 ms
 WINDOW_SECONDS = Fraction(WINDOW, SAMPLE_RATE)
-QUIET_SECONDS = Fraction(3, 10)  # ends an utterance
-SHORTEST_SECONDS = Fraction(6, 100)  # less is a click
+QUIET_SECONDS = Fraction(3, 10)  # silence that ends an utterance
+SHORTEST_SECONDS = Fraction(6, 100)  # shorter sounds are clicks
 THRESHOLD_DBFS = -45.0
 
 
 def is_loud(pcm: bytes) -> bool:
-    """Tell speech from silence, on a clean line."""
+    """Return whether 16-bit mono audio is louder than the threshold."""
     samples = array("h", pcm)
     power = sum(x * x for x in samples) / len(samples)
     return power > 0 and 10 * math.log10(power / 32768**2) > THRESHOLD_DBFS
 
 
 class Party:
-    """One side of the conversation."""
+    """The audio of one party of the conversation. Positions are seconds on Genesys's timeline.
+
+    Attributes:
+        channel: `external` (the customer) or `internal` (the agent).
+        received: Number of samples received.
+        analysed: Number of samples in complete windows.
+        rest: Audio that does not fill a window yet.
+        due: Where the next window begins, unless audio is missing before it.
+        begin: Where the current utterance begins; None in silence.
+        end: Where the last loud window ends.
+    """
 
     def __init__(self, channel: str):
         self.channel = channel
-        self.received = 0  # samples
+        self.received = 0
         self.analysed = 0
         self.rest = bytearray()
-        self.due = Fraction(0)  # where the next window begins if no audio is missing
-        self.begin: Fraction | None = None  # of the utterance
+        self.due = Fraction(0)
+        self.begin: Fraction | None = None
         self.end = Fraction(0)
 
 
 class Transcriber(FrameProcessor):
-    """Finds utterances and reports them; stands where a speech recogniser would be."""
+    """Finds utterances and reports them. A real server has a speech recogniser in its place."""
 
     def __init__(self, serializer: GenesysAudioHookSerializer):
         super().__init__()
@@ -71,17 +82,18 @@ class Transcriber(FrameProcessor):
         self._parties: dict[str, Party] = {}
         self._heard = asyncio.Condition()
 
-        # Awaited before Genesys gets `closed`, after which nothing may be sent.
+        # This hook is awaited before `closed` is sent. After `closed` nothing may be sent.
         @serializer.event_handler("on_closing")
         async def on_closing(_, message):
             await self.finish_all()
 
     async def process_frame(self, frame: Frame, direction: FrameDirection):
-        """Listen to each party's audio."""
+        """Analyse the audio of each party."""
         await super().process_frame(frame, direction)
         if isinstance(frame, InputAudioRawFrame):
-            # The splitter names the parties of a stereo call; a mono call has one.
-            channel = frame.transport_source or self._serializer.call.media.channels[0].value
+            # `StereoSplitter` names the party of each frame of a stereo call. A mono call has
+            # one party.
+            channel = frame.transport_source or self._serializer.media.channels[0].value
             party = self._parties.setdefault(channel, Party(channel))
             await self.listen(party, frame.audio)
             async with self._heard:
@@ -89,16 +101,16 @@ class Transcriber(FrameProcessor):
         await self.push_frame(frame, direction)
 
     async def listen(self, party: Party, pcm: bytes):
-        """Cut audio into windows, and windows into utterances."""
+        """Divide the audio into windows, and the windows into utterances."""
         party.received += len(pcm) // 2
         party.rest += pcm
         while len(party.rest) >= 2 * WINDOW:
             window = bytes(party.rest[: 2 * WINDOW])
             del party.rest[: 2 * WINDOW]
-            at = self._serializer.call.stream_offset(party.analysed)
+            at = self._serializer.stream_offset(party.analysed)
             party.analysed += WINDOW
             if at != party.due:
-                await self.finish(party)  # the audio was paused, or some is missing
+                await self.finish(party)  # the stream was paused, or audio was lost
             party.due = at + WINDOW_SECONDS
             if is_loud(window):
                 if party.begin is None:
@@ -108,29 +120,29 @@ class Transcriber(FrameProcessor):
                 await self.finish(party)
 
     async def finish(self, party: Party):
-        """Report the utterance that has ended, if there is one."""
+        """Report the party's current utterance and end it, if there is one."""
         begin, party.begin = party.begin, None
         if begin is None or party.end - begin < SHORTEST_SECONDS:
             return
         place = {"offset": begin, "duration": party.end - begin}
-        await self._serializer.call.send_transcript(
+        await self._serializer.send_transcript(
             "speech",
             channel=party.channel,
-            language=self._serializer.call.language,
+            language=self._serializer.language,
             tokens=[Token(value="speech", confidence=1, **place)],
             **place,
         )
         logger.info(f"{party.channel}: {float(begin):.2f} s to {float(party.end):.2f} s")
 
     async def finish_all(self):
-        """Hear the call to its end, and report who was still speaking."""
-        due = self._serializer.call.samples_delivered
+        """Wait until all audio of the call is analysed, then report unfinished utterances."""
+        due = self._serializer.samples_delivered
         async with self._heard:
             await self._heard.wait_for(
                 lambda: (
                     due == 0
                     or (
-                        len(self._parties) == len(self._serializer.call.media.channels)
+                        len(self._parties) == len(self._serializer.media.channels)
                         and all(party.received >= due for party in self._parties.values())
                     )
                 )
@@ -140,20 +152,20 @@ class Transcriber(FrameProcessor):
 
 
 async def monitor(websocket: WebSocket):
-    """Listen to one call."""
+    """Run the pipeline of one call."""
     serializer = GenesysAudioHookSerializer(
         GenesysAudioHookSerializer.InputParams(channel=AudioHookChannel.BOTH, process_internal=True)
     )
     transport = FastAPIWebsocketTransport(
         websocket=websocket, params=FastAPIWebsocketParams(**genesys_params(serializer))
     )
-    serializer.attach(transport)  # so that transcripts find their way to Genesys
+    serializer.attach(transport)  # so that transcripts reach the socket before `closed`
     worker = PipelineWorker(
         Pipeline(
             [transport.input(), StereoSplitter(), Transcriber(serializer), transport.output()]
         ),
         params=PipelineParams(audio_in_sample_rate=SAMPLE_RATE, audio_out_sample_rate=SAMPLE_RATE),
-        # Genesys says when the call is over.
+        # Calls may be silent for minutes. Genesys ends the call, not a timeout.
         idle_timeout_secs=None,
     )
 
@@ -171,7 +183,7 @@ app = FastAPI()
 
 @app.websocket("/audiohook")
 async def audiohook(websocket: WebSocket):
-    """Where Genesys connects. Check who is calling before accept() in production."""
+    """Accept a connection from Genesys. In production, authenticate it before `accept`."""
     await websocket.accept()
     await monitor(websocket)
 

@@ -14,9 +14,11 @@ from .errors import PipecatGenesysError
 from .protocol.types import AudioHookChannel, AudioHookMediaFormat, AudioHookMessageType
 
 if TYPE_CHECKING:
-    from .call.frames import (
+    from .serializer import (
+        GenesysAudioHookSerializer,
         GenesysCloseFrame,
         GenesysDiscardedFrame,
+        GenesysFrameSerializer,
         GenesysOpenFrame,
         GenesysPausedFrame,
         GenesysPingFrame,
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
         GenesysPlaybackStartedFrame,
         GenesysResumedFrame,
         GenesysUpdateFrame,
-    )
-    from .serializer import (
-        GenesysAudioHookSerializer,
-        GenesysFrameSerializer,
         StereoSplitter,
         genesys_params,
     )
@@ -55,8 +53,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        is_frame = name.endswith("Frame")
-        return getattr(import_module(".call.frames" if is_frame else ".serializer", __name__), name)
+        return getattr(import_module(".serializer", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

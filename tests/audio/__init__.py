@@ -1,1 +1,1 @@
-"""Tests of the native audio core against models that share no code with it."""
+"""The native audio core, against models that share nothing with it."""

@@ -1,4 +1,4 @@
-"""The example on our endpoint, as its first lines have it, judged by the simulator."""
+"""`examples/endpoint_bot.py`, called by the simulator."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipecat_genesys.simulator import CallOptions, SimulatedCall
 ROOT = Path(__file__).parents[2]
 SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
 
-pytest.importorskip("pipecat.pipeline.worker", reason="the example is for newer pipecats")
+pytest.importorskip("pipecat.pipeline.worker", reason="the examples need pipecat 1.3 or newer")
 
 
-async def test_it_lets_in_who_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_a_signed_request_reaches_the_bot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.setenv("GENESYS_API_KEY", "a-key")
     monkeypatch.setenv("GENESYS_CLIENT_SECRET", SECRET)
@@ -28,10 +28,10 @@ async def test_it_lets_in_who_signs(monkeypatch: pytest.MonkeyPatch) -> None:
         await caller.ended(60)
 
     async with serving(app, lifespan="on") as url:
-        stranger = await SimulatedCall(url).run(script)
+        unsigned = await SimulatedCall(url).run(script)
         signed = CallOptions(api_key="a-key", client_secret=SECRET)
         report = await SimulatedCall(url, options=signed).run(script)
-    assert "HTTP 401" in str(stranger.script_error)
+    assert "HTTP 401" in str(unsigned.script_error)
     assert report.script_error is None
     assert report.clean, report.violations
     assert report.ending.output_variables["handled"] == "true"

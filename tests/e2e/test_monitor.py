@@ -1,4 +1,4 @@
-"""The Monitor example over a real WebSocket: every utterance at its place in the call."""
+"""`examples/monitor.py` over a real WebSocket: each utterance at its offset in the call."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from agent_call import AgentCall, Speech
 from loopback import serving
 
-pytest.importorskip("pipecat.pipeline.worker", reason="the example is written for pipecat 1.4+")
+pytest.importorskip("pipecat.pipeline.worker", reason="the examples need pipecat 1.3 or newer")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "monitor.py"
-# The stand-in hears in windows of this length.
+# The example analyses windows of this length, in seconds.
 WINDOW = 0.02
 
 
@@ -31,7 +31,7 @@ def seconds(duration: str) -> float:
 
 
 def check(call: AgentCall, expected: list[Speech]) -> None:
-    """Every utterance once, where the script has it, before `closed`."""
+    """Assert that each utterance is reported once, at its offset, before `closed`."""
     assert [message["type"] for message in call.received] == [
         "opened",
         *["event"] * len(expected),
@@ -55,14 +55,14 @@ def check(call: AgentCall, expected: list[Speech]) -> None:
 
 @pytest.mark.parametrize("channels", [("external", "internal"), ("internal", "external")])
 @pytest.mark.parametrize("format", ["PCMU", "L16"])
-async def test_both_parties_where_they_spoke(
+async def test_utterances_of_both_parties_have_the_offsets_they_were_spoken_at(
     app: Any, channels: tuple[str, ...], format: str
 ) -> None:
     speeches = [
         Speech("external", 0.513, 0.7),
         Speech("internal", 1.006, 0.5),
         Speech("external", 2.2, 0.33),
-        # Still speaking when the call ends.
+        # The agent is still speaking when the call ends.
         Speech("internal", 2.85, 0.15),
     ]
     call = AgentCall(speeches, channels, format)
@@ -71,13 +71,13 @@ async def test_both_parties_where_they_spoke(
     check(call, speeches)
 
 
-async def test_audio_that_was_paused_or_lost_counts(app: Any) -> None:
+async def test_offsets_include_paused_and_lost_audio(app: Any) -> None:
     speeches = [
         Speech("external", 0.31, 0.4),
-        # Lost from 1.2 to 1.9333: it is over where the audio is.
+        # Audio is lost from 1.2 to 1.9333 s, so this utterance ends at 1.2 s.
         Speech("internal", 1.05, 0.15),
         Speech("external", 2.4, 0.5),
-        # In the pause from 3.1333 to 5.8, unheard.
+        # The stream is paused from 3.1333 to 5.8 s, so this utterance is not heard.
         Speech("external", 4.0, 0.5),
         Speech("internal", 6.2, 0.42),
         Speech("external", 7.55, 0.3),
@@ -98,14 +98,14 @@ async def test_audio_that_was_paused_or_lost_counts(app: Any) -> None:
     check(call, [speech for speech in speeches if speech.offset != 4.0])
 
 
-async def test_an_utterance_that_a_gap_cuts_is_two(app: Any) -> None:
+async def test_lost_audio_divides_an_utterance_in_two(app: Any) -> None:
     call = AgentCall([Speech("external", 0.5, 2.0)], ("external",))
     async with serving(app) as url:
         await call.run(url, [("send", 1.0), ("lose", 0.8), ("send", 1.5)])
     check(call, [Speech("external", 0.5, 0.5), Speech("external", 1.8, 0.7)])
 
 
-async def test_a_call_without_a_word(app: Any) -> None:
+async def test_call_without_speech_has_no_transcript(app: Any) -> None:
     call = AgentCall([])
     async with serving(app) as url:
         await call.run(url, [])

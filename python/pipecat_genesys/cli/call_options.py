@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from pipecat_genesys.protocol.types import AudioHookChannel, AudioHookMediaFormat
 from pipecat_genesys.simulator import (
+    ActingSession,
     CallEndedError,
     CallMode,
     CallParameters,
@@ -153,7 +154,7 @@ def problem_of(call: SimulatedCall, report: CallReport) -> str:
     fault = call.fault
     if fault is None:
         return "" if report.clean else "not clean"
-    if not call.fault_happened:
+    if isinstance(call.session, ActingSession) and not call.session.has_acted:
         hint = "; it needs a server that pauses the call" if fault.needs_server_pause else ""
         return f"the fault {fault.name} did not happen{hint}"
     return "" if fault.is_handled(report) else f"{fault.name}: not handled as the protocol requires"

@@ -19,7 +19,7 @@ from pipecat_genesys.auth import (
 from pipecat_genesys.transport import AudioHookParams, AudioHookTransport
 
 from .admission import Admission, NoRoomError
-from .call_handler import Bot, CallHandler, OpenGate
+from .answering import Answering, Bot
 from .metrics import CallObserver, Metrics
 
 # For `disconnect`, `close`, `closed` and the socket, each with its own watchdog.
@@ -29,14 +29,14 @@ _AFTER_REFUSAL_SECONDS = 0.05
 
 
 @dataclass(slots=True, eq=False)
-class _Slot:
-    """One of the calls that may run at once.
+class _Place:
+    """A place among the calls.
 
     Attributes:
-        handler: Handles the call; None while its connection is being accepted.
+        answering: Who has it; None while its connection is being accepted.
     """
 
-    handler: CallHandler | None = None
+    answering: Answering | None = None
 
 
 class AudioHookEndpoint:
@@ -88,13 +88,13 @@ class AudioHookEndpoint:
         if refused is not None:
             await self._refuse(websocket, refused.value, 503)
             return
-        slot = _Slot()
+        place = _Place()
         try:
             try:
-                request = await self._authenticated(websocket, slot)
+                request = await self._authenticated(websocket, place)
             finally:
                 self.admission.end_handshake()
-            await self._admitted(websocket, request, slot)
+            await self._admitted(websocket, request, place)
         except AuthenticationError as error:
             # For the operator; the peer gets the status and nothing else.
             logger.warning(f"connection refused ({error.reason}): {error}")
@@ -102,33 +102,30 @@ class AudioHookEndpoint:
         except NoRoomError as error:
             await self._refuse(websocket, error.reason.value, 503)
         finally:
-            self.admission.leave(slot)
+            self.admission.leave(place)
 
-    async def _authenticated(self, websocket: WebSocket, slot: _Slot) -> VerifiedRequest | None:
+    async def _authenticated(self, websocket: WebSocket, place: _Place) -> VerifiedRequest | None:
         """Let a call in.
 
-        Its slot is taken before its nonce is used up, so that another server can still take what
+        Its place is taken before its nonce is used up, so that another server can still take what
         a full one refuses.
         """
         if self._verifier is None:
-            self.admission.enter(slot)
+            self.admission.enter(place)
             return None
         return await self._verifier.authenticate(
-            *upgrade_request(websocket.scope), admit=lambda _: self.admission.enter(slot)
+            *upgrade_request(websocket.scope), admit=lambda _: self.admission.enter(place)
         )
 
     async def _admitted(
-        self, websocket: WebSocket, request: VerifiedRequest | None, slot: _Slot
+        self, websocket: WebSocket, request: VerifiedRequest | None, place: _Place
     ) -> None:
-        gate = OpenGate()
-        transport = AudioHookTransport(
-            websocket, self._params, observer=CallObserver(self.metrics), open_gate=gate
-        )
-        slot.handler = CallHandler(transport, gate, request, self.metrics, **self._times)
+        transport = AudioHookTransport(websocket, self._params, observer=CallObserver(self.metrics))
+        place.answering = Answering(transport, request, self.metrics, **self._times)
         self.metrics.active.inc()
         try:
             await websocket.accept()
-            await slot.handler.run(self._bot)
+            await place.answering.run(self._bot)
         finally:
             self.metrics.active.dec()
 
@@ -166,7 +163,7 @@ class AudioHookEndpoint:
             logger.warning(f"draining: {len(left)} calls did not end in time, and are ended")
             self.metrics.cut.inc(len(left))
             await asyncio.gather(
-                *(one.handler.disconnect("the server is stopping") for one in left if one.handler)
+                *(one.answering.cut("the server is stopping") for one in left if one.answering)
             )
             try:
                 await asyncio.wait_for(admission.empty(), _FAREWELL_SECONDS)

@@ -1,7 +1,7 @@
-"""Scripts in text form, such as `wait:bot say:question.wav wait:quiet press:9`.
+"""A caller's script in words, such as ``wait:bot say:question.wav wait:quiet press:9``.
 
-A step is a verb, with an argument after a colon if the verb needs one. `VERBS` lists the verbs.
-`parse_script` checks all steps and reads all files before the call is placed.
+A step is a verb, and what it needs after a colon; ``VERBS`` lists them. Everything is looked at
+before the call is placed, files included, so that a mistake is found while nobody waits.
 """
 
 from __future__ import annotations
@@ -12,25 +12,24 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel
+from pipecat_genesys.simulator import events as ev
+from pipecat_genesys.simulator.client import SimulatedCall
+from pipecat_genesys.simulator.errors import CallEndedError
+from pipecat_genesys.simulator.session import DTMF_KEYS
+from pipecat_genesys.simulator.sounds import silence, speech_like, tone
+from pipecat_genesys.simulator.wav import read_stereo_wav, read_wav
 
-from .call import SimulatedCall
-from .errors import CallEndedError
-from .session import events as ev
-from .session.session import DTMF_KEYS
-from .sounds import read_stereo_wav, read_wav, silence, speech_like, tone
-
-Action = Callable[[SimulatedCall, float], Awaitable[object]]
-"""Performs a step. It is called with the call, and with the maximum time in seconds to wait for
-the server."""
+Action = Callable[["SimulatedCall", float], Awaitable[object]]
+"""Takes the call, and how many seconds to wait for what the server is to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a script.
+    """One thing the caller does or waits for.
 
     Attributes:
-        text: The step as written.
-        action: Performs the step.
+        text: As it was written.
+        action: Does it.
     """
 
     text: str
@@ -42,38 +41,38 @@ class Verb:
     """A kind of step.
 
     Attributes:
-        example: How the step is written.
-        summary: What the step does, in one line.
-        parse: Returns the action for the text after the colon.
+        example: How it is written.
+        summary: What it does, in a line.
+        read: Makes the action of what stands after the colon.
     """
 
     example: str
     summary: str
-    parse: Callable[[str], Action]
+    read: Callable[[str], Action]
 
 
 def parse_script(steps: Sequence[str]) -> list[Step]:
-    """Parse a script.
+    """Read a script.
 
     Args:
-        steps: The steps as written.
+        steps: Its steps.
 
     Raises:
-        ValueError: If a step is not valid. The message names the step and the reason.
+        ValueError: If one of them makes no sense; says which, and why.
     """
     return [_parse_step(text) for text in steps]
 
 
 async def play(steps: Sequence[Step], call: SimulatedCall, patience: float = 10.0) -> None:
-    """Perform the steps one after the other.
+    """Do the steps, one after the other.
 
     Args:
-        steps: The steps.
-        call: A call that is connected.
-        patience: Maximum time in seconds to wait for the server in each step.
+        steps: The script.
+        call: A call that has begun.
+        patience: Seconds to wait for what the server is to do.
 
     Raises:
-        SimulatorError: If the call does not do what a step waits for, see `SimulatedCall`.
+        SimulatorError: If it does not do it; see :class:`SimulatedCall`.
     """
     for step in steps:
         await step.action(call, patience)
@@ -83,9 +82,9 @@ def _parse_step(text: str) -> Step:
     name, _, argument = text.partition(":")
     verb = VERBS.get(name)
     if verb is None:
-        raise ValueError(f"step {text!r}: unknown verb {name!r}; the verbs are: {', '.join(VERBS)}")
+        raise ValueError(f"step {text!r}: no verb {name!r}; there are: {', '.join(VERBS)}")
     try:
-        return Step(text, verb.parse(argument))
+        return Step(text, verb.read(argument))
     except (ValueError, OSError) as error:
         raise ValueError(f"step {text!r}: {error}; write it as {verb.example}") from None
 
@@ -94,9 +93,9 @@ def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number of seconds") from None
+        raise ValueError(f"{text!r} is no number of seconds") from None
     if not 0 <= seconds < 86_400:
-        raise ValueError(f"{text} is not between 0 and 86400 seconds")
+        raise ValueError(f"{text} is no time that a call takes")
     return seconds
 
 
@@ -112,16 +111,16 @@ def _sound(argument: str) -> bytes:
     else:
         sound = read_wav(argument)
     if not sound:
-        raise ValueError("the sound is empty")
+        raise ValueError("there is nothing to hear")
     return sound
 
 
 def _say(party: AudioHookChannel) -> Callable[[str], Action]:
-    def parse(argument: str) -> Action:
+    def read(argument: str) -> Action:
         sound = _sound(argument)
         return lambda call, _: call.say(sound, party)
 
-    return parse
+    return read
 
 
 def _converse(argument: str) -> Action:
@@ -130,15 +129,15 @@ def _converse(argument: str) -> Action:
 
 
 def _wait(argument: str) -> Action:
-    if argument in _WAITS:
-        return _WAITS[argument]
+    if argument in _AWAITED:
+        return _AWAITED[argument]
     kind, _, entity = argument.partition(":")
     if kind == "event" and entity:
-        return lambda call, patience: _wait_for_entity(call, entity, patience)
+        return lambda call, patience: _entity(call, entity, patience)
     try:
         seconds = _seconds(argument)
     except ValueError:
-        names = ", ".join([*_WAITS, "event:TYPE"])
+        names = ", ".join([*_AWAITED, "event:TYPE"])
         raise ValueError(
             f"{argument!r} is neither a number of seconds nor one of {names}"
         ) from None
@@ -146,7 +145,7 @@ def _wait(argument: str) -> Action:
 
 
 async def _rest(call: SimulatedCall, seconds: float) -> None:
-    """Wait for a time; the end of the call ends the script."""
+    """Let time pass; a call that ends meanwhile ends the script."""
     try:
         async with asyncio.timeout(seconds) as limit:
             await call.ended()
@@ -154,10 +153,10 @@ async def _rest(call: SimulatedCall, seconds: float) -> None:
         if not limit.expired():
             raise
         return
-    raise CallEndedError(f"the call ended during a wait of {seconds:g} s")
+    raise CallEndedError(f"the call ended within a wait of {seconds:g} s")
 
 
-async def _wait_for_entity(call: SimulatedCall, kind: str, patience: float) -> None:
+async def _entity(call: SimulatedCall, kind: str, patience: float) -> None:
     def is_wanted(event: ev.Event) -> bool:
         return isinstance(event, ev.ServerEvent) and event.type == kind
 
@@ -169,15 +168,15 @@ async def _quiet(call: SimulatedCall, patience: float) -> None:
     await call.wait_for_silence(0.5, patience)
 
 
-_WAITS: Mapping[str, Action] = MappingProxyType(
+_AWAITED: Mapping[str, Action] = MappingProxyType(
     {
         "bot": lambda call, patience: call.wait_for_bot_audio(patience),
         "quiet": _quiet,
         "barge-in": lambda call, patience: call.wait_for(ev.BargedIn, patience),
-        "pause": lambda call, patience: call.wait_for(ev.StreamPaused, patience),
-        "resumed": lambda call, patience: call.wait_for(ev.StreamResumed, patience),
+        "pause": lambda call, patience: call.wait_for(ev.Paused, patience),
+        "resumed": lambda call, patience: call.wait_for(ev.Resumed, patience),
         "updated": lambda call, patience: call.wait_for(ev.Updated, patience),
-        "pong": lambda call, patience: call.wait_for(ev.PongReceived, patience),
+        "pong": lambda call, patience: call.wait_for(ev.Ponged, patience),
         "end": lambda call, patience: call.ended(patience),
     }
 )
@@ -186,7 +185,7 @@ _WAITS: Mapping[str, Action] = MappingProxyType(
 def _press(argument: str) -> Action:
     wrong = [key for key in argument if key not in DTMF_KEYS]
     if wrong or not argument:
-        raise ValueError(f"the keys are {DTMF_KEYS}, got {argument!r}")
+        raise ValueError(f"keys are {DTMF_KEYS}, got {argument!r}")
 
     async def press(call: SimulatedCall, _: float) -> None:
         for index, key in enumerate(argument):
@@ -199,31 +198,31 @@ def _press(argument: str) -> Action:
 
 def _language(argument: str) -> Action:
     if not argument:
-        raise ValueError("a language code is missing")
+        raise ValueError("which language?")
     return lambda call, _: call.update(argument)
 
 
 def _discard(argument: str) -> Action:
     samples = round(_seconds(argument) * WIRE_SAMPLE_RATE)
     if not samples:
-        raise ValueError("the number of seconds must be above 0")
+        raise ValueError("how many seconds?")
     return lambda call, _: call.discard(samples)
 
 
-def _without_argument(action: Action) -> Callable[[str], Action]:
-    def parse(argument: str) -> Action:
+def _bare(action: Action) -> Callable[[str], Action]:
+    def read(argument: str) -> Action:
         if argument:
-            raise ValueError(f"this verb has no argument, got {argument!r}")
+            raise ValueError(f"nothing belongs after the verb, got {argument!r}")
         return action
 
-    return parse
+    return read
 
 
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "say": Verb(
             "say:FILE.wav, say:speech:2, say:tone:440:1 or say:silence:1",
-            "the caller speaks: a WAV file, or generated sound of so many seconds",
+            "the caller speaks: a recording, or something generated of so many seconds",
             _say(AudioHookChannel.EXTERNAL),
         ),
         "agent": Verb(
@@ -232,27 +231,21 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             _say(AudioHookChannel.INTERNAL),
         ),
         "converse": Verb(
-            "converse:FILE.wav", "both parties speak: the caller left, the agent right", _converse
+            "converse:FILE.wav", "both speak: the caller left, the agent right", _converse
         ),
         "wait": Verb(
-            f"wait:2.5, wait:{', wait:'.join(_WAITS)} or wait:event:TYPE",
-            "waits for so many seconds, or until the bot speaks, falls silent, ends the call ...",
+            f"wait:2.5, wait:{', wait:'.join(_AWAITED)} or wait:event:TYPE",
+            "so many seconds, or until the bot speaks, falls silent, ends the call ...",
             _wait,
         ),
         "press": Verb("press:12#", "the caller presses keys", _press),
-        "language": Verb("language:de-DE", "the language of the conversation changes", _language),
-        "pause": Verb(
-            "pause", "the client pauses the stream", _without_argument(lambda call, _: call.pause())
-        ),
+        "language": Verb("language:de-DE", "the conversation changes its language", _language),
+        "pause": Verb("pause", "the client pauses the stream", _bare(lambda call, _: call.pause())),
         "resume": Verb(
-            "resume",
-            "the client ends its own pause",
-            _without_argument(lambda call, _: call.resume()),
+            "resume", "the client ends its own pause", _bare(lambda call, _: call.resume())
         ),
         "discard": Verb("discard:0.4", "the client drops so many seconds of audio", _discard),
-        "hang-up": Verb(
-            "hang-up", "the caller hangs up", _without_argument(lambda call, _: call.hang_up())
-        ),
+        "hang-up": Verb("hang-up", "the caller hangs up", _bare(lambda call, _: call.hang_up())),
     }
 )
-"""All verbs, by name."""
+"""The verbs, by name."""

@@ -1,50 +1,37 @@
-"""What an operator can measure of a call."""
+"""What an operator wants to measure of a call; does nothing by itself."""
 
 from __future__ import annotations
 
 
 class TransportObserver:
-    """Does nothing; override the methods of interest.
-
-    The methods are called in the event loop and must return at once.
-    """
+    """Override what is of interest. The methods are called in the event loop and must not wait."""
 
     def replied(self, message_type: str, seconds: float) -> None:
-        """A reply was queued for the socket.
-
-        Args:
-            message_type: The type of the reply.
-            seconds: Time since the message that it answers arrived.
-        """
+        """A reply was handed to the socket, so long after what it answers had arrived."""
 
     def audio_received(self, lag: float) -> None:
-        """Caller audio arrived.
-
-        Args:
-            lag: Delay behind the caller's own clock, in seconds; 0 for the least delayed message
-                of the call.
-        """
+        """Caller audio came so many seconds later than its own clock has it."""
 
     def audio_sent(self, seconds: float, tokens: float, waited: float) -> None:
-        """An audio message was queued for the socket.
+        """A message with so many seconds of audio went out.
 
         Args:
-            seconds: Length of its audio.
-            tokens: Number of messages that Genesys's rate would let follow at once.
-            waited: Seconds that it was kept back because of the rate.
+            seconds: Its length.
+            tokens: How many messages could follow at once.
+            waited: How long it was kept back because there was no token, in seconds.
         """
 
     def underrun(self, seconds: float) -> None:
-        """The caller heard silence in the middle of the bot's turn, for that many seconds."""
+        """The caller heard nothing for so long, in the middle of what the bot says."""
 
     def rate_limited(self, retry_after: float) -> None:
-        """Genesys reported error 429; no audio is sent for that many seconds."""
+        """Genesys reported error 429; nothing is sent for so many seconds."""
 
     def interrupted(self, heard_seconds: float) -> None:
-        """The caller interrupted the bot, having heard that many seconds of the bot's turn."""
+        """The caller talked over the bot, having heard so much of what it said."""
 
     def throttled(self, seconds: float) -> None:
-        """The client sends too much; its socket is not read for that many seconds."""
+        """The client sends more than anybody would; it is not read for so long."""
 
     def ended(self, reason: str) -> None:
-        """The session ended, for the reason that Genesys gave; ``lost`` where it gave none."""
+        """The session is over: for the reason that Genesys gave, or ``lost`` without one."""

@@ -1,73 +1,73 @@
-//! The error type of the crate.
+//! The one error type.
 //!
-//! Rule: each cause has its own variant, which holds the rejected values. The message
-//! names these values and the remedy.
+//! Rules: a variant per cause, carrying the offending values; the message names
+//! them and says what to do instead.
 
 use std::error::Error;
 use std::fmt;
 
-/// The reason why a call was rejected. A rejected call does not change any stream's state.
+/// Why a request was refused. Whatever it was, no stream's state has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AudioError {
     /// A sample rate outside 1 to 4 294 967 295 Hz.
     RateOutOfRange {
-        /// Name of the rejected parameter: `in_rate` or `out_rate`.
+        /// Which of the rates: `in_rate` or `out_rate`.
         parameter: &'static str,
-        /// The rejected rate in Hz.
+        /// The rate asked for, in Hz.
         rate: i64,
     },
-    /// Two rates whose reduced ratio needs a filter bank of more than
-    /// [`MAX_BANK_COEFFICIENTS`](crate::MAX_BANK_COEFFICIENTS) coefficients.
+    /// Two rates whose reduced ratio needs a filter bank above
+    /// [`MAX_BANK_COEFFICIENTS`](crate::MAX_BANK_COEFFICIENTS).
     BankTooLarge {
         /// Input rate in Hz.
         in_rate: u32,
         /// Output rate in Hz.
         out_rate: u32,
-        /// Number of coefficients that the reduced ratio needs.
+        /// Coefficients that the reduced ratio would need.
         coefficients: u64,
     },
-    /// Two rates, one of which is more than [`MAX_FACTOR`](crate::MAX_FACTOR) times the
-    /// other.
+    /// Two rates of which one is more than
+    /// [`MAX_FACTOR`](crate::MAX_FACTOR) times the other.
     RatesTooFarApart {
         /// Input rate in Hz.
         in_rate: u32,
         /// Output rate in Hz.
         out_rate: u32,
     },
-    /// The environment variable names an instruction set that this CPU or this build does
+    /// The environment asks for an instruction set that this CPU or this build does
     /// not have.
     InstructionSet {
-        /// The rejected name.
+        /// The name given.
         name: String,
-        /// The names that this CPU and this build accept.
+        /// The names that would do.
         available: Vec<&'static str>,
     },
     /// A format name other than `PCMU` and `L16`.
     UnknownFormat {
-        /// The rejected name.
+        /// The name given.
         name: String,
     },
     /// A byte order other than `little` and `big`.
     UnknownByteOrder {
-        /// The rejected name.
+        /// The name given.
         name: String,
     },
     /// A channel count other than 1 and 2.
     ChannelCount {
-        /// The rejected number of channels.
+        /// The count asked for.
         channels: i64,
     },
     /// A sample width outside 1 to 4 bytes.
     SampleWidth {
-        /// The rejected width in bytes.
+        /// The width asked for, in bytes.
         sample_width: i64,
     },
     /// Input that ends in the middle of a frame (one sample of each channel).
     PartialFrame {
         /// Length of the input in bytes.
         length: usize,
-        /// Length of one frame in bytes.
+        /// Bytes in one frame.
         frame: usize,
     },
     /// Two channels of different lengths, which cannot be interleaved.
@@ -77,23 +77,23 @@ pub enum AudioError {
         /// Length of the right channel in bytes.
         right: usize,
     },
-    /// An output buffer whose length differs from the length of the result.
+    /// An output buffer that is not exactly as long as the result.
     OutputLength {
-        /// Length of the result in bytes.
+        /// Bytes the result needs.
         expected: usize,
-        /// Length of the buffer in bytes.
+        /// Bytes the buffer has.
         actual: usize,
     },
-    /// A number of output buffers that differs from the number of channels.
+    /// Another number of output buffers than the stream has channels.
     OutputCount {
-        /// Number of channels of the stream.
+        /// Channels of the stream.
         expected: usize,
-        /// Number of buffers passed.
+        /// Buffers given.
         actual: usize,
     },
-    /// A result that is longer than the address space allows.
+    /// A result longer than the address space allows.
     OutputTooLarge {
-        /// Number of samples of one channel in the result.
+        /// Samples of one channel the input would become.
         samples: u128,
     },
 }
@@ -120,13 +120,13 @@ impl fmt::Display for AudioError {
             Self::RatesTooFarApart { in_rate, out_rate } => write!(
                 f,
                 "resampling {in_rate} Hz to {out_rate} Hz changes the rate more than {} times, \
-                 which is the limit; check the rates, or resample in two steps",
+                 which is the limit; check the rates, or go there in two steps",
                 crate::MAX_FACTOR
             ),
             Self::InstructionSet { name, available } => write!(
                 f,
-                "{}={name:?} names an instruction set that this CPU or this build does not \
-                 have; use one of {}, or unset the variable",
+                "{}={name:?} names an instruction set that is not there; use one of {}, or \
+                 unset it",
                 crate::SIMD_VARIABLE,
                 available.join(", ")
             ),
@@ -147,21 +147,20 @@ impl fmt::Display for AudioError {
             ),
             Self::UnequalChannels { left, right } => write!(
                 f,
-                "the left channel has {left} bytes, the right channel has {right}; pad the \
-                 shorter channel"
+                "left has {left} bytes and right has {right}; pad the shorter channel"
             ),
             Self::OutputLength { expected, actual } => write!(
                 f,
-                "the output buffer must have exactly {expected} bytes, got {actual}"
+                "the output buffer must have exactly {expected} bytes, it has {actual}"
             ),
             Self::OutputCount { expected, actual } => write!(
                 f,
-                "pass one output buffer per channel: expected {expected} buffers, got {actual}"
+                "one output buffer per channel is needed: {expected}, got {actual}"
             ),
             Self::OutputTooLarge { samples } => write!(
                 f,
-                "the result has {samples} samples, more than memory can hold; pass the audio \
-                 in smaller pieces"
+                "the result would have {samples} samples, more than memory can hold; \
+                 pass the audio in smaller pieces"
             ),
         }
     }

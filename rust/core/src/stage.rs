@@ -1,37 +1,36 @@
-//! One filter of a channel: its coefficients and the recent inputs.
+//! One filter of a channel: its bank, and the inputs that it still needs.
 //!
-//! Output `m` is `sum over i of p[m * down - i * up] * x[i]`, where `p` is the prototype
-//! of [`crate::bank`]. Output `m` is written as soon as `ceil((m + 1) * down / up)`
-//! samples have been read, which is the length rule of [`crate::ratio`].
+//! Output `m` is `sum over i of p[m * down - i * up] * x[i]`, with `p` the
+//! prototype of [`crate::bank`]. It is written as soon as `ceil((m + 1) * down / up)`
+//! samples have been read, which is the length law of [`crate::ratio`].
 //!
-//! Rules: the state is the recent inputs and the residue. The caller divides the input into
-//! pieces of at most [`Stage::most_inputs`], so that the scratch memory does not grow with
-//! the input.
+//! Rules: the state is the last inputs and the residue; the caller cuts the work into
+//! pieces of [`Stage::most_inputs`], so that scratch memory does not grow with it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::arch::{Accumulator, Kernels, OutputPositions, Row, Segment};
+use crate::arch::{Accumulator, Kernels, Row, Segment, Walk};
 use crate::bank::{Bank, Design, MAX_PLANES};
 
-/// Size of the scratch memory in samples. A packet of 200 ms fits in one piece if its length
-/// is a multiple of 160, and the memory stays in the first-level cache.
+/// Samples of scratch memory: enough for a packet of 200 ms in one piece where that is
+/// a multiple of 160, and for all of it to stay in the first-level cache.
 const SCRATCH: usize = 4_096;
-/// Number of inputs per piece for filters that are too long for [`SCRATCH`].
+/// Inputs of one piece of work for filters too long for that.
 const LONG_PIECE: usize = 1_024;
 
-/// A filter and its state.
+/// A filter in the middle of a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
     design: Design,
     bank: Arc<Bank>,
-    /// `inputs * up mod down`, where `inputs` is the number of samples read so far.
+    /// `inputs read * up mod down`.
     residue: usize,
-    /// The most recent inputs, oldest first. Before the first input they are zeros.
+    /// The last inputs, oldest first; zeros before the first.
     history: Box<[i16]>,
 }
 
-/// Working memory for one piece of input of one stage.
+/// Memory for one piece of work at a time, of any stage.
 pub(crate) struct Scratch {
     short: [i16; SCRATCH],
     long: Vec<i16>,
@@ -41,14 +40,14 @@ pub(crate) struct Scratch {
 pub(crate) type Scratches = [Scratch; 2];
 
 thread_local! {
-    /// The scratch memory of each thread. It is reused because clearing new memory in each
-    /// call takes as long as decoding a packet.
+    /// One for each thread, as clearing new memory in each call would take as long as
+    /// decoding a packet does.
     static SCRATCHES: RefCell<Scratches> =
         const { RefCell::new([const { Scratch { short: [0; SCRATCH], long: Vec::new() } }; 2]) };
 }
 
 impl Scratch {
-    /// Calls `work` with this thread's scratch memory, which is not cleared first.
+    /// Lets `work` use this thread's scratch memory; its content is whatever was left.
     pub(crate) fn with(work: impl FnOnce(&mut Scratches)) {
         SCRATCHES.with_borrow_mut(work);
     }
@@ -67,7 +66,7 @@ impl Scratch {
 impl Stage {
     pub(crate) fn new(design: Design) -> Self {
         let bank = Bank::shared(design);
-        // At most this many inputs have been read beyond the newest input of the next output.
+        // Up to this many inputs may lie past the next output's newest tap.
         let most_ahead = (design.up + design.down - 2) / design.up;
         let history = vec![0; bank.taps(design) - 1 + most_ahead].into();
         Self {
@@ -78,7 +77,7 @@ impl Stage {
         }
     }
 
-    /// Returns the number of bits by which the inputs are shifted right.
+    /// How far the inputs are shifted right.
     pub(crate) fn input_shift(&self) -> u32 {
         match &*self.bank {
             Bank::Interpolate { scales, .. } | Bank::Decimate { scales, .. } => scales.input_shift,
@@ -86,8 +85,8 @@ impl Stage {
         }
     }
 
-    /// Returns the largest number of inputs that [`process`](Self::process) accepts: the
-    /// scratch memory must hold the inputs and the planes.
+    /// How many inputs [`process`](Self::process) takes at the most: as many as
+    /// leave room in the scratch memory for the planes.
     pub(crate) fn most_inputs(&self) -> usize {
         let around = self.history.len() + 1;
         match &*self.bank {
@@ -100,19 +99,18 @@ impl Stage {
         }
     }
 
-    /// Returns the largest number of inputs that give at most `outputs` outputs, whatever
-    /// the residue is.
+    /// The most inputs that become at most as many outputs, whatever came before.
     pub(crate) fn inputs_for(&self, outputs: usize) -> usize {
         outputs * self.design.down / self.design.up
     }
 
-    /// Returns the number of output samples for the next `inputs` samples.
+    /// Samples that the next `inputs` samples become.
     pub(crate) fn outputs(&self, inputs: usize) -> usize {
         (self.residue + inputs * self.design.up) / self.design.down
     }
 
-    /// Returns the part of the scratch memory for the next `count` inputs. The caller fills
-    /// it before it calls [`process`](Self::process).
+    /// Where the next `count` inputs are to be written before
+    /// [`process`](Self::process) is called.
     pub(crate) fn inputs<'a>(&self, scratch: &'a mut Scratch, count: usize) -> &'a mut [i16] {
         let length = self.history.len() + count;
         let samples = scratch.samples(length + 1);
@@ -120,8 +118,8 @@ impl Stage {
         &mut samples[self.history.len()..length]
     }
 
-    /// Reads `count` inputs from the scratch memory and fills `outputs`, whose length must
-    /// be what [`outputs`](Self::outputs) returns.
+    /// Takes `count` inputs from the scratch memory and writes the outputs that are
+    /// due, which is as many as the slice has.
     pub(crate) fn process(
         &mut self,
         kernels: &Kernels,
@@ -130,7 +128,7 @@ impl Stage {
         outputs: &mut [i16],
     ) {
         let length = self.history.len() + count;
-        // One sample more than the inputs, because some kernels multiply it by zero.
+        // One more than there are, for the tap of zero after the last.
         let (window, planes) = scratch.samples(length + 1).split_at_mut(length + 1);
         match &*self.bank {
             Bank::Interpolate { rows, scales } => {
@@ -143,35 +141,33 @@ impl Stage {
             }
             Bank::General(branches) => {
                 let Design { up, down, .. } = self.design;
-                // `ahead` inputs have been read beyond the newest input of the next output.
-                // `ahead` and the branch follow from `ahead * up - branch = residue`.
+                // The next output's newest input is `ahead` inputs back, its branch what
+                // that overshoots: both follow from `ahead * up - branch = residue`.
                 let ahead = self.residue.div_ceil(up);
                 let oldest = self.history.len() - ahead - (branches.taps - 1);
-                let branch = ahead * up - self.residue;
-                let positions = OutputPositions::new((up, down), branch, oldest);
-                (kernels.polyphase)(branches, positions, window, outputs);
+                let walk = Walk::new((up, down), ahead * up - self.residue, oldest);
+                (kernels.polyphase)(branches, walk, window, outputs);
             }
         }
         self.history.copy_from_slice(&window[count..length]);
         self.residue = (self.residue + count * self.design.up) % self.design.down;
     }
 
-    /// Discards all audio in the filter.
+    /// Forgets all audio.
     pub(crate) fn reset(&mut self) {
         self.residue = 0;
         self.history.fill(0);
     }
 }
 
-/// Rounds a number of outputs down to whole blocks of the kernels: blocks of 160, or of 80 if
-/// there are fewer than 160 outputs.
+/// Fewer outputs, if that makes them whole blocks for the kernels, wide ones or narrow.
 fn whole_blocks(outputs: usize) -> usize {
     let block = if outputs < 160 { 80 } else { 160 };
     outputs / block * block
 }
 
-/// Writes one output per phase for each input. The output of the first phase is the delayed
-/// input.
+/// As many outputs for each input as there are phases; the first is the delayed
+/// input itself.
 fn interpolate(
     kernels: &Kernels,
     rows: &[Row],
@@ -207,8 +203,8 @@ fn interpolate(
     }
 }
 
-/// Writes one output for each group of as many inputs as there are rows. The inputs are
-/// deinterleaved into planes, and each plane is convolved with its own row.
+/// One output for as many inputs as there are rows: the inputs are dealt out to
+/// planes, each of which is convolved with its own row.
 fn decimate(
     kernels: &Kernels,
     rows: &[Row],
@@ -225,8 +221,8 @@ fn decimate(
         3 => (kernels.deinterleave3)(window, [first, second, third]),
         _ => {
             for (index, plane) in planes.chunks_exact_mut(length).take(factor).enumerate() {
-                let every_nth = window[index..].iter().step_by(factor);
-                for (slot, &input) in plane.iter_mut().zip(every_nth) {
+                let dealt = window[index..].iter().step_by(factor);
+                for (slot, &input) in plane.iter_mut().zip(dealt) {
                     *slot = input;
                 }
             }

@@ -1,12 +1,13 @@
-//! The inputs that the fuzzer generates.
+//! What the fuzzer chooses.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use audiohook_audio::{ByteOrder, WireFormat};
 
-/// Largest length of the audio of one run in bytes. Every filter divides it into many pieces.
+/// Most bytes of audio in one run: many pieces of work for every filter.
 const MOST_BYTES: usize = 24_000;
 
-/// A sample rate in Hz: mostly a common rate, sometimes a small or an arbitrary one.
+/// A sample rate in Hz: mostly one in use, else a small one, whose ratios are small,
+/// or any at all.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate(pub u32);
 
@@ -24,7 +25,7 @@ impl<'a> Arbitrary<'a> for Rate {
     }
 }
 
-/// An encoding of wire audio.
+/// An encoding of the wire.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Format {
     /// G.711 mu-law.
@@ -36,7 +37,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Returns the crate's value for this encoding.
+    /// The crate's name of it.
     #[must_use]
     pub fn wire(self) -> WireFormat {
         match self {
@@ -46,7 +47,7 @@ impl Format {
         }
     }
 
-    /// Returns the length of one sample in bytes.
+    /// Bytes in one sample.
     #[must_use]
     pub fn width(self) -> usize {
         match self {
@@ -56,33 +57,33 @@ impl Format {
     }
 }
 
-/// Audio as bytes, valid for every encoding.
+/// Bytes of audio, whatever they mean.
 #[derive(Arbitrary, Debug)]
 pub enum Audio {
-    /// Bytes that the fuzzer generates one by one.
+    /// Chosen one by one.
     Bytes(Vec<u8>),
-    /// Noise: long audio from a short fuzzer input.
+    /// Noise: long audio from a short input.
     Noise {
-        /// Seed of the generator.
+        /// Of the generator.
         seed: u32,
-        /// Length in bytes.
+        /// In bytes.
         length: u16,
-        /// Whether all samples are at the ends of the range, to provoke overflows.
+        /// Whether samples are at the ends of the range, which overflows what can.
         clipped: bool,
     },
-    /// A few bytes that are repeated: tones, square waves and constants.
-    Repeated {
-        /// The bytes of one period.
+    /// A few bytes over and over: tones, squares and constants.
+    Again {
+        /// One period.
         period: [u8; 8],
-        /// Number of bytes of `period` that are used, minus 1, modulo 8.
+        /// How much of it there is.
         used: u8,
-        /// Length in bytes.
+        /// In bytes.
         length: u16,
     },
 }
 
 impl Audio {
-    /// Returns the audio, at most 24 000 bytes.
+    /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         match self {
@@ -112,7 +113,7 @@ impl Audio {
                 let pairs = (0..length.div_ceil(2)).flat_map(|_| next());
                 pairs.take(length).collect()
             }
-            Self::Repeated {
+            Self::Again {
                 period,
                 used,
                 length,
@@ -125,22 +126,21 @@ impl Audio {
     }
 }
 
-/// One operation on a stream. A run is a list of operations.
+/// What is done with a stream, one thing after the other.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Step {
-    /// Process this many frames, or all that are left.
-    Process(u16),
-    /// Process this many frames. The smaller type makes small numbers frequent.
-    ProcessFew(u8),
-    /// Process this many frames and a part of a frame, which the stream must reject.
+    /// So many frames are processed, fewer if there are no more.
+    Take(u16),
+    /// The same, for the small numbers that matter most.
+    TakeFew(u8),
+    /// So many frames and so many bytes too many, which must be refused.
     PartialFrame(u8, u8),
-    /// Process this many frames into a buffer whose length is wrong by this many bytes. The
-    /// stream must reject it.
+    /// An output buffer of a wrong length, or a wrong number of them; must be refused.
     WrongOutput(u8, i8),
-    /// Flush the stream.
+    /// What is in the filter is taken out.
     Flush,
-    /// Reset the stream.
+    /// All is forgotten.
     Reset,
-    /// Replace the stream by a clone of itself.
+    /// The stream goes on as a copy of itself.
     Clone,
 }

@@ -1,8 +1,8 @@
-//! The shared parts of the fuzz targets: their input, and the properties of every stream.
+//! What the fuzz targets share: their input, and the laws that every stream keeps.
 //!
-//! Rules: expected values come from a computation that shares no code with the crate, or
-//! from a stream that gets the whole input in one call. A violated property is a panic.
+//! Rules: what is expected is computed here by other means than the crate's, or from
+//! a stream that was given everything at once; a broken law is a panic.
 
 pub mod input;
-pub mod properties;
+pub mod laws;
 pub mod rates;

@@ -1,4 +1,4 @@
-//! The functions of the module, which have no state.
+//! The functions without state.
 
 use audiohook_audio as core;
 use pyo3::prelude::*;
@@ -11,10 +11,10 @@ use crate::errors::raise;
 /// Decode G.711 mu-law to 16-bit PCM.
 ///
 /// Args:
-///     data: Mu-law codes, one byte per sample.
+///     data: Mu-law codes, one byte a sample.
 ///
 /// Returns:
-///     Signed 16-bit little-endian samples, two bytes per code.
+///     Signed 16-bit little-endian samples: twice as many bytes.
 #[pyfunction]
 #[pyo3(signature = (data, /))]
 pub(crate) fn ulaw_decode<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Bound<'py, PyBytes>> {
@@ -34,7 +34,7 @@ pub(crate) fn ulaw_decode<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Bou
 ///     data: Signed 16-bit little-endian samples.
 ///
 /// Returns:
-///     Mu-law codes, one byte per sample.
+///     Mu-law codes: half as many bytes.
 ///
 /// Raises:
 ///     AudioError: The length is odd.
@@ -54,11 +54,11 @@ pub(crate) fn ulaw_encode<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Bou
 /// Split interleaved stereo into its channels.
 ///
 /// Args:
-///     data: Interleaved samples, left sample first, in any encoding.
-///     sample_width: Length of one sample in bytes: 1 to 4.
+///     data: Interleaved frames, left sample first, in any encoding.
+///     sample_width: Bytes in one sample: 1 to 4.
 ///
 /// Returns:
-///     The left channel and the right channel.
+///     The left and the right channel, each half as many bytes.
 ///
 /// Raises:
 ///     AudioError: The length is not a multiple of `2 * sample_width`, or the
@@ -82,16 +82,16 @@ pub(crate) fn split_stereo<'py>(
 /// Interleave two channels.
 ///
 /// Args:
-///     left: Samples of the left channel, in any encoding.
-///     right: Samples of the right channel, of the same length.
-///     sample_width: Length of one sample in bytes: 1 to 4.
+///     left: Samples of the first channel, in any encoding.
+///     right: As many samples of the second.
+///     sample_width: Bytes in one sample: 1 to 4.
 ///
 /// Returns:
-///     Interleaved samples, left sample first.
+///     Interleaved frames, left sample first: twice as many bytes as a channel.
 ///
 /// Raises:
-///     AudioError: The channels differ in length, a channel ends in the middle of a
-///         sample, or the width is not 1 to 4.
+///     AudioError: The channels differ in length, end within a sample, or the
+///         width is not 1 to 4.
 #[pyfunction]
 #[pyo3(signature = (left, right, sample_width))]
 pub(crate) fn merge_stereo<'py>(
@@ -115,7 +115,7 @@ pub(crate) fn merge_stereo<'py>(
 ///     data: Interleaved signed 16-bit little-endian samples.
 ///
 /// Returns:
-///     The average of the two channels, rounded down.
+///     The average of the channels, rounded down: half as many bytes.
 ///
 /// Raises:
 ///     AudioError: The length is not a multiple of 4.
@@ -132,14 +132,12 @@ pub(crate) fn mix_stereo<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Boun
     })
 }
 
-/// Return the name of the instruction set in use.
-///
-/// All instruction sets give the same bytes.
+/// Name the instruction set that does the work.
 ///
 /// Returns:
-///     "avx512", "avx2", "sse2", "neon" or "portable": the fastest that the CPU has, or
-///     the one that the environment variable PIPECAT_GENESYS_SIMD named when this module
-///     was imported.
+///     "avx512", "avx2", "sse2", "neon" or "portable": the best that the CPU has, or
+///     the one that the environment variable PIPECAT_GENESYS_SIMD named when this
+///     module was imported. All give the same bytes.
 #[pyfunction]
 pub(crate) fn instruction_set() -> PyResult<&'static str> {
     core::instruction_set().map_err(raise)

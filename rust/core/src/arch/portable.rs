@@ -1,10 +1,11 @@
-//! The kernels in plain Rust, for any CPU.
+//! What each kernel computes, in plain Rust.
 //!
-//! Rule: the code is as short as possible, provided that the compiler turns it into fast
-//! machine code for the target's baseline.
+//! Rule: the shortest code that the compiler turns into fair machine code for the
+//! target's baseline. This is the definition that every other file is tested
+//! against.
 
 use super::Kernels;
-use super::row::{self, Accumulator, Branches, GROUP, OutputPositions, Segment, Taps};
+use super::row::{self, Accumulator, Branches, GROUP, Segment, Taps, Walk};
 use crate::g711::{decode_14_bits, ulaw_encode};
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -24,10 +25,10 @@ pub(super) fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &
     convolve_from(0, segments, scales, outputs);
 }
 
-/// Number of sums per block.
+/// Sums made at a time.
 const BLOCK: usize = 64;
 
-/// Computes the outputs from index `done` on.
+/// The outputs from `done` on.
 pub(super) fn convolve_from(
     done: usize,
     segments: &[Segment<'_>],
@@ -66,8 +67,8 @@ fn accumulate(sums: &mut [i32], taps: &Taps, inputs: &[i16]) {
     }
 }
 
-/// Computes a dot product in groups of constant length. The compiler turns a group into
-/// multiplications of pairs, but only while this function is not inlined.
+/// In groups of a constant length, which the compiler turns into multiplications of
+/// pairs as long as this is a function of its own.
 #[inline(never)]
 fn dot_product(taps: &[i16], inputs: &[i16]) -> i32 {
     let product = |(&tap, &input): (&i16, &i16)| i32::from(tap) * i32::from(input);
@@ -80,8 +81,8 @@ fn dot_product(taps: &[i16], inputs: &[i16]) -> i32 {
     sum
 }
 
-fn polyphase(branches: &Branches, positions: OutputPositions, inputs: &[i16], outputs: &mut [i16]) {
-    for (output, (branch, oldest)) in outputs.iter_mut().zip(positions) {
+fn polyphase(branches: &Branches, walk: Walk, inputs: &[i16], outputs: &mut [i16]) {
+    for (output, (branch, oldest)) in outputs.iter_mut().zip(walk) {
         let (fine, coarse) = branches.branch(branch);
         let parts = fine.chunks(Branches::SUMMED);
         let parts = parts.zip(coarse.chunks(Branches::SUMMED));

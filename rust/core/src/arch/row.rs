@@ -1,31 +1,30 @@
-//! Integer filter taps in the layout that the kernels read.
+//! Integer filter taps, in the two scales and the order that the kernels read.
 //!
-//! A single 16-bit integer is too coarse for a tap: it puts images at -85 dBc. A tap is
-//! therefore the sum of a coarse part and a fine part of 16 bits each. A convolution first
-//! adds the products of the fine parts, then shifts that sum to the coarse scale, then adds
-//! the products of the coarse parts. Only the taps near the middle of a filter are large
-//! enough to need a coarse part.
+//! A 16-bit tap alone is too coarse: it puts images at -85 dBc. So a tap is the
+//! sum of a coarse part and a fine one, each 16 bits. The fine parts come first;
+//! their sum is scaled down to the coarse scale, where the coarse parts are added.
+//! Only the taps near the middle are large enough to need a coarse part.
 //!
-//! Rule: no sum overflows 32 bits for any input. [`crate::quantize`] asserts it for the
-//! taps that it makes.
+//! Rule: nothing overflows 32 bits, whatever the input. [`Row`]s say how much of an
+//! accumulator they can use, and [`crate::bank`] asserts it when it makes them.
 
-/// Scales of the taps and sums of a convolution.
+/// Scales of a convolution's sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accumulator {
     /// Fine taps are in units of `2^-fine_bits`.
     pub(crate) fine_bits: u32,
     /// Coarse taps are in units of `2^-coarse_bits`.
     pub(crate) coarse_bits: u32,
-    /// Number of bits by which the 16-bit inputs are shifted right.
+    /// The inputs are 16-bit samples shifted right by this.
     pub(crate) input_shift: u32,
 }
 
-/// Panics unless each segment has enough inputs for `outputs` outputs.
+/// Panics unless each segment has the inputs that so many outputs need.
 pub(super) fn check(segments: &[Segment<'_>], outputs: usize) {
     for Segment { inputs, row } in segments {
         assert!(
             inputs.len() >= outputs + row.reach(),
-            "{outputs} outputs need {} inputs, got {}",
+            "{outputs} outputs need {} inputs, there are {}",
             outputs + row.reach(),
             inputs.len()
         );
@@ -33,19 +32,18 @@ pub(super) fn check(segments: &[Segment<'_>], outputs: usize) {
 }
 
 impl Accumulator {
-    /// Returns the initial value of a sum: half a sample. The two shifts then round the exact
-    /// sum to the nearest, because each shift rounds down, and rounding down twice gives the
-    /// same result as rounding down once.
+    /// What a sum begins with: half a sample. Shifting twice then rounds the exact sum,
+    /// for shifts round down, and rounding down twice is the same as once.
     pub(super) fn start(self) -> i32 {
         1 << (self.fine_bits - self.input_shift - 1)
     }
 
-    /// Returns the shift from the fine scale to the coarse scale in bits.
+    /// Shift from the fine scale to the coarse one.
     pub(super) fn to_coarse(self) -> u32 {
         self.fine_bits - self.coarse_bits
     }
 
-    /// Returns the shift from the coarse scale to 16-bit samples in bits.
+    /// Shift from the coarse scale to 16-bit samples.
     pub(super) fn to_sample(self) -> u32 {
         self.coarse_bits - self.input_shift
     }
@@ -60,7 +58,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Creates a row from the fine and the coarse parts of an even number of taps.
+    /// A row of an even number of taps, the parts in their own scales.
     pub(crate) fn new(fine: &[i16], coarse: &[i16]) -> Self {
         assert!(fine.len() == coarse.len() && fine.len().is_multiple_of(2));
         Self {
@@ -70,35 +68,34 @@ impl Row {
         }
     }
 
-    /// Returns how many more inputs than outputs a convolution needs.
+    /// Inputs that a convolution reads beyond the number of its outputs.
     pub(crate) fn reach(&self) -> usize {
         self.reach
     }
 }
 
-/// The fine or the coarse parts of a row's taps, without most of the zeros at the ends.
+/// One part of a row's taps, without most of the zeros at the ends.
 #[derive(Debug)]
 pub(super) struct Taps {
-    /// The taps in pairs, for kernels that multiply pairs of inputs.
+    /// What multiplies each pair of inputs.
     pub(super) pairs: Box<[Pair]>,
-    /// Index of the first input of the first pair.
+    /// Index of the first pair's first input.
     pub(super) first: usize,
-    /// The same taps as single values; whole groups if the row's length is a multiple of
-    /// [`GROUP`].
+    /// The same taps one by one, in whole groups where the row is long enough.
     pub(super) single: Box<[i16]>,
-    /// Index of the first input of `single`.
+    /// Index of the first of these.
     pub(super) first_single: usize,
 }
 
-/// Two taps packed into one `i32`, the earlier tap in the low half. `even` is for outputs of
-/// even index, `odd` for outputs of odd index, whose inputs start one sample later.
+/// Two taps in one `i32` each, the earlier in the low half: for outputs of even
+/// index, and for those of odd index, which lie one input later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pair {
     pub(super) even: i32,
     pub(super) odd: i32,
 }
 
-/// Group length for which the compiler generates fast code for a sum of products.
+/// What the compiler makes of a sum of products is fast for multiples of this.
 pub(crate) const GROUP: usize = 16;
 
 impl Taps {
@@ -108,7 +105,7 @@ impl Taps {
         let end = row.iter().rposition(used).map_or(0, |last| last + 1);
         let tap = |index: usize| row.get(index).copied().unwrap_or(0);
         let before = |index: usize| if index == 0 { 0 } else { tap(index - 1) };
-        // The outputs of odd index need one more pair, for the last tap.
+        // One pair more than there are, for the last tap of the odd ones.
         let pairs = (first..=end.next_multiple_of(2))
             .step_by(2)
             .filter(|_| end > 0)
@@ -135,57 +132,57 @@ fn pair(low: i16, high: i16) -> i32 {
     i32::from(low.cast_unsigned()) | i32::from(high) << 16
 }
 
-/// A row and its inputs. A decimating convolution adds the products of several segments.
+/// The inputs of one row. A convolution adds several where it decimates.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment<'a> {
     pub(crate) inputs: &'a [i16],
     pub(crate) row: &'a Row,
 }
 
-/// The branches of a filter for any ratio, one after the other. Each tap has a fine and a
-/// coarse part; the tap of the oldest input comes first.
+/// The branches of any ratio, one after the other: both parts of every tap, oldest
+/// input first.
 #[derive(Debug)]
 pub(crate) struct Branches {
-    /// Number of taps per branch: a multiple of [`GROUP`].
+    /// Taps of one branch: a multiple of [`GROUP`].
     pub(crate) taps: usize,
     pub(crate) fine: Box<[i16]>,
     pub(crate) coarse: Box<[i16]>,
 }
 
 impl Branches {
-    /// Fine taps are in units of `2^-FINE_BITS`.
+    /// Scale of the fine taps.
     pub(crate) const FINE_BITS: u32 = 22;
-    /// Shift from the coarse scale to the fine scale in bits.
+    /// Shift from the coarse scale to the fine one.
     pub(crate) const TO_FINE: u32 = 8;
-    /// Number of products that are summed in 32 bits. [`crate::quantize`] asserts that this
-    /// sum cannot overflow.
+    /// Products that are summed in 32 bits; [`crate::quantize`] makes taps for which
+    /// that cannot overflow.
     pub(crate) const SUMMED: usize = 256;
 
-    /// Returns the fine and the coarse taps of one branch.
+    /// The parts of one branch.
     pub(super) fn branch(&self, branch: usize) -> (&[i16], &[i16]) {
         let taps = branch * self.taps..(branch + 1) * self.taps;
         (&self.fine[taps.clone()], &self.coarse[taps])
     }
 
-    /// Converts a sum in the fine scale to a sample, rounded and saturated.
+    /// A sum in the fine scale as a sample, rounded and saturated.
     pub(super) fn round(sum: i64) -> i16 {
         let sample = (sum + (1 << (Self::FINE_BITS - 1))) >> Self::FINE_BITS;
         sample.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
     }
 }
 
-/// Iterator over the branch and the index of the oldest input of each output.
+/// Where the outputs of any ratio lie in their inputs: branch and first input of each.
 #[derive(Clone, Debug)]
-pub(crate) struct OutputPositions {
+pub(crate) struct Walk {
     up: usize,
-    /// Distance between two outputs: whole inputs, and the remainder in branches.
+    /// Whole inputs from one output to the next, and branches beyond that.
     step: (usize, usize),
     branch: usize,
     oldest: usize,
 }
 
-impl OutputPositions {
-    /// Starts at an output that uses the branch `branch` and the inputs from `oldest` on.
+impl Walk {
+    /// Begins at an output of branch `branch`, whose first input is `oldest`.
     pub(crate) fn new((up, down): (usize, usize), branch: usize, oldest: usize) -> Self {
         Self {
             up,
@@ -196,19 +193,19 @@ impl OutputPositions {
     }
 }
 
-impl Iterator for OutputPositions {
+impl Iterator for Walk {
     type Item = (usize, usize);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let position = (self.branch, self.oldest);
+        let here = (self.branch, self.oldest);
         self.oldest += self.step.0;
         self.branch += self.step.1;
-        // A division would take as long as half an output.
+        // Not a division, which would take as long as half an output.
         if self.branch >= self.up {
             self.branch -= self.up;
             self.oldest += 1;
         }
-        Some(position)
+        Some(here)
     }
 }
