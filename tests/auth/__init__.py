@@ -1,1 +1,1 @@
-"""Tests of `pipecat_genesys.auth`; requests are signed by hand here, as RFC 9421 says."""
+"""Tests of `pipecat_genesys.auth`. `signing.py` signs the requests according to RFC 9421."""

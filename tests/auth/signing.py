@@ -1,4 +1,4 @@
-"""A signer of our own: the signature base of RFC 9421, section 2.5, and hmac. No library."""
+"""A signer of upgrade requests: the signature base of RFC 9421, 2.5, with `hmac` only."""
 
 from __future__ import annotations
 
@@ -29,23 +29,33 @@ Pairs = list[tuple[bytes, bytes]]
 
 
 def sf_string(text: str) -> str:
-    """A structured field string, RFC 9651, 4.1.6."""
+    """Serialise a structured field string (RFC 9651, 4.1.6)."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def identifier(component: str) -> str:
-    """A component's identifier, from its name and what of parameters follows it."""
+    """Return the identifier of a component from its name and parameters, such as `date;bs`."""
     name, semicolon, parameters = component.partition(";")
     return sf_string(name) + semicolon + parameters
 
 
 @dataclass(frozen=True)
 class Call:
-    """A request to sign. A parameter that is None is left out; an int goes unquoted.
+    """An upgrade request to sign.
 
     Attributes:
-        extra: More headers.
-        values: What to sign for components that are no headers.
+        key: API key of the request.
+        secret: Client secret in base64.
+        target: Path and query.
+        authority: Public host.
+        organization: Organisation ID.
+        session: Session ID.
+        correlation: Correlation ID.
+        components: Covered components, in order.
+        parameters: Signature parameters, in order. None omits a parameter; an int is not quoted.
+        extra: Further headers as pairs of name and value.
+        values: Values to sign for components that are not headers, as pairs of name and value.
+        label: Label of the signature.
     """
 
     key: str = KEY
@@ -70,12 +80,12 @@ class Call:
     label: str = "sig1"
 
     def having(self, **parameters: Any) -> Call:
-        """With other parameters of the signature."""
+        """Return a copy with some signature parameters changed."""
         return replace(self, parameters={**self.parameters, **parameters})
 
     @property
     def fields(self) -> dict[str, str]:
-        """The header fields that Genesys signs."""
+        """Header fields that Genesys signs."""
         return {
             "audiohook-organization-id": self.organization,
             "audiohook-session-id": self.session,
@@ -85,7 +95,7 @@ class Call:
 
     @property
     def input(self) -> str:
-        """The inner list with its parameters."""
+        """Covered components and parameters: the value of Signature-Input without the label."""
         names = " ".join(map(identifier, self.components))
         parameters = "".join(
             f";{name}={value if isinstance(value, int) else sf_string(value)}"
@@ -96,7 +106,7 @@ class Call:
 
     @property
     def base(self) -> bytes:
-        """The signature base."""
+        """Signature base, as bytes."""
         values = {
             "@request-target": self.target,
             "@authority": self.authority.lower().removesuffix(":443"),
@@ -111,12 +121,15 @@ class Call:
 
     @property
     def signature(self) -> str:
-        """The signature in base64."""
+        """Signature in base64."""
         secret = base64.b64decode(self.secret + "=" * (-len(self.secret) % 4))
         return base64.b64encode(hmac.digest(secret, self.base, hashlib.sha256)).decode()
 
     def headers(self, **changed: str | None) -> dict[str, str]:
-        """Signed headers; then some changed, or left out if None. ``_`` stands for ``-``."""
+        """Return the signed headers with some changed after signing, or removed if None.
+
+        An underscore in a keyword argument means a hyphen.
+        """
         headers = {
             "host": self.authority,
             **self.fields,
@@ -132,5 +145,5 @@ class Call:
 
 
 def pairs(headers: dict[str, str]) -> Pairs:
-    """Headers as ASGI has them."""
+    """Convert headers to the pairs of bytes that ASGI uses."""
     return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]

@@ -1,4 +1,4 @@
-"""The async form: a store that remembers nonces, and refusals that all take the same time."""
+"""Tests of `SignatureVerifier.authenticate`: replays, and the duration of refusals."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ OTHER_KEY = "another-api-key"
 
 
 class Store:
-    """A store that does what the test says, and writes down what it was asked."""
+    """A replay store that returns what the test specifies and records its calls."""
 
     def __init__(self, answer: Callable[[], Awaitable[Any]]) -> None:
         self._answer = answer
-        self.asked: list[tuple[bytes, float]] = []
+        self.calls: list[tuple[bytes, float]] = []
 
     async def first_use(self, nonce: bytes, seconds: float) -> bool:
-        self.asked.append((nonce, seconds))
+        self.calls.append((nonce, seconds))
         return await self._answer()  # type: ignore[no-any-return]
 
 
@@ -53,7 +53,7 @@ async def authenticate(
 async def outcome(
     by: SignatureVerifier, call: Call, now: float = NOW, **headers: str | None
 ) -> tuple[Refusal | None, float]:
-    """Why it was refused, if it was, and after how many seconds."""
+    """Authenticate; return the reason of the refusal, or None, and the duration in seconds."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     try:
@@ -63,19 +63,19 @@ async def outcome(
     return None, loop.time() - start
 
 
-def test_what_is_genuine_and_new_is_accepted_at_once() -> None:
+def test_a_genuine_and_new_request_is_accepted_at_once() -> None:
     assert run(outcome(verifier(), Call())) == (None, 0)
     assert run(authenticate(verifier(), Call())) == verifier().verify(
         "GET", TARGET, Call().headers(), NOW
     )
 
 
-def test_a_nonce_is_accepted_once() -> None:
+def test_a_nonce_is_accepted_only_once() -> None:
     async def main() -> None:
         by = verifier()
         assert (await outcome(by, Call()))[0] is None
         assert (await outcome(by, Call()))[0] is Refusal.REPLAY
-        # The nonce makes the repetition, whatever else is signed with it.
+        # A used nonce is a replay even if the other signed values differ.
         again = Call(session=Call().correlation).having(created=NOW + 1)
         assert (await outcome(by, again))[0] is Refusal.REPLAY
         assert (await outcome(by, Call().having(nonce=NONCE + "2")))[0] is None
@@ -83,7 +83,7 @@ def test_a_nonce_is_accepted_once() -> None:
     run(main())
 
 
-def test_keys_have_nonces_of_their_own() -> None:
+def test_two_api_keys_can_use_the_same_nonce() -> None:
     async def main() -> None:
         by = verifier()
         assert (await outcome(by, Call()))[0] is None
@@ -92,7 +92,7 @@ def test_keys_have_nonces_of_their_own() -> None:
     run(main())
 
 
-def test_of_two_at_once_one_is_accepted() -> None:
+def test_one_of_several_concurrent_requests_with_the_same_nonce_is_accepted() -> None:
     async def main() -> list[tuple[Refusal | None, float]]:
         by = verifier()
         return list(await asyncio.gather(*(outcome(by, Call()) for _ in range(5))))
@@ -102,7 +102,7 @@ def test_of_two_at_once_one_is_accepted() -> None:
     )
 
 
-def test_each_verifier_has_a_store_of_its_own_unless_they_share_one() -> None:
+def test_verifiers_share_nonces_only_if_they_share_a_store() -> None:
     async def main() -> None:
         shared = MemoryReplayStore()
         for one, two, expected in (
@@ -115,7 +115,7 @@ def test_each_verifier_has_a_store_of_its_own_unless_they_share_one() -> None:
     run(main())
 
 
-def test_replays_are_accepted_only_if_it_is_said_so() -> None:
+def test_replays_are_accepted_with_ignore_replays() -> None:
     async def main() -> None:
         by = verifier(replay_store=IgnoreReplays())
         assert (await outcome(by, Call()))[0] is None
@@ -124,23 +124,23 @@ def test_replays_are_accepted_only_if_it_is_said_so() -> None:
     run(main())
 
 
-def test_the_store_gets_a_digest_and_the_time_for_which_a_replay_could_be_accepted() -> None:
+def test_the_store_gets_a_digest_of_key_and_nonce_and_a_lifetime_of_22_seconds() -> None:
     store = Store(yes)
     run(authenticate(verifier(replay_store=store), Call()))
     digest = hashlib.sha256(b"SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh\0VGhpc0lzQVVuaXF1ZU5vbmNl").digest()
-    # 10 s of age, 3 s of skew on either side, and 6 s between the clocks of two machines.
-    assert store.asked == [(digest, 22)]
+    # 10 s of age, 3 s of skew before and after, 6 s between the clocks of two machines.
+    assert store.calls == [(digest, 22)]
 
 
-def test_a_nonce_is_remembered_until_no_clock_would_accept_it() -> None:
-    """First seen by the clock that is most ahead, repeated to the one that is most behind."""
+def test_a_nonce_is_remembered_until_no_clock_accepts_its_signature() -> None:
+    """The first machine's clock is as far ahead as allowed, the second one's as far behind."""
 
     async def main() -> None:
         passed = 0.0
         store = MemoryReplayStore(clock=lambda: passed)
         by = verifier(replay_store=store)
         call = Call().having(expires=None)
-        # The signer is 3 s behind the truth at least; this machine 3 s ahead of it at most.
+        # The signer's clock is 3 s slow. The clock of the accepting machine is 3 s fast.
         assert (await outcome(by, call, NOW - 3))[0] is None
         accepted_until = NOW + 13 + 6
         passed = accepted_until - (NOW - 3) - 0.001
@@ -152,7 +152,7 @@ def test_a_nonce_is_remembered_until_no_clock_would_accept_it() -> None:
     run(main())
 
 
-def test_only_what_is_genuine_and_timely_gets_to_the_store() -> None:
+def test_the_store_is_not_called_for_refused_or_unsigned_requests() -> None:
     async def main() -> None:
         store = Store(yes)
         by = verifier(replay_store=store, unsigned_keys=["bare-key"], organizations=[ORGANIZATION])
@@ -167,7 +167,7 @@ def test_only_what_is_genuine_and_timely_gets_to_the_store() -> None:
         ):
             assert (await outcome(by, call, **headers))[0] is not None
         assert (await outcome(by, Call(key="bare-key"), **bare))[0] is None
-        assert store.asked == []
+        assert store.calls == []
 
     run(main())
 
@@ -175,17 +175,17 @@ def test_only_what_is_genuine_and_timely_gets_to_the_store() -> None:
 # Refusals
 
 
-async def gone() -> bool:
-    raise ReplayStoreError("gone")
+async def failed() -> bool:
+    raise ReplayStoreError("connection lost")
 
 
 async def broken() -> bool:
-    raise KeyError("of somebody else's store")
+    raise KeyError("a fault of the store")
 
 
 async def slow() -> bool:
     await asyncio.sleep(0.499)
-    raise ReplayStoreError("gone, after a while")
+    raise ReplayStoreError("connection lost late")
 
 
 async def stuck() -> bool:
@@ -209,11 +209,11 @@ REFUSED = {
     Refusal.TIME: (Call().having(created=1), {}, yes),
     Refusal.ORGANIZATION: (Call(organization=Call().session), {}, yes),
     Refusal.REPLAY: (Call(), {}, no),
-    Refusal.REPLAY_STORE: (Call(), {}, gone),
+    Refusal.REPLAY_STORE: (Call(), {}, failed),
 }
 
 
-def test_every_reason_is_here() -> None:
+def test_every_reason_for_a_refusal_is_covered() -> None:
     assert set(REFUSED) == set(Refusal)
 
 
@@ -227,8 +227,8 @@ def test_every_refusal_takes_the_same_time(reason: Refusal, floor: float) -> Non
     assert seconds == pytest.approx(floor, abs=1e-9)
 
 
-@pytest.mark.parametrize("answer", [gone, broken, slow, stuck])
-def test_a_store_that_cannot_tell_refuses_and_takes_no_longer(
+@pytest.mark.parametrize("answer", [failed, broken, slow, stuck])
+def test_a_failing_store_refuses_within_the_same_time(
     answer: Callable[[], Awaitable[Any]],
 ) -> None:
     got, seconds = run(outcome(verifier(replay_store=Store(answer)), Call()))
@@ -236,17 +236,17 @@ def test_a_store_that_cannot_tell_refuses_and_takes_no_longer(
     assert seconds == pytest.approx(0.5, abs=1e-9)
 
 
-def test_a_store_that_says_nothing_refuses() -> None:
+def test_a_store_that_returns_none_refuses() -> None:
     assert run(outcome(verifier(replay_store=Store(nothing)), Call()))[0] is Refusal.REPLAY
 
 
-def test_the_error_of_a_store_names_it_and_keeps_the_cause() -> None:
-    with pytest.raises(AuthenticationError, match=r"ReplayStoreError: gone") as caught:
-        run(authenticate(verifier(replay_store=Store(gone)), Call()))
+def test_the_error_names_the_exception_of_the_store_and_has_it_as_cause() -> None:
+    with pytest.raises(AuthenticationError, match=r"ReplayStoreError: connection lost") as caught:
+        run(authenticate(verifier(replay_store=Store(failed)), Call()))
     assert isinstance(caught.value.__cause__, ReplayStoreError)
 
 
-def test_a_refusal_holds_nobody_up() -> None:
+def test_a_refusal_does_not_delay_other_requests() -> None:
     async def main() -> list[tuple[Refusal | None, float]]:
         by = verifier(replay_store=IgnoreReplays())
         bad, good = Call(secret="AAAA"), Call()
@@ -257,7 +257,7 @@ def test_a_refusal_holds_nobody_up() -> None:
     assert [round(seconds, 9) for _, seconds in results[::2]] == [0.5, 0.5, 0.5]
 
 
-def test_a_peer_that_leaves_ends_the_wait() -> None:
+def test_cancellation_ends_the_wait_of_a_refusal() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()

@@ -1,4 +1,4 @@
-"""API keys and client secrets: several, changing, unknown, none."""
+"""Tests of API keys, client secrets and the configuration of `SignatureVerifier`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refused(verifier: SignatureVerifier, call: Call, **headers: str | None) -> A
     return caught.value
 
 
-def of_key(key: str, secret: str) -> Call:
+def call_with_key(key: str, secret: str) -> Call:
     return Call(key=key, secret=secret).having(keyid=key)
 
 
@@ -40,36 +40,37 @@ def of_key(key: str, secret: str) -> Call:
 
 
 @given(st.binary(min_size=1, max_size=100), st.booleans())
-def test_a_secret_is_base64_with_or_without_padding(secret: bytes, padded: bool) -> None:
+def test_a_secret_in_base64_is_accepted_with_and_without_padding(
+    secret: bytes, padded: bool
+) -> None:
     text = base64.b64encode(secret).decode()
     verifier = SignatureVerifier({KEY: text if padded else text.rstrip("=")})
     assert verify(verifier, Call(secret=text)).signed
 
 
-def test_a_secret_is_not_its_text() -> None:
-    """As some servers have it, which then refuse Genesys."""
+def test_a_signature_made_with_the_undecoded_secret_is_refused() -> None:
     as_text = base64.b64encode(SECRET.encode()).decode()
     verifier = SignatureVerifier({KEY: SECRET})
     assert refused(verifier, Call(secret=as_text)).reason is Refusal.SIGNATURE
 
 
-def test_several_keys() -> None:
+def test_each_of_several_keys_is_accepted_only_with_its_own_secret() -> None:
     verifier = SignatureVerifier({KEY: SECRET, "second-key": OTHER})
     assert verify(verifier, Call()).api_key == KEY
-    assert verify(verifier, of_key("second-key", OTHER)).api_key == "second-key"
-    assert refused(verifier, of_key("second-key", SECRET)).reason is Refusal.SIGNATURE
+    assert verify(verifier, call_with_key("second-key", OTHER)).api_key == "second-key"
+    assert refused(verifier, call_with_key("second-key", SECRET)).reason is Refusal.SIGNATURE
     assert refused(verifier, Call(secret=OTHER)).reason is Refusal.SIGNATURE
 
 
 @pytest.mark.parametrize("order", [(OLD, NEW), (NEW, OLD), [NEW, OTHER, OLD]])
-def test_several_secrets_of_one_key_while_one_replaces_another(order: Any) -> None:
+def test_each_of_several_secrets_of_a_key_is_accepted(order: Any) -> None:
     verifier = SignatureVerifier({KEY: order})
     assert verify(verifier, Call(secret=OLD)).signed
     assert verify(verifier, Call(secret=NEW)).signed
     assert refused(verifier, Call(secret=SECRET)).reason is Refusal.SIGNATURE
 
 
-def test_keys_can_be_replaced_while_it_runs() -> None:
+def test_replaced_keys_apply_from_the_next_request_on() -> None:
     verifier = SignatureVerifier({KEY: OLD})
     verifier.replace_credentials({KEY: [OLD, NEW]})
     assert verify(verifier, Call(secret=OLD)).signed
@@ -81,7 +82,7 @@ def test_keys_can_be_replaced_while_it_runs() -> None:
     assert refused(verifier, Call(secret=NEW)).reason is Refusal.SIGNATURE
 
 
-def test_replacing_keys_by_bad_ones_leaves_them_as_they_were() -> None:
+def test_replacing_keys_by_invalid_ones_keeps_the_old_keys() -> None:
     verifier = SignatureVerifier({KEY: SECRET})
     with pytest.raises(ValueError, match="base64"):
         verifier.replace_credentials({KEY: "not base64!"})
@@ -91,13 +92,13 @@ def test_replacing_keys_by_bad_ones_leaves_them_as_they_were() -> None:
 # Unknown
 
 
-def test_an_unknown_key_looks_like_a_wrong_secret() -> None:
+def test_an_unknown_key_gives_the_same_error_as_a_wrong_secret() -> None:
     verifier = SignatureVerifier({KEY: SECRET})
     wrong = refused(verifier, Call(secret=OTHER))
-    unknown = refused(verifier, of_key("an-unknown-key", OTHER))
+    unknown = refused(verifier, call_with_key("an-unknown-key", OTHER))
     assert (unknown.reason, str(unknown)) == (wrong.reason, str(wrong))
     assert unknown.reason is Refusal.SIGNATURE
-    # Nor does what a logged traceback shows tell them apart, apart from where in the code.
+    # A logged traceback must not distinguish them either.
     shown = [traceback.format_exception_only(error) for error in (wrong, unknown)]
     assert shown[0] == shown[1]
     assert wrong.__cause__ is unknown.__cause__ is None
@@ -105,15 +106,15 @@ def test_an_unknown_key_looks_like_a_wrong_secret() -> None:
     assert unknown.__suppress_context__
 
 
-def test_the_secret_that_stands_in_for_an_unknown_key_is_never_accepted() -> None:
+def test_the_random_secret_of_an_unknown_key_is_not_accepted() -> None:
     verifier = SignatureVerifier({KEY: SECRET})
-    (stand_in,) = verifier._keyring.secrets("an-unknown-key").values
-    call = of_key("an-unknown-key", base64.b64encode(stand_in).decode())
+    (random_secret,) = verifier._keyring.secrets("an-unknown-key").values
+    call = call_with_key("an-unknown-key", base64.b64encode(random_secret).decode())
     assert refused(verifier, call).reason is Refusal.SIGNATURE
 
 
 def macs_made(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The secrets of the MACs that are made from now on."""
+    """Return a list that receives the secret of every MAC computed from now on."""
     made: list[bytes] = []
     real = signature._hmac_sha256
 
@@ -125,16 +126,20 @@ def macs_made(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return made
 
 
-def test_as_many_macs_are_made_for_an_unknown_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_mac_is_computed_for_an_unknown_key_as_for_a_known_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = macs_made(monkeypatch)
     verifier = SignatureVerifier({KEY: SECRET})
     refused(verifier, Call(secret=OTHER))
     assert len(made) == 1
-    refused(verifier, of_key("an-unknown-key", OTHER))
+    refused(verifier, call_with_key("an-unknown-key", OTHER))
     assert [len(secret) for secret in made] == [32, 32]
 
 
-def test_all_secrets_of_a_key_are_tried_whichever_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_secrets_of_a_key_are_tried_even_if_the_first_matches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = macs_made(monkeypatch)
     verifier = SignatureVerifier({KEY: [OLD, NEW]})
     for secret in (OLD, NEW):
@@ -152,7 +157,7 @@ def test_a_request_without_a_signature_is_refused() -> None:
     assert error.reason is Refusal.UNSIGNED
 
 
-def test_an_api_key_may_be_enough_if_it_is_said_so() -> None:
+def test_an_api_key_in_unsigned_keys_is_accepted_without_a_signature() -> None:
     verifier = SignatureVerifier({KEY: SECRET}, unsigned_keys=["bare-key"])
     request = verify(verifier, Call(key="bare-key"), signature=None, signature_input=None)
     assert (request.api_key, request.signed, request.created, request.nonce) == (
@@ -166,22 +171,22 @@ def test_an_api_key_may_be_enough_if_it_is_said_so() -> None:
         assert error.reason is Refusal.UNSIGNED
 
 
-def test_no_other_key_than_those_that_need_no_signature() -> None:
+def test_credentials_can_be_empty_if_there_are_unsigned_keys() -> None:
     verifier = SignatureVerifier({}, unsigned_keys={"bare-key"})
     assert not verify(verifier, Call(key="bare-key"), signature=None, signature_input=None).signed
     assert refused(verifier, Call()).reason is Refusal.SIGNATURE
 
 
 @pytest.mark.parametrize("left_out", ["signature", "signature_input", None])
-def test_a_signature_of_a_key_without_a_secret_is_refused(left_out: str | None) -> None:
-    """Even if it is made with the empty secret."""
+def test_a_signature_with_a_key_in_unsigned_keys_is_refused(left_out: str | None) -> None:
+    """The signature is made with an empty secret."""
     verifier = SignatureVerifier({KEY: SECRET}, unsigned_keys=["bare-key"])
-    call = of_key("bare-key", "")
+    call = call_with_key("bare-key", "")
     headers = {} if left_out is None else {left_out: None}
     assert refused(verifier, call, **headers).reason is Refusal.SIGNATURE
 
 
-def test_a_key_without_a_secret_does_not_need_less_of_the_rest() -> None:
+def test_all_other_checks_apply_to_unsigned_requests() -> None:
     verifier = SignatureVerifier({}, unsigned_keys=["bare-key"], organizations=[ORGANIZATION])
     bare = {"signature": None, "signature_input": None}
     assert not verify(verifier, Call(key="bare-key"), **bare).signed
@@ -195,14 +200,14 @@ def test_a_key_without_a_secret_does_not_need_less_of_the_rest() -> None:
 
 
 @pytest.mark.parametrize("spelling", [ORGANIZATION, ORGANIZATION.upper()])
-def test_organisations_that_are_served(spelling: str) -> None:
+def test_only_the_configured_organisations_are_accepted(spelling: str) -> None:
     verifier = SignatureVerifier({KEY: SECRET}, organizations=[Call().session, spelling])
     assert verify(verifier, Call()).organization_id == ORGANIZATION
     assert verify(verifier, Call(organization=ORGANIZATION.upper())).signed
     assert refused(verifier, Call(organization=Call().correlation)).reason is Refusal.ORGANIZATION
 
 
-def test_no_organisation_at_all_is_none() -> None:
+def test_an_empty_list_of_organisations_accepts_none() -> None:
     verifier = SignatureVerifier({KEY: SECRET}, organizations=[])
     assert refused(verifier, Call()).reason is Refusal.ORGANIZATION
 
@@ -228,8 +233,8 @@ def test_no_organisation_at_all_is_none() -> None:
         ({"credentials": {KEY: SECRET + "\n"}}, "without white space"),
         ({"credentials": {KEY: "QUJDR"}}, "base64"),
         ({"credentials": {KEY: "QUJD-_=="}}, "base64"),
-        ({"credentials": {KEY: SECRET}, "unsigned_keys": [KEY]}, "take it out of one"),
-        ({"credentials": {KEY: SECRET}, "unsigned_keys": "key"}, "one string"),
+        ({"credentials": {KEY: SECRET}, "unsigned_keys": [KEY]}, "remove it from one"),
+        ({"credentials": {KEY: SECRET}, "unsigned_keys": "key"}, "is a string"),
         ({"credentials": {KEY: SECRET}, "unsigned_keys": [""]}, "API key"),
         ({"credentials": {KEY: SECRET}, "authority": "https://bot.example.com"}, "authority"),
         ({"credentials": {KEY: SECRET}, "authority": "bot.example.com/ws"}, "authority"),
@@ -243,15 +248,13 @@ def test_no_organisation_at_all_is_none() -> None:
         ({"credentials": {KEY: SECRET}, "refusal_seconds": 0}, "refusal_seconds is 0"),
     ],
 )
-def test_a_configuration_that_cannot_be_right_is_refused(
-    arguments: dict[str, Any], says: str
-) -> None:
+def test_an_invalid_configuration_raises_value_error(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         SignatureVerifier(**arguments)
 
 
 @pytest.mark.parametrize("secret", ["MySuperSecretKeyTellNo-1!2@3#4$5", SECRET + "\n", "QUJDR"])
-def test_a_configuration_error_holds_neither_secret_nor_key(secret: str) -> None:
+def test_a_configuration_error_contains_neither_secret_nor_key(secret: str) -> None:
     with pytest.raises(ValueError, match=r"'SGVs\.\.\.'") as caught:
         SignatureVerifier({KEY: secret})
     shown = "".join(traceback.format_exception(caught.value))
@@ -259,14 +262,13 @@ def test_a_configuration_error_holds_neither_secret_nor_key(secret: str) -> None
     assert KEY[4:] not in shown
 
 
-def test_of_a_short_key_nothing_is_shown() -> None:
+def test_a_configuration_error_contains_nothing_of_a_short_key() -> None:
     with pytest.raises(ValueError, match=r"API key '\.\.\.' ") as caught:
         SignatureVerifier({"hunter2": ""})
     assert "hunt" not in str(caught.value)
 
 
-def test_nothing_private_is_shown() -> None:
-    """Not by errors, and not by what a log may print of a request or a verifier."""
+def test_errors_and_reprs_contain_nothing_private() -> None:
     verifier = SignatureVerifier({KEY: SECRET}, unsigned_keys=["bare-key"])
     call = Call(target="/ws?customer=4711")
     request = verify(verifier, call)

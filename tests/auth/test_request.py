@@ -1,4 +1,4 @@
-"""The request itself: headers, URL and size."""
+"""Tests of the validation of upgrade requests: headers, sizes, URL, authority, ASGI scope."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ def refusal(headers: Any, url: str = TARGET, method: str = "GET", **options: Any
 
 
 @pytest.mark.parametrize("case", [str.lower, str.upper, str.title], ids=["lower", "upper", "title"])
-def test_names_of_headers_ignore_case(case: Callable[[str], str]) -> None:
+def test_header_names_ignore_case(case: Callable[[str], str]) -> None:
     assert verify({case(name): value for name, value in Call().headers().items()}).signed
 
 
-def test_headers_as_pairs_of_bytes_or_text() -> None:
+def test_headers_can_be_a_mapping_or_pairs_of_bytes_or_text() -> None:
     headers = Call().headers()
     assert verify(pairs(headers)) == verify(list(headers.items())) == verify(headers)
 
 
-def test_white_space_around_a_value_is_not_part_of_it() -> None:
+def test_white_space_around_a_header_value_is_ignored() -> None:
     headers = {name: f" \t{value}\t " for name, value in Call().headers().items()}
     assert verify(headers).session_id == Call().session
 
 
 @pytest.mark.parametrize("name", Call().headers())
-def test_a_header_that_is_there_twice_is_refused(name: str) -> None:
+def test_a_repeated_header_is_refused(name: str) -> None:
     headers = pairs(Call().headers())
     twice = [*headers, (name.title().encode(), Call().headers()[name].encode())]
     assert refusal(twice) is Refusal.REQUEST
 
 
-def test_other_headers_may_be_there_twice_and_are_signed_joined() -> None:
+def test_other_headers_can_be_repeated_and_are_joined_for_the_signature() -> None:
     call = Call(components=(*COMPONENTS, "via"), extra=(("via", "1.1 a, 1.1 b"),))
     headers = [line for line in pairs(call.headers()) if line[0] != b"via"]
     assert verify([*headers, (b"via", b"1.1 a"), (b"cookie", b"x"), (b"Via", b" 1.1 b ")]).signed
@@ -94,27 +94,27 @@ def test_the_ids_must_be_uuids(name: str, value: str | None) -> None:
         "0192f0c1-7a4e-7cc1-8f00-5a7b8c9d0e1f",  # version 7
     ],
 )
-def test_any_uuid_will_do(session: str) -> None:
+def test_uuids_of_any_version_are_accepted(session: str) -> None:
     assert verify(Call(session=session).headers()).session_id == session
 
 
 @pytest.mark.parametrize("value", [None, "", "two words", 'quo"te', "é", "k" * 257])
-def test_the_api_key_must_be_one(value: str | None) -> None:
+def test_an_invalid_api_key_is_refused(value: str | None) -> None:
     assert refusal(Call().headers(x_api_key=value)) is Refusal.REQUEST
 
 
 @pytest.mark.parametrize("name", ["host", "x-api-key", "signature", "signature-input"])
-def test_beyond_ascii_is_refused_where_it_matters(name: str) -> None:
+def test_non_ascii_characters_are_refused_in_headers_of_the_authentication(name: str) -> None:
     headers = Call().headers()
     assert refusal(headers | {name: headers[name] + "é"}) is Refusal.REQUEST
     assert refusal(headers | {name: headers[name] + "\ud800"}) is Refusal.REQUEST
 
 
-def test_beyond_ascii_is_left_alone_elsewhere() -> None:
+def test_non_ascii_characters_are_accepted_in_other_headers() -> None:
     assert verify([*pairs(Call().headers()), (b"x-name", b"\xe9\xff")]).signed
 
 
-def test_a_signed_header_beyond_ascii_is_refused() -> None:
+def test_non_ascii_characters_are_refused_in_signed_headers() -> None:
     call = Call(components=(*COMPONENTS, "x-name"), extra=(("x-name", "é"),))
     assert refusal(call.headers()) is Refusal.SIGNATURE
 
@@ -164,12 +164,12 @@ def test_the_length_of_the_target_is_limited() -> None:
 
 @pytest.mark.parametrize("scheme", ["wss", "ws", "https", "http", "WSS"])
 @pytest.mark.parametrize("port", ["", ":443"])
-def test_an_absolute_url(scheme: str, port: str) -> None:
+def test_an_absolute_url_gives_authority_and_target(scheme: str, port: str) -> None:
     request = verify(Call().headers(), f"{scheme}://{AUTHORITY}{port}{TARGET}")
     assert (request.authority, request.request_target) == (AUTHORITY, TARGET)
 
 
-def test_the_host_of_an_absolute_url_stands_in_for_the_header() -> None:
+def test_the_host_of_an_absolute_url_replaces_the_host_header() -> None:
     headers = Call().headers(host="10.0.0.7:8080")
     assert verify(headers, f"wss://{AUTHORITY}{TARGET}").authority == AUTHORITY
     assert refusal(headers) is Refusal.SIGNATURE
@@ -196,7 +196,7 @@ def test_an_empty_path_is_a_slash(url: str, target: str) -> None:
         "/?q=http://x/y@z:80",
     ],
 )
-def test_the_target_is_taken_as_it_is(target: str) -> None:
+def test_the_target_keeps_its_encoding(target: str) -> None:
     call = Call(target=target)
     assert verify(call.headers(), target).request_target == target
     assert verify(call.headers(), f"wss://{AUTHORITY}{target}").request_target == target
@@ -216,7 +216,9 @@ def test_the_target_is_taken_as_it_is(target: str) -> None:
         ("/public/ws", "/ws"),
     ],
 )
-def test_another_spelling_of_the_target_is_another_target(signed: str, received: str) -> None:
+def test_a_target_with_another_spelling_than_the_signed_one_is_refused(
+    signed: str, received: str
+) -> None:
     assert refusal(Call(target=signed).headers(), received) is Refusal.SIGNATURE
 
 
@@ -239,12 +241,12 @@ def test_another_spelling_of_the_target_is_another_target(signed: str, received:
         "wss:///ws",
     ],
 )
-def test_what_is_no_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     assert refusal(Call().headers(), url) is Refusal.REQUEST
 
 
 @pytest.mark.parametrize("method", ["get", "POST", "CONNECT", "OPTIONS", "", "GET " * 100])
-def test_another_method_is_refused(method: str) -> None:
+def test_methods_other_than_get_are_refused(method: str) -> None:
     assert refusal(Call().headers(), method=method) is Refusal.REQUEST
 
 
@@ -264,23 +266,23 @@ def test_the_authority_is_the_host_header(authority: str) -> None:
 def test_the_authority_is_signed_in_lower_case_and_without_port_443(host: str) -> None:
     headers = Call(authority="bot.example.com").headers(host=host)
     assert verify(headers).authority == "bot.example.com"
-    # Configured as it may stand in the integration's settings.
+    # The configured authority may be spelled as in the integration's settings.
     assert verify(headers | {"host": "inside:8080"}, authority=host).authority == "bot.example.com"
 
 
-def test_other_default_ports_are_not_left_out() -> None:
+def test_port_80_is_part_of_the_authority() -> None:
     headers = Call(authority="bot.example.com").headers(host="bot.example.com:80")
     assert refusal(headers) is Refusal.SIGNATURE
     assert refusal(headers, f"ws://bot.example.com:80{TARGET}") is Refusal.SIGNATURE
 
 
 @pytest.mark.parametrize("host", ["10.0.0.7:8080", "evil.example.com", None])
-def test_behind_a_proxy_the_configured_authority_counts(host: str | None) -> None:
+def test_the_configured_authority_replaces_the_host_header(host: str | None) -> None:
     headers = Call().headers(host=host)
     assert verify(headers, authority=AUTHORITY).authority == AUTHORITY
 
 
-def test_a_signature_for_another_host_of_ours_is_refused_if_the_authority_is_configured() -> None:
+def test_a_signature_for_another_host_is_refused_if_the_authority_is_configured() -> None:
     elsewhere = Call(authority="other.example.com").headers()
     assert verify(elsewhere).authority == "other.example.com"
     assert refusal(elsewhere, authority=AUTHORITY) is Refusal.SIGNATURE
@@ -288,17 +290,17 @@ def test_a_signature_for_another_host_of_ours_is_refused_if_the_authority_is_con
     assert refusal(elsewhere, url, authority=AUTHORITY) is Refusal.SIGNATURE
 
 
-def test_forwarded_headers_are_not_believed() -> None:
+def test_forwarded_headers_are_not_used() -> None:
     headers = Call().headers(host="10.0.0.7", x_forwarded_host=AUTHORITY, forwarded=AUTHORITY)
     assert refusal(headers) is Refusal.SIGNATURE
 
 
 @pytest.mark.parametrize("host", [None, "", "a b", "a/b", "a@b", "a:b", "a:123456", "[x]", "a,b"])
-def test_without_a_host_there_is_nothing_to_judge(host: str | None) -> None:
+def test_a_missing_or_invalid_host_is_refused(host: str | None) -> None:
     assert refusal(Call().headers(host=host)) is Refusal.REQUEST
 
 
-# From a server
+# ASGI scopes
 
 
 def scope(**changed: Any) -> dict[str, Any]:
@@ -311,7 +313,7 @@ def scope(**changed: Any) -> dict[str, Any]:
     } | changed
 
 
-def test_an_asgi_scope_gives_the_target_as_on_the_wire() -> None:
+def test_the_target_of_an_asgi_scope_keeps_its_encoding() -> None:
     method, target, headers = upgrade_request(scope())
     assert (method, target) == ("GET", "/a%20b/%c3%a9?x=%2F")
     call = Call(target=target)
@@ -319,7 +321,7 @@ def test_an_asgi_scope_gives_the_target_as_on_the_wire() -> None:
     assert headers == pairs(Call().headers())
 
 
-def test_an_asgi_scope_without_query_or_raw_path() -> None:
+def test_query_and_raw_path_are_optional_in_an_asgi_scope() -> None:
     assert upgrade_request(scope(query_string=b""))[1] == "/a%20b/%c3%a9"
     assert upgrade_request(scope(raw_path=None, query_string=b""))[1] == "/a%20b/%C3%A9"
     assert upgrade_request(scope(raw_path=None, path="/~a:b@c/$&'()*+,;=!"))[1].startswith(
@@ -327,7 +329,7 @@ def test_an_asgi_scope_without_query_or_raw_path() -> None:
     )
 
 
-def test_the_method_of_a_scope_counts_if_it_has_one() -> None:
+def test_the_method_of_an_asgi_scope_is_checked() -> None:
     assert refusal(Call().headers(), method=upgrade_request(scope(method="POST"))[0]) is (
         Refusal.REQUEST
     )
@@ -343,7 +345,7 @@ VALUES = st.sampled_from(list(Call().headers().values())) | st.text(max_size=60)
     st.sampled_from(["GET", "POST", ""]),
 )
 @example([("signature-input", "=")], "/", "GET")
-def test_whatever_comes_it_is_refused_and_nothing_else_is_raised(
+def test_an_arbitrary_request_raises_only_authentication_error(
     lines: list[tuple[str, str]], url: str, method: str
 ) -> None:
     with pytest.raises(AuthenticationError):
@@ -357,7 +359,9 @@ def test_whatever_comes_it_is_refused_and_nothing_else_is_raised(
 @example("sig1=1", "")
 @example("sig1=(1 2)", "")
 @example('sig1=("")', "")
-def test_whatever_the_signature_headers_are(signature_input: str, signature: str) -> None:
+def test_arbitrary_signature_headers_raise_only_authentication_error(
+    signature_input: str, signature: str
+) -> None:
     headers = Call().headers(signature_input=signature_input)
     with pytest.raises(AuthenticationError):
         verify(headers)

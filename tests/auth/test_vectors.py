@@ -1,8 +1,8 @@
-"""Signatures that others have published, before anything else.
+"""Tests with published signatures, which are written out here and not computed.
 
-The first two are of Genesys's AudioHook reference implementation (`signature-verifier.test.ts`,
-`signature-builder.test.ts`); the first is also the example of Genesys's documentation. The third
-is of RFC 9421, appendix B.2.5. They are written out here; nothing of them is computed.
+The first two are from Genesys's AudioHook reference implementation
+(`signature-verifier.test.ts`, `signature-builder.test.ts`); the first is also the example in
+Genesys's documentation. The third is from RFC 9421, appendix B.2.5.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ GENESYS = {
 TARGET = "/api/v1/voicebiometrics/ws"
 
 
-def test_genesys_documentation_example() -> None:
+def test_the_example_of_the_genesys_documentation_is_accepted() -> None:
     verifier = SignatureVerifier({KEY: SECRET})
     assert verifier.verify("GET", TARGET, GENESYS, now=SIGNED_AT) == VerifiedRequest(
         organization_id="d7934305-0972-4844-938e-9060eef73d05",
@@ -52,18 +52,18 @@ def test_genesys_documentation_example() -> None:
     )
 
 
-def test_genesys_documentation_example_with_its_headers_in_another_order() -> None:
+def test_the_order_of_the_headers_does_not_matter() -> None:
     verifier = SignatureVerifier({KEY: SECRET})
-    turned = dict(reversed(GENESYS.items()))
-    assert verifier.verify("GET", TARGET, turned, now=SIGNED_AT).signed
+    reordered = dict(reversed(GENESYS.items()))
+    assert verifier.verify("GET", TARGET, reordered, now=SIGNED_AT).signed
 
 
-def test_genesys_builder_vector_is_genuine_but_does_not_cover_the_authority() -> None:
+def test_the_vector_of_the_genesys_builder_is_genuine_but_does_not_cover_the_authority() -> None:
     headers = GENESYS | {
         "Signature": "sig1=:zupMJUMfd/kMuvKc5zhRyfJPE3jTROuz1S1hn8SCTpE=:",
         "Signature-Input": GENESYS["Signature-Input"].replace('"@authority"', '"host"'),
     }
-    with pytest.raises(AuthenticationError, match="genuine, but does not cover @authority") as e:
+    with pytest.raises(AuthenticationError, match="genuine, but it does not cover @authority") as e:
         SignatureVerifier({KEY: SECRET}).verify("GET", TARGET, headers, now=SIGNED_AT)
     assert e.value.reason is Refusal.INCOMPLETE
 
@@ -92,19 +92,19 @@ def rfc_message(**changed: str) -> SimpleNamespace:
     )
 
 
-def test_rfc_9421_b_2_5() -> None:
+def test_the_example_of_rfc_9421_b_2_5_is_genuine() -> None:
     result = verify_mac(rfc_message(), RFC_SIGNATURE, Keyring({"test-shared-secret": RFC_SECRET}))
     assert result.parameters == {"created": 1618884473, "keyid": "test-shared-secret"}
 
 
 @pytest.mark.parametrize("field", ["date", "content-type"])
-def test_rfc_9421_b_2_5_changed(field: str) -> None:
+def test_the_example_of_rfc_9421_b_2_5_is_not_genuine_with_a_changed_field(field: str) -> None:
     keyring = Keyring({"test-shared-secret": RFC_SECRET})
     message = rfc_message(**{field: "Tue, 20 Apr 2021 02:07:56 GMT"})
     with pytest.raises(InvalidSignature):
         verify_mac(message, RFC_SIGNATURE, keyring)
 
 
-def test_the_signer_of_these_tests_agrees_with_genesys() -> None:
+def test_the_signer_of_the_tests_creates_the_example_of_the_genesys_documentation() -> None:
     call = Call().having(expires=3282026430)
     assert call.headers() == {name.lower(): value for name, value in GENESYS.items()}

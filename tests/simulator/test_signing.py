@@ -96,7 +96,7 @@ def test_the_verifier_takes_it_and_not_with_another_secret() -> None:
     assert verified.session_id == CALL.session_id
     other = base64.b64encode(b"x" * 32).decode()
     forged = HEADERS | sign_request(url, HEADERS, other, created=1000)
-    with pytest.raises(AuthenticationError, match="not a genuine signature"):
+    with pytest.raises(AuthenticationError, match="signature is not genuine"):
         SignatureVerifier({KEY: SECRET}).verify("GET", url, forged, now=1001)
 
 

@@ -14,23 +14,27 @@ from programs import require
 
 
 class RedisServer:
-    """A server that keeps nothing on disk.
+    """A redis-server that stores nothing on disk.
+
+    Args:
+        options: Further command line options of redis-server.
+        port: TCP port on which the server listens in addition to its Unix socket; 0 for none.
 
     Attributes:
-        socket: Its Unix domain socket.
+        socket: Path of the Unix socket on which the server listens.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, port: int = 0) -> None:
         self._program = require("redis-server")
         # Not pytest's folder: the path of a socket may have some 100 characters only.
         self._folder = tempfile.mkdtemp(prefix="redis-")
         self.socket = str(Path(self._folder, "redis.sock"))
-        self._options = options
+        self._options = (*options, "--port", str(port))
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Start it; it takes connections when this returns."""
-        options = ["--port", "0", "--unixsocket", self.socket, "--dir", self._folder]
+        options = ["--unixsocket", self.socket, "--dir", self._folder]
         options += ["--save", "", "--appendonly", "no", "--daemonize", "no", *self._options]
         self._process = subprocess.Popen(
             [self._program, *options], stdout=subprocess.PIPE, text=True

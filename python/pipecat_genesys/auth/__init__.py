@@ -1,29 +1,29 @@
-"""Is it Genesys Cloud that connects? API key and HTTP message signature of the upgrade request.
+"""Authentication of Genesys Cloud: API key and HTTP message signature of the upgrade request.
 
-:class:`SignatureVerifier` is the door; the rest is what goes in and what comes out::
+`SignatureVerifier` checks a request before the WebSocket is accepted::
 
     verifier = SignatureVerifier({api_key: client_secret}, authority="bot.example.com")
     caller = await verifier.authenticate(*upgrade_request(websocket.scope))
 
-What is checked, what is not, and how it stands behind a proxy is in ``docs/security.md``. It
-needs the ``auth`` extra (``http-message-signatures``), and never imports pipecat.
-``pipecat_genesys.auth.redis_store`` has a replay store for several processes, and needs the
-``redis`` extra.
+`docs/security.md` describes what is checked, what is not checked, and the use behind a proxy.
+This package needs the extra `auth` (`http-message-signatures`) and does not import pipecat.
+`pipecat_genesys.auth.redis_store` has a replay store for several processes; it needs the extra
+`redis`.
 
-The parts, each of which imports only those before it::
+The modules, each of which imports only modules above it::
 
-    errors       why a connection is refused
+    errors       exceptions and the reasons for a refusal
     credentials  API keys and client secrets
-    request      the upgrade request, bounded and unambiguous
-    signature    whether the signature is genuine, by http-message-signatures
-    replay       which nonces were used; redis_store beside it
-    verifier     all of it in order
+    request      reading and validating the upgrade request
+    signature    the HTTP message signature, with http-message-signatures
+    replay       replay stores: which nonces have been used; redis_store is a further one
+    verifier     all checks in order
 """
 
-from pipecat_genesys.auth.errors import AuthenticationError, Refusal, ReplayStoreError
-from pipecat_genesys.auth.replay import IgnoreReplays, MemoryReplayStore, ReplayStore
-from pipecat_genesys.auth.request import upgrade_request
-from pipecat_genesys.auth.verifier import SignatureVerifier, VerifiedRequest
+from .errors import AuthenticationError, Refusal, ReplayStoreError
+from .replay import IgnoreReplays, MemoryReplayStore, ReplayStore
+from .request import upgrade_request
+from .verifier import SignatureVerifier, VerifiedRequest
 
 __all__ = [
     "AuthenticationError",

@@ -1,4 +1,4 @@
-"""The API keys that are known here, and their client secrets."""
+"""The accepted API keys and their client secrets."""
 
 from __future__ import annotations
 
@@ -9,99 +9,105 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-# What fits unescaped into a header and into a structured field string. Genesys itself allows less:
-# letters, digits and +/_- with padding.
+# The characters that need no escaping in a header and in a structured field string. Genesys allows
+# fewer: letters, digits, +/_- and padding.
 API_KEY = re.compile(r"[!#-\[\]-~]{1,256}")
 _SECRET = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 Credentials = Mapping[str, str | Sequence[str]]
 
 
-class Secrets(NamedTuple):
-    """The secrets to try for an API key."""
+class ClientSecrets(NamedTuple):
+    """The client secrets of an API key.
+
+    Attributes:
+        values: The decoded secrets.
+        known: False if the API key is unknown. `values` then has one random secret, which must
+            not be accepted.
+    """
 
     values: tuple[bytes, ...]
     known: bool
-    """False for the random secret that stands in for an unknown key's: never accepted."""
 
 
 class Keyring:
-    """API keys with their secrets, looked up in a time that says nothing about them.
+    """API keys and their client secrets. The time of a lookup does not depend on the key.
 
     Args:
-        credentials: Client secrets in base64 by API key; several while one replaces another.
-        unsigned: API keys that may come without a signature.
+        credentials: Client secrets in base64 by API key. A key can have several secrets while one
+            replaces another.
+        unsigned: API keys whose requests need no signature.
 
     Raises:
-        ValueError: If a key or a secret cannot be one, or if there are none. The message never
-            holds a secret, and no more than the first characters of a key.
+        ValueError: If a key or a secret is invalid, or if there is no key at all. The message
+            contains no secret and at most the first four characters of a key.
     """
 
     def __init__(self, credentials: Credentials, unsigned: Collection[str] = ()) -> None:
         if isinstance(unsigned, str):
-            raise ValueError("unsigned_keys is one string; give a collection, such as [key]")
+            raise ValueError("unsigned_keys is a string; pass a collection, such as [key]")
         if not credentials and not unsigned:
             raise ValueError(
                 "credentials is empty, so every connection would be refused; "
-                "give {API key: client secret} of the Genesys integration"
+                "pass {API key: client secret} of the Genesys integration"
             )
-        # Keys are found by their digest under a key of this process: what a peer sends then
-        # decides nothing about how the table is walked.
-        self._blind = secrets.token_bytes(32)
+        # The dictionaries are keyed by an HMAC of the API key with a random key, so that the time
+        # of a lookup reveals nothing about the API keys.
+        self._hmac_key = secrets.token_bytes(32)
         self._signed = {
-            self._digest(_key(key)): Secrets(_secrets(key, given), known=True)
+            self._digest(_validated_key(key)): ClientSecrets(_decoded(key, given), known=True)
             for key, given in credentials.items()
         }
-        self._unsigned = frozenset(self._digest(_key(key)) for key in unsigned)
+        self._unsigned = frozenset(self._digest(_validated_key(key)) for key in unsigned)
         for key in unsigned:
             if key in credentials:
                 raise ValueError(
                     f"API key {_shown(key)} has a client secret and is in unsigned_keys; "
-                    "take it out of one of them"
+                    "remove it from one of them"
                 )
-        self._unknown = Secrets((secrets.token_bytes(32),), known=False)
+        self._unknown = ClientSecrets((secrets.token_bytes(32),), known=False)
 
-    def secrets(self, api_key: str) -> Secrets:
-        """The secrets of a key, or a random one that is never accepted."""
+    def secrets(self, api_key: str) -> ClientSecrets:
+        """Return the secrets of a key. An unknown key gets a random secret with `known=False`."""
         return self._signed.get(self._digest(api_key), self._unknown)
 
     def may_be_unsigned(self, api_key: str) -> bool:
-        """Whether a key is accepted without a signature."""
+        """Return whether requests with this key need no signature."""
         return self._digest(api_key) in self._unsigned
 
     def _digest(self, api_key: str) -> bytes:
-        return hmac.digest(self._blind, api_key.encode(), "sha256")
+        return hmac.digest(self._hmac_key, api_key.encode(), "sha256")
 
 
 def _shown(key: str) -> str:
     return repr(f"{key[:4]}...") if len(key) >= 16 else "'...'"
 
 
-def _key(key: str) -> str:
+def _validated_key(key: str) -> str:
     if not isinstance(key, str) or not API_KEY.fullmatch(key):
         raise ValueError(
-            f"an API key is 1 to 256 printable ASCII characters without spaces and quotes, "
-            f"which {_shown(str(key))} of {len(str(key))} characters is not"
+            f"API key {_shown(str(key))} of {len(str(key))} characters is invalid; "
+            "an API key has 1 to 256 printable ASCII characters without spaces and quotes"
         )
     return key
 
 
-def _secrets(key: str, given: str | Sequence[str]) -> tuple[bytes, ...]:
+def _decoded(key: str, given: str | Sequence[str]) -> tuple[bytes, ...]:
     several = (given,) if isinstance(given, str) else tuple(given or ())
     if not several:
         raise ValueError(
             f"API key {_shown(key)} has no client secret; if the integration has none, "
-            "name the key in unsigned_keys"
+            "add the key to unsigned_keys"
         )
-    return tuple(_secret(key, secret) for secret in several)
+    return tuple(_decoded_secret(key, secret) for secret in several)
 
 
-def _secret(key: str, secret: str) -> bytes:
-    # Genesys leaves the padding to the administrator.
-    bare = secret.rstrip("=") if isinstance(secret, str) else ""
-    if not bare or not _SECRET.fullmatch(secret) or len(bare) % 4 == 1:
+def _decoded_secret(key: str, secret: str) -> bytes:
+    # In Genesys, administrators can enter a secret with or without padding.
+    unpadded = secret.rstrip("=") if isinstance(secret, str) else ""
+    if not unpadded or not _SECRET.fullmatch(secret) or len(unpadded) % 4 == 1:
         raise ValueError(
             f"the client secret of API key {_shown(key)} is not base64 text of at least one byte; "
-            "give it as it is in the integration's settings, without white space"
+            "copy it from the integration's settings, without white space"
         )
-    return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    return base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)

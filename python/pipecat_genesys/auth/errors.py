@@ -1,7 +1,7 @@
-"""Why a connection was refused, and what a replay store says when it cannot tell.
+"""The exceptions of authentication, and the reasons for a refusal.
 
-What these say is for the operator's log. The peer gets HTTP 401 and nothing else: every detail
-helps whoever is guessing. No message holds a secret, an API key, a signature or a request target.
+The messages are for the operator's log. The peer gets only HTTP 401, because details would help
+an attacker. No message contains a secret, an API key, a signature or a request target.
 """
 
 from __future__ import annotations
@@ -12,31 +12,37 @@ from pipecat_genesys.errors import PipecatGenesysError
 
 
 class Refusal(StrEnum):
-    """The reasons, a closed list, so that counters keyed by it stay small."""
+    """The reasons for refusing a connection.
+
+    The list is closed, so that metrics can use a reason as a label.
+    """
 
     REQUEST = "request"
-    """Not an upgrade request that can be judged: its method, URL, size, or a header is wrong."""
+    """The upgrade request is invalid: its method, URL, size or one of its headers."""
     UNSIGNED = "unsigned"
-    """No signature, and the API key is none that may come without."""
+    """The request has no signature, and its API key requires one."""
     SIGNATURE = "signature"
-    """Not genuine: malformed, made with another secret, over other values, or an unknown key."""
+    """The signature is not genuine: it is malformed, was made with another secret or for other
+    values, or its API key is unknown."""
     INCOMPLETE = "incomplete"
-    """Genuine, but without a component or a parameter that it must have."""
+    """The signature is genuine, but lacks a required component or parameter."""
     TIME = "time"
-    """Genuine, but too old, expired, or from the future."""
+    """The signature is genuine, but too old, expired, or created in the future."""
     REPLAY = "replay"
-    """Genuine, but its nonce was used before."""
+    """The signature is genuine, but its nonce has been used before."""
     ORGANIZATION = "organization"
-    """Genuine, but of an organisation that is not served here."""
+    """The signature is genuine, but its organisation is not accepted."""
     REPLAY_STORE = "replay-store"
-    """Genuine, but the replay store is gone, slow or full and cannot say whether it is new."""
+    """The signature is genuine, but the replay store failed, is full, or did not answer in time,
+    so the nonce could not be checked."""
 
 
 class AuthenticationError(PipecatGenesysError):
     """The connection must not be accepted.
 
     Attributes:
-        reason: Why. An unknown API key and a wrong secret are the same reason and the same message.
+        reason: Reason for the refusal. An unknown API key and a wrong secret have the same reason
+            and the same message.
     """
 
     def __init__(self, reason: Refusal, detail: str) -> None:
@@ -45,4 +51,4 @@ class AuthenticationError(PipecatGenesysError):
 
 
 class ReplayStoreError(PipecatGenesysError):
-    """A replay store cannot say whether a nonce is new; the connection is refused."""
+    """A replay store could not check a nonce. The connection is refused."""

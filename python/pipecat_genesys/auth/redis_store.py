@@ -1,27 +1,44 @@
-"""Nonces that several processes know of, in Redis. Needs the extra ``redis``."""
+"""A replay store in Redis, for several processes. Needs the extra `redis`."""
 
 from __future__ import annotations
 
 import math
+import secrets
+from collections.abc import Callable
+from typing import Protocol
 
+from redis import exceptions
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from pipecat_genesys.auth.errors import ReplayStoreError
+from .errors import ReplayStoreError
+
+
+class _Connection(Protocol):
+    """The methods of redis-py's connections that the store uses; most have no annotations."""
+
+    async def connect(self) -> None: ...
+    async def disconnect(self, nowait: bool = ...) -> None: ...
+    async def read_response(self) -> object: ...
+    async def send_command(self, *args: str | int) -> None: ...
 
 
 class RedisReplayStore:
-    """A replay store in Redis, or in a server that speaks its protocol.
+    """A replay store in Redis or in a server that speaks its protocol.
 
-    A nonce is one key, set with ``NX`` and an expiry by a single command, so that the server
-    decides which of two processes came first and forgets by itself.
+    Each nonce is a key that expires. One command, `SET` with `NX` and `PX`, checks and records the
+    nonce, so Redis decides which of two processes is first.
 
-    If Redis is gone, slow, full or read-only, connections are refused. A server that evicts keys
-    to make room forgets nonces early: set its ``maxmemory-policy`` to ``noeviction``.
+    If a connection turns out to be closed, timed out, or connected to a read-only replica, the
+    store sends the command once more on a new connection. Redis servers, firewalls and load
+    balancers close idle connections, and a failover leaves connections to the old primary.
+
+    If Redis is unreachable, slow, full or read-only, connections are refused. A server that evicts
+    keys forgets nonces early, so set its `maxmemory-policy` to `noeviction`.
 
     Args:
-        client: Yours, with its address, credentials, TLS and timeouts; not closed here.
-        prefix: Begins every key. Services with API keys of their own may share it.
+        client: Redis client with address, credentials, TLS and timeouts. The store does not close
+            it. For a retry, the store opens one connection beyond the client's pool.
+        prefix: Prefix of every key. Services with different API keys can share a prefix.
     """
 
     def __init__(self, client: Redis, prefix: str = "pipecat-genesys:nonce:") -> None:
@@ -29,13 +46,36 @@ class RedisReplayStore:
         self._prefix = prefix
 
     async def first_use(self, nonce: bytes, seconds: float) -> bool:
-        """Record a nonce, unless it is there. See `ReplayStore`."""
+        """Record a nonce if it is not recorded yet. See `ReplayStore.first_use`."""
         key = self._prefix + nonce.hex()
+        milliseconds = math.ceil(1000 * seconds)
+        token = secrets.token_hex(8)
         try:
-            recorded = await self._client.set(key, b"", px=math.ceil(1000 * seconds), nx=True)
-        except (RedisError, OSError) as error:
+            try:
+                return bool(await self._client.set(key, token, px=milliseconds, nx=True))
+            except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):
+                return await self._set_on_new_connection(key, token, milliseconds)
+            except exceptions.ReadOnlyError:
+                # The idle connections lead to the same server, which was the primary before.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+                return await self._set_on_new_connection(key, token, milliseconds)
+        except (exceptions.RedisError, OSError) as error:
             raise ReplayStoreError(
                 f"Redis did not record a nonce ({type(error).__name__}); "
                 "connections are refused until it does"
             ) from error
-        return bool(recorded)
+
+    async def _set_on_new_connection(self, key: str, token: str, milliseconds: int) -> bool:
+        # The pool could return another closed connection, so the new one is not from the pool.
+        new_connection: Callable[[], _Connection] = self._client.connection_pool.make_connection
+        connection = new_connection()
+        try:
+            await connection.connect()
+            await connection.send_command("SET", key, token, "PX", milliseconds, "NX")
+            if await connection.read_response():
+                return True
+            # If only the reply to the first command was lost, the key has the token of this call.
+            await connection.send_command("GET", key)
+            return await connection.read_response() in (token, token.encode())
+        finally:
+            await connection.disconnect(nowait=True)

@@ -1,4 +1,4 @@
-"""Which nonces were used: the protocol of a replay store, and the store within a process."""
+"""The protocol of a replay store, and the stores that need no server."""
 
 from __future__ import annotations
 
@@ -7,53 +7,56 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
 
-from pipecat_genesys.auth.errors import ReplayStoreError
+from .errors import ReplayStoreError
 
 
 class ReplayStore(Protocol):
-    """Remembers nonces for as long as their signatures are young enough to be accepted.
+    """Remembers nonces until their signatures are too old to be accepted.
 
-    Only genuine, timely signatures get as far as a store, so that nobody without a client secret
-    can fill one.
+    The verifier passes only nonces of genuine and timely signatures to the store. A peer without a
+    client secret therefore cannot fill the store.
     """
 
     async def first_use(self, nonce: bytes, seconds: float) -> bool:
-        """Record a nonce, unless it is there.
+        """Record a nonce if it is not recorded yet.
 
-        Looking and recording must be one step: of two calls at once, one gets False.
+        The check and the recording must be atomic: if two calls with the same nonce run at the
+        same time, exactly one must return True.
 
         Args:
-            nonce: SHA-256 of API key and nonce, 32 bytes.
-            seconds: How long it has to be remembered.
+            nonce: SHA-256 digest (32 bytes) of API key and nonce.
+            seconds: Time in seconds for which the nonce must be remembered.
 
         Returns:
-            True if it was not there.
+            True if the nonce was not recorded before.
 
         Raises:
-            ReplayStoreError: If the store cannot tell. Whatever else is raised has the same
-                effect, a refusal.
+            ReplayStoreError: If the store could not check the nonce. The verifier refuses the
+                request. Any other exception has the same effect.
         """
         ...
 
 
 class MemoryReplayStore:
-    """A store for one event loop: what it knows ends with the process, and others do not see it.
+    """A replay store in the memory of one process, for one event loop.
 
-    Memory is bounded by `capacity`. When it is full of nonces that may not be forgotten yet, new
-    connections are refused: to forget one early would be to accept its replay. At the default
-    capacity and the verifier's default times that takes 2900 genuine connections per second.
+    Other processes do not see its nonces, and a restart loses them. When the store is full,
+    `first_use` raises `ReplayStoreError` until a nonce expires, because forgetting a nonce early
+    would let its replay through. With the default capacity and the verifier's default times, the
+    store is full at 2900 genuine connections per second.
 
     Args:
-        capacity: Nonces at a time; each takes about 200 bytes, 12 MB in all by default.
-        clock: Seconds that never go back.
+        capacity: Largest number of nonces. A nonce takes about 200 bytes: 12 MB in total by
+            default.
+        clock: Monotonic clock in seconds.
 
     Raises:
-        ValueError: If there is room for none.
+        ValueError: If `capacity` is less than 1.
     """
 
     def __init__(self, capacity: int = 65_536, clock: Callable[[], float] = time.monotonic) -> None:
         if capacity < 1:
-            raise ValueError(f"capacity is {capacity}; at least 1 nonce must fit")
+            raise ValueError(f"capacity is {capacity}; it must be 1 or more")
         self._capacity = capacity
         self._clock = clock
         self._known: set[bytes] = set()
@@ -63,7 +66,7 @@ class MemoryReplayStore:
         return len(self._known)
 
     async def first_use(self, nonce: bytes, seconds: float) -> bool:
-        """Record a nonce, unless it is there. See `ReplayStore`."""
+        """Record a nonce if it is not recorded yet. See `ReplayStore.first_use`."""
         now = self._clock()
         while self._expiries and self._expiries[0][0] <= now:
             self._known.discard(heappop(self._expiries)[1])
@@ -71,7 +74,7 @@ class MemoryReplayStore:
             return False
         if len(self._known) >= self._capacity:
             raise ReplayStoreError(
-                f"the replay store is full with {self._capacity} nonces; raise its capacity"
+                f"the replay store is full with {self._capacity} nonces; increase its capacity"
             )
         self._known.add(nonce)
         heappush(self._expiries, (now + seconds, nonce))
@@ -79,11 +82,11 @@ class MemoryReplayStore:
 
 
 class IgnoreReplays:
-    """Accepts a nonce as often as it comes, for a peer that is known to send one twice.
+    """A replay store that accepts every nonce, for a peer that sends the same nonce twice.
 
-    Whoever can read a request can then repeat it until it is too old.
+    An attacker who can read a request can then repeat it until its signature is too old.
     """
 
     async def first_use(self, nonce: bytes, seconds: float) -> bool:
-        """Accept. See `ReplayStore`."""
+        """Return True. See `ReplayStore.first_use`."""
         return True

@@ -1,17 +1,17 @@
-"""HTTP message signatures as Genesys makes them, on top of http-message-signatures.
+"""Verification of HTTP message signatures of Genesys, with http-message-signatures.
 
-The library parses the headers, builds the signature base and makes the MACs (RFC 9421). What is
-here narrows it to what Genesys signs: HMAC-SHA256, whole header fields, and no parameters but the
-five that Genesys's protocol has.
+The library parses the headers, builds the signature base and computes the MACs (RFC 9421). This
+module restricts the library to the signatures of Genesys: HMAC-SHA256, whole header fields, and
+the five signature parameters of Genesys's protocol.
 """
 
 from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from http_message_signatures import (
     HTTPMessageSignaturesException,
@@ -24,47 +24,74 @@ from http_message_signatures import (
 )
 from http_message_signatures.algorithms import HMAC_SHA256
 
-from pipecat_genesys.auth.credentials import Keyring, Secrets
+from .credentials import ClientSecrets, Keyring
+from .request import HeaderLines
 
-# One signature of 32 bytes in the one way base64 has to write them. The spare bits of the last
-# digit must be zero: a decoder would overlook them, and then two texts were the same signature.
+# Exactly one signature of 32 bytes in canonical base64. The unused bits of the last digit must be
+# zero: a decoder ignores them, so that several texts would be the same signature.
 _SIGNATURE = re.compile(r"[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:")
 
 
-def verify_mac(message: Any, signature: str, keyring: Keyring) -> VerifyResult:
-    """Check that a message has exactly one signature, and that it is genuine.
+class SignedMessage(Protocol):
+    """The interface of a message that http-message-signatures reads."""
 
-    Neither its age, nor its coverage, nor its nonce is looked at.
+    @property
+    def method(self) -> str:
+        """HTTP method."""
+
+    @property
+    def url(self) -> str:
+        """URL; the component `@authority` is its host."""
+
+    @property
+    def request_target(self) -> str:
+        """Path and query, encoded as on the wire."""
+
+    @property
+    def headers(self) -> HeaderLines | Mapping[str, str]:
+        """Header names and values."""
+
+
+def verify_mac(message: SignedMessage, signature: str, keyring: Keyring) -> VerifyResult:
+    """Check that a message has exactly one signature and that the signature is genuine.
+
+    The caller must check the age, the covered components and the nonce.
 
     Args:
-        message: ``method``, ``url``, ``request_target`` and ``headers``.
+        message: Message with its Signature-Input header.
         signature: Value of the message's Signature header.
-        keyring: The secrets, by the signature's ``keyid``.
+        keyring: Keyring that has the secrets of the signature's `keyid`.
+
+    Returns:
+        The covered components and the parameters of the signature.
 
     Raises:
-        InvalidSignature: If it is not; the same for every reason that has to do with the key.
+        InvalidSignature: If the MAC does not match or the `keyid` is unknown. The message is the
+            same in both cases.
+        HTTPMessageSignaturesException: If the signature is malformed. This is the base class of
+            `InvalidSignature`.
     """
     if not _SIGNATURE.fullmatch(signature):
-        raise InvalidSignature("not one signature of 32 bytes in base64")
+        raise InvalidSignature("not exactly one signature of 32 bytes in base64")
     verifier = _Verifier(
-        signature_algorithm=_HmacOfAny,
-        key_resolver=_Keys(keyring),
-        component_resolver_class=_Components,
+        signature_algorithm=_HmacWithAnySecret,
+        key_resolver=_KeyResolver(keyring),
+        component_resolver_class=_ComponentResolver,
     )
     (result,) = verifier.verify(message, max_age=None)
     return result
 
 
-# Genesys covers six. The library resolves every component before it makes the MAC, so that the
-# number decides what a hostile request costs.
+# Genesys covers six components. The library resolves all components before it computes the MAC,
+# so this limit bounds the processor time of a hostile request.
 MAX_COMPONENTS = 16
 
-# The library does not annotate its constructors.
+# The constructor of the library's class has no type annotations.
 _hmac_sha256: Callable[..., Any] = HMAC_SHA256
 
 
 class _Verifier(HTTPMessageVerifier):
-    # Without `tag`, as in Genesys's own verifier: one of another application is not for us.
+    # `tag` is missing, as in Genesys's verifier: a tag belongs to another application.
     signature_metadata_parameters: ClassVar[set[str]] = {
         "alg",
         "created",
@@ -76,10 +103,10 @@ class _Verifier(HTTPMessageVerifier):
     def validate_created_and_expires(
         self, sig_input: Any, max_age: timedelta | None = None
     ) -> None:
-        """Leave the time to our caller, who has a clock that can be set."""
+        """Check nothing; `SignatureVerifier` checks both with its own clock."""
 
 
-class _Components(HTTPSignatureComponentResolver):
+class _ComponentResolver(HTTPSignatureComponentResolver):
     derived_component_resolvers: ClassVar[dict[str, Callable[..., str]]] = {
         name: HTTPSignatureComponentResolver.derived_component_resolvers[name]
         for name in ("@request-target", "@authority", "@method")
@@ -88,29 +115,29 @@ class _Components(HTTPSignatureComponentResolver):
     _resolved = 0
 
     def resolve(self, component_node: Any) -> Any:
-        """Resolve whole header fields and the derived components that Genesys may sign."""
+        """Resolve a whole header field or one of the derived components above."""
         self._resolved += 1
         if self._resolved > MAX_COMPONENTS:
-            raise HTTPMessageSignaturesException(f"more than {MAX_COMPONENTS} components")
+            raise HTTPMessageSignaturesException(f"more than {MAX_COMPONENTS} covered components")
         if component_node.params:
             raise HTTPMessageSignaturesException("component parameters are not supported")
         return super().resolve(component_node)
 
 
-class _Keys(HTTPSignatureKeyResolver):
+class _KeyResolver(HTTPSignatureKeyResolver):
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
-    def resolve_public_key(self, key_id: str) -> Secrets:
+    def resolve_public_key(self, key_id: str) -> ClientSecrets:
         return self._keyring.secrets(key_id)
 
 
-class _HmacOfAny(HTTPSignatureAlgorithm):
-    """HMAC-SHA256 with any of several secrets, in a time that does not tell which."""
+class _HmacWithAnySecret(HTTPSignatureAlgorithm):
+    """HMAC-SHA256 with any of several secrets. The time does not depend on which one matches."""
 
     algorithm_id = HMAC_SHA256.algorithm_id
 
-    def __init__(self, public_key: Secrets | None = None, private_key: None = None) -> None:
+    def __init__(self, public_key: ClientSecrets | None = None, private_key: None = None) -> None:
         assert public_key is not None
         self._secrets = public_key
 

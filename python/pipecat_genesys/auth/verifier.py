@@ -1,4 +1,4 @@
-"""Who is calling? See :class:`SignatureVerifier`."""
+"""`SignatureVerifier`: all checks of an upgrade request, in order."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from http_message_signatures import HTTPMessageSignaturesException, VerifyResult
 
-from pipecat_genesys.auth.credentials import Credentials, Keyring
-from pipecat_genesys.auth.errors import AuthenticationError, Refusal
-from pipecat_genesys.auth.replay import MemoryReplayStore, ReplayStore
-from pipecat_genesys.auth.request import (
+from .credentials import Credentials, Keyring
+from .errors import AuthenticationError, Refusal
+from .replay import MemoryReplayStore, ReplayStore
+from .request import (
     API_KEY_HEADER,
     CORRELATION_HEADER,
     ORGANIZATION_HEADER,
@@ -29,10 +29,10 @@ from pipecat_genesys.auth.request import (
     is_uuid,
     read_request,
 )
-from pipecat_genesys.auth.signature import verify_mac
+from .signature import verify_mac
 
-# What Genesys's reference server requires (app/src/authenticator.ts of the AudioHook reference
-# implementation): the components, in any order, and 128 random bits, which are 22 base64 digits.
+# Requirements of Genesys's reference server (app/src/authenticator.ts in the AudioHook reference
+# implementation): these components in any order, and a nonce of 128 bits (22 base64 digits).
 REQUIRED_COMPONENTS = (
     "@request-target",
     "@authority",
@@ -46,18 +46,18 @@ MIN_NONCE_LENGTH = 22
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRequest:
-    """Whose connection it is. Every value was signed, unless `signed` is False.
+    """An accepted upgrade request. Every value was signed, unless `signed` is False.
 
     Attributes:
-        organization_id: The Genesys organisation. ``open`` has it too, and must have the same.
-        session_id: The session; the ``id`` of every message.
-        correlation_id: For Genesys's support.
-        authority: Host, and port if it is not 443.
-        request_target: Path and query, which hold the connector id; not shown by ``repr``.
-        api_key: Which integration it is; not shown by ``repr``.
-        signed: False if the API key was enough.
-        created: When it was signed, in seconds since 1970; None if it was not.
-        nonce: None if it was not signed; not shown by ``repr``.
+        organization_id: ID of the Genesys organisation. It must equal `organizationId` in `open`.
+        session_id: ID of the session. It must equal the `id` of every message.
+        correlation_id: ID that Genesys's support needs to find the call.
+        authority: Public host, with the port if it is not 443.
+        request_target: Path and query, which contain the connector ID. Hidden in `repr`.
+        api_key: API key, which identifies the integration. Hidden in `repr`.
+        signed: False if the request had no signature and its API key needs none.
+        created: Time of the signature in seconds since 1970; None without a signature.
+        nonce: Nonce of the signature; None without a signature. Hidden in `repr`.
     """
 
     organization_id: str
@@ -72,13 +72,13 @@ class VerifiedRequest:
 
 
 class SignatureVerifier:
-    """Decides from the upgrade request whether it is Genesys Cloud that connects.
+    """Verifies that an upgrade request comes from Genesys Cloud.
 
-    Everything is refused that is not shown to be genuine, new and meant for this service:
-    requests without a signature, too, unless their API key is in `unsigned_keys`. The check takes
-    a third of a millisecond (``benches/measure_auth.py``), so that it may run in the event loop.
+    A request is accepted only if its signature is genuine, new and made for this service. A
+    request without a signature is accepted only if its API key is in `unsigned_keys`. A check
+    takes a third of a millisecond (`benches/measure_auth.py`), so it can run in the event loop.
 
-    Call `authenticate` before the WebSocket is accepted::
+    Call `authenticate` before you accept the WebSocket::
 
         verifier = SignatureVerifier({api_key: client_secret}, authority="bot.example.com")
 
@@ -88,32 +88,33 @@ class SignatureVerifier:
                 caller = await verifier.authenticate(*upgrade_request(websocket.scope))
             except AuthenticationError as error:
                 logger.warning("refused: {}", error)
-                await websocket.close()  # before accept(): HTTP 403
+                await websocket.close()  # before accept(): responds with HTTP 403
                 return
             await websocket.accept()
 
     Args:
         credentials: Client secrets by API key, both as in the integration's settings (the secret
-            is base64). While one secret replaces another, give both in a sequence.
-        authority: The public host, with its port if that is not 443. Give it: without it the
-            request's own Host header is believed, so that a proxy which changes the header makes
-            every signature fail, and one made for another host of yours is accepted here. Headers
-            such as X-Forwarded-Host are never read.
-        organizations: Ids of the Genesys organisations that are served; None for any that has
-            a key.
-        unsigned_keys: API keys of integrations without a client secret. The key is then all that
-            is known of the peer, and whoever has seen a request has it.
-        replay_store: Where nonces are remembered; a `MemoryReplayStore` of this verifier's own by
-            default. Several processes need a common one.
-        max_age_seconds: How old a signature may be. Genesys's reference server has 10 s.
-        clock_skew_seconds: How far clocks may be apart. Genesys's reference server has 3 s.
-        refusal_seconds: A refusal takes this long, whatever its reason, and a replay store has
-            no longer to answer. Genesys's reference server has 0.5 s; Genesys waits 5 s for
-            ``opened``.
-        clock: Now, in seconds since 1970.
+            is base64). While one secret replaces another, pass both secrets in a sequence.
+        authority: Public host, with the port if it is not 443. Without it the Host header of the
+            request is used: a proxy that changes the header makes every signature fail, and
+            signatures for other hosts of yours are accepted. `X-Forwarded-Host` and similar
+            headers are never used.
+        organizations: IDs of the accepted Genesys organisations. None accepts every organisation
+            that has an API key.
+        unsigned_keys: API keys of integrations without a client secret. Requests with these keys
+            need no signature. Anyone who has seen such a request can send others.
+        replay_store: Store that remembers nonces. By default a new `MemoryReplayStore`. Several
+            processes need a common store.
+        max_age_seconds: Largest age of a signature. Genesys's reference server uses 10 s.
+        clock_skew_seconds: Largest difference between the clocks of signer and verifier. Genesys's
+            reference server uses 3 s.
+        refusal_seconds: Duration of every refusal, whatever its reason, and time limit for the
+            replay store. Genesys's reference server uses 0.5 s; Genesys waits 5 s for `opened`.
+        clock: Returns the current time in seconds since 1970.
 
     Raises:
-        ValueError: If an argument cannot be right; the message names it, but no secret.
+        ValueError: If an argument is invalid. The message names the argument and contains no
+            secret.
     """
 
     def __init__(
@@ -131,12 +132,12 @@ class SignatureVerifier:
     ) -> None:
         if authority is not None and not is_authority(authority):
             raise ValueError(
-                f"authority is {authority!r}; give the public host alone, "
+                f"authority is {authority!r}; pass only the public host, "
                 "such as 'bot.example.com' or 'bot.example.com:8443'"
             )
         for organization in organizations or ():
             if not is_uuid(organization):
-                raise ValueError(f"organizations has {organization!r}, which is not a UUID")
+                raise ValueError(f"organizations contains {organization!r}, which is not a UUID")
         for name, value, least in (
             ("max_age_seconds", max_age_seconds, "more than 0"),
             ("clock_skew_seconds", clock_skew_seconds, "0 or more"),
@@ -159,14 +160,14 @@ class SignatureVerifier:
     def replace_credentials(
         self, credentials: Credentials, unsigned_keys: Collection[str] = ()
     ) -> None:
-        """Use other keys from the next request on, without a restart.
+        """Replace all keys and secrets. The next request is checked with the new ones.
 
         Args:
-            credentials: All of them, as for the constructor.
-            unsigned_keys: All of them, as for the constructor.
+            credentials: Client secrets by API key, as in the constructor.
+            unsigned_keys: API keys without a client secret, as in the constructor.
 
         Raises:
-            ValueError: As the constructor does; the keys stay as they were.
+            ValueError: If a key or a secret is invalid. The old ones stay in use.
         """
         self._keyring = Keyring(credentials, unsigned_keys)
 
@@ -179,23 +180,27 @@ class SignatureVerifier:
         *,
         admit: Callable[[VerifiedRequest], None] | None = None,
     ) -> VerifiedRequest:
-        """Verify a request, and that it is not the repetition of an earlier one.
+        """Verify a request and check that it does not repeat an earlier one.
 
-        A refusal comes `refusal_seconds` after the call, whatever its reason, so that its time
-        says nothing about how near the peer came.
+        Every refusal takes `refusal_seconds`, so that its duration reveals nothing about its
+        reason. Cancellation ends the wait at once.
 
         Args:
-            method: As for `verify`.
-            url: As for `verify`.
-            headers: As for `verify`.
-            now: As for `verify`.
-            admit: Is given a genuine request before its nonce is used up. If there is no room
-                for its call, let it raise: what it raises comes out at once, and another process
-                can still take the same request.
+            method: HTTP method.
+            url: Target of the request or absolute URL, as for `verify`.
+            headers: Header lines, as for `verify`.
+            now: Current time in seconds since 1970. By default the time of `clock`.
+            admit: Called with a genuine request before its nonce is recorded. If the process has
+                no capacity for the call, `admit` should raise. `authenticate` then raises the
+                same exception at once and does not record the nonce, so that another process can
+                accept the same request.
+
+        Returns:
+            The verified request.
 
         Raises:
-            AuthenticationError: If it must not be accepted; also if the replay store is gone,
-                slow or full.
+            AuthenticationError: If the request must not be accepted, or if the replay store
+                failed, is full, or did not answer within `refusal_seconds`.
         """
         due = asyncio.get_running_loop().time() + self._refusal_seconds
         async with _refused_at(due):
@@ -209,18 +214,21 @@ class SignatureVerifier:
     def verify(
         self, method: str, url: str, headers: Headers, now: float | None = None
     ) -> VerifiedRequest:
-        """Verify a request by itself. It may be a repetition, and a refusal comes at once.
+        """Verify a request without checking for a replay. A refusal is raised at once.
 
         Args:
             method: HTTP method.
-            url: Target of the request (path and query) or an absolute URL, encoded as on the
-                wire. The host of an absolute URL stands in for the Host header.
-            headers: A mapping, or pairs of name and value. Pairs may be bytes, and show a header
-                that is there twice, which is refused.
-            now: Seconds since 1970; the clock's by default.
+            url: Target of the request (path and query) or absolute URL, encoded as on the wire.
+                The host of an absolute URL replaces the Host header.
+            headers: Mapping, or pairs of name and value as text or bytes. Pass pairs if possible:
+                a mapping cannot show a repeated header, which must be refused.
+            now: Current time in seconds since 1970. By default the time of `clock`.
+
+        Returns:
+            The verified request.
 
         Raises:
-            AuthenticationError: If it must not be accepted.
+            AuthenticationError: If the request must not be accepted.
         """
         request = read_request(method, url, headers, self._authority)
         if SIGNATURE_HEADER in request.single or SIGNATURE_INPUT_HEADER in request.single:
@@ -231,13 +239,13 @@ class SignatureVerifier:
             raise AuthenticationError(
                 Refusal.UNSIGNED,
                 "the request is not signed; set a client secret in the Genesys integration, or "
-                "name its API key in unsigned_keys",
+                "add its API key to unsigned_keys",
             )
-        served = self._organizations
-        if served is not None and verified.organization_id.lower() not in served:
+        accepted = self._organizations
+        if accepted is not None and verified.organization_id.lower() not in accepted:
             raise AuthenticationError(
                 Refusal.ORGANIZATION,
-                f"organisation {verified.organization_id} is not one of organizations",
+                f"organisation {verified.organization_id} is not in organizations",
             )
         return verified
 
@@ -245,12 +253,13 @@ class SignatureVerifier:
         try:
             result = verify_mac(request, request.single.get(SIGNATURE_HEADER, ""), self._keyring)
         except HTTPMessageSignaturesException:
-            # Nothing of the library's reason is passed on: it would tell an unknown key apart,
-            # and may quote what the peer wrote.
+            # The library's message is dropped: it distinguishes an unknown key from a wrong secret,
+            # and can contain text of the peer.
             raise AuthenticationError(
                 Refusal.SIGNATURE,
-                f"not a genuine signature for {request.authority!r}; compare API key and client "
-                "secret with the integration's, and see that no proxy changes host, path or query",
+                f"the signature is not genuine for host {request.authority!r}; compare API key and "
+                "client secret with the integration's settings, and check that no proxy changes "
+                "host, path or query",
             ) from None
         self._require_complete(request, result)
         self._require_timely(result, now)
@@ -264,52 +273,52 @@ class SignatureVerifier:
             name for name in REQUIRED_COMPONENTS if f'"{name}"' not in result.covered_components
         ]
         if missing:
-            raise _incomplete(f"does not cover {', '.join(missing)}")
+            raise _incomplete(f"it does not cover {', '.join(missing)}")
         keyid = str(result.parameters["keyid"])
         if not hmac.compare_digest(keyid.encode(), request.single[API_KEY_HEADER].encode()):
-            raise _incomplete("was made with another key than the API key of the request")
+            raise _incomplete("its keyid is not the API key of the request")
         if len(result.nonce or "") < MIN_NONCE_LENGTH:
-            raise _incomplete(f"has no nonce of {MIN_NONCE_LENGTH} characters or more")
+            raise _incomplete(f"it has no nonce of {MIN_NONCE_LENGTH} characters or more")
         if "created" not in result.parameters:
-            raise _incomplete("does not say when it was created")
+            raise _incomplete("it has no parameter created")
 
     def _require_timely(self, result: VerifyResult, now: float) -> None:
         created, expires = result.parameters["created"], result.parameters.get("expires", math.inf)
         assert isinstance(created, int)
         assert isinstance(expires, int | float)
         age = now - created
-        # Said of what is accepted, so that a clock which gives no number refuses.
+        # The condition states what is accepted, so that NaN from a clock is refused.
         if not -self._skew <= age <= self._max_age + self._skew:
             raise AuthenticationError(
                 Refusal.TIME,
-                f"the signature is {age:.1f} s old, which is not within {-self._skew:g} and "
-                f"{self._max_age + self._skew:g} s; set this machine's clock by NTP",
+                f"the signature is {age:.1f} s old; accepted are {-self._skew:g} to "
+                f"{self._max_age + self._skew:g} s; synchronise this machine's clock with NTP",
             )
         if not (expires >= created and expires + self._skew >= now):
             raise AuthenticationError(
                 Refusal.TIME,
-                f"the signature expired {now - expires:.1f} s ago, or before it was created",
+                f"the signature expired {now - expires:.1f} s ago, or expires before its creation",
             )
 
     async def _use_nonce(self, request: VerifiedRequest, due: float) -> None:
         if request.nonce is None:
             return
-        name = hashlib.sha256(f"{request.api_key}\0{request.nonce}".encode()).digest()
-        # A signature is accepted for max_age and a skew on either side of it, and the machines
-        # that share a store may be two skews apart.
+        digest = hashlib.sha256(f"{request.api_key}\0{request.nonce}".encode()).digest()
+        # A signature is accepted for the maximum age plus one skew before and after. The clocks of
+        # machines that share a store can differ by two more skews.
         seconds = self._max_age + 4 * self._skew
         try:
             async with asyncio.timeout_at(due):
-                first = await self._store.first_use(name, seconds)
+                first = await self._store.first_use(digest, seconds)
         except Exception as error:
             raise AuthenticationError(
                 Refusal.REPLAY_STORE,
-                f"the replay store cannot tell whether the request is new "
-                f"({type(error).__name__}: {error}); connections are refused until it can",
+                f"the replay store could not check the nonce ({type(error).__name__}: {error}); "
+                "connections are refused until it can",
             ) from error
         if not first:
             raise AuthenticationError(
-                Refusal.REPLAY, "the nonce was used before: the request is a repetition"
+                Refusal.REPLAY, "the nonce has been used before; the request is a replay"
             )
 
 
@@ -335,7 +344,7 @@ def _incomplete(what: str) -> AuthenticationError:
 
 @asynccontextmanager
 async def _refused_at(due: float) -> AsyncIterator[None]:
-    """Let what is raised come out at a time of the event loop, and no sooner."""
+    """Delay an exception until the event loop's time is `due`. Cancellation is not delayed."""
     try:
         yield
     except Exception:

@@ -1,4 +1,4 @@
-"""The store within a process."""
+"""Tests of `MemoryReplayStore`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipecat_genesys.auth import MemoryReplayStore, ReplayStoreError
 
 
 def at_once(call: Coroutine[Any, Any, bool]) -> bool:
-    """The result of a coroutine that must not wait: then looking and recording are one step."""
+    """Return the result of a coroutine that must not wait, so that it is atomic."""
     try:
         call.send(None)
     except StopIteration as done:
         return bool(done.value)
-    raise AssertionError("it waited")
+    raise AssertionError("the coroutine waited")
 
 
 class Clock:
@@ -28,7 +28,7 @@ class Clock:
         return self.now
 
 
-def test_a_nonce_is_new_once_until_it_has_expired() -> None:
+def test_a_nonce_is_new_only_once_until_it_expires() -> None:
     clock = Clock()
     store = MemoryReplayStore(clock=clock)
     assert at_once(store.first_use(b"a", 22)) is True
@@ -39,14 +39,14 @@ def test_a_nonce_is_new_once_until_it_has_expired() -> None:
     assert at_once(store.first_use(b"a", 22)) is True
 
 
-def test_when_it_is_full_it_refuses_until_one_has_expired() -> None:
+def test_a_full_store_raises_until_a_nonce_expires() -> None:
     clock = Clock()
     store = MemoryReplayStore(capacity=2, clock=clock)
     assert at_once(store.first_use(b"a", 10)) is True
     clock.now = 1
     assert at_once(store.first_use(b"b", 10)) is True
     for _ in range(3):
-        with pytest.raises(ReplayStoreError, match="full with 2 nonces; raise its capacity"):
+        with pytest.raises(ReplayStoreError, match="full with 2 nonces; increase its capacity"):
             at_once(store.first_use(b"c", 10))
     assert at_once(store.first_use(b"a", 10)) is False
     assert len(store) == 2
@@ -56,13 +56,13 @@ def test_when_it_is_full_it_refuses_until_one_has_expired() -> None:
 
 
 @pytest.mark.parametrize("capacity", [0, -1])
-def test_there_must_be_room_for_one(capacity: int) -> None:
+def test_a_capacity_below_1_raises_value_error(capacity: int) -> None:
     with pytest.raises(ValueError, match=f"capacity is {capacity}"):
         MemoryReplayStore(capacity)
 
 
 class Stores(RuleBasedStateMachine):
-    """Beside a dictionary that is searched from end to end."""
+    """Compares the store with a model: a dictionary of nonces and expiry times."""
 
     CAPACITY = 4
 

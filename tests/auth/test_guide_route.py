@@ -1,4 +1,4 @@
-"""The route of docs/security.md behind a real server: what arrives is what was signed."""
+"""Tests of the route in docs/security.md in a real server, with a real WebSocket client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUSED = "401b''"
 
 
 class Route:
-    """The guide's route, with a bot that says who called and hangs up."""
+    """The route of the guide with a bot that records the caller, sends one message and ends."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GENESYS_API_KEY", KEY)
@@ -40,14 +40,14 @@ class Route:
 
 
 def fresh(target: str, **changed: Any) -> Call:
-    """A call that is signed now."""
+    """Return a call that is signed with the current time."""
     now = int(time.time())
     call = Call(authority=HOST, target=target, **changed)
     return call.having(created=now, expires=now + 30)
 
 
-async def knock(url: str, call: Call) -> str:
-    """Connect as Genesys does; what the bot said, or the status of the refusal."""
+async def connect_as_genesys(url: str, call: Call) -> str:
+    """Connect; return the bot's message, or status and body of the refusal."""
     headers = call.headers(host=None)
     try:
         async with connect(url, additional_headers=headers, proxy=None) as socket:
@@ -57,30 +57,38 @@ async def knock(url: str, call: Call) -> str:
 
 
 @pytest.mark.parametrize("query", ["", "?connector=1&a[]=%2F+%20&&b", "?x=/?y"])
-async def test_the_guides_route(monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+async def test_the_route_of_the_guide_accepts_only_genuine_new_requests(
+    monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
     route = Route(monkeypatch)
     async with serving(route.app) as url:
         call = fresh(f"/audiohook{query}")
-        assert await knock(url + query, call) == "in"
-        assert await knock(url + query, call) == REFUSED  # a repetition
+        assert await connect_as_genesys(url + query, call) == "in"
+        assert await connect_as_genesys(url + query, call) == REFUSED  # a replay
         other = call.having(nonce=NONCE + "2")
-        assert await knock(f"{url}{query or '?'}x", other) == REFUSED
-        assert await knock(url + query, fresh(call.target, secret="AAAA")) == REFUSED
-        assert await knock(url + query, other) == "in"
+        assert await connect_as_genesys(f"{url}{query or '?'}x", other) == REFUSED
+        assert await connect_as_genesys(url + query, fresh(call.target, secret="AAAA")) == REFUSED
+        assert await connect_as_genesys(url + query, other) == "in"
     assert [caller.request_target for caller in route.callers] == 2 * [call.target]
     assert route.callers[0].authority == HOST
 
 
-async def test_the_encoded_path_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_path_is_verified_as_encoded_on_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
     route = Route(monkeypatch)
     async with serving(route.app) as url:
-        assert await knock(url.replace("hook", "%68ook"), fresh("/audio%68ook")) == "in"
+        assert (
+            await connect_as_genesys(url.replace("hook", "%68ook"), fresh("/audio%68ook")) == "in"
+        )
         decoded = fresh("/audiohook").having(nonce=NONCE + "2")
-        assert await knock(url.replace("hook", "%68ook"), decoded) == REFUSED
+        assert await connect_as_genesys(url.replace("hook", "%68ook"), decoded) == REFUSED
 
 
-async def test_a_prefix_that_a_proxy_strips_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_root_path_restores_a_prefix_that_a_proxy_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     route = Route(monkeypatch)
     async with serving(route.app, root_path="/bots") as url:
-        assert await knock(url, fresh("/bots/audiohook")) == "in"
-        assert await knock(url, fresh("/audiohook").having(nonce=NONCE + "2")) == REFUSED
+        assert await connect_as_genesys(url, fresh("/bots/audiohook")) == "in"
+        assert (
+            await connect_as_genesys(url, fresh("/audiohook").having(nonce=NONCE + "2")) == REFUSED
+        )

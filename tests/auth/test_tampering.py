@@ -1,4 +1,4 @@
-"""One bit makes the difference, wherever it is."""
+"""A request is refused if any single bit is changed after it was signed."""
 
 from __future__ import annotations
 
@@ -34,36 +34,36 @@ def accepted(
     return True
 
 
-def test_unchanged() -> None:
+def test_the_unchanged_request_is_accepted() -> None:
     assert accepted(VERIFIER, HEADERS)
 
 
 @pytest.mark.parametrize("name", [name for name in HEADERS if name != "host"])
-def test_of_a_header(name: str) -> None:
+def test_a_changed_bit_of_a_header_is_refused(name: str) -> None:
     for bit in range(8 * len(HEADERS[name])):
         changed = flipped(HEADERS[name], bit)
         assert not accepted(VERIFIER, HEADERS | {name: changed}), changed
 
 
-def test_of_the_host() -> None:
+def test_a_changed_bit_of_the_host_is_refused_unless_it_changes_only_the_case() -> None:
     for bit in range(8 * len(HEADERS["host"])):
         changed = flipped(HEADERS["host"], bit)
-        # RFC 9421, 2.2.3: a host is signed in lower case, as names of hosts ignore case.
+        # RFC 9421, 2.2.3: the host is signed in lower case, because host names ignore case.
         same_host = changed.lower() == HEADERS["host"]
         assert accepted(VERIFIER, HEADERS | {"host": changed}) is same_host, changed
 
 
-def test_of_the_request_target() -> None:
+def test_a_changed_bit_of_the_request_target_is_refused() -> None:
     for bit in range(8 * len(TARGET)):
         assert not accepted(VERIFIER, HEADERS, flipped(TARGET, bit))
 
 
-def test_of_the_method_which_is_not_signed() -> None:
+def test_a_changed_bit_of_the_unsigned_method_is_refused() -> None:
     for bit in range(8 * 3):
         assert not accepted(VERIFIER, HEADERS, method=flipped("GET", bit))
 
 
-def test_of_the_secret() -> None:
+def test_a_secret_that_differs_in_one_bit_is_refused() -> None:
     secret = base64.b64decode(SECRET)
     for bit in range(8 * len(secret)):
         changed = bytearray(secret)
@@ -73,7 +73,7 @@ def test_of_the_secret() -> None:
 
 
 @given(st.data())
-def test_of_any_request(data: st.DataObject) -> None:
+def test_a_changed_bit_of_an_arbitrary_request_is_refused(data: st.DataObject) -> None:
     path = data.draw(st.text("abcXYZ019-._~%!$&'()*+,;=:@/", max_size=30))
     key = data.draw(st.text(st.characters(min_codepoint=35, max_codepoint=91), min_size=1))
     call = Call(target=f"/{path}", key=key).having(keyid=key)
