@@ -126,7 +126,7 @@ class Lane:
             assert (answer["type"], answer["clientseq"]) == (reply, said["seq"])
             assert answer["id"] == said["id"]
             if self.who == "ours":
-                assert serializer.faults == {}
+                assert serializer.call.faults == {}
                 if self._call is None:
                     assert answer["seq"] == (1 if self.name == "open" else 2)
         if self.who == "ours" and self._call is not None and reply:

@@ -93,7 +93,7 @@ class Transcriber(FrameProcessor):
         if isinstance(frame, InputAudioRawFrame):
             # `StereoSplitter` names the party of each frame of a stereo call. A mono call has
             # one party.
-            channel = frame.transport_source or self._serializer.media.channels[0].value
+            channel = frame.transport_source or self._serializer.call.media.channels[0].value
             party = self._parties.setdefault(channel, Party(channel))
             await self.listen(party, frame.audio)
             async with self._heard:
@@ -107,7 +107,7 @@ class Transcriber(FrameProcessor):
         while len(party.rest) >= 2 * WINDOW:
             window = bytes(party.rest[: 2 * WINDOW])
             del party.rest[: 2 * WINDOW]
-            at = self._serializer.stream_offset(party.analysed)
+            at = self._serializer.call.stream_offset(party.analysed)
             party.analysed += WINDOW
             if at != party.due:
                 await self.finish(party)  # the stream was paused, or audio was lost
@@ -125,10 +125,10 @@ class Transcriber(FrameProcessor):
         if begin is None or party.end - begin < SHORTEST_SECONDS:
             return
         place = {"offset": begin, "duration": party.end - begin}
-        await self._serializer.send_transcript(
+        await self._serializer.call.send_transcript(
             "speech",
             channel=party.channel,
-            language=self._serializer.language,
+            language=self._serializer.call.language,
             tokens=[Token(value="speech", confidence=1, **place)],
             **place,
         )
@@ -136,13 +136,13 @@ class Transcriber(FrameProcessor):
 
     async def finish_all(self):
         """Wait until all audio of the call is analysed, then report unfinished utterances."""
-        due = self._serializer.samples_delivered
+        due = self._serializer.call.samples_delivered
         async with self._heard:
             await self._heard.wait_for(
                 lambda: (
                     due == 0
                     or (
-                        len(self._parties) == len(self._serializer.media.channels)
+                        len(self._parties) == len(self._serializer.call.media.channels)
                         and all(party.received >= due for party in self._parties.values())
                     )
                 )

@@ -70,7 +70,7 @@ class EndAfterPlayback(FrameProcessor):
         elif isinstance(frame, EndFrame):
             await self._wait(self._sent, seconds=10)
             await self._wait(self._played, seconds=2)
-            await self._serializer.disconnect("completed")
+            await self._serializer.call.disconnect("completed")
             # Now Genesys closes the session and the socket. That cancels the worker, and this wait.
             await asyncio.sleep(5)
             logger.warning("Genesys did not close the socket; closing it")
@@ -95,7 +95,7 @@ async def audiohook(websocket: WebSocket):
         websocket, FastAPIWebsocketParams(**genesys_params(serializer))
     )
     serializer.attach(transport)
-    repeat = RepeatBot(serializer)
+    repeat = RepeatBot(serializer.call)
     worker = PipelineWorker(
         Pipeline(
             [

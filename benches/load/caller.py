@@ -11,14 +11,13 @@ from typing import Any
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel
 from pipecat_genesys.simulator import (
     BargedIn,
-    CallOptions,
     GenesysClientSession,
     Party,
     SessionState,
     Violation,
     new_call,
 )
-from pipecat_genesys.simulator.stream import Stream
+from pipecat_genesys.simulator.caller_audio import CallerAudio
 
 from . import ECHO_FROM
 from .echoes import Echoes
@@ -42,8 +41,8 @@ class Caller:
     def __init__(self, speech: bytes, presses: list[float], hang_up_at: float) -> None:
         self.parameters = new_call()
         self.session = GenesysClientSession(self.parameters)
-        self.stream = Stream(self.parameters, CallOptions(record_audio=False))
-        self.stream.voice(AudioHookChannel.EXTERNAL).say(speech)
+        self.caller_audio = CallerAudio(self.parameters.mode, record=False)
+        self.caller_audio.voice(AudioHookChannel.EXTERNAL).say(speech)
         self.presses = presses
         self.hang_up_at = hang_up_at
         self._pressed: list[float] = []
@@ -54,7 +53,7 @@ class Caller:
     def start(self, now: float) -> None:
         """The WebSocket is there."""
         self._began = now
-        self.stream.start(now)
+        self.caller_audio.start(now)
         self.session.start(now)
 
     def receive(self, message: str | bytes, now: float) -> None:
@@ -63,13 +62,13 @@ class Caller:
             self.session.receive_text(message, now)
         else:
             self.session.receive_binary(message, now)
-        self.stream.send_due(self.session, now)
+        self.caller_audio.send_due(self.session, now)
 
     def advance(self, now: float) -> None:
         """Do what is due."""
         session = self.session
         session.tick(now)
-        self.stream.send_due(session, now)
+        self.caller_audio.send_due(session, now)
         if session.state is SessionState.OPEN:
             while self.presses and self._began + self.presses[0] <= now:
                 self._pressed.append(session.elapsed(now))
@@ -86,7 +85,7 @@ class Caller:
         if deadline is not None:
             moments.append(deadline)
         if self.session.state is SessionState.OPEN:
-            moments.append(self.stream.frame_due(self.session.position))
+            moments.append(self.caller_audio.frame_due(self.session.position))
             moments += [self._began + press for press in self.presses[:1]]
         return min(moments, default=float("inf"))
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, cast
 
 from pipecat_genesys.simulator import CallOptions, Party, audiohook_headers
-from pipecat_genesys.simulator.options import sign_headers
+from pipecat_genesys.simulator.connection import upgrade_headers
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
@@ -34,7 +34,7 @@ class CallProtocol(asyncio.Protocol):
         self.caller = caller
         self._headers = audiohook_headers(caller.parameters, API_KEY)
         if options is not None:
-            self._headers = sign_headers(url, self._headers, options)
+            self._headers = upgrade_headers(url, self._headers, options)
         self.over = asyncio.Event()
         self._lags = lags
         self._websocket = ClientProtocol(parse_uri(url), max_size=2**24)

@@ -28,7 +28,7 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat_genesys.endpoint import AudioHookCall, audiohook_router
-from pipecat_genesys.transport import seconds_until_heard
+from pipecat_genesys.transport import seconds_until_underrun
 
 from . import API_KEY, CLIENT_SECRET
 from .bots import GREETING, RATE_IN, RATE_OUT, Listener
@@ -106,7 +106,7 @@ class Collections:
     def _on_collection(self, phase: str, info: dict[str, Any]) -> None:
         now = time.perf_counter()
         if phase == "start":
-            self._began, self._ahead = now, min(seconds_until_heard(), _FAR_SECONDS)
+            self._began, self._ahead = now, min(seconds_until_underrun(), _FAR_SECONDS)
         elif now - self._began >= _LONG_SECONDS:
             self._found.append((now - self._began, self._ahead))
 

@@ -14,11 +14,9 @@ from .errors import PipecatGenesysError
 from .protocol.types import AudioHookChannel, AudioHookMediaFormat, AudioHookMessageType
 
 if TYPE_CHECKING:
-    from .serializer import (
-        GenesysAudioHookSerializer,
+    from .call.frames import (
         GenesysCloseFrame,
         GenesysDiscardedFrame,
-        GenesysFrameSerializer,
         GenesysOpenFrame,
         GenesysPausedFrame,
         GenesysPingFrame,
@@ -26,6 +24,10 @@ if TYPE_CHECKING:
         GenesysPlaybackStartedFrame,
         GenesysResumedFrame,
         GenesysUpdateFrame,
+    )
+    from .serializer import (
+        GenesysAudioHookSerializer,
+        GenesysFrameSerializer,
         StereoSplitter,
         genesys_params,
     )
@@ -53,7 +55,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module(".serializer", __name__), name)
+        is_frame = name.endswith("Frame")
+        return getattr(import_module(".call.frames" if is_frame else ".serializer", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,1 +1,1 @@
-"""The native audio core, against models that share nothing with it."""
+"""Tests of the native audio core against models that share no code with it."""

@@ -1,7 +1,7 @@
-"""An independent model of the resampler, and the measurements made on its output.
+"""A model of the resampler, and functions that measure its output.
 
-The model is the contract's filter built with numpy and run by scipy in double
-precision; it shares no code and no constant table with the native module.
+The model computes the documented filter with numpy and scipy in double precision. It shares no
+code and no constant table with the native module.
 """
 
 from fractions import Fraction
@@ -49,9 +49,9 @@ def _prototype(up: int, down: int, zeros: int) -> Signal:
 
 
 def resample(pcm: Signal, in_rate: int, out_rate: int) -> Signal:
-    """Every output that is due by the length law, exact, neither rounded nor clipped.
+    """Return the exact output, neither rounded nor clipped.
 
-    Six times is two times and three times; what is between the two filters is clipped to 16 bits.
+    A factor of six takes two filters, with clipping to 16 bits between them.
     """
     if out_rate == 6 * in_rate:
         between = np.clip(_step(pcm, Fraction(2), 24), -32768, 32767)
@@ -70,7 +70,7 @@ def _step(pcm: Signal, ratio: Fraction, zeros: int) -> Signal:
 
 
 def delay(in_rate: int, out_rate: int) -> Fraction:
-    """Delay in seconds: 24 samples at the lower rate, and 4 more where there are two filters."""
+    """Return the delay in seconds: 24 samples at the lower rate, or 28 for a factor of six."""
     if in_rate == out_rate:
         return Fraction(0)
     lower, higher = sorted((in_rate, out_rate))
@@ -78,28 +78,28 @@ def delay(in_rate: int, out_rate: int) -> Fraction:
 
 
 def delay_outputs(in_rate: int, out_rate: int) -> int:
-    """Samples that `flush` owes: the delay, exactly, to the nearest."""
+    """Return the number of samples that `flush` returns: the delay, rounded to the nearest."""
     return round(delay(in_rate, out_rate) * out_rate)
 
 
 def tone(frequency: float, rate: int, seconds: float, amplitude: float = MINUS_1_DBFS) -> bytes:
-    """A sine as PCM, rounded, beginning at phase 0."""
+    """Return a sine as PCM, rounded to 16 bits, starting at phase 0."""
     time = np.arange(round(seconds * rate)) / rate
     return np.rint(amplitude * np.sin(2 * np.pi * frequency * time)).astype("<i2").tobytes()
 
 
 def samples(pcm: bytes) -> Signal:
-    """PCM as numbers."""
+    """Convert PCM to floats."""
     return np.frombuffer(pcm, "<i2").astype(np.float64)
 
 
 def steady(signal: Signal, rate: int) -> Signal:
-    """The signal without the filter's beginning: 20 ms, several times its length."""
+    """Return the signal without its first 20 ms, in which the filter settles."""
     return signal[rate // 50 :]
 
 
 def phasor(signal: Signal, frequency: float, rate: int) -> complex:
-    """Amplitude and phase of the sine of that frequency, by least squares."""
+    """Return amplitude and phase of the sine of `frequency`, fitted by least squares."""
     angle = 2 * np.pi * frequency / rate * np.arange(len(signal))
     basis = np.column_stack([np.cos(angle), np.sin(angle)])
     (cosine, sine), *_ = np.linalg.lstsq(basis, signal, rcond=None)
@@ -107,17 +107,17 @@ def phasor(signal: Signal, frequency: float, rate: int) -> complex:
 
 
 def without(signal: Signal, frequency: float, rate: int) -> Signal:
-    """The signal less the sine of that frequency."""
+    """Return the signal minus its sine of `frequency`."""
     angle = 2 * np.pi * frequency / rate * np.arange(len(signal))
     return signal - np.real(phasor(signal, frequency, rate) * np.exp(1j * angle))
 
 
 def sinad(signal: Signal, frequency: float, rate: int) -> float:
-    """Power of the sine over the power of all else, in dB."""
+    """Return the power of the sine over the power of the rest of the signal in dB."""
     rest = without(signal, frequency, rate)
     return decibels(np.mean((signal - rest) ** 2) / np.mean(rest**2)) / 2
 
 
 def decibels(ratio: float) -> float:
-    """An amplitude ratio in dB."""
+    """Convert an amplitude ratio to dB."""
     return float(20 * np.log10(max(ratio, 1e-20)))

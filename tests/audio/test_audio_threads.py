@@ -1,4 +1,4 @@
-"""Threads: a stream shared by many, many streams at once, and calls without the GIL."""
+"""Tests with threads: shared streams, many streams at once, and the release of the GIL."""
 
 import sys
 import threading
@@ -20,7 +20,7 @@ THREADS = 8
 
 
 def together(work: Callable[[int], list[bytes]]) -> list[list[bytes]]:
-    """Runs `work` in every thread at the same moment."""
+    """Run `work` in all threads at the same time."""
     barrier = threading.Barrier(THREADS)
 
     def start(index: int) -> list[bytes]:
@@ -33,7 +33,7 @@ def together(work: Callable[[int], list[bytes]]) -> list[list[bytes]]:
 
 @pytest.mark.parametrize("packet", [320, 200_000])
 def test_calls_on_a_shared_stream_take_turns(packet):
-    """All threads feed the same packet, so whoever comes n-th gets the n-th output."""
+    """All threads pass the same packet, so the n-th call returns the n-th output."""
     calls = 40 if packet > 1000 else 400
     data = np.random.default_rng(3).bytes(packet)
     serial = Resampler(8000, 24000)
@@ -46,7 +46,7 @@ def test_calls_on_a_shared_stream_take_turns(packet):
 
 @pytest.mark.parametrize("packet", [160, 100_000])
 @pytest.mark.parametrize("rate", [16000, 44100, 48000])
-def test_streams_of_their_own_are_independent(packet, rate):
+def test_streams_of_different_threads_are_independent(packet, rate):
     def call(seed: int) -> list[bytes]:
         rng = np.random.default_rng(seed)
         inbound, outbound = InboundAudio("PCMU", 2, rate), OutboundAudio("PCMU", rate)
@@ -59,30 +59,29 @@ def test_streams_of_their_own_are_independent(packet, rate):
     assert together(call) == [call(seed) for seed in range(THREADS)]
 
 
-def test_banks_come_and_go_under_contention():
-    def churn(seed: int) -> list[bytes]:
+def test_filter_banks_can_be_created_and_freed_by_many_threads_at_once():
+    def create_and_free(seed: int) -> list[bytes]:
         ratios = [(8000, 11025), (1009, 1013), (8000 + seed % 2, 8000 * 2 + 2 * (seed % 2))]
         pcm = bytes(range(200))
         return [Resampler(*ratio).process(pcm) for ratio in ratios * 20]
 
-    results = together(churn)
-    assert results == [churn(seed) for seed in range(THREADS)]
+    results = together(create_and_free)
+    assert results == [create_and_free(seed) for seed in range(THREADS)]
 
 
-def test_a_bytearray_may_change_while_it_is_worked_on():
-    """A call sees it as it was at one moment, though the GIL is released."""
+def test_a_call_works_on_a_copy_of_a_bytearray_that_another_thread_changes():
     rng = np.random.default_rng(5)
     contents = [rng.bytes(400_000) for _ in range(2)]
     expected = [OutboundAudio("PCMU", 48000).process(content) for content in contents]
     data = bytearray(contents[0])
     stop = threading.Event()
 
-    def scribble() -> None:
+    def overwrite() -> None:
         while not stop.is_set():
             for content in contents:
                 data[:] = content
 
-    writer = threading.Thread(target=scribble)
+    writer = threading.Thread(target=overwrite)
     writer.start()
     try:
         for _ in range(20):
@@ -92,8 +91,8 @@ def test_a_bytearray_may_change_while_it_is_worked_on():
         writer.join()
 
 
-def ran_meanwhile(call: Callable[[], object]) -> bool:
-    """Whether a thread that wants the GIL gets it during a call; the call alone can give it."""
+def releases_the_gil(call: Callable[[], object]) -> bool:
+    """Return whether another thread that waits for the GIL runs during a call."""
     ran = False
     gate = threading.Lock()
 
@@ -105,7 +104,7 @@ def ran_meanwhile(call: Callable[[], object]) -> bool:
     gate.acquire()
     thread = threading.Thread(target=wait)
     thread.start()
-    # Nothing hangs on this: a thread that is not yet at the gate wants the GIL as well.
+    # The exact time does not matter: a thread that has not reached the gate also wants the GIL.
     time.sleep(0.0005)
     gate.release()
     call()
@@ -116,14 +115,14 @@ def ran_meanwhile(call: Callable[[], object]) -> bool:
 
 @pytest.fixture
 def no_switching() -> Iterator[None]:
-    """Nobody has to give the GIL away."""
+    """Keep the interpreter from switching threads on its own."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1000)
     yield
     sys.setswitchinterval(before)
 
 
-# Bytes in for each KiB that goes in and out, and the limit in KiB.
+# For each call: input bytes per KiB of input and output together, and the limit in KiB.
 GIL_LIMITS = [
     (lambda data: InboundAudio("PCMU", 1, 16000).process(data), 1024 / 5, 256),
     (lambda data: OutboundAudio("PCMU", 16000).process(data), 1024 / 1.25, 256),
@@ -138,7 +137,7 @@ GIL_LIMITS = [
 @pytest.mark.parametrize(("call", "each", "limit"), GIL_LIMITS)
 def test_the_gil_is_kept_below_the_limit_and_released_far_above(call, each, limit):
     below = bytes(round(each * limit) // 12 * 12 - 12)
-    assert not any(ran_meanwhile(lambda: call(below)) for _ in range(30))
-    # Long enough for a thread to wake, even on a busy machine.
+    assert not any(releases_the_gil(lambda: call(below)) for _ in range(30))
+    # The call takes long enough for a thread to wake up, even on a busy machine.
     above = bytes(round(each * limit) * 12)
-    assert any(ran_meanwhile(lambda: call(above)) for _ in range(100))
+    assert any(releases_the_gil(lambda: call(above)) for _ in range(100))

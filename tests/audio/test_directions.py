@@ -1,4 +1,4 @@
-"""`InboundAudio` and `OutboundAudio`: the steps they fuse, and what they refuse."""
+"""Tests of `InboundAudio` and `OutboundAudio`: equality with separate steps, rejected input."""
 
 from enum import StrEnum
 
@@ -39,7 +39,7 @@ def swapped(pcm: bytes) -> bytes:
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("format", Format)
-def test_inbound_is_split_decode_resample(format, channels, rate):
+def test_inbound_equals_splitting_decoding_and_resampling(format, channels, rate):
     wire = noise(4000)
     parts = split_stereo(wire, WIDTH[format]) if channels == 2 else (wire,)
     pcm = [ulaw_decode(part) if format == "PCMU" else part for part in parts]
@@ -52,7 +52,7 @@ def test_inbound_is_split_decode_resample(format, channels, rate):
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("format", Format)
-def test_outbound_is_resample_encode(format, rate):
+def test_outbound_equals_resampling_and_encoding(format, rate):
     pcm = noise(6000)
     mono = Resampler(rate, 8000).process(pcm)
     expected = ulaw_encode(mono) if format == "PCMU" else mono
@@ -63,7 +63,7 @@ def test_outbound_is_resample_encode(format, rate):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_l16_may_be_big_endian(rate):
+def test_l16_can_be_big_endian(rate):
     pcm = noise(4000)
     little = InboundAudio("L16", 2, rate).process(pcm)
     assert InboundAudio("L16", 2, rate, byteorder="big").process(swapped(pcm)) == little
@@ -71,7 +71,7 @@ def test_l16_may_be_big_endian(rate):
     assert swapped(OutboundAudio("L16", rate, byteorder="big").process(pcm)) == wire
 
 
-def test_mulaw_has_no_byte_order():
+def test_byte_order_is_ignored_for_mu_law():
     wire = noise(1600)
     assert InboundAudio("PCMU", 1, 16000, byteorder="big").process(wire) == InboundAudio(
         "PCMU", 1, 16000
@@ -79,7 +79,7 @@ def test_mulaw_has_no_byte_order():
 
 
 @given(st.sampled_from(RATES), st.lists(st.integers(0, 400), min_size=1, max_size=8))
-def test_lengths_and_samples_do_not_depend_on_the_division(rate, cuts):
+def test_output_does_not_depend_on_the_division_of_the_input(rate, cuts):
     frames = sum(cuts)
     wire, pcm = noise(2 * frames), noise(2 * frames, seed=1)
     inbound, outbound = InboundAudio("PCMU", 2, rate), OutboundAudio("PCMU", rate)
@@ -97,7 +97,7 @@ def test_lengths_and_samples_do_not_depend_on_the_division(rate, cuts):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_flush_is_silence_fed_and_leaves_a_new_stream(rate):
+def test_flush_returns_what_silence_would_and_starts_a_new_stream(rate):
     wire, pcm = noise(2000), noise(2 * (rate // 8))
     inbound, outbound = InboundAudio("PCMU", 2, rate), OutboundAudio("PCMU", rate)
     first, out = inbound.process(wire), outbound.process(pcm)
@@ -111,7 +111,7 @@ def test_flush_is_silence_fed_and_leaves_a_new_stream(rate):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_the_channels_never_touch(rate):
+def test_channels_are_independent(rate):
     voice = noise(1600)
     silence = b"\xff" * 1600
     loud, quiet = InboundAudio("PCMU", 2, rate).process(merge_stereo(voice, silence, 1))
@@ -120,7 +120,7 @@ def test_the_channels_never_touch(rate):
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_silence_is_the_wires_silence(rate):
+def test_silence_is_converted_to_silence_in_both_directions(rate):
     out = OutboundAudio("PCMU", rate)
     wire = out.process(bytes(2 * rate)) + out.flush()
     assert wire == b"\xff" * len(wire)
@@ -128,7 +128,7 @@ def test_silence_is_the_wires_silence(rate):
     assert pcm == bytes(2 * rate)
 
 
-def test_what_a_stream_says_of_itself():
+def test_properties_and_repr_return_the_arguments():
     inbound = InboundAudio(Format.PCMU, 2, 24000)
     assert (inbound.format, inbound.channels, inbound.out_rate) == ("PCMU", 2, 24000)
     assert inbound.delay_seconds == 0.003
@@ -143,7 +143,7 @@ def test_what_a_stream_says_of_itself():
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
-def test_any_buffer_of_bytes_is_taken(kind):
+def test_any_bytes_like_object_is_accepted(kind):
     data = noise(1600)
     assert InboundAudio("PCMU", 2, 16000).process(kind(data)) == InboundAudio(
         "PCMU", 2, 16000
@@ -157,7 +157,7 @@ def test_any_buffer_of_bytes_is_taken(kind):
     ("format", "channels", "length", "frame"),
     [("PCMU", 2, 3, 2), ("L16", 1, 3, 2), ("L16", 2, 6, 4), ("L16", 2, 1, 4)],
 )
-def test_a_partial_frame_is_refused_and_changes_nothing(format, channels, length, frame):
+def test_a_rejected_partial_frame_does_not_change_the_stream(format, channels, length, frame):
     wire = noise(800)
     stream, untouched = (InboundAudio(format, channels, 24000) for _ in range(2))
     assert stream.process(wire) == untouched.process(wire)
@@ -166,7 +166,7 @@ def test_a_partial_frame_is_refused_and_changes_nothing(format, channels, length
     assert stream.process(wire) == untouched.process(wire)
 
 
-def test_odd_pcm_is_refused_and_changes_nothing():
+def test_rejected_odd_pcm_does_not_change_the_stream():
     pcm = noise(800)
     stream, untouched = OutboundAudio("PCMU", 48000), OutboundAudio("PCMU", 48000)
     assert stream.process(pcm) == untouched.process(pcm)
@@ -176,32 +176,32 @@ def test_odd_pcm_is_refused_and_changes_nothing():
 
 
 @pytest.mark.parametrize("name", ["PCMA", "pcmu", "", "L24"])
-def test_other_formats_are_named(name):
+def test_the_error_names_an_unknown_format(name):
     for make in (lambda: InboundAudio(name, 1, 16000), lambda: OutboundAudio(name, 16000)):
         with pytest.raises(AudioError, match=f'"{name}"; use "PCMU" or "L16"'):
             make()
 
 
 @pytest.mark.parametrize("channels", [0, 3, -1, 2**70])
-def test_other_channel_counts_are_refused(channels):
+def test_channel_counts_other_than_1_and_2_are_rejected(channels):
     with pytest.raises(AudioError, match=r"^channels "):
         InboundAudio("PCMU", channels, 16000)
 
 
-def test_other_byte_orders_are_refused():
+def test_unknown_byte_orders_are_rejected():
     with pytest.raises(AudioError, match='"network"; use "little" or "big"'):
         InboundAudio("L16", 1, 16000, byteorder="network")
 
 
 @pytest.mark.parametrize("rate", [0, -1, 2**32, 8001])
-def test_unsupported_rates_are_refused(rate):
+def test_unsupported_rates_are_rejected(rate):
     with pytest.raises(AudioError):
         InboundAudio("PCMU", 1, rate)
     with pytest.raises(AudioError):
         OutboundAudio("PCMU", rate)
 
 
-def test_wrong_types_are_type_errors():
+def test_arguments_of_a_wrong_type_are_type_errors():
     for make in (
         lambda: InboundAudio("PCMU", True, 16000),
         lambda: InboundAudio("PCMU", 1, 16000.0),

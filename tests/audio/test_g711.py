@@ -1,4 +1,4 @@
-"""G.711 mu-law against the standard library, over every input there is."""
+"""Tests of G.711 mu-law against the standard library's `audioop`, with every possible input."""
 
 import warnings
 
@@ -14,16 +14,16 @@ ALL_CODES = bytes(range(256))
 ALL_SAMPLES = np.arange(-32768, 32768, dtype="<i2").tobytes()
 
 
-def test_decodes_every_code_as_audioop_does():
+def test_every_code_is_decoded_as_by_audioop():
     assert ulaw_decode(ALL_CODES) == audioop.ulaw2lin(ALL_CODES, 2)
 
 
-def test_encodes_every_sample_as_audioop_does():
+def test_every_sample_is_encoded_as_by_audioop():
     assert ulaw_encode(ALL_SAMPLES) == audioop.lin2ulaw(ALL_SAMPLES, 2)
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 31, 33, 160])
-def test_every_length_of_a_vector_and_its_rest(length):
+def test_lengths_around_the_vector_sizes_are_converted_as_by_audioop(length):
     codes = ALL_CODES[:length]
     pcm = ALL_SAMPLES[4000 : 4000 + 2 * length]
     assert ulaw_decode(codes) == audioop.ulaw2lin(codes, 2)
@@ -35,34 +35,34 @@ def test_silence_is_0xff():
     assert ulaw_decode(b"\xff" * 160) == bytes(320)
 
 
-def test_nothing_is_nothing():
+def test_empty_input_gives_empty_output():
     assert ulaw_decode(b"") == b""
     assert ulaw_encode(b"") == b""
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
-def test_any_buffer_of_bytes_is_taken(kind):
+def test_any_bytes_like_object_is_accepted(kind):
     assert ulaw_decode(kind(ALL_CODES)) == ulaw_decode(ALL_CODES)
     assert ulaw_encode(kind(ALL_SAMPLES)) == ulaw_encode(ALL_SAMPLES)
 
 
-def test_a_strided_view_is_read_in_its_own_order():
+def test_a_strided_memoryview_is_read_in_its_own_order():
     assert ulaw_decode(memoryview(ALL_CODES)[::-2]) == ulaw_decode(ALL_CODES[::-2])
 
 
-def test_odd_pcm_is_refused():
+def test_pcm_of_odd_length_is_rejected():
     with pytest.raises(AudioError, match=r"^3 bytes .* multiple of 2 bytes$"):
         ulaw_encode(b"abc")
 
 
 @pytest.mark.parametrize("data", ["text", 5, None, [1, 2]])
-def test_what_is_no_buffer_is_a_type_error(data):
+def test_an_argument_that_is_not_a_buffer_is_a_type_error(data):
     with pytest.raises(TypeError, match="must be a buffer of bytes, not"):
         ulaw_decode(data)
     with pytest.raises(TypeError, match="must be a buffer of bytes, not"):
         ulaw_encode(data)
 
 
-def test_large_inputs_take_the_path_without_the_gil():
+def test_large_inputs_which_release_the_gil_are_converted_as_by_audioop():
     codes = ALL_CODES * 4096
     assert ulaw_decode(codes) == audioop.ulaw2lin(codes, 2)

@@ -1,7 +1,7 @@
-"""Every instruction set that this CPU has, as a process of its own would use it.
+"""Tests of the environment variable that selects the instruction set, in separate processes.
 
-Which of them gives which bytes is the core's own test, at every length; here it is what a user
-sees: the switch, and whole calls that come out the same.
+The Rust tests compare the kernels at every length. These tests compare the output of whole
+streams.
 """
 
 import hashlib
@@ -43,12 +43,12 @@ def run(name: str | None, code: str = CALLS) -> "subprocess.CompletedProcess[str
 
 
 def available() -> list[str]:
-    """What the refusal of a name says would do, the best first."""
-    refused = run("none-such").stderr.strip().splitlines()[-1]
-    return refused.rpartition("use one of ")[2].partition(", or unset")[0].split(", ")
+    """Return the names that the error for an unknown name lists, the fastest first."""
+    message = run("none-such").stderr.strip().splitlines()[-1]
+    return message.rpartition("use one of ")[2].partition(", or unset")[0].split(", ")
 
 
-def test_all_give_the_same_bytes():
+def test_all_instruction_sets_give_the_same_bytes():
     names = available()
     outcomes = [run(name).stdout.split() for name in [None, *names]]
     assert [name for name, _ in outcomes] == [names[0], *names]
@@ -56,7 +56,7 @@ def test_all_give_the_same_bytes():
     assert hashlib.sha256().hexdigest() not in outcomes[0]
 
 
-def test_there_is_always_something_portable():
+def test_the_portable_and_the_baseline_kernels_are_always_available():
     names = available()
     assert names[-1] == "portable"
     assert BASELINE.get(platform.machine(), "portable") in names
@@ -64,14 +64,14 @@ def test_there_is_always_something_portable():
 
 
 @pytest.mark.parametrize("name", ["", "  "])
-def test_an_empty_name_is_no_name(name):
+def test_an_empty_name_selects_the_default(name):
     assert run(name).stdout == run(None).stdout
 
 
 @pytest.mark.parametrize("name", ["AVX2", "none-such"])
-def test_a_wrong_name_is_refused_when_the_module_is_imported(name):
-    refused = run(name, "import pipecat_genesys.audio")
-    assert refused.returncode == 1
-    last = refused.stderr.strip().splitlines()[-1]
+def test_importing_the_module_fails_if_the_name_is_unknown(name):
+    process = run(name, "import pipecat_genesys.audio")
+    assert process.returncode == 1
+    last = process.stderr.strip().splitlines()[-1]
     assert f'{VARIABLE}="{name}"' in last
-    assert "unset it" in last
+    assert "unset the variable" in last

@@ -1,8 +1,8 @@
-"""What the 16-bit output is worth, measured on the output itself.
+"""Tests of the audio quality of the 16-bit output.
 
-Limits are the contract's. The band is 300 to 3400 Hz at 8000 Hz. A sine that is
-rounded to 16 bits on the way in carries that rounding with it: at -1 dBFS it leaves
-97 dB, and the output's own rounding comes on top, which no resampler can avoid.
+The limits are those of `docs/audio.md`. The band is 300 to 3400 Hz at 8000 Hz. Rounding a sine of
+-1 dBFS to 16 bits on input limits its SINAD to 97 dB. The rounding of the output adds to that;
+no 16-bit resampler can avoid it.
 """
 
 from fractions import Fraction
@@ -32,12 +32,12 @@ BAND = [300.0, 437.0, 811.0, 1004.0, 1553.0, 2203.0, 2801.0, 3203.0, 3400.0]
 RIPPLE_DB = 0.001
 SPURIOUS_DBC = -95.0
 NOISE_DBC = -95.0
-# Of rounding to 16 bits, in squared steps.
+# Power of the error of rounding to 16 bits, in squared steps.
 ROUNDING = 1 / 12
 
 
 class _Resampler:
-    """`Resampler` as a function of one signal."""
+    """`Resampler` as a function of PCM."""
 
     def __init__(self, in_rate: int, out_rate: int) -> None:
         self.stream = Resampler(in_rate, out_rate)
@@ -47,7 +47,7 @@ class _Resampler:
 
 
 class _Inbound:
-    """`InboundAudio` on the right channel of L16, whose left is loud noise."""
+    """`InboundAudio` for L16 with loud noise on the left channel; returns the right channel."""
 
     def __init__(self, in_rate: int, out_rate: int) -> None:
         assert in_rate == 8000
@@ -120,7 +120,7 @@ def test_sinad_of_1_khz(kind, in_rate, out_rate):
 
 
 def noise_dbc(error: np.ndarray) -> float:
-    """Noise against a sine of -1 dBFS, without the rounding of the output."""
+    """Return the noise relative to a sine of -1 dBFS, without the rounding of the output."""
     added = np.mean(error**2) - ROUNDING
     return decibels(max(added, 0) / (MINUS_1_DBFS**2 / 2)) / 2
 
@@ -133,13 +133,13 @@ def test_the_filter_adds_less_noise_than_16_bits_can_show(kind, in_rate, out_rat
     error = steady(out - resample(samples(pcm), in_rate, out_rate), out_rate)
     ratio = Fraction(out_rate, in_rate)
     if ratio.denominator == 1:
-        # The free phase needs no rounding; the others are judged by themselves.
+        # Phase 0 is the unrounded input; only the other phases are measured.
         error = error[np.arange(len(error)) % ratio.numerator != 0]
     assert noise_dbc(error) <= NOISE_DBC
 
 
 @pytest.mark.parametrize("out_rate", [16000, 24000, 48000, 44100])
-def test_inbound_mulaw_adds_nothing_to_mulaw(out_rate):
+def test_inbound_adds_less_noise_to_mu_law_than_16_bits_can_show(out_rate):
     codes = ulaw_encode(tone(997, 8000, 1))
     (out,) = InboundAudio("PCMU", 1, out_rate).process(codes)
     exact = resample(samples(ulaw_decode(codes)), 8000, out_rate)
@@ -147,8 +147,8 @@ def test_inbound_mulaw_adds_nothing_to_mulaw(out_rate):
 
 
 @pytest.mark.parametrize(("in_rate", "out_rate"), [(8000, 16000), (8000, 24000), (8000, 48000)])
-def test_no_more_is_left_above_speech_than_soxr_leaves(in_rate, out_rate):
-    """All that a tone of the band leaves above 4.6 kHz, soxr's VHQ giving 16 bits as well."""
+def test_energy_above_4_6_khz_is_not_higher_than_with_soxr(in_rate, out_rate):
+    """Compare with soxr's quality VHQ and 16-bit output, for tones of the speech band."""
     for frequency in BAND:
         pcm = tone(frequency, in_rate, 1)
         ours = samples(Resampler(in_rate, out_rate).process(pcm))
@@ -164,20 +164,20 @@ def test_no_more_is_left_above_speech_than_soxr_leaves(in_rate, out_rate):
 
 @pytest.mark.parametrize("in_rate", [16000, 24000, 48000, 44100])
 @pytest.mark.parametrize("level", [1, 0.1, 0.01])
-def test_outbound_mulaw_is_that_of_the_model(in_rate, level):
+def test_outbound_mu_law_equals_the_mu_law_of_the_model(in_rate, level):
     pcm = tone(997, in_rate, 1, MINUS_1_DBFS * level)
     wire = OutboundAudio("PCMU", in_rate).process(pcm)
     exact = np.rint(resample(samples(pcm), in_rate, 8000)).astype("<i2").tobytes()
     expected = ulaw_encode(exact)
     assert len(wire) == len(expected)
-    # Where the exact result is a decision level but for a fraction of a 16-bit step, which is
-    # rounded twice at 48 kHz.
+    # Codes may differ where the exact result is within a fraction of a 16-bit step of a decision
+    # level. At 48 kHz the result is rounded twice.
     most = 16 if in_rate == 48000 else 2
     assert sum(a != b for a, b in zip(wire, expected, strict=True)) <= most
 
 
 @pytest.mark.parametrize(("in_rate", "out_rate"), PAIRS)
-def test_speech_band_energy_is_that_of_soxr(in_rate, out_rate):
+def test_energy_of_the_speech_band_equals_that_of_soxr(in_rate, out_rate):
     rng = np.random.default_rng(7)
     spectrum = np.fft.rfft(rng.normal(0, 6000, in_rate))
     frequency = np.fft.rfftfreq(in_rate, 1 / in_rate)
@@ -187,7 +187,7 @@ def test_speech_band_energy_is_that_of_soxr(in_rate, out_rate):
     theirs = soxr.resample(voice.astype(np.float64), in_rate, out_rate, "VHQ")
     exactly = delay(in_rate, out_rate) * out_rate
     late = round(exactly)
-    # soxr gives the signal without delay; ours lags, by whole samples or not.
+    # soxr's output has no delay; the delay of ours can be a fraction of a sample.
     count = min(len(ours) - late, len(theirs))
     ours, theirs = ours[late:][:count], theirs[:count]
     assert decibels(np.std(ours) / np.std(theirs)) == pytest.approx(0, abs=0.05)

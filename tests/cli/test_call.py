@@ -94,7 +94,7 @@ async def test_a_wait_that_ends_in_vain_exits_with_1() -> None:
     async with scripted() as server:
         done = await run_call(server.url, "wait:bot", "--patience=0.2", "-q")
     assert done.exit_code == 1
-    assert "waited 0.2 s for PlaybackStarted" in done.output
+    assert "waited 0.2 s for BotAudioStarted" in done.output
     # --quiet prints no messages.
     assert "->" not in done.output
 
@@ -173,8 +173,8 @@ async def test_credentials_come_from_the_environment_or_a_file(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["sing:song.wav"], "no verb 'sing'"),
-        (["--fault=seqgap"], "no fault 'seqgap'; there are:"),
+        (["sing:song.wav"], "unknown verb 'sing'"),
+        (["--fault=seqgap"], "unknown fault 'seqgap'; the faults are:"),
         (["--variable=tier"], "NAME=VALUE"),
         (["--mode=spy"], "spy"),
         (["--hang-up-after=0"], "0"),

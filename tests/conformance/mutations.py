@@ -302,7 +302,7 @@ class _SendsEvent(ReferenceCall):
 class SendsAnOversizeEvent(ReferenceCall):
     async def on_open(self, event: events.OpenReceived) -> None:
         await super().on_open(event)
-        message = json.loads(self.session.to_wire(server_messages.event("note", {})))
+        message = json.loads(self.session.to_wire(server_messages.event("note", {})).text)
         message["parameters"]["entities"][0]["data"] = "x" * 64_000
         await self.send_message(message)
 
@@ -469,7 +469,7 @@ class IgnoresCloseAfterDisconnect(ReferenceCall):
 @breaks("disconnect-once")
 class RepeatsDisconnect(ReferenceCall):
     async def on_disconnect(self, draft: Draft) -> None:
-        message = json.loads(self.session.to_wire(draft))
+        message = json.loads(self.session.to_wire(draft).text)
         await self.send_message(message)
         await self.send_message(message | {"seq": message["seq"] + 1})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from echo_server import EchoServer
 from genesys import Genesys
 from pipecat_genesys import audio
-from pipecat_genesys.simulator import Disconnected, Party, Rule, SimulatedCall, read_wav
+from pipecat_genesys.simulator import Disconnected, Party, ServerRule, SimulatedCall, read_wav
 from websockets.asyncio.client import connect
 
 SPEECH = Path(__file__).parents[2] / "examples" / "audio" / "caller-interrupt.wav"
@@ -29,14 +29,14 @@ async def test_a_call_that_the_caller_ends_is_clean_in_every_respect(echo: EchoS
     assert report.violations == ()
     assert report.script_error is None
     assert report.clean
-    assert [warning.rule for warning in report.warnings] == [Rule.CLOSED_PARAMETERS]
+    assert [warning.rule for warning in report.warnings] == [ServerRule.CLOSED_PARAMETERS]
     assert report.ending.closed_output_variables == {"intent": "billing"}
     assert report.ending.socket_closed_by is Party.CLIENT
     sent = report.audio_to_server.size
     await asyncio.wait_for(echo.done.wait(), 10)
     # Twice the rate, so two samples for every byte of mu-law: not one is missing.
     assert echo.echo.heard == 2 * sent
-    assert echo.serializer.faults == {}
+    assert echo.serializer.call.faults == {}
 
 
 async def test_what_the_caller_said_comes_back_to_the_bit(echo: EchoServer) -> None:
@@ -66,7 +66,7 @@ async def test_the_bots_disconnect_carries_its_variables(echo: EchoServer) -> No
     report = await SimulatedCall(echo.url).run(script)
     assert report.ending.output_variables == {"action": "transfer", "resolved": "true"}
     # The stock transport shuts the socket itself; that is its one fault.
-    assert {violation.rule for violation in report.violations} <= {Rule.SERVER_CLOSED_SOCKET}
+    assert {violation.rule for violation in report.violations} <= {ServerRule.SERVER_CLOSED_SOCKET}
 
 
 async def test_hostile_text_in_mid_call_does_not_end_it(echo: EchoServer) -> None:

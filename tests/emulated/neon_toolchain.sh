@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Prepares a Rust toolchain for aarch64 (NEON) whose programs run under QEMU, and
-# prints the settings that Cargo needs for it:
+# Prepares a Rust toolchain for aarch64 (NEON) and prints the settings that Cargo needs
+# to use it. The programs run under QEMU:
 #
 #   eval "$(/path/to/neon_toolchain.sh DIR)"
 #   cargo test --target aarch64-unknown-linux-gnu --package audiohook-audio
 #
-# The standard library comes from rustup where it can be had there. Elsewhere a whole
-# compiler comes from Debian's packages, unpacked into DIR and not installed: they
-# conflict with rustup and other Rust packages. A prepared DIR is used again.
+# The standard library comes from rustup if rustup can add the target. Otherwise the
+# compiler comes from Debian's packages. They are unpacked into DIR and not installed,
+# because they conflict with rustup and other Rust packages. A prepared DIR is reused.
 #
-# NEON_TOOLCHAIN=rustup or =debian insists on one of the two.
+# NEON_TOOLCHAIN=rustup or NEON_TOOLCHAIN=debian selects one of the two sources.
 set -euo pipefail
 
 die() {
@@ -19,7 +19,7 @@ die() {
 
 check_installed() {
     local missing=
-    command -v cargo >/dev/null || die "no cargo"
+    command -v cargo >/dev/null || die "cargo is not installed"
     command -v cc >/dev/null || missing+=" gcc libc6-dev" # for build scripts
     command -v aarch64-linux-gnu-gcc >/dev/null || missing+=" gcc-aarch64-linux-gnu"
     [[ -e /usr/aarch64-linux-gnu/lib/libc.so ]] || missing+=" libc6-dev-arm64-cross"
@@ -28,17 +28,18 @@ check_installed() {
 }
 
 from_rustup() {
-    # Without the network rustup would try for a long time.
+    # Without a network rustup retries for a long time.
     command -v rustup >/dev/null && timeout 180 rustup target add "$target" >&2
 }
 
-# The packages that PACKAGE depends on and whose names match PATTERN.
+# Usage: dependencies PACKAGE PATTERN
+# Prints the dependencies of PACKAGE whose names match PATTERN.
 dependencies() {
     apt-cache "${apt[@]}" depends "$1" | sed -n "s/^ *Depends: \($2\)\$/\1/p"
 }
 
 from_debian() {
-    # A package index of its own, so that the machine's apt need not learn of arm64.
+    # A separate package index, so that arm64 is not added to the machine's apt.
     local apt=(
         -o APT::Architectures::=amd64 -o APT::Architectures::=arm64
         -o Dir::State::Lists="$dir/apt/lists" -o Dir::Cache="$dir/apt/cache"
@@ -50,7 +51,7 @@ from_debian() {
         mkdir -p "$dir/apt/lists/partial" "$dir/apt/cache/archives/partial" "$dir/bin"
         apt-get "${apt[@]}" update -qq >&2
         library=$(dependencies libstd-rust-web-dev 'libstd-rust-web-[0-9.]*')
-        [[ $library ]] || die "apt knows no rustc-web; it needs Debian's security updates"
+        [[ $library ]] || die "apt has no package rustc-web; enable Debian's security updates"
         llvm=$(dependencies "$library" 'libllvm[0-9]*')
         for package in rustc-web "$library" "$llvm" libstd-rust-web-dev libstd-rust-web-dev:arm64; do
             (cd "$dir/apt" && apt-get "${apt[@]}" download -qq "$package" >&2)
@@ -60,7 +61,7 @@ from_debian() {
         done
         rm -rf "$dir/apt"
 
-        # The compiler looks for its libraries where the package would have put them.
+        # The compiler finds its libraries in the unpacked directory.
         for tool in rustc rustdoc; do
             cat >"$dir/bin/$tool" <<END
 #!/bin/sh
@@ -69,7 +70,7 @@ LD_LIBRARY_PATH="$dir/root/usr/lib/x86_64-linux-gnu\${LD_LIBRARY_PATH:+:\$LD_LIB
 END
             chmod +x "$dir/bin/$tool"
         done
-        "$dir/bin/rustc" --version >&2 || die "rustc lacks a library that apt-get install $llvm would bring"
+        "$dir/bin/rustc" --version >&2 || die "rustc lacks a library; run: apt-get install $llvm"
         touch "$dir/ready"
     fi
     echo "export RUSTC='$dir/bin/rustc' RUSTDOC='$dir/bin/rustdoc'"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a static x86-64 Linux program on an emulated CPU that has AVX-512 (F, BW,
-# VL, VNNI and more), for machines whose own CPU has not. Meant as Cargo's runner:
+# Runs a static x86-64 Linux program on an emulated CPU with AVX-512 (F, BW, VL, VNNI
+# and more), for machines without AVX-512. Use it as Cargo's runner:
 #
 #   CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=/path/to/run_in_bochs.sh \
 #   RUSTFLAGS="-C target-feature=+crt-static" \
@@ -8,23 +8,25 @@
 #
 # Usage: run_in_bochs.sh PROGRAM [ARGUMENT...]
 #
-# Bochs boots a Debian kernel whose initramfs holds nothing but busybox and the
-# program. What the program prints comes out on stdout; its exit code is ours
-# (124: out of time, 125: no machine or no exit code, 128+N: ended by signal N).
+# Bochs boots a Debian kernel with an initramfs of busybox and the program. The script
+# prints the program's output to stdout and exits with the program's exit code. Other
+# exit codes: 124: timeout, 125: Bochs did not start or there was no exit code, 128+N: the
+# program was ended by signal N.
 #
-# Settings, from the environment:
-#   BOCHS_TIMEOUT  seconds a run may take                        (default 1200)
-#   BOCHS_CPU      a model of `bochs --help cpu`                 (corei7_icelake_u)
-#   BOCHS_MEMORY   the machine's memory in MiB                   (512)
-#   BOCHS_CACHE    where the kernel and the boot loader are kept (~/.cache/run-in-bochs)
+# Environment variables:
+#   BOCHS_TIMEOUT  time limit of a run in seconds                    (default 1200)
+#   BOCHS_CPU      CPU model, one of `bochs --help cpu`              (corei7_icelake_u)
+#   BOCHS_MEMORY   memory of the machine in MiB                      (512)
+#   BOCHS_CACHE    directory for the kernel and the boot loader      (~/.cache/run-in-bochs)
+#   BOCHS_IPS      emulated instructions per emulated second         (20000000)
 set -euo pipefail
 
 cache=${BOCHS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/run-in-bochs}
 limit=${BOCHS_TIMEOUT:-1200}
 cpu=${BOCHS_CPU:-corei7_icelake_u}
 memory=${BOCHS_MEMORY:-512}
-# Emulated instructions per emulated second. Low, so that what the guest waits
-# for (the serial line, most of all) costs few instructions.
+# With few instructions per emulated second, the guest's waiting (mainly for the serial
+# line) takes few instructions.
 ips=${BOCHS_IPS:-20000000}
 
 die() {
@@ -42,18 +44,18 @@ check_installed() {
     [[ -z $missing ]] || die "missing packages; run: apt-get install --no-install-recommends$missing"
 }
 
-# Fetches what only the guest needs. It is unpacked into the cache and never
-# installed, so that a kernel does not end up in the host's /boot.
+# Downloads the guest's kernel, busybox and boot loader. The packages are unpacked into
+# the cache and not installed, so that the host's /boot does not change.
 fill_cache() {
     mkdir -p "$cache"
     exec 9>"$cache/lock"
-    flock 9 # Cargo may start several runners at once.
+    flock 9 # Cargo can start several runners at the same time.
     if [[ ! -e $cache/ready ]]; then
         local new=$cache/new kernel package
         rm -rf "$new"
         mkdir "$new"
         kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9]\)/\1/p')
-        [[ $kernel ]] || die "apt knows no kernel package; run: apt-get update"
+        [[ $kernel ]] || die "apt has no kernel package; run: apt-get update"
         for package in "$kernel" busybox-static isolinux syslinux-common; do
             (cd "$new" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2) ||
                 die "cannot download $package; run: apt-get update"
@@ -69,26 +71,27 @@ fill_cache() {
 }
 
 kernel_command_line() {
-    # ttyS1 takes the kernel's messages and the exit code, so that ttyS0 is the program's alone.
+    # ttyS1 carries the kernel's messages and the exit code, ttyS0 only the program's output.
     local line="console=ttyS1,115200 quiet"
-    # Bochs names a 1.5 GHz clock in CPUID, but the clock really runs at `ips`.
+    # CPUID reports a clock of 1.5 GHz, but the emulated clock runs at `ips`.
     line+=" tsc_early_khz=$((ips / 1000)) tsc=reliable"
-    # What Bochs announces wrongly. Each keeps Linux from booting or from enabling
-    # AVX-512: a protection-keys state without a place in the XSAVE area, a wrong size
-    # of the compacted XSAVE area, and a short `rep movsb` that is fast without the
-    # fast strings that Linux's memmove takes for granted with it.
+    # Bochs reports some CPU features wrongly, and each of them keeps Linux from booting or
+    # from enabling AVX-512. pku: a protection-keys state without a place in the XSAVE area.
+    # xsaves, xsavec: a wrong size of the compacted XSAVE area. fsrm: a fast short
+    # `rep movsb` without fast strings, which Linux's memmove expects together.
     line+=" clearcpuid=pku,xsaves,xsavec,fsrm"
-    # A reset ends the emulation (see reset_on_triple_fault), after a panic too.
+    # A reset ends the emulation (see reset_on_triple_fault), also after a panic.
     line+=" reboot=t panic=-1"
-    # The rest only saves boot time.
+    # The remaining parameters shorten the boot.
     line+=" nokaslr mitigations=off acpi=off nosmp audit=0 cryptomgr.notests=1"
     line+=" initcall_blacklist=load_system_certificate_list,trace_eval_init,init_kprobe_trace"
     line+=",tracer_init_tracefs,cubictcp_register,bpf_rstat_kfunc_init"
     echo "$line"
 }
 
-# The guest's first process. Paths are the host's own: tests may hold on to their
-# working directory, and merged doctests start their own program by its path.
+# Prints the script of the guest's first process. The guest uses the host's paths, because
+# tests can depend on their working directory, and merged doctests start their own program
+# by its path.
 guest_init() {
     local program=$1 name
     shift
@@ -109,7 +112,7 @@ END
     cat <<'END'
 
 code=$?
-exec >/dev/ttyS1 2>&1 # Closing ttyS0 waits until all of it is sent.
+exec >/dev/ttyS1 2>&1 # Closing ttyS0 waits until all output has been sent.
 echo "exit=$code"
 $b reboot -f
 END
@@ -119,7 +122,7 @@ build_image() {
     local program=$1 root=$work/root iso=$work/iso
     mkdir -p "$root"/{bin,dev,proc,sys,tmp} "$root$PWD" "$root$(dirname "$program")" "$iso"
     cp "$cache/busybox" "$root/bin/"
-    # Debug information is most of a test program, and all of it passes through the emulated CD drive.
+    # Debug information is most of a test program and slow to read from the emulated CD drive.
     strip --strip-debug -o "$root$program" "$program" 2>/dev/null || cp "$program" "$root$program"
     guest_init "$@" >"$root/init"
     chmod +x "$root/init"
@@ -137,8 +140,8 @@ END
         -no-emul-boot -boot-load-size 4 -boot-info-table "$iso" 2>/dev/null
 }
 
-# Debian's Bochs draws its screen on a pseudo-terminal, and would stand still once
-# that is full: the cursor's blinking alone takes minutes for it.
+# Debian's Bochs draws its screen on a pseudo-terminal and blocks when the terminal's buffer
+# is full. The blinking cursor alone fills it within minutes, so the terminal must be read.
 drain_screen() {
     local screen
     while [[ -d $work ]]; do
@@ -149,7 +152,7 @@ drain_screen() {
     done
 }
 
-# Sends what the program prints to stdout.
+# Runs Bochs and prints the program's output to stdout.
 run_machine() {
     cat >"$work/bochsrc" <<END
 cpu: model=$cpu, count=1, ips=$ips, reset_on_triple_fault=0
@@ -161,9 +164,9 @@ ata0-master: type=cdrom, path=$work/boot.iso, status=inserted
 boot: cdrom
 com1: enabled=1, mode=file, dev=/dev/fd/3
 com2: enabled=1, mode=file, dev=$work/console
-# Not tied to the host's clock: idle guest time passes at once.
+# The emulated clock is independent of the host's, so idle time of the guest takes no time.
 clock: sync=none
-# Of the display libraries that Debian has, the one that needs neither X nor a network port.
+# The only display library in Debian that needs neither X nor a network port.
 display_library: term
 plugin_ctrl: speaker=0
 log: $work/bochs.log
@@ -171,11 +174,11 @@ panic: action=fatal
 error: action=ignore
 info: action=ignore
 END
-    # Debian's Bochs is built with its debugger, which waits for a command to start.
+    # Debian's Bochs is built with the debugger, which waits for a command.
     echo continue >"$work/start"
     drain_screen >/dev/null 2>&1 &
-    # It also catches SIGTERM, hence SIGKILL. `cat` makes descriptor 3 a pipe: a file
-    # that stdout was redirected to would be truncated when Bochs opens it anew.
+    # SIGKILL, because the debugger catches SIGTERM. `cat` makes descriptor 3 a pipe: if
+    # stdout were redirected to a file, Bochs would truncate the file when it opens it.
     {
         TERM=linux timeout -s KILL "$limit" bochs-bin -q -f "$work/bochsrc" -rc "$work/start"
     } 3>&1 </dev/null >"$work/bochs.out" 2>&1 | cat
@@ -194,14 +197,14 @@ trap 'rm -rf "$work"' EXIT
 touch "$work/bochs.out" "$work/bochs.log" "$work/console"
 build_image "$program" "$@"
 SECONDS=0
-run_machine || true # Bochs calls every end of the machine a failure; the exit code tells.
+run_machine || true # Bochs reports every end of the machine as a failure.
 
 code=$(sed -n 's/^exit=\([0-9]\+\)\r*$/\1/p' "$work/console" | tail -n 1)
 if [[ $code ]]; then
-    ((code < 129)) || echo "run_in_bochs: ended by signal $(kill -l "$code")" >&2
+    ((code < 129)) || echo "run_in_bochs: the program was ended by signal $(kill -l "$code")" >&2
     exit "$code"
 elif ((SECONDS >= limit)); then
-    echo "run_in_bochs: not finished within $limit s (see BOCHS_TIMEOUT)" >&2
+    echo "run_in_bochs: the program did not end within $limit s (see BOCHS_TIMEOUT)" >&2
     exit 124
 fi
 tail -n 20 "$work/console" "$work/bochs.log" >&2

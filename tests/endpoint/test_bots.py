@@ -17,10 +17,10 @@ from pipecat_genesys.endpoint import AudioHookCall
 from pipecat_genesys.simulator import (
     CallMode,
     Opened,
-    Paused,
-    Ponged,
-    Resumed,
+    PongReceived,
     SimulatedCall,
+    StreamPaused,
+    StreamResumed,
     new_call,
 )
 
@@ -87,7 +87,7 @@ async def test_a_bot_that_raises_ends_its_call_and_no_other(log: list[str]) -> N
             await caller.opened()
             poor = SimulatedCall(server.url, new_call(input_variables={"a": "b"}), options=SIGNED)
             calls["failed"] = await poor.run(listen)
-            ponged = await caller.wait_for(Ponged)
+            ponged = await caller.wait_for(PongReceived)
             assert float(ponged.rtt) < 1
             await caller.hang_up()
             await caller.ended(5)
@@ -107,7 +107,7 @@ async def test_a_bot_that_raises_ends_its_call_and_no_other(log: list[str]) -> N
 async def test_a_bot_that_raises_in_mid_call() -> None:
     async def bot(call: AudioHookCall) -> None:
         talking = asyncio.create_task(echo(call))
-        await call.transport.line.started.wait()
+        await call.transport.connection.started.wait()
         await asyncio.sleep(0.5)
         talking.cancel()
         raise RuntimeError("its database is gone")
@@ -123,7 +123,7 @@ async def test_a_bot_that_returns_has_ended_its_call() -> None:
     async def bot(call: AudioHookCall) -> None:
         call.transport.call.set_output_variables({"done": "yes"})
         talking = asyncio.create_task(echo(call))
-        await call.transport.line.started.wait()
+        await call.transport.connection.started.wait()
         await asyncio.sleep(0.5)
         talking.cancel()
 
@@ -158,8 +158,8 @@ async def test_opened_comes_in_time_from_a_bot_that_is_late() -> None:
         opened = await caller.opened()
         assert opened.start_paused
         times["opened"] = opened.at
-        await caller.wait_for(Paused)
-        times["resumed"] = (await caller.wait_for(Resumed)).at
+        await caller.wait_for(StreamPaused)
+        times["resumed"] = (await caller.wait_for(StreamResumed)).at
         await caller.wait_for_bot_audio()
         await caller.hang_up()
         await caller.ended(5)
@@ -248,7 +248,7 @@ async def test_a_bot_that_does_not_end_with_its_call_is_cancelled(log: list[str]
         assert server.endpoint.active_calls == 0
     assert report.clean, report.violations
     assert cancelled == [True]
-    assert any("is cancelled" in line for line in log)
+    assert any("cancelled: the bot ran" in line for line in log)
 
 
 async def test_the_bot_hangs_up() -> None:
@@ -261,7 +261,7 @@ async def test_the_bot_hangs_up() -> None:
         brief = Brief()
 
         async def hang_up() -> None:
-            await call.transport.line.started.wait()
+            await call.transport.connection.started.wait()
             await asyncio.sleep(0.3)
             await brief.push_frame(EndFrame())
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipecat_genesys.simulator import ConnectFailedError, Ponged, SimulatedCall
+from pipecat_genesys.simulator import ConnectFailedError, PongReceived, SimulatedCall
 
 from .served import SIGNED, fetch, samples, served
 
@@ -32,7 +32,7 @@ async def test_calls_end_by_themselves_and_no_more_are_taken() -> None:
             with pytest.raises(ConnectFailedError, match="HTTP 503"):
                 async with SimulatedCall(server.url, options=SIGNED):
                     pass
-            await caller.wait_for(Ponged)
+            await caller.wait_for(PongReceived)
             assert not draining.done()
             await caller.hang_up()
             await caller.ended(5)
@@ -115,8 +115,8 @@ async def serve(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process
 async def talk(caller: SimulatedCall, opened: asyncio.Barrier) -> None:
     await caller.opened()
     await opened.wait()
-    first = await caller.wait_for(Ponged)
-    await caller.wait_for(Ponged, since=first.at + 2)
+    first = await caller.wait_for(PongReceived)
+    await caller.wait_for(PongReceived, since=first.at + 2)
     await caller.hang_up()
     await caller.ended(5)
 

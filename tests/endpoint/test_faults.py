@@ -30,7 +30,7 @@ from pipecat_genesys.simulator import (
     CallEndedError,
     ConnectFailedError,
     Fault,
-    Ponged,
+    PongReceived,
     SimulatedCall,
     new_call,
     speech_like,
@@ -122,7 +122,7 @@ class Healthy:
 
     async def hears_of_the_server(self) -> None:
         """Wait for an answer to a ping that is yet to come."""
-        await self.call.wait_for(Ponged, since=self.call.elapsed)
+        await self.call.wait_for(PongReceived, since=self.call.elapsed)
 
     async def went_well(self) -> None:
         """Nobody noticed anything: neither Genesys nor the bot."""
@@ -189,7 +189,7 @@ async def test_a_bot_that_blocks_the_event_loop_for_a_second() -> None:
             async def script(caller: SimulatedCall) -> None:
                 await caller.opened()
                 await caller.press("1")
-                await caller.wait_for(Ponged, since=caller.elapsed)
+                await caller.wait_for(PongReceived, since=caller.elapsed)
                 await caller.hang_up()
                 await caller.ended(5)
 

@@ -21,7 +21,7 @@ from pipecat_genesys.simulator import (
     audiohook_headers,
     new_call,
 )
-from pipecat_genesys.simulator.options import sign_headers
+from pipecat_genesys.simulator.connection import upgrade_headers
 from websockets.asyncio.client import connect
 
 from .served import API_KEY, SECRET, SIGNED, echo, served
@@ -78,7 +78,7 @@ async def test_others_are_refused_before_the_upgrade(options: CallOptions, reaso
 
 async def send_open(url: str, headers_of: CallParameters, open_of: CallParameters) -> list[Any]:
     """Connect as one call, open another, and close as Genesys would; the server's messages."""
-    headers = sign_headers(url, audiohook_headers(headers_of, API_KEY), SIGNED)
+    headers = upgrade_headers(url, audiohook_headers(headers_of, API_KEY), SIGNED)
     seen: list[Any] = []
     async with connect(url, additional_headers=headers) as socket:
         message = {
@@ -138,7 +138,7 @@ async def test_a_session_id_in_other_letters_is_the_same() -> None:
 async def test_a_signature_is_good_for_one_connection() -> None:
     call = new_call()
     async with served() as server:
-        headers = sign_headers(server.url, audiohook_headers(call, API_KEY), SIGNED)
+        headers = upgrade_headers(server.url, audiohook_headers(call, API_KEY), SIGNED)
         replayed = CallOptions(api_key=API_KEY, headers=headers)
         first = await SimulatedCall(server.url, call, options=replayed).run(short)
         assert first.clean, first.violations
@@ -203,7 +203,7 @@ async def test_what_a_full_server_refuses_is_still_good_for_another() -> None:
         signed = [
             CallOptions(
                 api_key=API_KEY,
-                headers=sign_headers(place, audiohook_headers(call, API_KEY), SIGNED),
+                headers=upgrade_headers(place, audiohook_headers(call, API_KEY), SIGNED),
             )
             for call in calls
         ]
@@ -230,10 +230,10 @@ async def test_who_is_not_authenticated_takes_nobodys_place() -> None:
 
 
 async def test_connections_that_say_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipecat_genesys.endpoint.answering._OPEN_SECONDS", 0.3)
+    monkeypatch.setattr("pipecat_genesys.endpoint.call_handler._OPEN_SECONDS", 0.3)
     call = new_call()
     async with served() as server:
-        headers = sign_headers(server.url, audiohook_headers(call, API_KEY), SIGNED)
+        headers = upgrade_headers(server.url, audiohook_headers(call, API_KEY), SIGNED)
         async with connect(server.url, additional_headers=headers) as socket:
             await asyncio.wait_for(socket.wait_closed(), 5)
         await server.idle()

@@ -30,7 +30,7 @@ class Twin:
             ours.GenesysAudioHookSerializer.InputParams(**params)
         )
         # Before `open` each has a random id of its own.
-        self.theirs._session_id = self.ours._session.session_id = SESSION
+        self.theirs._session_id = self.ours.call.session.session_id = SESSION
         self.calls: dict[str, list[Any]] = {"theirs": [], "ours": []}
         for name in self.theirs._event_handlers:
             self._watch(self.theirs, "theirs", name)

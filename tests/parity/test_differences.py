@@ -238,7 +238,7 @@ async def test_a_language_update_is_answered(twin: Any) -> None:
     theirs, ours = await both.wire(genesys.text("update", {"language": "es-ES"}))
     assert theirs is None
     assert (ours["type"], ours["parameters"]) == ("updated", {})
-    assert both.ours.language == "es-ES"
+    assert both.ours.call.language == "es-ES"
 
 
 @row("resume")
@@ -350,7 +350,7 @@ async def test_hostile_text_does_not_raise(twin: Any, text: str) -> None:
     with pytest.raises((AttributeError, TypeError)):
         await both.theirs.deserialize(text)
     await both.ours.deserialize(text)
-    assert sum(both.ours.faults.values()) >= 1
+    assert sum(both.ours.call.faults.values()) >= 1
     for odd in (None, 5):
         with pytest.raises(TypeError):
             await both.theirs.deserialize(odd)

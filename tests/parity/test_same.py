@@ -125,7 +125,7 @@ async def test_an_open_pipecat_accepts_is_accepted(twin: Any, message: dict[str,
     theirs, ours = await both.deserialize(json.dumps(message))
     if "id" not in message:
         theirs.message["id"] = ours.message["id"] = "generated"
-        both.theirs._session_id = both.ours._session.session_id
+        both.theirs._session_id = both.ours.call.session.session_id
     same_frame(theirs, ours)
     assert both.state("ours") == both.state("theirs")
     assert both.ours.is_open

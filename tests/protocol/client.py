@@ -140,7 +140,7 @@ class Call:
     def send(self, draft: Draft | None) -> dict[str, Any]:
         """Hand a draft to the wire; the client has seen it at once."""
         assert draft is not None
-        message: dict[str, Any] = json.loads(self.session.to_wire(draft))
+        message: dict[str, Any] = json.loads(self.session.to_wire(draft).text)
         self.wire.append(message)
         self.client.serverseq = message["seq"]
         return message

@@ -34,7 +34,7 @@ from pipecat_genesys.simulator import (
     CallStateError,
     GenesysClientSession,
     Party,
-    Rule,
+    ServerRule,
     SessionState,
     Violation,
     as_probe,
@@ -49,18 +49,18 @@ EXAMPLES = int(os.environ.get("CROSS_EXAMPLES", "300"))
 L16 = {**PCMU_EXTERNAL, "format": "L16"}
 # What a server that keeps the rules may still be reproached with: it is slow, or talks a lot.
 _OWN_ACCOUNT = {
-    Rule.OPEN_TIMEOUT,
-    Rule.PONG_TIMEOUT,
-    Rule.CLOSE_TIMEOUT,
-    Rule.TEXT_RATE,
-    Rule.BINARY_RATE,
-    Rule.PAUSE_RATE,
-    Rule.RESUME_RATE,
-    Rule.AUDIO_CUT,
-    Rule.REPEATED_DISCONNECT,
+    ServerRule.OPEN_TIMEOUT,
+    ServerRule.PONG_TIMEOUT,
+    ServerRule.CLOSE_TIMEOUT,
+    ServerRule.TEXT_RATE,
+    ServerRule.BINARY_RATE,
+    ServerRule.PAUSE_RATE,
+    ServerRule.RESUME_RATE,
+    ServerRule.AUDIO_CUT,
+    ServerRule.REPEATED_DISCONNECT,
 }
 # What comes later than the client has patience for comes to a client that is gone.
-_TOO_LATE = {Rule.AFTER_CLOSED}
+_TOO_LATE = {ServerRule.AFTER_CLOSED}
 _LONGEST_END = 60.0
 
 
@@ -171,7 +171,7 @@ class CrossMachine(RuleBasedStateMachine):
                 self.server.to_wire(draft)
             assert (self.server.state, self.server.server_seq) == (state, seq)
             return
-        sent = Sent(self.server.to_wire(draft))
+        sent = Sent(self.server.to_wire(draft).text)
         self.tap.server_sent(sent)
         self.down.append(sent)
 
@@ -325,8 +325,8 @@ class CrossMachine(RuleBasedStateMachine):
             assert set(self.server.faults) <= crossed, self.server.faults
         if not (self.tap.server_forges or self.tap.client_forges):
             rules = {violation.rule for violation in self.violations}
-            late = _TOO_LATE if Rule.CLOSE_TIMEOUT in rules else set()
-            known = _OWN_ACCOUNT | late | {Rule.SERVER_CLOSED_SOCKET}
+            late = _TOO_LATE if ServerRule.CLOSE_TIMEOUT in rules else set()
+            known = _OWN_ACCOUNT | late | {ServerRule.SERVER_CLOSED_SOCKET}
             assert rules <= known, self.violations
 
     @invariant()

@@ -102,7 +102,7 @@ def end(call: Call) -> None:
         return
     call.say("close", {"reason": "end"})
     assert call.session.state is State.CLOSING
-    closed = json.loads(call.session.to_wire(server_messages.closed()))
+    closed = json.loads(call.session.to_wire(server_messages.closed()).text)
     assert closed["type"] == "closed"
 
 

@@ -127,7 +127,7 @@ class ClientAndSession(RuleBasedStateMachine):
         before = (self.session.server_seq, self.session.state)
         may = self.session.allows(draft.type)
         try:
-            text = self.session.to_wire(draft)
+            text = self.session.to_wire(draft).text
         except LocalProtocolError:
             assert (self.session.server_seq, self.session.state) == before
             # An ordinary draft is refused only where `allows` said so.

@@ -137,8 +137,10 @@ class TestToWire:
 
     def test_the_largest_message(self) -> None:
         call = started()
-        rest = len(call.session.to_wire(server_messages.event("x", "")))
-        text = call.session.to_wire(server_messages.event("x", "y" * (MAX_MESSAGE_BYTES - rest)))
+        rest = len(call.session.to_wire(server_messages.event("x", "")).text)
+        text = call.session.to_wire(
+            server_messages.event("x", "y" * (MAX_MESSAGE_BYTES - rest))
+        ).text
         assert len(text.encode()) == MAX_MESSAGE_BYTES
         with pytest.raises(LocalProtocolError):
             call.session.to_wire(server_messages.event("x", "y" * (MAX_MESSAGE_BYTES - rest + 1)))
@@ -149,7 +151,7 @@ class TestToWire:
         call = started()
         for n in (5_000, 10_000, 16_000, 21_000, 32_000, 63_000):
             try:
-                text = call.session.to_wire(server_messages.event("x", character * n))
+                text = call.session.to_wire(server_messages.event("x", character * n)).text
             except LocalProtocolError:
                 continue
             assert len(text.encode()) <= MAX_MESSAGE_BYTES

@@ -46,7 +46,7 @@ def test_every_caller_sample_arrives_whatever_the_packets(
             for a, b in cuts(sizes, len(SPEECH), width)
             if b > a
         ]
-        assert call.serializer.faults == {}
+        assert call.serializer.call.faults == {}
         return b"".join(f.audio for f in frames if f is not None)
 
     heard = asyncio.run(run())
@@ -121,7 +121,7 @@ async def test_a_broken_sample_at_the_end_costs_only_itself() -> None:
     await call.open(media("L16"))
     frame = await call.serializer.deserialize(SPEECH[:1601])
     assert frame.audio == SPEECH[:1600]
-    assert call.serializer.faults == {"audio-length": 1}
+    assert call.serializer.call.faults == {"audio-length": 1}
 
 
 async def test_l16_byte_order_is_a_switch() -> None:

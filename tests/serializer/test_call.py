@@ -45,7 +45,7 @@ async def test_life_of_a_call() -> None:
     assert (closed["seq"], closed["clientseq"]) == (5, 4)
     assert closed["parameters"] == {"outputVariables": {"intent": "billing"}}
     assert not call.serializer.is_open
-    assert call.serializer.faults == {}
+    assert call.serializer.call.faults == {}
 
 
 async def test_probe_is_recognised_and_answered() -> None:
@@ -53,7 +53,7 @@ async def test_probe_is_recognised_and_answered() -> None:
     await call.connect()
     opened = await call.exchange(call.genesys.probe())
     assert opened["type"] == "opened"
-    assert call.serializer.is_connection_probe
+    assert call.serializer.call.is_connection_probe
     closed = await call.exchange(call.genesys.text("close", {"reason": "end"}))
     assert closed["type"] == "closed"
 
@@ -113,7 +113,7 @@ async def test_start_paused_until_the_application_resumes() -> None:
     call.genesys.position = "PT1.2S"
     await call.silent(call.genesys.text("resumed", {"start": "PT0S", "discarded": "PT1.2S"}))
     assert await call.serializer.deserialize(b"\xff" * 1600) is not None
-    assert call.serializer.faults == {"audio-state": 1}
+    assert call.serializer.call.faults == {"audio-state": 1}
 
 
 async def test_event_handlers_get_every_message() -> None:
@@ -158,7 +158,7 @@ async def test_event_handlers_get_every_message() -> None:
         await call.serializer.deserialize(call.genesys.text(name, parameters))
     await asyncio.wait_for(complete.wait(), 5)
     assert [name for name, _ in heard] == names
-    assert call.serializer.faults == {}
+    assert call.serializer.call.faults == {}
 
 
 async def test_sessions_do_not_share_state() -> None:

@@ -61,11 +61,11 @@ class TestSystemFrames:
         own = await heard(call, "paused")
         call.genesys.position = "PT0.5S"
         resumed = await heard(call, "resumed", {"start": "PT0S", "discarded": "PT0.5S"})
-        await call.serializer.pause()
+        await call.serializer.call.pause()
         await call.said()
         ours = await heard(call, "paused")
         both = await heard(call, "paused")
-        await call.serializer.resume()
+        await call.serializer.call.resume()
         await call.said()
         still = await heard(call, "paused")
         assert call.serializer.is_paused
@@ -75,7 +75,7 @@ class TestSystemFrames:
         assert [f.answers for f in (own, ours, both, still)] == [None, "pause", None, "resume"]
         assert isinstance(resumed, GenesysResumedFrame)
         assert (resumed.start, resumed.discarded, resumed.answers) == (0, Fraction(1, 2), None)
-        assert call.serializer.faults == {}
+        assert call.serializer.call.faults == {}
 
     async def test_gaps_in_seconds(self) -> None:
         call = Call()
@@ -109,7 +109,7 @@ class TestTimeline:
         await heard(call, "paused")
         await heard(call, "resumed", {"start": "PT1.7S", "discarded": "PT60S"})
         await call.serializer.deserialize(AUDIO)
-        at = call.serializer.stream_offset
+        at = call.serializer.call.stream_offset
         later = packet + int(delay * rate)
         assert at(0) == 0
         assert at(packet // 2) == Fraction(1, 10) - delay
@@ -117,7 +117,7 @@ class TestTimeline:
         assert at(later) == Fraction(3, 2)
         assert at(2 * packet + int(delay * rate)) == Fraction(617, 10)
         assert at(800, 8000) == Fraction(1, 10) - delay
-        assert call.serializer.samples_delivered == 3 * packet
+        assert call.serializer.call.samples_delivered == 3 * packet
 
     async def test_a_session_that_continues_another_counts_from_its_own_beginning(self) -> None:
         call = Call(8000)
@@ -125,8 +125,8 @@ class TestTimeline:
         call.genesys.position = "PT100S"
         await call.exchange(call.genesys.open())
         await call.serializer.deserialize(AUDIO)
-        assert call.serializer.stream_offset(800) == Fraction(1, 10)
-        assert call.serializer.samples_delivered == 1600
+        assert call.serializer.call.stream_offset(800) == Fraction(1, 10)
+        assert call.serializer.call.samples_delivered == 1600
 
     async def test_audio_that_the_pipeline_never_got_is_left_out(self) -> None:
         call = Call(8000)
@@ -137,6 +137,6 @@ class TestTimeline:
         assert await call.serializer.deserialize(AUDIO) is None
         call.serializer.create_resumed_response()
         assert await call.serializer.deserialize(AUDIO) is not None
-        assert call.serializer.stream_offset(1599) == Fraction(1599, 8000)
-        assert call.serializer.stream_offset(1600) == Fraction(3200, 8000)
-        assert call.serializer.samples_delivered == 3200
+        assert call.serializer.call.stream_offset(1599) == Fraction(1599, 8000)
+        assert call.serializer.call.stream_offset(1600) == Fraction(3200, 8000)
+        assert call.serializer.call.samples_delivered == 3200

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 from pipecat.frames.frames import InputAudioRawFrame
-from pipecat_genesys.serializer.frames import input_audio_frame
+from pipecat_genesys.call.frames import input_audio_frame
 
 
 @pytest.mark.parametrize(("audio", "rate", "channels"), [(bytes(640), 16000, 1), (b"", 8000, 2)])

@@ -24,9 +24,9 @@ class TestOpening:
 
         @on(call, "on_opening")
         async def on_opening(serializer: Any, message: dict[str, Any]) -> None:
-            seen.append((serializer.is_open, serializer.organization_id, message["type"]))
+            seen.append((serializer.is_open, serializer.call.organization_id, message["type"]))
             await asyncio.sleep(0)
-            seen.append(serializer.media.raw)
+            seen.append(serializer.call.media.raw)
 
         await call.open()
         assert seen == [(False, "d7934305-0972-4844-938e-9060eef73d05", "open"), media()]
@@ -37,7 +37,7 @@ class TestOpening:
 
             @on(call, "on_opening")
             async def on_opening(serializer: Any, _: Any) -> None:
-                serializer.set_supported_languages(["en-US", "de-DE"])
+                serializer.call.set_supported_languages(["en-US", "de-DE"])
 
             opened = await call.open(supportedLanguages=asked)
             named = opened["parameters"].get("supportedLanguages")
@@ -49,7 +49,7 @@ class TestOpening:
 
         @on(call, "on_opening")
         async def on_opening(serializer: Any, _: Any) -> None:
-            assert await (serializer.resume() if configured else serializer.pause())
+            assert await (serializer.call.resume() if configured else serializer.call.pause())
 
         opened = await call.open()
         assert opened["parameters"]["startPaused"] is not configured
@@ -59,9 +59,9 @@ class TestOpening:
 
         @on(call, "on_opening")
         async def on_opening(serializer: Any, _: Any) -> None:
-            (before,) = serializer.continued_sessions
+            (before,) = serializer.call.continued_sessions
             assert (before.serverseq, before.clientseq) == (7, 9)
-            serializer.set_discard_to("PT12.5S")
+            serializer.call.set_discard_to("PT12.5S")
 
         continued = [{"id": "x", "serverseq": 7, "clientseq": 9}]
         opened = await call.open(continuedSessions=continued)
@@ -75,7 +75,7 @@ class TestOpening:
 
         @on(call, "on_opening")
         async def on_opening(serializer: Any, _: Any) -> None:
-            assert await serializer.disconnect(reason, info="unknown tenant")
+            assert await serializer.call.disconnect(reason, info="unknown tenant")
 
         await call.connect()
         frame = await call.serializer.deserialize(call.genesys.open())
@@ -109,9 +109,9 @@ class TestUpdating:
 
         @on(call, "on_updating")
         async def on_updating(serializer: Any, _: Any) -> None:
-            languages.append(serializer.language)
-            if serializer.language == "fi-FI":
-                assert await serializer.pause()
+            languages.append(serializer.call.language)
+            if serializer.call.language == "fi-FI":
+                assert await serializer.call.pause()
 
         answers = [
             await call.exchange(call.genesys.text("update", {"language": language}))
@@ -127,7 +127,7 @@ class TestUpdating:
 
         @on(call, "on_updating")
         async def on_updating(serializer: Any, _: Any) -> None:
-            await serializer.disconnect("error", info="no such language")
+            await serializer.call.disconnect("error", info="no such language")
 
         answer = await call.exchange(call.genesys.text("update", {"language": "fi-FI"}))
         assert (answer["type"], answer["parameters"]["reason"]) == ("disconnect", "error")
@@ -150,7 +150,7 @@ class TestClosing:
         async def on_closing(serializer: Any, message: dict[str, Any]) -> None:
             assert message["parameters"]["reason"] == "end"
             serializer.set_output_variables({"intent": "billing"})
-            assert await serializer.send_event("summary", {"text": "billing"})
+            assert await serializer.call.send_event("summary", {"text": "billing"})
 
         frame = await call.serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
         (event,) = await call.said()
@@ -178,14 +178,14 @@ class TestBounds:
         types = [message["type"] for message in (opened, updated, closed)]
         assert types == ["opened", "updated", "closed"]
         assert cancelled == [name]
-        assert call.serializer.faults == {}
+        assert call.serializer.call.faults == {}
 
     async def test_what_was_decided_in_time_counts(self) -> None:
         call = Call(hook_timeout_secs=0.01)
 
         @on(call, "on_opening")
         async def hang(serializer: Any, _: Any) -> None:
-            await serializer.disconnect("unauthorized")
+            await serializer.call.disconnect("unauthorized")
             await asyncio.Event().wait()
 
         assert (await call.open())["type"] == "disconnect"
@@ -207,7 +207,7 @@ class TestBounds:
             pass
 
         await call.open()
-        assert await call.serializer.disconnect("error")
+        assert await call.serializer.call.disconnect("error")
         (message,) = await call.said()
         assert message["parameters"]["reason"] == "error"
 
@@ -215,10 +215,10 @@ class TestBounds:
 @pytest.mark.parametrize("languages", ["en-US", [5], ["en-US", None]])
 def test_languages_are_a_list_of_codes(languages: Any) -> None:
     with pytest.raises(TypeError, match="en-US"):
-        Call().serializer.set_supported_languages(languages)
+        Call().serializer.call.set_supported_languages(languages)
 
 
 @pytest.mark.parametrize("position", ["1.5", -1, None, "PT1M"])
 def test_a_position_is_a_duration(position: Any) -> None:
     with pytest.raises(ValueError, match=r"duration|seconds"):
-        Call().serializer.set_discard_to(position)
+        Call().serializer.call.set_discard_to(position)

@@ -92,9 +92,9 @@ async def test_junk_is_counted_and_the_call_goes_on(text: str) -> None:
     call = Call()
     await call.open()
     await call.silent(text)
-    assert sum(call.serializer.faults.values()) >= 1
+    assert sum(call.serializer.call.faults.values()) >= 1
     assert len((await call.serializer.deserialize(b"\xff" * 1600)).audio) == 6400
-    seq = call.serializer._session.client_seq + 1
+    seq = call.serializer.call.session.client_seq + 1
     assert (await call.exchange(call.genesys.text("ping", seq=seq)))["type"] == "pong"
 
 
@@ -141,7 +141,7 @@ async def test_audio_before_open_is_dropped_and_counted() -> None:
     call = Call()
     await call.connect()
     await call.silent(b"\xff" * 1600)
-    assert call.serializer.faults == {"audio-state": 1}
+    assert call.serializer.call.faults == {"audio-state": 1}
     assert (await call.exchange(call.genesys.open()))["seq"] == 1
 
 
@@ -167,7 +167,7 @@ def test_nothing_a_peer_sends_raises_or_breaks_the_numbering(traffic: list[str |
                 payload = await call.serializer.serialize(frame)
                 if payload is not None:
                     sent.append(json.loads(payload))
-        assert call.serializer.faults.get("internal", 0) == 0
+        assert call.serializer.call.faults.get("internal", 0) == 0
         assert [message["seq"] for message in sent] == list(range(1, len(sent) + 1))
         names = [message["type"] for message in sent]
         assert names.count("disconnect") <= 1
@@ -200,10 +200,10 @@ async def test_a_defect_of_ours_costs_one_message_and_is_logged_once(
     call = Call()
     await call.open()
     with monkeypatch.context() as patch:
-        patch.setattr(call.serializer._audio, "decode", lambda *_: 1 / 0)
+        patch.setattr(call.serializer.call.codec, "decode", lambda *_: 1 / 0)
         await call.silent(b"\xff" * 1600)
         await call.silent(b"\xff" * 1600)
     logger.remove(sink)
     assert len(lines) == 1
-    assert call.serializer.faults == {"internal": 2}
+    assert call.serializer.call.faults == {"internal": 2}
     assert await call.serializer.deserialize(b"\xff" * 1600) is not None

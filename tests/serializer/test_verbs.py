@@ -25,24 +25,24 @@ async def opened(*offer: dict[str, Any], **params: Any) -> AttachedCall:
 class TestMessages:
     async def test_pause_and_resume(self) -> None:
         call = await opened()
-        assert await call.serializer.pause()
-        assert await call.serializer.resume()
+        assert await call.serializer.call.pause()
+        assert await call.serializer.call.resume()
         messages = await call.said()
         assert [(m["type"], m["parameters"]) for m in messages] == [("pause", {}), ("resume", {})]
 
     async def test_reconnect(self) -> None:
         call = await opened()
-        assert await call.serializer.reconnect("draining")
+        assert await call.serializer.call.reconnect("draining")
         (message,) = await call.said()
         assert (message["type"], message["parameters"]) == ("reconnect", {"info": "draining"})
 
     async def test_events_of_genesyss_and_of_ones_own(self) -> None:
         call = await opened()
         turn = BotTurnResponse(disposition="match", text="Hello", confidence=0.9)
-        assert await call.serializer.send_event(turn)
-        assert await call.serializer.send_event(SpeechStarted())
-        assert await call.serializer.send_event("mood", ["good", 0.5, None])
-        assert await call.serializer.send_event("ping")
+        assert await call.serializer.call.send_event(turn)
+        assert await call.serializer.call.send_event(SpeechStarted())
+        assert await call.serializer.call.send_event("mood", ["good", 0.5, None])
+        assert await call.serializer.call.send_event("ping")
         assert [m["parameters"]["entities"] for m in await call.said()] == [
             [
                 {
@@ -66,7 +66,7 @@ class TestMessages:
     )
     async def test_a_transcript(self, channels: tuple[str, ...], channel: str, number: int) -> None:
         call = await opened(media("PCMU", *channels), channel="both")
-        assert await call.serializer.send_transcript(
+        assert await call.serializer.call.send_transcript(
             "hello",
             offset=0.513,
             duration="PT0.25S",
@@ -111,7 +111,7 @@ class TestMessages:
     async def test_transcripts_have_ids_of_their_own(self) -> None:
         call = await opened()
         for _ in range(2):
-            await call.serializer.send_transcript("x", offset=0, duration=1)
+            await call.serializer.call.send_transcript("x", offset=0, duration=1)
         ids = {m["parameters"]["entities"][0]["data"]["id"] for m in await call.said()}
         assert len(ids) == 2
 
@@ -123,13 +123,13 @@ class TestMessages:
     ) -> None:
         call = await opened()
         call.serializer.set_output_variables({"a": "1"})
-        assert await call.serializer.disconnect(info="done", output_variables=own)
+        assert await call.serializer.call.disconnect(info="done", output_variables=own)
         (message,) = await call.said()
         assert message["type"] == "disconnect"
         assert message["parameters"].pop("outputVariables", None) == expected
         assert message["parameters"] == {"reason": "completed", "info": "done"}
         # At most one, whoever asks.
-        assert not await call.serializer.disconnect()
+        assert not await call.serializer.call.disconnect()
         assert await call.serializer.serialize(EndFrame()) is None
 
 
@@ -137,24 +137,26 @@ class TestMistakes:
     async def test_a_reason_that_genesys_does_not_know(self) -> None:
         call = await opened()
         with pytest.raises(ValueError, match=r"'busy'.*completed"):
-            await call.serializer.disconnect("busy")
+            await call.serializer.call.disconnect("busy")
 
     async def test_what_json_does_not_have(self) -> None:
         call = await opened()
         with pytest.raises(ValueError, match="'mood'"):
-            await call.serializer.send_event("mood", {1, 2})
+            await call.serializer.call.send_event("mood", {1, 2})
         with pytest.raises(ValueError, match="'when'"):
-            await call.serializer.disconnect(output_variables={"when": object()})
+            await call.serializer.call.disconnect(output_variables={"when": object()})
 
     async def test_more_than_fits_into_a_message(self) -> None:
         call = await opened()
         with pytest.raises(ValueError, match=r"'mood' takes 640\d\d bytes"):
-            await call.serializer.send_event("mood", "x" * 64_000)
+            await call.serializer.call.send_event("mood", "x" * 64_000)
 
     async def test_a_channel_that_the_call_does_not_have(self) -> None:
         call = await opened()
         with pytest.raises(ValueError, match=r"external, not internal"):
-            await call.serializer.send_transcript("x", offset=0, duration=1, channel="internal")
+            await call.serializer.call.send_transcript(
+                "x", offset=0, duration=1, channel="internal"
+            )
 
     @pytest.mark.parametrize(
         ("field", "wrong"), [("offset", -1), ("duration", "1 s"), ("id", "one"), ("confidence", 2)]
@@ -165,24 +167,24 @@ class TestMistakes:
         call = await opened()
         given = {"offset": 0, "duration": 1} | {field: wrong}
         with pytest.raises(ValueError, match=field):
-            await call.serializer.send_transcript("x", **given)
+            await call.serializer.call.send_transcript("x", **given)
         assert await call.said() == []
 
     async def test_no_way_to_send(self) -> None:
         call = Call()
         await call.open()
         with pytest.raises(RuntimeError, match=r"attach\(transport\)"):
-            await call.serializer.pause()
+            await call.serializer.call.pause()
 
 
 class TestTiming:
     async def test_before_opened_a_pause_is_how_the_session_starts(self) -> None:
         call = AttachedCall()
         await call.connect()
-        assert await call.serializer.pause()
+        assert await call.serializer.call.pause()
         frame = await call.serializer.deserialize(call.genesys.open())
         # Until it is on the wire the application may think again.
-        assert await call.serializer.resume()
+        assert await call.serializer.call.resume()
         message = call.genesys.heard(await call.serializer.serialize(frame))
         assert message["parameters"]["startPaused"] is False
         assert await call.said() == []
@@ -191,7 +193,7 @@ class TestTiming:
         call = AttachedCall()
         await call.connect()
         frame = await call.serializer.deserialize(call.genesys.open())
-        assert await call.serializer.send_event("early")
+        assert await call.serializer.call.send_event("early")
         assert call.genesys.heard(await call.serializer.serialize(frame))["type"] == "opened"
         assert [m["type"] for m in await call.said()] == ["event"]
 
@@ -204,19 +206,19 @@ class TestTiming:
                 await call.exchange(call.genesys.open())
                 frame = await serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
                 # Last words may still be said.
-                assert await serializer.send_event("last")
+                assert await serializer.call.send_event("last")
             if end == "closed":
                 await call.said()
                 await serializer.serialize(frame)
-            assert not await serializer.disconnect()
-            assert not await serializer.reconnect()
+            assert not await serializer.call.disconnect()
+            assert not await serializer.call.reconnect()
             if end != "close":
-                assert not await serializer.send_event("late")
+                assert not await serializer.call.send_event("late")
                 if end:
-                    assert not await serializer.send_transcript("x", offset=0, duration=1)
+                    assert not await serializer.call.send_transcript("x", offset=0, duration=1)
             if end:
-                assert not await serializer.pause()
-                assert not await serializer.resume()
+                assert not await serializer.call.pause()
+                assert not await serializer.call.resume()
         assert await call.said() == []
 
     async def test_without_a_transport_the_pipelines_worker_takes_the_frames(self) -> None:
@@ -230,7 +232,7 @@ class TestTiming:
         setup = SimpleNamespace(audio_in_sample_rate=16000, pipeline_worker=worker)
         await call.serializer.setup(setup)
         await call.exchange(call.genesys.open())
-        assert await call.serializer.pause()
+        assert await call.serializer.call.pause()
         (frame,) = frames
         assert call.genesys.heard(await call.serializer.serialize(frame))["type"] == "pause"
 
@@ -245,7 +247,7 @@ class TestLostConnections:
         await handlers_done(call.serializer)
         assert lost == ["active"]
         assert not call.serializer.is_open
-        assert not await call.serializer.send_event("late")
+        assert not await call.serializer.call.send_event("late")
         assert await call.serializer.serialize(EndFrame()) is None
 
     async def test_one_after_closed_is_how_calls_end(self) -> None:
@@ -253,7 +255,7 @@ class TestLostConnections:
         await call.exchange(call.genesys.text("close", {"reason": "end"}))
         lost: list[Any] = []
         call.serializer.add_event_handler("on_connection_lost", lambda _, e: lost.append(e))
-        await call.serializer.connection_lost()
+        await call.serializer.call.connection_lost()
         await asyncio.sleep(0)
         await handlers_done(call.serializer)
         assert lost == []

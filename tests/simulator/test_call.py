@@ -13,6 +13,7 @@ from pipecat_genesys.protocol.types import DisconnectReason
 from pipecat_genesys.simulator import (
     AwaitTimeoutError,
     BargedIn,
+    BotAudioStarted,
     CallEndedError,
     CallOptions,
     CallStateError,
@@ -23,17 +24,16 @@ from pipecat_genesys.simulator import (
     Event,
     Opened,
     Party,
-    PlaybackStarted,
-    Ponged,
-    Resumed,
-    Rule,
+    PongReceived,
     ServerEvent,
+    ServerRule,
     SimulatedCall,
+    StreamResumed,
     Updated,
     new_call,
     read_wav,
 )
-from pipecat_genesys.simulator.websocket import CallSocket, open_socket
+from pipecat_genesys.simulator.connection import CallConnection, open_websocket
 from scripted import Peer, scripted
 
 QUICK = CallOptions(
@@ -59,7 +59,7 @@ async def _no_task_is_left_behind() -> Any:
     # One turn of the loop lets the server's own tasks finish; the simulator's are gone already.
     await asyncio.sleep(0)
     names = {str(task.get_coro()) for task in asyncio.all_tasks() - before}
-    assert not [name for name in names if "Simulated" in name or "CallSocket" in name]
+    assert not [name for name in names if "Simulated" in name or "CallConnection" in name]
 
 
 async def test_a_whole_call() -> None:
@@ -76,7 +76,7 @@ async def test_a_whole_call() -> None:
             await call.press("#")
             await call.update("de-DE")
             await call.wait_for(Updated)
-            await call.wait_for(Ponged)
+            await call.wait_for(PongReceived)
             await call.hang_up()
             report = await call.ended()
         await server.done.wait()
@@ -162,15 +162,15 @@ async def test_pauses_hold_the_voice_back_and_the_recording_shows_it(tmp_path: P
         async with SimulatedCall(server.url) as call:
             await call.opened()
             await call.press("1")
-            await call.wait_for(lambda event: type(event).__name__ == "Paused")
+            await call.wait_for(lambda event: type(event).__name__ == "StreamPaused")
             lost = await call.say(b"\x11" * 1600)
             await call.press("2")
-            resumed = await call.wait_for(Resumed)
+            resumed = await call.wait_for(StreamResumed)
             kept = await call.say(b"\x22" * 1600)
             await call.discard(800)
             await call.pause()
             await call.resume()
-            await call.wait_for(Resumed)
+            await call.wait_for(StreamResumed)
             later = await call.say(b"\x33" * 800)
         call.save_recording(tmp_path / "call.wav")
         stream = b"".join(server.peer.audio)
@@ -294,7 +294,7 @@ async def test_a_timeout_names_what_was_awaited_and_what_came_last() -> None:
         await call.opened()
         with pytest.raises(AwaitTimeoutError) as caught:
             await call.wait_for_bot_audio(0.05)
-    assert "waited 0.05 s for PlaybackStarted" in str(caught.value)
+    assert "waited 0.05 s for BotAudioStarted" in str(caught.value)
     assert "<- opened seq 1" in str(caught.value)
     assert isinstance(caught.value, TimeoutError)
 
@@ -302,7 +302,10 @@ async def test_a_timeout_names_what_was_awaited_and_what_came_last() -> None:
 async def test_a_server_that_never_answers_ends_in_a_report() -> None:
     async with scripted(open=nothing, close=nothing) as server:
         report = await SimulatedCall(server.url, options=QUICK).run(lambda call: call.opened())
-    assert [v.rule for v in report.violations] == [Rule.OPEN_TIMEOUT, Rule.CLOSE_TIMEOUT]
+    assert [v.rule for v in report.violations] == [
+        ServerRule.OPEN_TIMEOUT,
+        ServerRule.CLOSE_TIMEOUT,
+    ]
     assert report.script_error is None or "Opened" in report.script_error
     assert 1.0 <= report.duration < 3.0
     assert report.ending.socket_closed_by is Party.CLIENT
@@ -320,11 +323,11 @@ async def test_a_server_that_drops_the_socket_ends_in_a_report(abrupt: bool) -> 
 
     async with scripted(open=drop) as server:
         report = await SimulatedCall(server.url).run(lambda call: call.wait_for_bot_audio())
-    assert [v.rule for v in report.violations] == [Rule.SERVER_CLOSED_SOCKET]
+    assert [v.rule for v in report.violations] == [ServerRule.SERVER_CLOSED_SOCKET]
     assert report.ending.socket_closed_by is Party.SERVER
     assert report.ending.socket_code == (None if abrupt else 1011)
     assert report.script_error is not None
-    assert "the call ended while waiting for PlaybackStarted" in report.script_error
+    assert "the call ended while waiting for BotAudioStarted" in report.script_error
     assert "server_closed_socket" in report.script_error
 
 
@@ -336,7 +339,7 @@ async def test_a_server_that_closes_the_socket_after_closed_is_found_out() -> No
     async with scripted(close=closed_and_gone) as server:
         report = await SimulatedCall(server.url).run(lambda call: call.opened())
     rules = {v.rule for v in report.violations} | {w.rule for w in report.warnings}
-    assert rules & {Rule.SERVER_CLOSED_SOCKET, Rule.SOCKET_CLOSE_RACE}
+    assert rules & {ServerRule.SERVER_CLOSED_SOCKET, ServerRule.SOCKET_CLOSE_RACE}
 
 
 async def test_a_server_that_does_not_finish_the_websocket_is_not_waited_for() -> None:
@@ -364,8 +367,8 @@ async def test_a_server_that_stops_reading_cannot_hold_the_socket_open() -> None
         await held.wait()
 
     async with scripted(open=freeze) as server:
-        connection = await open_socket(server.url, {}, timeout=5, close_timeout=0.2, ssl=None)
-        socket = CallSocket(connection, patience=0.2)
+        connection = await open_websocket(server.url, {}, timeout=5, close_timeout=0.2, ssl=None)
+        socket = CallConnection(connection, 0.2)
         socket.send('{"type": "open"}')
         for _ in range(64):
             socket.send(b"\xff" * 1_000_000)
@@ -398,7 +401,7 @@ async def test_a_message_over_the_limit_is_reported_and_not_a_broken_socket() ->
 
     async with scripted(open=shout) as server, SimulatedCall(server.url) as call:
         report = await call.ended(5)
-    assert [v.rule for v in report.violations] == [Rule.MESSAGE_TOO_LARGE]
+    assert [v.rule for v in report.violations] == [ServerRule.MESSAGE_TOO_LARGE]
     assert report.ending.closed_received
 
 
@@ -409,7 +412,7 @@ async def test_text_that_is_no_utf8_is_a_fault_of_the_server() -> None:
 
     async with scripted(open=garble) as server, SimulatedCall(server.url) as call:
         report = await call.ended(5)
-    assert [v.rule for v in report.violations] == [Rule.WEBSOCKET_FAULT]
+    assert [v.rule for v in report.violations] == [ServerRule.WEBSOCKET_FAULT]
     assert not report.clean
 
 
@@ -417,7 +420,7 @@ async def test_a_missing_pong_ends_the_call_on_the_real_clock() -> None:
     async with scripted(ping=nothing) as server:
         call = SimulatedCall(server.url, options=QUICK)
         report = await call.run(lambda call: call.ended(5))
-    assert [v.rule for v in report.violations] == [Rule.PONG_TIMEOUT]
+    assert [v.rule for v in report.violations] == [ServerRule.PONG_TIMEOUT]
     assert 0.3 <= report.violations[0].at < 1.5
     assert report.ending.closed_received
 
@@ -430,7 +433,7 @@ async def test_a_bot_that_sends_twenty_milliseconds_at_a_time_loses_the_call() -
 
     async with scripted(open=dribble) as server, SimulatedCall(server.url) as call:
         report = await call.ended(5)
-    assert [v.rule for v in report.violations] == [Rule.BINARY_RATE]
+    assert [v.rule for v in report.violations] == [ServerRule.BINARY_RATE]
     error = next(m for m in server.peer.received if m["type"] == "error")
     assert error["parameters"]["code"] == 429
     assert error["parameters"]["retryAfter"].startswith("PT0.")
@@ -451,13 +454,13 @@ async def test_an_error_in_the_script_is_raised_and_the_call_is_hung_up() -> Non
 
 async def test_an_error_in_the_observer_reaches_the_script() -> None:
     def observer(item: object) -> None:
-        if isinstance(item, PlaybackStarted):
+        if isinstance(item, BotAudioStarted):
             raise KeyError("observer")
 
     async with scripted(open=greet) as server:
         call = SimulatedCall(server.url, observer=observer)
         with pytest.raises(KeyError, match="observer"):
-            await call.run(lambda call: call.wait_for(Resumed, 5))
+            await call.run(lambda call: call.wait_for(StreamResumed, 5))
 
 
 async def test_what_is_being_said_when_the_call_ends() -> None:
@@ -467,7 +470,7 @@ async def test_what_is_being_said_when_the_call_ends() -> None:
 
     async with scripted(audio=on_audio) as server, SimulatedCall(server.url) as call:
         await call.opened()
-        with pytest.raises(CallEndedError, match="the end of what was said"):
+        with pytest.raises(CallEndedError, match="the end of the speech"):
             await call.say(b"\x55" * 80_000)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from pipecat_genesys.protocol import entities as builders
-from pipecat_genesys.simulator import Rule
-from pipecat_genesys.simulator.entities import check_entity
+from pipecat_genesys.simulator import ServerRule
+from pipecat_genesys.simulator.session.validation import check_entity
 
 ID = "30b0e395-84d3-4570-ac13-9a62d8f514c0"
 TRANSCRIPT: dict[str, Any] = {
@@ -79,7 +79,7 @@ GOOD = {"transcript": TRANSCRIPT, "agentassist": ASSIST, "bot_turn_response": TU
 _GONE = object()
 
 
-def faults(kind: str, data: object, channels: int = 2) -> list[tuple[Rule, str]]:
+def faults(kind: str, data: object, channels: int = 2) -> list[tuple[ServerRule, str]]:
     found = check_entity({"type": kind, "data": data}, channels)
     return [(fault.rule, fault.detail) for fault in found]
 
@@ -107,7 +107,7 @@ def test_what_is_right(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["barge_in", "speech_started"])
 def test_signals_need_an_object_only(kind: str, data: object) -> None:
     assert faults(kind, data) == []
-    assert [rule for rule, _ in faults(kind, "now")] == [Rule.BAD_ENTITY]
+    assert [rule for rule, _ in faults(kind, "now")] == [ServerRule.BAD_ENTITY]
 
 
 @pytest.mark.parametrize("data", [None, 5, "x", {"a": 1}])
@@ -160,7 +160,7 @@ TOKEN = "alternatives.0.interpretations.0.tokens.0"
 def test_what_is_wrong_is_found_and_named(kind: str, path: str, value: object) -> None:
     data = value if not path else changed(kind, path, value)
     ((rule, detail),) = faults(kind, data)
-    assert rule is Rule.BAD_ENTITY
+    assert rule is ServerRule.BAD_ENTITY
     assert (path.split(".")[-1] or "object") in detail
 
 
@@ -176,7 +176,7 @@ def test_the_place_of_a_fault_is_given_in_full() -> None:
 def test_final_transcripts_have_their_place(name: str) -> None:
     without = changed("transcript", name, _GONE)
     ((rule, detail),) = faults("transcript", without)
-    assert rule is Rule.TRANSCRIPT_TIMES
+    assert rule is ServerRule.TRANSCRIPT_TIMES
     assert name in detail
     assert isinstance(without, dict)
     assert faults("transcript", {**without, "isFinal": False}) == []
@@ -184,7 +184,7 @@ def test_final_transcripts_have_their_place(name: str) -> None:
 
 def test_a_channel_the_medium_does_not_have() -> None:
     assert [rule for rule, _ in faults("transcript", {**TRANSCRIPT, "channelId": 1}, 1)] == [
-        Rule.CHANNEL_ID
+        ServerRule.CHANNEL_ID
     ]
 
 

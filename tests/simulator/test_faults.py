@@ -1,4 +1,4 @@
-"""Every fault on the wire, from the acting session alone, on a virtual clock."""
+"""What each fault looks like on the wire. The tests use a session alone, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from pipecat_genesys.protocol.types import AudioHookMessageType
 from pipecat_genesys.simulator import (
     FAULTS,
     Act,
-    ActingSession,
     CallMode,
     CallOptions,
     Fault,
     Moment,
     Party,
+    Violation,
     build_report,
     find_fault,
 )
 
-from .transcript import PARAMETERS, Table
+from .session_driver import PARAMETERS, SessionDriver
 
-Said = list[tuple[float, dict[str, Any] | bytes]]
-# Straight from the protocol guide's list of what a client may do to a server.
+# The client faults listed in the description of the protocol.
 NAMES = [
     "seq-gap",
     "seq-duplicate",
@@ -58,210 +57,195 @@ NAMES = [
 ]
 
 
-def table_of(fault: Fault, **parameters: Any) -> Table:
-    changed = fault.parameters(replace(PARAMETERS, **parameters))
-    return Table(
-        changed, kind=ActingSession, acts=fault.acts, one_byte_frames=fault.one_byte_frames
-    )
+def faulty(name: str, **parameters: Any) -> SessionDriver:
+    """A session with a fault, which has sent `open`."""
+    fault = FAULTS[name]
+    return SessionDriver(fault.parameters(replace(PARAMETERS, **parameters)), fault)
 
 
-def play(name: str, seconds: float = 2.0) -> Table:
-    """A call in which the fault happens, with frames of audio all along."""
-    table = table_of(FAULTS[name])
-    table.answers_pings = True
-    if table.session.state == "opening":
-        table.text("opened", {"media": [dict(table.session.parameters.media[0])]})
-    while table.elapsed < seconds and table.session.state == "open":
-        table.advance(0.2)
-        if table.session.state == "open":
-            media = table.session.media
-            table.session.send_audio(
-                b"\xff" * 1600 * (media.frame_bytes if media else 1), table.now
-            )
-            table._collect()
-    return table
+def complete(name: str, seconds: float = 2.0) -> SessionDriver:
+    """A session with a fault, which the server accepts and which sends frames of audio."""
+    driver = faulty(name)
+    driver.answers_pings = True
+    if driver.session.state == "opening":
+        driver.receive("opened", {"media": [dict(driver.session.parameters.media[0])]})
+    media = driver.session.media
+    while driver.elapsed < seconds and driver.session.state == "open":
+        driver.advance(0.2)
+        if driver.session.state == "open":
+            driver.send_frames(1, 1600 * (media.frame_bytes if media else 1))
+    return driver
 
 
-def texts(table: Table) -> list[dict[str, Any]]:
-    return [message for _, message in table.said if isinstance(message, dict)]
-
-
-def audio(table: Table) -> list[bytes]:
-    return [message for _, message in table.said if isinstance(message, bytes)]
-
-
-def test_every_fault_has_its_name() -> None:
-    assert list(FAULTS) == NAMES
-    assert all(name == fault.name for name, fault in FAULTS.items())
-    assert find_fault("seq-gap") is FAULTS["seq-gap"]
-    with pytest.raises(ValueError, match="no fault 'seqgap'; there are: seq-gap, "):
-        find_fault("seqgap")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_but_for_the_fault_every_message_is_right(name: str) -> None:
-    """Whatever it does, it does once: the rest of the call is that of an honest client."""
-    table = play(name)
-    assert isinstance(table.session, ActingSession)
-    acts = FAULTS[name].acts or FAULTS[name].one_byte_frames
-    happened = FAULTS[name].needs_server_pause is False
-    assert table.session.has_acted == (happened or not acts)
-    messages = texts(table)
-    odd = [m for m in messages if m["id"] != PARAMETERS.session_id or m["version"] != "2"]
-    gaps = [(a["seq"], b["seq"]) for a, b in pairwise(messages) if b["seq"] != a["seq"] + 1]
-    assert len(odd) == (name == "wrong-id")
-    assert len(gaps) == (name in ("seq-gap", "seq-duplicate"))
-
-
-def fault_message(name: str) -> dict[str, Any]:
-    """The one message of a call that an honest client does not send."""
+def additional_message(name: str) -> dict[str, Any]:
+    """The one message of a call that a client without the fault does not send."""
     (message,) = [
         m
-        for m in texts(play(name))
+        for m in complete(name).texts()
         if m["type"] not in ("ping", "close") and not (m["type"] == "open" and m["seq"] == 1)
     ]
     return message
 
 
-def test_seq_gap() -> None:
-    seqs = [message["seq"] for message in texts(play("seq-gap"))]
-    assert seqs[:3] == [1, 3, 4]
+def test_faults_are_found_by_name() -> None:
+    assert list(FAULTS) == NAMES
+    assert all(name == fault.name for name, fault in FAULTS.items())
+    assert find_fault("seq-gap") is FAULTS["seq-gap"]
 
 
-def test_seq_duplicate() -> None:
-    seqs = [message["seq"] for message in texts(play("seq-duplicate"))]
-    assert seqs[:3] == [1, 1, 2]
+def test_error_for_unknown_fault_lists_the_faults() -> None:
+    with pytest.raises(ValueError, match="unknown fault 'seqgap'; the faults are: seq-gap, "):
+        find_fault("seqgap")
 
 
-def test_wrong_id() -> None:
-    message = fault_message("wrong-id")
+@pytest.mark.parametrize("name", NAMES)
+def test_fault_happens_once_and_all_other_messages_are_valid(name: str) -> None:
+    driver = complete(name)
+    acts = FAULTS[name].acts or FAULTS[name].one_byte_frames
+    happened = FAULTS[name].needs_server_pause is False
+    assert driver.injector.has_acted == (happened or not acts)
+    messages = driver.texts()
+    wrong = [m for m in messages if m["id"] != PARAMETERS.session_id or m["version"] != "2"]
+    gaps = [(a["seq"], b["seq"]) for a, b in pairwise(messages) if b["seq"] != a["seq"] + 1]
+    assert len(wrong) == (name == "wrong-id")
+    assert len(gaps) == (name in ("seq-gap", "seq-duplicate"))
+
+
+def test_seq_gap_skips_one_sequence_number() -> None:
+    assert [message["seq"] for message in complete("seq-gap").texts()][:3] == [1, 3, 4]
+
+
+def test_seq_duplicate_repeats_one_sequence_number() -> None:
+    assert [message["seq"] for message in complete("seq-duplicate").texts()][:3] == [1, 1, 2]
+
+
+def test_wrong_id_sends_a_message_with_another_uuid() -> None:
+    message = additional_message("wrong-id")
     assert message["id"] != PARAMETERS.session_id
     assert len(message["id"]) == 36
 
 
-def test_serverseq_ahead() -> None:
-    assert fault_message("serverseq-ahead")["serverseq"] == 1001
+def test_serverseq_ahead_acknowledges_messages_that_were_not_sent() -> None:
+    assert additional_message("serverseq-ahead")["serverseq"] == 1001
 
 
-def test_ping_before_opened() -> None:
-    table = table_of(FAULTS["ping-before-opened"])
-    assert [m["type"] for m in texts(table)] == ["open", "ping"]
-    # A server that answers at once, and one that holds the pong back: both are right.
-    for held in (False, True):
-        table = table_of(FAULTS["ping-before-opened"])
-        table.answers_pings = True
-        steps: list[Callable[[], None]] = [
-            lambda table=table: table.text("pong", clientseq=2),  # type: ignore[misc]
-            table.opened,
-        ]
-        for step in reversed(steps) if held else steps:
-            step()
-        table.advance(7)
-        assert not [e for e in table.events if type(e).__name__ == "Violation"]
+@pytest.mark.parametrize("pong_before_opened", [True, False])
+def test_ping_before_opened_accepts_an_early_and_a_delayed_pong(pong_before_opened: bool) -> None:
+    driver = faulty("ping-before-opened")
+    assert driver.take_types() == ["open", "ping"]
+    driver.answers_pings = True
+    steps: list[Callable[[], None]] = [lambda: driver.receive("pong", clientseq=2), driver.accept]
+    for step in steps if pong_before_opened else reversed(steps):
+        step()
+    driver.advance(7)
+    assert driver.of(Violation) == []
 
 
-def test_second_open() -> None:
-    first, second = [m for m in texts(play("second-open")) if m["type"] == "open"]
+def test_second_open_repeats_the_parameters_of_the_first() -> None:
+    first, second = [m for m in complete("second-open").texts() if m["type"] == "open"]
     assert first["parameters"] == second["parameters"]
     assert second["seq"] == 2
 
 
-def test_audio_before_opened() -> None:
-    table = table_of(FAULTS["audio-before-opened"])
-    assert [type(message) for _, message in table.said] == [dict, bytes]
-    assert len(audio(table)[0]) == 1600
-    # It counts in the stream, as all that was sent does.
-    table.do("hang_up")
-    assert texts(table)[-1]["position"] == "PT0.2S"
+def test_audio_before_opened_sends_one_frame_and_advances_the_position() -> None:
+    driver = faulty("audio-before-opened")
+    assert [type(message) for _, message in driver.sent] == [dict, bytes]
+    assert len(driver.audio()[0]) == 1600
+    driver.call("hang_up")
+    assert driver.texts()[-1]["position"] == "PT0.2S"
 
 
-def test_odd_length_frame() -> None:
-    table = play("odd-length-frame")
-    assert table.session.media is not None
-    assert table.session.media.format == "L16"
-    lengths = {len(payload) for payload in audio(table)}
-    assert lengths == {3200, 1601}
+def test_odd_length_frame_is_l16_audio_with_half_a_sample() -> None:
+    driver = complete("odd-length-frame")
+    assert driver.session.media is not None
+    assert driver.session.media.format == "L16"
+    assert {len(payload) for payload in driver.audio()} == {3200, 1601}
 
 
 @pytest.mark.parametrize("name", ["oversize-text", "oversize-audio"])
-def test_oversize(name: str) -> None:
-    table = play(name)
+def test_oversize_message_is_above_the_limits_of_protocol_and_libraries(name: str) -> None:
     sizes = [
         len(m) if isinstance(m, bytes) else len(json.dumps(m, separators=(",", ":")))
-        for _, m in table.said
+        for _, m in complete(name).sent
     ]
     (large,) = [size for size in sizes if size > 64_000]
     assert large > 65_536
 
 
-def test_unknown_type() -> None:
-    assert fault_message("unknown-type")["type"] not in [t.value for t in AudioHookMessageType]
+def test_unknown_type_is_not_a_type_of_the_protocol() -> None:
+    kind = additional_message("unknown-type")["type"]
+    assert kind not in [known.value for known in AudioHookMessageType]
 
 
-def test_unknown_fields() -> None:
-    message = fault_message("unknown-fields")
+def test_unknown_fields_are_in_envelope_parameters_and_open() -> None:
+    message = additional_message("unknown-fields")
     known = {"version", "type", "id", "seq", "serverseq", "position", "parameters"}
     assert message.keys() - known == {"priority", "trace"}
     assert message["parameters"].keys() - {"start", "discarded"} == {"mood"}
-    opening = texts(play("unknown-fields"))[0]
+    opening = complete("unknown-fields").texts()[0]
     assert "region" in opening["parameters"]
 
 
-def test_unsolicited_pause() -> None:
-    table = play("unsolicited-pause")
-    moves = [(m["type"], m["parameters"]) for m in texts(table)[1:4]]
-    # The stream stood at 0.2 s when it was paused, and the sample clock ran on.
+def test_unsolicited_pause_sends_paused_twice_and_withholds_two_frames() -> None:
+    driver = complete("unsolicited-pause")
+    moves = [(m["type"], m["parameters"]) for m in driver.texts()[1:4]]
     assert moves == [
         ("paused", {}),
         ("paused", {}),
         ("resumed", {"start": "PT0.2S", "discarded": "PT0.4S"}),
     ]
-    assert len(audio(table)) == 10 - 2
+    assert len(driver.audio()) == 10 - 2
 
 
-def test_unsolicited_resumed() -> None:
-    message = fault_message("unsolicited-resumed")
-    assert (message["type"], message["parameters"]) == (
-        "resumed",
-        {"start": message["position"], "discarded": "PT0S"},
-    )
+def test_unsolicited_resumed_reports_an_empty_gap() -> None:
+    message = additional_message("unsolicited-resumed")
+    assert message["type"] == "resumed"
+    assert message["parameters"] == {"start": message["position"], "discarded": "PT0S"}
 
 
-def test_overlapping_pauses() -> None:
-    table = table_of(FAULTS["overlapping-pauses"])
-    table.opened()
-    table.text("pause")
-    table.advance(0.5)
-    table.text("resume")  # within the client's own pause: still paused
-    table.advance(1.0)
-    kinds = [m["type"] for m in texts(table) if m["type"] != "ping"]
-    assert kinds == ["open", "paused", "paused", "paused", "resumed"]
+def test_overlapping_pauses_answer_the_server_with_paused_until_both_pauses_end() -> None:
+    driver = faulty("overlapping-pauses")
+    driver.accept()
+    driver.receive("pause")
+    driver.advance(0.5)
+    driver.receive("resume")
+    driver.advance(1.0)
+    types = [kind for kind in driver.take_types() if kind != "ping"]
+    assert types == ["open", "paused", "paused", "paused", "resumed"]
 
 
-def test_huge_catch_up() -> None:
+def test_huge_catch_up_sends_almost_as_much_audio_as_a_message_may_hold() -> None:
     options = FAULTS["huge-catch-up"].options(CallOptions())
     assert options.catch_up_at_once
-    # As much as a message of mu-law may hold, less what gathers while the server answers.
+    # 64,000 bytes are 8 s. The caller speaks on while the server answers `open`.
     assert 7 < options.backlog < 8
 
 
-def test_one_byte_frames() -> None:
-    table = play("one-byte-frames")
-    assert [len(frame) for frame in audio(table)] == [1] * 1600 + [1600] * 9
-    assert table.session.position == 16000
+def test_one_byte_frames_split_one_frame() -> None:
+    driver = complete("one-byte-frames")
+    assert [len(frame) for frame in driver.audio()] == [1] * 1600 + [1600] * 9
+    assert driver.session.position == 16000
 
 
-def test_socket_drop() -> None:
-    table = play("socket-drop")
-    assert isinstance(table.session, ActingSession)
-    assert table.session.socket_should_drop
-    assert [m["type"] for m in texts(table)][:1] == ["open"]
-    assert "close" not in [m["type"] for m in texts(table)]
+def test_one_byte_frames_split_generated_silence() -> None:
+    driver = faulty("one-byte-frames")
+    driver.accept()
+    assert driver.session.send_audio(3, driver.now)
+    driver.advance(0)
+    driver.call("press_dtmf", "1")
+    assert driver.audio() == [b"\xff"] * 3
 
 
-def test_close_before_opened() -> None:
-    table = table_of(FAULTS["close-before-opened"])
-    assert [m["type"] for m in texts(table)] == ["open", "close"]
+def test_socket_drop_aborts_the_socket_without_close() -> None:
+    driver = complete("socket-drop")
+    assert driver.injector.socket_should_drop
+    types = [message["type"] for message in driver.texts()]
+    assert types[0] == "open"
+    assert "close" not in types
+
+
+def test_close_before_opened_sends_close_right_after_open() -> None:
+    assert faulty("close-before-opened").take_types() == ["open", "close"]
 
 
 @pytest.mark.parametrize(
@@ -274,94 +258,98 @@ def test_close_before_opened() -> None:
         ("probe", "conversationId", "00000000-0000-0000-0000-000000000000"),
     ],
 )
-def test_open_differs(name: str, field: str, value: str | None) -> None:
-    honest = PARAMETERS.open_parameters()
-    opening = texts(table_of(FAULTS[name]))[0]["parameters"]
-    assert honest[field] != value
-    assert opening.get(field) == value
+def test_fault_of_open_changes_one_field(name: str, field: str, value: str | None) -> None:
+    assert PARAMETERS.open_parameters()[field] != value
+    assert faulty(name).texts()[0]["parameters"].get(field) == value
 
 
-def test_offers() -> None:
-    def offers(name: str, **parameters: Any) -> list[dict[str, Any]]:
-        offered: list[dict[str, Any]] = texts(table_of(FAULTS[name], **parameters))[0][
-            "parameters"
-        ]["media"]
-        return offered
+@pytest.mark.parametrize(
+    ("name", "mode", "offer"),
+    [
+        ("l16", CallMode.BOT, [("L16", ["external"])]),
+        ("l16", CallMode.MONITOR, [("L16", ["external", "internal"])]),
+        ("inverted-channels", CallMode.BOT, [("PCMU", ["internal", "external"])]),
+    ],
+)
+def test_fault_of_the_offer_changes_format_or_channels(
+    name: str, mode: CallMode, offer: list[tuple[str, list[str]]]
+) -> None:
+    media = faulty(name, mode=mode).texts()[0]["parameters"]["media"]
+    assert [(medium["format"], medium["channels"]) for medium in media] == offer
 
-    assert [(m["format"], m["channels"]) for m in offers("l16")] == [("L16", ["external"])]
-    assert [(m["format"], m["channels"]) for m in offers("l16", mode=CallMode.MONITOR)] == [
-        ("L16", ["external", "internal"])
-    ]
-    assert [(m["format"], m["channels"]) for m in offers("inverted-channels")] == [
-        ("PCMU", ["internal", "external"])
-    ]
 
-
-def test_retry() -> None:
+def test_retry_loses_one_connection() -> None:
     assert FAULTS["retry"].options(CallOptions()).lost_attempts == 1
 
 
-def ended(table: Table, code: int | None = 1005, by: Party = Party.CLIENT) -> Table:
-    table.session.socket_lost(table.now, by=by, code=code)
-    table._collect()
-    return table
+# Whether a server handled a fault.
 
 
-def test_what_counts_as_dealt_with() -> None:
-    def judged(table: Table, name: str, script_error: str | None = None) -> bool:
-        report = build_report(table.session, table.events, table.now, script_error)
-        return FAULTS[name].is_handled(report)
-
-    table = play("seq-gap", 0.4)
-    table.text("disconnect", {"reason": "error"})
-    table.text("closed")
-    assert judged(ended(table), "seq-gap", "the call ended")
-    assert not judged(table, "unknown-type", "the call ended")
-
-    silent = play("wrong-id", 0.4)
-    silent.do("hang_up")
-    silent.advance(11)
-    assert not judged(ended(silent), "wrong-id")
-
-    for code, handled in ((1009, True), (1006, False)):
-        refused = ended(play("oversize-audio", 0.4), code, Party.SERVER)
-        assert judged(refused, "oversize-audio") is handled
-        assert not judged(refused, "seq-gap")
-
-    assert judged(ended(play("socket-drop", 0.4), None), "socket-drop", "the call ended")
-    assert not judged(ended(play("socket-drop", 0.4), None, Party.SERVER), "socket-drop")
+def is_handled(driver: SessionDriver, name: str, script_error: str | None = None) -> bool:
+    report = build_report(driver.session, driver.events, driver.now, script_error)
+    return FAULTS[name].is_handled(report)
 
 
-def test_acts_that_the_call_does_not_allow_any_more_are_left_undone() -> None:
-    table = table_of(FAULTS["unsolicited-pause"])
-    table.opened()
-    table.do("hang_up")
-    table.advance(1)
-    assert [m["type"] for m in texts(table)] == ["open", "close"]
-    assert isinstance(table.session, ActingSession)
-    assert not table.session.has_acted
+def test_server_may_end_a_call_with_an_illegal_fault_only() -> None:
+    driver = complete("seq-gap", 0.4)
+    driver.receive("disconnect", {"reason": "error"})
+    driver.receive("closed")
+    driver.lose_socket(by=Party.CLIENT, code=1005)
+    assert is_handled(driver, "seq-gap", "the call ended")
+    assert not is_handled(driver, "unknown-type", "the call ended")
 
 
-def test_an_act_that_makes_no_sense_is_left_undone() -> None:
-    acts = (Act(Moment.OPEN_SENT, 0.0, lambda s, now: s.press_dtmf("1", now)),)
-    table = Table(kind=ActingSession, acts=acts)
-    assert [m["type"] for m in texts(table)] == ["open"]
+def test_server_that_never_sends_closed_did_not_handle_the_fault() -> None:
+    driver = complete("wrong-id", 0.4)
+    driver.call("hang_up")
+    driver.advance(11)
+    driver.lose_socket(by=Party.CLIENT, code=1005)
+    assert not is_handled(driver, "wrong-id")
 
 
-def test_acts_of_one_moment_are_done_in_their_order() -> None:
+@pytest.mark.parametrize(("code", "handled"), [(1009, True), (1006, False)])
+def test_server_may_close_the_socket_with_1009_for_an_oversize_message(
+    code: int, handled: bool
+) -> None:
+    driver = complete("oversize-audio", 0.4)
+    driver.lose_socket(by=Party.SERVER, code=code)
+    assert is_handled(driver, "oversize-audio") is handled
+    assert not is_handled(driver, "seq-gap")
+
+
+@pytest.mark.parametrize("party", list(Party))
+def test_socket_drop_is_handled_if_the_client_aborted_the_socket(party: Party) -> None:
+    driver = complete("socket-drop", 0.4)
+    driver.lose_socket(by=party)
+    assert is_handled(driver, "socket-drop", "the call ended") is (party is Party.CLIENT)
+
+
+# The injector.
+
+
+def test_acts_are_skipped_after_the_call_began_to_close() -> None:
+    driver = faulty("unsolicited-pause")
+    driver.accept()
+    driver.call("hang_up")
+    driver.advance(1)
+    assert driver.take_types() == ["open", "close"]
+    assert not driver.injector.has_acted
+
+
+def test_act_that_the_state_does_not_allow_is_skipped() -> None:
+    acts = (Act(Moment.OPEN_SENT, 0.0, lambda i, now: i.session.press_dtmf("1", now)),)
+    driver = SessionDriver(fault=Fault("early-key", "a key before opened", acts=acts))
+    assert driver.take_types() == ["open"]
+    assert not driver.injector.has_acted
+
+
+def test_acts_of_one_moment_are_performed_in_order() -> None:
     acts = tuple(
-        Act(Moment.OPENED, 0.1, lambda s, now, key=key: s.press_dtmf(key, now)) for key in "123"
+        Act(Moment.OPENED, 0.1, lambda i, now, key=key: i.session.press_dtmf(key, now))
+        for key in "123"
     )
-    table = Table(kind=ActingSession, acts=acts)
-    table.opened()
-    table.advance(0.1)
-    keys = [m["parameters"]["digit"] for m in texts(table) if m["type"] == "dtmf"]
-    assert keys == ["1", "2", "3"]
-
-
-def test_silence_can_go_out_in_single_bytes_too() -> None:
-    table = table_of(FAULTS["one-byte-frames"])
-    table.opened()
-    assert table.session.send_audio(3, table.now)
-    table._collect()
-    assert audio(table) == [b"\xff"] * 3
+    driver = SessionDriver(fault=Fault("keys", "three keys", acts=acts))
+    driver.accept()
+    driver.advance(0.1)
+    digits = [m["parameters"]["digit"] for m in driver.texts() if m["type"] == "dtmf"]
+    assert digits == ["1", "2", "3"]

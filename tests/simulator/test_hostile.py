@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipecat_genesys.protocol.types import AudioHookMessageType, duration_to_samples
 from pipecat_genesys.simulator import Party, SessionState
 
-from .transcript import MEDIUM, PARAMETERS, Table
+from .session_driver import MEDIUM, PARAMETERS, SessionDriver
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(),
@@ -53,39 +53,39 @@ STEPS = st.lists(
 def test_nothing_raises_and_every_call_comes_to_an_end(
     opened: bool, steps: list[tuple[Any, ...]]
 ) -> None:
-    table = Table()
+    driver = SessionDriver()
     if opened:
-        table.opened()
+        driver.accept()
     for step, *arguments in steps:
         if step == "text":
             kind, parameters, envelope = arguments
-            table.text(kind, parameters, **envelope)
+            driver.receive(kind, parameters, **envelope)
         elif step == "raw":
-            table.raw(arguments[0])
+            driver.receive_text(arguments[0])
         elif step == "audio":
-            table.audio(arguments[0])
+            driver.receive_audio(arguments[0])
         elif step == "advance":
-            table.advance(arguments[0])
+            driver.advance(arguments[0])
         elif step == "hang up":
-            table.do("hang_up")
-        elif table.session.state is SessionState.OPEN:
-            table.caller(1)
+            driver.call("hang_up")
+        elif driver.session.state is SessionState.OPEN:
+            driver.send_frames(1)
     # From here on the server is silent: a ping goes unanswered, then ``close`` does.
-    table.advance(25)
-    assert table.session.socket_should_close
-    table.session.socket_lost(table.now, by=Party.CLIENT)
-    table._collect()
-    assert table.session.next_deadline() is None
+    driver.advance(25)
+    assert driver.session.socket_should_close
+    driver.session.socket_lost(driver.now, by=Party.CLIENT)
+    driver._collect()
+    assert driver.session.next_deadline() is None
 
-    texts = [message for _, message in table.said if isinstance(message, dict)]
+    texts = [message for _, message in driver.sent if isinstance(message, dict)]
     assert [message["seq"] for message in texts] == list(range(1, len(texts) + 1))
     for earlier, later in pairwise(texts):
-        assert earlier["serverseq"] <= later["serverseq"] <= table.seq
+        assert earlier["serverseq"] <= later["serverseq"] <= driver.seq
         assert duration_to_samples(earlier["position"]) <= duration_to_samples(later["position"])
     kinds = [message["type"] for message in texts]
     assert kinds.count("close") == 1
     assert set(kinds[kinds.index("close") :]) <= {"close", "error"}
     assert {message["id"] for message in texts} == {PARAMETERS.session_id}
-    times = [at for at, _ in table.said]
+    times = [at for at, _ in driver.sent]
     assert times == sorted(times)
-    assert [event.at for event in table.events if event.at < 0] == []
+    assert [event.at for event in driver.events if event.at < 0] == []

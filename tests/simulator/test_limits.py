@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipecat_genesys.simulator import TokenBucket
+from pipecat_genesys.simulator import MessageBudget
 
 RATES = st.floats(0.1, 100)
 BURSTS = st.integers(1, 100)
@@ -17,7 +17,7 @@ GAPS = st.lists(st.floats(0, 5), max_size=200)
 def test_no_window_sees_more_than_the_burst_and_the_rate(
     rate: float, burst: int, gaps: list[float]
 ) -> None:
-    bucket = TokenBucket(rate, burst)
+    bucket = MessageBudget(rate, burst)
     now, passed = 50.0, []
     for gap in gaps:
         now += gap
@@ -32,14 +32,14 @@ def test_no_window_sees_more_than_the_burst_and_the_rate(
 @settings(deadline=None)
 @given(RATES, BURSTS, st.integers(1, 500))
 def test_a_sender_exactly_at_the_rate_is_never_refused(rate: float, burst: int, count: int) -> None:
-    bucket = TokenBucket(rate, burst)
+    bucket = MessageBudget(rate, burst)
     assert all(bucket.take(1e6 + index / rate) for index in range(count))
 
 
 @settings(deadline=None)
 @given(RATES, BURSTS)
 def test_the_burst_is_there_at_once_and_again_after_a_rest(rate: float, burst: int) -> None:
-    bucket = TokenBucket(rate, burst)
+    bucket = MessageBudget(rate, burst)
     for start in (0.0, 1.001 * burst / rate, 10 * burst / rate):
         assert all(bucket.take(start) for _ in range(burst))
         assert not bucket.take(start)
@@ -48,7 +48,7 @@ def test_the_burst_is_there_at_once_and_again_after_a_rest(rate: float, burst: i
 @settings(deadline=None)
 @given(RATES, BURSTS, GAPS)
 def test_wait_time_is_just_long_enough(rate: float, burst: int, gaps: list[float]) -> None:
-    bucket = TokenBucket(rate, burst)
+    bucket = MessageBudget(rate, burst)
     now = 0.0
     for gap in gaps:
         now += gap
@@ -62,7 +62,7 @@ def test_wait_time_is_just_long_enough(rate: float, burst: int, gaps: list[float
 
 
 def test_a_refusal_costs_nothing_and_shows_in_the_lowest_level() -> None:
-    bucket = TokenBucket(1, 2)
+    bucket = MessageBudget(1, 2)
     assert bucket.lowest == 2
     assert [bucket.take(0.0) for _ in range(3)] == [True, True, False]
     assert bucket.level(0.0) == 0
@@ -71,7 +71,7 @@ def test_a_refusal_costs_nothing_and_shows_in_the_lowest_level() -> None:
 
 
 def test_time_that_runs_backwards_is_no_time() -> None:
-    bucket = TokenBucket(1, 1)
+    bucket = MessageBudget(1, 1)
     assert bucket.take(10.0)
     assert not bucket.take(5.0)
     assert not bucket.take(10.5)
@@ -81,4 +81,4 @@ def test_time_that_runs_backwards_is_no_time() -> None:
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (1, 0)])
 def test_a_bucket_that_never_fills_is_refused(rate: float, burst: float) -> None:
     with pytest.raises(ValueError, match="positive"):
-        TokenBucket(rate, burst)
+        MessageBudget(rate, burst)

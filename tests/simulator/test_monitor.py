@@ -10,13 +10,13 @@ from pipecat_genesys.protocol.types import AudioHookChannel, AudioHookMediaForma
 from pipecat_genesys.simulator import (
     MONITOR_OFFER,
     CallMode,
-    ContinuedSession,
     MessageIgnored,
     Opened,
+    PreviousSession,
     ProtocolWarning,
     ReconnectRequested,
-    Rule,
     ServerEvent,
+    ServerRule,
     Violation,
     as_probe,
     medium,
@@ -24,23 +24,23 @@ from pipecat_genesys.simulator import (
     new_monitor_call,
 )
 
-from .transcript import PARAMETERS, Table
+from .session_driver import PARAMETERS, SessionDriver
 
 MONITOR = replace(PARAMETERS, mode=CallMode.MONITOR, media=MONITOR_OFFER, input_variables=None)
 EXTERNAL, INTERNAL = AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL
 ID = "30b0e395-84d3-4570-ac13-9a62d8f514c0"
 
 
-def monitored(choice: int = 0, **parameters: Any) -> Table:
-    table = Table(replace(MONITOR, **parameters))
-    table.text("opened", {"media": [dict(table.session.parameters.media[choice])]})
-    table.take()
-    return table
+def monitored(choice: int = 0, **parameters: Any) -> SessionDriver:
+    driver = SessionDriver(replace(MONITOR, **parameters))
+    driver.receive("opened", {"media": [dict(driver.session.parameters.media[choice])]})
+    driver.take_sent()
+    return driver
 
 
 def test_what_a_monitor_is_offered() -> None:
-    table = Table(new_monitor_call(session_id=PARAMETERS.session_id))
-    ((_, kind, parameters),) = table.take()
+    driver = SessionDriver(new_monitor_call(session_id=PARAMETERS.session_id))
+    ((_, kind, parameters),) = driver.take_sent()
     assert kind == "open"
     assert [entry["channels"] for entry in parameters["media"]] == [
         ["external", "internal"],
@@ -55,9 +55,9 @@ def test_what_a_monitor_is_offered() -> None:
 
 @pytest.mark.parametrize("choice", [0, 1, 2])
 def test_binary_from_a_server_that_should_only_listen(choice: int) -> None:
-    table = monitored(choice)
-    table.audio(b"\xff" * 1600)
-    error, close = table.take()
+    driver = monitored(choice)
+    driver.receive_audio(b"\xff" * 1600)
+    error, close = driver.take_sent()
     assert error[1:] == ("error", {"code": 415, "message": "Unexpected binary message"})
     assert close[1:] == ("close", {"reason": "error"})
 
@@ -74,48 +74,53 @@ def test_binary_from_a_server_that_should_only_listen(choice: int) -> None:
 def test_positions_count_samples_of_one_channel(
     channels: tuple[AudioHookChannel, ...], format: AudioHookMediaFormat, width: int
 ) -> None:
-    table = monitored(media=(medium(*channels, format=format),))
-    assert table.session.send_audio(b"\0" * 1600 * width, table.now)
-    assert table.session.position == 1600
-    table.do("pause")
-    ((_, _, payload), (_, kind, _)) = table.take()
+    driver = monitored(media=(medium(*channels, format=format),))
+    assert driver.session.send_audio(b"\0" * 1600 * width, driver.now)
+    assert driver.session.position == 1600
+    driver.call("pause")
+    ((_, _, payload), (_, kind, _)) = driver.take_sent()
     assert (len(payload), kind) == (1600 * width, "paused")
 
 
 def test_a_broken_sample_is_the_testers_mistake() -> None:
-    table = monitored()
+    driver = monitored()
     with pytest.raises(ValueError, match="not whole samples"):
-        table.session.send_audio(b"\0" * 1601, table.now)
+        driver.session.send_audio(b"\0" * 1601, driver.now)
 
 
 def test_asked_for_languages() -> None:
-    table = Table(replace(MONITOR, supported_languages=True))
-    assert table.take()[0][2]["supportedLanguages"] is True
-    table.text("opened", {"media": [], "supportedLanguages": ["en-US", "de-DE"]})
-    (opened,) = table.of(Opened)
+    driver = SessionDriver(replace(MONITOR, supported_languages=True))
+    assert driver.take_sent()[0][2]["supportedLanguages"] is True
+    driver.receive("opened", {"media": [], "supportedLanguages": ["en-US", "de-DE"]})
+    (opened,) = driver.of(Opened)
     assert opened.supported_languages == ("en-US", "de-DE")
-    assert table.of(ProtocolWarning) == []
+    assert driver.of(ProtocolWarning) == []
 
 
 @pytest.mark.parametrize(
     ("answer", "rule"),
-    [({}, Rule.LANGUAGES_MISSING), ({"supportedLanguages": ["en"]}, Rule.LANGUAGE_CODE)],
+    [
+        ({}, ServerRule.LANGUAGES_MISSING),
+        ({"supportedLanguages": ["en"]}, ServerRule.LANGUAGE_CODE),
+    ],
 )
-def test_answers_about_languages_that_are_tolerated(answer: dict[str, Any], rule: Rule) -> None:
-    table = Table(replace(MONITOR, supported_languages=True))
-    table.text("opened", {"media": [], **answer})
-    assert [warning.rule for warning in table.of(ProtocolWarning)] == [rule]
-    assert table.of(Violation) == []
+def test_answers_about_languages_that_are_tolerated(
+    answer: dict[str, Any], rule: ServerRule
+) -> None:
+    driver = SessionDriver(replace(MONITOR, supported_languages=True))
+    driver.receive("opened", {"media": [], **answer})
+    assert [warning.rule for warning in driver.of(ProtocolWarning)] == [rule]
+    assert driver.of(Violation) == []
 
 
 def test_an_empty_list_of_languages_is_an_answer() -> None:
-    table = Table(replace(MONITOR, supported_languages=True))
-    table.text("opened", {"media": [], "supportedLanguages": []})
-    assert table.of(ProtocolWarning) == []
+    driver = SessionDriver(replace(MONITOR, supported_languages=True))
+    driver.receive("opened", {"media": [], "supportedLanguages": []})
+    assert driver.of(ProtocolWarning) == []
 
 
 def test_a_transcript_that_is_right_and_one_that_is_not() -> None:
-    table = monitored()
+    driver = monitored()
     good = {
         "id": ID,
         "channelId": 1,
@@ -126,66 +131,68 @@ def test_a_transcript_that_is_right_and_one_that_is_not() -> None:
             {"confidence": 0.5, "interpretations": [{"type": "display", "transcript": "hi"}]}
         ],
     }
-    table.text("event", {"entities": [{"type": "transcript", "data": good}]})
-    assert (table.of(Violation), table.of(ProtocolWarning)) == ([], [])
+    driver.receive("event", {"entities": [{"type": "transcript", "data": good}]})
+    assert (driver.of(Violation), driver.of(ProtocolWarning)) == ([], [])
     del good["channelId"]
-    table.text("event", {"entities": [{"type": "transcript", "data": {**good, "channel": "x"}}]})
-    (violation,) = table.of(Violation)
-    assert violation.rule is Rule.BAD_ENTITY
+    driver.receive(
+        "event", {"entities": [{"type": "transcript", "data": {**good, "channel": "x"}}]}
+    )
+    (violation,) = driver.of(Violation)
+    assert violation.rule is ServerRule.BAD_ENTITY
     assert "channelId" in violation.message
-    assert len(table.of(ServerEvent)) == 2
+    assert len(driver.of(ServerEvent)) == 2
     # It is on record; what the real client does with it is not known, so nothing is sent.
-    assert table.take() == []
+    assert driver.take_sent() == []
 
 
 def test_a_conversation_continues_in_another_session() -> None:
     old = monitored()
-    old.caller(3)
-    old.text("reconnect", {"info": "going down"})
+    old.send_frames(3)
+    old.receive("reconnect", {"info": "going down"})
     assert old.of(ReconnectRequested)[0].info == "going down"
     # The reference client only takes note.
-    assert [kind for _, kind, _ in old.take()] == ["audio"] * 3
+    assert [kind for _, kind, _ in old.take_sent()] == ["audio"] * 3
     parameters = replace(
         MONITOR,
         session_id="1b0e3953-84d3-4570-ac13-9a62d8f514c1",
         position=1600,
         continued_sessions=(
-            ContinuedSession(ID, old.session.last_server_seq, old.session.last_seq),
+            PreviousSession(ID, old.session.last_server_seq, old.session.last_seq),
         ),
     )
-    new = Table(parameters)
-    ((_, _, opening),) = new.take()
+    new = SessionDriver(parameters)
+    ((_, _, opening),) = new.take_sent()
     assert opening["conversationId"] == PARAMETERS.conversation_id
     assert opening["continuedSessions"] == [{"id": ID, "serverseq": 2, "clientseq": 1}]
     assert new.session.position == 1600
-    old.do("hand_over")
-    assert old.take()[0][1:] == ("close", {"reason": "reconnect"})
+    old.call("hand_over")
+    assert old.take_sent()[0][1:] == ("close", {"reason": "reconnect"})
     assert old.session.close_reason is CloseReason.RECONNECT
 
 
 def test_open_of_a_continued_session_carries_the_position_of_its_window() -> None:
-    table = Table(replace(MONITOR, position=8000))
-    ((_, message),) = table.said
+    driver = SessionDriver(replace(MONITOR, position=8000))
+    ((_, message),) = driver.sent
     assert isinstance(message, dict)
     assert (message["type"], message["position"]) == ("open", "PT1S")
 
 
 def test_opened_that_crosses_our_close_is_no_fault() -> None:
-    table = Table()
-    table.do("hang_up")
-    table.opened()
-    assert [event.type for event in table.of(MessageIgnored)] == ["opened"]
-    table.text("closed")
-    assert table.of(Violation) == []
-    assert table.session.socket_should_close
+    driver = SessionDriver()
+    driver.call("hang_up")
+    driver.accept()
+    assert [event.type for event in driver.of(MessageIgnored)] == ["opened"]
+    driver.receive("closed")
+    assert driver.of(Violation) == []
+    assert driver.session.socket_should_close
 
 
 def test_opened_for_the_second_time_still_is_one() -> None:
-    table = Table()
-    table.opened()
-    table.do("hang_up")
-    table.opened()
-    assert [violation.rule for violation in table.of(Violation)] == [Rule.UNEXPECTED_MESSAGE]
+    driver = SessionDriver()
+    driver.accept()
+    driver.call("hang_up")
+    driver.accept()
+    assert [violation.rule for violation in driver.of(Violation)] == [ServerRule.UNEXPECTED_MESSAGE]
 
 
 def test_a_probe() -> None:

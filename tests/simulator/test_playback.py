@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from pipecat_genesys.protocol.types import AudioHookMediaFormat
 from pipecat_genesys.simulator import (
     BargedIn,
+    BotAudioCompleted,
+    BotAudioStarted,
     Playback,
-    PlaybackCompleted,
-    PlaybackStarted,
     Span,
     Underrun,
     Violation,
 )
 
-from .transcript import ORIGIN, answered
+from .session_driver import ORIGIN, open_session
 
 BARGE_IN = {"entities": [{"type": "barge_in", "data": {}}]}
 
@@ -124,7 +124,7 @@ def test_without_a_record_the_spans_remain() -> None:
     playback.receive(b"\x55" * 8, 0.0)
     playback.advance(1.0)
     assert playback.spans == [Span(0, 8)]
-    with pytest.raises(ValueError, match="not to record"):
+    with pytest.raises(ValueError, match="is not recorded"):
         playback.render(1.0)
 
 
@@ -133,81 +133,81 @@ def test_without_a_record_the_spans_remain() -> None:
 
 def test_one_message_is_one_playback() -> None:
     # A real call: one message of 38,249 bytes, started at once, completed 4.781125 s later.
-    table = answered()
-    table.answers_pings = True
-    table.advance(0.5)
-    table.audio(b"\x55" * 38_249)
-    assert table.take() == [(0.5, "playback_started", {})]
-    table.advance(6.0)
-    said = [(at, kind) for at, kind, _ in table.take() if kind != "ping"]
+    driver = open_session()
+    driver.answers_pings = True
+    driver.advance(0.5)
+    driver.receive_audio(b"\x55" * 38_249)
+    assert driver.take_sent() == [(0.5, "playback_started", {})]
+    driver.advance(6.0)
+    said = [(at, kind) for at, kind, _ in driver.take_sent() if kind != "ping"]
     assert said == [(5.281125, "playback_completed")]
-    assert table.of(PlaybackStarted) == [PlaybackStarted(0.5)]
-    assert [event.at for event in table.of(PlaybackCompleted)] == [pytest.approx(5.281125)]
+    assert driver.of(BotAudioStarted) == [BotAudioStarted(0.5)]
+    assert [event.at for event in driver.of(BotAudioCompleted)] == [pytest.approx(5.281125)]
 
 
 def test_audio_in_time_is_one_playback_and_late_audio_another() -> None:
-    table = answered()
+    driver = open_session()
     for gap in (0.1, 0.19, 0.01, 0.31):
-        table.audio(b"\x55" * 1600)
-        table.advance(gap)
+        driver.receive_audio(b"\x55" * 1600)
+        driver.advance(gap)
     # 3 x 0.2 s in 0.3 s, and 0.2 s more on top: one stretch of 0.8 s.
-    table.advance(0.1899)
-    assert [(at, kind) for at, kind, _ in table.take()] == [(0.0, "playback_started")]
-    table.advance(0.0001)
-    assert [(at, kind) for at, kind, _ in table.take()] == [(0.8, "playback_completed")]
-    table.audio(b"\x55" * 1600)
-    assert [kind for _, kind, _ in table.take()] == ["playback_started"]
+    driver.advance(0.1899)
+    assert [(at, kind) for at, kind, _ in driver.take_sent()] == [(0.0, "playback_started")]
+    driver.advance(0.0001)
+    assert [(at, kind) for at, kind, _ in driver.take_sent()] == [(0.8, "playback_completed")]
+    driver.receive_audio(b"\x55" * 1600)
+    assert [kind for _, kind, _ in driver.take_sent()] == ["playback_started"]
 
 
 def test_audio_that_comes_after_the_queue_ran_dry_is_heard_as_such() -> None:
     # Even if nobody woke the session at the moment it ran dry.
-    table = answered()
-    table.audio(b"\x55" * 800)
-    table.now += 0.25
-    table.audio(b"\x55" * 800)
-    kinds = [kind for _, kind, _ in table.take()]
+    driver = open_session()
+    driver.receive_audio(b"\x55" * 800)
+    driver.now += 0.25
+    driver.receive_audio(b"\x55" * 800)
+    kinds = [kind for _, kind, _ in driver.take_sent()]
     assert kinds == ["playback_started", "playback_completed", "playback_started"]
-    assert table.of(PlaybackCompleted) == [PlaybackCompleted(pytest.approx(0.1))]
+    assert driver.of(BotAudioCompleted) == [BotAudioCompleted(pytest.approx(0.1))]
 
 
 def test_barge_in_silences_the_bot_at_once() -> None:
-    table = answered()
-    table.audio(b"\x55" * 8000)
-    table.advance(0.25)
-    table.text("event", BARGE_IN)
-    assert table.of(BargedIn) == [BargedIn(0.25, 6000)]
-    assert [kind for _, kind, _ in table.take()] == ["playback_started", "playback_completed"]
-    table.audio(b"\x66" * 800)
-    table.advance(0.25)
-    heard = table.session.playback.render(table.now)
+    driver = open_session()
+    driver.receive_audio(b"\x55" * 8000)
+    driver.advance(0.25)
+    driver.receive("event", BARGE_IN)
+    assert driver.of(BargedIn) == [BargedIn(0.25, 6000)]
+    assert [kind for _, kind, _ in driver.take_sent()] == ["playback_started", "playback_completed"]
+    driver.receive_audio(b"\x66" * 800)
+    driver.advance(0.25)
+    heard = driver.session.playback.render(driver.now)
     assert heard == b"\x55" * 2000 + b"\x66" * 800 + b"\xff" * 1200
-    assert [kind for _, kind, _ in table.take()] == ["playback_started", "playback_completed"]
+    assert [kind for _, kind, _ in driver.take_sent()] == ["playback_started", "playback_completed"]
 
 
 def test_a_client_that_does_not_report_completion_after_barge_in() -> None:
-    table = answered(completed_after_barge_in=False)
-    table.audio(b"\x55" * 8000)
-    table.advance(0.25)
-    table.text("event", BARGE_IN)
-    table.advance(0.7)
-    assert [kind for _, kind, _ in table.take()] == ["playback_started"]
+    driver = open_session(completed_after_barge_in=False)
+    driver.receive_audio(b"\x55" * 8000)
+    driver.advance(0.25)
+    driver.receive("event", BARGE_IN)
+    driver.advance(0.7)
+    assert [kind for _, kind, _ in driver.take_sent()] == ["playback_started"]
 
 
 def test_barge_in_into_silence_says_nothing() -> None:
-    table = answered()
-    table.text("event", BARGE_IN)
-    assert table.take() == []
-    assert table.of(BargedIn) == [BargedIn(0.0, 0)]
+    driver = open_session()
+    driver.receive("event", BARGE_IN)
+    assert driver.take_sent() == []
+    assert driver.of(BargedIn) == [BargedIn(0.0, 0)]
 
 
 def test_nothing_is_heard_after_the_call_closes() -> None:
-    table = answered()
-    table.audio(b"\x55" * 8000)
-    table.advance(0.25)
-    table.do("hang_up")
-    table.advance(5.0)
-    assert [kind for _, kind, _ in table.take()] == ["playback_started", "close"]
-    assert table.session.playback.heard(table.now) == 2000
-    assert table.session.unheard_at_end == 6000
-    assert table.session.playback.sample_at(ORIGIN + 1) == 8000
-    assert table.of(Violation) == []
+    driver = open_session()
+    driver.receive_audio(b"\x55" * 8000)
+    driver.advance(0.25)
+    driver.call("hang_up")
+    driver.advance(5.0)
+    assert [kind for _, kind, _ in driver.take_sent()] == ["playback_started", "close"]
+    assert driver.session.playback.heard(driver.now) == 2000
+    assert driver.session.unheard_at_end == 6000
+    assert driver.session.playback.sample_at(ORIGIN + 1) == 8000
+    assert driver.of(Violation) == []

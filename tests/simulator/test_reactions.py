@@ -17,14 +17,13 @@ from pipecat_genesys.simulator import (
     MessageIgnored,
     Party,
     ProtocolWarning,
-    Rule,
+    ServerRule,
     SessionState,
-    Severity,
     Violation,
     new_call,
 )
 
-from .transcript import MEDIUM, PARAMETERS, Table, answered
+from .session_driver import MEDIUM, PARAMETERS, SessionDriver, open_session
 
 STEREO: dict[str, Any] = {
     "type": "audio",
@@ -35,100 +34,107 @@ STEREO: dict[str, Any] = {
 L16: dict[str, Any] = {"type": "audio", "format": "L16", "channels": ["external"], "rate": 8000}
 
 
-def offering(*media: dict[str, Any], **more: Any) -> Table:
+def offering(*media: dict[str, Any], **more: Any) -> SessionDriver:
     fields = {name: getattr(PARAMETERS, name) for name in ("session_id", "organization_id")}
-    return Table(new_call(media=media, **fields, **more))
+    return SessionDriver(new_call(media=media, **fields, **more))
 
 
-def assert_ends_with_error(table: Table, code: int, rule: Rule, at: float = 0.0) -> None:
-    said = table.take()[-2:]
+def assert_ends_with_error(
+    driver: SessionDriver, code: int, rule: ServerRule, at: float = 0.0
+) -> None:
+    said = driver.take_sent()[-2:]
     assert [(when, kind) for when, kind, _ in said] == [(at, "error"), (at, "close")]
     assert said[0][2]["code"] == code
     assert said[0][2]["message"]
     assert said[1][2] == {"reason": "error"}
-    (violation,) = table.of(Violation)
+    (violation,) = driver.of(Violation)
     assert (violation.rule, violation.code, violation.ends_call) == (rule, code, True)
-    assert table.session.state is SessionState.CLOSING
+    assert driver.session.state is SessionState.CLOSING
 
 
 def test_every_rule_has_a_reaction() -> None:
-    assert set(REACTIONS) == set(Rule)
+    assert set(REACTIONS) == set(ServerRule)
     for reaction in REACTIONS.values():
         assert not (reaction.ends_call and reaction.code is None)
-        assert not (reaction.code and reaction.severity is Severity.WARNING)
+        assert not (reaction.code and reaction.is_tolerated)
 
 
 # Deadlines.
 
 
 def test_no_opened_within_five_seconds() -> None:
-    table = Table()
-    table.take()
-    table.advance(4.999)
-    assert table.take() == []
-    table.advance(0.001)
-    assert_ends_with_error(table, 408, Rule.OPEN_TIMEOUT, at=5.0)
+    driver = SessionDriver()
+    driver.take_sent()
+    driver.advance(4.999)
+    assert driver.take_sent() == []
+    driver.advance(0.001)
+    assert_ends_with_error(driver, 408, ServerRule.OPEN_TIMEOUT, at=5.0)
 
 
 def test_no_closed_within_ten_seconds() -> None:
-    table = answered()
-    table.advance(0.5)
-    table.do("hang_up")
-    table.advance(9.999)
-    assert [kind for _, kind, _ in table.take()] == ["close"]
-    table.advance(0.001)
-    assert table.take() == [(10.5, "error", {"code": 408, "message": "Close transaction timeout"})]
-    assert table.session.socket_should_close
-    assert [v.rule for v in table.of(Violation)] == [Rule.CLOSE_TIMEOUT]
+    driver = open_session()
+    driver.advance(0.5)
+    driver.call("hang_up")
+    driver.advance(9.999)
+    assert [kind for _, kind, _ in driver.take_sent()] == ["close"]
+    driver.advance(0.001)
+    assert driver.take_sent() == [
+        (10.5, "error", {"code": 408, "message": "Close transaction timeout"})
+    ]
+    assert driver.session.socket_should_close
+    assert [v.rule for v in driver.of(Violation)] == [ServerRule.CLOSE_TIMEOUT]
 
 
 def test_no_pong_when_the_next_ping_is_due() -> None:
-    table = answered()
-    table.advance(5.999)
-    assert [kind for _, kind, _ in table.take()] == ["ping"]
-    table.advance(0.001)
-    assert_ends_with_error(table, 408, Rule.PONG_TIMEOUT, at=6.0)
+    driver = open_session()
+    driver.advance(5.999)
+    assert [kind for _, kind, _ in driver.take_sent()] == ["ping"]
+    driver.advance(0.001)
+    assert_ends_with_error(driver, 408, ServerRule.PONG_TIMEOUT, at=6.0)
 
 
 def test_a_pong_with_the_wrong_clientseq_leaves_the_ping_without_an_answer() -> None:
-    table = answered()
-    table.advance(1.0)
-    table.take()
-    table.text("pong", clientseq=1)
-    ((_, kind, error),) = table.take()
+    driver = open_session()
+    driver.advance(1.0)
+    driver.take_sent()
+    driver.receive("pong", clientseq=1)
+    ((_, kind, error),) = driver.take_sent()
     assert (kind, error["code"]) == ("error", 400)
-    assert table.session.state is SessionState.OPEN
-    table.advance(5.0)
-    (_, kind, error), (at, close, _) = table.take()
+    assert driver.session.state is SessionState.OPEN
+    driver.advance(5.0)
+    (_, kind, error), (at, close, _) = driver.take_sent()
     assert (at, kind, error["code"], close) == (6.0, "error", 408, "close")
-    assert [v.rule for v in table.of(Violation)] == [Rule.PONG_CLIENTSEQ, Rule.PONG_TIMEOUT]
+    assert [v.rule for v in driver.of(Violation)] == [
+        ServerRule.PONG_CLIENTSEQ,
+        ServerRule.PONG_TIMEOUT,
+    ]
 
 
 def test_a_pong_names_its_ping_and_not_the_newest_message() -> None:
-    table = answered()
-    table.advance(1.0)
-    table.do("press_dtmf", "1")
-    table.text("pong")  # with the ``seq`` of the key
-    assert [v.rule for v in table.of(Violation)] == [Rule.PONG_CLIENTSEQ]
+    driver = open_session()
+    driver.advance(1.0)
+    driver.call("press_dtmf", "1")
+    driver.receive("pong")  # with the ``seq`` of the key
+    assert [v.rule for v in driver.of(Violation)] == [ServerRule.PONG_CLIENTSEQ]
 
 
 def test_the_right_pong_after_a_wrong_one_saves_the_call() -> None:
-    table = answered()
-    table.advance(1.0)
-    table.text("pong", clientseq=1)
-    table.text("pong", clientseq=2)
-    table.text("pong", clientseq=4)  # to the second ping, behind the error
-    table.advance(5.0)
-    assert table.session.state is SessionState.OPEN
+    driver = open_session()
+    driver.advance(1.0)
+    driver.receive("pong", clientseq=1)
+    driver.receive("pong", clientseq=2)
+    driver.receive("pong", clientseq=4)  # to the second ping, behind the error
+    driver.advance(5.0)
+    assert driver.session.state is SessionState.OPEN
 
 
 def test_a_pong_nobody_asked_for() -> None:
-    table = answered()
-    table.text("pong")
-    ((_, kind, error),) = table.take()
+    driver = open_session()
+    driver.receive("pong")
+    ((_, kind, error),) = driver.take_sent()
     assert (kind, error["code"]) == ("error", 409)
-    assert table.session.state is SessionState.OPEN
-    assert [v.rule for v in table.of(Violation)] == [Rule.PONG_UNEXPECTED]
+    assert driver.session.state is SessionState.OPEN
+    assert [v.rule for v in driver.of(Violation)] == [ServerRule.PONG_UNEXPECTED]
 
 
 # The envelope.
@@ -137,67 +143,69 @@ def test_a_pong_nobody_asked_for() -> None:
 @pytest.mark.parametrize(
     ("overrides", "code", "rule"),
     [
-        ({"seq": 1}, 500, Rule.SEQUENCE),
-        ({"seq": 3}, 500, Rule.SEQUENCE),
-        ({"seq": 0}, 500, Rule.SEQUENCE),
-        ({"id": "11111111-1111-4111-8111-111111111111"}, 400, Rule.WRONG_ID),
-        ({"clientseq": 2}, 400, Rule.CLIENTSEQ_AHEAD),
-        ({"version": "1"}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"version": 2}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"version": ...}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"id": ...}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"type": ...}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"seq": ...}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"seq": "2"}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"seq": True}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"seq": 2.5}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"seq": -1}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"clientseq": ...}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"clientseq": None}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"parameters": ...}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"parameters": None}, 400, Rule.NOT_A_SERVER_MESSAGE),
-        ({"parameters": []}, 400, Rule.NOT_A_SERVER_MESSAGE),
+        ({"seq": 1}, 500, ServerRule.SEQUENCE),
+        ({"seq": 3}, 500, ServerRule.SEQUENCE),
+        ({"seq": 0}, 500, ServerRule.SEQUENCE),
+        ({"id": "11111111-1111-4111-8111-111111111111"}, 400, ServerRule.WRONG_ID),
+        ({"clientseq": 2}, 400, ServerRule.CLIENTSEQ_AHEAD),
+        ({"version": "1"}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"version": 2}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"version": ...}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"id": ...}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"type": ...}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"seq": ...}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"seq": "2"}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"seq": True}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"seq": 2.5}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"seq": -1}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"clientseq": ...}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"clientseq": None}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"parameters": ...}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"parameters": None}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
+        ({"parameters": []}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
     ],
 )
-def test_a_bad_envelope_ends_the_call(overrides: dict[str, Any], code: int, rule: Rule) -> None:
-    table = answered()
-    table.text("updated", **overrides)
-    assert_ends_with_error(table, code, rule)
+def test_a_bad_envelope_ends_the_call(
+    overrides: dict[str, Any], code: int, rule: ServerRule
+) -> None:
+    driver = open_session()
+    driver.receive("updated", **overrides)
+    assert_ends_with_error(driver, code, rule)
 
 
 def test_json_has_one_kind_of_number() -> None:
-    table = answered()
-    table.text("updated", seq=2.0)
-    assert table.of(Violation) == []
+    driver = open_session()
+    driver.receive("updated", seq=2.0)
+    assert driver.of(Violation) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "nonsense", '{"version":"2",}', '{"seq": NaN}'])
 def test_text_that_is_not_json(text: str) -> None:
-    table = answered()
-    table.raw(text)
-    assert_ends_with_error(table, 400, Rule.NOT_JSON)
+    driver = open_session()
+    driver.receive_text(text)
+    assert_ends_with_error(driver, 400, ServerRule.NOT_JSON)
 
 
 def test_absurdly_nested_json_is_no_traceback() -> None:
-    table = answered()
-    table.raw("[" * 60_000)
-    assert_ends_with_error(table, 400, Rule.NOT_JSON)
+    driver = open_session()
+    driver.receive_text("[" * 60_000)
+    assert_ends_with_error(driver, 400, ServerRule.NOT_JSON)
 
 
 @pytest.mark.parametrize("text", ["5", "[]", "null", '"closed"', "true"])
 def test_json_that_is_not_an_object(text: str) -> None:
-    table = answered()
-    table.raw(text)
-    assert_ends_with_error(table, 400, Rule.NOT_A_SERVER_MESSAGE)
+    driver = open_session()
+    driver.receive_text(text)
+    assert_ends_with_error(driver, 400, ServerRule.NOT_A_SERVER_MESSAGE)
 
 
 @pytest.mark.parametrize(
     "kind", ["error", "ping", "paused", "resumed", "open", "dtmf", "close", "greeting", ""]
 )
 def test_a_type_no_server_may_send(kind: str) -> None:
-    table = answered()
-    table.text(kind, {"code": 500, "message": "oops"})
-    assert_ends_with_error(table, 500, Rule.UNKNOWN_TYPE)
+    driver = open_session()
+    driver.receive(kind, {"code": 500, "message": "oops"})
+    assert_ends_with_error(driver, 500, ServerRule.UNKNOWN_TYPE)
 
 
 @pytest.mark.parametrize(
@@ -216,9 +224,9 @@ def test_a_type_no_server_may_send(kind: str) -> None:
     ],
 )
 def test_parameters_the_type_does_not_take(kind: str, parameters: dict[str, Any]) -> None:
-    table = answered()
-    table.text(kind, parameters)
-    assert_ends_with_error(table, 500, Rule.BAD_PARAMETERS)
+    driver = open_session()
+    driver.receive(kind, parameters)
+    assert_ends_with_error(driver, 500, ServerRule.BAD_PARAMETERS)
 
 
 @pytest.mark.parametrize(
@@ -237,69 +245,69 @@ def test_parameters_the_type_does_not_take(kind: str, parameters: dict[str, Any]
     ],
 )
 def test_parameters_that_opened_does_not_take(parameters: dict[str, Any]) -> None:
-    table = Table()
-    table.text("opened", parameters)
-    assert_ends_with_error(table, 500, Rule.BAD_PARAMETERS)
+    driver = SessionDriver()
+    driver.receive("opened", parameters)
+    assert_ends_with_error(driver, 500, ServerRule.BAD_PARAMETERS)
 
 
 def test_after_a_message_without_parameters_closed_is_out_of_sequence_too() -> None:
     # Measured: the bad message does not count, so the server's ``closed`` comes one too high and
     # the close runs into its timeout.
-    table = Table()
-    table.text("opened", **{"parameters": ...})
-    assert_ends_with_error(table, 400, Rule.NOT_A_SERVER_MESSAGE)
-    table.text("closed")
-    assert table.take() == []
-    assert not table.session.socket_should_close
-    table.advance(10.0)
-    ((at, kind, error),) = table.take()
+    driver = SessionDriver()
+    driver.receive("opened", **{"parameters": ...})
+    assert_ends_with_error(driver, 400, ServerRule.NOT_A_SERVER_MESSAGE)
+    driver.receive("closed")
+    assert driver.take_sent() == []
+    assert not driver.session.socket_should_close
+    driver.advance(10.0)
+    ((at, kind, error),) = driver.take_sent()
     assert (at, kind, error["code"]) == (10.0, "error", 408)
-    assert table.session.socket_should_close
+    assert driver.session.socket_should_close
 
 
 def test_opened_with_seq_two() -> None:
-    table = Table()
-    table.seq = 1
-    table.opened()
-    assert_ends_with_error(table, 500, Rule.SEQUENCE)
+    driver = SessionDriver()
+    driver.seq = 1
+    driver.accept()
+    assert_ends_with_error(driver, 500, ServerRule.SEQUENCE)
 
 
 @pytest.mark.parametrize("kind", ["pause", "resume", "closed"])
 def test_what_must_not_come_before_opened(kind: str) -> None:
-    table = Table()
-    table.text(kind)
-    assert_ends_with_error(table, 409, Rule.UNEXPECTED_MESSAGE)
+    driver = SessionDriver()
+    driver.receive(kind)
+    assert_ends_with_error(driver, 409, ServerRule.UNEXPECTED_MESSAGE)
 
 
 @pytest.mark.parametrize("kind", ["opened", "closed"])
 def test_what_must_not_come_while_open(kind: str) -> None:
-    table = answered()
-    table.text(kind, {"media": []} if kind == "opened" else {})
-    assert_ends_with_error(table, 409, Rule.UNEXPECTED_MESSAGE)
+    driver = open_session()
+    driver.receive(kind, {"media": []} if kind == "opened" else {})
+    assert_ends_with_error(driver, 409, ServerRule.UNEXPECTED_MESSAGE)
 
 
 def test_an_event_before_opened_is_put_on_record() -> None:
-    table = Table()
-    table.take()
-    table.text("event", {"entities": [{"type": "barge_in", "data": {}}]})
-    assert [v.rule for v in table.of(Violation)] == [Rule.EVENT_BEFORE_OPENED]
-    assert table.take() == []
-    table.opened()
-    assert table.session.state is SessionState.OPEN
+    driver = SessionDriver()
+    driver.take_sent()
+    driver.receive("event", {"entities": [{"type": "barge_in", "data": {}}]})
+    assert [v.rule for v in driver.of(Violation)] == [ServerRule.EVENT_BEFORE_OPENED]
+    assert driver.take_sent() == []
+    driver.accept()
+    assert driver.session.state is SessionState.OPEN
 
 
 # The medium.
 
 
-def choosing(*media: Any, offer: tuple[dict[str, Any], ...] = (MEDIUM,)) -> Table:
-    table = offering(*offer)
-    table.text("opened", {"media": list(media)})
-    return table
+def choosing(*media: Any, offer: tuple[dict[str, Any], ...] = (MEDIUM,)) -> SessionDriver:
+    driver = offering(*offer)
+    driver.receive("opened", {"media": list(media)})
+    return driver
 
 
 def test_two_media_are_one_too_many() -> None:
-    table = choosing(MEDIUM, STEREO, offer=(MEDIUM, STEREO))
-    assert_ends_with_error(table, 400, Rule.SEVERAL_MEDIA)
+    driver = choosing(MEDIUM, STEREO, offer=(MEDIUM, STEREO))
+    assert_ends_with_error(driver, 400, ServerRule.SEVERAL_MEDIA)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +321,7 @@ def test_two_media_are_one_too_many() -> None:
 )
 def test_a_medium_that_was_not_offered(chosen: dict[str, Any]) -> None:
     offer = (MEDIUM,) if chosen is STEREO else (MEDIUM, STEREO)
-    assert_ends_with_error(choosing(chosen, offer=offer), 400, Rule.MEDIA_NOT_OFFERED)
+    assert_ends_with_error(choosing(chosen, offer=offer), 400, ServerRule.MEDIA_NOT_OFFERED)
 
 
 def test_channel_order_is_that_of_the_offer() -> None:
@@ -322,8 +330,8 @@ def test_channel_order_is_that_of_the_offer() -> None:
 
 
 def test_an_unknown_key_in_the_medium_is_refused_as_production_does() -> None:
-    table = choosing({**MEDIUM, "bitrate": 64000})
-    assert_ends_with_error(table, 400, Rule.MEDIA_UNKNOWN_KEY)
+    driver = choosing({**MEDIUM, "bitrate": 64000})
+    assert_ends_with_error(driver, 400, ServerRule.MEDIA_UNKNOWN_KEY)
     # What the offer itself contains is a copy, not an invention.
     assert choosing({**MEDIUM, "x": 1}, offer=({**MEDIUM, "x": 1},)).of(Violation) == []
 
@@ -332,64 +340,64 @@ def test_an_unknown_key_in_the_medium_is_refused_as_production_does() -> None:
 
 
 def test_audio_before_opened() -> None:
-    table = Table()
-    table.audio(b"\xff" * 160)
-    assert_ends_with_error(table, 415, Rule.UNEXPECTED_BINARY)
+    driver = SessionDriver()
+    driver.receive_audio(b"\xff" * 160)
+    assert_ends_with_error(driver, 415, ServerRule.UNEXPECTED_BINARY)
 
 
 @pytest.mark.parametrize("medium", [STEREO, {**MEDIUM, "channels": ["internal"]}, None])
 def test_audio_on_a_medium_that_only_listens(medium: dict[str, Any] | None) -> None:
-    table = offering(medium or MEDIUM)
-    table.text("opened", {"media": [medium] if medium else []})
-    table.audio(b"\xff" * 160)
-    assert_ends_with_error(table, 415, Rule.UNEXPECTED_BINARY)
+    driver = offering(medium or MEDIUM)
+    driver.receive("opened", {"media": [medium] if medium else []})
+    driver.receive_audio(b"\xff" * 160)
+    assert_ends_with_error(driver, 415, ServerRule.UNEXPECTED_BINARY)
 
 
 def test_an_odd_number_of_bytes_is_no_l16() -> None:
-    table = offering(L16)
-    table.text("opened", {"media": [L16]})
-    table.audio(b"\0" * 320)
-    assert table.of(Violation) == []
-    assert table.session.playback.received == 160
-    table.audio(b"\0" * 321)
-    assert_ends_with_error(table, 400, Rule.PARTIAL_SAMPLE)
+    driver = offering(L16)
+    driver.receive("opened", {"media": [L16]})
+    driver.receive_audio(b"\0" * 320)
+    assert driver.of(Violation) == []
+    assert driver.session.playback.received == 160
+    driver.receive_audio(b"\0" * 321)
+    assert_ends_with_error(driver, 400, ServerRule.PARTIAL_SAMPLE)
 
 
 def test_sixty_four_thousand_bytes_are_allowed_and_one_more_is_not() -> None:
-    table = answered()
-    table.audio(b"\xff" * 64_000)
-    assert table.of(Violation) == []
-    table.audio(b"\xff" * 64_001)
-    assert_ends_with_error(table, 413, Rule.MESSAGE_TOO_LARGE)
+    driver = open_session()
+    driver.receive_audio(b"\xff" * 64_000)
+    assert driver.of(Violation) == []
+    driver.receive_audio(b"\xff" * 64_001)
+    assert_ends_with_error(driver, 413, ServerRule.MESSAGE_TOO_LARGE)
 
 
 def test_the_limit_on_text_counts_bytes() -> None:
     padding = 64_000 - len('{"x":""}')
     for text, rule in (
-        ('{"x":"' + "a" * padding + '"}', Rule.NOT_A_SERVER_MESSAGE),
-        ('{"x":"' + "a" * (padding + 1) + '"}', Rule.MESSAGE_TOO_LARGE),
-        ('{"x":"' + "é" * (padding // 2 + 1) + '"}', Rule.MESSAGE_TOO_LARGE),
+        ('{"x":"' + "a" * padding + '"}', ServerRule.NOT_A_SERVER_MESSAGE),
+        ('{"x":"' + "a" * (padding + 1) + '"}', ServerRule.MESSAGE_TOO_LARGE),
+        ('{"x":"' + "é" * (padding // 2 + 1) + '"}', ServerRule.MESSAGE_TOO_LARGE),
     ):
-        table = answered()
-        table.raw(text)
-        assert [v.rule for v in table.of(Violation)] == [rule]
+        driver = open_session()
+        driver.receive_text(text)
+        assert [v.rule for v in driver.of(Violation)] == [rule]
 
 
 def test_an_empty_audio_message_is_pointless_and_harmless() -> None:
-    table = answered()
-    table.audio(b"")
-    assert [w.rule for w in table.of(ProtocolWarning)] == [Rule.EMPTY_AUDIO]
-    assert table.take() == []
+    driver = open_session()
+    driver.receive_audio(b"")
+    assert [w.rule for w in driver.of(ProtocolWarning)] == [ServerRule.EMPTY_AUDIO]
+    assert driver.take_sent() == []
 
 
 # Rates.
 
 
-def flood(table: Table, send: Callable[[], None], most: int = 100) -> int:
+def flood(driver: SessionDriver, send: Callable[[], None], most: int = 100) -> int:
     """How many messages pass before the client has had enough."""
     for count in range(most):
         send()
-        if table.of(Violation):
+        if driver.of(Violation):
             return count
     return most
 
@@ -397,37 +405,41 @@ def flood(table: Table, send: Callable[[], None], most: int = 100) -> int:
 @pytest.mark.parametrize(
     ("rule", "message", "burst"),
     [
-        (Rule.BINARY_RATE, None, 25),
-        (Rule.TEXT_RATE, "updated", 24),  # ``opened`` was the first
-        (Rule.PAUSE_RATE, "pause", 4),
-        (Rule.RESUME_RATE, "resume", 4),
+        (ServerRule.BINARY_RATE, None, 25),
+        (ServerRule.TEXT_RATE, "updated", 24),  # ``opened`` was the first
+        (ServerRule.PAUSE_RATE, "pause", 4),
+        (ServerRule.RESUME_RATE, "resume", 4),
     ],
 )
-def test_one_message_beyond_the_burst(rule: Rule, message: str | None, burst: int) -> None:
-    table = answered()
-    send = (lambda: table.text(message)) if message else (lambda: table.audio(b"\xff" * 160))
-    assert flood(table, send) == burst
-    error = next(p for _, kind, p in table.take() if kind == "error")
+def test_one_message_beyond_the_burst(rule: ServerRule, message: str | None, burst: int) -> None:
+    driver = open_session()
+    send = (
+        (lambda: driver.receive(message))
+        if message
+        else (lambda: driver.receive_audio(b"\xff" * 160))
+    )
+    assert flood(driver, send) == burst
+    error = next(p for _, kind, p in driver.take_sent() if kind == "error")
     assert error["code"] == 429
     assert error["message"] == "Rate limit exceeded"
-    wait = 0.5 if rule in (Rule.PAUSE_RATE, Rule.RESUME_RATE) else 0.2
+    wait = 0.5 if rule in (ServerRule.PAUSE_RATE, ServerRule.RESUME_RATE) else 0.2
     assert error["retryAfter"] == f"PT{wait + 0.001:g}S"
-    assert [v.rule for v in table.of(Violation)] == [rule]
-    assert table.session.state is SessionState.CLOSING
-    table.text("closed")
-    assert table.session.socket_should_close
+    assert [v.rule for v in driver.of(Violation)] == [rule]
+    assert driver.session.state is SessionState.CLOSING
+    driver.receive("closed")
+    assert driver.session.socket_should_close
 
 
 def test_five_audio_messages_a_second_go_on_for_ever_and_six_do_not() -> None:
     for per_second, passes in ((5, True), (6, False)):
-        table = answered()
-        table.answers_pings = True
+        driver = open_session()
+        driver.answers_pings = True
 
-        def send(table: Table = table, per_second: int = per_second) -> None:
-            table.audio(b"\xff" * 160)
-            table.advance(1 / per_second)
+        def send(driver: SessionDriver = driver, per_second: int = per_second) -> None:
+            driver.receive_audio(b"\xff" * 160)
+            driver.advance(1 / per_second)
 
-        count = flood(table, send, most=600)
+        count = flood(driver, send, most=600)
         assert (count == 600) is passes
         # Six a second drain the bucket of 25 by one token in a second.
         assert passes or 140 <= count <= 150
@@ -439,41 +451,41 @@ def test_five_audio_messages_a_second_go_on_for_ever_and_six_do_not() -> None:
 @pytest.mark.parametrize(
     ("parameters", "overrides", "rule"),
     [
-        ({}, {"position": "PT0S"}, Rule.POSITION_PRESENT),
-        ({}, {"serverseq": 0}, Rule.UNKNOWN_FIELD),
-        ({"extra": 1}, {}, Rule.UNKNOWN_PARAMETER),
+        ({}, {"position": "PT0S"}, ServerRule.POSITION_PRESENT),
+        ({}, {"serverseq": 0}, ServerRule.UNKNOWN_FIELD),
+        ({"extra": 1}, {}, ServerRule.UNKNOWN_PARAMETER),
     ],
 )
 def test_extras_are_tolerated_with_a_warning(
-    parameters: dict[str, Any], overrides: dict[str, Any], rule: Rule
+    parameters: dict[str, Any], overrides: dict[str, Any], rule: ServerRule
 ) -> None:
-    table = answered()
-    table.text("event", {"entities": [{"type": "x", "data": 1}]} | parameters, **overrides)
-    assert [w.rule for w in table.of(ProtocolWarning)] == [rule]
-    assert table.of(Violation) == []
-    assert table.session.state is SessionState.OPEN
+    driver = open_session()
+    driver.receive("event", {"entities": [{"type": "x", "data": 1}]} | parameters, **overrides)
+    assert [w.rule for w in driver.of(ProtocolWarning)] == [rule]
+    assert driver.of(Violation) == []
+    assert driver.session.state is SessionState.OPEN
 
 
 def test_languages_nobody_asked_for() -> None:
-    table = Table()
-    table.opened(supportedLanguages=["en-US"], selectedLanguage="en-US")
-    assert {w.rule for w in table.of(ProtocolWarning)} == {
-        Rule.LANGUAGES_NOT_ASKED,
-        Rule.UNKNOWN_PARAMETER,
+    driver = SessionDriver()
+    driver.accept(supportedLanguages=["en-US"], selectedLanguage="en-US")
+    assert {w.rule for w in driver.of(ProtocolWarning)} == {
+        ServerRule.LANGUAGES_NOT_ASKED,
+        ServerRule.UNKNOWN_PARAMETER,
     }
     asked = offering(dict(PCMU_EXTERNAL), supported_languages=True)
-    asked.opened(supportedLanguages=["en-US"])
+    asked.accept(supportedLanguages=["en-US"])
     assert asked.of(ProtocolWarning) == []
 
 
 def test_closed_with_parameters_is_tolerated_and_kept() -> None:
-    table = answered()
-    table.do("hang_up")
-    table.text("closed", {"outputVariables": {"intent": "sales"}})
-    assert table.of(Closed)[0].output_variables == {"intent": "sales"}
-    assert [w.rule for w in table.of(ProtocolWarning)] == [Rule.CLOSED_PARAMETERS]
-    assert table.of(Violation) == []
-    assert table.session.socket_should_close
+    driver = open_session()
+    driver.call("hang_up")
+    driver.receive("closed", {"outputVariables": {"intent": "sales"}})
+    assert driver.of(Closed)[0].output_variables == {"intent": "sales"}
+    assert [w.rule for w in driver.of(ProtocolWarning)] == [ServerRule.CLOSED_PARAMETERS]
+    assert driver.of(Violation) == []
+    assert driver.session.socket_should_close
 
 
 @pytest.mark.parametrize(
@@ -481,128 +493,131 @@ def test_closed_with_parameters_is_tolerated_and_kept() -> None:
     [({"n": 1, "s": "x"}, {"n": 1, "s": "x"}), (["a"], {}), ("a", {}), ({"n": None}, {"n": None})],
 )
 def test_output_variables_that_are_not_text(variables: Any, kept: dict[str, Any]) -> None:
-    table = answered()
-    table.text("disconnect", {"reason": "completed", "outputVariables": variables})
-    assert table.take() == [(0.0, "close", {"reason": "disconnect"})]
-    assert [v.rule for v in table.of(Violation)] == [Rule.OUTPUT_VARIABLES]
-    assert table.session.disconnected is not None
-    assert table.session.disconnected.output_variables == kept
+    driver = open_session()
+    driver.receive("disconnect", {"reason": "completed", "outputVariables": variables})
+    assert driver.take_sent() == [(0.0, "close", {"reason": "disconnect"})]
+    assert [v.rule for v in driver.of(Violation)] == [ServerRule.OUTPUT_VARIABLES]
+    assert driver.session.disconnected is not None
+    assert driver.session.disconnected.output_variables == kept
 
 
 def test_a_second_disconnect() -> None:
-    table = answered()
-    table.text("disconnect", {"reason": "completed"})
-    table.take()
-    table.text("disconnect", {"reason": "error"})
-    assert table.take() == []
-    assert [w.rule for w in table.of(ProtocolWarning)] == [Rule.REPEATED_DISCONNECT]
+    driver = open_session()
+    driver.receive("disconnect", {"reason": "completed"})
+    driver.take_sent()
+    driver.receive("disconnect", {"reason": "error"})
+    assert driver.take_sent() == []
+    assert [w.rule for w in driver.of(ProtocolWarning)] == [ServerRule.REPEATED_DISCONNECT]
 
 
 def test_a_disconnect_that_cuts_the_last_words_off() -> None:
-    table = answered()
-    table.audio(b"\x55" * 8000)
-    table.advance(0.25)
-    table.text("disconnect", {"reason": "completed"})
-    assert [w.rule for w in table.of(ProtocolWarning)] == [Rule.AUDIO_CUT]
-    assert table.session.unheard_at_end == 6000
+    driver = open_session()
+    driver.receive_audio(b"\x55" * 8000)
+    driver.advance(0.25)
+    driver.receive("disconnect", {"reason": "completed"})
+    assert [w.rule for w in driver.of(ProtocolWarning)] == [ServerRule.AUDIO_CUT]
+    assert driver.session.unheard_at_end == 6000
 
 
 # The end.
 
 
 def test_nothing_may_follow_closed() -> None:
-    table = answered()
-    table.do("hang_up")
-    table.text("closed")
-    table.take()
-    table.text("event", {"entities": [{"type": "x", "data": 1}]})
-    table.audio(b"\xff")
-    assert table.take() == []
-    assert [v.rule for v in table.of(Violation)] == [Rule.AFTER_CLOSED, Rule.AFTER_CLOSED]
+    driver = open_session()
+    driver.call("hang_up")
+    driver.receive("closed")
+    driver.take_sent()
+    driver.receive("event", {"entities": [{"type": "x", "data": 1}]})
+    driver.receive_audio(b"\xff")
+    assert driver.take_sent() == []
+    assert [v.rule for v in driver.of(Violation)] == [
+        ServerRule.AFTER_CLOSED,
+        ServerRule.AFTER_CLOSED,
+    ]
 
 
 @pytest.mark.parametrize("moment", ["opening", "open", "closing", "closed"])
 def test_a_server_that_closes_the_socket_is_put_on_record(moment: str) -> None:
-    table = Table()
+    driver = SessionDriver()
     if moment != "opening":
-        table.opened()
+        driver.accept()
     if moment in ("closing", "closed"):
-        table.do("hang_up")
+        driver.call("hang_up")
     if moment == "closed":
-        table.text("closed")
-    assert table.session.state.value == moment
-    table.session.socket_lost(table.now, by=Party.SERVER, code=1000)
-    table._collect()
-    (violation,) = table.of(Violation)
-    assert violation.rule is Rule.SERVER_CLOSED_SOCKET
+        driver.receive("closed")
+    assert driver.session.state.value == moment
+    driver.session.socket_lost(driver.now, by=Party.SERVER, code=1000)
+    driver._collect()
+    (violation,) = driver.of(Violation)
+    assert violation.rule is ServerRule.SERVER_CLOSED_SOCKET
     assert moment in violation.message
-    assert table.session.state is SessionState.DISCONNECTED
-    assert table.session.next_deadline() is None
+    assert driver.session.state is SessionState.DISCONNECTED
+    assert driver.session.next_deadline() is None
 
 
 def test_after_one_fatal_error_the_client_reports_no_other() -> None:
-    table = answered()
-    table.text("ping")
-    table.take()
-    table.text("ping")
-    table.text("pong")
-    assert table.take() == []
-    assert len(table.of(Violation)) == 3
+    driver = open_session()
+    driver.receive("ping")
+    driver.take_sent()
+    driver.receive("ping")
+    driver.receive("pong")
+    assert driver.take_sent() == []
+    assert len(driver.of(Violation)) == 3
 
 
 def test_a_fault_while_hanging_up_is_reported_and_changes_nothing_else() -> None:
-    table = answered()
-    table.do("hang_up")
-    table.take()
-    table.text("greeting")
-    ((_, kind, error),) = table.take()
+    driver = open_session()
+    driver.call("hang_up")
+    driver.take_sent()
+    driver.receive("greeting")
+    ((_, kind, error),) = driver.take_sent()
     assert (kind, error["code"]) == ("error", 500)
-    table.text("closed")
-    assert table.session.socket_should_close
+    driver.receive("closed")
+    assert driver.session.socket_should_close
 
 
 def test_audio_on_its_way_when_the_call_closes_is_ignored() -> None:
-    table = answered()
-    table.do("hang_up")
+    driver = open_session()
+    driver.call("hang_up")
     for _ in range(40):
-        table.audio(b"\xff" * 160)
-    assert len(table.of(MessageIgnored)) == 40
-    assert table.of(Violation) == []
-    assert table.session.playback.received == 0
+        driver.receive_audio(b"\xff" * 160)
+    assert len(driver.of(MessageIgnored)) == 40
+    assert driver.of(Violation) == []
+    assert driver.session.playback.received == 0
 
 
 def test_text_on_its_way_when_the_call_closes_is_not_counted() -> None:
-    table = answered()
-    table.do("hang_up")
+    driver = open_session()
+    driver.call("hang_up")
     for _ in range(40):
-        table.text("event", {"entities": [{"type": "x", "data": 1}]})
-    assert table.of(Violation) == []
+        driver.receive("event", {"entities": [{"type": "x", "data": 1}]})
+    assert driver.of(Violation) == []
 
 
 def test_text_cannot_pass_for_audio() -> None:
-    table = answered()
-    table.raw('{"type": "audio"}')
-    assert not any(entry.is_audio for entry in table.session.capture.entries)
+    driver = open_session()
+    driver.receive_text('{"type": "audio"}')
+    assert not any(entry.is_audio for entry in driver.session.capture.entries)
 
 
 @pytest.mark.parametrize(("medium", "size"), [(L16, 3200), (STEREO, 3200), (MEDIUM, 1600)])
 def test_the_position_counts_samples_of_one_channel(medium: dict[str, Any], size: int) -> None:
-    table = offering(medium)
-    table.text("opened", {"media": [medium]})
-    table.take()
-    table.do("send_audio", b"\0" * size)
-    assert table.session.position == 1600
-    table.do("send_audio", 100)
-    assert [len(audio) for _, _, audio in table.take()] == [size, size // 16]
-    assert table.session.position == 1700
+    driver = offering(medium)
+    driver.receive("opened", {"media": [medium]})
+    driver.take_sent()
+    driver.call("send_audio", b"\0" * size)
+    assert driver.session.position == 1600
+    driver.call("send_audio", 100)
+    assert [len(audio) for _, _, audio in driver.take_sent()] == [size, size // 16]
+    assert driver.session.position == 1700
     if medium is not MEDIUM:
         with pytest.raises(ValueError, match="whole samples"):
-            table.do("send_audio", b"\0" * 3)
+            driver.call("send_audio", b"\0" * 3)
 
 
 def test_the_capture_says_which_message_broke_the_rule() -> None:
-    table = answered()
-    table.text("ping")
-    entry = next(e for e in table.session.capture.entries if e.type == "ping")
+    driver = open_session()
+    driver.receive("ping")
+    entry = next(e for e in driver.session.capture.entries if e.type == "ping")
     assert entry.note == "unknown_type"
     assert "unknown_type" in str(entry)

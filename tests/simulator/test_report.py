@@ -10,41 +10,41 @@ from pipecat_genesys.simulator import (
     GenesysClientSession,
     Latency,
     Party,
-    Rule,
+    ServerRule,
     Underrun,
     build_report,
 )
 
-from .transcript import PARAMETERS, Table, answered
+from .session_driver import PARAMETERS, SessionDriver, open_session
 
 
-def report_of(table: Table, **more: str) -> CallReport:
-    return build_report(table.session, table.events, table.now, **more)
+def report_of(driver: SessionDriver, **more: str) -> CallReport:
+    return build_report(driver.session, driver.events, driver.now, **more)
 
 
-def good_call() -> Table:
-    table = Table()
-    table.advance(0.125)
-    table.opened()
-    table.caller(5)
+def good_call() -> SessionDriver:
+    driver = SessionDriver()
+    driver.advance(0.125)
+    driver.accept()
+    driver.send_frames(5)
     for _ in range(3):
-        table.audio(b"\x55" * 4000)
-    table.advance(0.875)  # the first ping is due at 1.125
-    table.advance(0.125)
-    table.advance(0.0625)
-    table.text("pong")
-    table.text("pong")
-    table.advance(1.0)
-    table.audio(b"\x66" * 800)
-    table.advance(0.0625)
-    table.text("event", {"entities": [{"type": "barge_in", "data": {}}]})
-    table.text("disconnect", {"reason": "completed", "outputVariables": {"a": "b"}})
-    table.advance(0.25)
-    table.text("closed", {"outputVariables": {"c": "d"}})
-    table.session.socket_lost(table.now, by=Party.CLIENT, code=1005)
-    table._collect()
-    table.now += 100  # a report asked for later is about the call, not about later
-    return table
+        driver.receive_audio(b"\x55" * 4000)
+    driver.advance(0.875)  # the first ping is due at 1.125
+    driver.advance(0.125)
+    driver.advance(0.0625)
+    driver.receive("pong")
+    driver.receive("pong")
+    driver.advance(1.0)
+    driver.receive_audio(b"\x66" * 800)
+    driver.advance(0.0625)
+    driver.receive("event", {"entities": [{"type": "barge_in", "data": {}}]})
+    driver.receive("disconnect", {"reason": "completed", "outputVariables": {"a": "b"}})
+    driver.advance(0.25)
+    driver.receive("closed", {"outputVariables": {"c": "d"}})
+    driver.session.socket_lost(driver.now, by=Party.CLIENT, code=1005)
+    driver._collect()
+    driver.now += 100  # a report asked for later is about the call, not about later
+    return driver
 
 
 def test_a_good_call() -> None:
@@ -80,29 +80,29 @@ def test_a_good_call() -> None:
         socket_closed_by=Party.CLIENT,
         socket_code=1005,
     )
-    assert [w.rule for w in report.warnings] == [Rule.CLOSED_PARAMETERS]
+    assert [w.rule for w in report.warnings] == [ServerRule.CLOSED_PARAMETERS]
     assert report.server_seq_ok
     assert report.client_seq_ok
 
 
 def test_a_burst_is_what_fits_into_a_second() -> None:
-    table = answered()
+    driver = open_session()
     for gap in (0.25, 0.25, 0.25, 0.25, 5.0, 0.125, 0.125):
-        table.audio(b"\x55" * 8)
-        table.now += gap
-    assert report_of(table).audio_from_server.burst == 4
+        driver.receive_audio(b"\x55" * 8)
+        driver.now += gap
+    assert report_of(driver).audio_from_server.burst == 4
 
 
 def test_underruns_and_unheard_audio_are_reported_and_do_not_count_as_faults() -> None:
-    table = answered()
-    table.audio(b"\x55" * 800)
-    table.advance(0.2)
-    table.audio(b"\x55" * 8000)
-    table.advance(0.25)
-    table.do("hang_up")
-    table.text("closed")
-    table.session.socket_lost(table.now, by=Party.CLIENT)
-    report = report_of(table)
+    driver = open_session()
+    driver.receive_audio(b"\x55" * 800)
+    driver.advance(0.2)
+    driver.receive_audio(b"\x55" * 8000)
+    driver.advance(0.25)
+    driver.call("hang_up")
+    driver.receive("closed")
+    driver.session.socket_lost(driver.now, by=Party.CLIENT)
+    report = report_of(driver)
     assert report.underruns == (Underrun(pytest.approx(0.1), pytest.approx(0.1)),)
     assert report.unheard_at_end == 0.75
     assert report.dropped_by_barge_in == 0.0
@@ -110,31 +110,31 @@ def test_underruns_and_unheard_audio_are_reported_and_do_not_count_as_faults() -
 
 
 def test_what_makes_a_call_unclean() -> None:
-    assert not report_of(answered()).clean  # still running
+    assert not report_of(open_session()).clean  # still running
 
     for by, finished in ((Party.SERVER, True), (Party.CLIENT, False)):
-        table = answered()
-        table.do("hang_up")
+        driver = open_session()
+        driver.call("hang_up")
         if finished:
-            table.text("closed")
-        table.session.socket_lost(table.now, by=by)
-        table._collect()
-        assert not report_of(table).clean
+            driver.receive("closed")
+        driver.session.socket_lost(driver.now, by=by)
+        driver._collect()
+        assert not report_of(driver).clean
 
-    waiting = answered()
-    waiting.do("hang_up")
-    waiting.text("closed")
+    waiting = open_session()
+    waiting.call("hang_up")
+    waiting.receive("closed")
     assert not report_of(waiting).clean  # the socket is still there
 
     assert not report_of(good_call(), script_error="gave up").clean
 
 
 def test_a_gap_in_seq_is_called_one() -> None:
-    table = answered()
-    table.text("updated", seq=7)
-    report = report_of(table)
+    driver = open_session()
+    driver.receive("updated", seq=7)
+    report = report_of(driver)
     assert not report.server_seq_ok
-    assert [v.rule for v in report.violations] == [Rule.SEQUENCE]
+    assert [v.rule for v in report.violations] == [ServerRule.SEQUENCE]
 
 
 def test_a_call_that_never_began() -> None:

@@ -113,28 +113,28 @@ async def test_a_wait_in_vain_is_told() -> None:
 
 
 async def test_a_call_that_ends_within_a_wait() -> None:
-    with pytest.raises(CallEndedError, match="within a wait of 30 s"):
+    with pytest.raises(CallEndedError, match="during a wait of 30 s"):
         await run("press:5", "wait:30", dtmf=hang_up)
 
 
 @pytest.mark.parametrize(
     ("step", "why"),
     [
-        ("sing:song.wav", "no verb 'sing'; there are: say, "),
+        ("sing:song.wav", "unknown verb 'sing'; the verbs are: say, "),
         ("say:", "write it as say:FILE.wav"),
         ("say:no-such-file.wav", "No such file"),
         ("say:tone:9000", "between 0 and 4000 Hz"),
-        ("say:speech:x", "'x' is no number of seconds"),
-        ("say:speech:-1", "no time that a call takes"),
-        ("say:silence:0", "nothing to hear"),
+        ("say:speech:x", "'x' is not a number of seconds"),
+        ("say:speech:-1", "not between 0 and 86400 seconds"),
+        ("say:silence:0", "the sound is empty"),
         ("wait:", "is neither a number of seconds nor one of bot, quiet"),
         ("wait:event:", "is neither a number of seconds nor one of"),
         ("wait:nan", "neither a number of seconds"),
-        ("press:", "keys are"),
-        ("press:12A", "keys are"),
-        ("language", "which language"),
-        ("discard:0", "how many seconds"),
-        ("pause:5", "nothing belongs after the verb"),
+        ("press:", "the keys are"),
+        ("press:12A", "the keys are"),
+        ("language", "a language code is missing"),
+        ("discard:0", "must be above 0"),
+        ("pause:5", "this verb has no argument"),
         ("converse:no-such-file.wav", "No such file"),
     ],
 )

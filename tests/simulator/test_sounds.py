@@ -33,7 +33,7 @@ def test_there_is_no_such_tone(frequency: float) -> None:
 
 @pytest.mark.parametrize("make", [silence, speech_like, lambda seconds: tone(440, seconds)])
 def test_time_does_not_run_backwards(make: object) -> None:
-    with pytest.raises(ValueError, match="lasts some seconds"):
+    with pytest.raises(ValueError, match="must not be negative"):
         make(-1.0)  # type: ignore[operator]
 
 

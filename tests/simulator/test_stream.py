@@ -152,7 +152,7 @@ async def test_nobody_speaks_in_a_probe() -> None:
     async with scripted(open=slow) as server:
         async with SimulatedCall(server.url, as_probe(new_call())) as call:
             await call.opened()
-            with pytest.raises(CallStateError, match="nobody speaks"):
+            with pytest.raises(CallStateError, match="carries no audio"):
                 await call.say(CUSTOMER)
         await server.done.wait()
     assert server.peer.audio == []
@@ -240,7 +240,7 @@ async def test_a_conversation_moves_to_another_session(history: float) -> None:
 
 async def test_without_a_recording_there_is_no_history() -> None:
     call = SimulatedCall("ws://unused", options=CallOptions(record_audio=False))
-    with pytest.raises(ValueError, match="told not to record"):
+    with pytest.raises(ValueError, match="is not recorded"):
         continuation(call)
 
 

@@ -129,7 +129,7 @@ class ReferenceCall:
     async def send(self, draft: Draft) -> None:
         """Number a message and send it, if the session's state allows it."""
         if self.session.allows(draft.type):
-            await self.send_message(json.loads(self.session.to_wire(draft)))
+            await self.send_message(json.loads(self.session.to_wire(draft).text))
 
     async def send_message(self, message: Any) -> None:
         """Send a numbered message; all text messages of the server pass through here."""

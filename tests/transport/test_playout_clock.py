@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from pipecat_genesys.transport.playback import PlaybackClock
+from pipecat_genesys.transport.playout_clock import PlayoutClock
 
 SECOND = 8000
 
 
 @pytest.fixture
-def clock() -> PlaybackClock:
+def clock() -> PlayoutClock:
     """A clock after a turn that Genesys has begun to play, interrupted after one second."""
-    clock = PlaybackClock()
+    clock = PlayoutClock()
     clock.add(3 * SECOND, 0.0)
     clock.started(0.01)
     clock.clear(1.0)
@@ -19,7 +19,7 @@ def clock() -> PlaybackClock:
 
 
 def test_completion_of_cleared_audio_does_not_end_the_audio_sent_after_it(
-    clock: PlaybackClock,
+    clock: PlayoutClock,
 ) -> None:
     clock.add(2 * SECOND, 1.0)
     clock.completed(1.05)  # Genesys has cleared its queue
@@ -30,7 +30,7 @@ def test_completion_of_cleared_audio_does_not_end_the_audio_sent_after_it(
 
 
 def test_start_of_cleared_audio_is_not_taken_for_the_start_of_newer_audio() -> None:
-    clock = PlaybackClock()
+    clock = PlayoutClock()
     clock.add(3 * SECOND, 0.0)
     clock.clear(0.01)
     clock.add(2 * SECOND, 0.02)
@@ -42,7 +42,7 @@ def test_start_of_cleared_audio_is_not_taken_for_the_start_of_newer_audio() -> N
     assert clock.lead(1.9) == 0
 
 
-def test_missing_completion_of_cleared_audio_is_not_awaited_for_ever(clock: PlaybackClock) -> None:
+def test_missing_completion_of_cleared_audio_is_not_awaited_for_ever(clock: PlayoutClock) -> None:
     clock.add(2 * SECOND, 1.0)
     clock.started(1.05)
     clock.completed(2.8)
@@ -50,7 +50,7 @@ def test_missing_completion_of_cleared_audio_is_not_awaited_for_ever(clock: Play
 
 
 def test_clear_of_an_empty_queue_expects_no_reports() -> None:
-    clock = PlaybackClock()
+    clock = PlayoutClock()
     clock.clear(1.0)
     clock.add(2 * SECOND, 1.0)
     clock.started(1.05)

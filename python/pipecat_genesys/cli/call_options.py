@@ -9,7 +9,6 @@ from enum import StrEnum
 
 from pipecat_genesys.protocol.types import AudioHookChannel, AudioHookMediaFormat
 from pipecat_genesys.simulator import (
-    ActingSession,
     CallEndedError,
     CallMode,
     CallParameters,
@@ -154,7 +153,7 @@ def problem_of(call: SimulatedCall, report: CallReport) -> str:
     fault = call.fault
     if fault is None:
         return "" if report.clean else "not clean"
-    if isinstance(call.session, ActingSession) and not call.session.has_acted:
+    if not call.fault_happened:
         hint = "; it needs a server that pauses the call" if fault.needs_server_pause else ""
         return f"the fault {fault.name} did not happen{hint}"
     return "" if fault.is_handled(report) else f"{fault.name}: not handled as the protocol requires"

@@ -17,7 +17,7 @@ import typer
 
 # uvicorn imports this name in the server processes. This module must not import the endpoint,
 # because that imports pipecat, which takes seconds.
-_APPLICATION = "pipecat_genesys.endpoint.serving:application"
+_APPLICATION = "pipecat_genesys.endpoint.gc_tuning:application"
 _APP_VARIABLE = "PIPECAT_GENESYS_APP"
 _DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 _GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"

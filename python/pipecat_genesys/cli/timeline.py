@@ -15,8 +15,8 @@ from pipecat_genesys.simulator import (
     Direction,
     Event,
     ProtocolWarning,
-    Rule,
     ServerEvent,
+    ServerRule,
     SimulatedCall,
     Violation,
 )
@@ -114,7 +114,9 @@ class StatusLine:
 
     def _render(self) -> Text:
         session = self._call.session
-        binary, text = (session.buckets[rule].lowest for rule in (Rule.BINARY_RATE, Rule.TEXT_RATE))
+        binary, text = (
+            session.budgets[rule].lowest for rule in (ServerRule.BINARY_RATE, ServerRule.TEXT_RATE)
+        )
         parts = [
             str(session.state),
             f"stream at {session.position / 8000:.1f} s",

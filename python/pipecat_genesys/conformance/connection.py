@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed
 
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
 from pipecat_genesys.simulator import CallParameters
-from pipecat_genesys.simulator.websocket import open_socket
+from pipecat_genesys.simulator.connection import open_websocket
 
 from .errors import CheckFailedError
 
@@ -131,7 +131,7 @@ class CheckedConnection:
         Raises:
             ConnectFailedError: If the connection or the WebSocket handshake fails.
         """
-        self._socket = await open_socket(
+        self._socket = await open_websocket(
             self._url,
             self._headers,
             timeout=self._timeouts.connect,

@@ -6,7 +6,7 @@ down that cuts nobody off. ``docs/endpoint.md`` is the guide.
 
 * `router`: `audiohook_router`, the routes of an application.
 * `endpoint`: who is let in, and the calls that run.
-* `answering`: one call from the first message to the last.
+* `call_handler`: one connection, from its first message to the end of its call.
 * `call`: what a bot gets.
 * `admission`: how many calls there may be.
 * `drain`: what SIGTERM does.

@@ -19,7 +19,7 @@ from pipecat_genesys.auth import (
 from pipecat_genesys.transport import AudioHookParams, AudioHookTransport
 
 from .admission import Admission, NoRoomError
-from .answering import Answering, Bot
+from .call_handler import Bot, CallHandler, OpenGate
 from .metrics import CallObserver, Metrics
 
 # For `disconnect`, `close`, `closed` and the socket, each with its own watchdog.
@@ -29,14 +29,14 @@ _AFTER_REFUSAL_SECONDS = 0.05
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
-    """A place among the calls.
+class _Slot:
+    """One of the calls that may run at once.
 
     Attributes:
-        answering: Who has it; None while its connection is being accepted.
+        handler: Handles the call; None while its connection is being accepted.
     """
 
-    answering: Answering | None = None
+    handler: CallHandler | None = None
 
 
 class AudioHookEndpoint:
@@ -88,13 +88,13 @@ class AudioHookEndpoint:
         if refused is not None:
             await self._refuse(websocket, refused.value, 503)
             return
-        place = _Place()
+        slot = _Slot()
         try:
             try:
-                request = await self._authenticated(websocket, place)
+                request = await self._authenticated(websocket, slot)
             finally:
                 self.admission.end_handshake()
-            await self._admitted(websocket, request, place)
+            await self._admitted(websocket, request, slot)
         except AuthenticationError as error:
             # For the operator; the peer gets the status and nothing else.
             logger.warning(f"connection refused ({error.reason}): {error}")
@@ -102,30 +102,33 @@ class AudioHookEndpoint:
         except NoRoomError as error:
             await self._refuse(websocket, error.reason.value, 503)
         finally:
-            self.admission.leave(place)
+            self.admission.leave(slot)
 
-    async def _authenticated(self, websocket: WebSocket, place: _Place) -> VerifiedRequest | None:
+    async def _authenticated(self, websocket: WebSocket, slot: _Slot) -> VerifiedRequest | None:
         """Let a call in.
 
-        Its place is taken before its nonce is used up, so that another server can still take what
+        Its slot is taken before its nonce is used up, so that another server can still take what
         a full one refuses.
         """
         if self._verifier is None:
-            self.admission.enter(place)
+            self.admission.enter(slot)
             return None
         return await self._verifier.authenticate(
-            *upgrade_request(websocket.scope), admit=lambda _: self.admission.enter(place)
+            *upgrade_request(websocket.scope), admit=lambda _: self.admission.enter(slot)
         )
 
     async def _admitted(
-        self, websocket: WebSocket, request: VerifiedRequest | None, place: _Place
+        self, websocket: WebSocket, request: VerifiedRequest | None, slot: _Slot
     ) -> None:
-        transport = AudioHookTransport(websocket, self._params, observer=CallObserver(self.metrics))
-        place.answering = Answering(transport, request, self.metrics, **self._times)
+        gate = OpenGate()
+        transport = AudioHookTransport(
+            websocket, self._params, observer=CallObserver(self.metrics), open_gate=gate
+        )
+        slot.handler = CallHandler(transport, gate, request, self.metrics, **self._times)
         self.metrics.active.inc()
         try:
             await websocket.accept()
-            await place.answering.run(self._bot)
+            await slot.handler.run(self._bot)
         finally:
             self.metrics.active.dec()
 
@@ -163,7 +166,7 @@ class AudioHookEndpoint:
             logger.warning(f"draining: {len(left)} calls did not end in time, and are ended")
             self.metrics.cut.inc(len(left))
             await asyncio.gather(
-                *(one.answering.cut("the server is stopping") for one in left if one.answering)
+                *(one.handler.disconnect("the server is stopping") for one in left if one.handler)
             )
             try:
                 await asyncio.wait_for(admission.empty(), _FAREWELL_SECONDS)

@@ -19,7 +19,7 @@ from pipecat_genesys.auth import SignatureVerifier
 from pipecat_genesys.auth.credentials import Credentials
 from pipecat_genesys.transport import AudioHookParams
 
-from .answering import Bot
+from .call_handler import Bot
 from .drain import drained_on_sigterm
 from .endpoint import AudioHookEndpoint
 from .metrics import Metrics, default_metrics, forget_the_dead

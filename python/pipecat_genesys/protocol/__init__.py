@@ -20,7 +20,7 @@ A peer's faults arrive as `Faulted` events; nothing the peer sends makes a metho
 from . import entities, events, fields, server_messages
 from .errors import AudioHookError, LocalProtocolError, RemoteProtocolError, Rule
 from .media import MediaPreference, select_media
-from .server_messages import Draft
+from .server_messages import Draft, WireMessage
 from .session import AudioHookSession
 from .states import State
 from .types import (
@@ -60,6 +60,7 @@ __all__ = [
     "RemoteProtocolError",
     "Rule",
     "State",
+    "WireMessage",
     "entities",
     "events",
     "fields",

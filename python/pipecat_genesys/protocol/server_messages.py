@@ -37,6 +37,20 @@ class Draft(NamedTuple):
     answers: int | None = None
 
 
+class WireMessage(NamedTuple):
+    """A server message as it goes on the wire.
+
+    Attributes:
+        text: The JSON text to send.
+        type: The message's type.
+        seq: The message's sequence number.
+    """
+
+    text: str
+    type: Type
+    seq: int
+
+
 _CLOSED, _UPDATED = Draft(Type.CLOSED), Draft(Type.UPDATED)
 
 

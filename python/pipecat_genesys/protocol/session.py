@@ -30,7 +30,7 @@ from .errors import LocalProtocolError, RemoteProtocolError, Rule
 from .media import MediaPreference, preferred_entry, select_media
 from .pauses import Pauses
 from .positions import PositionMap
-from .server_messages import Draft
+from .server_messages import Draft, WireMessage
 from .states import (
     AUDIO,
     DISCONNECTS,
@@ -83,6 +83,7 @@ class AudioHookSession:
         position: The stream position in samples per channel: what was received plus what the
             client reported as discarded; without a medium, what the client said last.
         positions: Gives the stream position of the n-th sample that arrived.
+        disconnect_sent: Whether ``disconnect`` was handed to the wire.
         server_seq: ``seq`` of the last message handed to the wire.
         client_seq: ``seq`` of the last message received.
         faults: How often the peer broke each rule.
@@ -105,7 +106,7 @@ class AudioHookSession:
         """
         self._strict = strict
         self.preference = preference or MediaPreference()
-        self._disconnected = False
+        self.disconnect_sent = False
         self._opened = False
         self._id_known = False
         self._verdict: Draft | None = None
@@ -211,33 +212,34 @@ class AudioHookSession:
 
     def allows(self, message_type: Type) -> bool:
         """Whether a message of this type may be handed to the wire now."""
-        if self._disconnected and message_type is _DISCONNECT:
+        if self.disconnect_sent and message_type is _DISCONNECT:
             return False
         if not self._opened and message_type not in UNOPENED:
             return False
         return message_type in OUTGOING[self.state]
 
-    def to_wire(self, draft: Draft) -> str:
-        """Give a message its place on the wire.
+    def to_wire(self, draft: Draft) -> WireMessage:
+        """Number a message and write it as JSON.
 
         Call it when the socket is ready for the message and send what it returns before calling
         it again: the order of the calls is the order of the sequence numbers.
 
         Args:
-            draft: The message.
+            draft: The message. After a fault that ends the session, any ``disconnect`` is
+                replaced by the one that names the fault.
 
         Returns:
-            The text to send.
+            The text to send, with its type and its ``seq``.
 
         Raises:
             LocalProtocolError: If the message may not be sent in this state, is larger than
                 Genesys accepts, or is not JSON. Nothing has changed then.
         """
         if draft.type is _DISCONNECT and self._verdict is not None:
-            # Whoever ends a broken session first, what it ended of is what is said.
+            # A failed session reports its original fault, whichever side disconnects.
             draft = self._verdict
         if not self.allows(draft.type):
-            again = " again" if draft.type is _DISCONNECT and self._disconnected else ""
+            again = " again" if draft.type is _DISCONNECT and self.disconnect_sent else ""
             raise LocalProtocolError(
                 f"{draft.type.value!r} may not be sent{again} while {self.state.value}"
             )
@@ -266,11 +268,11 @@ class AudioHookSession:
         self.state = OUTGOING[self.state][draft.type]
         self._opened |= draft.type is _OPENED
         if draft.type is _DISCONNECT:
-            self._disconnected = True
+            self.disconnect_sent = True
             self.state = DISCONNECTS[draft.parameters.get("reason") == DisconnectReason.COMPLETED]
         elif draft.type in _ANSWERED or draft.parameters.get("startPaused"):
             self.pauses.ask(draft.type, self.server_seq)
-        return text
+        return WireMessage(text, draft.type, self.server_seq)
 
     # -- reading ---------------------------------------------------------------------------
 

@@ -1,50 +1,21 @@
-"""The drop-in for pipecat's Genesys serializer; the only room that imports pipecat.
+"""The drop-in for Pipecat's Genesys serializer.
 
-* `serializer`: the class, frames to session and audio and back.
-* `call_view`: what the application reads of a call.
-* `answers`: what it may decide before Genesys gets an answer.
-* `verbs`: what it says to Genesys.
-* `receiving`: what a text message from Genesys does.
-* `delivery`: how that gets to a stock transport's socket.
-* `control_frames`: what Genesys says, as frames.
-* `params`: its configuration, and the transport's.
-* `messages`: the dicts pipecat's class builds, and their way to the wire.
-* `frames`: the audio frame, made quickly.
-* `call_audio`: wire audio to PCM and back.
-* `call_log`: what a call writes to the log.
+* `serializer`: the class; it holds a `pipecat_genesys.call.Call`.
+* `pipecat_compat`: the dict messages that Pipecat's class builds, and their conversion.
+* `stock_transport`: parameters for Pipecat's own transports.
 * `stereo`: a processor that separates two channels.
 """
 
-from .control_frames import (
-    GenesysCloseFrame,
-    GenesysDiscardedFrame,
-    GenesysOpenFrame,
-    GenesysPausedFrame,
-    GenesysPingFrame,
-    GenesysPlaybackCompletedFrame,
-    GenesysPlaybackStartedFrame,
-    GenesysResumedFrame,
-    GenesysUpdateFrame,
-)
-from .params import genesys_params
 from .serializer import GenesysAudioHookSerializer
 from .stereo import StereoSplitter
+from .stock_transport import genesys_params
 
 GenesysFrameSerializer = GenesysAudioHookSerializer
-"""The same class under the name Pipecat's naming rule gives it."""
+"""The same class under the name that Pipecat's naming rule gives it."""
 
 __all__ = [
     "GenesysAudioHookSerializer",
-    "GenesysCloseFrame",
-    "GenesysDiscardedFrame",
     "GenesysFrameSerializer",
-    "GenesysOpenFrame",
-    "GenesysPausedFrame",
-    "GenesysPingFrame",
-    "GenesysPlaybackCompletedFrame",
-    "GenesysPlaybackStartedFrame",
-    "GenesysResumedFrame",
-    "GenesysUpdateFrame",
     "StereoSplitter",
     "genesys_params",
 ]

@@ -1,19 +1,20 @@
-"""The drop-in for pipecat's ``GenesysAudioHookSerializer``.
+"""The drop-in for Pipecat's ``GenesysAudioHookSerializer``.
 
-Frames on one side, an `AudioHookSession` and the audio core on the other. Knows nothing of
-sockets: a transport hands it messages and frames and writes what it returns.
+The serializer converts between Pipecat's frames and a `Call`. It knows no socket: a transport
+gives it messages and frames, and sends what it returns.
 
-Rules of this file: `deserialize` never raises, as an exception there ends pipecat's receive loop
-and with it the call; nothing is logged per audio message; values that may be personal are logged
-at DEBUG at most, and only where asked for.
+Rules of this file: `deserialize` never raises, because an exception there ends Pipecat's receive
+loop and with it the call. Nothing is logged per audio message. Values that may be personal are
+logged at DEBUG at most, and only where asked for.
 """
 
 from __future__ import annotations
 
-import traceback
-import uuid
-from typing import Any
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
 
+from loguru import logger
 from pipecat.frames.frames import (
     AudioRawFrame,
     CancelFrame,
@@ -24,16 +25,19 @@ from pipecat.frames.frames import (
     OutputTransportMessageUrgentFrame,
 )
 from pipecat.serializers.base_serializer import FrameSerializer
+from pipecat.transports.base_transport import BaseTransport
 
 from pipecat_genesys import audio
+from pipecat_genesys.call import Call, CallParams, Phase, Received
+from pipecat_genesys.call.frames import NOTICE_FRAMES, REPLY_FRAMES, input_audio_frame
 from pipecat_genesys.protocol import (
+    MAX_MESSAGE_BYTES,
+    PROTOCOL_VERSION,
     WIRE_SAMPLE_RATE,
-    AudioHookSession,
     Draft,
     Media,
-    MediaPreference,
-    Rule,
     State,
+    events,
     fields,
     server_messages,
 )
@@ -41,26 +45,22 @@ from pipecat_genesys.protocol.media import preferred_entry
 from pipecat_genesys.protocol.states import BOT_AUDIO
 from pipecat_genesys.protocol.types import parse_media
 
-from .answers import HOOKS
-from .call_audio import CallAudio
-from .call_log import CallLog
-from .delivery import FrameDelivery
-from .frames import input_audio_frame
-from .messages import hand_over, string_map, to_draft
-from .params import CHUNK_10MS, SerializerParams, check_rate, checked
-from .receiving import MEANS, Receiving
+from .pipecat_compat import PipecatState
+from .stock_transport import CHUNK_10MS
 
-# 200 ms; shorter chunks are more messages per second than Genesys lets through.
+# 200 ms. Shorter chunks are more messages per second than Genesys accepts.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
+_CLOSED = server_messages.closed()
 # Looked up with every packet, and slow to look up in an enumeration.
 _PREPARING, _OPENING = State.PREPARING, State.OPENING
 
 
-class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
+class GenesysAudioHookSerializer(FrameSerializer):
     """Serializer for the Genesys Cloud AudioHook protocol (Audio Connector and Monitor).
 
-    A drop-in for the class of this name in pipecat: same constructor, parameters, properties,
-    methods and events.
+    A drop-in for Pipecat's class of this name: same constructor, parameters, properties, methods
+    and events. What goes beyond Pipecat's class is in `call`: the methods that send messages, the
+    details of the call, and stream positions.
 
     Example::
 
@@ -70,91 +70,327 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
             params=FastAPIWebsocketParams(**genesys_params(serializer)),
         )
 
-    Event handlers (``@serializer.event_handler(name)``; each gets the serializer and the message
-    as Genesys sent it): ``on_open``, ``on_close``, ``on_ping``, ``on_pause`` (also for the
-    protocol's ``paused``), ``on_update``, ``on_error``, ``on_dtmf``, and, beyond pipecat's,
-    ``on_resumed``, ``on_discarded``, ``on_playback_started``, ``on_playback_completed``, and
-    ``on_connection_lost``, whose second argument is the typed event.
+    The events and hooks of `Call` can be handled with ``@serializer.event_handler(name)``; the
+    handler is then called with the serializer and the message as Genesys sent it.
 
-    Hooks, awaited before the answer goes out: ``on_opening``, ``on_updating``, ``on_closing``.
+    Attributes:
+        call: The call.
     """
 
-    InputParams = SerializerParams
+    InputParams = CallParams
+    PROTOCOL_VERSION: ClassVar[str] = PROTOCOL_VERSION
 
-    def __init__(self, params: SerializerParams | None = None, **kwargs: Any) -> None:
+    def __init__(self, params: CallParams | None = None, **kwargs: Any) -> None:
         """Create the serializer of one call.
 
         Args:
             params: Configuration; never modified, so calls may share one.
-            **kwargs: For pipecat's base class (``name``).
+            **kwargs: For Pipecat's base class (``name``).
 
         Raises:
             ValueError: If ``genesys_sample_rate`` is not 8000, neither ``process_external`` nor
-                ``process_internal`` is set, or ``sample_rate`` cannot be resampled to.
+                ``process_internal`` is set, or wire audio cannot be resampled to ``sample_rate``.
         """
-        params = checked(params)
-        super().__init__(params, **kwargs)
-        self._params: SerializerParams = params
-        self._session = AudioHookSession(
-            str(uuid.uuid4()), MediaPreference(params.channel, params.media_format)
-        )
-        self._audio = CallAudio(params)
-        self._log = CallLog(self._session.session_id, personal_data=params.log_personal_data)
-        for name in dict.fromkeys(
-            (*(means.name for means in MEANS.values()), "on_connection_lost")
-        ):
-            self._register_event_handler(name)
-        for name in HOOKS.values():
-            self._register_event_handler(name, sync=True)
-        self._handled = set()
+        self.call = call = Call(params, self._send, name=kwargs.get("name"))
+        super().__init__(call.params, **kwargs)
+        self._params: CallParams = call.params
+        # One registry for both objects: handlers added to either are called, and `cleanup` of
+        # either waits for those that run.
+        self._event_handlers = call._event_handlers
+        self._event_tasks = call._event_tasks
+        self._state = PipecatState()
+        self._unsent = b""
+        self._transport: BaseTransport | None = None
+        self._worker: Any = None
+        self._adapters: dict[tuple[str, Any], Callable[..., Any]] | None = None
+
+    # -- Pipecat's surface -------------------------------------------------------------------
+
+    @property
+    def session_id(self) -> str:
+        """The session's id: Genesys's once ``open`` has arrived, before that a random one."""
+        return self.call.session_id
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The Genesys conversation's id, from ``open``."""
+        return self.call.conversation_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the answer to ``open`` was built, and none to ``close`` since."""
+        return self._state.is_open and self.call.phase is not Phase.GONE
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the audio is paused."""
+        return self._state.is_paused
+
+    @property
+    def participant(self) -> dict[str, Any] | None:
+        """The caller (``ani``, ``aniName``, ``dnis``, ``id``), from ``open`` or ``update``."""
+        return self.call.participant
+
+    @property
+    def input_variables(self) -> dict[str, Any] | None:
+        """The Architect flow's input variables, from ``open``."""
+        return self.call.input_variables
+
+    @property
+    def output_variables(self) -> dict[str, Any] | None:
+        """The variables to give back to the Architect flow."""
+        return self.call.output_variables
+
+    def set_output_variables(self, variables: dict[str, Any]) -> None:
+        """Set the variables to give back to the Architect flow at the end of the call.
+
+        Args:
+            variables: Names and values; see `Call.set_output_variables`.
+
+        Raises:
+            TypeError: If it is not a dict; None is taken for an empty one.
+            ValueError: If JSON cannot encode one of them.
+        """
+        self.call.set_output_variables(variables)
 
     def add_event_handler(self, event_name: str, handler: Any) -> None:
         """Add a handler of an event or a hook; ``event_handler`` is the decorator for it.
 
         Args:
-            event_name: Its name.
-            handler: What to call, a coroutine function or a plain one.
+            event_name: The event's or hook's name.
+            handler: The function or coroutine function to call with the serializer and the
+                message.
         """
-        super().add_event_handler(event_name, handler)
-        self._handled.add(event_name)
+        if inspect.iscoroutinefunction(handler):
 
-    async def setup(self, setup: Any) -> None:
-        """Take the pipeline's configuration; called by each side of a transport.
+            async def adapter(_: Call, *args: Any) -> None:
+                await handler(self, *args)
+        else:
+
+            def adapter(_: Call, *args: Any) -> None:  # type: ignore[misc]  # one of the two
+                handler(self, *args)
+
+        self._adapters = self._adapters or {}
+        self._adapters[event_name, handler] = adapter
+        self.call.add_event_handler(event_name, adapter)
+
+    def remove_event_handler(self, event_name: str, handler: Any) -> None:
+        """Remove a handler that was added; no effect if it was not.
 
         Args:
-            setup: A ``FrameProcessorSetup`` (pipecat 1.8 and newer) or a ``StartFrame``.
+            event_name: The event's or hook's name.
+            handler: The handler.
+        """
+        adapter = (self._adapters or {}).pop((event_name, handler), None)
+        if adapter is not None:
+            self.call.remove_event_handler(event_name, adapter)
+
+    def create_opened_response(
+        self,
+        start_paused: bool = False,
+        supported_languages: list[str] | None = None,
+        selected_language: str | None = None,
+    ) -> dict[str, Any]:
+        """Create an ``opened`` message; marks the session open.
+
+        `deserialize` does this for every ``open`` it accepts.
+
+        Args:
+            start_paused: Whether to start the session paused.
+            supported_languages: Language codes the bot supports. They reach Genesys only where
+                it asked for them.
+            selected_language: Kept for compatibility; the protocol has no such field and it is
+                not sent.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        session = self.call.session
+        if session.media is not None:
+            chosen = [session.media.raw]
+        elif session.state is State.PREPARING:
+            chosen = [preferred_entry(session.preference)]
+        else:
+            chosen = []
+        parameters: dict[str, Any] = {"startPaused": start_paused, "media": chosen}
+        if supported_languages:
+            parameters["supportedLanguages"] = supported_languages
+        if selected_language:
+            parameters["selectedLanguage"] = selected_language
+        self._state.is_open = True
+        return self._state.message("opened", parameters, self.session_id, positioned=False)
+
+    def create_closed_response(
+        self,
+        output_variables: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Create a ``closed`` message; marks the session closed.
+
+        Args:
+            output_variables: Variables for the Architect flow.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        parameters = {"outputVariables": output_variables} if output_variables else {}
+        message = self._message("closed", parameters)
+        self._state.is_open = False
+        return message
+
+    def create_pong_response(self) -> dict[str, Any]:
+        """Create a ``pong`` message for the newest client message.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        return self._message("pong", {})
+
+    def create_resumed_response(self) -> dict[str, Any]:
+        """Create the message that ends a pause; marks the session not paused.
+
+        In the protocol ``resumed`` is a client message. When this message is sent it goes out as
+        ``resume``, which asks the client for the audio.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        message = self._message("resumed", {})
+        self._state.is_paused = False
+        return message
+
+    def create_barge_in_event(self) -> dict[str, Any]:
+        """Create a ``barge_in`` event, on which Genesys drops the bot audio it has queued.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        return self._message("event", dict(server_messages.barge_in().parameters))
+
+    def create_disconnect_message(
+        self,
+        reason: str = "completed",
+        action: str = "transfer",
+        output_variables: dict[str, Any] | None = None,
+        info: str | None = None,
+    ) -> dict[str, Any]:
+        """Create a ``disconnect`` message, which ends the session from this side.
+
+        Args:
+            reason: "completed", or "error" for the flow's failure path.
+            action: Value of the output variable ``action``, unless ``output_variables`` has one.
+            output_variables: Variables for the Architect flow.
+            info: A line for Genesys's log, without personal data.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        parameters: dict[str, Any] = {
+            "reason": reason,
+            "outputVariables": {"action": action, **(output_variables or {})},
+        }
+        if info:
+            parameters["info"] = info
+        return self._message("disconnect", parameters)
+
+    def create_error_message(
+        self,
+        code: int,
+        message: str,
+        retryable: bool = False,
+    ) -> dict[str, Any]:
+        """Create an ``error`` message.
+
+        The protocol has no error from server to client, and one ends the call, so the message is
+        not sent. Use `create_disconnect_message` with ``reason="error"``.
+
+        Args:
+            code: Error code.
+            message: What happened.
+            retryable: Whether to try again.
+
+        Returns:
+            The message, with a provisional ``seq``.
+        """
+        parameters = {"code": code, "message": message, "retryable": retryable}
+        return self._message("error", parameters)
+
+    def _message(self, message_type: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        return self._state.message(message_type, parameters, self.session_id)
+
+    # -- the transport -----------------------------------------------------------------------
+
+    async def setup(self, setup: Any) -> None:
+        """Take the pipeline's configuration; each side of a transport calls this.
+
+        Args:
+            setup: A ``FrameProcessorSetup`` (Pipecat 1.8 and newer) or a ``StartFrame``.
 
         Raises:
-            ValueError: If the pipeline's input rate cannot be resampled to.
+            ValueError: If wire audio cannot be resampled to the pipeline's input rate.
         """
-        # Newer pipecats warn when a StartFrame's rate is read in the ordinary way.
-        rate = self._params.sample_rate or object.__getattribute__(setup, "audio_in_sample_rate")
-        check_rate(rate)
-        self._audio.set_sample_rate(rate)
+        self.call.set_pipeline(setup)
         self._worker = getattr(setup, "pipeline_worker", None)
+
+    def attach(self, transport: BaseTransport) -> None:
+        """Name the transport that this serializer serves.
+
+        The messages of `call` then travel as frames from the transport's input to its output, in
+        order with the replies: what a hook of ``on_closing`` sends goes out before ``closed``.
+        The loss of the socket is noticed. Without `attach`, on Pipecat 1.8 and newer, the
+        pipeline's worker takes the frames.
+
+        Args:
+            transport: One of Pipecat's WebSocket transports.
+        """
+        self._transport = transport
+
+        async def on_client_disconnected(*_: Any) -> None:
+            await self.call.connection_lost()
+
+        transport.add_event_handler("on_client_disconnected", on_client_disconnected)
+
+    async def _send(self, draft: Draft) -> bool:
+        """Send a message of the application as a frame."""
+        session = self.call.session
+        # While `opened` travels through the pipeline, messages that follow it may travel too.
+        if not session.allows(draft.type) and session.state is not State.OPENING:
+            logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
+            return False
+        frame = OutputTransportMessageUrgentFrame(
+            message=self._message(draft.type, dict(draft.parameters))
+        )
+        if self._transport is not None:
+            await self._transport.input().push_frame(frame)
+        elif self._worker is not None:
+            await self._worker.queue_frame(frame)
+        else:
+            raise RuntimeError(
+                "no way to send: call serializer.attach(transport) when you make the transport"
+            )
+        return True
 
     # -- frames to Genesys -------------------------------------------------------------------
 
     async def serialize(self, frame: Frame) -> str | bytes | None:
-        """Turn a frame into the message to send.
+        """Convert a frame to the message to send.
 
         Args:
             frame: Audio becomes a binary message; EndFrame and CancelFrame ``disconnect``;
                 InterruptionFrame a ``barge_in`` event; a transport message that holds an
-                AudioHook message that message, with its place in the wire's sequence.
+                AudioHook message that message, numbered in the order of the wire.
 
         Returns:
-            Text, bytes, or None where the frame is nothing to Genesys or may not be sent now.
+            Text, bytes, or None where the frame has no message or it may not be sent now.
 
         Raises:
-            ValueError: If an audio frame's audio, rate or channel count makes no sense, or it is
-                too long for one message.
+            ValueError: If an audio frame's audio, rate or number of channels is not valid, or
+                the audio is too long for one message.
         """
         if isinstance(frame, AudioRawFrame):
             return self._serialize_audio(frame)
         if isinstance(frame, (OutputTransportMessageUrgentFrame, OutputTransportMessageFrame)):
             message = frame.message
-            # Anything else, RTVI's messages above all, is not for Genesys.
+            # Anything else, such as an RTVI message, is not for Genesys.
             if (
                 isinstance(message, dict)
                 and "version" in message
@@ -162,80 +398,82 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
             ):
                 return self._serialize_message(message)
         if isinstance(frame, (EndFrame, CancelFrame)):
-            message = self.create_disconnect_message(output_variables=self._output_variables)
-            if not (self._params.disconnect_action or "action" in (self._output_variables or {})):
+            variables = self.output_variables
+            message = self.create_disconnect_message(output_variables=variables)
+            if not (self._params.disconnect_action or "action" in (variables or {})):
                 del message["parameters"]["outputVariables"]["action"]
             return self._serialize_message(message)
         if isinstance(frame, InterruptionFrame):
-            self._forget_bot_audio()
+            self._drop_bot_audio()
             return self._serialize_message(self.create_barge_in_event())
         return None
 
     def _serialize_message(self, message: dict[str, Any]) -> str | None:
-        log = self._log.once
+        call = self.call
         if message.get("type") == "closed":
-            draft: Draft | None = server_messages.closed(self._last_variables(message))
+            draft = self._closed(message)
         else:
-            if message.get("type") == "opened" and self._start_paused is not None:
-                # The application changed its mind while `opened` was on its way.
-                parameters = {**fields.parameters(message), "startPaused": self._start_paused}
+            if message.get("type") == "opened" and call.start_paused_choice is not None:
+                # The application may have decided this while `opened` was on its way.
+                parameters = {**fields.parameters(message), "startPaused": call.start_paused}
                 message = {**message, "parameters": parameters}
-            asked = self._languages_asked
-            draft = to_draft(message, self._session, languages_asked=asked, log=log)
-        text = None if draft is None else hand_over(self._session, draft, log)
-        if text is not None and self._session.state not in BOT_AUDIO:
-            self._forget_bot_audio()
-        return text
-
-    def _last_variables(self, closed: dict[str, Any]) -> dict[str, str] | None:
-        # Handlers of on_close run after the reply was built; what they set still counts.
-        ours = closed.get("seq") == self._closed_seq
-        given = self._output_variables if ours else fields.parameters(closed).get("outputVariables")
-        if not given or not self._params.variables_in_closed:
+            draft = call.from_dict(message)
+        wire = None if draft is None else call.to_wire(draft)
+        if wire is None:
             return None
-        return string_map(given, self._log.once)
+        if call.session.state not in BOT_AUDIO:
+            self._drop_bot_audio()
+        return wire.text
 
-    def _forget_bot_audio(self) -> None:
-        lost = self._audio.forget()
+    def _closed(self, message: dict[str, Any]) -> Draft | None:
+        # Handlers of on_close run after the reply was built; what they set still counts.
+        if message.get("seq") == self._state.closed_seq:
+            return self.call.closed()
+        return self.call.from_dict(message) if self._params.variables_in_closed else _CLOSED
+
+    def _drop_bot_audio(self) -> None:
+        lost, self._unsent = len(self._unsent), b""
+        self.call.codec.reset_outbound()
         if lost:
-            self._log.once(
+            self.call.log.once(
                 "WARNING",
-                f"{lost} bytes of bot audio from before 'opened' were never sent: nothing was "
-                "said after it that they could have gone out with; greet in on_open",
-                "held audio lost",
+                f"{lost} bytes of bot audio from before 'opened' were never sent, because no bot "
+                "audio followed that they could have been sent with; greet in on_open",
+                "unsent audio lost",
             )
 
     def _serialize_audio(self, frame: AudioRawFrame) -> bytes | None:
-        session = self._session
-        if not self._is_open or session.state not in BOT_AUDIO:
+        call = self.call
+        state = call.session.state
+        if not self._state.is_open or state not in BOT_AUDIO:
             return None
-        if self._is_paused:
-            self._log.once("INFO", "bot audio is dropped while the session is paused")
+        if self._state.is_paused:
+            call.log.once("INFO", "bot audio is dropped while the session is paused")
             return None
         medium = self._medium()
-        if medium is None:
+        if medium is None or not call.takes_bot_audio():
             return None
-        if medium.is_listen_only:
-            channels = "+".join(medium.channels)
-            self._log.once("WARNING", f"bot audio dropped: a session of {channels} only listens")
-            return None
-        wire = self._audio.encode(frame.audio, frame.sample_rate, frame.num_channels, medium)
-        if session.state is _OPENING:
-            # Nothing may precede `opened`, which is on its way through the pipeline.
-            if self._audio.hold(wire):
-                text = (
-                    "bot audio dropped: 'opened' is still on its way and 64,000 bytes wait for it"
+        wire = call.codec.encode(frame.audio, frame.sample_rate, frame.num_channels, medium)
+        if state is not _OPENING and not self._unsent:
+            self._check_chunk(wire, medium)
+            return wire or None
+        # Nothing may precede `opened`, which is on its way through the pipeline.
+        unsent = self._unsent + wire
+        if state is _OPENING:
+            self._unsent = unsent[:MAX_MESSAGE_BYTES]
+            if len(unsent) > MAX_MESSAGE_BYTES:
+                call.log.once(
+                    "WARNING",
+                    "bot audio dropped: 'opened' is still on its way and 64,000 bytes wait for it",
                 )
-                self._log.once("WARNING", text)
             return None
-        payload = self._audio.release(wire)
-        self._check_chunk(payload, medium)
-        return payload or None
+        self._unsent = unsent[MAX_MESSAGE_BYTES:]
+        return unsent[:MAX_MESSAGE_BYTES]
 
-    def _check_chunk(self, payload: bytes, medium: Media) -> None:
-        """Warn of chunks that a transport sends as they are, and Genesys takes too many of."""
-        if 0 < len(payload) < _MIN_CHUNK_SAMPLES * medium.frame_bytes:
-            self._log.once(
+    def _check_chunk(self, wire: bytes, medium: Media) -> None:
+        """Warn once where the transport sends more messages per second than Genesys accepts."""
+        if 0 < len(wire) < _MIN_CHUNK_SAMPLES * medium.frame_bytes:
+            self.call.log.once(
                 "WARNING",
                 "audio chunks shorter than 200 ms exceed Genesys's 5 messages per second and end "
                 "calls with error 429, unless the transport's fixed_audio_packet_size joins them; "
@@ -246,52 +484,88 @@ class GenesysAudioHookSerializer(FrameDelivery, Receiving, FrameSerializer):
     # -- messages from Genesys ---------------------------------------------------------------
 
     async def deserialize(self, data: str | bytes) -> Frame | None:
-        """Turn a message from Genesys into a frame.
+        """Convert a message from Genesys to a frame.
 
         Args:
             data: What the socket delivered.
 
         Returns:
-            The caller's audio; a digit; the reply that the protocol wants, to be sent by the
-            output transport; or None. Never raises, whatever the peer sends.
+            The caller's audio; a digit; the reply that the protocol wants, for the output
+            transport to send; or None. Never raises, whatever the peer sends.
         """
         try:
             if isinstance(data, str):
-                return await self._receive(data)
+                return await self._deserialize_text(data)
             return self._deserialize_audio(data)
         except Exception as error:
-            # The last line of defence: the call outlives a defect of ours.
-            self._session.faults[Rule.INTERNAL] += 1
-            # Where and what, but not the error's text, nor values as in loguru's tracebacks:
-            # they may hold what the caller said.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            text = f"a message could not be handled: {type(error).__name__}\n{where}"
-            self._log.once("ERROR", text, Rule.INTERNAL)
+            # The call must outlive a defect of this package.
+            self.call.record_defect(error)
             return None
 
+    async def _deserialize_text(self, text: str) -> Frame | None:
+        frame: Frame | None = None
+        for event in self.call.session.receive_text(text):
+            # Before the handlers of the event run, which may read the state.
+            self._state.see(event)
+            frame = self._frame(await self.call.handle(event)) or frame
+        return frame
+
+    def _frame(self, received: Received) -> Frame | None:
+        event, reply, is_refusal = received
+        kind = type(event)
+        if kind in NOTICE_FRAMES:
+            return NOTICE_FRAMES[kind](event)
+        if reply is None:
+            return None
+        if is_refusal or kind is events.Faulted:
+            # A plain frame: processors that wait for a call must not take a refusal for one.
+            self._state.is_open = False
+            return OutputTransportMessageUrgentFrame(
+                message=self._message(reply.type, dict(reply.parameters))
+            )
+        return REPLY_FRAMES[kind](event, self._reply_message(event, reply))
+
+    def _reply_message(self, event: events.Event, reply: Draft) -> dict[str, Any]:
+        call = self.call
+        if isinstance(event, events.OpenReceived):
+            message = self.create_opened_response(
+                start_paused=call.start_paused,
+                supported_languages=call.supported_languages,
+                selected_language=self._params.selected_language,
+            )
+            if call.discard_to is not None:
+                message["parameters"]["discardTo"] = call.discard_to
+            return message
+        if isinstance(event, events.CloseReceived):
+            message = self.create_closed_response(output_variables=call.output_variables)
+            self._state.closed_seq = message["seq"]
+            return message
+        return self._message(reply.type, dict(reply.parameters))
+
     def _deserialize_audio(self, data: bytes) -> Frame | None:
-        length = len(data)
-        usable = self._session.receive_audio(length)
-        if not self._is_open or self._is_paused:
-            self._session.leave_out(usable)
+        session, length = self.call.session, len(data)
+        usable = session.receive_audio(length)
+        if not self._state.is_open or self._state.is_paused:
+            session.leave_out(usable)
             return None
         medium = self._medium()
         if medium is None:
             return None
-        if self._session.state is _PREPARING:
+        if session.state is _PREPARING:
             # The application built `opened` by itself.
             usable = length - length % medium.frame_bytes
         if usable == 0:
             return None
         if usable != length:
             data = data[:usable]
-        pcm = self._audio.decode(data, medium)
+        codec = self.call.codec
+        pcm = codec.decode(data, medium)
         if len(pcm) == 1:
-            return input_audio_frame(pcm[0], self._audio.sample_rate, 1)
-        stereo = audio.merge_stereo(pcm[0], pcm[1], 2)
-        return input_audio_frame(stereo, self._audio.sample_rate, 2)
+            return input_audio_frame(pcm[0], codec.sample_rate, 1)
+        return input_audio_frame(audio.merge_stereo(pcm[0], pcm[1], 2), codec.sample_rate, 2)
 
     def _medium(self) -> Media | None:
-        if self._session.state is _PREPARING:
-            return parse_media(preferred_entry(self._session.preference))
-        return self._session.media
+        session = self.call.session
+        if session.state is _PREPARING:
+            return parse_media(preferred_entry(session.preference))
+        return session.media

@@ -10,18 +10,18 @@ from pipecat_genesys.protocol import AudioHookChannel
 
 
 class StereoSplitter(FrameProcessor):
-    """Turns two-channel caller audio into two mono frames, external first.
+    """Splits two-channel caller audio into two mono frames, external first.
 
-    For pipelines whose next processor takes mono. ``transport_source`` of the frames says whose
-    audio it is: ``"external"`` or ``"internal"``. All other frames pass.
+    For pipelines whose next processor takes mono. ``transport_source`` of each frame names the
+    party: ``"external"`` or ``"internal"``. All other frames are passed on unchanged.
     """
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        """Split or pass on one frame.
+        """Split a two-channel audio frame; pass any other frame on.
 
         Args:
-            frame: The frame.
-            direction: Where it goes.
+            frame: The frame to process.
+            direction: The direction in which the frame travels.
         """
         await super().process_frame(frame, direction)
         if not (isinstance(frame, InputAudioRawFrame) and frame.num_channels == 2):

@@ -1,50 +1,43 @@
-"""The Genesys side of an AudioHook call, to test and develop voice bots against.
+"""A simulator of Genesys Cloud, to develop and test AudioHook servers without an organization.
 
-Two layers. :class:`GenesysClientSession` is one call without a socket or a clock: server messages
-and time go in, client messages and events come out. :class:`SimulatedCall` puts it on a real
-WebSocket with a caller whose voice arrives in 200 ms frames, and lets a script speak, press keys,
-wait for the bot and hang up. Both yield a :class:`CallReport`.
+The simulator calls voice bots (Audio Connector) and servers that listen (AudioHook Monitor,
+Transcription Connector). It behaves as Genesys's reference client was measured to behave, and adds
+the limits of production: timeouts, pings, validation of every server message with the error code
+of each mistake, pause and resume, exact stream positions, playback of bot audio in real time,
+barge-in, and limits on message rate and message size. `REACTIONS` lists every rule with the
+client's reaction.
 
-What it does is what Genesys's reference client was measured to do, with the limits production
-adds: the timeouts, the ping rhythm, the checks of every server message and the error code of each
-fault, pause and resume, exact stream positions, playback of bot audio in real time with
-``playback_started`` and ``playback_completed``, barge-in, and the rate and size limits. ``rules``
-lists every rule and the reaction to breaking it.
+There are two layers. `session` is one call without I/O: `GenesysClientSession` takes server
+messages and the time, and returns client messages and events. The modules beside it drive a
+session: `SimulatedCall` connects it to a WebSocket, speaks for the caller, and runs a script. Both
+layers yield a `CallReport`. `FAULTS` are mistakes that a client makes on request, and that a server
+must survive.
 
-It calls voice bots (Audio Connector) and servers that listen (Monitor, Transcription Connector),
-signs its requests, continues a conversation in a new session, and acts up on request: ``FAULTS``
-are what a server must survive.
-
-It needs the ``simulator`` extra (``websockets``) for :class:`SimulatedCall`, ``auth`` or ``cli``
-to sign, and never imports pipecat.
+`SimulatedCall` needs the extra `simulator` (websockets), and the extra `auth` or `cli` to sign
+requests. Nothing here imports pipecat.
 """
 
-from pipecat_genesys.simulator.acting import (
-    Act,
-    ActingSession,
-    Moment,
-)
-from pipecat_genesys.simulator.caller import (
-    Spoken,
-)
-from pipecat_genesys.simulator.capture import (
-    Capture,
-    CaptureEntry,
-    Direction,
-)
-from pipecat_genesys.simulator.capture_file import CaptureFile, RecordedCall, read_capture
-from pipecat_genesys.simulator.client import (
-    SimulatedCall,
-)
-from pipecat_genesys.simulator.errors import (
+from .call import SimulatedCall, continuation
+from .caller_audio import Spoken
+from .capture_file import CaptureFile, RecordedCall, read_capture
+from .connection import CallOptions, audiohook_headers
+from .errors import (
     AwaitTimeoutError,
     CallEndedError,
+    CallStateError,
     ConnectFailedError,
     SimulatorError,
 )
-from pipecat_genesys.simulator.events import (
+from .faults import FAULTS, Act, Fault, FaultInjector, Moment, find_fault
+from .replay import ReplayReport, ServerSide, replay_call
+from .report import CallReport, Ending, Latency, Traffic, build_report
+from .script import VERBS, Step, Verb, parse_script, play
+from .session import GenesysClientSession
+from .session.events import (
     AudioReceived,
     BargedIn,
+    BotAudioCompleted,
+    BotAudioStarted,
     Closed,
     CloseSent,
     Disconnected,
@@ -52,89 +45,36 @@ from pipecat_genesys.simulator.events import (
     MessageIgnored,
     Opened,
     Party,
-    Paused,
-    PlaybackCompleted,
-    PlaybackStarted,
-    Ponged,
+    PongReceived,
     ProtocolWarning,
     ReconnectRequested,
-    Resumed,
     ServerEvent,
     SocketClosed,
+    StreamPaused,
+    StreamResumed,
     Updated,
     Violation,
 )
-from pipecat_genesys.simulator.faults import (
-    FAULTS,
-    Fault,
-    find_fault,
-)
-from pipecat_genesys.simulator.limits import (
-    ClientLimits,
-    ClientTimeouts,
-    Rate,
-    TokenBucket,
-)
-from pipecat_genesys.simulator.options import (
-    CallOptions,
-    audiohook_headers,
-)
-from pipecat_genesys.simulator.parameters import (
+from .session.limits import ClientLimits, ClientTimeouts, MessageBudget, Rate
+from .session.machine import SessionState
+from .session.messages import Capture, CaptureEntry, Direction
+from .session.parameters import (
+    FRAME_SAMPLES,
     MONITOR_OFFER,
     PCMU_EXTERNAL,
     CallMode,
     CallParameters,
-    ContinuedSession,
+    PreviousSession,
     as_probe,
     medium,
     new_call,
     new_monitor_call,
 )
-from pipecat_genesys.simulator.playback import (
-    Playback,
-    Span,
-    Underrun,
-)
-from pipecat_genesys.simulator.reconnect import (
-    continuation,
-)
-from pipecat_genesys.simulator.replay import ReplayReport, ServerSide, replay_call
-from pipecat_genesys.simulator.report import (
-    CallReport,
-    Ending,
-    Latency,
-    Traffic,
-    build_report,
-)
-from pipecat_genesys.simulator.rules import (
-    REACTIONS,
-    Reaction,
-    Rule,
-    Severity,
-)
-from pipecat_genesys.simulator.script import VERBS, Step, Verb, parse_script, play
-from pipecat_genesys.simulator.session import (
-    DTMF_KEYS,
-    FRAME_SAMPLES,
-    CallStateError,
-    GenesysClientSession,
-    SessionState,
-)
-from pipecat_genesys.simulator.signing import (
-    PRODUCTION_COMPONENTS,
-    REFERENCE_COMPONENTS,
-    sign_request,
-)
-from pipecat_genesys.simulator.sounds import (
-    silence,
-    speech_like,
-    tone,
-)
-from pipecat_genesys.simulator.wav import (
-    read_stereo_wav,
-    read_wav,
-    write_wav,
-)
+from .session.playback import Playback, Span, Underrun
+from .session.rules import REACTIONS, Reaction, ServerRule
+from .session.session import DTMF_KEYS
+from .signing import PRODUCTION_COMPONENTS, REFERENCE_COMPONENTS, sign_request
+from .sounds import read_stereo_wav, read_wav, silence, speech_like, tone, write_wav
 
 __all__ = [
     "DTMF_KEYS",
@@ -147,10 +87,11 @@ __all__ = [
     "REFERENCE_COMPONENTS",
     "VERBS",
     "Act",
-    "ActingSession",
     "AudioReceived",
     "AwaitTimeoutError",
     "BargedIn",
+    "BotAudioCompleted",
+    "BotAudioStarted",
     "CallEndedError",
     "CallMode",
     "CallOptions",
@@ -165,42 +106,40 @@ __all__ = [
     "CloseSent",
     "Closed",
     "ConnectFailedError",
-    "ContinuedSession",
     "Direction",
     "Disconnected",
     "Ending",
     "Event",
     "Fault",
+    "FaultInjector",
     "GenesysClientSession",
     "Latency",
+    "MessageBudget",
     "MessageIgnored",
     "Moment",
     "Opened",
     "Party",
-    "Paused",
     "Playback",
-    "PlaybackCompleted",
-    "PlaybackStarted",
-    "Ponged",
+    "PongReceived",
+    "PreviousSession",
     "ProtocolWarning",
     "Rate",
     "Reaction",
     "ReconnectRequested",
     "RecordedCall",
     "ReplayReport",
-    "Resumed",
-    "Rule",
     "ServerEvent",
+    "ServerRule",
     "ServerSide",
     "SessionState",
-    "Severity",
     "SimulatedCall",
     "SimulatorError",
     "SocketClosed",
     "Span",
     "Spoken",
     "Step",
-    "TokenBucket",
+    "StreamPaused",
+    "StreamResumed",
     "Traffic",
     "Underrun",
     "Updated",

@@ -1,14 +1,16 @@
-"""Captures on disk: JSON, a line for each message, written while the call runs.
+"""Capture files: the messages of a call as JSON lines, written while the call runs.
 
-The first line says which call it is, without its credentials; the last how it ended. A message is
-an object as it was sent, or the text itself where that is no JSON object; audio is base64::
+The first line identifies the call, without credentials. The last line has the end of the call. A
+message is written as an object, or as text if it is not a JSON object; audio is written as
+base64::
 
     {"capture": 1, "url": "ws://...", "mode": "bot", "headers": {"Audiohook-Session-Id": ...}}
     {"at": 0.0, "direction": "to_server", "type": "open", "seq": 1, "size": 512, "message": {...}}
     {"at": 0.4, "direction": "to_server", "type": "audio", "size": 1600, "audio": "//7+..."}
     {"at": 9.1, "end": "client", "code": 1005}
 
-It holds what was said and pressed: only the user who made it may read it.
+A capture file contains everything that was said and every key that was pressed. Therefore only the
+user who writes a capture file can read it.
 """
 
 from __future__ import annotations
@@ -21,23 +23,25 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from pipecat_genesys.simulator.capture import CaptureEntry, Direction
-from pipecat_genesys.simulator.events import Event, Party, SocketClosed
-from pipecat_genesys.simulator.options import audiohook_headers
-from pipecat_genesys.simulator.parameters import CallMode, CallParameters
+from .connection import audiohook_headers
+from .session.events import Event, Party, SocketClosed
+from .session.messages import CaptureEntry, Direction
+from .session.parameters import CallMode, CallParameters
 
 VERSION = 1
+"""Version of the file format."""
 
 
 class CaptureFile:
-    """Writes a call to disk as it happens; give it to a call as its observer.
+    """Writes a call to a capture file. Pass it to a `SimulatedCall` as the observer.
 
-    A context manager: the file is made at its beginning, and complete at its end.
+    The capture file is a context manager. Entering it creates the file, and leaving it closes the
+    file.
 
     Args:
-        path: Where to; what is there is replaced.
-        url: Where the call goes.
-        parameters: Who calls.
+        path: Path of the file. An existing file is replaced.
+        url: URL of the server.
+        parameters: Parameters of the call.
     """
 
     def __init__(self, path: str | os.PathLike[str], url: str, parameters: CallParameters) -> None:
@@ -66,7 +70,7 @@ class CaptureFile:
         self._file.close()
 
     def __call__(self, item: CaptureEntry | Event) -> None:
-        """Take what the call observed."""
+        """Write a message or the end of the call. Other events are not written."""
         if isinstance(item, CaptureEntry):
             self._write(_line(item))
         elif isinstance(item, SocketClosed):
@@ -106,15 +110,16 @@ def _object(text: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """A capture that was read.
+    """The contents of a capture file.
 
     Attributes:
-        url: Where the call went.
-        mode: What the server was there for.
-        headers: Of the upgrade request, without credentials.
-        entries: The messages, in order.
-        ended_at: Seconds from ``open`` to the end of the socket, None where it is not recorded.
-        ended_by: Who closed it, None where it is not recorded.
+        url: URL of the server.
+        mode: Mode of the call.
+        headers: Headers of the upgrade request, without credentials.
+        entries: The messages, oldest first.
+        ended_at: Time at which the socket was closed, in seconds since `open`, or None if the
+            file does not contain the end.
+        ended_by: The party that closed the socket, or None if the file does not contain the end.
     """
 
     url: str
@@ -126,11 +131,14 @@ class RecordedCall:
 
 
 def read_capture(path: str | os.PathLike[str]) -> RecordedCall:
-    """Read a capture.
+    """Read a capture file.
+
+    Args:
+        path: Path of the file.
 
     Raises:
-        ValueError: If it is none; names the line.
-        OSError: If it cannot be read.
+        ValueError: If the file is not a capture file. The message names the line.
+        OSError: If the file cannot be read.
     """
     with open(path, encoding="utf-8") as file:
         lines = [line for line in file if line.strip()]
@@ -150,13 +158,15 @@ def read_capture(path: str | os.PathLike[str]) -> RecordedCall:
             why = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{os.fspath(path)}, line {number}: not a capture: {why}") from None
     if not head:
-        raise ValueError(f"{os.fspath(path)} is empty; a capture is written by call --capture")
+        raise ValueError(
+            f"{os.fspath(path)} is empty; `pipecat-genesys call --capture` writes capture files"
+        )
     return RecordedCall(**head, entries=tuple(entries), **end)
 
 
 def _read_head(line: Mapping[str, Any]) -> dict[str, Any]:
     if line["capture"] != VERSION:
-        raise ValueError(f"version {line['capture']}; this program reads {VERSION}")
+        raise ValueError(f"unknown version {line['capture']}; supported is version {VERSION}")
     headers = {str(name): str(value) for name, value in line["headers"].items()}
     return {"url": str(line["url"]), "mode": CallMode(line["mode"]), "headers": headers}
 

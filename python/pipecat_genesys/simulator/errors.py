@@ -1,4 +1,4 @@
-"""What a script on a simulated call can run into."""
+"""The exceptions of the simulator."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipecat_genesys.errors import PipecatGenesysError
 
 
 class SimulatorError(PipecatGenesysError):
-    """Base of the errors below: the call did not go the way the script needs."""
+    """Base class of the errors that end a script: the call did not do what the script requires."""
 
 
 class ConnectFailedError(SimulatorError):
@@ -14,8 +14,12 @@ class ConnectFailedError(SimulatorError):
 
 
 class AwaitTimeoutError(SimulatorError, TimeoutError):
-    """What the script waited for did not happen in time."""
+    """The event that the script waited for did not happen in time."""
 
 
 class CallEndedError(SimulatorError):
-    """The call was over before what the script waited for happened."""
+    """The call ended before the event that the script waited for."""
+
+
+class CallStateError(PipecatGenesysError, RuntimeError):
+    """The script requested an action that is not possible in the current state of the call."""

@@ -1,9 +1,9 @@
-"""Playing a recorded call's client side again, and comparing what the server makes of it.
+"""Replay of a recorded call: the client's side is sent again, and the server's side is compared.
 
-The client's messages go out as they were, at the times they had, but for what depends on the
-server: what followed ``opened`` keeps its distance to the new ``opened``, the answer to a
-``disconnect`` waits for it, and ``serverseq`` says what has been seen this time. The session's id
-stays, so that everything the client says is still true.
+The client's messages are sent as recorded, at the recorded times, with three exceptions. Messages
+after `opened` keep their distance to the new `opened`. The answer to a `disconnect` waits for the
+new `disconnect`. `serverseq` counts the server messages of the replay. The session id is not
+changed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -23,27 +22,34 @@ from pipecat_genesys.protocol.types import (
     AudioHookMessageType,
     CloseReason,
 )
-from pipecat_genesys.simulator.capture import AUDIO, CaptureEntry, Direction, wire_size
-from pipecat_genesys.simulator.capture_file import RecordedCall
-from pipecat_genesys.simulator.events import Party
-from pipecat_genesys.simulator.options import CallOptions, sign_headers
-from pipecat_genesys.simulator.websocket import CallSocket, SocketEnd, open_socket
+
+from .capture_file import RecordedCall
+from .connection import (
+    CallConnection,
+    CallOptions,
+    ConnectionEnd,
+    open_websocket,
+    upgrade_headers,
+)
+from .session.events import Party
+from .session.messages import AUDIO, CaptureEntry, Direction, message_size
 
 _T = AudioHookMessageType
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _AUDIO_TOLERANCE = 0.2
-"""Seconds of bot audio, more or less, that are no difference: a frame's worth."""
+"""Difference in the duration of bot audio that is not reported, in seconds: one frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSide:
-    """What is compared of a server: what it said, not when.
+    """What a server sent in a call, without times.
 
     Attributes:
-        texts: Its messages, pongs apart, each as type and parameters. UUIDs are blanked.
-        pongs: How many.
-        audio: Seconds of audio.
-        closed_socket: Whether it, not the client, closed the socket.
+        texts: The text messages except pongs, each as type and parameters, with UUIDs replaced by
+            a placeholder.
+        pongs: Number of pongs.
+        audio: Duration of the audio in seconds.
+        closed_socket: Whether the server closed the socket before the client did.
     """
 
     texts: tuple[str, ...]
@@ -53,18 +59,18 @@ class ServerSide:
 
     @property
     def was_closed(self) -> bool:
-        """Whether its last word was ``closed``."""
+        """Whether the last text message was `closed`."""
         return bool(self.texts) and self.texts[-1].startswith(f"{_T.CLOSED} ")
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """A server's side, before and now.
+    """The server's side of the recorded call and of the replay.
 
     Attributes:
-        before: As recorded.
-        now: As it was this time.
-        entries: All messages of this time.
+        before: The server's side as recorded.
+        now: The server's side in the replay.
+        entries: All messages of the replay.
     """
 
     before: ServerSide
@@ -73,21 +79,21 @@ class ReplayReport:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """In words, a line each; the texts as a unified diff."""
+        """The differences, one per line. Text messages are compared as a unified diff."""
         before, now = self.before, self.now
         lines = [
             line.rstrip("\n")
             for line in unified_diff(before.texts, now.texts, "recorded", "now", lineterm="", n=1)
         ]
-        # Where the call was cut rather than closed, a last pong may or may not have made it.
-        closed = all(side.was_closed for side in (before, now))
-        if abs(before.pongs - now.pongs) > (0 if closed else 1):
+        # If the call was cut and not closed, the last pong may be missing on either side.
+        was_closed = all(side.was_closed for side in (before, now))
+        if abs(before.pongs - now.pongs) > (0 if was_closed else 1):
             lines.append(f"pongs: {before.pongs} recorded, {now.pongs} now")
         if abs(before.audio - now.audio) > _AUDIO_TOLERANCE:
             lines.append(f"audio: {before.audio:.2f} s recorded, {now.audio:.2f} s now")
         if before.closed_socket != now.closed_socket:
-            who = "server" if now.closed_socket else "client"
-            lines.append(f"the socket was closed by the {who} this time")
+            party = "server" if now.closed_socket else "client"
+            lines.append(f"the socket was closed by the {party} this time")
         return tuple(lines)
 
 
@@ -98,17 +104,19 @@ async def replay_call(
     options: CallOptions | None = None,
     observer: Callable[[CaptureEntry], None] | None = None,
 ) -> ReplayReport:
-    """Play a capture's client side again.
+    """Replay the client's side of a recorded call.
+
+    Cancelling this function aborts the connection.
 
     Args:
-        recorded: The capture.
-        url: The server.
+        recorded: The recorded call.
+        url: URL of the server.
         options: Credentials and timings.
-        observer: Called with every message as it happens.
+        observer: Called with every message when it is sent or received.
 
     Raises:
-        ConnectFailedError: If there is no WebSocket to be had.
-        ValueError: If there is nothing to replay, or audio was not recorded.
+        ConnectFailedError: If the WebSocket cannot be established.
+        ValueError: If the capture contains no client message, or no audio.
     """
     return await _Replay(recorded, url, options or CallOptions(), observer).run()
 
@@ -125,34 +133,40 @@ class _Replay:
         self._url = url
         self._options = options
         self._observer = observer
+        self._clock = asyncio.get_running_loop().time
         self._entries: list[CaptureEntry] = []
-        self._seen: set[str] = set()
+        self._received_types: set[str] = set()
         self._serverseq = 0
         self._changed = asyncio.Event()
-        self._over = False
-        self._began = 0.0
-        mine = [e for e in recorded.entries if e.direction is Direction.TO_SERVER]
-        if not mine:
-            raise ValueError("the capture has no message of the client's")
-        if any(entry.content is None for entry in mine):
-            raise ValueError("the capture has no audio: it was made with record_audio=False")
+        self._is_over = False
+        self._started_at = 0.0
+        sent = [e for e in recorded.entries if e.direction is Direction.TO_SERVER]
+        if not sent:
+            raise ValueError("the capture contains no message of the client")
+        if any(entry.content is None for entry in sent):
+            raise ValueError(
+                "the capture contains no audio; it was written with record_audio=False"
+            )
 
     async def run(self) -> ReplayReport:
         options = self._options
-        connection = await open_socket(
+        websocket = await open_websocket(
             self._url,
-            sign_headers(self._url, self._recorded.headers, options),
+            upgrade_headers(self._url, self._recorded.headers, options),
             timeout=options.connect_timeout,
             close_timeout=options.socket_close_timeout,
             ssl=options.ssl,
         )
-        socket = CallSocket(connection, options.socket_close_timeout)
-        self._began = time.monotonic()
-        reading = asyncio.create_task(self._read(socket))
+        connection = CallConnection(websocket, options.socket_close_timeout)
+        self._started_at = self._clock()
+        reading = asyncio.create_task(self._read(connection))
         try:
-            await self._play(socket)
-            # The closing handshake of the WebSocket has a time limit of its own.
+            await self._send_all(connection)
+            # The closing handshake of the WebSocket has its own timeout.
             end = await reading
+        except BaseException:
+            connection.drop()
+            raise
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -163,11 +177,11 @@ class _Replay:
             tuple(self._entries),
         )
 
-    async def _read(self, socket: CallSocket) -> SocketEnd:
+    async def _read(self, connection: CallConnection) -> ConnectionEnd:
         try:
-            return await socket.run(self._on_message)
+            return await connection.run(self._on_message)
         finally:
-            self._over = True
+            self._is_over = True
             self._changed.set()
 
     def _on_message(self, message: str | bytes) -> None:
@@ -175,64 +189,65 @@ class _Replay:
         if isinstance(message, str):
             kind, seq = _type_and_seq(message)
             self._serverseq = max(self._serverseq, seq or 0)
-            self._seen.add(kind)
+            self._received_types.add(kind)
         self._record(Direction.FROM_SERVER, kind, seq, message)
         self._changed.set()
 
-    async def _play(self, socket: CallSocket) -> None:
-        """Send what the client sent, when it sent it."""
-        shift = seen_then = 0.0
+    async def _send_all(self, connection: CallConnection) -> None:
+        """Send the recorded messages of the client at the recorded times, and close."""
+        shift = recorded_serverseq = 0.0
         opened_at = _first(self._recorded.entries, _T.OPENED)
         is_open = opened_at is None
         for entry in self._recorded.entries:
             if entry.direction is Direction.FROM_SERVER:
-                seen_then = max(seen_then, entry.seq or 0)
+                recorded_serverseq = max(recorded_serverseq, entry.seq or 0)
                 continue
             if not is_open and opened_at is not None and entry.at >= opened_at:
-                await self._until(_T.OPENED, self._options.timeouts.open)
+                await self._wait_for(_T.OPENED, self._options.timeouts.open)
                 shift, is_open = self._elapsed() - opened_at, True
-            if _reason(entry) == CloseReason.DISCONNECT:
-                await self._until(_T.DISCONNECT, self._options.timeouts.close)
+            if _close_reason(entry) == CloseReason.DISCONNECT:
+                await self._wait_for(_T.DISCONNECT, self._options.timeouts.close)
             await self._sleep_until(entry.at + shift)
-            if self._over:
+            if self._is_over:
                 return
             assert entry.content is not None
-            message = self._restamped(entry.content, int(seen_then))
-            socket.send(message)
+            message = self._restamped(entry.content, int(recorded_serverseq))
+            connection.send(message)
             self._record(Direction.TO_SERVER, entry.type, entry.seq, message)
-        await self._finish(socket, shift)
+        await self._finish(connection, shift)
 
-    async def _finish(self, socket: CallSocket, shift: float) -> None:
-        said_goodbye = any(_reason(entry) is not None for entry in self._recorded.entries)
-        if said_goodbye:
-            await self._until(_T.CLOSED, self._options.timeouts.close)
-            return socket.close()
+    async def _finish(self, connection: CallConnection, shift: float) -> None:
+        """End the connection as it ended in the recording: with a close frame, or abruptly."""
+        if any(_close_reason(entry) is not None for entry in self._recorded.entries):
+            await self._wait_for(_T.CLOSED, self._options.timeouts.close)
+            return connection.close()
         await self._sleep_until((self._recorded.ended_at or 0.0) + shift)
-        return socket.drop_when_sent()
+        return connection.drop_when_sent()
 
-    def _restamped(self, content: str | bytes, seen_then: int) -> str | bytes:
+    def _restamped(self, content: str | bytes, recorded_serverseq: int) -> str | bytes:
+        """Replace `serverseq` in a message of the client."""
         if isinstance(content, bytes):
             return content
         message = json.loads(content)
         serverseq = message.get("serverseq")
         if isinstance(serverseq, int):
-            # A client that was ahead of the server, as a fault, still is.
-            message["serverseq"] = max(0, self._serverseq + serverseq - seen_then)
+            # A recorded number that was too high, as a fault, stays too high by the same amount.
+            message["serverseq"] = max(0, self._serverseq + serverseq - recorded_serverseq)
         return json.dumps(message, separators=(",", ":"))
 
-    async def _until(self, kind: str, patience: float) -> None:
-        """Wait until the server has said so, within reason."""
+    async def _wait_for(self, kind: str, timeout: float) -> None:  # noqa: ASYNC109 - not an error
+        """Wait until the server has sent a message of this type, or until the time is over."""
         try:
-            async with asyncio.timeout(patience):
-                while kind not in self._seen and not self._over:
+            async with asyncio.timeout(timeout):
+                while kind not in self._received_types and not self._is_over:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
             return
 
     async def _sleep_until(self, elapsed: float) -> None:
-        """Wait for a moment, or for the end of the connection."""
-        while not self._over and (wait := elapsed - self._elapsed()) > 0:
+        """Sleep until this time since the start, or until the connection ends."""
+        while not self._is_over and (wait := elapsed - self._elapsed()) > 0:
             self._changed.clear()
             try:
                 async with asyncio.timeout(wait):
@@ -241,13 +256,13 @@ class _Replay:
                 return
 
     def _elapsed(self) -> float:
-        return time.monotonic() - self._began
+        return self._clock() - self._started_at
 
     def _record(
         self, direction: Direction, kind: str, seq: int | None, content: str | bytes
     ) -> None:
         entry = CaptureEntry(
-            self._elapsed(), direction, kind, seq, wire_size(content), content=content
+            self._elapsed(), direction, kind, seq, message_size(content), content=content
         )
         self._entries.append(entry)
         if self._observer is not None:
@@ -255,19 +270,19 @@ class _Replay:
 
 
 def server_side(entries: Iterable[CaptureEntry], closed_socket: bool) -> ServerSide:
-    """Sum up what a server said in a call.
+    """Summarize what a server sent in a call.
 
     Args:
         entries: All messages of the call.
-        closed_socket: Whether the server closed the socket.
+        closed_socket: Whether the server closed the socket before the client did.
     """
-    theirs = [entry for entry in entries if entry.direction is Direction.FROM_SERVER]
-    texts = [entry for entry in theirs if not entry.is_audio]
+    received = [entry for entry in entries if entry.direction is Direction.FROM_SERVER]
+    texts = [entry for entry in received if not entry.is_audio]
     width = _frame_bytes(texts)
     return ServerSide(
-        texts=tuple(_words(entry) for entry in texts if entry.type != _T.PONG),
+        texts=tuple(_type_and_parameters(entry) for entry in texts if entry.type != _T.PONG),
         pongs=sum(entry.type == _T.PONG for entry in texts),
-        audio=sum(e.size for e in theirs if e.is_audio) / width / WIRE_SAMPLE_RATE,
+        audio=sum(e.size for e in received if e.is_audio) / width / WIRE_SAMPLE_RATE,
         closed_socket=closed_socket,
     )
 
@@ -278,7 +293,7 @@ def _frame_bytes(texts: Sequence[CaptureEntry]) -> int:
     return 2 if is_linear else 1
 
 
-def _words(entry: CaptureEntry) -> str:
+def _type_and_parameters(entry: CaptureEntry) -> str:
     message = _parsed(entry.content)
     if message is None:
         return str(entry.content)
@@ -303,8 +318,8 @@ def _type_and_seq(text: str) -> tuple[str, int | None]:
     )
 
 
-def _reason(entry: CaptureEntry) -> str | None:
-    """Of the client's ``close``; None for any other message."""
+def _close_reason(entry: CaptureEntry) -> str | None:
+    """Return the reason of the client's `close`, or None for any other message."""
     if entry.direction is not Direction.TO_SERVER or entry.type != _T.CLOSE:
         return None
     parameters = (_parsed(entry.content) or {}).get("parameters")
@@ -312,5 +327,6 @@ def _reason(entry: CaptureEntry) -> str | None:
 
 
 def _first(entries: Iterable[CaptureEntry], kind: str) -> float | None:
+    """Return the time of the first server message of this type."""
     found = (e for e in entries if e.type == kind and e.direction is Direction.FROM_SERVER)
     return next((entry.at for entry in found), None)

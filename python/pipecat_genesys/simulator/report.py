@@ -1,4 +1,4 @@
-"""How a call went, computed from its capture, its playback and its end."""
+"""The report of a call, computed from its capture, its playback and its end."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, CloseReason, DisconnectReason
-from pipecat_genesys.simulator.capture import CaptureEntry, Direction
-from pipecat_genesys.simulator.events import Event, Party, ProtocolWarning, Violation
-from pipecat_genesys.simulator.playback import Underrun
-from pipecat_genesys.simulator.rules import Rule
-from pipecat_genesys.simulator.session import GenesysClientSession, SessionState
+
+from .session import GenesysClientSession
+from .session.events import Event, Party, ProtocolWarning, Violation
+from .session.machine import SessionState
+from .session.messages import CaptureEntry, Direction
+from .session.playback import Underrun
+from .session.rules import ServerRule
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """One kind of message in one direction.
+    """The text messages, or the audio messages, in one direction.
 
     Attributes:
-        messages: How many.
-        size: Bytes in all.
-        per_second: Messages per second, averaged over the call.
-        burst: The most messages within any one second.
-        lowest_bucket: The lowest level of the client's token bucket, in tokens; None where no
-            limit applies. Below zero means a message was refused.
+        messages: Number of messages.
+        size: Total size of the messages in bytes.
+        per_second: Average number of messages per second of the call.
+        burst: Maximum number of messages within one second.
+        lowest_bucket: Lowest level of the client's message budget, in tokens, or None if the
+            direction has no rate limit. It is negative if a message was refused.
     """
 
     messages: int
@@ -36,12 +38,12 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Reply times, in seconds; all None if there was no reply.
+    """The latencies of several replies, in seconds.
 
     Attributes:
-        count: How many replies.
-        mean: Their mean.
-        longest: The longest.
+        count: Number of replies.
+        mean: Mean latency, or None without replies.
+        longest: Longest latency, or None without replies.
     """
 
     count: int
@@ -51,17 +53,18 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How the call ended.
+    """How a call ended.
 
     Attributes:
-        close_reason: Of the client's ``close``, None if it never sent one.
-        closed_received: Whether ``closed`` answered it.
-        disconnect_reason: Of the server's ``disconnect``, None if it sent none.
-        disconnect_info: Its words.
-        output_variables: Those of ``disconnect``.
-        closed_output_variables: Those of ``closed``, where the protocol has none.
-        socket_closed_by: Who closed the socket, None while it is open. It should be the client.
-        socket_code: The close code received.
+        close_reason: Reason of the client's `close`, or None if the client sent none.
+        closed_received: Whether the server sent `closed`.
+        disconnect_reason: Reason of the server's `disconnect`, or None if the server sent none.
+        disconnect_info: Text of the server's `disconnect`, or None.
+        output_variables: Output variables in `disconnect`.
+        closed_output_variables: Output variables in `closed`, where the protocol has none.
+        socket_closed_by: The party that closed the socket, or None while the socket is open. It
+            should be the client.
+        socket_code: Close code received from the server, or None.
     """
 
     close_reason: CloseReason | None
@@ -76,28 +79,29 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """How a call went. Times in seconds.
+    """The report of a call. Times and amounts of audio are in seconds.
 
     Attributes:
-        duration: From ``open`` to the end of the socket, or to now.
-        opened_latency: From ``open`` to ``opened``, None if that never came.
-        closed_latency: From ``close`` to ``closed``, None if that never came.
-        pongs: Reply times to pings.
+        duration: Time from `open` to the end of the socket, or to the time of the report.
+        opened_latency: Time from `open` to `opened`, or None if the server did not send `opened`.
+        closed_latency: Time from `close` to `closed`, or None if the server did not send
+            `closed`.
+        pongs: Latencies of the pongs.
         text_from_server: The server's text messages.
-        audio_from_server: Its audio.
+        audio_from_server: The server's audio messages.
         text_to_server: The client's text messages.
-        audio_to_server: Its audio.
-        violations: Rules the server broke.
-        warnings: What it did that is merely tolerated.
-        server_seq_ok: Whether the server's ``seq`` ran 1, 2, 3 ... without a gap.
-        client_seq_ok: The same of the simulator's own.
-        heard: Bot audio the caller heard.
-        received: Bot audio received.
-        dropped_by_barge_in: Bot audio cleared by ``barge_in``.
-        unheard_at_end: Bot audio still queued when the session began to close.
-        underruns: Holes inside the bot's utterances.
-        ending: How it ended.
-        script_error: Why the script gave up, None if it did not.
+        audio_to_server: The client's audio messages.
+        violations: Rules that the server broke.
+        warnings: Rules that the server broke and the client tolerates.
+        server_seq_ok: Whether the server numbered its messages 1, 2, 3 without a gap.
+        client_seq_ok: Whether the client numbered its messages 1, 2, 3 without a gap.
+        heard: Bot audio that the caller heard.
+        received: Bot audio that was received.
+        dropped_by_barge_in: Bot audio that was cleared by `barge_in`.
+        unheard_at_end: Bot audio in the playback queue when the session began to close.
+        underruns: Gaps inside utterances of the bot.
+        ending: How the call ended.
+        script_error: Error that ended the script, or None.
     """
 
     duration: float
@@ -122,10 +126,10 @@ class CallReport:
 
     @property
     def clean(self) -> bool:
-        """Whether the server kept every rule from ``open`` to the end of the socket.
+        """Whether the server kept every rule from `open` to the end of the socket.
 
-        Warnings, underruns and unheard audio are about quality and do not count; a script that
-        gave up does.
+        A script that ended with an error makes a call unclean. Warnings, underruns and unheard
+        audio do not.
         """
         return (
             not self.violations
@@ -143,13 +147,13 @@ def build_report(
     now: float,
     script_error: str | None = None,
 ) -> CallReport:
-    """Compute the report of a call, which may still be running.
+    """Compute the report of a call. The call may still be running.
 
     Args:
-        session: The call.
-        events: All its events.
-        now: Seconds on the monotonic clock.
-        script_error: Why the script gave up.
+        session: Session of the call.
+        events: All events of the call.
+        now: Time of the report, in seconds on the session's monotonic clock.
+        script_error: Error that ended the script, or None.
     """
     entries = session.capture.entries
     events = list(events)
@@ -160,26 +164,24 @@ def build_report(
     violations = tuple(e for e in events if isinstance(e, Violation))
     opened, closed = _latencies(entries, "opened"), _latencies(entries, "closed")
     received, dropped = session.playback.received, session.playback.dropped
-    buckets = session.buckets
 
-    def traffic(direction: Direction, audio: bool, lowest: float | None) -> Traffic:
-        chosen = [e for e in entries if e.direction is direction and e.is_audio is audio]
-        return _traffic(chosen, duration, lowest)
+    def traffic(direction: Direction, is_audio: bool, rate: ServerRule | None) -> Traffic:
+        chosen = [e for e in entries if e.direction is direction and e.is_audio is is_audio]
+        return _traffic(chosen, duration, None if rate is None else session.budgets[rate].lowest)
 
-    binary, text = buckets[Rule.BINARY_RATE].lowest, buckets[Rule.TEXT_RATE].lowest
     sent = [e.seq for e in entries if e.direction is Direction.TO_SERVER and not e.is_audio]
     return CallReport(
         duration=duration,
         opened_latency=opened[0] if opened else None,
         closed_latency=closed[0] if closed else None,
         pongs=_summary(_latencies(entries, "pong")),
-        text_from_server=traffic(Direction.FROM_SERVER, False, text),
-        audio_from_server=traffic(Direction.FROM_SERVER, True, binary),
+        text_from_server=traffic(Direction.FROM_SERVER, False, ServerRule.TEXT_RATE),
+        audio_from_server=traffic(Direction.FROM_SERVER, True, ServerRule.BINARY_RATE),
         text_to_server=traffic(Direction.TO_SERVER, False, None),
         audio_to_server=traffic(Direction.TO_SERVER, True, None),
         violations=violations,
         warnings=tuple(e for e in events if isinstance(e, ProtocolWarning)),
-        server_seq_ok=not any(v.rule is Rule.SEQUENCE for v in violations),
+        server_seq_ok=not any(v.rule is ServerRule.SEQUENCE for v in violations),
         client_seq_ok=sent == list(range(1, len(sent) + 1)),
         heard=session.playback.heard(now) / WIRE_SAMPLE_RATE,
         received=received / WIRE_SAMPLE_RATE,
@@ -226,7 +228,12 @@ def _traffic(entries: Sequence[CaptureEntry], duration: float, lowest: float | N
 
 
 def _burst(times: Sequence[float], window: float = 1.0) -> int:
-    """The most of ``times``, in order, within any half-open window of that many seconds."""
+    """Return the maximum number of times within any half-open window.
+
+    Args:
+        times: Times in seconds, in ascending order.
+        window: Duration of the window in seconds.
+    """
     most = first = 0
     for last, moment in enumerate(times):
         while moment - times[first] >= window:

@@ -1,7 +1,7 @@
-"""A caller's script in words, such as ``wait:bot say:question.wav wait:quiet press:9``.
+"""Scripts in text form, such as `wait:bot say:question.wav wait:quiet press:9`.
 
-A step is a verb, and what it needs after a colon; ``VERBS`` lists them. Everything is looked at
-before the call is placed, files included, so that a mistake is found while nobody waits.
+A step is a verb, with an argument after a colon if the verb needs one. `VERBS` lists the verbs.
+`parse_script` checks all steps and reads all files before the call is placed.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel
-from pipecat_genesys.simulator import events as ev
-from pipecat_genesys.simulator.client import SimulatedCall
-from pipecat_genesys.simulator.errors import CallEndedError
-from pipecat_genesys.simulator.session import DTMF_KEYS
-from pipecat_genesys.simulator.sounds import silence, speech_like, tone
-from pipecat_genesys.simulator.wav import read_stereo_wav, read_wav
 
-Action = Callable[["SimulatedCall", float], Awaitable[object]]
-"""Takes the call, and how many seconds to wait for what the server is to do."""
+from .call import SimulatedCall
+from .errors import CallEndedError
+from .session import events as ev
+from .session.session import DTMF_KEYS
+from .sounds import read_stereo_wav, read_wav, silence, speech_like, tone
+
+Action = Callable[[SimulatedCall, float], Awaitable[object]]
+"""Performs a step. It is called with the call, and with the maximum time in seconds to wait for
+the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing the caller does or waits for.
+    """One step of a script.
 
     Attributes:
-        text: As it was written.
-        action: Does it.
+        text: The step as written.
+        action: Performs the step.
     """
 
     text: str
@@ -41,38 +42,38 @@ class Verb:
     """A kind of step.
 
     Attributes:
-        example: How it is written.
-        summary: What it does, in a line.
-        read: Makes the action of what stands after the colon.
+        example: How the step is written.
+        summary: What the step does, in one line.
+        parse: Returns the action for the text after the colon.
     """
 
     example: str
     summary: str
-    read: Callable[[str], Action]
+    parse: Callable[[str], Action]
 
 
 def parse_script(steps: Sequence[str]) -> list[Step]:
-    """Read a script.
+    """Parse a script.
 
     Args:
-        steps: Its steps.
+        steps: The steps as written.
 
     Raises:
-        ValueError: If one of them makes no sense; says which, and why.
+        ValueError: If a step is not valid. The message names the step and the reason.
     """
     return [_parse_step(text) for text in steps]
 
 
 async def play(steps: Sequence[Step], call: SimulatedCall, patience: float = 10.0) -> None:
-    """Do the steps, one after the other.
+    """Perform the steps one after the other.
 
     Args:
-        steps: The script.
-        call: A call that has begun.
-        patience: Seconds to wait for what the server is to do.
+        steps: The steps.
+        call: A call that is connected.
+        patience: Maximum time in seconds to wait for the server in each step.
 
     Raises:
-        SimulatorError: If it does not do it; see :class:`SimulatedCall`.
+        SimulatorError: If the call does not do what a step waits for, see `SimulatedCall`.
     """
     for step in steps:
         await step.action(call, patience)
@@ -82,9 +83,9 @@ def _parse_step(text: str) -> Step:
     name, _, argument = text.partition(":")
     verb = VERBS.get(name)
     if verb is None:
-        raise ValueError(f"step {text!r}: no verb {name!r}; there are: {', '.join(VERBS)}")
+        raise ValueError(f"step {text!r}: unknown verb {name!r}; the verbs are: {', '.join(VERBS)}")
     try:
-        return Step(text, verb.read(argument))
+        return Step(text, verb.parse(argument))
     except (ValueError, OSError) as error:
         raise ValueError(f"step {text!r}: {error}; write it as {verb.example}") from None
 
@@ -93,9 +94,9 @@ def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no number of seconds") from None
+        raise ValueError(f"{text!r} is not a number of seconds") from None
     if not 0 <= seconds < 86_400:
-        raise ValueError(f"{text} is no time that a call takes")
+        raise ValueError(f"{text} is not between 0 and 86400 seconds")
     return seconds
 
 
@@ -111,16 +112,16 @@ def _sound(argument: str) -> bytes:
     else:
         sound = read_wav(argument)
     if not sound:
-        raise ValueError("there is nothing to hear")
+        raise ValueError("the sound is empty")
     return sound
 
 
 def _say(party: AudioHookChannel) -> Callable[[str], Action]:
-    def read(argument: str) -> Action:
+    def parse(argument: str) -> Action:
         sound = _sound(argument)
         return lambda call, _: call.say(sound, party)
 
-    return read
+    return parse
 
 
 def _converse(argument: str) -> Action:
@@ -129,15 +130,15 @@ def _converse(argument: str) -> Action:
 
 
 def _wait(argument: str) -> Action:
-    if argument in _AWAITED:
-        return _AWAITED[argument]
+    if argument in _WAITS:
+        return _WAITS[argument]
     kind, _, entity = argument.partition(":")
     if kind == "event" and entity:
-        return lambda call, patience: _entity(call, entity, patience)
+        return lambda call, patience: _wait_for_entity(call, entity, patience)
     try:
         seconds = _seconds(argument)
     except ValueError:
-        names = ", ".join([*_AWAITED, "event:TYPE"])
+        names = ", ".join([*_WAITS, "event:TYPE"])
         raise ValueError(
             f"{argument!r} is neither a number of seconds nor one of {names}"
         ) from None
@@ -145,7 +146,7 @@ def _wait(argument: str) -> Action:
 
 
 async def _rest(call: SimulatedCall, seconds: float) -> None:
-    """Let time pass; a call that ends meanwhile ends the script."""
+    """Wait for a time; the end of the call ends the script."""
     try:
         async with asyncio.timeout(seconds) as limit:
             await call.ended()
@@ -153,10 +154,10 @@ async def _rest(call: SimulatedCall, seconds: float) -> None:
         if not limit.expired():
             raise
         return
-    raise CallEndedError(f"the call ended within a wait of {seconds:g} s")
+    raise CallEndedError(f"the call ended during a wait of {seconds:g} s")
 
 
-async def _entity(call: SimulatedCall, kind: str, patience: float) -> None:
+async def _wait_for_entity(call: SimulatedCall, kind: str, patience: float) -> None:
     def is_wanted(event: ev.Event) -> bool:
         return isinstance(event, ev.ServerEvent) and event.type == kind
 
@@ -168,15 +169,15 @@ async def _quiet(call: SimulatedCall, patience: float) -> None:
     await call.wait_for_silence(0.5, patience)
 
 
-_AWAITED: Mapping[str, Action] = MappingProxyType(
+_WAITS: Mapping[str, Action] = MappingProxyType(
     {
         "bot": lambda call, patience: call.wait_for_bot_audio(patience),
         "quiet": _quiet,
         "barge-in": lambda call, patience: call.wait_for(ev.BargedIn, patience),
-        "pause": lambda call, patience: call.wait_for(ev.Paused, patience),
-        "resumed": lambda call, patience: call.wait_for(ev.Resumed, patience),
+        "pause": lambda call, patience: call.wait_for(ev.StreamPaused, patience),
+        "resumed": lambda call, patience: call.wait_for(ev.StreamResumed, patience),
         "updated": lambda call, patience: call.wait_for(ev.Updated, patience),
-        "pong": lambda call, patience: call.wait_for(ev.Ponged, patience),
+        "pong": lambda call, patience: call.wait_for(ev.PongReceived, patience),
         "end": lambda call, patience: call.ended(patience),
     }
 )
@@ -185,7 +186,7 @@ _AWAITED: Mapping[str, Action] = MappingProxyType(
 def _press(argument: str) -> Action:
     wrong = [key for key in argument if key not in DTMF_KEYS]
     if wrong or not argument:
-        raise ValueError(f"keys are {DTMF_KEYS}, got {argument!r}")
+        raise ValueError(f"the keys are {DTMF_KEYS}, got {argument!r}")
 
     async def press(call: SimulatedCall, _: float) -> None:
         for index, key in enumerate(argument):
@@ -198,31 +199,31 @@ def _press(argument: str) -> Action:
 
 def _language(argument: str) -> Action:
     if not argument:
-        raise ValueError("which language?")
+        raise ValueError("a language code is missing")
     return lambda call, _: call.update(argument)
 
 
 def _discard(argument: str) -> Action:
     samples = round(_seconds(argument) * WIRE_SAMPLE_RATE)
     if not samples:
-        raise ValueError("how many seconds?")
+        raise ValueError("the number of seconds must be above 0")
     return lambda call, _: call.discard(samples)
 
 
-def _bare(action: Action) -> Callable[[str], Action]:
-    def read(argument: str) -> Action:
+def _without_argument(action: Action) -> Callable[[str], Action]:
+    def parse(argument: str) -> Action:
         if argument:
-            raise ValueError(f"nothing belongs after the verb, got {argument!r}")
+            raise ValueError(f"this verb has no argument, got {argument!r}")
         return action
 
-    return read
+    return parse
 
 
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "say": Verb(
             "say:FILE.wav, say:speech:2, say:tone:440:1 or say:silence:1",
-            "the caller speaks: a recording, or something generated of so many seconds",
+            "the caller speaks: a WAV file, or generated sound of so many seconds",
             _say(AudioHookChannel.EXTERNAL),
         ),
         "agent": Verb(
@@ -231,21 +232,27 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             _say(AudioHookChannel.INTERNAL),
         ),
         "converse": Verb(
-            "converse:FILE.wav", "both speak: the caller left, the agent right", _converse
+            "converse:FILE.wav", "both parties speak: the caller left, the agent right", _converse
         ),
         "wait": Verb(
-            f"wait:2.5, wait:{', wait:'.join(_AWAITED)} or wait:event:TYPE",
-            "so many seconds, or until the bot speaks, falls silent, ends the call ...",
+            f"wait:2.5, wait:{', wait:'.join(_WAITS)} or wait:event:TYPE",
+            "waits for so many seconds, or until the bot speaks, falls silent, ends the call ...",
             _wait,
         ),
         "press": Verb("press:12#", "the caller presses keys", _press),
-        "language": Verb("language:de-DE", "the conversation changes its language", _language),
-        "pause": Verb("pause", "the client pauses the stream", _bare(lambda call, _: call.pause())),
+        "language": Verb("language:de-DE", "the language of the conversation changes", _language),
+        "pause": Verb(
+            "pause", "the client pauses the stream", _without_argument(lambda call, _: call.pause())
+        ),
         "resume": Verb(
-            "resume", "the client ends its own pause", _bare(lambda call, _: call.resume())
+            "resume",
+            "the client ends its own pause",
+            _without_argument(lambda call, _: call.resume()),
         ),
         "discard": Verb("discard:0.4", "the client drops so many seconds of audio", _discard),
-        "hang-up": Verb("hang-up", "the caller hangs up", _bare(lambda call, _: call.hang_up())),
+        "hang-up": Verb(
+            "hang-up", "the caller hangs up", _without_argument(lambda call, _: call.hang_up())
+        ),
     }
 )
-"""The verbs, by name."""
+"""All verbs, by name."""

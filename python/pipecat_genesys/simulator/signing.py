@@ -1,8 +1,9 @@
 """The HTTP message signature of an upgrade request, as Genesys signs it.
 
-http-message-signatures makes it (RFC 9421); here is what Genesys signs and with what: the client
-secret is base64 whose bytes are the key of an HMAC-SHA256. Source: the signature builder of
-Genesys's AudioHook reference implementation, and the security page of its documentation.
+The library http-message-signatures computes the signature (RFC 9421). This module chooses the
+signed components and the key: the client secret is base64, and its bytes are the key of an
+HMAC-SHA256. Sources: the signature builder of Genesys's AudioHook reference implementation, and
+the security page of Genesys's documentation.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ REFERENCE_COMPONENTS = (
     "audiohook-correlation-id",
     "x-api-key",
 )
-"""What is signed, in the order of Genesys's reference client."""
+"""The signed components, in the order of Genesys's reference client."""
 
 PRODUCTION_COMPONENTS = (
     "@request-target",
@@ -34,20 +35,20 @@ PRODUCTION_COMPONENTS = (
     "x-api-key",
     "@authority",
 )
-"""The same in the order that an integrator (Rasa) found production to use."""
+"""The signed components, in the order that an integrator (Rasa) observed in production."""
 
 LIFETIME = 30
-"""Seconds from ``created`` to ``expires``, as in the reference client."""
+"""Seconds from `created` to `expires`, as in the reference client."""
 
 _SECRET = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _DEFAULT_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 
 def decode_secret(text: str) -> bytes:
-    """Read a client secret as Genesys's administration takes it: base64, padding optional.
+    """Decode a client secret from base64. Padding is optional, as in Genesys's administration.
 
     Raises:
-        ValueError: If it is no base64. The message does not show it.
+        ValueError: If the text is not base64. The message does not contain the text.
     """
     try:
         if not _SECRET.fullmatch(text):
@@ -56,13 +57,13 @@ def decode_secret(text: str) -> bytes:
     except binascii.Error:
         raise ValueError(
             f"the client secret ({len(text)} characters) is not base64; "
-            "give it as Genesys's integration page shows it"
+            "copy it as Genesys's integration page shows it"
         ) from None
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A request as http-message-signatures reads and changes it."""
+    """A request in the form that http-message-signatures reads and modifies."""
 
     method: str
     url: str
@@ -83,22 +84,22 @@ def sign_request(
     """Sign an upgrade request.
 
     Args:
-        url: Where to, ``ws://`` or ``wss://``.
-        headers: The request's, ``X-API-KEY`` among them; it becomes the ``keyid``.
-        client_secret: The integration's, in base64.
-        created: When it was signed, in seconds of the Unix epoch; now by default.
-        nonce: Used once; 128 random bits in base64 by default.
-        lifetime: Seconds until it expires.
-        components: What to sign, in order.
+        url: URL of the server, `ws://` or `wss://`.
+        headers: Headers of the request. `X-API-KEY` among them is also the `keyid`.
+        client_secret: Client secret of the integration, in base64.
+        created: Time of signing in seconds since the Unix epoch; now by default.
+        nonce: A value that is used once; 128 random bits in base64 by default.
+        lifetime: Seconds until the signature expires.
+        components: The components to sign, in order.
 
     Returns:
-        The two headers to add, ``Signature-Input`` and ``Signature``.
+        The two headers to add, `Signature-Input` and `Signature`.
 
     Raises:
-        ValueError: If the secret is no base64.
-        ImportError: If the extra ``cli`` or ``auth`` is not installed.
+        ValueError: If the client secret is not base64.
+        ImportError: If neither the extra `cli` nor the extra `auth` is installed.
     """
-    # Only those who sign need the library.
+    # Imported here, because only signed calls need the library.
     from http_message_signatures import HTTPMessageSigner, HTTPSignatureKeyResolver, algorithms
 
     key = decode_secret(client_secret)

@@ -1,37 +1,50 @@
-"""What an operator wants to measure of a call; does nothing by itself."""
+"""What an operator can measure of a call."""
 
 from __future__ import annotations
 
 
 class TransportObserver:
-    """Override what is of interest. The methods are called in the event loop and must not wait."""
+    """Does nothing; override the methods of interest.
+
+    The methods are called in the event loop and must return at once.
+    """
 
     def replied(self, message_type: str, seconds: float) -> None:
-        """A reply was handed to the socket, so long after what it answers had arrived."""
-
-    def audio_received(self, lag: float) -> None:
-        """Caller audio came so many seconds later than its own clock has it."""
-
-    def audio_sent(self, seconds: float, tokens: float, waited: float) -> None:
-        """A message with so many seconds of audio went out.
+        """A reply was queued for the socket.
 
         Args:
-            seconds: Its length.
-            tokens: How many messages could follow at once.
-            waited: How long it was kept back because there was no token, in seconds.
+            message_type: The type of the reply.
+            seconds: Time since the message that it answers arrived.
+        """
+
+    def audio_received(self, lag: float) -> None:
+        """Caller audio arrived.
+
+        Args:
+            lag: Delay behind the caller's own clock, in seconds; 0 for the least delayed message
+                of the call.
+        """
+
+    def audio_sent(self, seconds: float, tokens: float, waited: float) -> None:
+        """An audio message was queued for the socket.
+
+        Args:
+            seconds: Length of its audio.
+            tokens: Number of messages that Genesys's rate would let follow at once.
+            waited: Seconds that it was kept back because of the rate.
         """
 
     def underrun(self, seconds: float) -> None:
-        """The caller heard nothing for so long, in the middle of what the bot says."""
+        """The caller heard silence in the middle of the bot's turn, for that many seconds."""
 
     def rate_limited(self, retry_after: float) -> None:
-        """Genesys reported error 429; nothing is sent for so many seconds."""
+        """Genesys reported error 429; no audio is sent for that many seconds."""
 
     def interrupted(self, heard_seconds: float) -> None:
-        """The caller talked over the bot, having heard so much of what it said."""
+        """The caller interrupted the bot, having heard that many seconds of the bot's turn."""
 
     def throttled(self, seconds: float) -> None:
-        """The client sends more than anybody would; it is not read for so long."""
+        """The client sends too much; its socket is not read for that many seconds."""
 
     def ended(self, reason: str) -> None:
-        """The session is over: for the reason that Genesys gave, or ``lost`` without one."""
+        """The session ended, for the reason that Genesys gave; ``lost`` where it gave none."""

@@ -1,23 +1,22 @@
-"""A pipecat transport for one call from Genesys."""
+"""A Pipecat transport for one call from Genesys."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
+from pipecat.pipeline.base_pipeline import BasePipeline
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.base_transport import BaseTransport, TransportParams
 from pydantic import Field
 from starlette.websockets import WebSocket
 
-from pipecat_genesys.serializer.params import SerializerParams
+from pipecat_genesys.call import CallParams
+from pipecat_genesys.call.call import OpenGate
 
-from .call import GenesysCall
-from .line import Line, write
+from .connection import Connection
+from .input import AudioHookInputTransport
 from .observer import TransportObserver
-from .player import AudioHookPlayer
-from .receiver import AudioHookReceiver
-from .sender import AudioSender
+from .output import AudioHookOutputTransport
 
 try:
     from pipecat.pipeline.worker import PipelineWorker
@@ -33,17 +32,20 @@ class AudioHookParams(TransportParams):
     """Parameters of the transport.
 
     Attributes:
-        call: What the serializer's parameters say: which party, languages, variables.
-        audio_out_lead_secs: How far bot audio runs ahead of real time, at most. An event loop
-            that stands still for less is not heard; an interruption wastes at most as much.
-        dead_peer_secs: After how long without a sign of life the socket is given up. Genesys pings
-            every 5 s, also while the caller is on hold.
+        call: The parameters of the call: party, languages, variables.
+        audio_out_lead_secs: How far bot audio runs ahead of real time, in seconds, at most. The
+            caller does not hear that the event loop is blocked for less.
+        audio_out_write_timeout_secs: Pipecat's limit for one write of audio. Long by default,
+            because audio waits while the caller is on hold.
+        dead_peer_secs: Seconds without a message after which the socket is given up. Genesys
+            pings every 5 s, also while the caller is on hold.
     """
 
     audio_in_enabled: bool = True
     audio_out_enabled: bool = True
     audio_out_end_silence_secs: int = 0
-    call: SerializerParams = Field(default_factory=SerializerParams)
+    audio_out_write_timeout_secs: float = 86_400.0
+    call: CallParams = Field(default_factory=CallParams)
     audio_out_lead_secs: float = Field(default=1.0, ge=0.2, le=8.0)
     dead_peer_secs: float = Field(default=30.0, ge=11.0)
 
@@ -60,15 +62,16 @@ class AudioHookTransport(BaseTransport):
             pipeline = Pipeline([transport.input(), bot, transport.output()])
             await run_call(pipeline)
 
-    The pipeline ends by itself when the caller hangs up, and an ``EndFrame`` ends the call.
+    The pipeline ends when the caller hangs up, and an ``EndFrame`` ends the call.
 
-    Events: ``on_client_connected`` and ``on_client_disconnected`` as pipecat's transports have
-    them (with the WebSocket), and ``on_interrupted`` with how many seconds of what the bot was
-    saying the caller had heard. What Genesys says is among the events of `call`.
+    Events: ``on_client_connected`` when the pipeline starts and ``on_client_disconnected`` when
+    the client ended the call, each with the WebSocket, as Pipecat's transports have them; and
+    ``on_interrupted`` with the seconds of its turn that the caller heard of the bot. What Genesys
+    sends is among the events of `call`.
 
     Attributes:
-        call: The session: events, hooks, verbs and variables, as the serializer has them.
-        line: The socket.
+        call: The call: events, hooks, variables, and the methods that send messages.
+        connection: The socket.
     """
 
     def __init__(
@@ -77,90 +80,82 @@ class AudioHookTransport(BaseTransport):
         params: AudioHookParams | None = None,
         *,
         observer: TransportObserver | None = None,
+        open_gate: OpenGate | None = None,
         input_name: str | None = None,
         output_name: str | None = None,
     ) -> None:
         """Create the transport of a call.
 
         Args:
-            websocket: Accepted, and nothing read of it.
-            params: How.
-            observer: Is told what an operator may want to measure.
-            input_name: For pipecat's logs.
-            output_name: Likewise.
+            websocket: The accepted WebSocket, of which nothing was read.
+            params: The parameters.
+            observer: Notified of what an operator can measure.
+            open_gate: Awaited between ``open`` and its answer; see `Call`.
+            input_name: Name of the input in Pipecat's logs.
+            output_name: Name of the output in Pipecat's logs.
         """
         super().__init__(input_name=input_name, output_name=output_name)
-        self._params = params or AudioHookParams()
+        params = params or AudioHookParams()
         self._websocket = websocket
-        self.call = GenesysCall(
-            self._params.call,
-            partial(write, websocket),
-            AudioSender(lead_seconds=self._params.audio_out_lead_secs),
-            observer or TransportObserver(),
-        )
-        self.line = Line(
-            self.call,
+        self.connection = Connection(
             websocket,
-            on_connected=self._connected,
-            on_lost=self._hung_up,
-            dead_peer_seconds=self._params.dead_peer_secs,
+            params.call,
+            observer or TransportObserver(),
+            on_gone=self._gone,
+            lead_seconds=params.audio_out_lead_secs,
+            dead_peer_seconds=params.dead_peer_secs,
+            open_gate=open_gate,
         )
-        self._receiver = AudioHookReceiver(
-            self.call, self.line, self._params, name=self._input_name
+        self.call = self.connection.call
+        self._input = AudioHookInputTransport(
+            self.connection, params, self._connected, self._finish_handlers, name=self._input_name
         )
-        self._player = AudioHookPlayer(
-            self, self.call, self.line, self._params, name=self._output_name
+        self._output = AudioHookOutputTransport(
+            self.connection, params, self._interrupted, name=self._output_name
         )
         for name in ("on_client_connected", "on_client_disconnected", "on_interrupted"):
             self._register_event_handler(name)
 
     def input(self) -> FrameProcessor:
-        """The processor that a pipeline begins with."""
-        return self._receiver
+        """Return the first processor of a pipeline."""
+        return self._input
 
     def output(self) -> FrameProcessor:
-        """The processor that a pipeline ends with."""
-        return self._player
+        """Return the last processor of a pipeline, or the last before those that record."""
+        return self._output
 
-    def answer(self) -> None:
-        """Begin to talk to Genesys before there is a pipeline.
-
-        Without it the pipeline begins, as it is set up. Who calls this says `end` when the call
-        is over, however it went; no pipeline ends it then.
-        """
-        self.line.keep()
-        self.line.begin()
-
-    async def end(self) -> None:
-        """Let go of the socket, and leave nothing behind."""
-        await self.line.end()
-
-    async def interrupted(self, heard_seconds: float) -> None:
-        """Tell the application how much of what the bot was saying was heard."""
+    async def _interrupted(self, heard_seconds: float) -> None:
         await self._call_event_handler("on_interrupted", heard_seconds)
 
     async def _connected(self) -> None:
         await self._call_event_handler("on_client_connected", self._websocket)
 
-    async def _hung_up(self) -> None:
-        await self._call_event_handler("on_client_disconnected", self._websocket)
-        await self._receiver.ends()
+    async def _gone(self) -> None:
+        if not self.call.session.disconnect_sent:
+            await self._call_event_handler("on_client_disconnected", self._websocket)
+        await self._input.end_pipeline()
+
+    async def _finish_handlers(self) -> None:
+        await self.cleanup()  # type: ignore[no-untyped-call]
+        await self.call.cleanup()  # type: ignore[no-untyped-call]
 
 
-def call_worker(pipeline: Any, **options: Any) -> Any:
-    """Make the worker of a call's pipeline.
+def call_worker(pipeline: BasePipeline, **options: Any) -> PipelineWorker:
+    """Make the worker of a call's pipeline, with defaults that suit a phone call.
 
-    pipecat cancels a pipeline in which nothing was said for five minutes; on the telephone that is
-    a caller on hold. Genesys's pings and the socket tell whether anybody is there. It reports every
-    frame to RTVI, the protocol of pipecat's clients in browsers; a telephone is none of them, and
-    nothing of it is ever sent. And it reports every frame to an observer that counts turns, whether
-    anybody asks it or not. The one is a third of what a call costs, the other a tenth. All three
-    are options, and turns are counted where ``enable_tracing`` needs them.
+    Three of Pipecat's options are off by default:
+
+    * ``idle_timeout_secs``: Pipecat cancels a pipeline in which nothing is said for five minutes,
+      which on the phone is a caller on hold. Genesys's pings show that the call lives.
+    * ``enable_rtvi``: Pipecat reports every frame to RTVI, the protocol of its clients in
+      browsers. That takes a third of a call's CPU, and nothing of it is sent to Genesys.
+    * ``enable_turn_tracking``: counting turns takes a tenth of a call's CPU. It is on where
+      ``enable_tracing`` needs it.
 
     Args:
         pipeline: The pipeline.
-        **options: For pipecat's ``PipelineWorker`` (``PipelineTask`` before 1.3). With
-            ``enable_turn_tracking=True`` its ``turn_tracking_observer`` is there.
+        **options: For Pipecat's ``PipelineWorker`` (``PipelineTask`` before 1.3); they replace
+            the defaults.
 
     Returns:
         The worker.
@@ -173,15 +168,17 @@ def call_worker(pipeline: Any, **options: Any) -> Any:
     return PipelineWorker(pipeline, **(defaults | options))
 
 
-async def run_call(pipeline: Any, **options: Any) -> None:
-    """Run a call's pipeline to its end, which the end of the call is.
+async def run_call(pipeline: BasePipeline, **options: Any) -> None:
+    """Run a call's pipeline until the call has ended.
+
+    Cancelling this cancels the pipeline; the session then ends with ``disconnect``.
 
     Args:
         pipeline: The pipeline.
         **options: As for `call_worker`.
     """
     worker = call_worker(pipeline, **options)
-    # Signals are the server's business.
+    # Signals are for the server to handle.
     if WorkerRunner is None:
         await PipelineRunner(handle_sigint=False).run(worker)
         return

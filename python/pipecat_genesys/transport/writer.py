@@ -1,7 +1,8 @@
-"""The one place from which anything goes to the socket, in order.
+"""The queue from which messages go to the socket, in order.
 
-Messages get their numbers when they are put here, so the order of the queue is the order of the
-numbers. Text is not held up by audio: audio is put here only when it is due, a message at a time.
+Messages get their sequence numbers when they are queued, so the order of the queue is the order of
+the numbers. Audio does not hold up text, because audio is queued only when it is due, one message
+at a time.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ Write = Callable[[str | bytes], Awaitable[None]]
 
 
 class Writer:
-    """Sends messages one after the other. A socket that is gone takes them silently.
+    """Sends queued messages one after the other.
 
     Attributes:
-        gone: Whether the socket is.
-        waits_since: Since when, on the monotonic clock, the socket has not taken a message; None
-            if it took them all.
-        on_idle: Called when it has.
+        is_closed: Whether the socket is gone; messages are then discarded.
+        blocked_since: Since when, on the monotonic clock, the socket has not taken a message; None
+            if it has taken them all.
+        on_idle: Called whenever the socket has taken all messages.
     """
 
     def __init__(self, write: Write) -> None:
@@ -32,49 +33,49 @@ class Writer:
         """
         self._write = write
         self._queue: deque[str | bytes] = deque()
-        self._news = asyncio.Event()
+        self._queued = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.gone = False
-        self.waits_since: float | None = None
+        self.is_closed = False
+        self.blocked_since: float | None = None
         self.on_idle: Callable[[], None] = lambda: None
 
     @property
-    def audio_waits(self) -> int:
-        """Bytes of audio that are waiting for the socket."""
+    def queued_audio_bytes(self) -> int:
+        """Bytes of audio that wait for the socket."""
         return sum(len(message) for message in self._queue if isinstance(message, bytes))
 
     def put(self, message: str | bytes) -> None:
         """Queue a message."""
-        if not self.gone:
+        if not self.is_closed:
             self._queue.append(message)
             self._idle.clear()
-            self._news.set()
+            self._queued.set()
 
     def drop_audio(self) -> None:
-        """Forget the audio that is not on the socket."""
+        """Discard the audio that the socket has not taken."""
         self._queue = deque(message for message in self._queue if isinstance(message, str))
 
     async def flushed(self) -> None:
-        """Wait until everything is on the socket."""
+        """Wait until the socket has taken all messages, or is gone."""
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Send, until cancelled or the socket is gone."""
+        """Send messages until cancelled or the socket is gone."""
         try:
             while True:
                 while self._queue:
-                    self.waits_since = time.monotonic()
+                    self.blocked_since = time.monotonic()
                     await self._write(self._queue.popleft())
-                self.waits_since = None
+                self.blocked_since = None
                 self._idle.set()
-                self._news.clear()
+                self._queued.clear()
                 self.on_idle()
-                await self._news.wait()
+                await self._queued.wait()
         except Exception:
-            # Whatever the server's way of saying so: nobody listens. The receiver sees it too.
-            self.gone = True
+            # Servers report a lost socket in different ways. The reader notices it as well.
+            self.is_closed = True
         finally:
             self._queue.clear()
-            self.waits_since = None
+            self.blocked_since = None
             self._idle.set()

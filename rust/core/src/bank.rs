@@ -1,14 +1,14 @@
-//! Filter banks: designed once per ratio, shared by every stream that uses it.
+//! Filter banks: each bank is designed once per ratio and shared by all its streams.
 //!
-//! The prototype is a sinc cut off (-6 dB) at half the lower rate, under a Kaiser
-//! window. Its zeros fall on the samples of the lower rate (a Nyquist filter), so an
-//! interpolator's phase 0 is a pure delay. Each branch is scaled to a gain of exactly
-//! 1 at DC, which puts a zero of the response on every image of DC. The taps then
-//! become integers ([`crate::quantize`]).
+//! The prototype is a sinc with a Kaiser window. Its cutoff (-6 dB) is half the lower
+//! rate. Its zeros fall on the samples of the lower rate (a Nyquist filter), so phase 0
+//! of an interpolator is a pure delay. Each branch is scaled to a gain of exactly 1 at DC,
+//! which puts a zero of the response on every image of DC. [`crate::quantize`] then
+//! converts the taps to integers.
 //!
-//! Rules: design in f64 with nothing but IEEE-exact operations (no `sin` of the
-//! platform's), so that banks are the same on every machine; no entry outlives
-//! the last stream that uses it, so odd ratios cannot pile up.
+//! Rules: the design uses f64 and only IEEE-exact operations (not the platform's `sin`), so
+//! that the banks are the same on every machine. A bank is freed with the last stream that
+//! uses it, so that unusual ratios do not fill the memory.
 
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
@@ -17,55 +17,56 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::arch::{Accumulator, Branches, GROUP, Row};
 use crate::quantize;
 
-/// Largest filter bank: 48 coefficients times the larger number of the reduced
-/// ratio. It bounds a bank to 1 MiB and the time to design it to milliseconds.
+/// Largest number of coefficients in a filter bank. A bank has 48 coefficients times the
+/// larger number of the reduced ratio. The limit keeps a bank below 1 MiB and its design
+/// time at milliseconds.
 pub const MAX_BANK_COEFFICIENTS: u64 = 1 << 18;
 
-/// Shape of the Kaiser window: stopband 110 dB down (0.1102 * (110 - 8.7),
-/// Kaiser's formula), well under the 98 dB that 16 bits resolve.
+/// Shape of the Kaiser window. The stopband is 110 dB down (Kaiser's formula: 0.1102 *
+/// (110 - 8.7)); 16 bits resolve 98 dB.
 const KAISER_BETA: f64 = 11.16;
-/// Largest integer factor that is convolved in planes.
+/// Largest integer factor that uses the convolution in planes.
 pub(crate) const MAX_PLANES: usize = 8;
 
-/// What a bank is made for.
+/// The parameters of a filter bank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Design {
-    /// Reduced ratio of the rates.
+    /// Numerator of the reduced ratio of output rate to input rate.
     pub(crate) up: usize,
-    /// Reduced ratio of the rates.
+    /// Denominator of the reduced ratio of output rate to input rate.
     pub(crate) down: usize,
     /// Length of the filter in samples at the lower rate: twice its delay.
     pub(crate) span: usize,
-    /// The inputs are 16-bit samples shifted right by this.
+    /// Number of bits by which the 16-bit inputs are shifted right.
     pub(crate) input_shift: u32,
 }
 
-/// The coefficients of one design, in the form its kernel reads.
+/// The coefficients of one design, in the layout that its kernel reads.
 #[derive(Debug)]
 pub(crate) enum Bank {
-    /// `out = in * factor`: a row for each phase but the first, which is a delay.
+    /// `out_rate = in_rate * factor`: one row per phase except the first, which is a delay.
     Interpolate {
         rows: Box<[Row]>,
         scales: Accumulator,
     },
-    /// `in = out * factor`: a row for each plane that inputs are dealt out to.
+    /// `in_rate = out_rate * factor`: one row per plane of deinterleaved inputs.
     Decimate {
         rows: Box<[Row]>,
         scales: Accumulator,
     },
-    /// Any ratio.
+    /// Any other ratio.
     General(Branches),
 }
 
 static BANKS: Mutex<BTreeMap<Design, Weak<Bank>>> = Mutex::new(BTreeMap::new());
 
 impl Bank {
-    /// The bank of a design: the one in use, or a new one.
+    /// Returns the bank of a design: the existing bank if a stream uses it, or a new one.
     pub(crate) fn shared(design: Design) -> Arc<Self> {
         if let Some(bank) = in_use(design) {
             return bank;
         }
-        // Designed outside the lock: a long bank must not hold up the others.
+        // The lock is not held during the design, so that a large bank delays no other stream.
         let designed = Arc::new(Self::design(design));
         let mut banks = BANKS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bank) = banks.get(&design).and_then(Weak::upgrade) {
@@ -76,7 +77,7 @@ impl Bank {
         designed
     }
 
-    /// Inputs that one output is made of.
+    /// Returns the number of inputs per output.
     pub(crate) fn taps(&self, design: Design) -> usize {
         match self {
             Self::Interpolate { .. } => design.span,
@@ -96,7 +97,7 @@ impl Bank {
             (2..=MAX_PLANES, 1) => {
                 let branches = branches(design, span);
                 let rows = &branches[1..];
-                // A row for each phase, none of which adds to another's sums.
+                // Each phase has its own row and its own sum.
                 let (rows, scales) = quantize::rows(rows, 1, input_shift);
                 Self::Interpolate { rows, scales }
             }
@@ -121,7 +122,8 @@ fn in_use(design: Design) -> Option<Arc<Bank>> {
     banks.get(&design).and_then(Weak::upgrade)
 }
 
-/// The branches of the prototype, `taps` long, oldest tap first, each of gain 1.
+/// Returns the branches of the prototype. Each has `taps` taps, oldest input first, and a
+/// gain of 1.
 fn branches(design: Design, taps: usize) -> Vec<Vec<f64>> {
     let prototype = prototype(design.up.max(design.down), design.span / 2);
     let branch = |branch: usize| {
@@ -135,8 +137,8 @@ fn branches(design: Design, taps: usize) -> Vec<Vec<f64>> {
     (0..design.up).map(branch).collect()
 }
 
-/// The windowed sinc at the common rate, `factor` samples between its zeros, of
-/// which it has `zeros` on either side.
+/// Returns the windowed sinc at the common rate. It has `zeros` zeros on each side, `factor`
+/// samples apart.
 fn prototype(factor: usize, zeros: usize) -> Vec<f64> {
     let half = zeros * factor;
     let peak = bessel_i0(KAISER_BETA);
@@ -152,12 +154,12 @@ fn prototype(factor: usize, zeros: usize) -> Vec<f64> {
     taps
 }
 
-/// `sin(pi * numerator / denominator)`, exactly 0 where it should be.
+/// Returns `sin(pi * numerator / denominator)`; exactly 0 at multiples of pi.
 fn sin_pi(numerator: usize, denominator: usize) -> f64 {
     let turn = numerator % (2 * denominator);
     let half_turn = turn % denominator;
     let angle = PI * half_turn.min(denominator - half_turn) as f64 / denominator as f64;
-    // Up to pi/2 the Taylor series is at full precision after fourteen terms.
+    // Up to pi/2 the Taylor series has full precision after fourteen terms.
     let (mut term, mut sum) = (angle, angle);
     for k in 1..14 {
         term *= -angle * angle / f64::from(2 * k * (2 * k + 1));
@@ -166,7 +168,7 @@ fn sin_pi(numerator: usize, denominator: usize) -> f64 {
     if turn < denominator { sum } else { -sum }
 }
 
-/// Modified Bessel function of the first kind, order 0, by its power series.
+/// Returns the modified Bessel function of the first kind, order 0, from its power series.
 fn bessel_i0(x: f64) -> f64 {
     let quarter = x * x / 4.0;
     let (mut term, mut sum) = (1.0, 1.0);
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn sine_and_bessel_are_right() {
+    fn sine_and_bessel_function_have_their_known_values() {
         for n in 0..4_000 {
             let expected = (PI * n as f64 / 441.0).sin();
             assert!((sin_pi(n, 441) - expected).abs() < 1e-12);
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bank_is_shared_while_used_and_gone_after() {
+    fn a_bank_is_shared_while_in_use_and_freed_afterwards() {
         let odd = design(1_019, 1_013);
         let first = Bank::shared(odd);
         assert!(Arc::ptr_eq(&first, &Bank::shared(odd)));

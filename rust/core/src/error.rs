@@ -1,73 +1,73 @@
-//! The one error type.
+//! The error type of the crate.
 //!
-//! Rules: a variant per cause, carrying the offending values; the message names
-//! them and says what to do instead.
+//! Rule: each cause has its own variant, which holds the rejected values. The message
+//! names these values and the remedy.
 
 use std::error::Error;
 use std::fmt;
 
-/// Why a request was refused. Whatever it was, no stream's state has changed.
+/// The reason why a call was rejected. A rejected call does not change any stream's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AudioError {
     /// A sample rate outside 1 to 4 294 967 295 Hz.
     RateOutOfRange {
-        /// Which of the rates: `in_rate` or `out_rate`.
+        /// Name of the rejected parameter: `in_rate` or `out_rate`.
         parameter: &'static str,
-        /// The rate asked for, in Hz.
+        /// The rejected rate in Hz.
         rate: i64,
     },
-    /// Two rates whose reduced ratio needs a filter bank above
-    /// [`MAX_BANK_COEFFICIENTS`](crate::MAX_BANK_COEFFICIENTS).
+    /// Two rates whose reduced ratio needs a filter bank of more than
+    /// [`MAX_BANK_COEFFICIENTS`](crate::MAX_BANK_COEFFICIENTS) coefficients.
     BankTooLarge {
         /// Input rate in Hz.
         in_rate: u32,
         /// Output rate in Hz.
         out_rate: u32,
-        /// Coefficients that the reduced ratio would need.
+        /// Number of coefficients that the reduced ratio needs.
         coefficients: u64,
     },
-    /// Two rates of which one is more than
-    /// [`MAX_FACTOR`](crate::MAX_FACTOR) times the other.
+    /// Two rates, one of which is more than [`MAX_FACTOR`](crate::MAX_FACTOR) times the
+    /// other.
     RatesTooFarApart {
         /// Input rate in Hz.
         in_rate: u32,
         /// Output rate in Hz.
         out_rate: u32,
     },
-    /// The environment asks for an instruction set that this CPU or this build does
+    /// The environment variable names an instruction set that this CPU or this build does
     /// not have.
     InstructionSet {
-        /// The name given.
+        /// The rejected name.
         name: String,
-        /// The names that would do.
+        /// The names that this CPU and this build accept.
         available: Vec<&'static str>,
     },
     /// A format name other than `PCMU` and `L16`.
     UnknownFormat {
-        /// The name given.
+        /// The rejected name.
         name: String,
     },
     /// A byte order other than `little` and `big`.
     UnknownByteOrder {
-        /// The name given.
+        /// The rejected name.
         name: String,
     },
     /// A channel count other than 1 and 2.
     ChannelCount {
-        /// The count asked for.
+        /// The rejected number of channels.
         channels: i64,
     },
     /// A sample width outside 1 to 4 bytes.
     SampleWidth {
-        /// The width asked for, in bytes.
+        /// The rejected width in bytes.
         sample_width: i64,
     },
     /// Input that ends in the middle of a frame (one sample of each channel).
     PartialFrame {
         /// Length of the input in bytes.
         length: usize,
-        /// Bytes in one frame.
+        /// Length of one frame in bytes.
         frame: usize,
     },
     /// Two channels of different lengths, which cannot be interleaved.
@@ -77,23 +77,23 @@ pub enum AudioError {
         /// Length of the right channel in bytes.
         right: usize,
     },
-    /// An output buffer that is not exactly as long as the result.
+    /// An output buffer whose length differs from the length of the result.
     OutputLength {
-        /// Bytes the result needs.
+        /// Length of the result in bytes.
         expected: usize,
-        /// Bytes the buffer has.
+        /// Length of the buffer in bytes.
         actual: usize,
     },
-    /// Another number of output buffers than the stream has channels.
+    /// A number of output buffers that differs from the number of channels.
     OutputCount {
-        /// Channels of the stream.
+        /// Number of channels of the stream.
         expected: usize,
-        /// Buffers given.
+        /// Number of buffers passed.
         actual: usize,
     },
-    /// A result longer than the address space allows.
+    /// A result that is longer than the address space allows.
     OutputTooLarge {
-        /// Samples of one channel the input would become.
+        /// Number of samples of one channel in the result.
         samples: u128,
     },
 }
@@ -120,13 +120,13 @@ impl fmt::Display for AudioError {
             Self::RatesTooFarApart { in_rate, out_rate } => write!(
                 f,
                 "resampling {in_rate} Hz to {out_rate} Hz changes the rate more than {} times, \
-                 which is the limit; check the rates, or go there in two steps",
+                 which is the limit; check the rates, or resample in two steps",
                 crate::MAX_FACTOR
             ),
             Self::InstructionSet { name, available } => write!(
                 f,
-                "{}={name:?} names an instruction set that is not there; use one of {}, or \
-                 unset it",
+                "{}={name:?} names an instruction set that this CPU or this build does not \
+                 have; use one of {}, or unset the variable",
                 crate::SIMD_VARIABLE,
                 available.join(", ")
             ),
@@ -147,20 +147,21 @@ impl fmt::Display for AudioError {
             ),
             Self::UnequalChannels { left, right } => write!(
                 f,
-                "left has {left} bytes and right has {right}; pad the shorter channel"
+                "the left channel has {left} bytes, the right channel has {right}; pad the \
+                 shorter channel"
             ),
             Self::OutputLength { expected, actual } => write!(
                 f,
-                "the output buffer must have exactly {expected} bytes, it has {actual}"
+                "the output buffer must have exactly {expected} bytes, got {actual}"
             ),
             Self::OutputCount { expected, actual } => write!(
                 f,
-                "one output buffer per channel is needed: {expected}, got {actual}"
+                "pass one output buffer per channel: expected {expected} buffers, got {actual}"
             ),
             Self::OutputTooLarge { samples } => write!(
                 f,
-                "the result would have {samples} samples, more than memory can hold; \
-                 pass the audio in smaller pieces"
+                "the result has {samples} samples, more than memory can hold; pass the audio \
+                 in smaller pieces"
             ),
         }
     }

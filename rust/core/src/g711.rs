@@ -1,29 +1,30 @@
 //! G.711 mu-law, bit-exact with CPython's `audioop` (`ulaw2lin`, `lin2ulaw`).
 //!
-//! A mu-law code is a small floating-point number: sign, three bits of exponent,
-//! four of mantissa, over a bias of 33 in the 14-bit domain (ITU-T G.711, table
-//! 2a). So the hardware's own float format does the work: decoding moves the
-//! seven magnitude bits under an IEEE exponent, encoding takes them out again.
-//! Rules: no table (it would compete with the filter banks for the first-level
-//! cache) and no branch, so that the loops vectorise.
+//! A mu-law code is a small floating-point number: one sign bit, three exponent bits
+//! and four mantissa bits, with a bias of 33 in the 14-bit domain (ITU-T G.711, table
+//! 2a). The conversion therefore uses the hardware's floating-point format: decoding
+//! places the seven magnitude bits into an IEEE single, encoding extracts them.
+//!
+//! Rules: no lookup table, because a table would compete with the filter banks for the
+//! first-level cache; no branches, so that the compiler can vectorise the loops.
 
 use crate::AudioError;
 use crate::arch::kernels;
 use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames, with_samples};
 
-/// Where the seven magnitude bits of a code begin inside an IEEE single.
+/// Position of the lowest of a code's seven magnitude bits inside an IEEE single.
 const MANTISSA_SHIFT: u32 = 19;
-/// Exponent that makes the lowest segment start at 32.
+/// IEEE exponent for which the lowest segment starts at 32.
 const EXPONENT_BASE: u32 = 132;
 /// G.711's bias in the 14-bit domain.
 const BIAS: i32 = 33;
-/// Largest 14-bit magnitude that does not leave the top segment.
+/// Largest 14-bit magnitude inside the top segment.
 const CLIP: i32 = 8158;
 /// Low bits of a 16-bit sample that G.711 does not use.
 pub(crate) const UNUSED_BITS: u32 = 2;
-/// Samples that [`pcm_to_ulaw`] encodes at a time.
+/// Number of samples that [`pcm_to_ulaw`] encodes per block.
 const ENCODED_AT_ONCE: usize = 512;
-/// Adding this puts an integer of up to 22 bits into a float's low bits.
+/// Adding this constant moves an integer of up to 22 bits into the low bits of a float.
 const TO_INTEGER: f32 = 12_582_912.0;
 
 /// Decodes one mu-law code to a 16-bit sample.
@@ -33,11 +34,11 @@ pub fn ulaw_decode(code: u8) -> i16 {
     decode_14_bits(code) << UNUSED_BITS
 }
 
-/// Decodes one mu-law code to what it stands for: a sample of 14 bits.
+/// Decodes one mu-law code to a 14-bit sample.
 #[inline]
 pub(crate) fn decode_14_bits(code: u8) -> i16 {
     let inverted = u32::from(!code);
-    // Half a mantissa step is added, for G.711 decodes to the middle of a step.
+    // Half a mantissa step is added because G.711 decodes to the middle of a step.
     let bits = ((inverted & 0x7f) << MANTISSA_SHIFT)
         + ((EXPONENT_BASE << 23) | (1 << (MANTISSA_SHIFT - 1)));
     let magnitude = f32::from_bits(bits) - BIAS as f32;
@@ -57,7 +58,7 @@ pub fn ulaw_encode(sample: i16) -> u8 {
     !(magnitude | sign) as u8
 }
 
-/// Decodes mu-law codes to PCM, two bytes for each.
+/// Decodes mu-law codes to PCM: two bytes per code.
 pub fn ulaw_to_pcm(codes: &[u8], pcm: &mut [u8]) -> Result<(), AudioError> {
     exact_output(codes.len().saturating_mul(SAMPLE_BYTES), pcm.len())?;
     let kernels = kernels()?;
@@ -67,12 +68,12 @@ pub fn ulaw_to_pcm(codes: &[u8], pcm: &mut [u8]) -> Result<(), AudioError> {
     Ok(())
 }
 
-/// Number of codes that `length` bytes of PCM become.
+/// Returns the number of mu-law codes for `length` bytes of PCM.
 pub fn pcm_to_ulaw_len(length: usize) -> Result<usize, AudioError> {
     whole_frames(length, SAMPLE_BYTES)
 }
 
-/// Encodes PCM to mu-law, one byte for each two.
+/// Encodes PCM to mu-law: one code per two bytes.
 pub fn pcm_to_ulaw(pcm: &[u8], codes: &mut [u8]) -> Result<(), AudioError> {
     exact_output(pcm_to_ulaw_len(pcm.len())?, codes.len())?;
     let kernels = kernels()?;
@@ -92,8 +93,8 @@ pub fn pcm_to_ulaw(pcm: &[u8], codes: &mut [u8]) -> Result<(), AudioError> {
 mod tests {
     use super::*;
 
-    /// ITU-T G.711, table 2a, in its own words: segments that double, 16 steps each.
-    fn decode_by_the_table(code: u8) -> i16 {
+    /// Decodes by ITU-T G.711, table 2a: the segments double in size and have 16 steps each.
+    fn decode_by_table(code: u8) -> i16 {
         let inverted = !code;
         let segment = u32::from((inverted >> 4) & 7);
         let step = i32::from(inverted & 15);
@@ -106,16 +107,16 @@ mod tests {
     }
 
     #[test]
-    fn decodes_all_256_codes() {
+    fn all_256_codes_decode_as_in_the_standard() {
         for code in 0..=u8::MAX {
-            assert_eq!(ulaw_decode(code), decode_by_the_table(code), "{code:#x}");
+            assert_eq!(ulaw_decode(code), decode_by_table(code), "{code:#x}");
         }
     }
 
     #[test]
-    fn encodes_to_the_interval_of_the_decision_table() {
-        // Between two neighbouring decoded values the decision lies midway, in
-        // the 14-bit domain that the encoder works in.
+    fn every_sample_is_encoded_to_the_nearest_decoded_value() {
+        // The decision level lies midway between two neighbouring decoded values in the
+        // 14-bit domain of the encoder.
         for sample in i16::MIN..=i16::MAX {
             let linear = i32::from(sample) >> 2;
             let code = ulaw_encode(sample);
@@ -131,9 +132,9 @@ mod tests {
     }
 
     #[test]
-    fn encoding_a_decoded_code_gives_it_back() {
+    fn encoding_a_decoded_code_returns_the_same_code() {
         for code in 0..=u8::MAX {
-            // Negative zero, 0x7f, has no linear value of its own.
+            // 0x7f is negative zero, which decodes to the same value as 0xff.
             let expected = if code == 0x7f { 0xff } else { code };
             assert_eq!(ulaw_encode(ulaw_decode(code)), expected);
         }
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_checked() {
+    fn wrong_lengths_are_rejected() {
         assert_eq!(
             pcm_to_ulaw(&[0; 3], &mut [0; 1]),
             Err(AudioError::PartialFrame {

@@ -1,4 +1,4 @@
-//! [`InboundAudio`]: from the wire to the application, in one pass.
+//! [`InboundAudio`]: conversion of wire audio to PCM for the application, in one pass.
 
 use crate::AudioError;
 use crate::pcm::{SAMPLE_BYTES, byte_length, exact_output, whole_frames, with_samples};
@@ -6,11 +6,11 @@ use crate::polyphase::Polyphase;
 use crate::ratio::Ratio;
 use crate::wire::{WIRE_RATE, WireFormat};
 
-/// Decodes, splits and resamples what AudioHook sends: 8 kHz PCMU or L16, one or
-/// two interleaved channels, to one PCM buffer per channel.
+/// Decodes, splits and resamples AudioHook audio (8 kHz PCMU or L16, one or two
+/// interleaved channels) to one PCM buffer per channel.
 ///
-/// Lengths, delay and quality are those of [`Resampler`](crate::Resampler); the
-/// channels never touch.
+/// Output length, delay and quality are those of [`Resampler`](crate::Resampler). The
+/// channels are processed independently of each other.
 #[derive(Clone, Debug)]
 pub struct InboundAudio {
     format: WireFormat,
@@ -18,10 +18,10 @@ pub struct InboundAudio {
 }
 
 impl InboundAudio {
-    /// A stream of `channels` (1 or 2) wire channels, each to `out_rate` Hz.
+    /// Creates a stream that converts `channels` (1 or 2) wire channels to `out_rate` Hz.
     ///
     /// # Errors
-    /// [`AudioError::ChannelCount`], and those of
+    /// [`AudioError::ChannelCount`] for another number of channels, and the errors of
     /// [`Resampler::new`](crate::Resampler::new).
     pub fn new(format: WireFormat, channels: usize, out_rate: u32) -> Result<Self, AudioError> {
         if !(1..=2).contains(&channels) {
@@ -36,44 +36,45 @@ impl InboundAudio {
         })
     }
 
-    /// Encoding of the input.
+    /// Returns the encoding of the input.
     #[must_use]
     pub fn format(&self) -> WireFormat {
         self.format
     }
 
-    /// Number of channels: 1 or 2.
+    /// Returns the number of channels: 1 or 2.
     #[must_use]
     pub fn channels(&self) -> usize {
         self.channels.len()
     }
 
-    /// Sample rate of the output, in Hz.
+    /// Returns the sample rate of the output in Hz.
     #[must_use]
     pub fn out_rate(&self) -> u32 {
         self.channels[0].ratio().out_rate
     }
 
-    /// Delay from input to output, in seconds.
+    /// Returns the delay from input to output in seconds.
     #[must_use]
     pub fn delay_seconds(&self) -> f64 {
         self.channels[0].ratio().delay_seconds()
     }
 
-    /// Bytes of each channel's output for the next `length` bytes from the wire.
+    /// Returns the length in bytes of each channel's output for the next `length` bytes of
+    /// input.
     pub fn output_len(&self, length: usize) -> Result<usize, AudioError> {
         let frames = whole_frames(length, self.frame_bytes())?;
         byte_length(self.channels[0].outputs(frames), SAMPLE_BYTES)
     }
 
-    /// Bytes of each channel that [`flush_into`](Self::flush_into) writes.
+    /// Returns the number of bytes per channel that [`flush_into`](Self::flush_into) writes.
     #[must_use]
     pub fn flush_len(&self) -> usize {
         self.channels[0].ratio().delay_outputs() * SAMPLE_BYTES
     }
 
-    /// Converts wire bytes into one buffer of [`output_len`](Self::output_len)
-    /// bytes per channel.
+    /// Converts wire bytes into one output buffer per channel. Each buffer must have
+    /// [`output_len`](Self::output_len) bytes.
     pub fn process_into(
         &mut self,
         wire: &[u8],
@@ -92,7 +93,7 @@ impl InboundAudio {
         Ok(())
     }
 
-    /// Converts wire bytes into new vectors, one per channel.
+    /// Converts wire bytes and returns one new vector per channel.
     pub fn process(&mut self, wire: &[u8]) -> Result<Vec<Vec<u8>>, AudioError> {
         let length = self.output_len(wire.len())?;
         let mut outputs = vec![vec![0; length]; self.channels.len()];
@@ -101,8 +102,8 @@ impl InboundAudio {
         Ok(outputs)
     }
 
-    /// Writes the [`flush_len`](Self::flush_len) bytes still in each channel's
-    /// filter, as if silence followed, and resets.
+    /// Writes the [`flush_len`](Self::flush_len) bytes that are still in each channel's
+    /// filter, as if silence followed, and resets the stream.
     pub fn flush_into(&mut self, outputs: &mut [&mut [u8]]) -> Result<(), AudioError> {
         self.check_outputs(self.flush_len(), outputs)?;
         for (channel, output) in self.channels.iter_mut().zip(outputs) {
@@ -111,7 +112,7 @@ impl InboundAudio {
         Ok(())
     }
 
-    /// Forgets all audio; the next frame is the first of a new stream.
+    /// Discards all audio in the filters. The next frame starts a new stream.
     pub fn reset(&mut self) {
         for channel in &mut self.channels {
             channel.reset();

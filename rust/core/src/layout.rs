@@ -1,26 +1,28 @@
-//! Interleaved stereo to two channels and back, for samples of 1 to 4 bytes, and
-//! 16-bit stereo to mono.
+//! Conversion between interleaved stereo and two channels, for samples of 1 to 4 bytes,
+//! and from 16-bit stereo to mono.
 //!
-//! Rules: splitting and merging move bytes and never interpret them, so byte
-//! order and encoding do not matter; left is the first channel of each frame (in AudioHook, `external`).
+//! Rules: splitting and merging move bytes without interpreting them, so byte order and
+//! encoding do not matter. The left channel is the first channel of each frame; in
+//! AudioHook that is `external`.
 
 use crate::AudioError;
 use crate::pcm::{SAMPLE_BYTES, exact_output, whole_frames};
 
-/// Bytes of each channel when `length` bytes of stereo are split.
+/// Returns the length in bytes of each channel of `length` bytes of stereo.
 ///
 /// # Errors
-/// [`AudioError::SampleWidth`] unless 1 to 4, [`AudioError::PartialFrame`]
-/// unless `length` is a multiple of `2 * sample_width`.
+/// [`AudioError::SampleWidth`] unless `sample_width` is 1 to 4,
+/// [`AudioError::PartialFrame`] unless `length` is a multiple of `2 * sample_width`.
 pub fn stereo_channel_len(length: usize, sample_width: usize) -> Result<usize, AudioError> {
     let width = checked_width(sample_width)?;
     Ok(whole_frames(length, 2 * width)? * width)
 }
 
-/// Bytes of stereo that two channels make.
+/// Returns the length in bytes of the stereo that two channels become.
 ///
 /// # Errors
-/// As [`stereo_channel_len`], and [`AudioError::UnequalChannels`].
+/// [`AudioError::UnequalChannels`] unless the channels have the same length, and the
+/// errors of [`stereo_channel_len`].
 pub fn stereo_merged_len(
     left: usize,
     right: usize,
@@ -73,7 +75,7 @@ pub fn merge_stereo(
     Ok(())
 }
 
-/// Bytes of mono 16-bit PCM that `length` bytes of interleaved stereo make.
+/// Returns the length in bytes of the mono that `length` bytes of 16-bit stereo become.
 ///
 /// # Errors
 /// [`AudioError::PartialFrame`] unless `length` is a multiple of 4.
@@ -81,7 +83,8 @@ pub fn stereo_mixed_len(length: usize) -> Result<usize, AudioError> {
     stereo_channel_len(length, SAMPLE_BYTES)
 }
 
-/// Averages the channels of interleaved 16-bit little-endian stereo, rounding down.
+/// Averages the two channels of interleaved 16-bit little-endian stereo. The average is
+/// rounded down.
 pub fn mix_stereo(stereo: &[u8], mono: &mut [u8]) -> Result<(), AudioError> {
     exact_output(stereo_mixed_len(stereo.len())?, mono.len())?;
     let frames = stereo.as_chunks::<{ 2 * SAMPLE_BYTES }>().0;
@@ -133,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn splits_each_width() {
+    fn stereo_of_every_sample_width_is_split() {
         for width in 1..=4 {
             let stereo: Vec<u8> = (0..24).collect();
             let half = 12;
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn mixes_by_averaging_without_overflow() {
+    fn mixing_averages_the_channels_without_overflow() {
         let frames: [[i16; 2]; 4] = [[100, 50], [-1, 0], [i16::MAX; 2], [i16::MIN; 2]];
         let stereo: Vec<u8> = frames
             .iter()
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_does_not_fit() {
+    fn wrong_lengths_and_widths_are_rejected() {
         assert_eq!(
             stereo_channel_len(6, 2),
             Err(AudioError::PartialFrame {

@@ -1,4 +1,4 @@
-//! Telephony audio for Genesys AudioHook, free of any Python.
+//! Telephony audio for Genesys AudioHook. This crate does not depend on Python.
 //!
 //! ```text
 //! wire, 8 kHz             InboundAudio                     application
@@ -10,13 +10,14 @@
 //!
 //! The rules of the crate:
 //!
-//! * Audio goes in and comes out as bytes, because that is what sockets and
-//!   Python hold. "PCM" without further words is signed 16-bit little-endian.
-//! * Every length is exact and known before a call ([`Resampler::output_len`]
-//!   and its like), so a caller owns the one buffer that is written.
-//! * A call that fails has changed nothing.
-//! * The same samples come out on every machine, from every instruction set and for
-//!   every division of the input into calls, because all sums are of integers.
+//! * Input and output are bytes, because sockets and Python hold bytes. "PCM" alone
+//!   means signed 16-bit little-endian samples.
+//! * The output length of a call is exact and known before the call
+//!   ([`Resampler::output_len`] and similar methods), so the caller allocates the only
+//!   buffer that is written.
+//! * A call that fails does not change the stream's state.
+//! * The output samples are the same on every machine, with every instruction set and
+//!   for every division of the input into calls, because all sums are of integers.
 
 #![deny(unsafe_code)]
 

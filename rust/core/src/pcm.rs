@@ -1,8 +1,8 @@
-//! 16-bit samples and the bytes they travel as.
+//! Conversion between 16-bit samples and bytes.
 //!
-//! Rules: sample by sample, no state; the caller has checked the lengths, and
-//! the shorter side decides when they differ. The loops are plain so that the
-//! compiler turns them into vector moves.
+//! Rules: each sample is converted on its own and there is no state. The caller has
+//! checked the lengths; if they differ, the shorter side decides. The loops are simple so
+//! that the compiler turns them into vector moves.
 
 use std::str::FromStr;
 
@@ -14,7 +14,7 @@ pub(crate) const SAMPLE_BYTES: usize = 2;
 /// Order of the two bytes of a 16-bit sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ByteOrder {
-    /// Least significant byte first, as WAV files and Python frameworks have it.
+    /// Least significant byte first, as in WAV files and Python frameworks.
     #[default]
     Little,
     /// Most significant byte first, as RFC 3551 defines L16 for RTP.
@@ -76,8 +76,8 @@ impl ByteOrder {
     }
 }
 
-/// Lets `write` fill a whole number of PCM samples, in place where that is possible:
-/// at an even address of a little-endian machine.
+/// Calls `write` to fill a whole number of PCM samples. The samples are written in place
+/// if the address is even and the machine is little-endian, otherwise through a copy.
 pub(crate) fn with_samples(pcm: &mut [u8], write: impl FnOnce(&mut [i16])) {
     if cfg!(target_endian = "little")
         && let Ok(samples) = bytemuck::try_cast_slice_mut(pcm)
@@ -89,7 +89,10 @@ pub(crate) fn with_samples(pcm: &mut [u8], write: impl FnOnce(&mut [i16])) {
     ByteOrder::Little.write(&samples, pcm);
 }
 
-/// Refuses a length that is not a whole number of frames; returns their number.
+/// Returns the number of frames in `length` bytes.
+///
+/// # Errors
+/// [`AudioError::PartialFrame`] if `length` is not a multiple of `frame`.
 pub(crate) fn whole_frames(length: usize, frame: usize) -> Result<usize, AudioError> {
     if length.is_multiple_of(frame) {
         Ok(length / frame)
@@ -98,7 +101,10 @@ pub(crate) fn whole_frames(length: usize, frame: usize) -> Result<usize, AudioEr
     }
 }
 
-/// Refuses an output buffer of any other length than the result's.
+/// Checks that the length of an output buffer is the length of the result.
+///
+/// # Errors
+/// [`AudioError::OutputLength`] if the lengths differ.
 pub(crate) fn exact_output(expected: usize, actual: usize) -> Result<(), AudioError> {
     if expected == actual {
         Ok(())
@@ -107,7 +113,10 @@ pub(crate) fn exact_output(expected: usize, actual: usize) -> Result<(), AudioEr
     }
 }
 
-/// `samples` in bytes, if that many bytes can exist.
+/// Returns the length of `samples` samples of `width` bytes each.
+///
+/// # Errors
+/// [`AudioError::OutputTooLarge`] if so many bytes cannot be allocated.
 pub(crate) fn byte_length(samples: u128, width: usize) -> Result<usize, AudioError> {
     let bytes = samples * width as u128;
     isize::try_from(bytes)
@@ -120,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_orders_round_trip_every_sample() {
+    fn both_byte_orders_read_back_every_sample_they_write() {
         for order in [ByteOrder::Little, ByteOrder::Big] {
             for sample in i16::MIN..=i16::MAX {
                 let mut bytes = [0; 2];
@@ -147,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_each_other_reversed() {
+    fn big_endian_writes_the_high_byte_first() {
         let mut bytes = [0; 2];
         ByteOrder::Big.write(&[0x1234], &mut bytes);
         assert_eq!(bytes, [0x12, 0x34]);
@@ -156,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn names_parse() {
+    fn byte_order_names_are_parsed() {
         assert_eq!("little".parse(), Ok(ByteOrder::Little));
         assert_eq!("big".parse(), Ok(ByteOrder::Big));
         assert_eq!(

@@ -1,7 +1,7 @@
-//! One channel's way through its filters.
+//! Resampling of one channel through one or two filters.
 //!
-//! Rule: the work is cut into pieces here, so that the stages and their scratch
-//! memory need not grow with the input.
+//! Rule: this module divides the input into pieces, so that the scratch memory of the
+//! stages does not grow with the input.
 
 use std::fmt;
 
@@ -10,27 +10,27 @@ use crate::arch::{Kernels, kernels};
 use crate::ratio::Ratio;
 use crate::stage::{Scratch, Stage};
 
-/// Writes samples `from..` of the input to the slice, shifted right by the channel's
-/// [`input_shift`](Polyphase::input_shift).
+/// Function that fills a slice with the input samples from the given index on, shifted
+/// right by the channel's [`input_shift`](Polyphase::input_shift).
 pub(crate) type Load<'a> = dyn Fn(usize, &mut [i16]) + 'a;
 
-/// A resampled channel.
+/// Resampler of one channel.
 #[derive(Clone)]
 pub(crate) struct Polyphase {
     ratio: Ratio,
     kernels: &'static Kernels,
-    /// `inputs read * up mod down`.
+    /// `inputs * up mod down`, where `inputs` is the number of samples read so far.
     residue: u32,
     input_shift: u32,
-    /// One or two; none for equal rates.
+    /// One or two filters; none for equal rates.
     stages: Box<[Stage]>,
 }
 
 impl Polyphase {
-    /// A channel whose samples have `unused_bits` low bits that are always zero.
+    /// Creates a channel. In each input sample, the lowest `unused_bits` bits are zero.
     pub(crate) fn new(ratio: Ratio, unused_bits: u32) -> Result<Self, AudioError> {
         let kernels = kernels()?;
-        // Only an interpolator in planes gains by it.
+        // Only the interpolation in planes is faster with shifted inputs.
         let input_shift = if ratio.down == 1 { unused_bits } else { 0 };
         let designs = ratio.designs(input_shift);
         let stages: Box<[Stage]> = designs.into_iter().map(Stage::new).collect();
@@ -52,23 +52,23 @@ impl Polyphase {
         self.ratio
     }
 
-    /// How far samples are shifted right before they are given to the channel.
+    /// Returns the number of bits by which `load` shifts the samples right.
     pub(crate) fn input_shift(&self) -> u32 {
         self.input_shift
     }
 
-    /// Samples that the next `inputs` samples become.
+    /// Returns the number of output samples for the next `inputs` samples.
     pub(crate) fn outputs(&self, inputs: usize) -> u128 {
         self.ratio.outputs(self.residue, inputs)
     }
 
-    /// Reads `inputs` samples and writes what the length law says, which is as many
-    /// as the slice has.
+    /// Reads `inputs` samples and fills `outputs`, whose length must be what
+    /// [`outputs`](Self::outputs) returns.
     pub(crate) fn process(&mut self, inputs: usize, load: &Load<'_>, outputs: &mut [i16]) {
         let Self {
             kernels, stages, ..
         } = self;
-        let mut outputs = Front(outputs);
+        let mut outputs = Unwritten(outputs);
         match &mut **stages {
             [] => load(0, outputs.0),
             [only] => Scratch::with(|[scratch, _]| {
@@ -93,13 +93,13 @@ impl Polyphase {
         self.residue = self.ratio.advance(self.residue, inputs);
     }
 
-    /// Writes the samples still in the filter, which are as many as
-    /// [`Ratio::delay_outputs`], then resets.
+    /// Writes the [`Ratio::delay_outputs`] samples that are still in the filters, then
+    /// resets the channel.
     pub(crate) fn flush(&mut self, outputs: &mut [i16]) {
         if !self.stages.is_empty() {
             let zeros = self.ratio.inputs_for(self.residue, outputs.len());
             let silence = |_: usize, samples: &mut [i16]| samples.fill(0);
-            // What was read last may have been in time for more than is owed.
+            // The zeros can give more outputs than the delay has; the excess is dropped.
             let mut all = vec![0; self.outputs(zeros) as usize];
             self.process(zeros, &silence, &mut all);
             outputs.copy_from_slice(&all[..outputs.len()]);
@@ -107,7 +107,7 @@ impl Polyphase {
         self.reset();
     }
 
-    /// Forgets all audio.
+    /// Discards all audio in the filters.
     pub(crate) fn reset(&mut self) {
         self.residue = 0;
         self.stages.iter_mut().for_each(Stage::reset);
@@ -124,17 +124,17 @@ impl fmt::Debug for Polyphase {
     }
 }
 
-/// Beginnings and lengths of the pieces of the work.
+/// Returns the start and the length of each piece of at most `most` inputs.
 fn pieces(inputs: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..inputs)
         .step_by(most)
         .map(move |from| (from, most.min(inputs - from)))
 }
 
-/// A slice that is filled from the front.
-struct Front<'a>(&'a mut [i16]);
+/// The part of a slice that has not been written yet.
+struct Unwritten<'a>(&'a mut [i16]);
 
-impl<'a> Front<'a> {
+impl<'a> Unwritten<'a> {
     fn take(&mut self, count: usize) -> &'a mut [i16] {
         let (front, rest) = std::mem::take(&mut self.0).split_at_mut(count);
         self.0 = rest;

@@ -1,13 +1,16 @@
-//! From real filter taps to the integers that the kernels multiply with.
+//! Conversion of real filter taps to the integers that the kernels multiply with.
 //!
-//! Rules: the taps of a branch sum to exactly 1, so that a constant comes out as it
-//! went in; whatever the input, no sum leaves 32 bits, which is asserted here once
-//! and for all; the error of the taps stays 100 dB down.
+//! Rules:
+//!
+//! * The taps of a branch sum to exactly 1, so that a constant input gives the same
+//!   constant as output.
+//! * No sum leaves 32 bits for any input. This module asserts it.
+//! * The error of the taps stays 100 dB down.
 
 use crate::arch::{Accumulator, Branches, Row};
 
-/// Scale of the fine taps, by how many rounded taps make an output: so many bits put
-/// the error of the response 97 dB down at its worst frequency.
+/// Returns the scale of the fine taps for an output of `taps` rounded taps. This many bits
+/// put the error of the response 97 dB down at its worst frequency.
 const fn fine_bits(taps: usize) -> u32 {
     match taps {
         0..=16 => 18,
@@ -16,19 +19,19 @@ const fn fine_bits(taps: usize) -> u32 {
     }
 }
 
-/// Quantizes the rows of a bank, `together` of which add to one sum.
+/// Quantizes the rows of a bank. Each group of `together` rows adds to one sum.
 ///
 /// # Panics
-/// If some input could overflow a sum in every scale that was tried: never, for
-/// windowed sincs, whose taps sum to less than 2 in magnitude when decimating and
-/// less than 3 when interpolating.
+/// If some input could overflow a sum in every scale that was tried. This never happens
+/// for windowed sincs: the magnitudes of their taps sum to less than 2 when decimating
+/// and to less than 3 when interpolating.
 pub(crate) fn rows(
     rows: &[Vec<f64>],
     together: usize,
     input_shift: u32,
 ) -> (Box<[Row]>, Accumulator) {
     let taps = rows[0].len();
-    // The plane with the middle of the filter has that one tap only.
+    // The plane that holds the middle of the filter has only one tap other than zero.
     let fine_bits = fine_bits((together - 1).max(1) * taps);
     for half_width in 0..=taps / 2 {
         for coarse_bits in [15, 14, 13] {
@@ -54,11 +57,11 @@ pub(crate) fn rows(
     unreachable!("the taps of a windowed sinc fit")
 }
 
-/// Fine and coarse parts of a row.
+/// Fine and coarse parts of the taps of a row.
 type Parts = (Vec<i16>, Vec<i16>);
 
-/// Splits the rows of one sum, with coarse parts in the middle of each; `None` if
-/// a part does not fit 16 bits.
+/// Splits the taps of the rows of one sum into fine and coarse parts. Only the taps in
+/// the range `middle` get a coarse part. Returns `None` if a part does not fit 16 bits.
 fn split(
     rows: &[Vec<f64>],
     scales: Accumulator,
@@ -85,14 +88,15 @@ fn split(
         }
         parts.push((fine, coarse));
     }
-    // What rounding has added or taken goes to the largest tap, where it matters least.
+    // The sum of the rounding errors is corrected at the largest tap, where it matters least.
     let missing = (1 << scales.fine_bits) - sum;
     let fine = &mut parts[largest.0].0[largest.1];
     *fine = i16::try_from(i32::from(*fine) + missing).ok()?;
     Some(parts)
 }
 
-/// Whether no input can take the sums of these rows out of 32 bits, not even halfway.
+/// Returns whether the sums of these rows, partial sums included, fit 32 bits for every
+/// input.
 fn fits(parts: &[Parts], scales: Accumulator) -> bool {
     let loudest = i64::from(1 << 15 >> scales.input_shift);
     let magnitude = |taps: &[i16]| taps.iter().map(|tap| i64::from(*tap).abs()).sum::<i64>();
@@ -101,16 +105,16 @@ fn fits(parts: &[Parts], scales: Accumulator) -> bool {
     let start = 1_i64 << scales.fine_bits;
     let fine = start + fine * loudest;
     let coarse = (fine >> (scales.fine_bits - scales.coarse_bits)) + 1 + coarse * loudest;
-    // The lowest tap would overflow the product of a pair in the hardware.
+    // A tap of `i16::MIN` could overflow the sum of two products in the hardware.
     let lowest = |(fine, coarse): &Parts| fine.contains(&i16::MIN) || coarse.contains(&i16::MIN);
     fine < 1 << 31 && coarse < 1 << 31 && !parts.iter().any(lowest)
 }
 
-/// Quantizes branches that are dot products, both parts of every tap.
+/// Quantizes branches for dot products. Every tap gets a fine and a coarse part.
 ///
 /// # Panics
-/// If some input could overflow the 32-bit sum of [`Branches::SUMMED`] products: never, for
-/// windowed sincs.
+/// If some input could overflow the 32-bit sum of [`Branches::SUMMED`] products. This
+/// never happens for windowed sincs.
 pub(crate) fn branches(branches: &[Vec<f64>]) -> Branches {
     let (mut all_fine, mut all_coarse) = (Vec::new(), Vec::new());
     let scales = Accumulator {

@@ -1,29 +1,31 @@
-//! Two sample rates as a reduced ratio, and the laws that follow from it.
+//! Two sample rates as a reduced ratio; output lengths and delays.
 //!
-//! With `up / down` the reduced `out_rate / in_rate`, a stream that has read `n`
-//! samples has written exactly `floor(n * up / down)`. Rule: no counter grows
-//! with the stream. All that the law needs of the past is the residue
-//! `n * up mod down`, so it holds for streams of any length.
+//! Length rule: let `up / down` be the reduced `out_rate / in_rate`. A stream that has
+//! read `n` samples has written exactly `floor(n * up / down)` samples.
+//!
+//! No counter grows with the stream. The only state is the residue `n * up mod down`, so
+//! the length rule holds for streams of any length.
 
 use crate::AudioError;
 use crate::bank::{Design, MAX_BANK_COEFFICIENTS};
 
 /// Delay of a filter, in samples at the lower of its two rates.
 const DELAY_SAMPLES: u32 = 24;
-/// Delay of the filter between a rate that is twice the lower one and one three times
-/// that: it has far more room between the speech and its first image.
+/// Delay of the filter between twice and six times the lower rate, in samples at twice the
+/// lower rate. The filter can be short because the distance between the speech and its
+/// first image is large.
 const SHORT_DELAY_SAMPLES: u32 = 8;
-/// The largest factor between two rates.
+/// Largest supported quotient of two rates.
 pub const MAX_FACTOR: u32 = 64;
 
-/// A pair of sample rates that can be converted.
+/// A supported pair of sample rates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ratio {
     pub(crate) in_rate: u32,
     pub(crate) out_rate: u32,
-    /// `out_rate` over the greatest common divisor of the rates.
+    /// `out_rate` divided by the greatest common divisor of the rates.
     pub(crate) up: u32,
-    /// `in_rate` over the greatest common divisor of the rates.
+    /// `in_rate` divided by the greatest common divisor of the rates.
     pub(crate) down: u32,
 }
 
@@ -57,21 +59,21 @@ impl Ratio {
         })
     }
 
-    /// Samples written for the next `inputs` samples read.
+    /// Returns the number of samples that are written for the next `inputs` samples.
     pub(crate) fn outputs(self, residue: u32, inputs: usize) -> u128 {
         (u128::from(residue) + inputs as u128 * u128::from(self.up)) / u128::from(self.down)
     }
 
-    /// The residue after the next `inputs` samples read.
+    /// Returns the residue after the next `inputs` samples.
     pub(crate) fn advance(self, residue: u32, inputs: usize) -> u32 {
         let total = u128::from(residue) + inputs as u128 * u128::from(self.up);
         (total % u128::from(self.down)) as u32
     }
 
-    /// The filters that a conversion passes through, in order; none for equal rates.
+    /// Returns the filters of the conversion in processing order; none for equal rates.
     ///
-    /// Six times is two times and three times: less than half the work of one filter,
-    /// as the second one need only be a third as long.
+    /// A factor of six is split into factors of two and three. Two filters take less than
+    /// half the work of one, because the second filter is only a third as long.
     pub(crate) fn designs(self, input_shift: u32) -> Vec<Design> {
         let (up, down) = (self.up as usize, self.down as usize);
         let design = |up, down, delay: u32, input_shift| Design {
@@ -94,22 +96,22 @@ impl Ratio {
         }
     }
 
-    /// Delay of the conversion in samples at the lower rate.
+    /// Returns the delay of the conversion in samples at the lower rate.
     fn delay_samples(self) -> u32 {
         match (self.up, self.down) {
             (1, 1) => 0,
-            // Half a sample at the lower rate for each at twice that.
+            // The short filter's delay is in samples at twice the lower rate.
             (6, 1) | (1, 6) => DELAY_SAMPLES + SHORT_DELAY_SAMPLES / 2,
             _ => DELAY_SAMPLES,
         }
     }
 
-    /// Delay of the conversion in seconds, constant over frequency and time.
+    /// Returns the delay of the conversion in seconds. It is the same at all frequencies.
     pub(crate) fn delay_seconds(self) -> f64 {
         f64::from(self.delay_samples()) / f64::from(self.in_rate.min(self.out_rate))
     }
 
-    /// The delay in output samples, to the nearest, ties to even.
+    /// Returns the delay in output samples, rounded to the nearest, ties to even.
     pub(crate) fn delay_outputs(self) -> usize {
         if self.up <= self.down {
             return self.delay_samples() as usize;
@@ -120,7 +122,7 @@ impl Ratio {
         (whole + u32::from(round_up)) as usize
     }
 
-    /// Fewest samples to read before `outputs` more can be written.
+    /// Returns the smallest number of samples to read so that `outputs` more are written.
     pub(crate) fn inputs_for(self, residue: u32, outputs: usize) -> usize {
         let needed = (outputs as u64 * u64::from(self.down)).saturating_sub(u64::from(residue));
         needed.div_ceil(u64::from(self.up)) as usize
@@ -139,13 +141,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reduces() {
+    fn a_ratio_is_reduced() {
         let ratio = Ratio::new(44_100, 8_000).expect("supported");
         assert_eq!((ratio.up, ratio.down), (80, 441));
     }
 
     #[test]
-    fn the_residue_keeps_the_law_over_any_division() {
+    fn the_length_rule_holds_for_any_division_of_the_input() {
         let ratio = Ratio::new(44_100, 8_000).expect("supported");
         let (mut residue, mut read, mut written) = (0, 0_u128, 0_u128);
         for step in (0..5_000).map(|i| i * 7 % 523) {
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn extremes_do_not_overflow() {
+    fn extreme_rates_and_lengths_do_not_overflow() {
         let ratio = Ratio::new(1, 64).expect("the largest factor");
         assert_eq!(ratio.outputs(0, usize::MAX), usize::MAX as u128 * 64);
         assert_eq!(ratio.advance(0, usize::MAX), 0);
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_named() {
+    fn the_error_names_the_rate_that_is_zero() {
         assert_eq!(
             Ratio::new(8_000, 0),
             Err(AudioError::RateOutOfRange {
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn delay_is_three_milliseconds_against_8_khz() {
+    fn the_delay_is_3_ms_at_8_khz_and_3_5_ms_for_a_factor_of_six() {
         for rate in [16_000, 24_000, 32_000, 44_100] {
             for ratio in [Ratio::new(8_000, rate), Ratio::new(rate, 8_000)] {
                 let ratio = ratio.expect("supported");

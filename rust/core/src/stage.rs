@@ -1,36 +1,37 @@
-//! One filter of a channel: its bank, and the inputs that it still needs.
+//! One filter of a channel: its coefficients and the recent inputs.
 //!
-//! Output `m` is `sum over i of p[m * down - i * up] * x[i]`, with `p` the
-//! prototype of [`crate::bank`]. It is written as soon as `ceil((m + 1) * down / up)`
-//! samples have been read, which is the length law of [`crate::ratio`].
+//! Output `m` is `sum over i of p[m * down - i * up] * x[i]`, where `p` is the prototype
+//! of [`crate::bank`]. Output `m` is written as soon as `ceil((m + 1) * down / up)`
+//! samples have been read, which is the length rule of [`crate::ratio`].
 //!
-//! Rules: the state is the last inputs and the residue; the caller cuts the work into
-//! pieces of [`Stage::most_inputs`], so that scratch memory does not grow with it.
+//! Rules: the state is the recent inputs and the residue. The caller divides the input into
+//! pieces of at most [`Stage::most_inputs`], so that the scratch memory does not grow with
+//! the input.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::arch::{Accumulator, Kernels, Row, Segment, Walk};
+use crate::arch::{Accumulator, Kernels, OutputPositions, Row, Segment};
 use crate::bank::{Bank, Design, MAX_PLANES};
 
-/// Samples of scratch memory: enough for a packet of 200 ms in one piece where that is
-/// a multiple of 160, and for all of it to stay in the first-level cache.
+/// Size of the scratch memory in samples. A packet of 200 ms fits in one piece if its length
+/// is a multiple of 160, and the memory stays in the first-level cache.
 const SCRATCH: usize = 4_096;
-/// Inputs of one piece of work for filters too long for that.
+/// Number of inputs per piece for filters that are too long for [`SCRATCH`].
 const LONG_PIECE: usize = 1_024;
 
-/// A filter in the middle of a stream.
+/// A filter and its state.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
     design: Design,
     bank: Arc<Bank>,
-    /// `inputs read * up mod down`.
+    /// `inputs * up mod down`, where `inputs` is the number of samples read so far.
     residue: usize,
-    /// The last inputs, oldest first; zeros before the first.
+    /// The most recent inputs, oldest first. Before the first input they are zeros.
     history: Box<[i16]>,
 }
 
-/// Memory for one piece of work at a time, of any stage.
+/// Working memory for one piece of input of one stage.
 pub(crate) struct Scratch {
     short: [i16; SCRATCH],
     long: Vec<i16>,
@@ -40,14 +41,14 @@ pub(crate) struct Scratch {
 pub(crate) type Scratches = [Scratch; 2];
 
 thread_local! {
-    /// One for each thread, as clearing new memory in each call would take as long as
-    /// decoding a packet does.
+    /// The scratch memory of each thread. It is reused because clearing new memory in each
+    /// call takes as long as decoding a packet.
     static SCRATCHES: RefCell<Scratches> =
         const { RefCell::new([const { Scratch { short: [0; SCRATCH], long: Vec::new() } }; 2]) };
 }
 
 impl Scratch {
-    /// Lets `work` use this thread's scratch memory; its content is whatever was left.
+    /// Calls `work` with this thread's scratch memory, which is not cleared first.
     pub(crate) fn with(work: impl FnOnce(&mut Scratches)) {
         SCRATCHES.with_borrow_mut(work);
     }
@@ -66,7 +67,7 @@ impl Scratch {
 impl Stage {
     pub(crate) fn new(design: Design) -> Self {
         let bank = Bank::shared(design);
-        // Up to this many inputs may lie past the next output's newest tap.
+        // At most this many inputs have been read beyond the newest input of the next output.
         let most_ahead = (design.up + design.down - 2) / design.up;
         let history = vec![0; bank.taps(design) - 1 + most_ahead].into();
         Self {
@@ -77,7 +78,7 @@ impl Stage {
         }
     }
 
-    /// How far the inputs are shifted right.
+    /// Returns the number of bits by which the inputs are shifted right.
     pub(crate) fn input_shift(&self) -> u32 {
         match &*self.bank {
             Bank::Interpolate { scales, .. } | Bank::Decimate { scales, .. } => scales.input_shift,
@@ -85,8 +86,8 @@ impl Stage {
         }
     }
 
-    /// How many inputs [`process`](Self::process) takes at the most: as many as
-    /// leave room in the scratch memory for the planes.
+    /// Returns the largest number of inputs that [`process`](Self::process) accepts: the
+    /// scratch memory must hold the inputs and the planes.
     pub(crate) fn most_inputs(&self) -> usize {
         let around = self.history.len() + 1;
         match &*self.bank {
@@ -99,18 +100,19 @@ impl Stage {
         }
     }
 
-    /// The most inputs that become at most as many outputs, whatever came before.
+    /// Returns the largest number of inputs that give at most `outputs` outputs, whatever
+    /// the residue is.
     pub(crate) fn inputs_for(&self, outputs: usize) -> usize {
         outputs * self.design.down / self.design.up
     }
 
-    /// Samples that the next `inputs` samples become.
+    /// Returns the number of output samples for the next `inputs` samples.
     pub(crate) fn outputs(&self, inputs: usize) -> usize {
         (self.residue + inputs * self.design.up) / self.design.down
     }
 
-    /// Where the next `count` inputs are to be written before
-    /// [`process`](Self::process) is called.
+    /// Returns the part of the scratch memory for the next `count` inputs. The caller fills
+    /// it before it calls [`process`](Self::process).
     pub(crate) fn inputs<'a>(&self, scratch: &'a mut Scratch, count: usize) -> &'a mut [i16] {
         let length = self.history.len() + count;
         let samples = scratch.samples(length + 1);
@@ -118,8 +120,8 @@ impl Stage {
         &mut samples[self.history.len()..length]
     }
 
-    /// Takes `count` inputs from the scratch memory and writes the outputs that are
-    /// due, which is as many as the slice has.
+    /// Reads `count` inputs from the scratch memory and fills `outputs`, whose length must
+    /// be what [`outputs`](Self::outputs) returns.
     pub(crate) fn process(
         &mut self,
         kernels: &Kernels,
@@ -128,7 +130,7 @@ impl Stage {
         outputs: &mut [i16],
     ) {
         let length = self.history.len() + count;
-        // One more than there are, for the tap of zero after the last.
+        // One sample more than the inputs, because some kernels multiply it by zero.
         let (window, planes) = scratch.samples(length + 1).split_at_mut(length + 1);
         match &*self.bank {
             Bank::Interpolate { rows, scales } => {
@@ -141,33 +143,35 @@ impl Stage {
             }
             Bank::General(branches) => {
                 let Design { up, down, .. } = self.design;
-                // The next output's newest input is `ahead` inputs back, its branch what
-                // that overshoots: both follow from `ahead * up - branch = residue`.
+                // `ahead` inputs have been read beyond the newest input of the next output.
+                // `ahead` and the branch follow from `ahead * up - branch = residue`.
                 let ahead = self.residue.div_ceil(up);
                 let oldest = self.history.len() - ahead - (branches.taps - 1);
-                let walk = Walk::new((up, down), ahead * up - self.residue, oldest);
-                (kernels.polyphase)(branches, walk, window, outputs);
+                let branch = ahead * up - self.residue;
+                let positions = OutputPositions::new((up, down), branch, oldest);
+                (kernels.polyphase)(branches, positions, window, outputs);
             }
         }
         self.history.copy_from_slice(&window[count..length]);
         self.residue = (self.residue + count * self.design.up) % self.design.down;
     }
 
-    /// Forgets all audio.
+    /// Discards all audio in the filter.
     pub(crate) fn reset(&mut self) {
         self.residue = 0;
         self.history.fill(0);
     }
 }
 
-/// Fewer outputs, if that makes them whole blocks for the kernels, wide ones or narrow.
+/// Rounds a number of outputs down to whole blocks of the kernels: blocks of 160, or of 80 if
+/// there are fewer than 160 outputs.
 fn whole_blocks(outputs: usize) -> usize {
     let block = if outputs < 160 { 80 } else { 160 };
     outputs / block * block
 }
 
-/// As many outputs for each input as there are phases; the first is the delayed
-/// input itself.
+/// Writes one output per phase for each input. The output of the first phase is the delayed
+/// input.
 fn interpolate(
     kernels: &Kernels,
     rows: &[Row],
@@ -203,8 +207,8 @@ fn interpolate(
     }
 }
 
-/// One output for as many inputs as there are rows: the inputs are dealt out to
-/// planes, each of which is convolved with its own row.
+/// Writes one output for each group of as many inputs as there are rows. The inputs are
+/// deinterleaved into planes, and each plane is convolved with its own row.
 fn decimate(
     kernels: &Kernels,
     rows: &[Row],
@@ -221,8 +225,8 @@ fn decimate(
         3 => (kernels.deinterleave3)(window, [first, second, third]),
         _ => {
             for (index, plane) in planes.chunks_exact_mut(length).take(factor).enumerate() {
-                let dealt = window[index..].iter().step_by(factor);
-                for (slot, &input) in plane.iter_mut().zip(dealt) {
+                let every_nth = window[index..].iter().step_by(factor);
+                for (slot, &input) in plane.iter_mut().zip(every_nth) {
                     *slot = input;
                 }
             }

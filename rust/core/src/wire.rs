@@ -1,6 +1,6 @@
-//! The two encodings AudioHook carries, both at 8 kHz.
+//! The two audio encodings of AudioHook, both at 8 kHz.
 //!
-//! Rules: this file knows how a sample looks on the wire, and nothing of time.
+//! Rule: this module converts single samples; it holds no state and no sample rate logic.
 
 use std::str::FromStr;
 
@@ -12,19 +12,19 @@ use crate::pcm::{ByteOrder, SAMPLE_BYTES};
 /// Sample rate of all AudioHook audio, in Hz.
 pub const WIRE_RATE: u32 = 8_000;
 
-/// How samples are encoded on the wire.
+/// Encoding of the samples on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireFormat {
-    /// G.711 mu-law, one byte a sample.
+    /// G.711 mu-law: one byte per sample.
     Pcmu,
-    /// Linear 16-bit, two bytes a sample, in the order given.
+    /// Linear 16-bit PCM: two bytes per sample, in the given byte order.
     L16(ByteOrder),
 }
 
 impl FromStr for WireFormat {
     type Err = AudioError;
 
-    /// Parses AudioHook's own names, `PCMU` and `L16` (the latter little-endian).
+    /// Parses AudioHook's format names: `PCMU`, or `L16`, which becomes little-endian.
     fn from_str(name: &str) -> Result<Self, AudioError> {
         match name {
             "PCMU" => Ok(Self::Pcmu),
@@ -35,7 +35,7 @@ impl FromStr for WireFormat {
 }
 
 impl WireFormat {
-    /// AudioHook's name of the format.
+    /// Returns AudioHook's name of the format.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl WireFormat {
         }
     }
 
-    /// The same format with L16 in `order`; mu-law has no byte order.
+    /// Returns the format with `order` as byte order of L16. Mu-law has no byte order.
     #[must_use]
     pub const fn with_byte_order(self, order: ByteOrder) -> Self {
         match self {
@@ -53,7 +53,7 @@ impl WireFormat {
         }
     }
 
-    /// Bytes in one sample of one channel.
+    /// Returns the length in bytes of one sample of one channel.
     #[must_use]
     pub const fn sample_width(self) -> usize {
         match self {
@@ -62,7 +62,7 @@ impl WireFormat {
         }
     }
 
-    /// Low bits of a decoded sample that are always zero.
+    /// Returns the number of low bits that are zero in every decoded sample.
     pub(crate) const fn unused_bits(self) -> u32 {
         match self {
             Self::Pcmu => g711::UNUSED_BITS,
@@ -70,10 +70,10 @@ impl WireFormat {
         }
     }
 
-    /// Decodes `samples.len()` samples of one of `channels` interleaved channels, and
-    /// shifts them right.
+    /// Decodes `samples.len()` samples of the channel with index `channel` out of
+    /// `channels` interleaved channels, and shifts them right by `shift` bits.
     ///
-    /// The shift is at most [`unused_bits`](Self::unused_bits).
+    /// The shift must be at most [`unused_bits`](Self::unused_bits).
     pub(crate) fn decode(
         self,
         kernels: &Kernels,
@@ -100,7 +100,7 @@ impl WireFormat {
         }
     }
 
-    /// Encodes mono samples to the front of `bytes`.
+    /// Encodes mono samples and writes them to the front of `bytes`.
     pub(crate) fn encode(self, kernels: &Kernels, samples: &[i16], bytes: &mut [u8]) {
         match self {
             Self::Pcmu => (kernels.ulaw_encode)(samples, bytes),
@@ -115,7 +115,7 @@ mod tests {
     use crate::arch::kernels;
 
     #[test]
-    fn names_parse_and_print() {
+    fn format_names_are_parsed_and_returned() {
         assert_eq!("PCMU".parse(), Ok(WireFormat::Pcmu));
         assert_eq!("L16".parse(), Ok(WireFormat::L16(ByteOrder::Little)));
         assert_eq!(
@@ -132,10 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn picks_one_channel() {
+    fn one_channel_of_two_is_decoded() {
         let mut samples = [0; 2];
         let frames = [0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0];
-        let kernels = kernels().expect("no instruction set is asked for, or one there is");
+        let kernels = kernels().expect("the environment names no unknown instruction set");
         WireFormat::L16(ByteOrder::Big).decode(kernels, &frames, (1, 2), 0, &mut samples);
         assert_eq!(samples, [0x5678, 0xdef0_u16 as i16]);
         let frames = [0xff, 0x80, 0xff, 0x00];

@@ -1,4 +1,4 @@
-//! Every kernel against the formula in f64, rounded as the contract says.
+//! Tests of the streams against the defining formula in f64.
 
 mod common;
 
@@ -35,9 +35,10 @@ const PAIRS: [(u32, u32); 26] = [
     (1_021, 1_019),
 ];
 
-/// Largest distance of a result from the exact one, in steps of 16 bits, on full-scale
-/// noise: half a step is the rounding, the rest are the taps, which are rounded to 18
-/// bits or more. Where there are two filters, the first one's result is rounded too.
+/// Returns the largest allowed error of an output in 16-bit steps, for full-scale noise.
+///
+/// Rounding the output costs half a step. The rest comes from the taps, which are rounded
+/// to 18 bits or more. If there are two filters, the output of the first is rounded too.
 fn tolerance(in_rate: u32, out_rate: u32) -> f64 {
     if in_rate == 6 * out_rate || out_rate == 6 * in_rate {
         2.0
@@ -47,7 +48,7 @@ fn tolerance(in_rate: u32, out_rate: u32) -> f64 {
 }
 
 #[test]
-fn every_shape_of_ratio_follows_the_formula() {
+fn every_kind_of_ratio_follows_the_formula() {
     for (in_rate, out_rate) in PAIRS {
         let input = noise(3_000);
         let mut resampler = Resampler::new(in_rate, out_rate).expect("supported");
@@ -65,7 +66,7 @@ fn every_shape_of_ratio_follows_the_formula() {
 }
 
 #[test]
-fn the_largest_banks_still_follow_the_formula() {
+fn the_largest_banks_follow_the_formula() {
     for (in_rate, out_rate, count) in [(64, 1, 40_000), (5_461, 5_460, 2_000), (1, 64, 200)] {
         let input = noise(count);
         let mut resampler = Resampler::new(in_rate, out_rate).expect("the largest bank");
@@ -80,7 +81,7 @@ fn the_largest_banks_still_follow_the_formula() {
 }
 
 #[test]
-fn an_interpolator_passes_its_input_through_bit_exactly() {
+fn an_integer_upsampler_contains_its_input_bit_exactly() {
     for factor in [2, 3, 6, 12] {
         let input = noise(1_000);
         let mut resampler = Resampler::new(8_000, 8_000 * factor).expect("supported");
@@ -93,7 +94,7 @@ fn an_interpolator_passes_its_input_through_bit_exactly() {
 }
 
 #[test]
-fn inbound_is_decode_then_split_then_resample() {
+fn inbound_equals_decoding_splitting_and_resampling() {
     let wire: Vec<u8> = noise(2_000).iter().map(|s| s.to_le_bytes()[0]).collect();
     for out_rate in [8_000, 16_000, 24_000, 48_000, 44_100] {
         let mut inbound = InboundAudio::new(WireFormat::Pcmu, 2, out_rate).expect("supported");
@@ -108,7 +109,7 @@ fn inbound_is_decode_then_split_then_resample() {
 }
 
 #[test]
-fn outbound_is_resample_then_encode() {
+fn outbound_equals_resampling_and_encoding() {
     let pcm = bytes(&noise(5_000));
     for in_rate in [8_000, 16_000, 24_000, 48_000, 44_100] {
         let mut outbound = OutboundAudio::new(WireFormat::Pcmu, in_rate).expect("supported");
@@ -121,7 +122,7 @@ fn outbound_is_resample_then_encode() {
 }
 
 #[test]
-fn silence_in_silence_out() {
+fn digital_silence_stays_digital_silence() {
     for in_rate in [8_000, 16_000, 24_000, 48_000, 44_100] {
         let mut outbound = OutboundAudio::new(WireFormat::Pcmu, in_rate).expect("supported");
         let wire = outbound.process(&vec![0; 20_000]).expect("even");

@@ -1,11 +1,11 @@
-//! The resampler between any two rates: the laws, and the formula it is defined by.
+//! Fuzz target: `Resampler` between any two rates, its properties and its formula.
 
 #![no_main]
 
 use arbitrary::Arbitrary;
 use audiohook_audio::Resampler;
 use audiohook_audio_fuzz::input::{Audio, Rate, Step};
-use audiohook_audio_fuzz::laws::{self, Shape};
+use audiohook_audio_fuzz::properties::{self, Shape};
 use audiohook_audio_fuzz::rates;
 use libfuzzer_sys::fuzz_target;
 
@@ -38,11 +38,11 @@ fuzz_target!(|input: Input| {
         silence: 0,
     };
     let pcm = input.audio.bytes();
-    let output = laws::check(&resampler, &shape, &pcm, &input.steps);
+    let output = properties::check(&resampler, &shape, &pcm, &input.steps);
     follows_the_formula(in_rate, out_rate, &pcm, &output[0]);
 });
 
-/// Inputs that are compared with the formula, which takes its time.
+/// Number of inputs that are compared with the formula, which is slow.
 const COMPARED: usize = 1_200;
 
 fn follows_the_formula(in_rate: u32, out_rate: u32, pcm: &[u8], output: &[u8]) {
@@ -52,21 +52,22 @@ fn follows_the_formula(in_rate: u32, out_rate: u32, pcm: &[u8], output: &[u8]) {
     }
     let inputs = common::samples(pcm);
     let inputs = &inputs[..inputs.len().min(COMPARED)];
-    // The reduced ratio gives the same, sooner.
+    // The reduced ratio gives the same result in less time.
     let exact = common::resample(down as u32, up as u32, inputs);
-    let farthest = farthest(in_rate, out_rate);
+    let largest = largest_error(in_rate, out_rate);
     for (m, (got, want)) in common::samples(output).into_iter().zip(exact).enumerate() {
         let error = (f64::from(got) - common::clip(want)).abs();
-        assert!(error <= farthest, "output {m}: {got} instead of {want}");
+        assert!(error <= largest, "output {m}: {got} instead of {want}");
     }
 }
 
-/// How far an output can be from the formula's, in steps of 16 bits, whatever the
-/// input: rounding it costs half a step; rounding a tap to 19 bits at the most
-/// unlucky full-scale input a 32nd, and what keeps the sum of the taps at 1 may cost
-/// as much again. Where there are two filters, the second one has taps of 18 bits,
-/// a third as many, and passes on at most thrice the first one's error.
-fn farthest(in_rate: u32, out_rate: u32) -> f64 {
+/// Returns the largest possible error of an output in 16-bit steps, for any input.
+///
+/// Rounding the output costs half a step. Rounding a tap to 19 bits costs up to 1/32 of a
+/// step at full scale, and the correction of the sum of the taps can cost the same again.
+/// If there are two filters, the second has a third as many taps, of 18 bits, and passes on
+/// at most three times the error of the first.
+fn largest_error(in_rate: u32, out_rate: u32) -> f64 {
     let taps = 48.0 * (f64::from(in_rate) / f64::from(out_rate)).max(1.0);
     let one = 0.5 + taps / 16.0;
     if rates::is_six_times(in_rate, out_rate) {

@@ -1,11 +1,11 @@
-//! From the wire to the application: the laws, and the same as in separate steps.
+//! Fuzz target: `InboundAudio`, its properties and its equality with the separate steps.
 
 #![no_main]
 
 use arbitrary::Arbitrary;
 use audiohook_audio::{AudioError, InboundAudio, Resampler, ulaw_decode};
 use audiohook_audio_fuzz::input::{Audio, Format, Rate, Step};
-use audiohook_audio_fuzz::laws::{self, Shape};
+use audiohook_audio_fuzz::properties::{self, Shape};
 use audiohook_audio_fuzz::rates;
 use libfuzzer_sys::fuzz_target;
 
@@ -60,7 +60,7 @@ fuzz_target!(|input: Input| {
         },
     };
     let wire = input.audio.bytes();
-    let outputs = laws::check(&inbound, &shape, &wire, &input.steps);
+    let outputs = properties::check(&inbound, &shape, &wire, &input.steps);
     for (channel, output) in outputs.iter().enumerate() {
         let mut resampler = Resampler::new(WIRE_RATE, out_rate).expect("the same rates");
         let pcm = decoded(format, wire.chunks_exact(frame), channel);
@@ -79,7 +79,7 @@ fuzz_target!(|input: Input| {
     );
 });
 
-/// One channel of the frames as PCM, sample by sample.
+/// Decodes one channel of the frames to PCM, sample by sample.
 fn decoded<'a>(format: Format, frames: impl Iterator<Item = &'a [u8]>, channel: usize) -> Vec<u8> {
     let samples = frames.map(|frame| match format {
         Format::Pcmu => ulaw_decode(frame[channel]).to_le_bytes(),

@@ -1,11 +1,11 @@
-//! From the application to the wire: the laws, and the same as in separate steps.
+//! Fuzz target: `OutboundAudio`, its properties and its equality with the separate steps.
 
 #![no_main]
 
 use arbitrary::Arbitrary;
 use audiohook_audio::{OutboundAudio, Resampler, ulaw_encode};
 use audiohook_audio_fuzz::input::{Audio, Format, Rate, Step};
-use audiohook_audio_fuzz::laws::{self, Shape};
+use audiohook_audio_fuzz::properties::{self, Shape};
 use audiohook_audio_fuzz::rates;
 use libfuzzer_sys::fuzz_target;
 
@@ -35,13 +35,13 @@ fuzz_target!(|input: Input| {
         silence: 0,
     };
     let pcm = input.audio.bytes();
-    let output = laws::check(&outbound, &shape, &pcm, &input.steps);
+    let output = properties::check(&outbound, &shape, &pcm, &input.steps);
     let mut resampler = Resampler::new(in_rate, WIRE_RATE).expect("the same rates");
     let narrow = resampler.process(&pcm[..pcm.len() / 2 * 2]).expect("even");
     assert!(output[0] == encoded(format, &narrow));
 });
 
-/// PCM as it is on the wire, sample by sample.
+/// Encodes PCM for the wire, sample by sample.
 fn encoded(format: Format, pcm: &[u8]) -> Vec<u8> {
     let samples = pcm.as_chunks::<2>().0.iter();
     match format {

@@ -1,13 +1,12 @@
-//! What the fuzzer chooses.
+//! The inputs that the fuzzer generates.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use audiohook_audio::{ByteOrder, WireFormat};
 
-/// Most bytes of audio in one run: many pieces of work for every filter.
+/// Largest length of the audio of one run in bytes. Every filter divides it into many pieces.
 const MOST_BYTES: usize = 24_000;
 
-/// A sample rate in Hz: mostly one in use, else a small one, whose ratios are small,
-/// or any at all.
+/// A sample rate in Hz: mostly a common rate, sometimes a small or an arbitrary one.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate(pub u32);
 
@@ -25,7 +24,7 @@ impl<'a> Arbitrary<'a> for Rate {
     }
 }
 
-/// An encoding of the wire.
+/// An encoding of wire audio.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Format {
     /// G.711 mu-law.
@@ -37,7 +36,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The crate's name of it.
+    /// Returns the crate's value for this encoding.
     #[must_use]
     pub fn wire(self) -> WireFormat {
         match self {
@@ -47,7 +46,7 @@ impl Format {
         }
     }
 
-    /// Bytes in one sample.
+    /// Returns the length of one sample in bytes.
     #[must_use]
     pub fn width(self) -> usize {
         match self {
@@ -57,33 +56,33 @@ impl Format {
     }
 }
 
-/// Bytes of audio, whatever they mean.
+/// Audio as bytes, valid for every encoding.
 #[derive(Arbitrary, Debug)]
 pub enum Audio {
-    /// Chosen one by one.
+    /// Bytes that the fuzzer generates one by one.
     Bytes(Vec<u8>),
-    /// Noise: long audio from a short input.
+    /// Noise: long audio from a short fuzzer input.
     Noise {
-        /// Of the generator.
+        /// Seed of the generator.
         seed: u32,
-        /// In bytes.
+        /// Length in bytes.
         length: u16,
-        /// Whether samples are at the ends of the range, which overflows what can.
+        /// Whether all samples are at the ends of the range, to provoke overflows.
         clipped: bool,
     },
-    /// A few bytes over and over: tones, squares and constants.
-    Again {
-        /// One period.
+    /// A few bytes that are repeated: tones, square waves and constants.
+    Repeated {
+        /// The bytes of one period.
         period: [u8; 8],
-        /// How much of it there is.
+        /// Number of bytes of `period` that are used, minus 1, modulo 8.
         used: u8,
-        /// In bytes.
+        /// Length in bytes.
         length: u16,
     },
 }
 
 impl Audio {
-    /// The bytes.
+    /// Returns the audio, at most 24 000 bytes.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         match self {
@@ -113,7 +112,7 @@ impl Audio {
                 let pairs = (0..length.div_ceil(2)).flat_map(|_| next());
                 pairs.take(length).collect()
             }
-            Self::Again {
+            Self::Repeated {
                 period,
                 used,
                 length,
@@ -126,21 +125,22 @@ impl Audio {
     }
 }
 
-/// What is done with a stream, one thing after the other.
+/// One operation on a stream. A run is a list of operations.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Step {
-    /// So many frames are processed, fewer if there are no more.
-    Take(u16),
-    /// The same, for the small numbers that matter most.
-    TakeFew(u8),
-    /// So many frames and so many bytes too many, which must be refused.
+    /// Process this many frames, or all that are left.
+    Process(u16),
+    /// Process this many frames. The smaller type makes small numbers frequent.
+    ProcessFew(u8),
+    /// Process this many frames and a part of a frame, which the stream must reject.
     PartialFrame(u8, u8),
-    /// An output buffer of a wrong length, or a wrong number of them; must be refused.
+    /// Process this many frames into a buffer whose length is wrong by this many bytes. The
+    /// stream must reject it.
     WrongOutput(u8, i8),
-    /// What is in the filter is taken out.
+    /// Flush the stream.
     Flush,
-    /// All is forgotten.
+    /// Reset the stream.
     Reset,
-    /// The stream goes on as a copy of itself.
+    /// Replace the stream by a clone of itself.
     Clone,
 }

@@ -1,8 +1,8 @@
-//! What the fuzz targets share: their input, and the laws that every stream keeps.
+//! The shared parts of the fuzz targets: their input, and the properties of every stream.
 //!
-//! Rules: what is expected is computed here by other means than the crate's, or from
-//! a stream that was given everything at once; a broken law is a panic.
+//! Rules: expected values come from a computation that shares no code with the crate, or
+//! from a stream that gets the whole input in one call. A violated property is a panic.
 
 pub mod input;
-pub mod laws;
+pub mod properties;
 pub mod rates;

@@ -1,8 +1,8 @@
-//! What the contract says of two rates, by other arithmetic than the crate's.
+//! Expected lengths, delays and errors for two rates. The arithmetic differs from the crate's.
 
 use audiohook_audio::{AudioError, MAX_BANK_COEFFICIENTS, MAX_FACTOR};
 
-/// Why two rates are refused, if they are.
+/// Returns the error for two rates, or `None` if they are supported.
 #[must_use]
 pub fn refusal(in_rate: u32, out_rate: u32) -> Option<AudioError> {
     for (parameter, rate) in [("in_rate", in_rate), ("out_rate", out_rate)] {
@@ -23,7 +23,7 @@ pub fn refusal(in_rate: u32, out_rate: u32) -> Option<AudioError> {
     })
 }
 
-/// `out_rate / in_rate`, reduced.
+/// Returns `out_rate / in_rate` as a reduced fraction.
 #[must_use]
 pub fn reduced(in_rate: u32, out_rate: u32) -> (u64, u64) {
     let (mut divisor, mut rest) = (u64::from(in_rate), u64::from(out_rate));
@@ -33,14 +33,14 @@ pub fn reduced(in_rate: u32, out_rate: u32) -> (u64, u64) {
     (u64::from(out_rate) / divisor, u64::from(in_rate) / divisor)
 }
 
-/// Samples that have come out after so many went in.
+/// Returns the number of output samples after `inputs` input samples.
 #[must_use]
 pub fn due(in_rate: u32, out_rate: u32, inputs: usize) -> usize {
     let due = inputs as u128 * u128::from(out_rate) / u128::from(in_rate);
     due as usize
 }
 
-/// Samples that a flush gives: the delay, to the nearest, ties to even.
+/// Returns the number of samples of a flush: the delay, rounded to the nearest, ties to even.
 #[must_use]
 pub fn flushed(in_rate: u32, out_rate: u32) -> usize {
     if in_rate == out_rate {
@@ -59,14 +59,14 @@ pub fn flushed(in_rate: u32, out_rate: u32) -> usize {
     (whole + u128::from(up)) as usize
 }
 
-/// Whether the conversion goes through two filters.
+/// Returns whether the conversion uses two filters.
 #[must_use]
 pub fn is_six_times(in_rate: u32, out_rate: u32) -> bool {
     let (low, high) = (in_rate.min(out_rate), in_rate.max(out_rate));
     u64::from(high) == 6 * u64::from(low)
 }
 
-/// Inputs after which a flush's outputs have certainly come out.
+/// Returns a number of input samples after which all samples of a flush have come out.
 #[must_use]
 pub fn enough_silence(in_rate: u32, out_rate: u32) -> usize {
     30 * (in_rate / out_rate + 1) as usize

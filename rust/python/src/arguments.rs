@@ -1,4 +1,5 @@
-//! Numbers and names from Python: the type is checked here, the value in the core.
+//! Conversion of numbers and names from Python. This module checks the types; the core
+//! checks the values.
 
 use audiohook_audio::{AudioError, ByteOrder, WireFormat};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
@@ -7,32 +8,32 @@ use pyo3::types::PyBool;
 
 use crate::errors::{PyAudioError, raise};
 
-/// A sample rate in Hz.
+/// Converts a sample rate in Hz.
 pub(crate) fn rate(value: &Bound<'_, PyAny>, parameter: &'static str) -> PyResult<u32> {
     let rate = integer(value, parameter)?;
     u32::try_from(rate).map_err(|_| raise(AudioError::RateOutOfRange { parameter, rate }))
 }
 
-/// A channel count.
+/// Converts a number of channels.
 pub(crate) fn channels(value: &Bound<'_, PyAny>) -> PyResult<usize> {
     let channels = integer(value, "channels")?;
     usize::try_from(channels).map_err(|_| raise(AudioError::ChannelCount { channels }))
 }
 
-/// A sample width in bytes.
+/// Converts a sample width in bytes.
 pub(crate) fn sample_width(value: &Bound<'_, PyAny>) -> PyResult<usize> {
     let sample_width = integer(value, "sample_width")?;
     usize::try_from(sample_width).map_err(|_| raise(AudioError::SampleWidth { sample_width }))
 }
 
-/// A wire format by its name.
+/// Converts the names of a wire format and a byte order.
 pub(crate) fn format(name: &str, byteorder: &str) -> PyResult<WireFormat> {
     let order: ByteOrder = byteorder.parse().map_err(raise)?;
     let format: WireFormat = name.parse().map_err(raise)?;
     Ok(format.with_byte_order(order))
 }
 
-/// An `int`, or what stands for one; `True` is a mistake, not a 1.
+/// Converts an `int`, or an object with `__index__`. A `bool` is rejected.
 fn integer(value: &Bound<'_, PyAny>, parameter: &str) -> PyResult<i64> {
     if value.is_instance_of::<PyBool>() {
         return Err(PyTypeError::new_err(format!(
@@ -41,7 +42,7 @@ fn integer(value: &Bound<'_, PyAny>, parameter: &str) -> PyResult<i64> {
     }
     value.extract().map_err(|error: PyErr| {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
-            PyAudioError::new_err(format!("{parameter} is far out of range"))
+            PyAudioError::new_err(format!("{parameter} is out of range"))
         } else {
             PyTypeError::new_err(format!(
                 "{parameter} must be an int, not {}",

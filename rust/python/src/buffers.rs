@@ -1,23 +1,23 @@
-//! Bytes in, bytes out, and when to let other threads run.
+//! Conversion of buffers, and the release of the GIL.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// What a call does with each byte, in and out together, which decides from how
-/// many bytes on it releases the GIL.
+/// Kind of work that a call does per byte of input and output. The kind decides above how
+/// many bytes a call releases the GIL.
 ///
-/// Measured by `benches/measure_gil.py`; the table is in docs/performance.md. Releasing costs
-/// 0.1 us if nobody wants the GIL, but the interpreter's switch interval, 5 ms, if a
-/// thread that runs Python takes it, which happens to calls of a few microseconds already. So it is
-/// kept as long as others wait for a small part of that, 0.1 to 0.2 ms.
-/// A packet of 200 ms, at most 20 800 bytes, takes 2 to 10 us.
+/// Releasing the GIL costs 0.1 us if no other thread wants it. If another thread takes it,
+/// the call gets it back only after the interpreter's switch interval of 5 ms. A call
+/// therefore keeps the GIL unless it takes longer than 0.1 to 0.2 ms. A packet of 200 ms
+/// (at most 20 800 bytes) takes 2 to 10 us. `docs/performance.md` has the measurements.
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
-    /// Resampling: 0.2 to 0.6 ns a byte with AVX2, 1.0 to 1.5 ns without; odd ratios take 3 ns.
+    /// Resampling: 0.2 to 0.6 ns per byte with AVX2, 1.0 to 1.5 ns without; 3 ns for ratios
+    /// of large numbers.
     Filter,
-    /// Coding or moving samples: 0.05 to 0.15 ns a byte.
+    /// Encoding, decoding or moving samples: 0.05 to 0.15 ns per byte.
     Convert,
 }
 
@@ -33,8 +33,8 @@ impl Work {
     }
 }
 
-/// Input of a call: `bytes` as they are, any other buffer as a copy, for its
-/// owner may write to it while the GIL is released.
+/// Input of a call. `bytes` are borrowed. Any other buffer is copied, because another thread
+/// could write to it while the GIL is released.
 pub(crate) enum Input<'a> {
     Borrowed(&'a [u8]),
     Copied(Vec<u8>),
@@ -64,7 +64,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Input<'a> {
     }
 }
 
-/// New `bytes` of `length`, filled by `write`.
+/// Returns new `bytes` of `length`, filled by `write`.
 pub(crate) fn output(
     py: Python<'_>,
     length: usize,
@@ -73,8 +73,7 @@ pub(crate) fn output(
     PyBytes::new_with(py, length, write)
 }
 
-/// Two new `bytes` of `length` each, filled together, so that a failure to
-/// allocate the second comes before any work.
+/// Returns two new `bytes` of `length` each. Both are allocated before `write` fills them.
 pub(crate) fn output_pair(
     py: Python<'_>,
     length: usize,
@@ -92,7 +91,7 @@ pub(crate) fn output_pair(
         .ok_or_else(|| unreachable!("new_with calls its closure or fails"))
 }
 
-/// Runs `call` on `bytes` bytes, without the GIL if there are enough of them.
+/// Runs `call`, which processes `bytes` bytes. The GIL is released for large inputs.
 pub(crate) fn run<T: Send>(
     py: Python<'_>,
     work: Work,

@@ -1,4 +1,4 @@
-//! The functions without state.
+//! The functions of the module, which have no state.
 
 use audiohook_audio as core;
 use pyo3::prelude::*;
@@ -11,10 +11,10 @@ use crate::errors::raise;
 /// Decode G.711 mu-law to 16-bit PCM.
 ///
 /// Args:
-///     data: Mu-law codes, one byte a sample.
+///     data: Mu-law codes, one byte per sample.
 ///
 /// Returns:
-///     Signed 16-bit little-endian samples: twice as many bytes.
+///     Signed 16-bit little-endian samples, two bytes per code.
 #[pyfunction]
 #[pyo3(signature = (data, /))]
 pub(crate) fn ulaw_decode<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Bound<'py, PyBytes>> {
@@ -34,7 +34,7 @@ pub(crate) fn ulaw_decode<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Bou
 ///     data: Signed 16-bit little-endian samples.
 ///
 /// Returns:
-///     Mu-law codes: half as many bytes.
+///     Mu-law codes, one byte per sample.
 ///
 /// Raises:
 ///     AudioError: The length is odd.
@@ -54,11 +54,11 @@ pub(crate) fn ulaw_encode<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Bou
 /// Split interleaved stereo into its channels.
 ///
 /// Args:
-///     data: Interleaved frames, left sample first, in any encoding.
-///     sample_width: Bytes in one sample: 1 to 4.
+///     data: Interleaved samples, left sample first, in any encoding.
+///     sample_width: Length of one sample in bytes: 1 to 4.
 ///
 /// Returns:
-///     The left and the right channel, each half as many bytes.
+///     The left channel and the right channel.
 ///
 /// Raises:
 ///     AudioError: The length is not a multiple of `2 * sample_width`, or the
@@ -82,16 +82,16 @@ pub(crate) fn split_stereo<'py>(
 /// Interleave two channels.
 ///
 /// Args:
-///     left: Samples of the first channel, in any encoding.
-///     right: As many samples of the second.
-///     sample_width: Bytes in one sample: 1 to 4.
+///     left: Samples of the left channel, in any encoding.
+///     right: Samples of the right channel, of the same length.
+///     sample_width: Length of one sample in bytes: 1 to 4.
 ///
 /// Returns:
-///     Interleaved frames, left sample first: twice as many bytes as a channel.
+///     Interleaved samples, left sample first.
 ///
 /// Raises:
-///     AudioError: The channels differ in length, end within a sample, or the
-///         width is not 1 to 4.
+///     AudioError: The channels differ in length, a channel ends in the middle of a
+///         sample, or the width is not 1 to 4.
 #[pyfunction]
 #[pyo3(signature = (left, right, sample_width))]
 pub(crate) fn merge_stereo<'py>(
@@ -115,7 +115,7 @@ pub(crate) fn merge_stereo<'py>(
 ///     data: Interleaved signed 16-bit little-endian samples.
 ///
 /// Returns:
-///     The average of the channels, rounded down: half as many bytes.
+///     The average of the two channels, rounded down.
 ///
 /// Raises:
 ///     AudioError: The length is not a multiple of 4.
@@ -132,12 +132,14 @@ pub(crate) fn mix_stereo<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Boun
     })
 }
 
-/// Name the instruction set that does the work.
+/// Return the name of the instruction set in use.
+///
+/// All instruction sets give the same bytes.
 ///
 /// Returns:
-///     "avx512", "avx2", "sse2", "neon" or "portable": the best that the CPU has, or
-///     the one that the environment variable PIPECAT_GENESYS_SIMD named when this
-///     module was imported. All give the same bytes.
+///     "avx512", "avx2", "sse2", "neon" or "portable": the fastest that the CPU has, or
+///     the one that the environment variable PIPECAT_GENESYS_SIMD named when this module
+///     was imported.
 #[pyfunction]
 pub(crate) fn instruction_set() -> PyResult<&'static str> {
     core::instruction_set().map_err(raise)

@@ -1,13 +1,13 @@
-//! `pipecat_genesys._native`: the audio core as Python sees it.
+//! `pipecat_genesys._native`: the Python bindings of the audio core.
 //!
-//! Rules: conversion and nothing else. Arguments become Rust values, one core
-//! call does the work, the result is written in place into the `bytes` that
-//! Python gets, and the core's error becomes the one exception.
+//! Rule: the bindings only convert. A function converts its arguments to Rust values and
+//! makes one call of the core, which writes its result directly into the returned `bytes`.
+//! Core errors become the Python exception `AudioError`.
 
 #![forbid(unsafe_code)]
-// Arguments that come from Python are converted into values and end with the call.
+// PyO3 passes converted arguments by value.
 #![allow(clippy::needless_pass_by_value)]
-// Documentation of what Python sees is a Python docstring, not Markdown.
+// The doc comments of Python functions and classes are Python docstrings, not Markdown.
 #![allow(clippy::doc_markdown)]
 
 mod arguments;
@@ -26,7 +26,8 @@ mod native {
     #[pymodule_export]
     use crate::streams::{InboundAudio, OutboundAudio, Resampler};
 
-    /// A misspelt instruction set is reported at once, not by the first call's audio.
+    /// Selects the instruction set, so that importing the module fails if the environment
+    /// variable names an unknown one.
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         instruction_set().map(drop)

@@ -1,9 +1,9 @@
-//! The three streams: a core object behind a mutex each.
+//! The three stream classes. Each holds a core object in a mutex.
 //!
-//! Rules: a stream's lock is taken while attached to the interpreter, by a call
-//! that lets go of it to wait; so a thread in [`run`] may hold the lock without
-//! the GIL, and nobody waits for the lock with it. A stream whose thread panicked
-//! is used on: its state is numbers, valid whatever they are.
+//! A thread detaches from the interpreter while it waits for a stream's mutex. Another
+//! thread can therefore hold the mutex in [`run`] without the GIL, and no deadlock is
+//! possible. A poisoned mutex is ignored: the state of a stream consists of numbers, and
+//! any numbers are valid.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,16 +18,17 @@ use crate::errors::raise;
 
 /// A streaming sample-rate converter for 16-bit mono PCM.
 ///
-/// After n samples in, exactly floor(n * out_rate / in_rate) samples have come
-/// out, the same samples however the input was cut into calls.
+/// After n input samples, exactly floor(n * out_rate / in_rate) samples have come out.
+/// The output does not depend on the division of the input into calls.
 ///
 /// Args:
 ///     in_rate: Sample rate of the input in Hz.
 ///     out_rate: Sample rate of the output in Hz.
 ///
 /// Raises:
-///     AudioError: A rate is out of range, or the reduced ratio of the two needs
-///         a filter bank above the limit (the message names it).
+///     AudioError: A rate is out of range, one rate is more than 64 times the other, or
+///         the reduced ratio needs a filter bank above the limit. The message names the
+///         limit.
 ///     TypeError: A rate is not an int.
 #[pyclass(frozen, module = "pipecat_genesys.audio")]
 pub(crate) struct Resampler {
@@ -65,8 +66,8 @@ impl Resampler {
         self.out_rate
     }
 
-    /// Delay from input to output in seconds: constant, 24 samples at the lower rate, or
-    /// 28 where one rate is six times the other.
+    /// Delay from input to output in seconds: 24 samples at the lower rate, or 28 if one
+    /// rate is six times the other, or 0 for equal rates.
     #[getter]
     fn delay_seconds(&self) -> f64 {
         self.delay_seconds
@@ -78,10 +79,10 @@ impl Resampler {
     ///     data: Signed 16-bit little-endian mono samples.
     ///
     /// Returns:
-    ///     The samples that are due by the length law, possibly none.
+    ///     The output samples, in the format of the input. Can be empty.
     ///
     /// Raises:
-    ///     AudioError: The length is odd; nothing has been read.
+    ///     AudioError: The length is odd. The stream has not changed.
     #[pyo3(signature = (data, /))]
     fn process<'py>(&self, py: Python<'py>, data: Input<'_>) -> PyResult<Bound<'py, PyBytes>> {
         let pcm = data.as_slice();
@@ -96,7 +97,8 @@ impl Resampler {
         })
     }
 
-    /// Return the round(delay_seconds * out_rate) samples still in the filter and reset.
+    /// Return the round(delay_seconds * out_rate) samples that are still in the filter, as
+    /// if silence followed, and reset the stream.
     fn flush<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let mut stream = lock(py, &self.stream);
         output(py, stream.flush_len(), |out| {
@@ -104,7 +106,7 @@ impl Resampler {
         })
     }
 
-    /// Forget all audio; the next sample is the first of a new stream.
+    /// Discard all audio in the filter. The next sample starts a new stream.
     fn reset(&self, py: Python<'_>) {
         lock(py, &self.stream).reset();
     }
@@ -117,15 +119,16 @@ impl Resampler {
     }
 }
 
-/// Audio from Genesys: decoded, split into channels and resampled in one pass.
+/// Decodes audio from Genesys, splits it into channels and resamples it in one pass.
 ///
-/// The wire is 8000 Hz. Length law, delay and quality are those of `Resampler`.
+/// The sample rate of the input is 8000 Hz. Output length, delay and quality are those of
+/// `Resampler`.
 ///
 /// Args:
-///     format: "PCMU" or "L16".
-///     channels: Interleaved channels on the wire: 1 or 2.
+///     format: Encoding of the input: "PCMU" or "L16".
+///     channels: Number of interleaved channels of the input: 1 or 2.
 ///     out_rate: Sample rate of the output in Hz.
-///     byteorder: Byte order of L16, "little" or "big"; without effect on PCMU.
+///     byteorder: Byte order of L16: "little" or "big". Ignored for PCMU.
 ///
 /// Raises:
 ///     AudioError: An argument has an unsupported value.
@@ -168,7 +171,7 @@ impl InboundAudio {
         self.format.name()
     }
 
-    /// Number of channels on the wire, and of buffers that come out.
+    /// Number of channels of the input, and of output buffers.
     #[getter]
     fn channels(&self) -> usize {
         self.channels
@@ -180,23 +183,24 @@ impl InboundAudio {
         self.out_rate
     }
 
-    /// Delay from input to output in seconds: constant, 24 samples at the lower rate, or
-    /// 28 where one rate is six times the other.
+    /// Delay from input to output in seconds: 24 samples at the lower rate, or 28 if one
+    /// rate is six times the other, or 0 for equal rates.
     #[getter]
     fn delay_seconds(&self) -> f64 {
         self.delay_seconds
     }
 
-    /// Convert the next message.
+    /// Convert the audio of one or more binary messages.
     ///
     /// Args:
-    ///     data: Whole frames (one sample of each channel) as they came off the wire.
+    ///     data: Whole frames in the wire format. A frame is one sample of each channel.
     ///
     /// Returns:
-    ///     For each channel, signed 16-bit little-endian samples at `out_rate`.
+    ///     One buffer per channel with signed 16-bit little-endian samples at `out_rate`.
     ///
     /// Raises:
-    ///     AudioError: The length is not a multiple of a frame; nothing has been read.
+    ///     AudioError: The length is not a whole number of frames. The stream has not
+    ///         changed.
     #[pyo3(signature = (data, /))]
     fn process<'py>(&self, py: Python<'py>, data: Input<'_>) -> PyResult<Bound<'py, PyTuple>> {
         let wire = data.as_slice();
@@ -212,8 +216,8 @@ impl InboundAudio {
         })
     }
 
-    /// Return each channel's round(delay_seconds * out_rate) samples still in its
-    /// filter, and reset.
+    /// Return, for each channel, the round(delay_seconds * out_rate) samples that are still
+    /// in the filter, as if silence followed, and reset the stream.
     fn flush<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let mut stream = lock(py, &self.stream);
         self.outputs(py, stream.flush_len(), |outputs| {
@@ -221,7 +225,7 @@ impl InboundAudio {
         })
     }
 
-    /// Forget all audio; the next frame is the first of a new stream.
+    /// Discard all audio in the filters. The next frame starts a new stream.
     fn reset(&self, py: Python<'_>) {
         lock(py, &self.stream).reset();
     }
@@ -237,7 +241,7 @@ impl InboundAudio {
 }
 
 impl InboundAudio {
-    /// A tuple of one new `bytes` per channel, filled by `write`.
+    /// Returns a tuple of one new `bytes` per channel, filled by `write`.
     fn outputs<'py>(
         &self,
         py: Python<'py>,
@@ -254,14 +258,15 @@ impl InboundAudio {
     }
 }
 
-/// Audio to Genesys: resampled and encoded in one pass.
+/// Resamples mono PCM and encodes it for Genesys in one pass.
 ///
-/// The wire is 8000 Hz, mono. Length law, delay and quality are those of `Resampler`.
+/// The output is mono at 8000 Hz. Output length, delay and quality are those of
+/// `Resampler`.
 ///
 /// Args:
-///     format: "PCMU" or "L16".
+///     format: Encoding of the output: "PCMU" or "L16".
 ///     in_rate: Sample rate of the input in Hz.
-///     byteorder: Byte order of L16, "little" or "big"; without effect on PCMU.
+///     byteorder: Byte order of L16: "little" or "big". Ignored for PCMU.
 ///
 /// Raises:
 ///     AudioError: An argument has an unsupported value.
@@ -302,8 +307,8 @@ impl OutboundAudio {
         self.in_rate
     }
 
-    /// Delay from input to output in seconds: constant, 24 samples at the lower rate, or
-    /// 28 where one rate is six times the other.
+    /// Delay from input to output in seconds: 24 samples at the lower rate, or 28 if one
+    /// rate is six times the other, or 0 for equal rates.
     #[getter]
     fn delay_seconds(&self) -> f64 {
         self.delay_seconds
@@ -315,10 +320,10 @@ impl OutboundAudio {
     ///     data: Signed 16-bit little-endian mono samples at `in_rate`.
     ///
     /// Returns:
-    ///     The wire bytes that are due by the length law, possibly none.
+    ///     The output samples in the wire format. Can be empty.
     ///
     /// Raises:
-    ///     AudioError: The length is odd; nothing has been read.
+    ///     AudioError: The length is odd. The stream has not changed.
     #[pyo3(signature = (data, /))]
     fn process<'py>(&self, py: Python<'py>, data: Input<'_>) -> PyResult<Bound<'py, PyBytes>> {
         let pcm = data.as_slice();
@@ -333,7 +338,8 @@ impl OutboundAudio {
         })
     }
 
-    /// Return the round(delay_seconds * 8000) samples still in the filter, encoded, and reset.
+    /// Return the round(delay_seconds * 8000) samples that are still in the filter, encoded,
+    /// as if silence followed, and reset the stream.
     fn flush<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let mut stream = lock(py, &self.stream);
         output(py, stream.flush_len(), |wire| {
@@ -341,7 +347,7 @@ impl OutboundAudio {
         })
     }
 
-    /// Forget all audio; the next sample is the first of a new stream.
+    /// Discard all audio in the filter. The next sample starts a new stream.
     fn reset(&self, py: Python<'_>) {
         lock(py, &self.stream).reset();
     }

@@ -18,7 +18,7 @@ _CLIENT_LIMITS = ClientLimits()
 
 
 def _assert_within(rate: Rate, messages: Sequence[ReceivedMessage], kind: str) -> None:
-    bucket = rate.bucket()
+    bucket = rate.budget()
     for number, message in enumerate(messages, 1):
         if not bucket.take(message.at):
             raise CheckFailedError(

@@ -1,15 +1,15 @@
 //! AVX2: vectors of 16 samples.
 //!
-//! Rule: most instructions work on two halves of 128 bits each, so what crosses the
-//! middle is put right at the end, with one permutation per vector.
+//! Most AVX2 instructions work on two separate halves of 128 bits. The code works within
+//! the halves and ends with one permutation per vector across them.
 
-// Each method of the trait below is an intrinsic or two, under the trait's contract.
+// The trait's methods below are one or two intrinsics each; the trait states their contract.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::arch::x86_64::*;
 
 use super::generic::{self, Vector};
-use super::row::{Accumulator, Branches, Segment, Walk};
+use super::row::{Accumulator, Branches, OutputPositions, Segment};
 use super::{Kernels, portable};
 
 /// # Safety
@@ -18,39 +18,39 @@ pub(super) unsafe fn kernels() -> &'static Kernels {
     static KERNELS: Kernels = Kernels {
         name: "avx2",
         convolve: |segments, scales, outputs| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { convolve(segments, scales, outputs) }
         },
-        polyphase: |branches, walk, inputs, outputs| {
-            // SAFETY: whoever has the table has the instruction set.
-            unsafe { polyphase(branches, walk, inputs, outputs) }
+        polyphase: |branches, positions, inputs, outputs| {
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            unsafe { polyphase(branches, positions, inputs, outputs) }
         },
         interleave2: |planes, shift, outputs| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { interleave2(planes, shift, outputs) }
         },
         interleave3: |planes, shift, outputs| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { interleave3(planes, shift, outputs) }
         },
         deinterleave2: |inputs, planes| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { deinterleave2(inputs, planes) }
         },
         deinterleave3: |inputs, planes| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { deinterleave3(inputs, planes) }
         },
         ulaw_decode: |codes, shift, samples| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { ulaw_decode(codes, shift, samples) }
         },
         ulaw_decode_pairs: |frames, channel, shift, samples| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { ulaw_decode_pairs(frames, channel, shift, samples) }
         },
         ulaw_encode: |samples, codes| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { ulaw_encode(samples, codes) }
         },
     };
@@ -64,14 +64,14 @@ unsafe impl Vector for __m256i {
     #[inline(always)]
     unsafe fn load(samples: &[i16], at: usize) -> Self {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller vouches for the length.
+        // SAFETY: the caller ensures the length.
         unsafe { _mm256_loadu_si256(samples.as_ptr().add(at).cast()) }
     }
 
     #[inline(always)]
     unsafe fn store(self, samples: &mut [i16], at: usize) {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller vouches for the length.
+        // SAFETY: the caller ensures the length.
         unsafe { _mm256_storeu_si256(samples.as_mut_ptr().add(at).cast(), self) }
     }
 
@@ -98,7 +98,7 @@ unsafe impl Vector for __m256i {
 
     #[inline(always)]
     unsafe fn pack(even: Self, odd: Self) -> Self {
-        // In each half: four even ones, four odd ones.
+        // Each half now holds four even outputs, then four odd outputs.
         let packed = _mm256_packs_epi32(even, odd);
         _mm256_unpacklo_epi16(packed, _mm256_shuffle_epi32::<0b01_00_11_10>(packed))
     }
@@ -109,7 +109,7 @@ fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &mut [i16]) 
     convolve_from(0, segments, scales, outputs);
 }
 
-/// The outputs from `done` on.
+/// Computes the outputs from index `done` on.
 #[target_feature(enable = "avx2")]
 pub(super) fn convolve_from(
     done: usize,
@@ -117,7 +117,7 @@ pub(super) fn convolve_from(
     scales: Accumulator,
     outputs: &mut [i16],
 ) {
-    // SAFETY: this function has AVX2.
+    // SAFETY: this function enables AVX2.
     let done = unsafe { generic::wide_blocks::<__m256i>(segments, scales, outputs, done) };
     // SAFETY: as above.
     let done = unsafe { generic::single_vectors::<__m256i>(segments, scales, outputs, done) };
@@ -125,9 +125,14 @@ pub(super) fn convolve_from(
 }
 
 #[target_feature(enable = "avx2")]
-pub(super) fn polyphase(branches: &Branches, walk: Walk, inputs: &[i16], outputs: &mut [i16]) {
-    // SAFETY: this function has AVX2.
-    unsafe { generic::polyphase::<__m256i>(branches, walk, inputs, outputs) }
+pub(super) fn polyphase(
+    branches: &Branches,
+    positions: OutputPositions,
+    inputs: &[i16],
+    outputs: &mut [i16],
+) {
+    // SAFETY: this function enables AVX2.
+    unsafe { generic::polyphase::<__m256i>(branches, positions, inputs, outputs) }
 }
 
 #[target_feature(enable = "avx2")]
@@ -136,7 +141,7 @@ fn interleave2([first, second]: [&[i16]; 2], shift: u32, outputs: &mut [i16]) {
     let shift_count = _mm_cvtsi32_si128(shift as i32);
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: both planes have 16 samples from `done` on, the outputs twice that.
+        // SAFETY: both planes have 16 samples from `done` on, the outputs have twice as many.
         unsafe {
             let a = _mm256_sll_epi16(__m256i::load(first, done), shift_count);
             let b = __m256i::load(second, done);
@@ -150,7 +155,7 @@ fn interleave2([first, second]: [&[i16]; 2], shift: u32, outputs: &mut [i16]) {
     portable::interleave2(rest, shift, &mut outputs[2 * done..]);
 }
 
-/// Byte positions that put every third sample of eight into place.
+/// For `interleave3`: byte positions that move each of eight samples to every third place.
 #[rustfmt::skip]
 const SPREAD: [[i8; 16]; 3] = [
     [0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15, 4, 5, 10, 11],
@@ -158,7 +163,7 @@ const SPREAD: [[i8; 16]; 3] = [
     [4, 5, 10, 11, 0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15],
 ];
 
-/// Byte positions that bring the samples [`pick`] has chosen into order.
+/// For `deinterleave3`: byte positions that order the samples that [`pick`] has selected.
 #[rustfmt::skip]
 const GATHER: [[i8; 16]; 3] = [
     [0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15, 4, 5, 10, 11],
@@ -172,7 +177,7 @@ fn both_halves(bytes: &[i8; 16]) -> __m256i {
     _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
 }
 
-/// Samples 0, 3, 6 of each half from `a`, 1, 4, 7 from `b`, 2, 5 from `c`.
+/// Selects samples 0, 3, 6 of each half from `a`, 1, 4, 7 from `b` and 2, 5 from `c`.
 #[target_feature(enable = "avx2")]
 fn pick(a: __m256i, b: __m256i, c: __m256i) -> __m256i {
     let ab = _mm256_blend_epi16::<0b1001_0010>(a, b);
@@ -191,7 +196,7 @@ fn interleave3([first, second, third]: [&[i16]; 3], shift: u32, outputs: &mut [i
     ];
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: each plane has 16 samples from `done` on, the outputs thrice that.
+        // SAFETY: each plane has 16 samples from `done` on, the outputs have three times as many.
         unsafe {
             let a = _mm256_sll_epi16(__m256i::load(first, done), shift_count);
             let a = _mm256_shuffle_epi8(a, order[0]);
@@ -229,7 +234,7 @@ fn deinterleave2(inputs: &[i16], [first, second]: [&mut [i16]; 2]) {
     portable::deinterleave2(&inputs[2 * done..], rest);
 }
 
-/// The lower sample of each pair, with its sign.
+/// Returns the lower sample of each pair, sign-extended to 32 bits.
 #[target_feature(enable = "avx2")]
 fn low_halves(pairs: __m256i) -> __m256i {
     _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(pairs))
@@ -251,7 +256,7 @@ fn deinterleave3(inputs: &[i16], [first, second, third]: [&mut [i16]; 3]) {
             let p = __m256i::load(inputs, 3 * done);
             let q = __m256i::load(inputs, 3 * done + 16);
             let r = __m256i::load(inputs, 3 * done + 32);
-            // The first eight frames in the low halves, the others in the high ones.
+            // The low halves hold the first eight frames, the high halves the other eight.
             let x = _mm256_permute2x128_si256::<0x30>(p, q);
             let y = _mm256_permute2x128_si256::<0x21>(p, r);
             let z = _mm256_permute2x128_si256::<0x30>(q, r);
@@ -288,7 +293,7 @@ fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &m
     let shift_count = _mm_cvtsi32_si128(shift as i32);
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: there are 16 frames, and room for 16 samples, from `done` on.
+        // SAFETY: both slices have 16 elements from `done` on.
         unsafe {
             let both = _mm256_loadu_si256(frames.as_ptr().add(done).cast());
             let codes = if channel == 0 {
@@ -303,21 +308,21 @@ fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &m
     portable::ulaw_decode_pairs(&frames[done..], channel, shift, &mut samples[done..]);
 }
 
-/// Sixteen codes, each in 16 bits, to 14-bit samples: `((2 m + 33) << segment) - 33`.
+/// Decodes sixteen codes, each in 16 bits, to 14-bit samples: `((2 m + 33) << segment) - 33`.
 #[target_feature(enable = "avx2")]
 fn decode16(codes: __m256i) -> __m256i {
-    // Powers of two for the segments, twice, as `shuffle_epi8` wants its table.
+    // Table of the powers of two of the segments, once for each half of `shuffle_epi8`.
     let powers = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
-    // Bits are inverted on the wire, the sign bit included.
+    // A mu-law code is transmitted with all bits inverted, including the sign bit.
     let inverted = _mm256_xor_si256(codes, _mm256_set1_epi16(0xff));
     let mantissa = _mm256_and_si256(inverted, _mm256_set1_epi16(0x0f));
     let odd = _mm256_add_epi16(_mm256_add_epi16(mantissa, mantissa), _mm256_set1_epi16(33));
-    // The high byte is given its top bit, which makes the shuffle give 0 for it.
+    // The top bit of the high byte is set, so that the shuffle returns 0 for that byte.
     let segment = _mm256_and_si256(_mm256_srli_epi16::<4>(inverted), _mm256_set1_epi16(7));
     let segment = _mm256_or_si256(segment, _mm256_set1_epi16(0x8000_u16.cast_signed()));
     let power = _mm256_shuffle_epi8(powers, segment);
     let magnitude = _mm256_sub_epi16(_mm256_mullo_epi16(odd, power), _mm256_set1_epi16(33));
-    // -1 where the sign bit is set, 1 where not: never 0, which would erase.
+    // -1 where the sign bit is set, otherwise 0.
     let sign = _mm256_srai_epi16::<15>(_mm256_slli_epi16::<8>(inverted));
     _mm256_sub_epi16(_mm256_xor_si256(magnitude, sign), sign)
 }
@@ -339,7 +344,7 @@ fn ulaw_encode(samples: &[i16], codes: &mut [u8]) {
     portable::encode(&samples[done..], &mut codes[done..]);
 }
 
-/// Sixteen samples to codes, each in 16 bits; see [`crate::g711`] for the method.
+/// Encodes sixteen samples to codes, each in 16 bits. [`crate::g711`] describes the method.
 #[target_feature(enable = "avx2")]
 fn encode16(samples: __m256i) -> __m256i {
     let zero = _mm256_setzero_si256();

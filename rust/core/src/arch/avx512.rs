@@ -1,9 +1,9 @@
 //! AVX-512 (BW and VNNI): vectors of 32 samples.
 //!
-//! VNNI multiplies and adds in one instruction, twice per cycle. Its latency wants ten
-//! sums at once, so what is less than a wide block is left to AVX2.
+//! VNNI multiplies and adds in one instruction, twice per cycle. Because of its latency,
+//! ten sums must be computed at once; AVX2 computes the outputs after the last wide block.
 
-// Each method of the trait below is an intrinsic or two, under the trait's contract.
+// The trait's methods below are one or two intrinsics each; the trait states their contract.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::arch::x86_64::*;
@@ -20,40 +20,40 @@ pub(super) unsafe fn kernels() -> &'static Kernels {
     static KERNELS: Kernels = Kernels {
         name: "avx512",
         convolve: |segments, scales, outputs| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { convolve(segments, scales, outputs) }
         },
-        // Most branches are as short as three vectors of AVX2.
-        polyphase: |branches, walk, inputs, outputs| {
-            // SAFETY: whoever has the table has the instruction set.
-            unsafe { avx2::polyphase(branches, walk, inputs, outputs) }
+        // Most branches have only 48 taps: three vectors of AVX2.
+        polyphase: |branches, positions, inputs, outputs| {
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            unsafe { avx2::polyphase(branches, positions, inputs, outputs) }
         },
         interleave2: |planes, shift, outputs| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { interleave2(planes, shift, outputs) }
         },
         interleave3: |planes, shift, outputs| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { interleave3(planes, shift, outputs) }
         },
         deinterleave2: |inputs, planes| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { deinterleave2(inputs, planes) }
         },
         deinterleave3: |inputs, planes| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { deinterleave3(inputs, planes) }
         },
         ulaw_decode: |codes, shift, samples| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { ulaw_decode(codes, shift, samples) }
         },
         ulaw_decode_pairs: |frames, channel, shift, samples| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { ulaw_decode_pairs(frames, channel, shift, samples) }
         },
         ulaw_encode: |samples, codes| {
-            // SAFETY: whoever has the table has the instruction set.
+            // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { ulaw_encode(samples, codes) }
         },
     };
@@ -67,14 +67,14 @@ unsafe impl Vector for __m512i {
     #[inline(always)]
     unsafe fn load(samples: &[i16], at: usize) -> Self {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller vouches for the length.
+        // SAFETY: the caller ensures the length.
         unsafe { _mm512_loadu_si512(samples.as_ptr().add(at).cast()) }
     }
 
     #[inline(always)]
     unsafe fn store(self, samples: &mut [i16], at: usize) {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller vouches for the length.
+        // SAFETY: the caller ensures the length.
         unsafe { _mm512_storeu_si512(samples.as_mut_ptr().add(at).cast(), self) }
     }
 
@@ -100,7 +100,7 @@ unsafe impl Vector for __m512i {
 
     #[inline(always)]
     unsafe fn pack(even: Self, odd: Self) -> Self {
-        // In each quarter: four even ones, four odd ones.
+        // Each quarter now holds four even outputs, then four odd outputs.
         let packed = _mm512_packs_epi32(even, odd);
         _mm512_unpacklo_epi16(packed, _mm512_shuffle_epi32::<0b01_00_11_10>(packed))
     }
@@ -108,18 +108,18 @@ unsafe impl Vector for __m512i {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &mut [i16]) {
-    // SAFETY: this function has what the vector needs.
+    // SAFETY: this function enables the instruction sets that the vector needs.
     let done = unsafe { generic::wide_blocks::<__m512i>(segments, scales, outputs, 0) };
     avx2::convolve_from(done, segments, scales, outputs);
 }
 
-/// Where the sample at `index` of interleaved planes comes from: a plane, a place.
+/// Returns the plane, and the index in that plane, of sample `index` of interleaved planes.
 const fn interleaved(planes: usize, index: usize) -> (usize, usize) {
     (index % planes, index / planes)
 }
 
-/// For each vector of outputs, the places in two vectors, one after the other; 0 where
-/// the sample comes from a third.
+/// Returns, for each output vector, the index of each sample in the first two planes, one
+/// after the other. The index is 0 for samples from a third plane.
 const fn interleaved_places<const PLANES: usize>() -> [[i16; LANES]; PLANES] {
     let mut places = [[0; LANES]; PLANES];
     let mut index = 0;
@@ -133,8 +133,8 @@ const fn interleaved_places<const PLANES: usize>() -> [[i16; LANES]; PLANES] {
     places
 }
 
-/// For each vector of outputs of three planes, the places in the third, and which
-/// outputs come from there.
+/// For each output vector of three interleaved planes: the indices in the third plane, and
+/// the mask of the outputs that come from that plane.
 const THIRD: ([[i16; LANES]; 3], [u32; 3]) = {
     let (mut places, mut masks) = ([[0; LANES]; 3], [0; 3]);
     let mut index = 0;
@@ -158,7 +158,7 @@ fn interleave2([first, second]: [&[i16]; 2], shift: u32, outputs: &mut [i16]) {
     let shift_count = _mm_cvtsi32_si128(shift as i32);
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: both planes have a vector from `done` on, the outputs two.
+        // SAFETY: from `done` on, both planes have one vector; the outputs have two.
         unsafe {
             let a = _mm512_sll_epi16(__m512i::load(first, done), shift_count);
             let b = __m512i::load(second, done);
@@ -181,7 +181,7 @@ fn interleave3([first, second, third]: [&[i16]; 3], shift: u32, outputs: &mut [i
     let shift_count = _mm_cvtsi32_si128(shift as i32);
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: each plane has a vector from `done` on, the outputs three.
+        // SAFETY: from `done` on, each plane has one vector; the outputs have three.
         unsafe {
             let a = _mm512_sll_epi16(__m512i::load(first, done), shift_count);
             let (b, c) = (__m512i::load(second, done), __m512i::load(third, done));
@@ -198,8 +198,8 @@ fn interleave3([first, second, third]: [&[i16]; 3], shift: u32, outputs: &mut [i
     portable::interleave3(rest, shift, &mut outputs[3 * done..]);
 }
 
-/// For each plane, the places of its samples in interleaved vectors.
-const fn dealt_places<const PLANES: usize>() -> [[i16; LANES]; PLANES] {
+/// Returns, for each plane, the indices of its samples in the interleaved vectors.
+const fn deinterleaved_places<const PLANES: usize>() -> [[i16; LANES]; PLANES] {
     let mut places = [[0; LANES]; PLANES];
     let mut index = 0;
     while index < PLANES * LANES {
@@ -210,8 +210,8 @@ const fn dealt_places<const PLANES: usize>() -> [[i16; LANES]; PLANES] {
     places
 }
 
-const DEALT_TWO: [[i16; LANES]; 2] = dealt_places::<2>();
-const DEALT_THREE: [[i16; LANES]; 3] = dealt_places::<3>();
+const DEINTERLEAVED_TWO: [[i16; LANES]; 2] = deinterleaved_places::<2>();
+const DEINTERLEAVED_THREE: [[i16; LANES]; 3] = deinterleaved_places::<3>();
 
 #[target_feature(enable = "avx512f,avx512bw")]
 fn deinterleave2(inputs: &[i16], [first, second]: [&mut [i16]; 2]) {
@@ -222,7 +222,7 @@ fn deinterleave2(inputs: &[i16], [first, second]: [&mut [i16]; 2]) {
         unsafe {
             let a = __m512i::load(inputs, 2 * done);
             let b = __m512i::load(inputs, 2 * done + LANES);
-            let [even, odd] = &DEALT_TWO;
+            let [even, odd] = &DEINTERLEAVED_TWO;
             _mm512_permutex2var_epi16(a, __m512i::load(even, 0), b).store(first, done);
             _mm512_permutex2var_epi16(a, __m512i::load(odd, 0), b).store(second, done);
         }
@@ -245,9 +245,9 @@ fn deinterleave3(inputs: &[i16], [first, second, third]: [&mut [i16]; 3]) {
             let b = __m512i::load(inputs, 3 * done + LANES);
             let c = __m512i::load(inputs, 3 * done + 2 * LANES);
             let planes = [&mut *first, &mut *second, &mut *third];
-            for (places, plane) in DEALT_THREE.iter().zip(planes) {
+            for (places, plane) in DEINTERLEAVED_THREE.iter().zip(planes) {
                 let places = __m512i::load(places, 0);
-                // The permutations look at as many low bits as they have places.
+                // A permutation ignores the index bits above its number of lanes.
                 let two = _mm512_permutex2var_epi16(a, places, b);
                 let in_third = _mm512_cmpge_epi16_mask(places, limit);
                 let all = _mm512_mask_permutexvar_epi16(two, in_third, places, c);
@@ -280,7 +280,7 @@ fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &m
     let count = frames.len().min(samples.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: there is a vector of frames, and room for one, from `done` on.
+        // SAFETY: both slices have a vector's elements from `done` on.
         unsafe {
             let both = _mm512_loadu_si512(frames.as_ptr().add(done).cast());
             let codes = if channel == 0 {
@@ -295,10 +295,11 @@ fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &m
     portable::ulaw_decode_pairs(&frames[done..], channel, shift, &mut samples[done..]);
 }
 
-/// Codes, each in 16 bits, to 14-bit samples, `((2 m + 33) << segment) - 33`, shifted.
+/// Decodes codes, each in 16 bits, to 14-bit samples, `((2 m + 33) << segment) - 33`, and
+/// shifts the samples left by `shift` bits.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn decode(codes: __m512i, shift: u32) -> __m512i {
-    // Bits are inverted on the wire, the sign bit included.
+    // A mu-law code is transmitted with all bits inverted, including the sign bit.
     let inverted = _mm512_xor_si512(codes, _mm512_set1_epi16(0xff));
     let mantissa = _mm512_and_si512(inverted, _mm512_set1_epi16(0x0f));
     let bias = _mm512_set1_epi16(33);
@@ -326,7 +327,7 @@ fn ulaw_encode(samples: &[i16], codes: &mut [u8]) {
     portable::encode(&samples[done..], &mut codes[done..]);
 }
 
-/// Samples to codes, each in 16 bits; see [`crate::g711`] for the method.
+/// Encodes samples to codes, each in 16 bits. [`crate::g711`] describes the method.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn encode(samples: __m512i) -> __m512i {
     let zero = _mm512_setzero_si512();

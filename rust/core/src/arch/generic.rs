@@ -1,52 +1,54 @@
-//! The two kinds of convolution, over whatever vector an instruction set has.
+//! The two convolution kernels, generic over the vector type of an instruction set.
 //!
-//! Where every output has the same taps, a vector of inputs multiplied with a pair of taps and added in pairs gives the
-//! terms of the outputs of even index; with the taps moved by one, those of odd
-//! index. So one load serves both, and no input is ever shuffled. Where every output
-//! has taps of its own, it is a dot product.
+//! `convolve` uses the same taps for every output. A vector of inputs is multiplied with a
+//! pair of taps and adjacent products are added, which gives terms of the outputs of even
+//! index. The pair of taps that is shifted by one gives terms of the outputs of odd index.
+//! One load therefore serves both, and inputs are never shuffled.
+//!
+//! `polyphase` uses other taps for each output, so each output is a dot product.
 
-use super::row::{self, Accumulator, Branches, GROUP, Segment, Taps, Walk};
+use super::row::{self, Accumulator, Branches, GROUP, OutputPositions, Segment, Taps};
 
 /// A vector of 16-bit samples, or of half as many 32-bit sums.
 ///
 /// # Safety
 ///
-/// Every method may be called only where the instruction set is known to be there.
+/// The caller of any method must ensure that the CPU has the instruction set.
 pub(super) unsafe trait Vector: Copy {
-    /// 16-bit samples in a vector.
+    /// Number of 16-bit samples in a vector.
     const LANES: usize;
 
-    /// The samples from `at` on.
+    /// Loads the samples from index `at` on.
     ///
     /// # Safety
-    /// `at + LANES` is at most the slice's length.
+    /// `at + LANES` must be at most the slice's length.
     unsafe fn load(samples: &[i16], at: usize) -> Self;
-    /// Writes the samples from `at` on.
+    /// Stores the samples from index `at` on.
     ///
     /// # Safety
-    /// `at + LANES` is at most the slice's length.
+    /// `at + LANES` must be at most the slice's length.
     unsafe fn store(self, samples: &mut [i16], at: usize);
-    /// The same 32 bits everywhere.
+    /// Returns a vector with the same 32 bits in every lane.
     unsafe fn splat(value: i32) -> Self;
-    /// Adds to each 32-bit sum the two products of a pair of inputs and of taps.
+    /// Adds to each 32-bit sum the two products of a pair of inputs with a pair of taps.
     unsafe fn multiply_add(self, inputs: Self, taps: Self) -> Self;
-    /// Shifts 32-bit sums right, keeping the sign.
+    /// Shifts the 32-bit sums right arithmetically.
     unsafe fn shift_right(self, bits: u32) -> Self;
-    /// The sum of the 32-bit sums.
+    /// Returns the total of all 32-bit sums.
     unsafe fn total(self) -> i32;
-    /// Saturates the sums to 16 bits: `even` to even indices, `odd` to odd ones.
+    /// Saturates the sums to 16 bits. `even` goes to even indices, `odd` to odd indices.
     unsafe fn pack(even: Self, odd: Self) -> Self;
 }
 
-/// Vectors of outputs made at once: as many sums as hide the latencies and still
-/// stay in registers.
+/// Number of output vectors in a wide block. So many sums hide the latency of the
+/// multiplications and still fit in registers.
 const WIDE: usize = 5;
 
-/// [`super::Kernels::convolve`] from output `done` on, in wide blocks while there are
-/// enough outputs. Returns how many are done then.
+/// Computes [`super::Kernels::convolve`] from output `done` on in wide blocks, as long as
+/// there are enough outputs. Returns the index of the next output.
 ///
 /// # Safety
-/// The instruction set of `V` must be there.
+/// The CPU must have the instruction set of `V`.
 #[inline(always)]
 pub(super) unsafe fn wide_blocks<V: Vector>(
     segments: &[Segment<'_>],
@@ -54,14 +56,15 @@ pub(super) unsafe fn wide_blocks<V: Vector>(
     outputs: &mut [i16],
     done: usize,
 ) -> usize {
-    // SAFETY: the caller vouches for the instruction set.
+    // SAFETY: the caller ensures the instruction set.
     unsafe { blocks::<V, WIDE>(segments, scales, outputs, done) }
 }
 
-/// The same in single vectors.
+/// Computes [`super::Kernels::convolve`] from output `done` on in single vectors, as long
+/// as there are enough outputs. Returns the index of the next output.
 ///
 /// # Safety
-/// The instruction set of `V` must be there.
+/// The CPU must have the instruction set of `V`.
 #[inline(always)]
 pub(super) unsafe fn single_vectors<V: Vector>(
     segments: &[Segment<'_>],
@@ -69,14 +72,15 @@ pub(super) unsafe fn single_vectors<V: Vector>(
     outputs: &mut [i16],
     done: usize,
 ) -> usize {
-    // SAFETY: the caller vouches for the instruction set.
+    // SAFETY: the caller ensures the instruction set.
     unsafe { blocks::<V, 1>(segments, scales, outputs, done) }
 }
 
-/// Blocks of `N` vectors of outputs, from output `done` on, while there are enough.
+/// Computes blocks of `N` vectors from output `done` on, as long as there are enough
+/// outputs. Returns the index of the next output.
 ///
 /// # Safety
-/// The instruction set of `V` must be there.
+/// The CPU must have the instruction set of `V`.
 #[inline(always)]
 unsafe fn blocks<V: Vector, const N: usize>(
     segments: &[Segment<'_>],
@@ -86,17 +90,17 @@ unsafe fn blocks<V: Vector, const N: usize>(
 ) -> usize {
     row::check(segments, outputs.len());
     while outputs.len() - done >= N * V::LANES {
-        // SAFETY: the caller vouches for the instruction set.
+        // SAFETY: the caller ensures the instruction set.
         unsafe { block::<V, N>(segments, scales, outputs, done) };
         done += N * V::LANES;
     }
     done
 }
 
-/// `N` vectors of outputs, from `at` on.
+/// Computes `N` vectors of outputs from output `at` on.
 ///
 /// # Safety
-/// The instruction set of `V` must be there.
+/// The CPU must have the instruction set of `V`.
 #[inline(always)]
 unsafe fn block<V: Vector, const N: usize>(
     segments: &[Segment<'_>],
@@ -105,7 +109,7 @@ unsafe fn block<V: Vector, const N: usize>(
     at: usize,
 ) {
     let outputs = &mut outputs[at..at + N * V::LANES];
-    // SAFETY: the caller vouches for the instruction set, and the stores are within
+    // SAFETY: the caller ensures the instruction set, and the stores are within
     // the slice of N vectors above.
     unsafe {
         let mut sums = [[V::splat(scales.start()); 2]; N];
@@ -127,10 +131,10 @@ unsafe fn block<V: Vector, const N: usize>(
     }
 }
 
-/// Adds the products of one part of a row.
+/// Adds the products of the inputs with one part of a row's taps to the sums.
 ///
 /// # Safety
-/// The instruction set of `V` must be there.
+/// The CPU must have the instruction set of `V`.
 #[inline(always)]
 unsafe fn accumulate<V: Vector, const N: usize>(
     sums: &mut [[V; 2]; N],
@@ -142,9 +146,9 @@ unsafe fn accumulate<V: Vector, const N: usize>(
         return;
     };
     let inputs = &inputs[at + taps.first..];
-    // All that is read below: N vectors for each pair, two inputs further each time.
+    // The loop below reads N vectors per pair, and moves two inputs on for each pair.
     assert!(inputs.len() >= N * V::LANES + 2 * pairs.len());
-    // SAFETY: the caller vouches for the instruction set, the assertion for the length.
+    // SAFETY: the caller ensures the instruction set; the assertion ensures the length.
     unsafe {
         for (p, pair) in pairs.iter().enumerate() {
             let (even, odd) = (V::splat(pair.even), V::splat(pair.odd));
@@ -154,7 +158,7 @@ unsafe fn accumulate<V: Vector, const N: usize>(
                 *odd_sum = odd_sum.multiply_add(inputs, odd);
             }
         }
-        // The last pair is there for the outputs of odd index alone.
+        // The last pair is only for the outputs of odd index.
         let odd = V::splat(last.odd);
         for (n, [_, odd_sum]) in sums.iter_mut().enumerate() {
             let inputs = V::load(inputs, n * V::LANES + 2 * pairs.len());
@@ -163,20 +167,20 @@ unsafe fn accumulate<V: Vector, const N: usize>(
     }
 }
 
-/// [`super::Kernels::polyphase`].
+/// Computes [`super::Kernels::polyphase`].
 ///
 /// # Safety
-/// The instruction set of `V` must be there.
+/// The CPU must have the instruction set of `V`.
 #[inline(always)]
 pub(super) unsafe fn polyphase<V: Vector>(
     branches: &Branches,
-    walk: Walk,
+    positions: OutputPositions,
     inputs: &[i16],
     outputs: &mut [i16],
 ) {
     const { assert!(GROUP.is_multiple_of(V::LANES)) };
     assert!(branches.taps.is_multiple_of(GROUP));
-    for (output, (branch, oldest)) in outputs.iter_mut().zip(walk) {
+    for (output, (branch, oldest)) in outputs.iter_mut().zip(positions) {
         let (all_fine, all_coarse) = branches.branch(branch);
         let all_inputs = &inputs[oldest..][..branches.taps];
         let mut sum = 0;
@@ -184,7 +188,7 @@ pub(super) unsafe fn polyphase<V: Vector>(
             let to = branches.taps.min(from + Branches::SUMMED);
             let (inputs, fine) = (&all_inputs[from..to], &all_fine[from..to]);
             let coarse = &all_coarse[from..to];
-            // SAFETY: the caller vouches for the instruction set; the three slices are
+            // SAFETY: the caller ensures the instruction set; the three slices are
             // of one length, a whole number of vectors.
             unsafe {
                 let [mut fine_sum, mut coarse_sum] = [V::splat(0); 2];

@@ -1,24 +1,24 @@
-//! The inner loops, once for each instruction set.
+//! The inner loops, with one implementation per instruction set.
 //!
-//! [`portable`] says in plain Rust what each kernel computes; it runs wherever
-//! nothing better is known, and the others are tested against it at every length
-//! and alignment. [`generic`] is the convolution over a [`generic::Vector`], and one
-//! file for each instruction set supplies that trait and what else it does better.
+//! [`portable`] defines in plain Rust what each kernel computes. It runs on every CPU, and
+//! the tests compare the other implementations with the same reference at every length and
+//! alignment. [`generic`] is the convolution over a [`generic::Vector`]. One file per
+//! instruction set implements that trait and further kernels.
 //!
 //! Rules:
 //!
-//! * All `unsafe` of the crate is in this folder. What leaves it is a table of safe
-//!   functions, handed out only after the CPU has been asked.
-//! * All arithmetic is on integers and exact, so every set gives the same bytes
-//!   for any division of the input, and sums may run in any order.
-//! * A kernel takes slices of any length and any alignment.
+//! * All `unsafe` code of the crate is in this folder. The rest of the crate gets a table
+//!   of safe functions, and only after the CPU's features have been checked.
+//! * All arithmetic is on integers and exact, so every instruction set gives the same
+//!   bytes, and sums may run in any order.
+//! * A kernel accepts slices of any length and any alignment.
 
 #![allow(unsafe_code)]
-// What needs an instruction set must become part of a function that has it.
+// Intrinsics must be inlined into a function that enables their instruction set.
 #![allow(clippy::inline_always)]
-// Vectors are called what they are called on paper.
+// Vectors have short names, as in mathematical notation.
 #![allow(clippy::many_single_char_names, clippy::similar_names)]
-// An instruction set has hundreds of functions, whose prefix says where they are from.
+// The prefix of an intrinsic's name shows its instruction set.
 #![allow(clippy::wildcard_imports)]
 
 mod generic;
@@ -38,33 +38,33 @@ mod sse2;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use row::{Accumulator, Branches, GROUP, Row, Segment, Walk};
+pub(crate) use row::{Accumulator, Branches, GROUP, OutputPositions, Row, Segment};
 pub(crate) use select::kernels;
 pub use select::{SIMD_VARIABLE, instruction_set};
 
-/// What one instruction set can do.
+/// The kernels of one instruction set.
 pub(crate) struct Kernels {
-    /// The name that the environment variable takes.
+    /// Name of the instruction set, as in the environment variable.
     pub(crate) name: &'static str,
-    /// For each output `i`: the sum over the segments of each row's taps times
-    /// `inputs[i..]`, rounded and saturated as the accumulator says.
+    /// Convolves the segments. Output `i` is the sum over all segments of the row's taps
+    /// times `inputs[i..]`, scaled, rounded and saturated as the accumulator defines.
     ///
-    /// Each segment needs [`Row::reach`] inputs more than there are outputs.
+    /// Each segment must have [`Row::reach`] more inputs than there are outputs.
     pub(crate) convolve: fn(&[Segment<'_>], Accumulator, &mut [i16]),
-    /// For each output: the dot product of the branch and the inputs where the walk
-    /// has come to.
-    pub(crate) polyphase: fn(&Branches, Walk, &[i16], &mut [i16]),
-    /// Interleaves two planes; the first is shifted left on the way.
+    /// Computes each output as the dot product of a branch and the inputs from an index on.
+    /// The positions name branch and index.
+    pub(crate) polyphase: fn(&Branches, OutputPositions, &[i16], &mut [i16]),
+    /// Interleaves two planes. The first plane is shifted left by the given bits.
     pub(crate) interleave2: fn([&[i16]; 2], u32, &mut [i16]),
-    /// Interleaves three planes; the first is shifted left on the way.
+    /// Interleaves three planes. The first plane is shifted left by the given bits.
     pub(crate) interleave3: fn([&[i16]; 3], u32, &mut [i16]),
-    /// Deals samples out to two planes.
+    /// Deinterleaves samples into two planes.
     pub(crate) deinterleave2: fn(&[i16], [&mut [i16]; 2]),
-    /// Deals samples out to three planes.
+    /// Deinterleaves samples into three planes.
     pub(crate) deinterleave3: fn(&[i16], [&mut [i16]; 3]),
-    /// Decodes mu-law to 14-bit samples, shifted left.
+    /// Decodes mu-law to 14-bit samples and shifts them left by the given bits.
     pub(crate) ulaw_decode: fn(&[u8], u32, &mut [i16]),
-    /// The same for one channel of two.
+    /// Decodes one channel of two-channel mu-law, as `ulaw_decode` does.
     pub(crate) ulaw_decode_pairs: fn(&[[u8; 2]], usize, u32, &mut [i16]),
     /// Encodes 16-bit samples to mu-law.
     pub(crate) ulaw_encode: fn(&[i16], &mut [u8]),

@@ -1,12 +1,12 @@
 //! NEON: vectors of 8 samples. Every AArch64 CPU has it.
 
-// Each method of the trait below is an intrinsic or two, under the trait's contract.
+// The trait's methods below are one or two intrinsics each; the trait states their contract.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::arch::aarch64::*;
 
 use super::generic::{self, Vector};
-use super::row::{Accumulator, Branches, Segment, Walk};
+use super::row::{Accumulator, Branches, OutputPositions, Segment};
 use super::{Kernels, portable};
 
 const LANES: usize = 8;
@@ -34,14 +34,14 @@ unsafe impl Vector for int16x8_t {
     #[inline(always)]
     unsafe fn load(samples: &[i16], at: usize) -> Self {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller vouches for the length.
+        // SAFETY: the caller ensures the length.
         unsafe { vld1q_s16(samples.as_ptr().add(at)) }
     }
 
     #[inline(always)]
     unsafe fn store(self, samples: &mut [i16], at: usize) {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller vouches for the length.
+        // SAFETY: the caller ensures the length.
         unsafe { vst1q_s16(samples.as_mut_ptr().add(at), self) }
     }
 
@@ -84,16 +84,16 @@ fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &mut [i16]) 
     portable::convolve_from(done, segments, scales, outputs);
 }
 
-fn polyphase(branches: &Branches, walk: Walk, inputs: &[i16], outputs: &mut [i16]) {
+fn polyphase(branches: &Branches, positions: OutputPositions, inputs: &[i16], outputs: &mut [i16]) {
     // SAFETY: every AArch64 CPU has NEON.
-    unsafe { generic::polyphase::<int16x8_t>(branches, walk, inputs, outputs) }
+    unsafe { generic::polyphase::<int16x8_t>(branches, positions, inputs, outputs) }
 }
 
 fn interleave2([first, second]: [&[i16]; 2], shift: u32, outputs: &mut [i16]) {
     let count = (outputs.len() / 2).min(first.len()).min(second.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: both planes have a vector from `done` on, the outputs two.
+        // SAFETY: from `done` on, both planes have one vector; the outputs have two.
         unsafe {
             let a = shifted(int16x8_t::load(first, done), shift);
             let both = int16x8x2_t(a, int16x8_t::load(second, done));
@@ -110,7 +110,7 @@ fn interleave3([first, second, third]: [&[i16]; 3], shift: u32, outputs: &mut [i
     let count = count.min(second.len()).min(third.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: each plane has a vector from `done` on, the outputs three.
+        // SAFETY: from `done` on, each plane has one vector; the outputs have three.
         unsafe {
             let a = shifted(int16x8_t::load(first, done), shift);
             let (b, c) = (int16x8_t::load(second, done), int16x8_t::load(third, done));
@@ -179,7 +179,7 @@ fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &m
     let count = frames.len().min(samples.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: there is a vector of frames, and room for one, from `done` on.
+        // SAFETY: both slices have a vector's elements from `done` on.
         unsafe {
             let uint8x8x2_t(left, right) = vld2_u8(frames.as_ptr().add(done).cast());
             let codes = if channel == 0 { left } else { right };
@@ -190,10 +190,10 @@ fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &m
     portable::ulaw_decode_pairs(&frames[done..], channel, shift, &mut samples[done..]);
 }
 
-/// Codes to 14-bit samples: `((2 m + 33) << segment) - 33`.
+/// Decodes codes to 14-bit samples: `((2 m + 33) << segment) - 33`.
 #[target_feature(enable = "neon")]
 fn decode(codes: uint8x8_t) -> int16x8_t {
-    // Bits are inverted on the wire, the sign bit included.
+    // A mu-law code is transmitted with all bits inverted, including the sign bit.
     let inverted = vreinterpretq_s16_u16(vmovl_u8(vmvn_u8(codes)));
     let mantissa = vandq_s16(inverted, vdupq_n_s16(0x0f));
     let odd = vaddq_s16(vaddq_s16(mantissa, mantissa), vdupq_n_s16(33));
@@ -217,14 +217,14 @@ fn ulaw_encode(samples: &[i16], codes: &mut [u8]) {
     portable::encode(&samples[done..], &mut codes[done..]);
 }
 
-/// Samples to codes: the segment is where the first bit stands, the mantissa the four
-/// that follow.
+/// Encodes samples to codes. The segment is the position of the highest bit that is set, and
+/// the mantissa is the four bits below it.
 #[target_feature(enable = "neon")]
 fn encode(samples: int16x8_t) -> uint8x8_t {
     let linear = vshrq_n_s16::<2>(samples);
     let clipped = vminq_s16(vabsq_s16(linear), vdupq_n_s16(8158));
     let biased = vaddq_s16(clipped, vdupq_n_s16(33));
-    // 33 has its first bit at 5 and 10 zeros before it.
+    // The smallest biased value, 33, has 10 leading zeros and belongs to segment 0.
     let segment = vsubq_s16(vdupq_n_s16(10), vclzq_s16(biased));
     let right = vnegq_s16(vaddq_s16(segment, vdupq_n_s16(1)));
     let mantissa = vandq_s16(vshlq_s16(biased, right), vdupq_n_s16(0x0f));

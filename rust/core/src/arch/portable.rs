@@ -1,11 +1,10 @@
-//! What each kernel computes, in plain Rust.
+//! The kernels in plain Rust, for any CPU.
 //!
-//! Rule: the shortest code that the compiler turns into fair machine code for the
-//! target's baseline. This is the definition that every other file is tested
-//! against.
+//! Rule: the code is as short as possible, provided that the compiler turns it into fast
+//! machine code for the target's baseline.
 
 use super::Kernels;
-use super::row::{self, Accumulator, Branches, GROUP, Segment, Taps, Walk};
+use super::row::{self, Accumulator, Branches, GROUP, OutputPositions, Segment, Taps};
 use crate::g711::{decode_14_bits, ulaw_encode};
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -25,10 +24,10 @@ pub(super) fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &
     convolve_from(0, segments, scales, outputs);
 }
 
-/// Sums made at a time.
+/// Number of sums per block.
 const BLOCK: usize = 64;
 
-/// The outputs from `done` on.
+/// Computes the outputs from index `done` on.
 pub(super) fn convolve_from(
     done: usize,
     segments: &[Segment<'_>],
@@ -67,8 +66,8 @@ fn accumulate(sums: &mut [i32], taps: &Taps, inputs: &[i16]) {
     }
 }
 
-/// In groups of a constant length, which the compiler turns into multiplications of
-/// pairs as long as this is a function of its own.
+/// Computes a dot product in groups of constant length. The compiler turns a group into
+/// multiplications of pairs, but only while this function is not inlined.
 #[inline(never)]
 fn dot_product(taps: &[i16], inputs: &[i16]) -> i32 {
     let product = |(&tap, &input): (&i16, &i16)| i32::from(tap) * i32::from(input);
@@ -81,8 +80,8 @@ fn dot_product(taps: &[i16], inputs: &[i16]) -> i32 {
     sum
 }
 
-fn polyphase(branches: &Branches, walk: Walk, inputs: &[i16], outputs: &mut [i16]) {
-    for (output, (branch, oldest)) in outputs.iter_mut().zip(walk) {
+fn polyphase(branches: &Branches, positions: OutputPositions, inputs: &[i16], outputs: &mut [i16]) {
+    for (output, (branch, oldest)) in outputs.iter_mut().zip(positions) {
         let (fine, coarse) = branches.branch(branch);
         let parts = fine.chunks(Branches::SUMMED);
         let parts = parts.zip(coarse.chunks(Branches::SUMMED));

@@ -1,30 +1,31 @@
-//! Integer filter taps, in the two scales and the order that the kernels read.
+//! Integer filter taps in the layout that the kernels read.
 //!
-//! A 16-bit tap alone is too coarse: it puts images at -85 dBc. So a tap is the
-//! sum of a coarse part and a fine one, each 16 bits. The fine parts come first;
-//! their sum is scaled down to the coarse scale, where the coarse parts are added.
-//! Only the taps near the middle are large enough to need a coarse part.
+//! A single 16-bit integer is too coarse for a tap: it puts images at -85 dBc. A tap is
+//! therefore the sum of a coarse part and a fine part of 16 bits each. A convolution first
+//! adds the products of the fine parts, then shifts that sum to the coarse scale, then adds
+//! the products of the coarse parts. Only the taps near the middle of a filter are large
+//! enough to need a coarse part.
 //!
-//! Rule: nothing overflows 32 bits, whatever the input. [`Row`]s say how much of an
-//! accumulator they can use, and [`crate::bank`] asserts it when it makes them.
+//! Rule: no sum overflows 32 bits for any input. [`crate::quantize`] asserts it for the
+//! taps that it makes.
 
-/// Scales of a convolution's sums.
+/// Scales of the taps and sums of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accumulator {
     /// Fine taps are in units of `2^-fine_bits`.
     pub(crate) fine_bits: u32,
     /// Coarse taps are in units of `2^-coarse_bits`.
     pub(crate) coarse_bits: u32,
-    /// The inputs are 16-bit samples shifted right by this.
+    /// Number of bits by which the 16-bit inputs are shifted right.
     pub(crate) input_shift: u32,
 }
 
-/// Panics unless each segment has the inputs that so many outputs need.
+/// Panics unless each segment has enough inputs for `outputs` outputs.
 pub(super) fn check(segments: &[Segment<'_>], outputs: usize) {
     for Segment { inputs, row } in segments {
         assert!(
             inputs.len() >= outputs + row.reach(),
-            "{outputs} outputs need {} inputs, there are {}",
+            "{outputs} outputs need {} inputs, got {}",
             outputs + row.reach(),
             inputs.len()
         );
@@ -32,18 +33,19 @@ pub(super) fn check(segments: &[Segment<'_>], outputs: usize) {
 }
 
 impl Accumulator {
-    /// What a sum begins with: half a sample. Shifting twice then rounds the exact sum,
-    /// for shifts round down, and rounding down twice is the same as once.
+    /// Returns the initial value of a sum: half a sample. The two shifts then round the exact
+    /// sum to the nearest, because each shift rounds down, and rounding down twice gives the
+    /// same result as rounding down once.
     pub(super) fn start(self) -> i32 {
         1 << (self.fine_bits - self.input_shift - 1)
     }
 
-    /// Shift from the fine scale to the coarse one.
+    /// Returns the shift from the fine scale to the coarse scale in bits.
     pub(super) fn to_coarse(self) -> u32 {
         self.fine_bits - self.coarse_bits
     }
 
-    /// Shift from the coarse scale to 16-bit samples.
+    /// Returns the shift from the coarse scale to 16-bit samples in bits.
     pub(super) fn to_sample(self) -> u32 {
         self.coarse_bits - self.input_shift
     }
@@ -58,7 +60,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// A row of an even number of taps, the parts in their own scales.
+    /// Creates a row from the fine and the coarse parts of an even number of taps.
     pub(crate) fn new(fine: &[i16], coarse: &[i16]) -> Self {
         assert!(fine.len() == coarse.len() && fine.len().is_multiple_of(2));
         Self {
@@ -68,34 +70,35 @@ impl Row {
         }
     }
 
-    /// Inputs that a convolution reads beyond the number of its outputs.
+    /// Returns how many more inputs than outputs a convolution needs.
     pub(crate) fn reach(&self) -> usize {
         self.reach
     }
 }
 
-/// One part of a row's taps, without most of the zeros at the ends.
+/// The fine or the coarse parts of a row's taps, without most of the zeros at the ends.
 #[derive(Debug)]
 pub(super) struct Taps {
-    /// What multiplies each pair of inputs.
+    /// The taps in pairs, for kernels that multiply pairs of inputs.
     pub(super) pairs: Box<[Pair]>,
-    /// Index of the first pair's first input.
+    /// Index of the first input of the first pair.
     pub(super) first: usize,
-    /// The same taps one by one, in whole groups where the row is long enough.
+    /// The same taps as single values; whole groups if the row's length is a multiple of
+    /// [`GROUP`].
     pub(super) single: Box<[i16]>,
-    /// Index of the first of these.
+    /// Index of the first input of `single`.
     pub(super) first_single: usize,
 }
 
-/// Two taps in one `i32` each, the earlier in the low half: for outputs of even
-/// index, and for those of odd index, which lie one input later.
+/// Two taps packed into one `i32`, the earlier tap in the low half. `even` is for outputs of
+/// even index, `odd` for outputs of odd index, whose inputs start one sample later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pair {
     pub(super) even: i32,
     pub(super) odd: i32,
 }
 
-/// What the compiler makes of a sum of products is fast for multiples of this.
+/// Group length for which the compiler generates fast code for a sum of products.
 pub(crate) const GROUP: usize = 16;
 
 impl Taps {
@@ -105,7 +108,7 @@ impl Taps {
         let end = row.iter().rposition(used).map_or(0, |last| last + 1);
         let tap = |index: usize| row.get(index).copied().unwrap_or(0);
         let before = |index: usize| if index == 0 { 0 } else { tap(index - 1) };
-        // One pair more than there are, for the last tap of the odd ones.
+        // The outputs of odd index need one more pair, for the last tap.
         let pairs = (first..=end.next_multiple_of(2))
             .step_by(2)
             .filter(|_| end > 0)
@@ -132,57 +135,57 @@ fn pair(low: i16, high: i16) -> i32 {
     i32::from(low.cast_unsigned()) | i32::from(high) << 16
 }
 
-/// The inputs of one row. A convolution adds several where it decimates.
+/// A row and its inputs. A decimating convolution adds the products of several segments.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment<'a> {
     pub(crate) inputs: &'a [i16],
     pub(crate) row: &'a Row,
 }
 
-/// The branches of any ratio, one after the other: both parts of every tap, oldest
-/// input first.
+/// The branches of a filter for any ratio, one after the other. Each tap has a fine and a
+/// coarse part; the tap of the oldest input comes first.
 #[derive(Debug)]
 pub(crate) struct Branches {
-    /// Taps of one branch: a multiple of [`GROUP`].
+    /// Number of taps per branch: a multiple of [`GROUP`].
     pub(crate) taps: usize,
     pub(crate) fine: Box<[i16]>,
     pub(crate) coarse: Box<[i16]>,
 }
 
 impl Branches {
-    /// Scale of the fine taps.
+    /// Fine taps are in units of `2^-FINE_BITS`.
     pub(crate) const FINE_BITS: u32 = 22;
-    /// Shift from the coarse scale to the fine one.
+    /// Shift from the coarse scale to the fine scale in bits.
     pub(crate) const TO_FINE: u32 = 8;
-    /// Products that are summed in 32 bits; [`crate::quantize`] makes taps for which
-    /// that cannot overflow.
+    /// Number of products that are summed in 32 bits. [`crate::quantize`] asserts that this
+    /// sum cannot overflow.
     pub(crate) const SUMMED: usize = 256;
 
-    /// The parts of one branch.
+    /// Returns the fine and the coarse taps of one branch.
     pub(super) fn branch(&self, branch: usize) -> (&[i16], &[i16]) {
         let taps = branch * self.taps..(branch + 1) * self.taps;
         (&self.fine[taps.clone()], &self.coarse[taps])
     }
 
-    /// A sum in the fine scale as a sample, rounded and saturated.
+    /// Converts a sum in the fine scale to a sample, rounded and saturated.
     pub(super) fn round(sum: i64) -> i16 {
         let sample = (sum + (1 << (Self::FINE_BITS - 1))) >> Self::FINE_BITS;
         sample.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
     }
 }
 
-/// Where the outputs of any ratio lie in their inputs: branch and first input of each.
+/// Iterator over the branch and the index of the oldest input of each output.
 #[derive(Clone, Debug)]
-pub(crate) struct Walk {
+pub(crate) struct OutputPositions {
     up: usize,
-    /// Whole inputs from one output to the next, and branches beyond that.
+    /// Distance between two outputs: whole inputs, and the remainder in branches.
     step: (usize, usize),
     branch: usize,
     oldest: usize,
 }
 
-impl Walk {
-    /// Begins at an output of branch `branch`, whose first input is `oldest`.
+impl OutputPositions {
+    /// Starts at an output that uses the branch `branch` and the inputs from `oldest` on.
     pub(crate) fn new((up, down): (usize, usize), branch: usize, oldest: usize) -> Self {
         Self {
             up,
@@ -193,19 +196,19 @@ impl Walk {
     }
 }
 
-impl Iterator for Walk {
+impl Iterator for OutputPositions {
     type Item = (usize, usize);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let here = (self.branch, self.oldest);
+        let position = (self.branch, self.oldest);
         self.oldest += self.step.0;
         self.branch += self.step.1;
-        // Not a division, which would take as long as half an output.
+        // A division would take as long as half an output.
         if self.branch >= self.up {
             self.branch -= self.up;
             self.oldest += 1;
         }
-        Some(here)
+        Some(position)
     }
 }

@@ -1,17 +1,18 @@
-//! Which instruction set is used: the best there is, or the one asked for.
+//! Selection of the instruction set: the fastest that the CPU has, or a requested one.
 
 use std::sync::OnceLock;
 
 use super::{Kernels, portable};
 use crate::AudioError;
 
-/// The environment variable that asks for an instruction set by name.
+/// Name of the environment variable that selects an instruction set.
 pub const SIMD_VARIABLE: &str = "PIPECAT_GENESYS_SIMD";
 
-/// The kernels of this process, chosen once.
+/// Returns the kernels of this process. They are selected on the first call.
 ///
 /// # Errors
-/// [`AudioError::InstructionSet`] if the environment asks for one that is not there.
+/// [`AudioError::InstructionSet`] if the environment variable names an instruction set
+/// that this CPU or this build does not have.
 pub(crate) fn kernels() -> Result<&'static Kernels, AudioError> {
     static CHOSEN: OnceLock<Result<&'static Kernels, AudioError>> = OnceLock::new();
     CHOSEN
@@ -27,13 +28,15 @@ pub(crate) fn kernels() -> Result<&'static Kernels, AudioError> {
         .clone()
 }
 
-/// Name of the instruction set in use: `avx512`, `avx2`, `sse2`, `neon` or `portable`.
+/// Returns the name of the instruction set in use: `avx512`, `avx2`, `sse2`, `neon` or
+/// `portable`.
 ///
-/// It is the best that the CPU has, unless the environment variable
-/// [`SIMD_VARIABLE`] named another when audio was first handled.
+/// It is the fastest that the CPU has, or the one that the environment variable
+/// [`SIMD_VARIABLE`] named at the first use of the crate.
 ///
 /// # Errors
-/// [`AudioError::InstructionSet`] if it named one that the CPU does not have.
+/// [`AudioError::InstructionSet`] if the variable named an instruction set that this CPU
+/// or this build does not have.
 pub fn instruction_set() -> Result<&'static str, AudioError> {
     kernels().map(|kernels| kernels.name)
 }
@@ -53,17 +56,17 @@ fn choose(wanted: Option<&str>) -> Result<&'static Kernels, AudioError> {
     }
 }
 
-/// The kernels that can run on this CPU, the best first.
+/// Returns the kernels that can run on this CPU, the fastest first.
 pub(super) fn available() -> Vec<&'static Kernels> {
     let mut available = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
-            // SAFETY: it has just been asked for; AVX-512BW implies AVX-512F and AVX2.
+            // SAFETY: the CPU has AVX-512BW, which implies AVX-512F and AVX2, and VNNI.
             available.push(unsafe { super::avx512::kernels() });
         }
         if is_x86_feature_detected!("avx2") {
-            // SAFETY: it has just been asked for.
+            // SAFETY: the CPU has AVX2.
             available.push(unsafe { super::avx2::kernels() });
         }
         available.push(super::sse2::kernels());
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_is_taken_and_any_can_be_asked_for() {
+    fn the_fastest_instruction_set_is_the_default_and_any_other_can_be_selected() {
         let best = available()[0].name;
         for nothing in [None, Some(""), Some("  ")] {
             assert_eq!(choose(nothing).map(|kernels| kernels.name), Ok(best));
@@ -92,9 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_refused_by_name() {
+    fn the_error_names_the_unknown_instruction_set_and_the_known_ones() {
         let chosen = choose(Some("mmx")).map(|kernels| kernels.name);
-        let error = chosen.expect_err("no CPU of ours has it alone");
+        let error = chosen.expect_err("there are no MMX kernels");
         let text = error.to_string();
         for part in [SIMD_VARIABLE, "mmx", "portable", available()[0].name] {
             assert!(text.contains(part), "{part} missing in {text}");

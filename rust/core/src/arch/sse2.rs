@@ -1,12 +1,12 @@
 //! SSE2: vectors of 8 samples. Every x86-64 CPU has it.
 
-// Each method of the trait below is an intrinsic or two, under the trait's contract.
+// The trait's methods below are one or two intrinsics each; the trait states their contract.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::arch::x86_64::*;
 
 use super::generic::{self, Vector};
-use super::row::{Accumulator, Branches, Segment, Walk};
+use super::row::{Accumulator, Branches, OutputPositions, Segment};
 use super::{Kernels, portable};
 
 pub(super) fn kernels() -> &'static Kernels {
@@ -14,7 +14,7 @@ pub(super) fn kernels() -> &'static Kernels {
         name: "sse2",
         convolve,
         polyphase,
-        // The compiler's own code for this baseline is as good as any.
+        // For the other kernels the compiler's code for SSE2 is as fast as hand-written code.
         ..portable::KERNELS
     };
     &KERNELS
@@ -27,14 +27,14 @@ unsafe impl Vector for __m128i {
     #[inline(always)]
     unsafe fn load(samples: &[i16], at: usize) -> Self {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller vouches for the length.
+        // SAFETY: the caller ensures the length.
         unsafe { _mm_loadu_si128(samples.as_ptr().add(at).cast()) }
     }
 
     #[inline(always)]
     unsafe fn store(self, samples: &mut [i16], at: usize) {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller vouches for the length.
+        // SAFETY: the caller ensures the length.
         unsafe { _mm_storeu_si128(samples.as_mut_ptr().add(at).cast(), self) }
     }
 
@@ -75,7 +75,7 @@ fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &mut [i16]) 
     portable::convolve_from(done, segments, scales, outputs);
 }
 
-fn polyphase(branches: &Branches, walk: Walk, inputs: &[i16], outputs: &mut [i16]) {
+fn polyphase(branches: &Branches, positions: OutputPositions, inputs: &[i16], outputs: &mut [i16]) {
     // SAFETY: every x86-64 CPU has SSE2.
-    unsafe { generic::polyphase::<__m128i>(branches, walk, inputs, outputs) }
+    unsafe { generic::polyphase::<__m128i>(branches, positions, inputs, outputs) }
 }

@@ -1,17 +1,17 @@
-//! Every kernel of every instruction set this CPU has against its naive twin, at
-//! every length and alignment. The twins are textbook sums in 64 bits; they share
-//! nothing with the kernels but the taps.
+//! Tests of every kernel of every instruction set of this CPU, at many lengths and
+//! alignments, against reference functions. The references are textbook sums in 64 bits and
+//! share only the taps with the kernels.
 
 use std::panic::catch_unwind;
 
-use super::row::{Accumulator, Branches, Row, Segment, Walk};
+use super::row::{Accumulator, Branches, OutputPositions, Row, Segment};
 use super::{Kernels, select};
 use crate::g711;
 
-/// Lengths around all vectors, blocks and their sums.
+/// Lengths that cover every number of vectors and blocks, with every remainder.
 const LENGTHS: std::ops::RangeInclusive<usize> = 0..=600;
 
-/// Full-scale noise, the same in every run, with the extremes in it.
+/// Returns full-scale noise that contains both extremes. It is the same in every run.
 fn noise(seed: usize, count: usize) -> Vec<i16> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64.wrapping_add((seed as u64) << 17);
     let mut next = || {
@@ -32,26 +32,30 @@ fn bytes(seed: usize, count: usize) -> Vec<u8> {
     samples.iter().map(|sample| (sample >> 5) as u8).collect()
 }
 
-/// Runs a check on every instruction set, and names the one that fails.
-fn on_each(check: impl Fn(&Kernels) + std::panic::RefUnwindSafe) {
+/// Runs a check with every instruction set of this CPU and names the one that fails.
+fn for_each_instruction_set(check: impl Fn(&Kernels) + std::panic::RefUnwindSafe) {
     for kernels in select::available() {
         let outcome = catch_unwind(|| check(kernels));
-        assert!(outcome.is_ok(), "see above: {}", kernels.name);
+        assert!(
+            outcome.is_ok(),
+            "the check above failed with {}",
+            kernels.name
+        );
     }
 }
 
-/// A slice that begins at any address: its length is what the kernel is given.
+/// Returns the data after `by` fillers, so that the data begins at an arbitrary address.
 fn shifted<T: Clone>(data: &[T], by: usize, filler: &T) -> Vec<T> {
     let mut all = vec![filler.clone(); by];
     all.extend_from_slice(data);
     all
 }
 
-/// Fine and coarse taps of a row.
+/// The fine and the coarse parts of a row's taps.
 type Parts = (Vec<i16>, Vec<i16>);
 
-/// Rows as banks have them: taps that need both parts in the middle only, one row
-/// of a single tap, one whose taps are not in whole groups.
+/// Returns rows such as banks have: coarse parts only in the middle, a row with a single
+/// tap, a row whose length is not a multiple of the group length.
 fn rows() -> Vec<Parts> {
     let scaled = |seed, count, shift: u32| -> Vec<i16> {
         noise(seed, count).iter().map(|tap| tap >> shift).collect()
@@ -72,8 +76,12 @@ fn rows() -> Vec<Parts> {
     ]
 }
 
-/// The convolution by its definition: the exact sum, rounded once.
-fn convolve_twin(segments: &[(&[i16], &Parts)], scales: Accumulator, count: usize) -> Vec<i16> {
+/// Computes the convolution by its definition: the exact sum, rounded once.
+fn reference_convolve(
+    segments: &[(&[i16], &Parts)],
+    scales: Accumulator,
+    count: usize,
+) -> Vec<i16> {
     let to_fine = scales.fine_bits - scales.coarse_bits;
     let shift = scales.fine_bits - scales.input_shift;
     (0..count)
@@ -110,8 +118,8 @@ const SCALES: [Accumulator; 3] = [
 ];
 
 #[test]
-fn convolve_is_the_exact_sum_rounded() {
-    on_each(|kernels| {
+fn convolve_rounds_the_exact_sum() {
+    for_each_instruction_set(|kernels| {
         for scales in SCALES {
             for parts in rows() {
                 let row = Row::new(&parts.0, &parts.1);
@@ -126,7 +134,7 @@ fn convolve_is_the_exact_sum_rounded() {
                     let segment = Segment { inputs, row: &row };
                     let mut outputs = vec![0x55; count + offset + 1];
                     (kernels.convolve)(&[segment], scales, &mut outputs[offset..][..count]);
-                    let expected = convolve_twin(&[(inputs, &parts)], scales, count);
+                    let expected = reference_convolve(&[(inputs, &parts)], scales, count);
                     assert_eq!(outputs[offset..][..count], expected, "{count} {scales:?}");
                     assert!(outputs[..offset].iter().all(|&sample| sample == 0x55));
                     assert_eq!(outputs[offset + count], 0x55);
@@ -137,8 +145,8 @@ fn convolve_is_the_exact_sum_rounded() {
 }
 
 #[test]
-fn convolve_adds_its_segments() {
-    on_each(|kernels| {
+fn convolve_adds_all_segments() {
+    for_each_instruction_set(|kernels| {
         for together in 0..=8 {
             let taps = |seed| -> Vec<i16> {
                 let taps = noise(seed, 48);
@@ -154,15 +162,15 @@ fn convolve_adds_its_segments() {
                 let mut outputs = vec![0; count];
                 (kernels.convolve)(&segments, SCALES[0], &mut outputs);
                 let planes: Vec<_> = planes.iter().map(Vec::as_slice).zip(&parts).collect();
-                assert_eq!(outputs, convolve_twin(&planes, SCALES[0], count));
+                assert_eq!(outputs, reference_convolve(&planes, SCALES[0], count));
             }
         }
     });
 }
 
 #[test]
-fn convolve_refuses_too_few_inputs() {
-    on_each(|kernels| {
+fn convolve_panics_if_there_are_too_few_inputs() {
+    for_each_instruction_set(|kernels| {
         let (fine, coarse) = &rows()[0];
         let row = Row::new(fine, coarse);
         for count in [1, 16, 32, 80, 160, 200] {
@@ -180,8 +188,8 @@ fn convolve_refuses_too_few_inputs() {
 }
 
 #[test]
-fn polyphase_is_the_exact_sum_rounded() {
-    on_each(|kernels| {
+fn polyphase_rounds_the_exact_sum() {
+    for_each_instruction_set(|kernels| {
         for (taps, up, down) in [
             (48, 3, 2),
             (64, 5, 7),
@@ -198,10 +206,10 @@ fn polyphase_is_the_exact_sum_rounded() {
             };
             for count in [0, 1, 2, 5, 40] {
                 for oldest in 0..17 {
-                    let walk = Walk::new((up, down), oldest % up, oldest);
+                    let positions = OutputPositions::new((up, down), oldest % up, oldest);
                     let inputs = noise(count, oldest + (count * down).div_ceil(up) + 1 + taps);
                     let mut outputs = vec![0; count];
-                    (kernels.polyphase)(&branches, walk, &inputs, &mut outputs);
+                    (kernels.polyphase)(&branches, positions, &inputs, &mut outputs);
                     let expected: Vec<i16> = (0..count)
                         .map(|m| {
                             let position = oldest % up + m * down;
@@ -225,13 +233,13 @@ fn polyphase_is_the_exact_sum_rounded() {
 }
 
 #[test]
-fn planes_are_dealt_out_and_brought_together() {
-    on_each(|kernels| {
+fn planes_are_interleaved_and_deinterleaved() {
+    for_each_instruction_set(|kernels| {
         for count in LENGTHS {
             for shift in [0, 2] {
                 let planes = [0, 1, 2].map(|seed| noise(seed, count));
                 let [a, b, c] = planes.each_ref().map(Vec::as_slice);
-                // One more than whole frames: what is over is left alone.
+                // The outputs are longer than whole frames; the excess must stay unchanged.
                 let mut two = vec![0x55; 2 * count + 1];
                 (kernels.interleave2)([a, b], shift, &mut two);
                 let mut three = vec![0x55; 3 * count + 2];
@@ -260,8 +268,8 @@ fn planes_are_dealt_out_and_brought_together() {
 }
 
 #[test]
-fn mu_law_is_the_scalar_one_at_every_length() {
-    on_each(|kernels| {
+fn mu_law_kernels_equal_the_scalar_functions_at_every_length() {
+    for_each_instruction_set(|kernels| {
         for count in LENGTHS {
             let codes = bytes(count, 2 * count);
             let pairs = codes.as_chunks::<2>().0;
@@ -291,8 +299,8 @@ fn mu_law_is_the_scalar_one_at_every_length() {
 }
 
 #[test]
-fn mu_law_is_the_scalar_one_for_every_value() {
-    on_each(|kernels| {
+fn mu_law_kernels_equal_the_scalar_functions_for_every_value() {
+    for_each_instruction_set(|kernels| {
         let all: Vec<i16> = (i16::MIN..=i16::MAX).collect();
         let mut codes = vec![0; all.len()];
         (kernels.ulaw_encode)(&all, &mut codes);

@@ -1,9 +1,9 @@
-//! An oracle that shares nothing with the crate: the formula, summed in f64.
-#![allow(dead_code)] // Each test binary uses its own part.
+//! A reference resampler in f64 that shares no code with the crate.
+#![allow(dead_code)] // Each test binary uses only some of these functions.
 
 use std::f64::consts::PI;
 
-/// The prototype filter at the common rate, from its definition.
+/// Returns the prototype filter at the common rate, from its definition.
 fn prototype(larger: u64, zeros: u64) -> Vec<f64> {
     let half = (zeros * larger) as i64;
     let i0 = |x: f64| {
@@ -24,10 +24,10 @@ fn prototype(larger: u64, zeros: u64) -> Vec<f64> {
         .collect()
 }
 
-/// Every output of `inputs` by the formula and the length law, before rounding.
+/// Returns all outputs for `inputs` by the formula, before rounding.
 pub(crate) fn resample(in_rate: u32, out_rate: u32, inputs: &[i16]) -> Vec<f64> {
     let inputs: Vec<f64> = inputs.iter().copied().map(f64::from).collect();
-    // Six times is two steps, and between them samples are 16 bits wide.
+    // A factor of six takes two steps, with 16-bit samples between them.
     let clipped = |samples: Vec<f64>| -> Vec<f64> { samples.into_iter().map(clip).collect() };
     if out_rate == 6 * in_rate {
         let between = clipped(step(in_rate, 2 * in_rate, &inputs, 24));
@@ -40,7 +40,7 @@ pub(crate) fn resample(in_rate: u32, out_rate: u32, inputs: &[i16]) -> Vec<f64> 
     }
 }
 
-/// Saturates at what 16 bits hold.
+/// Saturates a sample to the range of 16 bits.
 pub(crate) fn clip(sample: f64) -> f64 {
     sample.clamp(-32_768.0, 32_767.0)
 }
@@ -73,12 +73,12 @@ fn step(in_rate: u32, out_rate: u32, inputs: &[f64], zeros: u64) -> Vec<f64> {
         .collect()
 }
 
-/// Samples as PCM bytes.
+/// Converts samples to PCM bytes.
 pub(crate) fn bytes(samples: &[i16]) -> Vec<u8> {
     samples.iter().flat_map(|s| s.to_le_bytes()).collect()
 }
 
-/// PCM bytes as samples.
+/// Converts PCM bytes to samples.
 pub(crate) fn samples(bytes: &[u8]) -> Vec<i16> {
     bytes
         .as_chunks::<2>()
@@ -88,7 +88,7 @@ pub(crate) fn samples(bytes: &[u8]) -> Vec<i16> {
         .collect()
 }
 
-/// Uniform noise over the whole range, the same in every run.
+/// Returns uniform noise over the whole range. It is the same in every run.
 pub(crate) fn noise(count: usize) -> Vec<i16> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     (0..count)

@@ -1,0 +1,69 @@
+"""The log of one call: bounded, and without personal data unless asked for."""
+
+from __future__ import annotations
+
+from loguru import logger
+
+# A peer chooses how often it is at fault; it must not be able to fill the disk.
+_MAX_LINES = 40
+_REDACTED = "(redacted)"
+
+
+def brief(value: object) -> str:
+    """Return the first 120 characters of a value's repr, for one line of log."""
+    return f"{value!r:.120}"
+
+
+class CallLog:
+    """Writes the log lines of one call, each with the call's session id."""
+
+    def __init__(self, session_id: str, *, personal_data: bool) -> None:
+        """Create the log of a call.
+
+        Args:
+            session_id: The id that log lines name.
+            personal_data: Whether variables, digits and callers may appear in DEBUG lines.
+        """
+        self._personal_data = personal_data
+        self._logged: set[str] = set()
+        self.set_session_id(session_id)
+
+    def set_session_id(self, session_id: str) -> None:
+        """Change the session id that log lines name."""
+        self._suffix = f" session={brief(session_id)}"
+
+    def redact(self, value: object) -> object:
+        """Return what a log line may show of a value that may be personal.
+
+        Args:
+            value: A digit, a caller, or a dict of variables.
+
+        Returns:
+            The value itself where personal data may be logged; otherwise the sorted names of a
+            dict, and a placeholder for anything else. None stays None.
+        """
+        if self._personal_data or value is None:
+            return value
+        return sorted(map(str, value)) if isinstance(value, dict) else _REDACTED
+
+    def once(self, level: str, text: str, key: str | None = None) -> None:
+        """Log a line unless one with the same key was logged before.
+
+        Args:
+            level: A loguru level name, such as ``WARNING``.
+            text: The line.
+            key: Lines with the same key are logged once; by default the text is the key.
+        """
+        key = key or text
+        if key not in self._logged and len(self._logged) < _MAX_LINES:
+            self._logged.add(key)
+            self.line(level, f"{text} (logged once)")
+
+    def line(self, level: str, text: str) -> None:
+        """Log one line.
+
+        Args:
+            level: A loguru level name, such as ``INFO``.
+            text: The line, without the session id.
+        """
+        logger.log(level, text + self._suffix)

@@ -1,0 +1,109 @@
+"""Protocol messages that an application wrote as dicts, in transport message frames.
+
+The dicts may come from Pipecat's ``create_*`` methods or be written by hand. `to_draft` converts
+them to what Genesys accepts; docs/parity.md lists what it changes, with reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipecat_genesys.protocol import (
+    AudioHookMessageType,
+    DisconnectReason,
+    Draft,
+    Media,
+    server_messages,
+)
+
+from .variables import fit_output_variables
+
+# `info` is one line of a log. A longer text would take the space of the output variables.
+_MAX_INFO = 500
+
+Log = Callable[[str, str], None]
+"""Logs a line: called with a loguru level name and the line."""
+
+# Messages whose parameters are fixed, whatever the application gave them.
+_FIXED: Mapping[str, Draft] = {
+    "pause": server_messages.pause(),
+    "resume": server_messages.resume(),
+    "resumed": server_messages.resume(),
+    "updated": server_messages.updated(),
+}
+
+
+def to_draft(
+    message: Mapping[str, Any], media: Media | None, *, asks_languages: bool, log: Log
+) -> Draft | None:
+    """Convert a message dict to a protocol message.
+
+    Args:
+        message: The dict that a frame carried.
+        media: The medium in use.
+        asks_languages: Whether Genesys asked which languages the bot supports.
+        log: Called with a loguru level name and a line for what is changed or refused.
+
+    Returns:
+        The protocol message, or None for one that Genesys would refuse, which is logged.
+    """
+    name = message.get("type")
+    if name == "pong":
+        seq = message.get("clientseq")
+        known = isinstance(seq, int) and not isinstance(seq, bool)
+        return server_messages.pong(seq if known else None)
+    if isinstance(name, str) and name in _FIXED:
+        return _FIXED[name]
+    given = message.get("parameters")
+    # Nearly always a dict, for which this check is faster than the one for Mapping.
+    parameters: Mapping[str, Any] = given if isinstance(given, (dict, Mapping)) else {}
+    match name:
+        case "opened":
+            return _opened(parameters, media, asks_languages, log)
+        case "closed":
+            return server_messages.closed(
+                fit_output_variables(parameters.get("outputVariables"), log)
+            )
+        case "disconnect":
+            return _disconnect(parameters, log)
+        case "event" if not parameters.get("entities"):
+            log("ERROR", "an event without entities ends the call and was not sent")
+        case "event" | "reconnect":
+            return Draft(AudioHookMessageType(name), dict(parameters))
+        case "error":
+            log(
+                "ERROR",
+                "AudioHook has no error message from server to client; not sent. "
+                'Use create_disconnect_message(reason="error") to end the call.',
+            )
+        case _:
+            log("WARNING", f"not an AudioHook server message, not sent: type {str(name)[:40]!r}")
+    return None
+
+
+def _opened(
+    parameters: Mapping[str, Any], media: Media | None, asks_languages: bool, log: Log
+) -> Draft:
+    languages, position = parameters.get("supportedLanguages"), parameters.get("discardTo")
+    entries = [media.raw] if media is not None else []
+    asked = (languages or []) if asks_languages else None
+    paused = bool(parameters.get("startPaused"))
+    try:
+        return server_messages.opened(
+            entries, start_paused=paused, supported_languages=asked, discard_to=position
+        )
+    except ValueError as error:
+        log("ERROR", f"'discardTo' left out: {error}")
+        return server_messages.opened(entries, start_paused=paused, supported_languages=asked)
+
+
+def _disconnect(parameters: Mapping[str, Any], log: Log) -> Draft:
+    reason = str(parameters.get("reason") or DisconnectReason.COMPLETED)
+    info = str(parameters.get("info") or "")[:_MAX_INFO].encode("utf-8", "replace").decode()
+    if reason not in set(DisconnectReason):
+        known = ", ".join(DisconnectReason)
+        log("WARNING", f"disconnect reason {reason[:40]!r} is sent as 'error'; known: {known}")
+        info, reason = info or reason[:_MAX_INFO], DisconnectReason.ERROR.value
+    variables = fit_output_variables(parameters.get("outputVariables"), log)
+    return server_messages.disconnect(reason, info=info, output_variables=variables)

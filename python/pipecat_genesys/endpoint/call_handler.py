@@ -1,0 +1,244 @@
+"""One accepted connection, from its first message to the end of its call.
+
+``open`` is answered when the bot's pipeline can take the call, so that the bot may still choose
+languages or refuse; at a deadline it is answered without the bot, and the session starts paused.
+Whatever the bot does, the session ends as the protocol requires: ``disconnect``, ``close``,
+``closed``, and Genesys closes the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+
+from loguru import logger
+
+from pipecat_genesys.auth import VerifiedRequest
+from pipecat_genesys.call import Phase
+from pipecat_genesys.protocol import events
+from pipecat_genesys.transport import AudioHookTransport
+
+from .call import AudioHookCall
+from .metrics import Metrics
+
+Bot = Callable[[AudioHookCall], Awaitable[None]]
+"""Handles one call; the call ends when it returns or raises."""
+
+# Genesys sends `open` at once, and gives up on a session after 5 s.
+_OPEN_SECONDS = 5.0
+# Genesys ends a connection probe by itself.
+_PROBE_SECONDS = 10.0
+
+
+class OpenGate:
+    """Holds the answer to ``open`` until the endpoint has decided.
+
+    Attributes:
+        opening: The ``open``, once it has arrived.
+    """
+
+    def __init__(self) -> None:
+        """Create a closed gate."""
+        self.opening: asyncio.Future[events.OpenReceived] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._released = asyncio.Event()
+
+    async def __call__(self, opening: events.OpenReceived) -> None:
+        """Wait in the receive path, between ``open`` and its answer, until `release`."""
+        self.opening.set_result(opening)
+        await self._released.wait()
+
+    def release(self) -> None:
+        """Let the answer be sent."""
+        self._released.set()
+
+
+class CallHandler:
+    """Runs the bot for one connection and ends its session."""
+
+    def __init__(
+        self,
+        transport: AudioHookTransport,
+        gate: OpenGate,
+        request: VerifiedRequest | None,
+        metrics: Metrics,
+        *,
+        ready_seconds: float,
+        after_call_seconds: float,
+    ) -> None:
+        """Create the handler.
+
+        Args:
+            transport: The transport of an accepted WebSocket, of which nothing was read.
+            gate: The open gate of the transport.
+            request: The verified upgrade request; None where nobody is authenticated.
+            metrics: Counts what happens.
+            ready_seconds: Longest time that ``opened`` waits for the bot.
+            after_call_seconds: Longest time that the bot may run after the end of its call.
+        """
+        self._connection = transport.connection
+        self._call = transport.call
+        self._transport = transport
+        self._gate = gate
+        self._request = request
+        self._metrics = metrics
+        self._ready_seconds = ready_seconds
+        self._after_call_seconds = after_call_seconds
+
+    async def run(self, bot: Bot) -> None:
+        """Handle the connection to its end.
+
+        Args:
+            bot: Called with the call; not called for a connection probe or a refused session.
+        """
+        connection = self._connection
+        connection.begin(outlives_pipeline=True)
+        try:
+            opening = await self._opening()
+            if opening is None:
+                if self._call.phase is Phase.RUNNING:
+                    logger.warning(f"{self._call}: no 'open' within {_OPEN_SECONDS:g} s")
+                    self._metrics.refusals.labels("no-open").inc()
+                await connection.close()
+            elif (reason := self._mismatch(opening)) is not None:
+                logger.warning(f"{self._call}: refused: {reason}")
+                self._metrics.refusals.labels("mismatch").inc()
+                await self._call.disconnect("unauthorized")
+                await self._end()
+            elif opening.reply is not None:
+                # The reply is a `disconnect`: no offered medium can be carried.
+                self._metrics.refusals.labels("media").inc()
+                await self._end()
+            elif opening.is_probe:
+                self._metrics.opens.labels("probe").inc()
+                self._gate.release()
+                await self._ended_within(_PROBE_SECONDS)
+                await self._end("completed")
+            else:
+                await self._run_bot(bot, opening)
+        finally:
+            await connection.end()
+            self._metrics.faulted(self._call.faults)
+
+    async def disconnect(self, info: str) -> None:
+        """End the call with the reason ``error``, because the server must stop.
+
+        Args:
+            info: A line for Genesys's log.
+        """
+        await self._call.disconnect("error", info=info)
+
+    # -- before `opened` ---------------------------------------------------------------------
+
+    async def _opening(self) -> events.OpenReceived | None:
+        """Wait for ``open``; return None at the deadline or when the session ends before."""
+        ended = asyncio.ensure_future(self._call.wait_for_phase(Phase.ENDED))
+        await asyncio.wait(
+            (self._gate.opening, ended), timeout=_OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        ended.cancel()
+        return self._gate.opening.result() if self._gate.opening.done() else None
+
+    def _mismatch(self, opening: events.OpenReceived) -> str | None:
+        """Return how ``open`` differs from the verified request, or None."""
+        request, raw = self._request, opening.raw or {}
+        if request is None:
+            return None
+        parameters = raw.get("parameters")
+        organization = parameters.get("organizationId") if isinstance(parameters, dict) else None
+        for name, given, verified in (
+            ("id", raw.get("id"), request.session_id),
+            ("organizationId", organization, request.organization_id),
+        ):
+            if not isinstance(given, str) or given.lower() != verified.lower():
+                return f"the {name} in 'open' is not the one in the request"
+        return None
+
+    # -- with a bot --------------------------------------------------------------------------
+
+    async def _run_bot(self, bot: Bot, opening: events.OpenReceived) -> None:
+        self._metrics.opens.labels("call").inc()
+        began = time.monotonic()
+        call = AudioHookCall(self._transport, opening, self._request)
+        work = asyncio.ensure_future(bot(call))
+        ended = asyncio.create_task(self._call.wait_for_phase(Phase.ENDED))
+        opener = asyncio.create_task(self._open_when_ready(work))
+        try:
+            await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
+            self._metrics.call_seconds.observe(time.monotonic() - began)
+            if not work.done():
+                # The call is over, and the pipeline ends; the bot may have work left to do.
+                await asyncio.wait((work,), timeout=self._after_call_seconds)
+            await self._end(self._outcome(work))
+        finally:
+            self._gate.release()
+            for task in (work, ended, opener):
+                task.cancel()
+            await asyncio.gather(work, ended, opener, return_exceptions=True)
+
+    async def _open_when_ready(self, work: asyncio.Future[None]) -> None:
+        """Let ``opened`` be sent when the bot's pipeline is set up, or at the deadline."""
+        connection = self._connection
+        ready = asyncio.ensure_future(connection.ready.wait())
+        try:
+            await asyncio.wait(
+                (ready, work), timeout=self._ready_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            ready.cancel()
+        if work.done():
+            return
+        if ready.done() and not ready.cancelled():
+            self._gate.release()
+            return
+        self._metrics.late_bots.inc()
+        logger.warning(
+            f"{self._call}: the bot has no pipeline after {self._ready_seconds:g} s; "
+            "the session starts paused"
+        )
+        await self._call.pause()
+        self._gate.release()
+        await connection.started.wait()
+        await self._call.resume()
+
+    def _outcome(self, work: asyncio.Future[None]) -> str:
+        """Return the reason of the ``disconnect`` that is due, if none was sent."""
+        if not work.done():
+            logger.error(
+                f"{self._call}: cancelled: the bot ran for {self._after_call_seconds:g} s after "
+                "its call had ended"
+            )
+            return "error"
+        if work.cancelled():
+            return "error"
+        error = work.exception()
+        if error is None:
+            # A bot whose pipeline never started has not served the call.
+            started = self._connection.started.is_set() or self._call.phase is not Phase.RUNNING
+            return "completed" if started else "error"
+        self._metrics.bot_failures.inc()
+        # loguru's own traceback shows the values of variables, which may be personal.
+        text = "".join(traceback.format_exception(error))
+        logger.error(f"{self._call}: the bot failed, and its call ends:\n{text}")
+        return "error"
+
+    async def _ended_within(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._call.wait_for_phase(Phase.ENDED)
+        except TimeoutError:
+            return
+
+    async def _end(self, reason: str | None = None) -> None:
+        """End the session.
+
+        Args:
+            reason: Of the ``disconnect`` to send; None where it was sent or the reply is one.
+        """
+        if reason is not None and self._call.phase < Phase.ENDED:
+            await self._call.disconnect(reason)
+        self._gate.release()
+        await self._connection.disconnect()

@@ -1,0 +1,268 @@
+"""The connection of a simulated call: its options, the upgrade request and the WebSocket."""
+
+# The timeouts are passed to the WebSocket library, which reports them in its error messages.
+# ruff: noqa: ASYNC109
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from ssl import SSLContext
+from typing import Any, cast
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from .errors import ConnectFailedError
+from .session.events import Party
+from .session.limits import ClientLimits, ClientTimeouts
+from .session.parameters import CallParameters
+from .signing import REFERENCE_COMPONENTS, sign_request
+
+_MAX_SIZE = 16 * 1024 * 1024
+"""Maximum size of a received message, in bytes. It is far above the protocol's limit, so that the
+session receives a message above that limit and reports it."""
+
+_NO_STATUS = 1005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """How a call is placed. All times are in seconds.
+
+    Attributes:
+        api_key: Value of the `X-API-KEY` header.
+        client_secret: Client secret in base64, to sign the request; None for no signature.
+        signed_components: The components to sign, in order.
+        headers: Headers that are added to the request, or replaced, after it is signed. None as a
+            value removes the header.
+        ssl: TLS context for `wss://`; None for the default context.
+        timeouts: Timings of the client.
+        limits: Limits on the messages of the server.
+        record_audio: Whether to keep the audio of both parties, also in the capture. It takes
+            about 32 kB per second.
+        completed_after_barge_in: See `GenesysClientSession`.
+        connect_timeout: Maximum time to establish the WebSocket.
+        socket_close_timeout: Maximum time for the closing handshake of the WebSocket.
+        lost_attempts: Number of connections that are lost right after `open`, before the one that
+            is kept. Each of them increases `Audiohook-Retry-Attempt` by one.
+        backlog: Duration of the caller audio that is recorded before `open`, as if connecting had
+            taken that long. It is sent after `opened`, faster than real time.
+        catch_up_at_once: Whether audio that is overdue is sent in one message, as large as
+            allowed, and not in frames of 200 ms.
+    """
+
+    api_key: str = "simulator"
+    client_secret: str | None = field(default=None, repr=False)
+    signed_components: tuple[str, ...] = REFERENCE_COMPONENTS
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    ssl: SSLContext | None = None
+    timeouts: ClientTimeouts = field(default_factory=ClientTimeouts)
+    limits: ClientLimits = field(default_factory=ClientLimits)
+    record_audio: bool = True
+    completed_after_barge_in: bool = True
+    connect_timeout: float = 10.0
+    socket_close_timeout: float = 2.0
+    lost_attempts: int = 0
+    backlog: float = 0.0
+    catch_up_at_once: bool = False
+
+
+def audiohook_headers(parameters: CallParameters, api_key: str, attempt: int = 0) -> dict[str, str]:
+    """Return the headers of an AudioHook upgrade request, without a signature.
+
+    Args:
+        parameters: Parameters of the call.
+        api_key: Value of `X-API-KEY`.
+        attempt: Value of `Audiohook-Retry-Attempt`, from 0.
+    """
+    return {
+        "Audiohook-Organization-Id": parameters.organization_id,
+        "Audiohook-Session-Id": parameters.session_id,
+        "Audiohook-Correlation-Id": parameters.correlation_id,
+        "X-API-KEY": api_key,
+        "Audiohook-Retry-Attempt": str(attempt),
+    }
+
+
+def upgrade_headers(url: str, headers: Mapping[str, str], options: CallOptions) -> dict[str, str]:
+    """Add the API key, the signature and the user's own headers to the AudioHook headers.
+
+    Args:
+        url: URL of the server; the signature covers it.
+        headers: Headers that identify the call, see `audiohook_headers`.
+        options: Credentials, and the user's own headers.
+
+    Returns:
+        All headers of the upgrade request.
+
+    Raises:
+        ValueError: If the client secret is not base64.
+    """
+    complete = {**headers, "X-API-KEY": options.api_key}
+    if options.client_secret is not None:
+        complete |= sign_request(
+            url, complete, options.client_secret, components=options.signed_components
+        )
+    replaced = {name.lower() for name in options.headers}
+    kept = {name: value for name, value in complete.items() if name.lower() not in replaced}
+    return kept | {name: value for name, value in options.headers.items() if value is not None}
+
+
+async def open_websocket(
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    timeout: float,
+    close_timeout: float,
+    ssl: SSLContext | None,
+) -> ClientConnection:
+    """Establish a WebSocket as the AudioHook client does.
+
+    Messages are not compressed, and no WebSocket pings are sent, because the protocol has its own.
+
+    Args:
+        url: URL of the server, `ws://` or `wss://`.
+        headers: Headers of the upgrade request.
+        timeout: Maximum time to establish the WebSocket, in seconds.
+        close_timeout: Maximum time for the closing handshake, in seconds.
+        ssl: TLS context for `wss://`; None for the default context.
+
+    Raises:
+        ConnectFailedError: If the WebSocket cannot be established.
+    """
+    # websockets treats `ssl=None` as "no TLS", and a missing argument as "the default context".
+    tls: dict[str, Any] = {} if ssl is None else {"ssl": ssl}
+    try:
+        return await connect(
+            url,
+            additional_headers=dict(headers),
+            compression=None,
+            max_size=_MAX_SIZE,
+            open_timeout=timeout,
+            close_timeout=close_timeout,
+            ping_interval=None,
+            **tls,
+        )
+    except (OSError, TimeoutError, WebSocketException) as error:
+        raise ConnectFailedError(
+            f"no connection to {url}: {error or type(error).__name__}"
+        ) from error
+
+
+class _Ending(Enum):
+    """How the writer ends the connection after the last message."""
+
+    CLOSE = auto()
+    ABORT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEnd:
+    """How a connection ended.
+
+    Attributes:
+        by: The party that closed the connection first.
+        code: Close code received from the server, or None if no close frame was received.
+        detail: Close reason received from the server.
+        fault: Why the WebSocket library closed the connection, or None if it did not.
+        is_doubtful: Whether the server may have closed the connection at the same time.
+    """
+
+    by: Party
+    code: int | None
+    detail: str = ""
+    fault: str | None = None
+    is_doubtful: bool = False
+
+
+class CallConnection:
+    """The WebSocket of a call: sends messages in order, and delivers received messages.
+
+    Args:
+        websocket: An established WebSocket.
+        close_timeout: Maximum time in seconds that a server which does not read can delay the end
+            of the connection after `close`.
+    """
+
+    def __init__(self, websocket: ClientConnection, close_timeout: float) -> None:
+        self._websocket = websocket
+        self._close_timeout = close_timeout
+        self._outgoing: asyncio.Queue[str | bytes | _Ending] = asyncio.Queue()
+        self._closing = False
+
+    def send(self, message: str | bytes) -> None:
+        """Queue a message. After `close`, `drop_when_sent` or `drop` it is discarded."""
+        if not self._closing:
+            self._outgoing.put_nowait(message)
+
+    def close(self) -> None:
+        """Close the connection after all queued messages are sent."""
+        if not self._closing:
+            self._closing = True
+            self._outgoing.put_nowait(_Ending.CLOSE)
+            asyncio.get_running_loop().call_later(self._close_timeout, self._drop_unless_sent)
+
+    def drop_when_sent(self) -> None:
+        """Abort the connection, without a close frame, after all queued messages are sent."""
+        if not self._closing:
+            self._closing = True
+            self._outgoing.put_nowait(_Ending.ABORT)
+
+    def drop(self) -> None:
+        """Abort the connection at once, without a close frame."""
+        self._closing = True
+        self._websocket.transport.abort()
+
+    def _drop_unless_sent(self) -> None:
+        if not self._outgoing.empty():
+            self.drop()
+
+    async def run(self, on_message: Callable[[str | bytes], None]) -> ConnectionEnd:
+        """Send and receive until the connection ends.
+
+        Cancelling this method stops sending and receiving. It does not close the connection.
+
+        Args:
+            on_message: Called with every received message, in order.
+
+        Returns:
+            How the connection ended.
+        """
+        writer = asyncio.create_task(self._write())
+        try:
+            while True:
+                on_message(await self._websocket.recv())
+        except ConnectionClosed as closed:
+            return self._end(closed)
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    async def _write(self) -> None:
+        try:
+            while not isinstance(message := await self._outgoing.get(), _Ending):
+                await self._websocket.send(message)
+            if message is _Ending.ABORT:
+                return self._websocket.transport.abort()
+            # The reference client closes without a code; the peer sees 1005. The signature in
+            # websockets requires a number, but the protocol below it accepts None.
+            await self._websocket.close(cast("int", None))
+        except ConnectionClosed:
+            return None
+
+    def _end(self, closed: ConnectionClosed) -> ConnectionEnd:
+        sent, received = closed.sent, closed.rcvd
+        code = received.code if received else None
+        detail = received.reason if received else ""
+        if sent is not None and not closed.rcvd_then_sent:
+            if not self._closing:
+                fault = f"{sent.code} {sent.reason}"
+                return ConnectionEnd(Party.CLIENT, code, detail, fault=fault)
+            # The reply to a close frame without a code has no code either.
+            is_doubtful = code not in (None, _NO_STATUS)
+            return ConnectionEnd(Party.CLIENT, code, detail, is_doubtful=is_doubtful)
+        by = Party.CLIENT if self._closing and received is None else Party.SERVER
+        return ConnectionEnd(by, code, detail)

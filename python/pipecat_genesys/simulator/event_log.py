@@ -1,0 +1,106 @@
+"""Waiting for the events of a call, with errors that show what happened instead."""
+
+# The timeout is part of the error message, so it cannot be left to the caller's `asyncio.timeout`.
+# ruff: noqa: ASYNC109
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from .errors import AwaitTimeoutError, CallEndedError, SimulatorError
+from .session.events import Event, Violation
+from .session.messages import Capture
+
+_T = TypeVar("_T")
+_V = TypeVar("_V", bound=Event)
+_E = TypeVar("_E", bound=SimulatorError)
+
+
+class EventLog:
+    """The events of a call, and the tasks that wait for them.
+
+    Args:
+        capture: The messages of the call; error messages quote the newest ones.
+
+    Attributes:
+        events: All events so far.
+        failure: An exception raised on the client's side, or None. Every wait raises it.
+        is_over: Whether the call has ended, so that no more events follow.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self.events: list[Event] = []
+        self.failure: BaseException | None = None
+        self.is_over = False
+        self._capture = capture
+        self._claimed: set[int] = set()
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def notify(self) -> None:
+        """Let all waiting tasks check their conditions again."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def claim(self, matches: Callable[[Event], bool], since: float) -> Event | None:
+        """Return the first matching event that was not returned before.
+
+        Args:
+            matches: Returns whether an event matches.
+            since: Skip events before this time, in seconds since `open`.
+        """
+        for index, event in enumerate(self.events):
+            if index not in self._claimed and event.at >= since and matches(event):
+                self._claimed.add(index)
+                return event
+        return None
+
+    def claim_type(self, kind: type[_V], since: float) -> _V | None:
+        """Return the first event of this type that was not returned before, see `claim`."""
+        event = self.claim(lambda event: isinstance(event, kind), since)
+        return event if isinstance(event, kind) else None
+
+    async def until(self, check: Callable[[], _T | None], what: str, timeout: float | None) -> _T:
+        """Wait until `check` returns a value other than None, and return the value.
+
+        Args:
+            check: Called now, and again after each change of the call.
+            what: Description of the condition, for error messages.
+            timeout: Maximum time in seconds, or None to wait until the call ends.
+
+        Raises:
+            CallEndedError: If the call ends first.
+            AwaitTimeoutError: If the time is over first.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        while True:
+            if self.failure is not None:
+                raise self.failure
+            if (value := check()) is not None:
+                return value
+            if self.is_over:
+                raise self.error(CallEndedError, f"the call ended while waiting for {what}")
+            waiter = loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await waiter
+            except TimeoutError:
+                text = f"waited {timeout:g} s for {what}"
+                raise self.error(AwaitTimeoutError, text) from None
+
+    def error(self, kind: type[_E], text: str) -> _E:
+        """Return an error that also lists the violations and the newest messages.
+
+        Args:
+            kind: Class of the error.
+            text: First line of the error message.
+        """
+        faults = [f"{e.rule}: {e.message}" for e in self.events if isinstance(e, Violation)]
+        last = [str(entry) for entry in self._capture.last(6)]
+        lines = [text, *(f"violation {fault}" for fault in faults[:3]), "last messages:", *last]
+        return kind("\n  ".join(lines))

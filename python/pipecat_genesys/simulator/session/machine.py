@@ -1,0 +1,347 @@
+"""`ClientMachine`: the state of one simulated client, and everything that the client does.
+
+The machine knows nothing about the form of server messages. `handlers` translates each valid
+server message to actions of the machine, and `GenesysClientSession` holds the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from fractions import Fraction
+
+from pipecat_genesys.protocol.types import AudioHookMessageType, CloseReason, Media, format_duration
+
+from . import events as ev
+from .limits import ClientLimits, ClientTimeouts, MessageBudget
+from .messages import Capture, Outbox, gap_parameters
+from .parameters import CallParameters
+from .pings_and_pauses import PingSchedule, StreamPauses
+from .playback import Playback
+from .rules import REACTIONS, Breach, BrokenRuleError, ServerRule
+
+_T = AudioHookMessageType
+
+
+class SessionState(StrEnum):
+    """State of a session."""
+
+    IDLE = "idle"
+    """The session is not started."""
+    OPENING = "opening"
+    """The client sent `open`."""
+    OPEN = "open"
+    """The server sent `opened`."""
+    CLOSING = "closing"
+    """The client sent `close`."""
+    CLOSED = "closed"
+    """The server sent `closed`, or the wait for it timed out. The socket must be closed."""
+    DISCONNECTED = "disconnected"
+    """The socket is closed."""
+
+
+_SILENT = frozenset({SessionState.IDLE, SessionState.CLOSED, SessionState.DISCONNECTED})
+"""States in which the client sends nothing."""
+
+
+class ClientMachine:
+    """The state and the actions of one client. All times are in seconds on a monotonic clock.
+
+    Args:
+        parameters: Contents of `open`, and the mode of the call.
+        timeouts: Timings of the client.
+        limits: Limits on the messages of the server.
+        record_audio: Whether to keep the audio of the call.
+        completed_after_barge_in: Whether the client sends `playback_completed` after a `barge_in`
+            that cleared the playback queue.
+
+    Attributes:
+        parameters: Contents of `open`, and the mode of the call.
+        limits: Limits on the messages of the server.
+        budgets: The message budget of each rate limit.
+        capture: All messages of the call.
+        outbox: The queue of outgoing messages.
+        playback: The playback queue of bot audio.
+        pings: The schedule of pings.
+        pauses: The pauses of the stream.
+        state: State of the session.
+        was_opened: Whether the server has sent `opened`.
+        media: The selected medium, or None before `opened` and in a session without audio.
+        started_at: Time of `open`.
+        close_sent_at: Time of `close`.
+        update_sent_at: Time of the `update` that is not answered yet, or None.
+        close_reason: Reason of the client's `close`, or None before it.
+        disconnected: The server's `disconnect`, or None.
+        closed: The server's `closed`, or None.
+        socket_closed: The end of the socket, or None while the socket is open.
+        unheard_at_end: Samples of bot audio in the playback queue when the session began to close.
+        received_entry: Index in the capture of the server message that is being processed, or
+            None.
+        events: Events that the owner of the session has not taken yet.
+    """
+
+    def __init__(
+        self,
+        parameters: CallParameters,
+        timeouts: ClientTimeouts,
+        limits: ClientLimits,
+        *,
+        record_audio: bool,
+        completed_after_barge_in: bool,
+    ) -> None:
+        self.parameters = parameters
+        self.limits = limits
+        self.budgets: Mapping[ServerRule, MessageBudget] = {
+            ServerRule.BINARY_RATE: limits.binary.budget(),
+            ServerRule.TEXT_RATE: limits.text.budget(),
+            ServerRule.PAUSE_RATE: limits.pause.budget(),
+            ServerRule.RESUME_RATE: limits.resume.budget(),
+        }
+        self.capture = Capture(record_audio=record_audio)
+        self.outbox = Outbox(parameters.session_id, parameters.position, self.capture)
+        self.playback = Playback(record=record_audio)
+        self.pings = PingSchedule(timeouts)
+        self.pauses = StreamPauses()
+        self.state = SessionState.IDLE
+        self.was_opened = False
+        self.media: Media | None = None
+        self.started_at = 0.0
+        self.close_sent_at = 0.0
+        self.update_sent_at: float | None = None
+        self.close_reason: CloseReason | None = None
+        self.disconnected: ev.Disconnected | None = None
+        self.closed: ev.Closed | None = None
+        self.socket_closed: ev.SocketClosed | None = None
+        self.unheard_at_end = 0
+        self.received_entry: int | None = None
+        self.events: list[ev.Event] = []
+        self._timeouts = timeouts
+        self._record_audio = record_audio
+        self._completed_after_barge_in = completed_after_barge_in
+        self._deadline: float | None = None
+
+    # Time.
+
+    def elapsed(self, now: float) -> float:
+        """Return the number of seconds since `open`."""
+        return now - self.started_at
+
+    def next_deadline(self) -> float | None:
+        """Return the time at which `tick` must be called next, or None for no such time."""
+        due = (self._deadline, self.pings.due, self.playback.next_deadline())
+        return min((moment for moment in due if moment is not None), default=None)
+
+    def tick(self, now: float) -> None:
+        """Do everything that is due: play bot audio, send a ping, or report a timeout."""
+        empty_at = self.playback.advance(now)
+        if empty_at is not None and self.state is SessionState.OPEN:
+            self.events.append(ev.BotAudioCompleted(self.elapsed(empty_at)))
+            self.send(_T.PLAYBACK_COMPLETED, {}, now)
+        if self._deadline is not None and now >= self._deadline:
+            self._time_out(now)
+        if self.pings.due is not None and now >= self.pings.due:
+            self.pings.skip_due(now)
+            if self.pings.outstanding is None:
+                self.send_ping(now)
+            else:
+                detail = f"no 'pong' for the 'ping' with seq {self.pings.outstanding.seq}"
+                self.react(ServerRule.PONG_TIMEOUT, detail, now)
+
+    def _time_out(self, now: float) -> None:
+        self._deadline = None
+        if self.state is SessionState.OPENING:
+            detail = f"no 'opened' within {self._timeouts.open:g} s"
+            self.react(ServerRule.OPEN_TIMEOUT, detail, now)
+        elif self.state is SessionState.CLOSING:
+            detail = f"no 'closed' within {self._timeouts.close:g} s"
+            self.react(ServerRule.CLOSE_TIMEOUT, detail, now)
+            self.state = SessionState.CLOSED
+
+    # From `open` to the end of the socket.
+
+    def open(self, now: float) -> None:
+        """Send `open`."""
+        self.started_at = now
+        self.outbox.start(now)
+        self.playback = Playback(now, record=self._record_audio)
+        self.state = SessionState.OPENING
+        self._deadline = now + self._timeouts.open
+        self.send(_T.OPEN, self.parameters.open_parameters(), now)
+
+    def accept(self, media: Media | None, now: float) -> None:
+        """Begin the stream, after the server sent `opened` with this medium."""
+        self.was_opened = True
+        self.media = media
+        self.state = SessionState.OPEN
+        self._deadline = None
+        if media is not None and media.format is not self.playback.media_format:
+            self.playback = Playback(self.started_at, media.format, record=self._record_audio)
+        self.pings.start(now)
+
+    def close(self, reason: CloseReason, now: float) -> bool:
+        """Send `close`, unless the session is already closing or closed, or was not started.
+
+        Returns:
+            Whether `close` was sent.
+        """
+        if self.state not in (SessionState.OPENING, SessionState.OPEN):
+            return False
+        self._stop(now)
+        self.state = SessionState.CLOSING
+        self.close_reason = reason
+        self.close_sent_at = now
+        self._deadline = now + self._timeouts.close
+        self.send(_T.CLOSE, {"reason": reason}, now, note=reason)
+        self.events.append(ev.CloseSent(self.elapsed(now), reason))
+        return True
+
+    def finish(self, closed: ev.Closed) -> None:
+        """End the session, after the server sent `closed`."""
+        self._deadline = None
+        self.state = SessionState.CLOSED
+        self.closed = closed
+        self.events.append(closed)
+
+    def disconnect(self, by: ev.Party, code: int | None, now: float) -> None:
+        """End the session, after a party closed the socket with this code."""
+        self._stop(now)
+        self._deadline = None
+        self.state = SessionState.DISCONNECTED
+        self.socket_closed = ev.SocketClosed(self.elapsed(now), by, code)
+        self.events.append(self.socket_closed)
+
+    def _stop(self, now: float) -> None:
+        """Stop pings and playback."""
+        self.pings.stop()
+        self.unheard_at_end += self.playback.clear(now)
+
+    # Actions during the call.
+
+    def send(
+        self,
+        kind: AudioHookMessageType,
+        parameters: Mapping[str, object],
+        now: float,
+        note: str = "",
+    ) -> None:
+        """Send a message. See `Outbox.send`."""
+        self.outbox.send(kind, parameters, now, note)
+
+    def send_ping(self, now: float) -> None:
+        """Send `ping`, with the latest round-trip time if there is one."""
+        rtt = self.pings.last_rtt
+        self.send(_T.PING, {} if rtt is None else {"rtt": format_duration(Fraction(rtt))}, now)
+        self.pings.ping_sent(self.outbox.seq, now)
+
+    def pause(self, by: ev.Party, now: float) -> None:
+        """Pause the stream for a party, and send `paused`."""
+        self.pauses.pause(by, self.outbox.position)
+        self.send(_T.PAUSED, {}, now)
+        self.events.append(ev.StreamPaused(self.elapsed(now), by))
+
+    def resume(self, by: ev.Party, now: float) -> None:
+        """End the pause of a party, and report the state of the stream.
+
+        The client sends `resumed` if no party holds a pause any more. If only the client holds
+        one, the client answers the server's `resume` with `paused`. If only the server holds one,
+        the client sends nothing.
+        """
+        gap = self.pauses.resume(by, self.outbox.position)
+        if gap is not None:
+            self.send(_T.RESUMED, gap_parameters(*gap), now)
+            self.events.append(ev.StreamResumed(self.elapsed(now), by, *gap))
+        elif by is ev.Party.SERVER:
+            self.send(_T.PAUSED, {}, now)
+            self.events.append(ev.StreamPaused(self.elapsed(now), ev.Party.CLIENT))
+
+    def discard(self, samples: int, now: float) -> None:
+        """Skip caller samples, and send `discarded`."""
+        start = self.outbox.position
+        self.outbox.position += samples
+        self.send(_T.DISCARDED, gap_parameters(start, samples), now)
+
+    def play(self, payload: bytes, samples: int, now: float) -> None:
+        """Add bot audio to the playback queue, and send `playback_started` if it was empty."""
+        starts = self.playback.receive(payload, now)
+        self.events.append(ev.AudioReceived(self.elapsed(now), samples))
+        if starts:
+            self.events.append(ev.BotAudioStarted(self.elapsed(now)))
+            self.send(_T.PLAYBACK_STARTED, {}, now)
+
+    def barge_in(self, now: float) -> None:
+        """Clear the playback queue."""
+        was_playing = self.playback.is_playing
+        dropped = self.playback.clear(now)
+        self.events.append(ev.BargedIn(self.elapsed(now), dropped))
+        if was_playing and self._completed_after_barge_in:
+            self.events.append(ev.BotAudioCompleted(self.elapsed(now)))
+            self.send(_T.PLAYBACK_COMPLETED, {}, now)
+
+    def ignore(self, kind: str, why: str, now: float) -> None:
+        """Record that a server message has no effect."""
+        self.events.append(ev.MessageIgnored(self.elapsed(now), kind, why))
+
+    # Limits and broken rules.
+
+    def check_size(self, size: int) -> None:
+        """Check the size of a server message, in bytes.
+
+        Raises:
+            BrokenRuleError: If the message is too large.
+        """
+        if size > self.limits.message_bytes:
+            detail = f"{size} bytes; the maximum is {self.limits.message_bytes}"
+            raise BrokenRuleError(ServerRule.MESSAGE_TOO_LARGE, detail)
+
+    def take_token(self, rate: ServerRule, now: float) -> bool:
+        """Take a token from a message budget, and return whether there was one.
+
+        While the session is closing, the rates are not limited, because the server may have to
+        send what it has queued.
+        """
+        return self.state is SessionState.CLOSING or self.budgets[rate].take(now)
+
+    def above_rate(self, rate: ServerRule) -> BrokenRuleError:
+        """Return the error for a server message above a rate limit."""
+        budget = self.budgets[rate]
+        detail = f"above {budget.rate:g} messages/s with a burst of {budget.burst:g}"
+        return BrokenRuleError(rate, detail)
+
+    def react_to(self, breaches: Iterable[Breach], now: float) -> None:
+        """React to each of the broken rules."""
+        for breach in breaches:
+            self.react(breach.rule, breach.detail, now)
+
+    def react(self, rule: ServerRule, detail: str, now: float) -> None:
+        """React to a broken rule as `REACTIONS` says.
+
+        Args:
+            rule: The broken rule.
+            detail: How the server broke the rule, in words.
+            now: Time of the breach.
+        """
+        reaction = REACTIONS[rule]
+        at = self.elapsed(now)
+        if self.received_entry is not None:
+            self.capture.annotate(self.received_entry, rule)
+        if reaction.is_tolerated:
+            self.events.append(ev.ProtocolWarning(at, rule, detail))
+            return
+        self.events.append(ev.Violation(at, rule, reaction.code, detail, reaction.ends_call))
+        # After a close with reason `error`, the reference client reports only a missing `closed`.
+        gave_up = self.close_reason is CloseReason.ERROR and rule is not ServerRule.CLOSE_TIMEOUT
+        if reaction.code is None or self.state in _SILENT or gave_up:
+            return
+        text = f"{reaction.text}: {detail}"[:200] if reaction.is_detailed else reaction.text
+        error = {"code": reaction.code, "message": text, **self._retry_after(rule, now)}
+        self.send(_T.ERROR, error, now, note=f"{reaction.code} {text}")
+        if reaction.ends_call:
+            self.close(CloseReason.ERROR, now)
+
+    def _retry_after(self, rule: ServerRule, now: float) -> dict[str, str]:
+        budget = self.budgets.get(rule)
+        if budget is None:
+            return {}
+        # Round up to a millisecond, so that a token is available after exactly that time.
+        milliseconds = int(budget.wait_time(now) * 1000) + 1
+        return {"retryAfter": format_duration(Fraction(milliseconds, 1000))}

@@ -1,0 +1,217 @@
+"""The parameters of a simulated call: its identities, its media offer and its mode."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, TypedDict, Unpack
+
+from pipecat_genesys.protocol.types import (
+    NULL_UUID,
+    WIRE_SAMPLE_RATE,
+    AudioHookChannel,
+    AudioHookMediaFormat,
+)
+
+FRAME_SAMPLES = 1600
+"""Samples of one frame of caller audio: 200 ms, as production and the reference client send."""
+
+
+class CallMode(StrEnum):
+    """What the server does with the call."""
+
+    BOT = "bot"
+    """The server talks to the caller (Audio Connector)."""
+    MONITOR = "monitor"
+    """The server only listens (AudioHook Monitor, Transcription Connector, Bot Transcription
+    Connector)."""
+
+
+def medium(
+    *channels: AudioHookChannel, format: AudioHookMediaFormat = AudioHookMediaFormat.PCMU
+) -> Mapping[str, Any]:
+    """Return one entry of a media offer.
+
+    Args:
+        *channels: One or both of the parties, in the order in which their samples are interleaved.
+        format: Encoding of the samples.
+    """
+    return MappingProxyType(
+        {
+            "type": "audio",
+            "format": format.value,
+            "channels": [channel.value for channel in channels],
+            "rate": WIRE_SAMPLE_RATE,
+        }
+    )
+
+
+_EXTERNAL, _INTERNAL = AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL
+
+PCMU_EXTERNAL = medium(_EXTERNAL)
+"""The only medium that Genesys offers to voice bots today: the caller, mono, mu-law."""
+
+MONITOR_OFFER = (medium(_EXTERNAL, _INTERNAL), medium(_EXTERNAL), medium(_INTERNAL))
+"""The media that Genesys's reference client offers to a monitoring server, both parties first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousSession:
+    """A session that a new session continues.
+
+    Attributes:
+        id: Id of the previous session.
+        serverseq: `seq` of the last server message received in the previous session.
+        clientseq: `seq` of the last client message sent in the previous session.
+    """
+
+    id: str
+    serverseq: int
+    clientseq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallParameters:
+    """The contents of `open`, and the mode of the call.
+
+    Attributes:
+        session_id: Session id, the `id` of every message.
+        organization_id: Id of the Genesys organization.
+        conversation_id: Id of the conversation.
+        participant_id: Id of the customer.
+        correlation_id: Id for tracing, sent in a request header.
+        ani: Number or URI of the caller.
+        ani_name: Name of the caller.
+        dnis: Number or URI that the caller dialled.
+        media: Media offer in order of preference, as sent on the wire.
+        language: BCP-47 language code. None omits the field, as for `supported_languages`,
+            `custom_config` and `input_variables`.
+        supported_languages: True asks the server for the languages that it supports.
+        custom_config: Configuration of the integration.
+        input_variables: Input variables of the Architect action.
+        mode: What the server does with the call. It is not sent; in a monitored call the client
+            refuses audio from the server.
+        position: Stream position at `open`, in samples. It is above 0 in a session that continues
+            another one.
+        continued_sessions: Sessions that this session continues, oldest first.
+        more: Additional parameters of `open`. They replace parameters of the same name.
+    """
+
+    session_id: str
+    organization_id: str
+    conversation_id: str
+    participant_id: str
+    correlation_id: str
+    ani: str = "tel:+15550100"
+    ani_name: str = ""
+    dnis: str = "tel:+15550199"
+    media: tuple[Mapping[str, Any], ...] = (PCMU_EXTERNAL,)
+    language: str | None = "en-US"
+    supported_languages: bool | None = None
+    custom_config: Mapping[str, Any] | None = None
+    input_variables: Mapping[str, str] | None = field(default_factory=dict)
+    mode: CallMode = CallMode.BOT
+    position: int = 0
+    continued_sessions: tuple[PreviousSession, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether the call is a connection probe, which carries no audio."""
+        return self.conversation_id == self.participant_id == NULL_UUID
+
+    def open_parameters(self) -> dict[str, Any]:
+        """Return the `parameters` of the `open` message."""
+        required: dict[str, Any] = {
+            "organizationId": self.organization_id,
+            "conversationId": self.conversation_id,
+            "participant": {
+                "id": self.participant_id,
+                "ani": self.ani,
+                "aniName": self.ani_name,
+                "dnis": self.dnis,
+            },
+            "media": [dict(entry) for entry in self.media],
+        }
+        optional = {
+            "language": self.language,
+            "supportedLanguages": self.supported_languages,
+            "customConfig": None if self.custom_config is None else dict(self.custom_config),
+            "inputVariables": None if self.input_variables is None else dict(self.input_variables),
+            "continuedSessions": [asdict(session) for session in self.continued_sessions] or None,
+        }
+        given = {key: value for key, value in optional.items() if value is not None}
+        return required | given | dict(self.more)
+
+
+class CallOverrides(TypedDict, total=False):
+    """Keyword arguments of `new_call` and `new_monitor_call`: the fields of `CallParameters`."""
+
+    session_id: str
+    organization_id: str
+    conversation_id: str
+    participant_id: str
+    correlation_id: str
+    ani: str
+    ani_name: str
+    dnis: str
+    media: tuple[Mapping[str, Any], ...]
+    language: str | None
+    supported_languages: bool | None
+    custom_config: Mapping[str, Any] | None
+    input_variables: Mapping[str, str] | None
+    mode: CallMode
+    position: int
+    continued_sessions: tuple[PreviousSession, ...]
+    more: Mapping[str, Any]
+
+
+def new_call(**overrides: Unpack[CallOverrides]) -> CallParameters:
+    """Return the parameters of a new call to a voice bot, with random ids.
+
+    Args:
+        **overrides: Fields of `CallParameters` to set.
+
+    Raises:
+        TypeError: If `CallParameters` has no such field.
+    """
+    fresh = CallParameters(
+        session_id=str(uuid.uuid4()),
+        organization_id=str(uuid.uuid4()),
+        conversation_id=str(uuid.uuid4()),
+        participant_id=str(uuid.uuid4()),
+        correlation_id=str(uuid.uuid4()),
+    )
+    return replace(fresh, **overrides)
+
+
+def new_monitor_call(**overrides: Unpack[CallOverrides]) -> CallParameters:
+    """Return the parameters of a new monitored call, with random ids.
+
+    Args:
+        **overrides: Fields of `CallParameters` to set.
+
+    Raises:
+        TypeError: If `CallParameters` has no such field.
+    """
+    defaults = CallOverrides(mode=CallMode.MONITOR, media=MONITOR_OFFER, input_variables=None)
+    return new_call(**defaults | overrides)
+
+
+def as_probe(parameters: CallParameters) -> CallParameters:
+    """Return the connection probe with the same media offer.
+
+    Genesys sends a connection probe when an integration is activated. A probe has no caller.
+    """
+    return replace(
+        parameters,
+        conversation_id=NULL_UUID,
+        participant_id=NULL_UUID,
+        ani="",
+        ani_name="",
+        dnis="",
+        input_variables=None,
+    )

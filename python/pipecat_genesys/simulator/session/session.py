@@ -1,0 +1,435 @@
+"""`GenesysClientSession`: the Genesys side of one call, without a socket and without a clock."""
+
+from __future__ import annotations
+
+from pipecat_genesys.protocol.types import AudioHookMessageType, CloseReason, Media
+from pipecat_genesys.simulator.errors import CallStateError
+
+from . import events as ev
+from . import validation
+from .handlers import HANDLERS
+from .limits import ClientLimits, ClientTimeouts
+from .machine import ClientMachine, SessionState
+from .messages import AUDIO, Direction, message_size
+from .parameters import CallMode, CallParameters
+from .playback import SILENCE, Playback
+from .rules import BrokenRuleError, ServerRule
+
+DTMF_KEYS = "0123456789*#"
+"""The keys that a caller can press."""
+
+_T = AudioHookMessageType
+_ENDED = (SessionState.CLOSED, SessionState.DISCONNECTED)
+
+
+class GenesysClientSession:
+    """The Genesys side of one call.
+
+    Pass every server message and the passing of time to the session. After each call of a method,
+    send what `messages_to_send` returns, in order, and read `take_events`. A mistake of the server
+    never raises an exception: it becomes an event and, if the protocol says so, an `error`
+    message. Reactions and timings were measured with Genesys's reference client; the limits of
+    production are added.
+
+    All times are in seconds on a monotonic clock.
+
+    Args:
+        parameters: Contents of `open`, and the mode of the call.
+        timeouts: Timings of the client.
+        limits: Limits on the messages of the server.
+        record_audio: Whether to keep the audio of the call.
+        completed_after_barge_in: Whether the client sends `playback_completed` after a `barge_in`
+            that cleared the playback queue. What production does is not known. A server should
+            accept both.
+
+    Attributes:
+        parameters: Contents of `open`, and the mode of the call.
+        capture: All messages of the call.
+        outbox: The queue of outgoing messages. Faults write to it directly.
+        budgets: The message budget of each rate limit.
+    """
+
+    def __init__(
+        self,
+        parameters: CallParameters,
+        *,
+        timeouts: ClientTimeouts | None = None,
+        limits: ClientLimits | None = None,
+        record_audio: bool = True,
+        completed_after_barge_in: bool = True,
+    ) -> None:
+        self._client = ClientMachine(
+            parameters,
+            timeouts or ClientTimeouts(),
+            limits or ClientLimits(),
+            record_audio=record_audio,
+            completed_after_barge_in=completed_after_barge_in,
+        )
+        self.parameters = parameters
+        self.capture = self._client.capture
+        self.outbox = self._client.outbox
+        self.budgets = self._client.budgets
+
+    # State.
+
+    @property
+    def state(self) -> SessionState:
+        """State of the session."""
+        return self._client.state
+
+    @property
+    def media(self) -> Media | None:
+        """The selected medium, or None before `opened` and in a session without audio."""
+        return self._client.media
+
+    @property
+    def playback(self) -> Playback:
+        """The playback queue of bot audio. `start` and `opened` may replace the object."""
+        return self._client.playback
+
+    @property
+    def position(self) -> int:
+        """Stream position, in samples: the number of the next caller sample, from 0."""
+        return self.outbox.position
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the stream is paused by the client or by the server."""
+        return self._client.pauses.is_paused
+
+    def is_paused_by(self, party: ev.Party) -> bool:
+        """Return whether the stream is paused by this party."""
+        return self._client.pauses.is_held_by(party)
+
+    @property
+    def last_seq(self) -> int:
+        """`seq` of the last message sent; 0 if none was sent."""
+        return self.outbox.seq
+
+    @property
+    def last_server_seq(self) -> int:
+        """`seq` of the last server message received in sequence; 0 if none was received."""
+        return self.outbox.serverseq
+
+    @property
+    def close_reason(self) -> CloseReason | None:
+        """Reason of the client's `close`, or None before it."""
+        return self._client.close_reason
+
+    @property
+    def disconnected(self) -> ev.Disconnected | None:
+        """The server's `disconnect`, or None."""
+        return self._client.disconnected
+
+    @property
+    def closed(self) -> ev.Closed | None:
+        """The server's `closed`, or None."""
+        return self._client.closed
+
+    @property
+    def socket_closed(self) -> ev.SocketClosed | None:
+        """The end of the socket, or None while the socket is open."""
+        return self._client.socket_closed
+
+    @property
+    def unheard_at_end(self) -> int:
+        """Samples of bot audio in the playback queue when the session began to close."""
+        return self._client.unheard_at_end
+
+    def elapsed(self, now: float) -> float:
+        """Return the number of seconds since `open`."""
+        return self._client.elapsed(now)
+
+    # Output.
+
+    @property
+    def socket_should_close(self) -> bool:
+        """Whether the socket must be closed, without a code, after all messages are sent."""
+        return self.state is SessionState.CLOSED
+
+    def messages_to_send(self) -> list[str | bytes]:
+        """Remove and return the messages to send, in the order in which they must be sent."""
+        return self.outbox.take()
+
+    def take_events(self) -> list[ev.Event]:
+        """Remove and return the events since the last call, oldest first."""
+        events, self._client.events = self._client.events, []
+        return events
+
+    # Time.
+
+    def next_deadline(self) -> float | None:
+        """Return the time at which `tick` must be called next, or None for no such time."""
+        return self._client.next_deadline()
+
+    def tick(self, now: float) -> None:
+        """Do everything that is due: play bot audio, send a ping, or report a timeout."""
+        self._client.tick(now)
+
+    # What the caller and Genesys Cloud do.
+
+    def start(self, now: float) -> None:
+        """Send `open`. Call this method when the WebSocket is established.
+
+        Raises:
+            CallStateError: If the session was started before.
+        """
+        if self.state is not SessionState.IDLE:
+            raise CallStateError("the session is already started")
+        self._client.open(now)
+
+    def send_audio(self, audio: bytes | int, now: float) -> bool:
+        """Advance the stream, and send caller audio unless the stream is paused.
+
+        Args:
+            audio: Whole samples of all channels in the encoding of the medium, or a number of
+                samples of silence.
+            now: Time of sending.
+
+        Returns:
+            Whether the audio was sent. If it was not, the stream position advances all the same
+            while the session is open: the client's sample clock runs during a pause and in a
+            session without audio.
+
+        Raises:
+            CallStateError: Before `opened`. The audio must be kept and sent later.
+            ValueError: If `audio` does not consist of whole samples.
+        """
+        if self.state in (SessionState.IDLE, SessionState.OPENING):
+            raise CallStateError("no audio may be sent before 'opened'")
+        if self.state is not SessionState.OPEN:
+            return False
+        media = self.media
+        width = media.frame_bytes if media else 1
+        if not isinstance(audio, int) and len(audio) % width:
+            raise ValueError(f"{len(audio)} bytes are not whole samples of {width} bytes")
+        samples = audio if isinstance(audio, int) else len(audio) // width
+        self.outbox.position += samples
+        if media is None or self.is_paused or not samples:
+            return False
+        if isinstance(audio, int):
+            audio = SILENCE[media.format] * (samples * len(media.channels))
+        self.outbox.send_audio(audio, now)
+        return True
+
+    def press_dtmf(self, digit: str, now: float) -> None:
+        """Send `dtmf` for a key that the caller presses.
+
+        Raises:
+            ValueError: If `digit` is not one of 0-9, `*` and `#`.
+            CallStateError: If the session is not open.
+        """
+        if len(digit) != 1 or digit not in DTMF_KEYS:
+            raise ValueError(f"{digit!r} is not a key; the keys are {', '.join(DTMF_KEYS)}")
+        self._require_open("press a key", now)
+        self._client.send(_T.DTMF, {"digit": digit}, now)
+
+    def send_update(self, language: str, now: float) -> None:
+        """Send `update` with a new language of the conversation.
+
+        Raises:
+            CallStateError: If the session is not open.
+        """
+        self._require_open("send 'update'", now)
+        self._client.update_sent_at = now
+        self._client.send(_T.UPDATE, {"language": language}, now)
+
+    def send_ping(self, now: float) -> None:
+        """Send a `ping` in addition to the scheduled ones."""
+        self._client.send_ping(now)
+
+    def pause(self, now: float) -> None:
+        """Pause the stream on the client's side, as a secure flow does.
+
+        Raises:
+            CallStateError: If the session is not open.
+        """
+        self._require_open("pause", now)
+        self._client.pause(ev.Party.CLIENT, now)
+
+    def resume(self, now: float) -> None:
+        """End the client's pause. If the server holds a pause as well, nothing is sent.
+
+        Raises:
+            CallStateError: If the session is not open, or if the client holds no pause.
+        """
+        self._require_open("resume", now)
+        if not self.is_paused_by(ev.Party.CLIENT):
+            raise CallStateError("cannot resume: the client holds no pause")
+        self._client.resume(ev.Party.CLIENT, now)
+
+    def report_discarded(self, samples: int, now: float) -> None:
+        """Skip caller samples, and send `discarded`.
+
+        Args:
+            samples: Number of samples to skip.
+            now: Time of sending.
+
+        Raises:
+            CallStateError: If the session is not open.
+            ValueError: If `samples` is not positive.
+        """
+        self._require_open("discard audio", now)
+        if samples <= 0:
+            raise ValueError(f"the number of samples to discard must be positive, got {samples}")
+        self._client.discard(samples, now)
+
+    def hand_over(self, now: float) -> bool:
+        """Send `close` with reason `reconnect`: another session continues the conversation.
+
+        Returns:
+            False if the session is already closing or closed, or was not started.
+        """
+        self.tick(now)
+        return self._client.close(CloseReason.RECONNECT, now)
+
+    def hang_up(self, now: float) -> bool:
+        """Send `close` with reason `end`.
+
+        Returns:
+            False if the session is already closing or closed, or was not started.
+        """
+        self.tick(now)
+        return self._client.close(CloseReason.END, now)
+
+    def _require_open(self, action: str, now: float) -> None:
+        self.tick(now)
+        if self.state is not SessionState.OPEN:
+            raise CallStateError(f"cannot {action}: the session is {self.state}")
+
+    # What the server does.
+
+    def receive_text(self, text: str, now: float) -> None:
+        """Process a text message from the server."""
+        self._begin_message("?", text, now)
+        try:
+            self._process_text(text, now)
+        except BrokenRuleError as error:
+            self._client.react(error.breach.rule, error.breach.detail, now)
+        finally:
+            self._client.received_entry = None
+
+    def receive_binary(self, payload: bytes, now: float) -> None:
+        """Process an audio message from the server."""
+        self._begin_message(AUDIO, payload, now)
+        try:
+            self._process_binary(payload, now)
+        except BrokenRuleError as error:
+            self._client.react(error.breach.rule, error.breach.detail, now)
+        finally:
+            self._client.received_entry = None
+
+    def socket_lost(
+        self, now: float, *, by: ev.Party, code: int | None = None, detail: str = ""
+    ) -> None:
+        """End the session because the socket is closed.
+
+        Args:
+            now: Time of the end.
+            by: The party that closed the socket. The server never should.
+            code: Close code received from the server, or None if no close frame was received.
+            detail: Further information from the transport.
+        """
+        if self.state is SessionState.DISCONNECTED:
+            return
+        self.tick(now)
+        if by is ev.Party.SERVER:
+            closed_with = f"code {code}" if code is not None else "no close frame"
+            text = f"socket closed by the server while {self.state} ({closed_with}) {detail}"
+            self.report_breach(ServerRule.SERVER_CLOSED_SOCKET, text.strip(), now)
+        self._client.disconnect(by, code, now)
+
+    def report_breach(self, rule: ServerRule, detail: str, now: float) -> None:
+        """React to a broken rule that only the owner of the socket can observe.
+
+        Args:
+            rule: The broken rule.
+            detail: How the server broke the rule, in words.
+            now: Time of the observation.
+        """
+        self._client.react(rule, detail, now)
+
+    def _begin_message(self, kind: str, content: str | bytes, now: float) -> None:
+        self.tick(now)
+        self._client.received_entry = self.capture.add(
+            self.elapsed(now), Direction.FROM_SERVER, kind, None, content
+        )
+
+    def _process_text(self, text: str, now: float) -> None:
+        client = self._client
+        # A message above a limit is parsed before it is rejected, so that the capture has its type.
+        not_json: BrokenRuleError | None = None
+        parsed: object = None
+        try:
+            parsed = validation.parse_json(text)
+        except BrokenRuleError as error:
+            not_json = error
+        self._identify(parsed, now)
+        size = message_size(text)
+        if self.state in _ENDED:
+            raise BrokenRuleError(ServerRule.AFTER_CLOSED, f"text of {size} bytes")
+        client.check_size(size)
+        is_within_rate = client.take_token(ServerRule.TEXT_RATE, now)
+        if not_json:
+            raise not_json
+        message = validation.parse_envelope(parsed)
+        if message.id != self.parameters.session_id:
+            detail = f"message for session '{message.id[:40]}'"
+            raise BrokenRuleError(ServerRule.WRONG_ID, detail)
+        expected = self.outbox.serverseq + 1
+        if message.seq != expected:
+            detail = f"'seq' of '{message.type[:40]}' is {message.seq}, expected {expected}"
+            raise BrokenRuleError(ServerRule.SEQUENCE, detail)
+        self.outbox.serverseq = message.seq
+        if not is_within_rate:
+            # Rejected only now that it is counted; otherwise `closed` would be out of sequence.
+            raise client.above_rate(ServerRule.TEXT_RATE)
+        if message.clientseq > self.outbox.seq:
+            detail = f"{message.clientseq}, but the client has sent {self.outbox.seq} messages"
+            raise BrokenRuleError(ServerRule.CLIENTSEQ_AHEAD, detail)
+        client.react_to(validation.check_parameters(message), now)
+        HANDLERS[message.type](client, message, now)
+
+    def _process_binary(self, payload: bytes, now: float) -> None:
+        client = self._client
+        if self.state in _ENDED:
+            raise BrokenRuleError(ServerRule.AFTER_CLOSED, f"audio of {len(payload)} bytes")
+        if self.state is SessionState.CLOSING:
+            # The server sent the message before it received `close`.
+            return client.ignore(AUDIO, "the session is closing", now)
+        client.check_size(len(payload))
+        if not client.take_token(ServerRule.BINARY_RATE, now):
+            raise client.above_rate(ServerRule.BINARY_RATE)
+        if self.state is not SessionState.OPEN:
+            raise BrokenRuleError(ServerRule.UNEXPECTED_BINARY, "audio before 'opened'")
+        is_monitored = self.parameters.mode is CallMode.MONITOR
+        if self.media is None or self.media.is_listen_only or is_monitored:
+            detail = "the session accepts no audio from the server"
+            raise BrokenRuleError(ServerRule.UNEXPECTED_BINARY, detail)
+        if len(payload) % self.media.frame_bytes:
+            raise BrokenRuleError(ServerRule.PARTIAL_SAMPLE, f"{len(payload)} bytes of L16")
+        if not payload:
+            return client.react(ServerRule.EMPTY_AUDIO, "a binary message without audio", now)
+        return client.play(payload, len(payload) // self.media.frame_bytes, now)
+
+    def _identify(self, message: object, now: float) -> None:
+        """Set the type, sequence number and latency of the received message in the capture."""
+        entry = self._client.received_entry
+        if not isinstance(message, dict) or entry is None:
+            return
+        kind, seq = message.get("type"), message.get("seq")
+        if isinstance(kind, str) and kind != AUDIO:
+            requested_at = self._requested_at(kind, message.get("clientseq"))
+            latency = None if requested_at is None else now - requested_at
+            self.capture.identify(entry, kind[:40], seq if isinstance(seq, int) else None, latency)
+
+    def _requested_at(self, kind: str, clientseq: object) -> float | None:
+        """Return when the client sent the request that a reply of this type answers."""
+        client, ping = self._client, self._client.pings.outstanding
+        times: dict[str, float | None] = {
+            _T.OPENED: client.started_at if self.state is SessionState.OPENING else None,
+            _T.CLOSED: client.close_sent_at if self.state is SessionState.CLOSING else None,
+            _T.UPDATED: client.update_sent_at,
+            _T.PONG: ping.sent_at if ping is not None and ping.seq == clientseq else None,
+        }
+        return times.get(kind)

@@ -1,0 +1,431 @@
+"""The socket of a call, both ways, and the end of the call on it.
+
+The socket is there before a pipeline is, and after it. So reading, answering, sending and the end
+of the call do not need a pipeline; a pipeline joins with `Connection.deliver_to`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from loguru import logger
+from pipecat.frames.frames import Frame
+from starlette.websockets import WebSocket, WebSocketState
+
+from pipecat_genesys.call import Call, CallParams, Phase, Received
+from pipecat_genesys.call.call import OpenGate
+from pipecat_genesys.call.frames import NOTICE_FRAMES, REPLY_FRAMES, input_audio_frame
+from pipecat_genesys.protocol import (
+    WIRE_SAMPLE_RATE,
+    Draft,
+    ErrorCode,
+    State,
+    WireMessage,
+    events,
+    server_messages,
+)
+
+from .observer import TransportObserver
+from .pacer import AudioPacer, PacingQueue
+from .rate_limit import TokenBucket
+from .timeline import PlayoutTimeline
+from .writer import Writer
+
+# Caller audio and messages from before the pipeline has started are kept, up to this many frames.
+_MAX_EARLY_FRAMES = 300
+# Genesys answers `disconnect` with `close` at once, and closes the socket after `closed`.
+_CLOSE_SECONDS = 5.0
+_SOCKET_CLOSE_SECONDS = 2.0
+_END_SECONDS = 10.0
+# Below Genesys's 5 text messages a second and 25 at once.
+_TEXT_RATE, _TEXT_BURST = 4.8, 22
+# Tokens kept for replies, which never wait: pongs, `updated`, `closed`.
+_REPLY_RESERVE = 6
+# More than a real client sends: it pings every 5 s, a caller types a few digits a second, and 20 s
+# of audio can arrive at once after a reconnection. A client that sends more is read more slowly,
+# and one that goes on like that is disconnected.
+_MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
+_MAX_AUDIO_AHEAD = 30.0
+_MAX_THROTTLED = 30.0
+_SECOND_LOOK_SECONDS = 1.0
+_EXTERNAL, _INTERNAL = "external", "internal"
+# States in which bot audio is sent.
+_SENDING = frozenset({State.ACTIVE})
+
+Deliver = Callable[[Frame], Awaitable[None]]
+
+
+async def _write(websocket: WebSocket, message: str | bytes) -> None:
+    if isinstance(message, str):
+        await websocket.send_text(message)
+    else:
+        await websocket.send_bytes(message)
+
+
+class Connection:
+    """A WebSocket with a call on it.
+
+    Attributes:
+        call: The call.
+        pacer: Sends bot audio when it is due.
+        observer: Notified of what an operator can measure.
+        timeline: What waits for bot audio to be heard; None without an output.
+        ready: Set when a pipeline is set up and can take frames.
+        started: Set when that pipeline runs.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        call_params: CallParams,
+        observer: TransportObserver,
+        *,
+        on_gone: Callable[[], Awaitable[None]],
+        lead_seconds: float,
+        dead_peer_seconds: float,
+        open_gate: OpenGate | None = None,
+    ) -> None:
+        """Create the connection; nothing is read before `begin`.
+
+        Args:
+            websocket: The accepted WebSocket.
+            call_params: The parameters of the call.
+            observer: Notified of what an operator can measure.
+            on_gone: Called when the socket is gone.
+            lead_seconds: How far bot audio runs ahead of real time, at most.
+            dead_peer_seconds: Time without a message after which the socket is given up.
+            open_gate: Awaited between ``open`` and its answer.
+        """
+        self.call = Call(call_params, self.send, open_gate=open_gate)
+        self.observer = observer
+        self._writer = Writer(partial(_write, websocket))
+        self.pacer = AudioPacer(PacingQueue(lead_seconds=lead_seconds), self._writer, observer)
+        self.timeline: PlayoutTimeline | None = None
+        self.ready = asyncio.Event()
+        self.started = asyncio.Event()
+        self._websocket = websocket
+        self._on_gone = on_gone
+        self._dead_peer_seconds = dead_peer_seconds
+        self._early: list[Frame] = []
+        self._deliver: Deliver | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._outlives_pipeline = False
+        self._heard_at = time.monotonic()
+        self._incoming_text = TokenBucket(_MAX_TEXT_RATE, _MAX_TEXT_BURST)
+        self._incoming_audio_at = 0.0
+        self._throttled = 0.0
+        self._outgoing_text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
+        # One message of the application at a time, in the order they were asked for.
+        self._send_lock = asyncio.Lock()
+        # The least delay of caller audio behind the caller's clock so far, in seconds.
+        self._least_delay = math.inf
+
+    # -- life --------------------------------------------------------------------------------
+
+    def begin(self, *, outlives_pipeline: bool = False) -> None:
+        """Begin to read and to write; later calls have no effect.
+
+        Args:
+            outlives_pipeline: Whether the caller of this method ends the connection. Otherwise
+                the pipeline does, when it is cleaned up.
+        """
+        self._outlives_pipeline |= outlives_pipeline
+        if not self._tasks:
+            self._heard_at = time.monotonic()
+            self._tasks = [
+                asyncio.create_task(self._read(), name=f"{self.call}: reader"),
+                asyncio.create_task(self._writer.run(), name=f"{self.call}: writer"),
+                asyncio.create_task(self._watch(), name=f"{self.call}: watchdog"),
+            ]
+
+    async def deliver_to(self, deliver: Deliver) -> None:
+        """Start a pipeline: pass it the frames received so far, and those to come.
+
+        Args:
+            deliver: Takes a frame.
+        """
+        while self._early:
+            early, self._early = self._early, []
+            for frame in early:
+                await deliver(frame)
+        self._deliver = deliver
+        self.started.set()
+
+    async def release(self) -> None:
+        """End the pipeline's part: no frames are passed to it any more.
+
+        A session that is still running then ends with ``disconnect`` for the reason ``error``,
+        as its pipeline failed or was cancelled before it could end the session.
+        """
+        self._deliver = None
+        if self._outlives_pipeline:
+            return
+        if self._tasks and self.call.phase is Phase.RUNNING:
+            await self.disconnect(server_messages.disconnect("error", info="the bot has ended"))
+        await self.end()
+
+    async def end(self) -> None:
+        """Cancel all tasks of the connection; the socket is not closed."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.pacer.stop()
+
+    # -- from Genesys ------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                message = await self._websocket.receive()
+                if message["type"] != "websocket.receive":
+                    break
+                # A server may leave one of the two out or set it to None.
+                data = message.get("text")
+                data = data if data is not None else message["bytes"]
+                self._heard_at = time.monotonic()
+                await self._receive(data)
+                await self._throttle(data)
+        except Exception as error:
+            # Servers report a lost socket in different ways.
+            logger.warning(f"{self.call}: the socket failed: {type(error).__name__}")
+        await self._gone()
+
+    async def _receive(self, data: str | bytes) -> None:
+        """Answer a message and pass its frames to the pipeline; never raises for its content."""
+        try:
+            frames = self._receive_audio(data) if isinstance(data, bytes) else None
+            if frames is None:
+                frames = await self._receive_text(str(data))
+        except Exception as error:
+            # The call must outlive a defect of this package.
+            self.call.record_defect(error)
+            return
+        for frame in frames:
+            if self._deliver is not None:
+                await self._deliver(frame)
+            elif not self.started.is_set() and len(self._early) < _MAX_EARLY_FRAMES:
+                self._early.append(frame)
+
+    def _receive_audio(self, data: bytes) -> list[Frame]:
+        call = self.call
+        parties = call.receive_audio(data)
+        if not parties:
+            return []
+        delay = self._heard_at - call.session.position / WIRE_SAMPLE_RATE
+        self._least_delay = min(self._least_delay, delay)
+        self.observer.audio_received(delay - self._least_delay)
+        rate = call.codec.sample_rate
+        if len(parties) == 1:
+            return [input_audio_frame(parties[0], rate, 1)]
+        frames: list[Frame] = []
+        for name, pcm in zip((_EXTERNAL, _INTERNAL), parties, strict=True):
+            frame = input_audio_frame(pcm, rate, 1)
+            frame.transport_source = name
+            frames.append(frame)
+        return frames
+
+    async def _receive_text(self, text: str) -> list[Frame]:
+        arrived = self._heard_at
+        frames: list[Frame] = []
+        try:
+            for received in await self.call.receive_text(text):
+                if received.reply is not None:
+                    frame = self._answer(received, arrived)
+                else:
+                    frame = self._notice(received.event)
+                if frame is not None:
+                    frames.append(frame)
+        finally:
+            self._follow_session()
+        return frames
+
+    def _answer(self, received: Received, arrived: float) -> Frame | None:
+        """Send a reply, and return the frame that reports its request to the pipeline."""
+        event, reply, is_refusal = received
+        assert reply is not None
+        wire = self.call.to_wire(reply)
+        if wire is None:
+            return None
+        now = time.monotonic()
+        self._put(wire)
+        self.observer.replied(wire.type.value, now - arrived)
+        if isinstance(event, events.CloseReceived):
+            self.observer.ended(event.reason)
+        kind = type(event)
+        if is_refusal or kind not in REPLY_FRAMES:
+            # A refused or failed session is no news for a pipeline.
+            return None
+        message = {"type": wire.type.value, "seq": wire.seq, "parameters": dict(reply.parameters)}
+        return REPLY_FRAMES[kind](event, message)
+
+    def _notice(self, event: events.Event) -> Frame | None:
+        """Act on an event that needs no reply, and return its frame."""
+        kind = type(event)
+        if kind is events.PlaybackStarted:
+            self.pacer.playback_started()
+        elif kind is events.PlaybackCompleted:
+            self.pacer.playback_completed()
+        elif kind is events.Resumed:
+            # The caller's clock stood still.
+            self._least_delay = math.inf
+        elif isinstance(event, events.ErrorReceived) and event.code == ErrorCode.RATE_LIMIT:
+            # A second at least, because sending sooner would make the limit last longer.
+            self.pacer.limit(max(1.0, float(event.retry_after or 0)))
+        make = NOTICE_FRAMES.get(kind)
+        return None if make is None else make(event)
+
+    def _follow_session(self) -> None:
+        """Send or hold bot audio, and end the timeline, as the session's state has it."""
+        call, pacer = self.call, self.pacer
+        if call.media is not None:
+            pacer.queue.frame_bytes = call.media.frame_bytes
+        if call.session.state in _SENDING:
+            pacer.release()
+        else:
+            pacer.hold()
+        if call.phase is not Phase.RUNNING:
+            pacer.interrupt()
+            if self.timeline is not None:
+                self.timeline.end()
+        elif self.timeline is not None:
+            # `open` tells the medium, without which no bot audio can be encoded.
+            self.timeline.poke()
+
+    async def _throttle(self, data: str | bytes) -> None:
+        """Read no faster than a real client sends: a flood then fills its socket, not memory."""
+        now = time.monotonic()
+        if isinstance(data, str):
+            self._incoming_text.take(now)
+            wait = self._incoming_text.ready_at(now) - now
+        else:
+            media = self.call.media
+            seconds = len(data) / (media.frame_bytes if media else 1) / WIRE_SAMPLE_RATE
+            self._incoming_audio_at = max(self._incoming_audio_at, now) + seconds
+            wait = self._incoming_audio_at - _MAX_AUDIO_AHEAD - now
+        if wait > 0:
+            self._throttled += wait
+            self.observer.throttled(wait)
+            if self._throttled > _MAX_THROTTLED and self.call.phase is Phase.RUNNING:
+                logger.warning(f"{self.call}: disconnected: the client sends far too much")
+                await self.call.disconnect("error", info="far more messages than a call has")
+            await asyncio.sleep(wait)
+            self._heard_at = time.monotonic()
+
+    # -- to Genesys --------------------------------------------------------------------------
+
+    async def send(self, draft: Draft) -> bool:
+        """Send a message of the application, within Genesys's rate.
+
+        Messages are sent in the order of the calls. In a hook they do not wait for the rate,
+        because the receive path waits for the hook. Cancelling the wait leaves the message out.
+
+        Args:
+            draft: The message.
+
+        Returns:
+            Whether the message will reach the wire.
+        """
+        if self.call.is_in_hook:
+            return self._send_now(draft)
+        async with self._send_lock:
+            now = time.monotonic()
+            wait = self._outgoing_text.ready_at(now, _REPLY_RESERVE) - now
+            if wait > 0:
+                await asyncio.sleep(wait)
+            return self._send_now(draft)
+
+    def _send_now(self, draft: Draft) -> bool:
+        wire = self.call.to_wire(draft)
+        if wire is None:
+            return False
+        self._put(wire)
+        self._follow_session()
+        return not self._writer.is_closed
+
+    def _put(self, wire: WireMessage) -> None:
+        self._outgoing_text.take(time.monotonic())
+        self._writer.put(wire.text)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    async def disconnect(self, draft: Draft | None = None) -> None:
+        """End the session, and wait until the client has closed the socket.
+
+        Sends ``disconnect`` unless it was sent, waits for ``close``, whose answer is sent on the
+        way, and for the client to close the socket. Closes the socket if the client does not.
+
+        Args:
+            draft: The ``disconnect`` to send; None where it was sent before.
+        """
+        call = self.call
+        if call.phase < Phase.ENDED:
+            if draft is not None:
+                await self.send(draft)
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await call.wait_for_phase(Phase.ENDED)
+            except TimeoutError:
+                logger.warning(f"{call}: no 'close' within {_CLOSE_SECONDS:g} s of 'disconnect'")
+        try:
+            async with asyncio.timeout(_SOCKET_CLOSE_SECONDS):
+                await self._writer.flushed()
+                await call.wait_for_phase(Phase.GONE)
+        except TimeoutError:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the socket, if it is open."""
+        if self._websocket.client_state is WebSocketState.CONNECTED:
+            try:
+                async with asyncio.timeout(_SOCKET_CLOSE_SECONDS):
+                    await self._websocket.close()
+            except Exception as error:
+                logger.debug(f"{self.call}: closing the socket failed: {type(error).__name__}")
+
+    async def _watch(self) -> None:
+        """End the connection if the client stops sending, or does not complete the end."""
+        if await self._is_alive():
+            try:
+                # For `close`, for `closed`, and for the client to close the socket.
+                async with asyncio.timeout(_END_SECONDS):
+                    await self.call.wait_for_phase(Phase.GONE)
+                return
+            except TimeoutError:
+                logger.warning(f"{self.call}: not closed {_END_SECONDS:g} s after its end began")
+        self._tasks[0].cancel()
+        await self.close()
+        await self._gone()
+
+    async def _is_alive(self) -> bool:
+        """Wait for the end of the call to begin; return False if the client is silent instead."""
+        overdue = False
+        while self.call.phase is Phase.RUNNING:
+            since = min(self._heard_at, self._writer.blocked_since or self._heard_at)
+            left = since + self._dead_peer_seconds - time.monotonic()
+            if left <= 0 and overdue:
+                logger.warning(f"{self.call}: no message for {self._dead_peer_seconds:g} s")
+                return False
+            # A second look: this process may have been blocked, with a ping in the socket.
+            overdue = left <= 0
+            try:
+                async with asyncio.timeout(max(left, _SECOND_LOOK_SECONDS)):
+                    await self.call.wait_for_phase(Phase.ENDING)
+            except TimeoutError:
+                continue
+        return True
+
+    async def _gone(self) -> None:
+        """Record that the socket is gone, once."""
+        if self.call.phase is Phase.GONE:
+            return
+        if self.call.phase < Phase.ENDED:
+            self.observer.ended("lost")
+        self._writer.is_closed = True
+        await self.call.connection_lost()
+        self._follow_session()
+        await self._on_gone()

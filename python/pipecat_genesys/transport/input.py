@@ -1,0 +1,106 @@
+"""The input of the transport: what Genesys sends, as frames for the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from loguru import logger
+from pipecat.frames.frames import ClientConnectedFrame, Frame, InputAudioRawFrame, StartFrame
+from pipecat.processors.frame_processor import FrameDirection
+from pipecat.transports.base_input import BaseInputTransport
+from pipecat.transports.base_transport import TransportParams
+
+from .connection import Connection
+
+try:
+    from pipecat.frames.frames import EndWorkerFrame
+except ImportError:  # pipecat before 1.4
+    from pipecat.frames.frames import EndTaskFrame as EndWorkerFrame
+
+# Longest time for event handlers that still run when the pipeline ends.
+_HANDLER_SECONDS = 10.0
+
+
+class AudioHookInputTransport(BaseInputTransport):
+    """Passes a call to a pipeline, from its first sample.
+
+    The socket is read from the moment the input is set up, not from when the pipeline has started,
+    because Genesys waits 5 s for its answer. The connection outlives the pipeline's end: the
+    output sends ``disconnect``, and Genesys answers.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        params: TransportParams,
+        on_connected: Callable[[], Awaitable[None]],
+        finish_handlers: Callable[[], Awaitable[None]],
+        **options: Any,
+    ) -> None:
+        """Create the input; `AudioHookTransport.input` does.
+
+        Args:
+            connection: The socket and its call.
+            params: The transport's parameters.
+            on_connected: Called when the pipeline starts, before it gets a frame.
+            finish_handlers: Waits for the event handlers that still run.
+            **options: For Pipecat's base class.
+        """
+        super().__init__(params, **options)
+        self._connection = connection
+        self._on_connected = on_connected
+        self._finish_handlers = finish_handlers
+
+    async def setup(self, setup: Any) -> None:
+        """Begin to read the socket."""
+        await super().setup(setup)
+        if hasattr(setup, "audio_in_sample_rate"):
+            self._begin(setup)
+
+    async def start(self, frame: StartFrame) -> None:
+        """Pass to the pipeline what Genesys has sent so far, and all that follows."""
+        await super().start(frame)
+        if not self._connection.ready.is_set():  # pipecat before 1.8 gives the rate here
+            self._begin(frame)
+        await self._on_connected()
+        await self.push_frame(ClientConnectedFrame())
+        await self.set_transport_ready(frame)
+        await self._connection.deliver_to(self._deliver)
+
+    def _begin(self, setup: Any) -> None:
+        self._connection.call.set_pipeline(setup)
+        self._connection.ready.set()
+        self._connection.begin()
+
+    async def _deliver(self, frame: Frame) -> None:
+        if isinstance(frame, InputAudioRawFrame):
+            await self.push_audio_frame(frame)
+        else:
+            await self.push_frame(frame)
+
+    async def push_audio_frame(self, frame: InputAudioRawFrame) -> None:
+        """Push caller audio at once; only a filter needs Pipecat's audio queue."""
+        if self._params.audio_in_filter or not self._params.audio_in_passthrough:
+            await super().push_audio_frame(frame)
+        elif self._params.audio_in_enabled and not self._paused:
+            await self.push_frame(frame)
+
+    async def end_pipeline(self) -> None:
+        """End the pipeline in order, because the socket is gone; waits until it has started."""
+        await self._connection.started.wait()
+        await self.push_frame(EndWorkerFrame(), FrameDirection.UPSTREAM)
+
+    async def cleanup(self) -> None:
+        """End the connection, and wait for event handlers that still run, for at most 10 s."""
+        await super().cleanup()  # type: ignore[no-untyped-call]
+        await self._connection.release()
+        try:
+            async with asyncio.timeout(_HANDLER_SECONDS):
+                await self._finish_handlers()
+        except TimeoutError:
+            logger.warning(
+                f"{self}: event handlers still run {_HANDLER_SECONDS:g} s after the call; "
+                "make them shorter, or start a task for long work"
+            )

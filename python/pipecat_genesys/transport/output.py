@@ -1,0 +1,244 @@
+"""The output of the transport: bot audio to Genesys, and the end of the call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from loguru import logger
+from pipecat.frames.frames import (
+    CancelFrame,
+    EndFrame,
+    Frame,
+    InterruptionFrame,
+    OutputAudioRawFrame,
+    OutputTransportMessageFrame,
+    OutputTransportMessageUrgentFrame,
+    StartFrame,
+)
+from pipecat.transports.base_output import BaseOutputTransport
+from pipecat.transports.base_transport import TransportParams
+
+from pipecat_genesys.call import Phase
+from pipecat_genesys.call.frames import REPLY_FRAME_TYPES
+from pipecat_genesys.protocol import AudioHookMessageType, server_messages
+
+from .connection import Connection
+from .timeline import PlayoutTimeline
+
+try:
+    from pipecat.audio.utils import scale_audio
+    from pipecat.frames.frames import VolumeFrame, VolumeGainFrame
+except ImportError:  # pipecat before 1.13 has no output volume
+    VolumeFrame = VolumeGainFrame = ()  # type: ignore[assignment,misc]
+
+# Audio that Pipecat generates without end, such as a mixer's, runs ahead of real time by this much.
+_ENDLESS_LEAD_SECONDS = 0.3
+# Longest wait between two looks whether there is room for such audio.
+_ROOM_SECONDS = 0.1
+# Without progress for this long, what is left to say is given up when the pipeline ends.
+_STALLED_SECONDS = 6.0
+
+
+class AudioHookOutputTransport(BaseOutputTransport):
+    """Sends bot audio ahead of real time, and shows Pipecat what the caller hears.
+
+    Audio is taken before Pipecat cuts it into chunks, by which its own transports keep time. It is
+    resampled once. Everything in order with it is passed to Pipecat's own handling when the
+    playout clock reaches it (`PlayoutTimeline`). Only where Pipecat has to change the audio first,
+    by a mixer or a filter, the audio takes Pipecat's way and is sent as it leaves it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        params: TransportParams,
+        on_interrupted: Callable[[float], Awaitable[None]],
+        **options: Any,
+    ) -> None:
+        """Create the output; `AudioHookTransport.output` does.
+
+        Args:
+            connection: The socket and its call.
+            params: The transport's parameters.
+            on_interrupted: Called with the seconds of its turn that were heard, when the bot is
+                interrupted.
+            **options: For Pipecat's base class.
+        """
+        super().__init__(params, **options)
+        self._connection = connection
+        self._call = connection.call
+        self._pacer = connection.pacer
+        self._on_interrupted = on_interrupted
+        self._timeline = PlayoutTimeline(
+            connection.pacer,
+            self._encode,
+            self._pass_on,
+            lambda coroutine: self.create_task(coroutine, f"{self}::playout"),
+        )
+        connection.timeline = self._timeline
+        # Ids of audio frames that were sent before Pipecat's media sender gets them.
+        self._sent: set[int] = set()
+        self._volume = getattr(params, "audio_out_volume", 1.0)
+        self._gain = 1.0
+        filtered = getattr(params, "audio_out_filter", None)  # pipecat 1.14 and newer
+        self._takes_audio = params.audio_out_enabled and not (params.audio_out_mixer or filtered)
+
+    async def start(self, frame: StartFrame) -> None:
+        """Get ready for the bot's audio."""
+        await super().start(frame)
+        await self.set_transport_ready(frame)
+
+    # -- frames in order with audio ----------------------------------------------------------
+
+    async def _handle_frame(self, frame: Frame) -> None:
+        """Put a frame in order with bot audio; Pipecat's base class calls this for each."""
+        if isinstance(frame, InterruptionFrame):
+            await self._interrupt(frame)
+        elif isinstance(frame, OutputAudioRawFrame) and not self._is_valid(frame):
+            return
+        elif self._takes_audio and not frame.pts and frame.transport_destination is None:
+            await self._timeline.add(frame)
+        else:
+            # Timed frames have a clock of their own in Pipecat.
+            await super()._handle_frame(frame)
+
+    def _is_valid(self, frame: OutputAudioRawFrame) -> bool:
+        """Return whether audio can be encoded; log once where it cannot."""
+        if frame.sample_rate > 0 and frame.num_channels in (1, 2):
+            return True
+        self._call.log.once(
+            "ERROR",
+            f"bot audio dropped: {frame.num_channels} channels at {frame.sample_rate} Hz; "
+            "send mono or stereo at a positive rate",
+            "bot audio invalid",
+        )
+        return False
+
+    def _encode(self, frame: Frame) -> bytes | None:
+        """Encode a frame for the wire; None while the medium is not known."""
+        if not isinstance(frame, OutputAudioRawFrame):
+            if isinstance(frame, VolumeFrame):
+                self._volume = frame.volume
+            elif isinstance(frame, VolumeGainFrame):
+                self._gain = frame.gain
+            return b""
+        if self._call.media is None:
+            return None if self._call.phase is Phase.RUNNING else b""
+        pcm, volume = frame.audio, self._volume * self._gain
+        if volume != 1.0:
+            pcm = scale_audio(pcm, volume)
+        try:
+            return self._call.encode(pcm, frame.sample_rate, frame.num_channels)
+        except ValueError as error:
+            self._call.log.once("ERROR", f"bot audio dropped: {error}", "bot audio invalid")
+            return b""
+
+    async def _pass_on(self, frame: Frame) -> None:
+        """Give Pipecat a frame that the playout clock has reached."""
+        if not isinstance(frame, OutputAudioRawFrame):
+            await super()._handle_frame(frame)
+            return
+        media_sender = self._media_senders.get(None)
+        if media_sender is not None:
+            self._sent.add(frame.id)
+            await media_sender.handle_sync_frame(frame)
+
+    async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
+        """Send audio that Pipecat has changed or generated: a mixer's, a tone.
+
+        Returns when there is room for the next. Cancelling it leaves the audio out.
+
+        Returns:
+            Whether the caller hears the audio.
+        """
+        if frame.id in self._sent:
+            self._sent.discard(frame.id)
+            return True
+        while self._call.phase is Phase.RUNNING:
+            ahead = self._pacer.queue.ahead(time.monotonic())
+            if ahead < _ENDLESS_LEAD_SECONDS and not self._pacer.is_held:
+                wire = self._encode(frame)
+                if wire is not None:
+                    self._pacer.put(wire)
+                    return True
+            await asyncio.sleep(min(max(ahead - _ENDLESS_LEAD_SECONDS, 0.01), _ROOM_SECONDS))
+        return False
+
+    async def _interrupt(self, frame: InterruptionFrame) -> None:
+        """Discard what the caller has not heard; Genesys discards what it has queued."""
+        was_audible = self._pacer.is_audible()
+        heard = self._pacer.interrupt()
+        self._timeline.interrupt()
+        if heard is None:
+            # Some audio must be heard whole, and Genesys can only discard everything.
+            return
+        self._call.codec.reset_outbound()
+        await super()._handle_frame(frame)
+        if was_audible:
+            await self._connection.send(server_messages.barge_in())
+            self._connection.observer.interrupted(heard)
+            await self._on_interrupted(heard)
+
+    async def send_message(
+        self, frame: OutputTransportMessageFrame | OutputTransportMessageUrgentFrame
+    ) -> None:
+        """Send a message of the application; replies were sent when their request arrived."""
+        if isinstance(frame, REPLY_FRAME_TYPES):
+            return
+        message = frame.message
+        # Anything else, such as an RTVI message, is not for Genesys.
+        if isinstance(message, dict) and "version" in message and message.get("label") is None:
+            draft = self._call.from_dict(message)
+            if draft is None:
+                return
+            if draft.type is AudioHookMessageType.DISCONNECT and not self._is_urgent(frame):
+                await self._pacer.wait_completed()
+            await self._connection.send(draft)
+
+    @staticmethod
+    def _is_urgent(frame: Frame) -> bool:
+        return isinstance(frame, OutputTransportMessageUrgentFrame)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    async def stop(self, frame: EndFrame) -> None:
+        """Let the caller hear what is left, and end the session with ``disconnect``."""
+        await self._drain()
+        await super().stop(frame)
+        await self._pacer.wait_completed()
+        await self._connection.disconnect(self._call.final_disconnect())
+
+    async def cancel(self, frame: CancelFrame) -> None:
+        """End the session at once with ``disconnect``."""
+        self._pacer.interrupt()
+        await self._timeline.close()
+        await super().cancel(frame)
+        await self._connection.disconnect(self._call.final_disconnect())
+
+    async def _drain(self) -> None:
+        """Wait until everything was heard, as long as there is progress."""
+        self._pacer.finish()
+        drained = asyncio.ensure_future(self._timeline.drained())
+        queue, ahead = self._pacer.queue, -1.0
+        try:
+            while not drained.done():
+                await asyncio.wait((drained,), timeout=_STALLED_SECONDS)
+                now = time.monotonic()
+                left = queue.ahead(now)
+                stalled = left == ahead and not (self._pacer.is_held or queue.is_limited(now))
+                if stalled and not drained.done():
+                    logger.warning(f"{self}: {left:.1f} s of bot audio could not be sent")
+                    return
+                ahead = left
+        finally:
+            drained.cancel()
+            await asyncio.gather(drained, return_exceptions=True)
+
+    async def cleanup(self) -> None:
+        """Release the timeline and the timers."""
+        await super().cleanup()  # type: ignore[no-untyped-call]
+        self._pacer.stop()
+        await self._timeline.close()

@@ -1,0 +1,460 @@
+"""When how much bot audio is sent.
+
+Two goals conflict: the caller should hear the bot at once, and the message rate calls for few, long
+messages. So the first audio of a turn is sent as it comes. Audio after it waits while Genesys has
+audio left to play: until half of that is played, or as much again has gathered. Each message then
+carries what has gathered, and the lead over real time grows up to a limit. A source faster than
+real time has half the lead after a few messages, and then two messages a second, of half a second
+each. From a source as fast as real time nothing gathers; the messages stay short as long as tokens
+last, and grow to what the rate allows before the tokens run out.
+
+The end of an utterance is sent at once, and so is audio after which the source pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+from weakref import WeakSet
+
+from pipecat_genesys.protocol import MAX_MESSAGE_BYTES, WIRE_SAMPLE_RATE
+
+from .observer import TransportObserver
+from .playout_clock import PlayoutClock
+from .rate_limit import TokenBucket
+from .writer import Writer
+
+# Below Genesys's 5 a second and 25 at once.
+_RATE, _BURST = 4.8, 22
+# With fewer tokens than this, messages get longer, up to what the rate alone carries.
+_PLENTY = 12.0
+_STEADY_SECONDS = 0.25
+# A lead so small that a busy event loop uses it up.
+_SMALL_LEAD_SECONDS = 0.2
+# How much gathers when Genesys's queue ran empty in mid-turn: the next audio may be late, too.
+_CUSHION_SECONDS = 0.03
+# Tokens kept for the first audio and the end of utterances.
+_RESERVE = 2.0
+# A report of playback takes less than this to arrive.
+_REPORT_SECONDS = 0.5
+# A timer may fire early by the clock's resolution.
+_SHORTEST_SECONDS = 0.001
+
+
+class Packet(NamedTuple):
+    """One audio message.
+
+    Attributes:
+        audio: The wire audio.
+        waited: Seconds that its oldest audio waited for a token.
+        gap: Seconds of silence that the caller heard before it, in the middle of a turn.
+    """
+
+    audio: bytes
+    waited: float
+    gap: float
+
+
+class PacingQueue:
+    """Bot audio that is not sent yet, and when it is due. Sans-I/O.
+
+    Times are seconds on a monotonic clock. Positions are samples of bot audio since the beginning
+    of the call, without those that an interruption discarded.
+
+    Attributes:
+        clock: What Genesys has played.
+        bucket: The tokens for audio messages.
+        frame_bytes: Bytes of one sample on the wire.
+    """
+
+    def __init__(
+        self, *, lead_seconds: float = 1.0, pause_seconds: float = 0.045, frame_bytes: int = 1
+    ) -> None:
+        """Create an empty queue.
+
+        Args:
+            lead_seconds: How far to run ahead of real time, at most.
+            pause_seconds: Time without new audio after which everything is sent.
+            frame_bytes: Bytes of one sample on the wire.
+        """
+        self.clock = PlayoutClock()
+        self.bucket = TokenBucket(_RATE, _BURST)
+        self.frame_bytes = frame_bytes
+        self._lead = lead_seconds
+        self._pause = pause_seconds
+        self._buffer = bytearray()
+        # Lengths of stretches of the buffer, and whether an interruption discards each.
+        self._stretches: deque[tuple[int, bool]] = deque()
+        self._over = False
+        self._newest = 0.0
+        self._starved_at: float | None = None
+        self._not_before = 0.0
+        self._last_lead = 0.0
+        # Position up to which audio was sent that an interruption must not discard.
+        self._protected_until = 0
+
+    def put(self, audio: bytes, now: float, *, interruptible: bool = True) -> None:
+        """Add wire audio.
+
+        Args:
+            audio: The audio.
+            now: The time.
+            interruptible: Whether an interruption discards it.
+        """
+        if not audio:
+            return
+        self._buffer += audio
+        self._stretches.append((len(audio), interruptible))
+        self._newest = now
+        self._over = False
+
+    def finish(self) -> None:
+        """Record that the utterance ends with what was put, so that it is sent at once."""
+        self._over = True
+        if not self._buffer:
+            self.clock.end_turn()
+
+    def clear(self, now: float) -> float:
+        """Discard all audio that Genesys has not played.
+
+        Returns:
+            Seconds of the turn that the caller has heard.
+        """
+        self._buffer.clear()
+        self._stretches.clear()
+        self._over, self._starved_at, self._protected_until = True, None, 0
+        return self.clock.clear(now)
+
+    def drop_interruptible(self) -> None:
+        """Discard what was not sent and may be interrupted."""
+        kept, begin = bytearray(), 0
+        for length, interruptible in self._stretches:
+            if not interruptible:
+                kept += self._buffer[begin : begin + length]
+            begin += length
+        self._buffer = kept
+        self._stretches = deque(stretch for stretch in self._stretches if not stretch[1])
+
+    def is_protected(self, now: float) -> bool:
+        """Return whether audio is left to play that an interruption must not discard."""
+        if any(not interruptible for _, interruptible in self._stretches):
+            return True
+        return self.clock.played(now) < self._protected_until
+
+    def hold_until(self, when: float) -> None:
+        """Send nothing before a time, because Genesys demanded it (429, ``retryAfter``)."""
+        self._not_before = max(self._not_before, when)
+
+    def is_limited(self, now: float) -> bool:
+        """Return whether Genesys demanded that nothing is sent now."""
+        return now < self._not_before
+
+    @property
+    def unsent_samples(self) -> int:
+        """Samples that were put and not sent."""
+        return len(self._buffer) // self.frame_bytes
+
+    @property
+    def end(self) -> int:
+        """The position after the last sample that was put."""
+        return self.clock.total + self.unsent_samples
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the utterance ends with what was put."""
+        return self._over
+
+    def ahead(self, now: float) -> float:
+        """Return the seconds of audio, sent or not, that Genesys has not played."""
+        return self.clock.lead(now) + self._seconds(len(self._buffer))
+
+    def has_room(self, now: float) -> bool:
+        """Return whether more audio should be put: less than twice the lead is ahead.
+
+        One lead gathers here, so that it is at hand when it is due.
+        """
+        return self.ahead(now) < 2 * self._lead
+
+    def available(self, now: float) -> float:
+        """Return the seconds of audio that may be sent before they are due.
+
+        That is what has gathered, up to the lead; nothing where tokens are scarce.
+        """
+        if now < self._not_before or not self.bucket.has(now, _PLENTY):
+            return 0.0
+        gathered = self._seconds(len(self._buffer))
+        if self._over:
+            return gathered
+        return max(0.0, min(gathered, self._lead - self.clock.lead(now)))
+
+    def poll(self, now: float, *, early: bool = False) -> Packet | None:
+        """Take the next message, if it is due.
+
+        Args:
+            now: The time.
+            early: Whether to take what is `available` although it is not due.
+        """
+        due = self.due_at(now)
+        if due is None or (due > now and not (early and self.available(now))):
+            return None
+        most = MAX_MESSAGE_BYTES
+        if not self._over:
+            # No further ahead than the lead; the first message of a turn always has room.
+            room = max(self._lead - self.clock.lead(now), _STEADY_SECONDS)
+            most = min(most, int(room * WIRE_SAMPLE_RATE) * self.frame_bytes)
+        most -= most % self.frame_bytes
+        audio = bytes(self._buffer[:most])
+        del self._buffer[:most]
+        waited = now - self._starved_at if self._starved_at is not None else 0.0
+        self._starved_at = None
+        self.bucket.take(now)
+        gap = self.clock.add(len(audio) // self.frame_bytes, now)
+        self._take_stretches(len(audio))
+        self._last_lead = self.clock.lead(now)
+        if not self._buffer and (self._over or now >= self._newest + self._pause):
+            self.clock.end_turn()
+        return Packet(audio, waited, gap)
+
+    def _take_stretches(self, size: int) -> None:
+        end = self.clock.total
+        while size:
+            length, interruptible = self._stretches.popleft()
+            taken = min(length, size)
+            size -= taken
+            if taken < length:
+                self._stretches.appendleft((length - taken, interruptible))
+            if not interruptible:
+                self._protected_until = end - size // self.frame_bytes
+
+    def due_at(self, now: float) -> float | None:
+        """Return when the next message is due, if no more audio is put; None without audio."""
+        if not self._buffer:
+            return None
+        lead = self.clock.lead(now)
+        paused_at = self._newest + self._pause
+        if self._over or (lead <= 0 and not self.clock.in_turn):
+            due = self.bucket.ready_at(now)
+        else:
+            # When half of what was ahead is played; sooner while little is ahead, and where as
+            # much has gathered as is ahead, so that a fast source soon has half the lead.
+            ahead = min(self._last_lead, self._lead)
+            least = ahead * (0.5 if ahead > _SMALL_LEAD_SECONDS else 0.75)
+            least = max(least, min(self._seconds(len(self._buffer)), self._lead / 2))
+            due = max(now + max(0.0, lead - least), self.bucket.ready_at(now, self._needed()))
+            # Or when the source pauses, which may be the end of an utterance. What is beyond the
+            # lead is not urgent.
+            room_at = now + lead - self._lead
+            due = min(due, max(paused_at, room_at, self.bucket.ready_at(now, _RESERVE)))
+            empty_since = self.clock.empty_since(now)
+            if empty_since is not None:
+                # One audible gap instead of one before each piece.
+                due = max(due, empty_since + _CUSHION_SECONDS)
+        if self._starved_at is None and not self.bucket.has(now):
+            self._starved_at = now
+        return max(due, self._not_before)
+
+    def _needed(self) -> float:
+        """Return the tokens needed for a message as short as what has gathered, in mid-turn."""
+        fill = self._seconds(len(self._buffer)) / _STEADY_SECONDS
+        return max(1.0, _PLENTY - (_PLENTY - 1.0) * fill)
+
+    def _seconds(self, size: int) -> float:
+        return size / self.frame_bytes / WIRE_SAMPLE_RATE
+
+
+class AudioPacer:
+    """Queues bot audio for the socket when it is due.
+
+    It has no task: whatever may make audio due calls `poke`, and a timer does when nothing else
+    happens. A call in which the bot is silent costs nothing.
+
+    Attributes:
+        queue: The audio that is not sent yet.
+        on_progress: Called when audio was sent, and when the clock of `queue` was corrected.
+    """
+
+    def __init__(self, queue: PacingQueue, writer: Writer, observer: TransportObserver) -> None:
+        """Create the pacer of a call. It sends nothing before `release`.
+
+        Args:
+            queue: The audio that is not sent yet.
+            writer: Takes the audio that is due.
+            observer: Notified of each message.
+        """
+        self.queue = queue
+        self.on_progress: Callable[[], None] = lambda: None
+        self._writer = writer
+        self._observer = observer
+        self._timer: asyncio.TimerHandle | None = None
+        self._held = True
+        # Set while Genesys has reported that it played all that was sent.
+        self._completed = asyncio.Event()
+        self._completed.set()
+        writer.on_idle = self.poke
+        _pacers.add(self)
+
+    def hold(self) -> None:
+        """Send nothing until `release`: the session is not open yet, paused, or over."""
+        if not self._held:
+            self._held = True
+            # Silence during the hold is no underrun.
+            self.queue.clock.end_turn()
+            self.stop()
+
+    def release(self) -> None:
+        """Send audio when it is due."""
+        if self._held:
+            self._held = False
+            self.poke()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is sent."""
+        return self._held
+
+    def put(self, audio: bytes, *, interruptible: bool = True) -> None:
+        """Add wire audio, and send what is due."""
+        self.queue.put(audio, time.monotonic(), interruptible=interruptible)
+        self.poke()
+
+    def finish(self) -> None:
+        """Record that the utterance ends with what was put, and send it."""
+        self.queue.finish()
+        self.poke()
+
+    def interrupt(self) -> float | None:
+        """Discard what the caller has not heard, unless some of it must be heard.
+
+        Returns:
+            Seconds of the turn that the caller has heard; None where audio is left to play that
+            an interruption must not discard. Then only what was not sent and may be interrupted
+            is discarded.
+        """
+        now = time.monotonic()
+        if self.queue.is_protected(now):
+            self.queue.drop_interruptible()
+            heard = None
+        else:
+            self._writer.drop_audio()
+            heard = self.queue.clear(now)
+            self._completed.set()
+        self.poke()
+        return heard
+
+    def is_audible(self) -> bool:
+        """Return whether Genesys, or the socket before it, has audio to play."""
+        return self._writer.queued_audio_bytes > 0 or self.queue.clock.lead(time.monotonic()) > 0
+
+    def limit(self, seconds: float) -> None:
+        """Send nothing for that many seconds, because Genesys demanded it."""
+        self.queue.hold_until(time.monotonic() + seconds)
+        self._observer.rate_limited(seconds)
+        self.poke()
+
+    def playback_started(self) -> None:
+        """Correct the clock by ``playback_started``."""
+        self.queue.clock.started(time.monotonic())
+        self.poke()
+        self.on_progress()
+
+    def playback_completed(self) -> None:
+        """Correct the clock by ``playback_completed``."""
+        self.queue.clock.completed(time.monotonic())
+        self._completed.set()
+        self.poke()
+        self.on_progress()
+
+    async def wait_completed(self) -> None:
+        """Wait for ``playback_completed`` of what was sent, for at most 0.5 s."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REPORT_SECONDS):
+                await self._completed.wait()
+
+    def poke(self, *, early: bool = False) -> None:
+        """Send what is due now, and set a timer for what is due later.
+
+        Args:
+            early: Whether to send what is available although it is not due.
+        """
+        self.stop()
+        # One message at a time: what the socket has not taken can still be discarded. The writer
+        # calls `poke` when the socket has taken everything.
+        if self._held or self._writer.is_closed or self._writer.queued_audio_bytes:
+            return
+        now = time.monotonic()
+        packet = self.queue.poll(now, early=early)
+        if packet is None:
+            due = self.queue.due_at(now)
+            if due is not None:
+                delay = max(_SHORTEST_SECONDS, due - now)
+                self._timer = asyncio.get_running_loop().call_later(delay, self.poke)
+            return
+        self._writer.put(packet.audio)
+        self._completed.clear()
+        seconds = len(packet.audio) / self.queue.frame_bytes / WIRE_SAMPLE_RATE
+        self._observer.audio_sent(seconds, self.queue.bucket.level(now), packet.waited)
+        if packet.gap:
+            self._observer.underrun(packet.gap)
+        self.on_progress()
+
+    def stop(self) -> None:
+        """Cancel the timer; the next `poke` sets it again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def until_underrun(self, now: float, *, topped_up: bool = False) -> float:
+        """Return the seconds until the caller hears a gap if nothing is sent; inf between turns.
+
+        Args:
+            now: The time.
+            topped_up: Whether to count what is available as sent.
+        """
+        if self._writer.is_closed:
+            return math.inf
+        clock = self.queue.clock
+        # A source that paused a moment ago, without the end of an utterance, may go on.
+        lead = clock.lead(now)
+        if not clock.in_turn and (not lead or self.queue.is_over):
+            return math.inf
+        # The clock runs from when a message is queued, and the socket has not taken it yet.
+        queued = self._writer.queued_audio_bytes / self.queue.frame_bytes / WIRE_SAMPLE_RATE
+        return lead - queued + (self.queue.available(now) if topped_up else 0.0)
+
+
+_pacers: WeakSet[AudioPacer] = WeakSet()
+
+
+def seconds_until_underrun() -> float:
+    """Return for how long this process may block before a caller hears a gap.
+
+    Returns:
+        The least number of seconds of audio that Genesys has left to play, over all calls with
+        `AudioHookTransport` whose bot is in mid-turn; inf where there is none.
+    """
+    now = time.monotonic()
+    return min((pacer.until_underrun(now) for pacer in _pacers), default=math.inf)
+
+
+def can_block(seconds: float) -> bool:
+    """Return whether this process may block now without a caller hearing a gap.
+
+    Where audio that is already here would make it possible, that audio is sent ahead, as far as
+    the lead and Genesys's rate allow. Ask again a moment later, when the event loop has sent it.
+
+    Args:
+        seconds: How long the process would block.
+    """
+    if seconds_until_underrun() >= seconds:
+        return True
+    now = time.monotonic()
+    near = [pacer for pacer in _pacers if pacer.until_underrun(now) < seconds]
+    if all(pacer.until_underrun(now, topped_up=True) >= seconds for pacer in near):
+        for pacer in near:
+            pacer.poke(early=True)
+    return False

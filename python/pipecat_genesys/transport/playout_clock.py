@@ -1,0 +1,144 @@
+"""How much of the bot's audio Genesys has played.
+
+Genesys plays audio as it arrives, 8000 samples a second, and reports when playback begins and when
+its queue is empty (``playback_started``, ``playback_completed``). Between reports, and where
+reports are missing, the elapsed time tells.
+"""
+
+from __future__ import annotations
+
+from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
+
+# Shorter than one frame of Genesys's playback, and longer than the error of any clock.
+_GAP_SECONDS = 0.02
+# A report takes at most this long to arrive, so that a late one cannot stretch a turn.
+_MAX_REPORT_DELAY = 1.0
+# With less than this in Genesys's queue, the queue may have been empty when more audio arrived.
+_NEARLY_EMPTY_SECONDS = 0.1
+
+
+class PlayoutClock:
+    """A model of Genesys's playback queue. Times are seconds on a monotonic clock.
+
+    Attributes:
+        sent: Seconds of audio sent in this turn: since the queue was empty, or an interruption.
+        total: Samples of audio sent in the call, without those that an interruption discarded.
+        underruns: Number of times the queue ran empty before the turn was over.
+    """
+
+    def __init__(self) -> None:
+        """Create the clock of a call in which no audio was sent."""
+        self.sent = 0.0
+        self.total = 0
+        self.underruns = 0
+        self._end = 0.0
+        self._turn_over = True
+        # Seconds sent since the queue was nearly empty.
+        self._run = 0.0
+        # Whether Genesys reported a start without the completion that follows it.
+        self._reported_playing = False
+        # Reports that are still to come for audio from before a clear.
+        self._stale_starts = 0
+        self._stale_completions = 0
+
+    def add(self, samples: int, now: float) -> float:
+        """Record audio that is sent.
+
+        Args:
+            samples: Number of samples.
+            now: The time of sending.
+
+        Returns:
+            Seconds of silence that Genesys played before it in the middle of a turn; 0 where the
+            audio was in time or begins a turn.
+        """
+        gap = 0.0
+        if self._turn_over and now >= self._end:
+            self.sent = 0.0
+        elif not self._turn_over and now - self._end > _GAP_SECONDS:
+            gap = now - self._end
+            self.underruns += 1
+        self._turn_over = False
+        seconds = samples / WIRE_SAMPLE_RATE
+        self._run = seconds + (self._run if self.lead(now) > _NEARLY_EMPTY_SECONDS else 0.0)
+        self._end = max(self._end, now) + seconds
+        self.sent += seconds
+        self.total += samples
+        return gap
+
+    def end_turn(self) -> None:
+        """Record that the turn ends with what was sent: silence after it is no underrun."""
+        self._turn_over = True
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether more audio of the same turn is expected."""
+        return not self._turn_over
+
+    def empty_since(self, now: float) -> float | None:
+        """Return when the queue ran empty in the middle of a turn, or None if it did not."""
+        return self._end if not self._turn_over and now >= self._end else None
+
+    def lead(self, now: float) -> float:
+        """Return the seconds of audio that were sent and not played yet."""
+        return max(0.0, self._end - now)
+
+    def heard(self, now: float) -> float:
+        """Return the seconds of this turn that were played."""
+        return max(0.0, self.sent - self.lead(now))
+
+    def played(self, now: float) -> int:
+        """Return the samples of `total` that were played."""
+        return self.total - round(self.lead(now) * WIRE_SAMPLE_RATE)
+
+    def time_of(self, position: int) -> float:
+        """Return when a position is or was played.
+
+        Args:
+            position: A number of samples, at most `total`. The result is exact for positions
+                since the queue was last empty, and too late by the gap for earlier ones.
+        """
+        return self._end - (self.total - position) / WIRE_SAMPLE_RATE
+
+    def started(self, now: float) -> None:
+        """Record ``playback_started``: nothing of the newest run was played before.
+
+        A report about audio that was cleared since changes nothing.
+        """
+        if self._stale_starts:
+            self._stale_starts -= 1
+            return
+        # Reports arrive in order, so no report about cleared audio can follow this one.
+        self._stale_completions = 0
+        self._reported_playing = True
+        self._end = max(self._end, now + min(self._run, _MAX_REPORT_DELAY))
+
+    def completed(self, now: float) -> None:
+        """Record ``playback_completed``: Genesys's queue is empty.
+
+        Genesys also sends it when it clears its queue. By then newer audio may be on its way, so a
+        report about audio that was cleared changes nothing.
+        """
+        if self._stale_completions:
+            self._stale_completions -= 1
+            return
+        self._reported_playing = False
+        self._end = min(self._end, now)
+
+    def clear(self, now: float) -> float:
+        """Record that Genesys discards what it has not played.
+
+        Returns:
+            Seconds of the turn that were played.
+        """
+        heard = self.heard(now)
+        if self._reported_playing:
+            self._stale_completions += 1
+        elif self.lead(now) > 0:
+            self._stale_starts += 1
+            self._stale_completions += 1
+        self._reported_playing = False
+        self.total = self.played(now)
+        self._end = min(self._end, now)
+        self._turn_over = True
+        return heard

@@ -1,0 +1,308 @@
+"""Frames in order with bot audio, each passed on when the caller hears the audio before it.
+
+Bot audio is sent to Genesys ahead of real time. Processors after the output must not see that: a
+recording, a context or a transcript holds what the caller heard. So every frame that is in order
+with bot audio has a position in the stream of bot audio, and is passed on when the playout clock
+reaches that position. An interruption discards what was not reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from loguru import logger
+from pipecat.frames.frames import Frame, OutputAudioRawFrame, TTSStoppedFrame
+
+from .pacer import AudioPacer
+
+try:
+    from pipecat.frames.frames import UninterruptibleFrame
+except ImportError:  # pipecat before 1.0 has no such frames
+    UninterruptibleFrame = ()  # type: ignore[assignment,misc]
+
+# Audio is passed on in pieces of this length. A piece is passed on when its middle is heard, so
+# that it is at most half of this late or early; the first of a turn is half as long, and is passed
+# on when it begins.
+_PIECE_SECONDS = 0.2
+_SAMPLE_BYTES = 2
+# So much audio waits here before more is refused for the moment.
+_MAX_WAITING_SECONDS = 60.0
+
+Encode = Callable[[Frame], bytes | None]
+"""Encodes a frame for the wire: nothing for a frame without audio, None where it must wait."""
+
+
+def is_interruptible(frame: Frame) -> bool:
+    """Return whether an interruption discards a frame."""
+    interruptible = getattr(frame, "interruptible", None)  # pipecat 1.11 and newer
+    if interruptible is None:
+        return not isinstance(frame, UninterruptibleFrame)
+    return bool(interruptible)
+
+
+class _Entry(NamedTuple):
+    """A frame with its place in the stream of bot audio.
+
+    Attributes:
+        frame: The frame.
+        start: The position where its audio begins, or behind which it follows.
+        samples: The length of its audio on the wire.
+        due: The position at which it is passed on.
+    """
+
+    frame: Frame
+    start: int
+    samples: int
+    due: int
+
+
+class PlayoutTimeline:
+    """Sends bot audio ahead of real time, and passes frames on in real time."""
+
+    def __init__(
+        self,
+        pacer: AudioPacer,
+        encode: Encode,
+        pass_on: Callable[[Frame], Awaitable[None]],
+        create_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        """Create an empty timeline.
+
+        Args:
+            pacer: Sends the audio.
+            encode: Encodes audio for the wire.
+            pass_on: Passes a frame on.
+            create_task: Creates the task that waits for the playout clock.
+        """
+        self._pacer = pacer
+        self._encode = encode
+        self._pass_on = pass_on
+        self._create_task = create_task
+        # Frames whose audio is not encoded yet, and frames whose audio the pacer has.
+        self._waiting: deque[Frame] = deque()
+        self._waiting_seconds = 0.0
+        self._entries: deque[_Entry] = deque()
+        self._remainder = b""
+        self._layout = (0, 0)
+        self._task: asyncio.Task[None] | None = None
+        self._wakeup: asyncio.Future[None] | None = None
+        self._room = asyncio.Event()
+        self._ended = False
+        pacer.on_progress = self.poke
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every frame was passed on."""
+        return not (self._waiting or self._entries)
+
+    async def add(self, frame: Frame) -> None:
+        """Add a frame behind all others.
+
+        Returns at once, unless so much audio waits that more would take too much memory.
+        Cancelling it then leaves the frame out.
+
+        Args:
+            frame: Audio, or any frame that is in order with audio.
+        """
+        if isinstance(frame, OutputAudioRawFrame):
+            await self._wait_for_room()
+            pieces = self._cut(frame)
+            self._waiting_seconds += sum(_seconds(piece) for piece in pieces)
+            self._waiting.extend(pieces)
+        else:
+            if isinstance(frame, TTSStoppedFrame):
+                self._remainder = b""
+            if self.is_empty and self._task is None and not self._pacer.queue.unsent_samples:
+                if isinstance(frame, TTSStoppedFrame):
+                    self._pacer.finish()
+                if self._pacer.queue.clock.lead(time.monotonic()) <= 0 or self._ended:
+                    await self._pass_on(frame)
+                    return
+            self._waiting.append(frame)
+        self._feed()
+        if self._task is None:
+            await self._pass_on_due()
+            if not self.is_empty and self._task is None:
+                self._task = self._create_task(self._run())
+
+    def interrupt(self) -> None:
+        """Discard what was not heard and may be interrupted; the pacer was interrupted before."""
+        queue = self._pacer.queue
+        self._remainder = b""
+        protected = queue.is_protected(time.monotonic())
+        kept: deque[_Entry] = deque()
+        position = queue.clock.total
+        for entry in self._entries:
+            was_sent = entry.start < queue.clock.total
+            if was_sent and protected:
+                # It was sent and stays in Genesys's queue, so the caller will hear it.
+                kept.append(entry)
+            elif not is_interruptible(entry.frame):
+                due = position + entry.due - entry.start
+                kept.append(_Entry(entry.frame, position, entry.samples, due))
+                position += entry.samples
+        self._entries = kept
+        self._waiting = deque(frame for frame in self._waiting if not is_interruptible(frame))
+        self._waiting_seconds = sum(_seconds(frame) for frame in self._waiting)
+        self._room.set()
+        self._feed()
+        self.poke()
+
+    def end(self) -> None:
+        """Discard all audio and pass on everything else: the call takes no more audio."""
+        if self._ended:
+            return
+        self._ended = True
+        lost = sum(_seconds(entry.frame) for entry in self._entries) + self._waiting_seconds
+        if lost > _PIECE_SECONDS:
+            logger.debug(f"{lost:.1f} s of bot audio were not heard: the call has ended")
+        self.poke()
+        self._room.set()
+
+    def poke(self) -> None:
+        """Look again what can be encoded or passed on, because the pacer has made progress."""
+        if self._waiting:
+            self._feed()
+        wakeup = self._wakeup
+        if wakeup is not None and not wakeup.done():
+            wakeup.set_result(None)
+
+    async def close(self) -> None:
+        """Discard everything, and end the task."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._waiting.clear()
+        self._entries.clear()
+
+    async def drained(self) -> None:
+        """Wait until every frame was passed on and Genesys has played all audio."""
+        while self._task is not None:
+            await asyncio.shield(self._task)
+        while not self._ended and not self._pacer.is_held:
+            lead = self._pacer.queue.ahead(time.monotonic())
+            if lead <= 0:
+                return
+            await asyncio.sleep(min(lead, _PIECE_SECONDS / 2))
+
+    # -- audio to the pacer ------------------------------------------------------------------
+
+    async def _wait_for_room(self) -> None:
+        while self._waiting_seconds > _MAX_WAITING_SECONDS and not self._ended:
+            self._room.clear()
+            await self._room.wait()
+
+    def _cut(self, frame: OutputAudioRawFrame) -> list[OutputAudioRawFrame]:
+        """Cut audio into pieces; a part of a sample at the end waits for the next frame."""
+        layout = (frame.sample_rate, frame.num_channels)
+        if layout != self._layout:
+            self._layout, self._remainder = layout, b""
+        audio = self._remainder + frame.audio if self._remainder else frame.audio
+        width = _SAMPLE_BYTES * frame.num_channels
+        whole = len(audio) // width * width
+        self._remainder = audio[whole:]
+        longest = max(1, round(_PIECE_SECONDS * frame.sample_rate)) * width
+        pieces, begin = [], 0
+        if self.is_empty:
+            first = min(whole, longest // width // 2 * width or width)
+            pieces.append(_piece(frame, audio[:first]))
+            begin = first
+        pieces += [
+            _piece(frame, audio[at : min(at + longest, whole)])
+            for at in range(begin, whole, longest)
+        ]
+        return [piece for piece in pieces if piece.audio]
+
+    def _feed(self) -> None:
+        """Give the pacer the audio that it has room for."""
+        pacer, queue = self._pacer, self._pacer.queue
+        while self._waiting:
+            frame = self._waiting[0]
+            is_audio = isinstance(frame, OutputAudioRawFrame)
+            if self._ended:
+                wire: bytes | None = b""
+            elif is_audio and not queue.has_room(time.monotonic()):
+                return
+            else:
+                wire = self._encode(frame)
+            if wire is None:
+                return
+            self._waiting.popleft()
+            start, samples = queue.end, len(wire) // queue.frame_bytes
+            is_first = not self._entries and queue.ahead(time.monotonic()) <= 0
+            due = start if is_first else start + samples // 2
+            self._entries.append(_Entry(frame, start, samples, due))
+            if is_audio:
+                self._waiting_seconds = max(0.0, self._waiting_seconds - _seconds(frame))
+                if self._waiting_seconds <= _MAX_WAITING_SECONDS:
+                    self._room.set()
+            # These two may come back here, so they are last.
+            if wire:
+                pacer.put(wire, interruptible=is_interruptible(frame))
+            elif isinstance(frame, TTSStoppedFrame):
+                pacer.finish()
+
+    # -- frames in real time -----------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            while True:
+                await self._pass_on_due()
+                if self.is_empty:
+                    return
+                self._wakeup = loop.create_future()
+                delay = self._delay()
+                timer = loop.call_later(delay, self.poke) if delay is not None else None
+                try:
+                    await self._wakeup
+                finally:
+                    self._wakeup = None
+                    if timer is not None:
+                        timer.cancel()
+        finally:
+            self._task = None
+
+    async def _pass_on_due(self) -> None:
+        while self._entries:
+            delay = self._delay()
+            if delay is None or delay > 0:
+                return
+            frame = self._entries.popleft().frame
+            if self._ended and isinstance(frame, OutputAudioRawFrame):
+                continue
+            await self._pass_on(frame)
+
+    def _delay(self) -> float | None:
+        """Return the seconds until the first frame is due; None where that is not known."""
+        if not self._entries:
+            return None
+        if self._ended:
+            return 0.0
+        clock = self._pacer.queue.clock
+        entry = self._entries[0]
+        if entry.due > clock.total or (entry.samples and entry.start >= clock.total):
+            return None
+        return max(0.0, clock.time_of(entry.due) - time.monotonic())
+
+
+def _seconds(frame: Frame) -> float:
+    """Return the length of a frame's audio; 0 for other frames."""
+    if not isinstance(frame, OutputAudioRawFrame):
+        return 0.0
+    return len(frame.audio) / (_SAMPLE_BYTES * frame.num_channels) / frame.sample_rate
+
+
+def _piece(frame: OutputAudioRawFrame, audio: bytes) -> OutputAudioRawFrame:
+    """Return a copy of a frame with other audio; the application's frame is never changed."""
+    piece = replace(frame, audio=audio)
+    piece.transport_destination = frame.transport_destination
+    if hasattr(frame, "interruptible"):  # pipecat 1.11 and newer
+        piece.interruptible = frame.interruptible
+    return piece

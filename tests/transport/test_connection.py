@@ -1,0 +1,191 @@
+"""Peers that do not do their part: the call ends all the same, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from echo_server import Echo
+from loopback import serving
+from pipecat_genesys.simulator import PongReceived, SimulatedCall
+from pipecat_genesys.transport import AudioHookParams, TransportObserver
+from starlette.websockets import WebSocket
+from websockets.asyncio.client import ClientConnection, connect
+
+from .server import Server
+
+
+def impatient(seconds: float) -> AudioHookParams:
+    params = AudioHookParams()
+    # Below what is accepted, as nobody wants to wait for that.
+    params.dead_peer_secs = seconds
+    return params
+
+
+class Peer:
+    """A client that does what the test says and nothing else."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.id = str(uuid.uuid4())
+        self.seq = 0
+
+    async def say(self, type_: str, serverseq: int = 0, **parameters: Any) -> None:
+        self.seq += 1
+        message = {"version": "2", "type": type_, "id": self.id, "seq": self.seq}
+        message |= {"serverseq": serverseq, "position": "PT0S", "parameters": parameters}
+        await self.socket.send(json.dumps(message))
+
+    async def open(self) -> None:
+        await self.say("open", **OPEN)
+        assert (await self.hear())["type"] == "opened"
+
+    async def hear(self) -> Any:
+        return json.loads(await asyncio.wait_for(self.socket.recv(), 10))
+
+
+OPEN = {
+    "organizationId": str(uuid.uuid4()),
+    "conversationId": str(uuid.uuid4()),
+    "participant": {"id": str(uuid.uuid4()), "ani": "", "aniName": "", "dnis": ""},
+    "media": [{"type": "audio", "format": "PCMU", "channels": ["external"], "rate": 8000}],
+}
+
+
+@asynccontextmanager
+async def peer(server: Server) -> AsyncIterator[Peer]:
+    async with (
+        serving(server.app) as url,
+        connect(url, ping_interval=None, compression=None) as socket,
+    ):
+        yield Peer(socket)
+
+
+def nothing_left(server: Server) -> bool:
+    assert server.transport is not None
+    name = str(server.transport.call)
+    return not [task for task in asyncio.all_tasks() if name in task.get_name()]
+
+
+async def test_a_peer_of_which_nothing_is_heard_is_given_up() -> None:
+    server = Server(Echo, params=impatient(0.5))
+    async with peer(server) as client:
+        await client.open()
+        # It is still connected, and neither pings nor closes.
+        await asyncio.wait_for(server.done.wait(), 10)
+        assert nothing_left(server)
+
+
+async def test_pings_are_enough_to_be_alive() -> None:
+    server = Server(Echo, params=impatient(0.5))
+    async with peer(server) as client:
+        await client.open()
+        for serverseq in range(1, 8):
+            await asyncio.sleep(0.3)
+            await client.say("ping", serverseq)
+            assert (await client.hear())["type"] == "pong"
+        assert not server.done.is_set()
+
+
+async def test_a_peer_that_does_not_read_is_given_up() -> None:
+    """Its pings come, and the answers stay in our socket."""
+    taken = asyncio.Semaphore(3)
+    incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.send":
+            await taken.acquire()
+
+    seq = 0
+
+    def say(type_: str, **parameters: Any) -> None:
+        nonlocal seq
+        seq += 1
+        message = {"version": "2", "type": type_, "id": "one", "seq": seq, "serverseq": 0}
+        message |= {"position": "PT0S", "parameters": parameters}
+        incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(message)})
+
+    async def ping() -> None:
+        while True:
+            await asyncio.sleep(0.2)
+            say("ping")
+
+    server = Server(Echo, params=impatient(0.5))
+    incoming.put_nowait({"type": "websocket.connect"})
+    say("open", **OPEN)
+    pinging = asyncio.create_task(ping())
+    async with asyncio.timeout(15):
+        await server.answer(WebSocket({"type": "websocket", "headers": []}, incoming.get, send))
+    pinging.cancel()
+    assert nothing_left(server)
+
+
+async def test_a_peer_that_never_says_close_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its session has failed, and its pings go on."""
+    monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
+    server = Server(Echo)
+    async with peer(server) as client:
+        await client.open()
+        client.seq += 5
+        await client.say("ping", 1)
+        assert (await client.hear())["type"] == "disconnect"
+        await asyncio.wait_for(server.done.wait(), 10)
+        assert nothing_left(server)
+
+
+class Told(TransportObserver):
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def throttled(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+async def test_a_flood_fills_its_own_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And ends; the call beside it notices nothing."""
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 10.0)
+    monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
+    told = Told()
+    flooded, healthy = Server(Echo, observer=told), Server(Echo)
+
+    async def flood(client: Peer) -> None:
+        # 4 s of audio each; it can be sent as fast as it is read.
+        while True:
+            await client.say("ping", 1)
+            await client.socket.send(b"\xff" * 32000)
+
+    heard: list[str] = []
+
+    async def hear(client: Peer) -> None:
+        async for message in client.socket:
+            if isinstance(message, str):
+                heard.append(json.loads(message)["type"])
+
+    async def script(caller: SimulatedCall) -> None:
+        await caller.opened()
+        first = await caller.wait_for(PongReceived)
+        later = await caller.wait_for(PongReceived, since=first.at + 2)
+        assert float(later.rtt) < 1
+        await caller.hang_up()
+        await caller.ended(5)
+
+    async with peer(flooded) as client, serving(healthy.app) as url:
+        await client.open()
+        tasks = (asyncio.create_task(flood(client)), asyncio.create_task(hear(client)))
+        report = await SimulatedCall(url).run(script)
+        await asyncio.wait_for(flooded.done.wait(), 30)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert flooded.transport is not None
+        received = flooded.transport.call.session.position / 8000
+    assert report.script_error is None
+    assert report.clean, report.violations
+    assert told.seconds > 10
+    assert received < 30 + 60
+    assert "disconnect" in heard
