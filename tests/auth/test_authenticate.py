@@ -17,9 +17,9 @@ from pipecat_genesys.auth import (
     SignatureVerifier,
     VerifiedRequest,
 )
+from virtual_time import run
 
 from .signing import KEY, NONCE, NOW, ORGANIZATION, SECRET, TARGET, Call
-from .virtual_time import run
 
 OTHER_KEY = "another-api-key"
 

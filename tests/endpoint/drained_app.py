@@ -1,4 +1,4 @@
-"""The application that `pipecat-genesys serve` runs in tests."""
+"""The application that the tests of `pipecat-genesys serve` run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from fastapi import FastAPI
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat_genesys.endpoint import AudioHookCall, audiohook_router
 
-API_KEY = "some-key-that-nobody-knows"
+API_KEY = "an-api-key-of-the-tests"
 SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
 
 
-async def bot(call: AudioHookCall) -> None:
-    """Listens, and says nothing."""
+async def silent_bot(call: AudioHookCall) -> None:
+    """A bot that never sends audio."""
     await call.run(Pipeline([call.transport.input(), call.transport.output()]))
 
 
 app = FastAPI()
-app.include_router(audiohook_router(bot, credentials={API_KEY: SECRET}))
+app.include_router(audiohook_router(silent_bot, credentials={API_KEY: SECRET}))

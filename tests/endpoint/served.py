@@ -14,33 +14,58 @@ from fastapi import FastAPI
 from loopback import serving
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat_genesys.endpoint import AudioHookCall, AudioHookEndpoint, audiohook_router
-from pipecat_genesys.simulator import CallOptions
+from pipecat_genesys.simulator import CallOptions, ClientTimeouts, PongReceived, SimulatedCall
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-API_KEY = "some-key-that-nobody-knows"
+API_KEY = "an-api-key-of-the-tests"
 SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
-SIGNED = CallOptions(api_key=API_KEY, client_secret=SECRET)
+# A caller who pings every 2 s, not every 5 s, so that a test need not wait long for a pong.
+SIGNED = CallOptions(
+    api_key=API_KEY, client_secret=SECRET, timeouts=ClientTimeouts(close=4, ping_interval=2)
+)
 
 
 async def echo(call: AudioHookCall) -> None:
-    """A bot that says what it hears."""
+    """A bot that sends back the audio it receives."""
     await call.run(Pipeline([call.transport.input(), Echo(), call.transport.output()]))
 
 
+async def hang_up_at_once(caller: SimulatedCall) -> None:
+    """A caller who hangs up as soon as the call is open."""
+    await caller.opened()
+    await hang_up(caller)
+
+
+async def hang_up(caller: SimulatedCall) -> None:
+    """Hang up and wait until the call has ended."""
+    await caller.hang_up()
+    await caller.ended(5)
+
+
+async def next_pong(caller: SimulatedCall) -> PongReceived:
+    """Wait for the next pong that the server sends."""
+    return await caller.wait_for(PongReceived, since=caller.elapsed)
+
+
 class Served:
-    """What a test sees of it."""
+    """A running server with one endpoint.
+
+    Attributes:
+        url: The WebSocket URL of the endpoint.
+        endpoint: The endpoint.
+    """
 
     def __init__(self, url: str, endpoint: AudioHookEndpoint) -> None:
         self.url = url
         self.endpoint = endpoint
 
     async def get(self, path: str) -> tuple[int, str]:
-        """Status and text of a page."""
+        """Return status and text of a page."""
         return await asyncio.to_thread(fetch, self.url.replace("ws:", "http:", 1), path)
 
     async def metrics(self) -> dict[str, float]:
-        """The samples of /metrics; labels are in braces."""
+        """Return the samples of `/metrics` by name, with labels in braces."""
         status, text = await self.get("/metrics")
         assert status == 200
         return samples(text)
@@ -51,7 +76,7 @@ class Served:
 
 
 def fetch(url: str, path: str) -> tuple[int, str]:
-    """Status and text of a page of the server that a URL is of."""
+    """Return status and text of a page on the server of a URL."""
     root = "/".join(url.split("/")[:3])
     try:
         with urllib.request.urlopen(root + path, timeout=10) as answer:
@@ -62,7 +87,7 @@ def fetch(url: str, path: str) -> tuple[int, str]:
 
 
 def samples(text: str) -> dict[str, float]:
-    """What a page of metrics says."""
+    """Parse a page of metrics into samples by name, with labels in braces."""
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -78,7 +103,13 @@ async def served(
     wrap: Callable[[Any], Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[Served]:
-    """Serve a bot, in an application that may be wrapped; signed calls only, by default."""
+    """Serve a bot until the context ends.
+
+    Args:
+        bot: The bot.
+        wrap: Returns the application to serve in place of FastAPI's.
+        options: Options of `audiohook_router`; by default only signed calls are accepted.
+    """
     if not {"verifier", "unauthenticated"} & options.keys():
         options["credentials"] = {API_KEY: SECRET}
     router = audiohook_router(bot, registry=CollectorRegistry(), **options)

@@ -1,4 +1,4 @@
-"""How many may come in."""
+"""Limits on handshakes and on running calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from pipecat_genesys.endpoint.admission import Admission, NoRoomError, Refused
 
 
-async def test_a_flood_of_handshakes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_handshakes_at_a_time_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipecat_genesys.endpoint.admission._MAX_HANDSHAKES", 2)
     admission = Admission(10)
     assert [admission.begin_handshake() for _ in range(3)] == [None, None, Refused.HANDSHAKES]
@@ -14,8 +14,7 @@ async def test_a_flood_of_handshakes_is_bounded(monkeypatch: pytest.MonkeyPatch)
     assert admission.begin_handshake() is None
 
 
-async def test_a_place_is_taken_by_who_is_in() -> None:
-    """Two that were let to the door at once are not both let in."""
+async def test_last_place_goes_to_one_of_two_handshakes() -> None:
     admission = Admission(1)
     assert admission.begin_handshake() is None
     assert admission.begin_handshake() is None

@@ -1,4 +1,4 @@
-"""What calls leave behind is collected while others come, as `pipecat-genesys serve` has it."""
+"""Garbage collection of ended calls in a process of `pipecat-genesys serve`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import gc
 import math
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import virtual_time
 from pipecat.frames.frames import (
     Frame,
     StartFrame,
@@ -19,34 +22,38 @@ from pipecat.frames.frames import (
 )
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
-from pipecat_genesys.endpoint import AudioHookCall
+from pipecat_genesys.endpoint import AudioHookCall, gc_tuning
 from pipecat_genesys.endpoint.gc_tuning import CollectedCalls
-from pipecat_genesys.simulator import ConnectFailedError, SimulatedCall
+from pipecat_genesys.simulator import SimulatedCall
 from pipecat_genesys.transport import seconds_until_underrun
 
 from .served import SIGNED, served
 
 
 @pytest.fixture
-def collected() -> Iterator[list[float]]:
-    """Collections of everything; Python itself makes none."""
-    began: list[float] = []
+def collections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """The times of full collections, of which Python itself makes none.
+
+    They may follow each other without a pause, so that a test need not wait between them.
+    """
+    monkeypatch.setattr(gc_tuning, "_MOST_TIME", 1.0)
+    times: list[float] = []
 
     def note(phase: str, info: dict[str, int]) -> None:
         if phase == "start" and info["generation"] == 2:
-            began.append(asyncio.get_running_loop().time())
+            times.append(asyncio.get_running_loop().time())
 
     gc.collect()
     gc.disable()
     gc.callbacks.append(note)
-    yield began
+    yield times
     gc.callbacks.remove(note)
     gc.unfreeze()
     gc.enable()
 
 
 class Talker(FrameProcessor):
-    """Says something short, again and again."""
+    """Says four packets of 20 ms, again and again, a little faster than they are heard."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
@@ -64,17 +71,17 @@ class Talker(FrameProcessor):
             await asyncio.sleep(0.05)
 
 
-async def talker(call: AudioHookCall) -> None:
+async def talking_bot(call: AudioHookCall) -> None:
     await call.run(Pipeline([call.transport.input(), Talker(), call.transport.output()]))
 
 
-async def brief(caller: SimulatedCall) -> None:
+async def hang_up_at_once(caller: SimulatedCall) -> None:
     await caller.opened()
     await caller.hang_up()
     await caller.ended(5)
 
 
-async def test_calls_that_ended_do_not_gather(collected: list[float]) -> None:
+async def test_ended_calls_are_collected_ten_or_more_at_a_time(collections: list[float]) -> None:
     transports: weakref.WeakSet[object] = weakref.WeakSet()
 
     async def bot(call: AudioHookCall) -> None:
@@ -82,21 +89,22 @@ async def test_calls_that_ended_do_not_gather(collected: list[float]) -> None:
         await call.run(Pipeline([call.transport.input(), call.transport.output()]))
 
     async with served(bot, wrap=CollectedCalls) as server:
-        # What is here already is no call's; to look at it would take long, and so be seldom.
+        # The objects that exist before the first call would make a collection slow, and so rare.
         gc.freeze()
         calls = 0
         async with asyncio.timeout(60):
-            while len(collected) < 3:
-                report = await SimulatedCall(server.url, options=SIGNED).run(brief)
+            while len(collections) < 3:
+                report = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
                 assert report.clean, report
                 calls += 1
-    # Not for every call; and then they are gone, but for the one that was about to end.
     assert calls >= 30
+    # The call that was about to end at the last collection may be left.
     assert len(transports) <= 2
 
 
-async def test_nobody_hears_it(collected: list[float]) -> None:
-    """It waits until the bot that speaks is ahead by more than the collection before took."""
+async def test_bot_is_ahead_by_more_than_the_last_collection_took_when_the_next_begins(
+    collections: list[float],
+) -> None:
     ahead: list[float] = []
     took: list[float] = []
 
@@ -109,7 +117,7 @@ async def test_nobody_hears_it(collected: list[float]) -> None:
         else:
             took[-1] = time.monotonic() - took[-1]
 
-    async with served(talker, wrap=CollectedCalls) as server:
+    async with served(talking_bot, wrap=CollectedCalls) as server:
         gc.freeze()
         gc.callbacks.append(note)
         try:
@@ -117,61 +125,88 @@ async def test_nobody_hears_it(collected: list[float]) -> None:
                 await caller.opened()
                 await caller.wait_for_bot_audio()
                 async with asyncio.timeout(60):
-                    while len(collected) < 3:
-                        await SimulatedCall(server.url, options=SIGNED).run(brief)
+                    while len(collections) < 3:
+                        await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
                 await caller.hang_up()
                 await caller.ended(5)
         finally:
             gc.callbacks.remove(note)
-    assert all(there > before for there, before in zip(ahead[1:], took, strict=False)), (
+    assert all(lead > seconds for lead, seconds in zip(ahead[1:], took, strict=False)), (
         ahead,
         took,
     )
     assert seconds_until_underrun() == math.inf
 
 
-async def test_it_waits_and_not_for_ever(
-    collected: list[float], monkeypatch: pytest.MonkeyPatch
+def collection_times(
+    monkeypatch: pytest.MonkeyPatch,
+    scenario: Callable[[Callable[[], Coroutine[Any, Any, None]]], Coroutine[Any, Any, None]],
+    *,
+    collection_seconds: float = 0.0,
+) -> list[float]:
+    """Run a scenario in virtual time; the seconds at which collections began.
+
+    Args:
+        scenario: Gets a coroutine function that is one connection, which ends at once.
+        collection_seconds: How long a collection takes.
+    """
+    times: list[float] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        return
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, virtual_time.VirtualLoop)
+        begin = loop.now
+
+        def collect() -> None:
+            times.append(loop.now - begin)
+            loop.now += collection_seconds
+
+        monkeypatch.setattr(gc_tuning, "time", SimpleNamespace(monotonic=loop.time))
+        monkeypatch.setattr(gc_tuning, "gc", SimpleNamespace(collect=collect))
+        calls = CollectedCalls(application)
+
+        async def connection() -> None:
+            await calls({"type": "websocket"}, None, None)
+
+        await scenario(connection)
+
+    virtual_time.run(main())
+    return times
+
+
+@pytest.mark.parametrize(
+    ("lead", "waited"),
+    [
+        (math.inf, 0.0),
+        # The required lead falls from 0.6 to 0.3 s in 5 s: a collection is expected to take 0.2 s.
+        (0.4, 5 * 2 / 3),
+        (0.0, 5.0),
+    ],
+)
+def test_collection_waits_for_bots_that_are_ahead_and_at_most_5_s(
+    monkeypatch: pytest.MonkeyPatch, lead: float, waited: float
 ) -> None:
-    """The nearer a caller is to hearing it the later it is; at last it is done all the same."""
+    async def ten_calls(connection: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        for _ in range(10):
+            await connection()
+        await asyncio.sleep(20)
 
-    async def waited(lead: float) -> float:
-        monkeypatch.setattr(
-            "pipecat_genesys.endpoint.gc_tuning.can_block", lambda seconds: lead >= seconds
-        )
-        begun = asyncio.Event()
-
-        def note(phase: str, info: dict[str, int]) -> None:
-            if info["generation"] == 2:
-                begun.set()
-
-        async with served(wrap=CollectedCalls) as server:
-            gc.freeze()
-            collected.clear()
-            gc.callbacks.append(note)
-            for _ in range(10):
-                report = await SimulatedCall(server.url, options=SIGNED).run(brief)
-                assert report.clean, report
-            ended = asyncio.get_running_loop().time()
-            async with asyncio.timeout(30):
-                await begun.wait()
-            gc.callbacks.remove(note)
-        return collected[0] - ended
-
-    # The first is expected to take 0.2 s.
-    far, near, never = [await waited(lead) for lead in (math.inf, 0.4, 0.0)]
-    assert far < near < never < 6
+    monkeypatch.setattr(gc_tuning, "can_block", lambda seconds: lead >= seconds)
+    assert collection_times(monkeypatch, ten_calls) == [pytest.approx(waited, abs=0.02)]
 
 
-async def test_a_flood_of_strangers_is_no_flood_of_collections(collected: list[float]) -> None:
-    async def stranger(url: str) -> None:
-        with pytest.raises(ConnectFailedError, match="HTTP 401"):
-            async with SimulatedCall(url):
-                pass
+def test_collections_take_one_per_cent_of_the_time_however_many_connections_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def flood(connection: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        for _ in range(6_000):
+            await connection()
+            await asyncio.sleep(0.01)
 
-    async with served(wrap=CollectedCalls) as server:
-        began = asyncio.get_running_loop().time()
-        await asyncio.gather(*(stranger(server.url) for _ in range(200)))
-        seconds = asyncio.get_running_loop().time() - began
-    # A collection takes a tenth of a second here, and more.
-    assert len(collected) <= 1 + seconds
+    monkeypatch.setattr(gc_tuning, "can_block", lambda seconds: True)
+    times = collection_times(monkeypatch, flood, collection_seconds=0.1)
+    # The first after ten connections, then one in ten seconds.
+    assert [round(at) for at in times] == [0, 10, 20, 30, 41, 51]

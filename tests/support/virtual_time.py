@@ -1,4 +1,4 @@
-"""An event loop whose clock is moved by waiting: 500 ms take none, and take 500 ms exactly."""
+"""An event loop whose clock waiting moves: a sleep of 500 ms takes no time and exactly 500 ms."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
         if not ready and timeout:
             self._loop.now += timeout
         elif not ready and timeout is None:
-            raise AssertionError("everybody waits, and nobody for a time")
+            raise AssertionError("deadlock: every task waits, and none of them for a timer")
         return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """For code that waits for times only, and for nothing outside the process."""
+    """Runs tasks that wait for timers and for each other, and for nothing outside the process.
+
+    Attributes:
+        now: The time in seconds that `time` returns.
+    """
 
     def __init__(self) -> None:
         self.now = 1000.0
         super().__init__(_Selector(self))
 
     def time(self) -> float:
-        """Seconds."""
+        """Return the virtual time in seconds."""
         return self.now
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine in virtual time."""
+    """Run a coroutine on a `VirtualLoop` and return its result."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
