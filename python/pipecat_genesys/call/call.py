@@ -44,7 +44,6 @@ from .codec import CallCodec
 from .details import CallDetails
 from .frames import KEYPAD
 from .log import CallLog, brief
-from .message_dicts import to_draft
 from .params import CallParams, check_params, check_rate
 from .variables import fit_output_variables
 
@@ -60,6 +59,8 @@ Position = Fraction | float | int | str
 # Room for the envelope, in which an id may have 256 characters.
 _MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 2000
 _UNOPENED = (State.PREPARING, State.OPENING)
+# Compared for every message, and slow to look up in an enumeration.
+_DISCONNECT, _CLOSED = AudioHookMessageType.DISCONNECT, AudioHookMessageType.CLOSED
 _CLOSE_REASONS = frozenset(reason.value for reason in CloseReason)
 
 
@@ -76,26 +77,8 @@ class Phase(IntEnum):
     """The socket is gone."""
 
 
-_PHASES: Mapping[State, Phase] = {
-    State.DISCONNECTING: Phase.ENDING,
-    State.FAILED: Phase.ENDING,
-    State.CLOSING: Phase.ENDING,
-    State.CLOSED: Phase.ENDED,
-}
-
-
-class Received(NamedTuple):
-    """One thing that a message from Genesys reported.
-
-    Attributes:
-        event: The session's event.
-        reply: The message to send now, or None.
-        is_refusal: Whether the reply refuses an ``open`` because a hook or the gate said so.
-    """
-
-    event: events.Event
-    reply: Draft | None
-    is_refusal: bool = False
+# Looked up for every message, and slow to look up in an enumeration.
+_ENDING, _ENDED, _GONE = Phase.ENDING, Phase.ENDED, Phase.GONE
 
 
 class Call(BaseObject):
@@ -387,20 +370,6 @@ class Call(BaseObject):
 
     # -- from Genesys ------------------------------------------------------------------------
 
-    async def receive_text(self, text: str) -> list[Received]:
-        """Handle a text message: details, hooks and event handlers.
-
-        Hooks are awaited; other handlers run in tasks of their own. Cancelling this method
-        cancels a running hook.
-
-        Args:
-            text: The message.
-
-        Returns:
-            What the message reported, faults first, each with the reply to send.
-        """
-        return [await self.handle(event) for event in self.session.receive_text(text)]
-
     def receive_audio(self, data: bytes) -> tuple[bytes, ...]:
         """Convert one binary message to PCM.
 
@@ -426,48 +395,68 @@ class Call(BaseObject):
         effect.
         """
         event = self.session.connection_lost()
-        self._set_phase(Phase.GONE)
+        self._set_phase(_GONE)
         if event is None:
             return
         self.log.line("INFO", f"AudioHook connection lost while {event.state}")
         await self._call_event_handler("on_connection_lost", event)
 
-    async def handle(self, event: events.Event) -> Received:
-        """Handle one event of the session; `receive_text` does so for each.
+    async def handle(self, event: events.Event) -> Draft | None:
+        """Handle one event of the session: details, hooks and event handlers.
+
+        Hooks are awaited; other handlers run in tasks of their own. Cancelling this method
+        cancels a running hook.
 
         Args:
-            event: What ``session.receive_text`` returned.
+            event: One of those that ``session.receive_text`` returned, in their order.
 
         Returns:
-            The event with the reply to send.
+            The answer that the application chose instead of the ordinary one, or None. An answer
+            to ``open`` chosen so is a refusal.
         """
-        self._update_phase()
         kind = type(event)
         handling = EVENT_HANDLERS.get(kind)
         if handling is None:
-            return self._handle_fault(event)
-        if handling.update is not None:
-            handling.update(self, event)
-        chosen = await self._run_hook(event) if kind in HOOKS else None
-        if chosen is not None and kind is events.OpenReceived:
-            return Received(event, chosen, is_refusal=True)
-        if handling.name in self._handled:
-            await self._call_event_handler(handling.name, event.raw)
-        reply = chosen or event.reply if handling.reply is None else handling.reply(self, event)
-        return Received(event, reply)
+            self._handle_fault(event)
+            return None
+        name, update, hook = handling
+        if update is not None:
+            update(self, event)
+        chosen = None
+        if hook is not None and (self._handled or self._open_gate is not None):
+            chosen = await self._run_hook(event, hook)
+            if chosen is not None and kind is events.OpenReceived:
+                return chosen
+        if name in self._handled:
+            await self._call_event_handler(name, event.raw)
+        return chosen
 
-    def _handle_fault(self, event: events.Event) -> Received:
+    def reply(self, event: events.Event, chosen: Draft | None) -> Draft | None:
+        """Return the message that answers an event, or None where none is due.
+
+        Args:
+            event: The event.
+            chosen: What `handle` returned for it.
+        """
+        if chosen is not None:
+            return chosen
+        kind = type(event)
+        if kind is events.OpenReceived:
+            return self.opened()
+        return self.closed() if kind is events.CloseReceived else event.reply
+
+    def _handle_fault(self, event: events.Event) -> None:
         if isinstance(event, events.Faulted):
             self.log.once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
-        return Received(event, event.reply)
+            if event.reply is not None:
+                self._set_phase(_ENDING)
 
-    async def _run_hook(self, event: events.Event) -> Draft | None:
+    async def _run_hook(self, event: events.Event, name: str) -> Draft | None:
         """Await the open gate and the hook of an event, if there are any.
 
         Returns:
             The answer that the application chose instead of the ordinary one, or None.
         """
-        name = HOOKS[type(event)]
         if name not in self._handled and self._open_gate is None:
             return None
         if isinstance(event, events.UpdateReceived) and event.reply is None:
@@ -488,15 +477,12 @@ class Call(BaseObject):
             self._hook = None
         return self._chosen
 
-    def _update_phase(self) -> None:
-        phase = _PHASES.get(self.session.state)
-        if phase is not None:
-            self._set_phase(phase)
-
     def _set_phase(self, phase: Phase) -> None:
         if phase <= self.phase:
             return
         self.phase = phase
+        if not self._phase_waiters:
+            return
         for wanted, waiter in self._phase_waiters:
             if wanted <= phase and not waiter.done():
                 waiter.set_result(None)
@@ -504,14 +490,16 @@ class Call(BaseObject):
     # -- what the application can read, updated before its handlers run ----------------------
 
     def _open(self, event: events.OpenReceived) -> None:
-        self.details.read_open(event)
-        self.log.set_session_id(self.session_id)
+        details, log = self.details, self.log
+        details.read_open(event)
+        log.set_session_id(self.session.session_id)
         kind = "connection probe" if event.is_probe else "open"
-        self.log.line("INFO", f"AudioHook {kind}: conversation={brief(self.conversation_id)}")
+        log.line("INFO", f"AudioHook {kind}: conversation={brief(details.conversation_id)}")
         if self.params.log_personal_data:
-            self.log.line("DEBUG", f"participant: {self.participant}")
+            log.line("DEBUG", f"participant: {details.participant}")
 
     def _close(self, event: events.CloseReceived) -> None:
+        self._set_phase(_ENDING)
         faults = f" faults={self.faults}" if self.session.faults else ""
         reason = event.reason if event.reason in _CLOSE_REASONS else "(unknown)"
         self.log.line("INFO", f"AudioHook close: reason={reason}{faults}")
@@ -530,7 +518,7 @@ class Call(BaseObject):
 
     # -- to Genesys --------------------------------------------------------------------------
 
-    def opened(self, _: events.Event | None = None) -> Draft:
+    def opened(self) -> Draft:
         """Return the ``opened`` message that answers ``open``."""
         media = self.session.media
         return server_messages.opened(
@@ -542,7 +530,7 @@ class Call(BaseObject):
             discard_to=self.discard_to,
         )
 
-    def closed(self, _: events.Event | None = None) -> Draft:
+    def closed(self) -> Draft:
         """Return the ``closed`` message that answers ``close``, with the output variables."""
         if not self.output_variables or not self.params.variables_in_closed:
             return server_messages.closed()
@@ -559,19 +547,6 @@ class Call(BaseObject):
             variables = {"action": "transfer", **variables}
         return server_messages.disconnect(
             output_variables=fit_output_variables(variables, self.log.once)
-        )
-
-    def from_dict(self, message: Mapping[str, Any]) -> Draft | None:
-        """Convert a message that the application wrote as a dict.
-
-        Args:
-            message: The dict, in the protocol's or in Pipecat's shape.
-
-        Returns:
-            The message, or None for one that Genesys would refuse, which is logged.
-        """
-        return to_draft(
-            message, self.media, asks_languages=self.details.asks_languages, log=self.log.once
         )
 
     def record_defect(self, error: Exception) -> None:
@@ -603,7 +578,10 @@ class Call(BaseObject):
             else:
                 logger.debug(f"{draft.type.value!r} not sent: the session is {self.session.state}")
             return None
-        self._update_phase()
+        if draft.type is _DISCONNECT:
+            self._set_phase(_ENDING)
+        elif draft.type is _CLOSED:
+            self._set_phase(_ENDED)
         return message
 
     def encode(self, pcm: bytes, sample_rate: int, channels: int) -> bytes:
@@ -810,19 +788,19 @@ class _Handling(NamedTuple):
     Attributes:
         name: The application's event.
         update: Updates what the application can read.
-        reply: Makes the reply; by default the chosen answer or the session's.
+        hook: The hook that is awaited before the answer.
     """
 
     name: str
     update: Callable[[Call, Any], None] | None = None
-    reply: Callable[[Call, Any], Draft] | None = None
+    hook: str | None = None
 
 
 EVENT_HANDLERS: Mapping[type[events.Event], _Handling] = {
-    events.OpenReceived: _Handling("on_open", Call._open, Call.opened),
-    events.CloseReceived: _Handling("on_close", Call._close, Call.closed),
+    events.OpenReceived: _Handling("on_open", Call._open, "on_opening"),
+    events.CloseReceived: _Handling("on_close", Call._close, "on_closing"),
     events.PingReceived: _Handling("on_ping"),
-    events.UpdateReceived: _Handling("on_update", Call._update),
+    events.UpdateReceived: _Handling("on_update", Call._update, "on_updating"),
     events.PauseRequested: _Handling("on_pause"),
     events.Paused: _Handling("on_pause"),
     events.Resumed: _Handling("on_resumed"),
@@ -834,20 +812,13 @@ EVENT_HANDLERS: Mapping[type[events.Event], _Handling] = {
 }
 """How each event is handled; a fault has no row."""
 
-HOOKS: Mapping[type[events.Event], str] = {
-    events.OpenReceived: "on_opening",
-    events.UpdateReceived: "on_updating",
-    events.CloseReceived: "on_closing",
-}
-"""The hook that is awaited before the answer to each of these events."""
-
-_HOOK_NAMES = frozenset(HOOKS.values())
+_HOOK_NAMES = frozenset(row.hook for row in EVENT_HANDLERS.values() if row.hook is not None)
 _EVENT_NAMES = tuple(
     dict.fromkeys(
         (
-            *(handling.name for handling in EVENT_HANDLERS.values()),
+            *(row.name for row in EVENT_HANDLERS.values()),
             "on_connection_lost",
-            *HOOKS.values(),
+            *sorted(_HOOK_NAMES),
         )
     )
 )

@@ -7,16 +7,18 @@ them to what Genesys accepts; docs/parity.md lists what it changes, with reasons
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from pipecat_genesys.protocol import (
     AudioHookMessageType,
+    AudioHookSession,
     DisconnectReason,
     Draft,
-    Media,
     server_messages,
 )
 
+from .details import CallDetails
+from .log import CallLog
 from .variables import fit_output_variables
 
 # `info` is one line of a log. A longer text would take the space of the output variables.
@@ -34,16 +36,20 @@ _FIXED: Mapping[str, Draft] = {
 }
 
 
-def to_draft(
-    message: Mapping[str, Any], media: Media | None, *, asks_languages: bool, log: Log
-) -> Draft | None:
+class CallFacts(Protocol):
+    """What the conversion needs of a call."""
+
+    session: AudioHookSession
+    details: CallDetails
+    log: CallLog
+
+
+def to_draft(message: Mapping[str, Any], call: CallFacts) -> Draft | None:
     """Convert a message dict to a protocol message.
 
     Args:
         message: The dict that a frame carried.
-        media: The medium in use.
-        asks_languages: Whether Genesys asked which languages the bot supports.
-        log: Called with a loguru level name and a line for what is changed or refused.
+        call: The call.
 
     Returns:
         The protocol message, or None for one that Genesys would refuse, which is logged.
@@ -58,9 +64,10 @@ def to_draft(
     given = message.get("parameters")
     # Nearly always a dict, for which this check is faster than the one for Mapping.
     parameters: Mapping[str, Any] = given if isinstance(given, (dict, Mapping)) else {}
+    log = call.log.once
     match name:
         case "opened":
-            return _opened(parameters, media, asks_languages, log)
+            return _opened(parameters, call)
         case "closed":
             return server_messages.closed(
                 fit_output_variables(parameters.get("outputVariables"), log)
@@ -82,19 +89,18 @@ def to_draft(
     return None
 
 
-def _opened(
-    parameters: Mapping[str, Any], media: Media | None, asks_languages: bool, log: Log
-) -> Draft:
+def _opened(parameters: Mapping[str, Any], call: CallFacts) -> Draft:
     languages, position = parameters.get("supportedLanguages"), parameters.get("discardTo")
+    media = call.session.media
     entries = [media.raw] if media is not None else []
-    asked = (languages or []) if asks_languages else None
+    asked = (languages or []) if call.details.asks_languages else None
     paused = bool(parameters.get("startPaused"))
     try:
         return server_messages.opened(
             entries, start_paused=paused, supported_languages=asked, discard_to=position
         )
     except ValueError as error:
-        log("ERROR", f"'discardTo' left out: {error}")
+        call.log.once("ERROR", f"'discardTo' left out: {error}")
         return server_messages.opened(entries, start_paused=paused, supported_languages=asked)
 
 

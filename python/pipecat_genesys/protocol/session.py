@@ -56,6 +56,8 @@ from .types import (
 from .types import AudioHookMessageType as Type
 
 _Raw = dict[str, Any]
+# Half the time of a named tuple's own constructor.
+_new_tuple = tuple.__new__
 # Beside `opened` with `startPaused`, what `paused` and `resumed` answer.
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
 # In which the client's clock tells how much audio there was.
@@ -235,44 +237,51 @@ class AudioHookSession:
             LocalProtocolError: If the message may not be sent in this state, is larger than
                 Genesys accepts, or is not JSON. Nothing has changed then.
         """
-        if draft.type is _DISCONNECT and self._verdict is not None:
+        message_type, parameters, answers = draft
+        if message_type is _DISCONNECT and self._verdict is not None:
             # A failed session reports its original fault, whichever side disconnects.
-            draft = self._verdict
-        if not self.allows(draft.type):
-            again = " again" if draft.type is _DISCONNECT and self.disconnect_sent else ""
+            parameters = self._verdict.parameters
+        target = OUTGOING[self.state].get(message_type)
+        if (
+            target is None
+            or not (self._opened or message_type in UNOPENED)
+            or (self.disconnect_sent and message_type is _DISCONNECT)
+        ):
+            again = " again" if message_type is _DISCONNECT and self.disconnect_sent else ""
             raise LocalProtocolError(
-                f"{draft.type.value!r} may not be sent{again} while {self.state.value}"
+                f"{message_type.value!r} may not be sent{again} while {self.state.value}"
             )
-        answers = self.client_seq if draft.answers is None else draft.answers
         # `opened` repeats what was read from the client; nearly all else has no parameters.
-        encode = fields.encode_read if draft.type is _OPENED else fields.encode
+        encode = fields.encode_read if message_type is _OPENED else fields.encode
         try:
-            # Written by hand, as most messages have nothing but numbers that changes.
-            parameters = encode(draft.parameters) if draft.parameters else "{}"
+            encoded = encode(parameters) if parameters else "{}"
         except (TypeError, ValueError, RecursionError) as error:
             raise LocalProtocolError(
-                f"{draft.type.value!r} cannot be written as JSON: {error}"
+                f"{message_type.value!r} cannot be written as JSON: {error}"
             ) from None
+        # The envelope is not encoded as a whole, because little but its numbers changes.
+        seq = self.server_seq + 1
         text = (
-            f'{{"version": "{PROTOCOL_VERSION}", "type": "{draft.type}", '
-            f'"seq": {self.server_seq + 1}, "clientseq": {answers}, '
-            f'"id": {self._id_text}, "parameters": {parameters}}}'
+            f'{{"version": "{PROTOCOL_VERSION}", "type": "{message_type}", '
+            f'"seq": {seq}, "clientseq": {self.client_seq if answers is None else answers}, '
+            f'"id": {self._id_text}, "parameters": {encoded}}}'
         )
         size = fields.wire_size(text)
         if size > MAX_MESSAGE_BYTES:
             raise LocalProtocolError(
-                f"{draft.type.value!r} takes {size} bytes; Genesys accepts "
+                f"{message_type.value!r} takes {size} bytes; Genesys accepts "
                 f"{MAX_MESSAGE_BYTES} in a message"
             )
-        self.server_seq += 1
-        self.state = OUTGOING[self.state][draft.type]
-        self._opened |= draft.type is _OPENED
-        if draft.type is _DISCONNECT:
+        self.server_seq = seq
+        self.state = target
+        if message_type is _OPENED:
+            self._opened = True
+        if message_type is _DISCONNECT:
             self.disconnect_sent = True
-            self.state = DISCONNECTS[draft.parameters.get("reason") == DisconnectReason.COMPLETED]
-        elif draft.type in _ANSWERED or draft.parameters.get("startPaused"):
-            self.pauses.ask(draft.type, self.server_seq)
-        return WireMessage(text, draft.type, self.server_seq)
+            self.state = DISCONNECTS[parameters.get("reason") == DisconnectReason.COMPLETED]
+        elif message_type in _ANSWERED or (parameters and parameters.get("startPaused")):
+            self.pauses.ask(message_type, seq)
+        return _new_tuple(WireMessage, (text, message_type, seq))
 
     # -- reading ---------------------------------------------------------------------------
 

@@ -8,10 +8,13 @@ is sent, with reasons.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from pipecat_genesys.protocol import PROTOCOL_VERSION, events
+from pipecat_genesys.protocol import PROTOCOL_VERSION, AudioHookSession, events
 from pipecat_genesys.protocol.types import DURATION
+
+_NOTHING_SEEN: Mapping[str, Any] = {"position": None}
 
 
 class PipecatState:
@@ -21,40 +24,40 @@ class PipecatState:
         is_open: Whether an ``opened`` message was built, and no ``closed`` since.
         is_paused: Whether the client said ``pause`` or ``paused``, and neither ``resumed`` came
             nor a ``resumed`` message was built since.
+        seen: The newest client message, whose ``seq`` and ``position`` later messages repeat.
         closed_seq: The provisional ``seq`` of the ``closed`` that answers ``close``.
     """
 
-    __slots__ = ("_built", "_seen_position", "_seen_seq", "closed_seq", "is_open", "is_paused")
+    __slots__ = (
+        "_built",
+        "_session",
+        "closed_seq",
+        "is_open",
+        "is_paused",
+        "seen",
+    )
 
-    def __init__(self) -> None:
-        """Create the state of a session that has no ``open`` yet."""
+    def __init__(self, session: AudioHookSession) -> None:
+        """Create the state of a session that has no ``open`` yet.
+
+        Args:
+            session: The session, whose id the messages have.
+        """
         self.is_open = False
         self.is_paused = False
         self.closed_seq: int | None = None
+        self._session = session
         self._built = 0
-        self._seen_seq: Any = 0
-        self._seen_position: Any = None
+        self.seen: Mapping[str, Any] = _NOTHING_SEEN
 
-    def see(self, event: events.Event) -> None:
-        """Take what later messages repeat from a client message: ``seq`` and ``position``."""
-        raw = event.raw
-        if raw is not None:
-            self._seen_seq = raw.get("seq", 0)
-            self._seen_position = raw.get("position", self._seen_position)
-        kind = type(event)
-        if kind in _PAUSES:
-            self.is_paused = True
-        elif kind is events.Resumed:
-            self.is_paused = False
-        elif kind is events.CloseReceived:
-            self.is_open = False
+    def see(self, raw: Mapping[str, Any]) -> None:
+        """Take a client message; one without a position leaves the position as it was."""
+        self.seen = raw if "position" in raw else {**raw, "position": self.seen["position"]}
 
     def message(
         self,
         message_type: str,
         parameters: dict[str, Any],
-        session_id: str,
-        *,
         positioned: bool = True,
     ) -> dict[str, Any]:
         """Build a message in Pipecat's shape.
@@ -62,7 +65,6 @@ class PipecatState:
         Args:
             message_type: The message's type.
             parameters: The message's parameters.
-            session_id: The session's id.
             positioned: Whether the message has a ``position``; Pipecat's ``opened`` has none.
 
         Returns:
@@ -73,11 +75,11 @@ class PipecatState:
             "version": PROTOCOL_VERSION,
             "type": str(message_type),
             "seq": seq,
-            "clientseq": self._seen_seq,
-            "id": session_id,
+            "clientseq": self.seen.get("seq", 0),
+            "id": self._session.session_id,
         }
         if positioned:
-            position = self._seen_position
+            position = self.seen["position"]
             known = isinstance(position, str) and DURATION.fullmatch(position)
             # Pipecat repeats the client's last position in milliseconds.
             message["position"] = f"PT{float(position[2:-1]):.3f}S" if known else "PT0.000S"
@@ -85,4 +87,9 @@ class PipecatState:
         return message
 
 
-_PAUSES = frozenset({events.PauseRequested, events.Paused})
+PAUSES: Mapping[type[events.Event], bool] = {
+    events.PauseRequested: True,
+    events.Paused: True,
+    events.Resumed: False,
+}
+"""What ``is_paused`` is after each of these events."""

@@ -11,7 +11,7 @@ logged at DEBUG at most, and only where asked for.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from loguru import logger
@@ -28,8 +28,16 @@ from pipecat.serializers.base_serializer import FrameSerializer
 from pipecat.transports.base_transport import BaseTransport
 
 from pipecat_genesys import audio
-from pipecat_genesys.call import Call, CallParams, Phase, Received
-from pipecat_genesys.call.frames import NOTICE_FRAMES, REPLY_FRAMES, input_audio_frame
+from pipecat_genesys.call import Call, CallParams, Phase
+from pipecat_genesys.call.frames import (
+    NOTICE_FRAMES,
+    GenesysCloseFrame,
+    GenesysOpenFrame,
+    GenesysPingFrame,
+    GenesysUpdateFrame,
+    input_audio_frame,
+)
+from pipecat_genesys.call.message_dicts import to_draft
 from pipecat_genesys.protocol import (
     MAX_MESSAGE_BYTES,
     PROTOCOL_VERSION,
@@ -45,12 +53,13 @@ from pipecat_genesys.protocol.media import preferred_entry
 from pipecat_genesys.protocol.states import BOT_AUDIO
 from pipecat_genesys.protocol.types import parse_media
 
-from .pipecat_compat import PipecatState
+from .pipecat_compat import PAUSES, PipecatState
 from .stock_transport import CHUNK_10MS
 
 # 200 ms. Shorter chunks are more messages per second than Genesys accepts.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
 _CLOSED = server_messages.closed()
+_GONE = Phase.GONE
 # Looked up with every packet, and slow to look up in an enumeration.
 _PREPARING, _OPENING = State.PREPARING, State.OPENING
 
@@ -98,7 +107,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         # either waits for those that run.
         self._event_handlers = call._event_handlers
         self._event_tasks = call._event_tasks
-        self._state = PipecatState()
+        self._state = PipecatState(call.session)
         self._unsent = b""
         self._transport: BaseTransport | None = None
         self._worker: Any = None
@@ -119,7 +128,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
     @property
     def is_open(self) -> bool:
         """Whether the answer to ``open`` was built, and none to ``close`` since."""
-        return self._state.is_open and self.call.phase is not Phase.GONE
+        return self._state.is_open and self.call.phase is not _GONE
 
     @property
     def is_paused(self) -> bool:
@@ -218,7 +227,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         if selected_language:
             parameters["selectedLanguage"] = selected_language
         self._state.is_open = True
-        return self._state.message("opened", parameters, self.session_id, positioned=False)
+        return self._state.message("opened", parameters, positioned=False)
 
     def create_closed_response(
         self,
@@ -233,7 +242,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
             The message, with a provisional ``seq``.
         """
         parameters = {"outputVariables": output_variables} if output_variables else {}
-        message = self._message("closed", parameters)
+        message = self._state.message("closed", parameters)
         self._state.is_open = False
         return message
 
@@ -243,7 +252,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         Returns:
             The message, with a provisional ``seq``.
         """
-        return self._message("pong", {})
+        return self._state.message("pong", {})
 
     def create_resumed_response(self) -> dict[str, Any]:
         """Create the message that ends a pause; marks the session not paused.
@@ -254,7 +263,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         Returns:
             The message, with a provisional ``seq``.
         """
-        message = self._message("resumed", {})
+        message = self._state.message("resumed", {})
         self._state.is_paused = False
         return message
 
@@ -264,7 +273,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         Returns:
             The message, with a provisional ``seq``.
         """
-        return self._message("event", dict(server_messages.barge_in().parameters))
+        return self._state.message("event", dict(server_messages.barge_in().parameters))
 
     def create_disconnect_message(
         self,
@@ -290,7 +299,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         }
         if info:
             parameters["info"] = info
-        return self._message("disconnect", parameters)
+        return self._state.message("disconnect", parameters)
 
     def create_error_message(
         self,
@@ -312,10 +321,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
             The message, with a provisional ``seq``.
         """
         parameters = {"code": code, "message": message, "retryable": retryable}
-        return self._message("error", parameters)
-
-    def _message(self, message_type: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        return self._state.message(message_type, parameters, self.session_id)
+        return self._state.message("error", parameters)
 
     # -- the transport -----------------------------------------------------------------------
 
@@ -356,9 +362,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         if not session.allows(draft.type) and session.state is not State.OPENING:
             logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
             return False
-        frame = OutputTransportMessageUrgentFrame(
-            message=self._message(draft.type, dict(draft.parameters))
-        )
+        frame = OutputTransportMessageUrgentFrame(message=self._message_of(draft))
         if self._transport is not None:
             await self._transport.input().push_frame(frame)
         elif self._worker is not None:
@@ -417,7 +421,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
                 # The application may have decided this while `opened` was on its way.
                 parameters = {**fields.parameters(message), "startPaused": call.start_paused}
                 message = {**message, "parameters": parameters}
-            draft = call.from_dict(message)
+            draft = to_draft(message, call)
         wire = None if draft is None else call.to_wire(draft)
         if wire is None:
             return None
@@ -429,7 +433,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         # Handlers of on_close run after the reply was built; what they set still counts.
         if message.get("seq") == self._state.closed_seq:
             return self.call.closed()
-        return self.call.from_dict(message) if self._params.variables_in_closed else _CLOSED
+        return to_draft(message, self.call) if self._params.variables_in_closed else _CLOSED
 
     def _drop_bot_audio(self) -> None:
         lost, self._unsent = len(self._unsent), b""
@@ -494,53 +498,65 @@ class GenesysAudioHookSerializer(FrameSerializer):
             transport to send; or None. Never raises, whatever the peer sends.
         """
         try:
-            if isinstance(data, str):
-                return await self._deserialize_text(data)
-            return self._deserialize_audio(data)
+            if not isinstance(data, str):
+                return self._deserialize_audio(data)
+            call, state, frame = self.call, self._state, None
+            for event in call.session.receive_text(data):
+                kind, raw = type(event), event.raw
+                # Before the handlers of the event run, which may read the state.
+                if raw is not None:
+                    state.see(raw)
+                if kind is events.CloseReceived:
+                    state.is_open = False
+                elif kind in PAUSES:
+                    state.is_paused = PAUSES[kind]
+                chosen = await call.handle(event)
+                make_frame = _FRAMES.get(kind)
+                if make_frame is not None:
+                    frame = make_frame(self, event, chosen) or frame
+            return frame
         except Exception as error:
             # The call must outlive a defect of this package.
             self.call.record_defect(error)
             return None
 
-    async def _deserialize_text(self, text: str) -> Frame | None:
-        frame: Frame | None = None
-        for event in self.call.session.receive_text(text):
-            # Before the handlers of the event run, which may read the state.
-            self._state.see(event)
-            frame = self._frame(await self.call.handle(event)) or frame
-        return frame
+    def _fault_frame(self, event: events.Faulted, _: Draft | None) -> Frame | None:
+        return None if event.reply is None else self._refusal_frame(event.reply)
 
-    def _frame(self, received: Received) -> Frame | None:
-        event, reply, is_refusal = received
-        kind = type(event)
-        if kind in NOTICE_FRAMES:
-            return NOTICE_FRAMES[kind](event)
-        if reply is None:
-            return None
-        if is_refusal or kind is events.Faulted:
-            # A plain frame: processors that wait for a call must not take a refusal for one.
-            self._state.is_open = False
-            return OutputTransportMessageUrgentFrame(
-                message=self._message(reply.type, dict(reply.parameters))
-            )
-        return REPLY_FRAMES[kind](event, self._reply_message(event, reply))
+    def _refusal_frame(self, draft: Draft) -> Frame:
+        # A plain frame: processors that wait for a call must not take a refusal for one.
+        self._state.is_open = False
+        return OutputTransportMessageUrgentFrame(message=self._message_of(draft))
 
-    def _reply_message(self, event: events.Event, reply: Draft) -> dict[str, Any]:
+    def _open_frame(self, event: events.OpenReceived, chosen: Draft | None) -> Frame:
+        if chosen is not None:
+            return self._refusal_frame(chosen)
         call = self.call
-        if isinstance(event, events.OpenReceived):
-            message = self.create_opened_response(
-                start_paused=call.start_paused,
-                supported_languages=call.supported_languages,
-                selected_language=self._params.selected_language,
-            )
-            if call.discard_to is not None:
-                message["parameters"]["discardTo"] = call.discard_to
-            return message
-        if isinstance(event, events.CloseReceived):
-            message = self.create_closed_response(output_variables=call.output_variables)
-            self._state.closed_seq = message["seq"]
-            return message
-        return self._message(reply.type, dict(reply.parameters))
+        message = self.create_opened_response(
+            start_paused=call.start_paused,
+            supported_languages=call.supported_languages,
+            selected_language=self._params.selected_language,
+        )
+        if call.discard_to is not None:
+            message["parameters"]["discardTo"] = call.discard_to
+        return GenesysOpenFrame(message, opening=event)
+
+    def _close_frame(self, event: events.CloseReceived, _: Draft | None) -> Frame:
+        message = self.create_closed_response(output_variables=self.call.output_variables)
+        self._state.closed_seq = message["seq"]
+        return GenesysCloseFrame(message, reason=event.reason)
+
+    def _ping_frame(self, event: events.PingReceived, _: Draft | None) -> Frame:
+        return GenesysPingFrame(self._state.message("pong", {}), pinged=event)
+
+    def _update_frame(self, event: events.UpdateReceived, chosen: Draft | None) -> Frame | None:
+        draft = chosen or event.reply
+        if draft is None or event.language is None:
+            return None
+        return GenesysUpdateFrame(self._message_of(draft), language=event.language)
+
+    def _message_of(self, draft: Draft) -> dict[str, Any]:
+        return self._state.message(draft.type, dict(draft.parameters))
 
     def _deserialize_audio(self, data: bytes) -> Frame | None:
         session, length = self.call.session, len(data)
@@ -569,3 +585,22 @@ class GenesysAudioHookSerializer(FrameSerializer):
         if session.state is _PREPARING:
             return parse_media(preferred_entry(session.preference))
         return session.media
+
+
+_S = GenesysAudioHookSerializer
+_MakeFrame = Callable[[GenesysAudioHookSerializer, Any, Draft | None], Frame | None]
+
+
+def _notice(make: Callable[[Any], Frame | None]) -> _MakeFrame:
+    return lambda _, event, chosen: make(event)
+
+
+_FRAMES: Mapping[type[events.Event], _MakeFrame] = {
+    **{kind: _notice(make) for kind, make in NOTICE_FRAMES.items()},
+    events.OpenReceived: _S._open_frame,
+    events.CloseReceived: _S._close_frame,
+    events.PingReceived: _S._ping_frame,
+    events.UpdateReceived: _S._update_frame,
+    events.Faulted: _S._fault_frame,
+}
+"""For each event: makes its frame, from the answer that the application chose."""

@@ -16,11 +16,11 @@ from loguru import logger
 from pipecat.frames.frames import Frame
 from starlette.websockets import WebSocket, WebSocketState
 
-from pipecat_genesys.call import Call, CallParams, Phase, Received
-from pipecat_genesys.call.call import OpenGate
+from pipecat_genesys.call import Call, CallParams, OpenGate, Phase
 from pipecat_genesys.call.frames import NOTICE_FRAMES, REPLY_FRAMES, input_audio_frame
 from pipecat_genesys.protocol import (
     WIRE_SAMPLE_RATE,
+    AudioHookMessageType,
     Draft,
     ErrorCode,
     State,
@@ -233,21 +233,20 @@ class Connection:
         arrived = self._heard_at
         frames: list[Frame] = []
         try:
-            for received in await self.call.receive_text(text):
-                if received.reply is not None:
-                    frame = self._answer(received, arrived)
+            for event in self.call.session.receive_text(text):
+                reply = self.call.reply(event, await self.call.handle(event))
+                if reply is not None:
+                    frame = self._answer(event, reply, arrived)
                 else:
-                    frame = self._notice(received.event)
+                    frame = self._notice(event)
                 if frame is not None:
                     frames.append(frame)
         finally:
             self._follow_session()
         return frames
 
-    def _answer(self, received: Received, arrived: float) -> Frame | None:
+    def _answer(self, event: events.Event, reply: Draft, arrived: float) -> Frame | None:
         """Send a reply, and return the frame that reports its request to the pipeline."""
-        event, reply, is_refusal = received
-        assert reply is not None
         wire = self.call.to_wire(reply)
         if wire is None:
             return None
@@ -257,8 +256,9 @@ class Connection:
         if isinstance(event, events.CloseReceived):
             self.observer.ended(event.reason)
         kind = type(event)
-        if is_refusal or kind not in REPLY_FRAMES:
-            # A refused or failed session is no news for a pipeline.
+        refused = kind is events.OpenReceived and wire.type is not AudioHookMessageType.OPENED
+        if refused or kind not in REPLY_FRAMES:
+            # The pipeline gets no frame of a session that was refused or failed.
             return None
         message = {"type": wire.type.value, "seq": wire.seq, "parameters": dict(reply.parameters)}
         return REPLY_FRAMES[kind](event, message)

@@ -23,6 +23,7 @@ from pipecat.transports.base_transport import TransportParams
 
 from pipecat_genesys.call import Phase
 from pipecat_genesys.call.frames import REPLY_FRAME_TYPES
+from pipecat_genesys.call.message_dicts import to_draft
 from pipecat_genesys.protocol import AudioHookMessageType, server_messages
 
 from .connection import Connection
@@ -191,7 +192,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         message = frame.message
         # Anything else, such as an RTVI message, is not for Genesys.
         if isinstance(message, dict) and "version" in message and message.get("label") is None:
-            draft = self._call.from_dict(message)
+            draft = to_draft(message, self._call)
             if draft is None:
                 return
             if draft.type is AudioHookMessageType.DISCONNECT and not self._is_urgent(frame):

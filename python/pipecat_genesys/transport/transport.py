@@ -10,8 +10,7 @@ from pipecat.transports.base_transport import BaseTransport, TransportParams
 from pydantic import Field
 from starlette.websockets import WebSocket
 
-from pipecat_genesys.call import CallParams
-from pipecat_genesys.call.call import OpenGate
+from pipecat_genesys.call import CallParams, OpenGate
 
 from .connection import Connection
 from .input import AudioHookInputTransport
