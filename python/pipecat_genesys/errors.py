@@ -12,6 +12,7 @@ column names the module or subpackage that raises the class::
         BrokenRuleError                         pipecat_genesys.simulator
         CallStateError (RuntimeError)           pipecat_genesys.simulator
         CheckFailedError                        pipecat_genesys.conformance
+            ConnectionLostError                 pipecat_genesys.conformance
         CheckSkippedError                       pipecat_genesys.conformance
         NoRoomError                             pipecat_genesys.endpoint
         ReplayStoreError                        pipecat_genesys.auth

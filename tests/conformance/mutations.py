@@ -203,6 +203,12 @@ def languages_as_text(message: dict[str, Any]) -> Any:
     return message
 
 
+@rewrites("languages-form", "opened")
+def languages_without_a_region(message: dict[str, Any]) -> Any:
+    message["parameters"]["supportedLanguages"] = ["en-US", "en", "es-419"]
+    return message
+
+
 def _opens(is_trigger: Callable[[dict[str, Any]], bool]) -> Callable[[dict[str, Any]], bool]:
     return lambda message: message["type"] == "open" and is_trigger(message)
 

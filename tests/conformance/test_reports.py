@@ -24,7 +24,7 @@ from pipecat_genesys.conformance import (
     run_checks,
 )
 from pipecat_genesys.conformance.report import summary
-from pipecat_genesys.protocol import Draft, events
+from pipecat_genesys.protocol import Draft, events, server_messages
 from pipecat_genesys.simulator import CallMode
 from reference_server import KEY, SECRET, ReferenceCall, reference_server
 from typer.testing import CliRunner
@@ -74,14 +74,13 @@ async def test_junit_report_is_valid_xml_even_with_control_characters_from_the_s
 
 
 async def test_a_check_that_cannot_read_a_message_fails_alone() -> None:
-    class SendsParametersAsList(ReferenceCall):
-        async def send_message(self, message: Any) -> None:
-            if message["type"] == "opened":
-                message["parameters"] = ["media"]
-            await super().send_message(message)
+    class SendsEntitiesAsNumber(ReferenceCall):
+        async def on_dtmf(self, event: events.DtmfReceived) -> None:
+            await self.send(Draft(server_messages.barge_in().type, {"entities": 5}))
 
-    _, results = await results_of(SendsParametersAsList, "opened-media-offered", "message-version")
+    _, results = await results_of(SendsEntitiesAsNumber, "barge-in-idle", "dtmf")
     assert [result.outcome for result in results] == ["failed", "passed"]
+    assert "could not read" in results[0].detail
 
 
 @pytest.fixture
@@ -138,40 +137,56 @@ async def test_check_names_an_unknown_check() -> None:
     assert "such" in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--only=signed", "--only=unsigned"], "need the client secret"),
+        (["--only=silent-monitor"], "no selected check applies"),
+    ],
+)
+async def test_check_refuses_to_run_no_check(arguments: list[str], reason: str) -> None:
+    result = await run_command("ws://127.0.0.1:1/audiohook", *arguments, GENESYS_CLIENT_SECRET="")
+    assert result.exit_code == 2
+    assert reason in result.output
+
+
 async def test_check_lists_the_catalogue() -> None:
     result = await run_command("--list")
     assert result.exit_code == 0
     assert all(name in result.output for name in CATALOGUE)
 
 
-async def test_pytest_plugin_reports_failures_and_warnings(
-    server_url: str, pytester: pytest.Pytester
-) -> None:
+async def run_pytest(pytester: pytest.Pytester, url: str, *names: str) -> pytest.RunResult:
+    """Run the named checks in a new pytest process, beside one test of the user."""
     pytester.makepyfile("def test_of_the_user(): pass")
-    # The plugin has no secret, so the server refuses every call.
-    run = await asyncio.to_thread(
+    return await asyncio.to_thread(
         pytester.runpytest_subprocess,
-        f"--audiohook-url={server_url}",
-        f"--audiohook-api-key={KEY}",
-        "-k=opened-in-time or dtmf or closed-empty",
+        f"--audiohook-url={url}",
+        f"-k={' or '.join(names)}",
         "-rx",
         *load_plugin(),
     )
-    run.assert_outcomes(failed=2, xfailed=1, deselected=len(bot_checks()) - 3 + 1)
-    run.stdout.fnmatch_lines(["*The server answers `open` with `opened` within 5 s.*"])
+
+
+async def test_pytest_plugin_reports_every_outcome(pytester: pytest.Pytester) -> None:
+    class RefusesKeys(MUTATIONS["closed-empty"]):  # type: ignore[misc]
+        async def on_dtmf(self, event: events.DtmfReceived) -> None:
+            await self.send(server_messages.disconnect("error"))
+
+    names = ("opened-in-time", "dtmf", "closed-empty", "signed-again")
+    async with reference_server(RefusesKeys) as url:
+        run = await run_pytest(pytester, url, *names)
+    unselected = len(bot_checks()) - len(names) + 1
+    run.assert_outcomes(passed=1, failed=1, xfailed=1, skipped=1, deselected=unselected)
+    run.stdout.fnmatch_lines(["*The server accepts `dtmf` for every key of a telephone.*"])
     run.stdout.no_fnmatch_line("*Traceback*")
 
 
-async def test_pytest_plugin_reports_passed_and_skipped_checks(pytester: pytest.Pytester) -> None:
-    selected = ("opened-in-time", "opened-one-medium", "signed-again")
-    async with reference_server() as url:
-        run = await asyncio.to_thread(
-            pytester.runpytest_subprocess,
-            f"--audiohook-url={url}",
-            f"-k={' or '.join(selected)}",
-            *load_plugin(),
-        )
-    run.assert_outcomes(passed=2, skipped=1, deselected=len(bot_checks()) - len(selected))
+async def test_pytest_plugin_fails_one_check_if_the_server_refuses_all_calls(
+    server_url: str, pytester: pytest.Pytester
+) -> None:
+    run = await run_pytest(pytester, server_url, "opened-in-time", "dtmf", "closed-empty")
+    run.assert_outcomes(failed=1, skipped=2, deselected=len(bot_checks()) - 3 + 1)
 
 
 async def test_pytest_plugin_runs_each_check_once_under_xdist(pytester: pytest.Pytester) -> None:
@@ -192,7 +207,8 @@ async def test_pytest_plugin_runs_each_check_once_under_xdist(pytester: pytest.P
             *load_plugin(),
         )
     run.assert_outcomes(passed=len(selected))
-    assert len(opened) == len(selected)
+    # Each check runs alone here: the plain call that begins a run, and the call of the check.
+    assert len(opened) == 2 * len(selected)
 
 
 def bot_checks() -> list[str]:

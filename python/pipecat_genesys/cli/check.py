@@ -25,7 +25,7 @@ from pipecat_genesys.conformance import (
 )
 from pipecat_genesys.simulator import CallMode, ConnectFailedError
 
-from .credentials import ApiKey, CaFile, SecretFile, connection_options
+from .credentials import SECRET_VARIABLE, ApiKey, CaFile, SecretFile, connection_options
 from .exit_codes import ExitCode
 
 
@@ -39,6 +39,11 @@ def _list_checks(wanted: bool) -> None:
 
 
 def _selected(only: list[str] | None, without: list[str] | None) -> list[Check]:
+    """Select the checks to run.
+
+    Raises:
+        BadParameter: If there is no check of a given name.
+    """
     unknown = ({*(only or ()), *(without or ())}) - CATALOGUE.keys()
     if unknown:
         raise typer.BadParameter(
@@ -49,6 +54,22 @@ def _selected(only: list[str] | None, without: list[str] | None) -> list[Check]:
         for name, one in CATALOGUE.items()
         if (not only or name in only) and name not in (without or ())
     ]
+
+
+def _assert_some_can_run(checks: list[Check], target: Target) -> None:
+    """Refuse a command that would run no check, and so find no fault.
+
+    Raises:
+        BadParameter: If none of the checks applies to the server's mode or can do without a secret.
+    """
+    applicable = [one for one in checks if target.mode in one.modes]
+    if not applicable:
+        raise typer.BadParameter(f"no selected check applies to a server in {target.mode} mode")
+    if target.secret is None and all(one.signed for one in applicable):
+        raise typer.BadParameter(
+            "the selected checks need the client secret: use --secret-file or the environment "
+            f"variable {SECRET_VARIABLE}"
+        )
 
 
 def check(
@@ -109,6 +130,7 @@ def check(
     target = Target(
         url=url, mode=mode, api_key=api_key, secret=options.client_secret, ssl=options.ssl
     )
+    _assert_some_can_run(selected, target)
     results = asyncio.run(_run(console, target, selected))
     console.print(as_table(results, list_passed=verbose), highlight=False)
     if json_file:

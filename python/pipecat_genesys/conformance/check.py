@@ -23,6 +23,17 @@ class CheckSeverity(StrEnum):
     """Genesys's reference client tolerates it, but Genesys Cloud may be stricter."""
 
 
+class Schedule(StrEnum):
+    """When a check runs, in relation to the other checks of a run."""
+
+    FIRST = "first"
+    """At the beginning and beside other checks, because the check takes long."""
+    CONCURRENT = "concurrent"
+    """Beside other checks."""
+    ALONE = "alone"
+    """At the end and without other checks, because the check may crash the server."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One rule of the protocol and the code that checks it.
@@ -34,6 +45,7 @@ class Check:
         severity: What a failure means.
         modes: Server modes to which the check applies.
         signed: Whether the check needs a client secret.
+        schedule: When the check runs.
         run: Checks a server; raises `CheckFailedError` or `CheckSkippedError`.
     """
 
@@ -43,6 +55,7 @@ class Check:
     severity: CheckSeverity
     modes: frozenset[CallMode]
     signed: bool
+    schedule: Schedule
     run: CheckFunction
 
 
@@ -66,6 +79,7 @@ def check(
     severity: CheckSeverity = CheckSeverity.ERROR,
     modes: frozenset[CallMode] = BOTH,
     signed: bool = False,
+    schedule: Schedule = Schedule.CONCURRENT,
 ) -> Callable[[CheckFunction], Check]:
     """Turn a coroutine function into a `Check`.
 
@@ -77,11 +91,12 @@ def check(
         severity: What a failure means.
         modes: Server modes to which the check applies.
         signed: Whether the check needs a client secret.
+        schedule: When the check runs.
     """
 
     def make(function: CheckFunction) -> Check:
         name: str = function.__name__.replace("_", "-")
         rule = inspect.getdoc(function) or name
-        return Check(name, rule, source, severity, modes, signed, function)
+        return Check(name, rule, source, severity, modes, signed, schedule, function)
 
     return make

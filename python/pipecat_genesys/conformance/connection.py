@@ -13,25 +13,27 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
-from pipecat_genesys.simulator import CallParameters
+from pipecat_genesys.simulator import CallParameters, ConnectFailedError
 from pipecat_genesys.simulator.connection import open_websocket
 
-from .errors import CheckFailedError
+from .errors import CheckFailedError, CheckSkippedError, ConnectionLostError
 
 Message = dict[str, Any]
 """A JSON object, as received or as sent."""
 
-_ULAW_SILENCE = b"\xff"
+_SILENCE = {"PCMU": b"\xff", "L16": b"\0"}
+_SAMPLE_BYTES = {"PCMU": 1, "L16": 2}
 _SOCKET_CLOSE_TIMEOUT = 1.0
 _MAX_SHOWN = 120
 
@@ -47,6 +49,7 @@ class Timeouts:
         close: Limit from `close` to `closed`.
         observation: Time that a check watches the connection for messages that must not arrive.
         conversation: Length of the call in which message rates are measured.
+        restart: Limit for the server to accept connections again after a crash.
     """
 
     connect: float = 10.0
@@ -55,6 +58,7 @@ class Timeouts:
     close: float = 10.0
     observation: float = 1.0
     conversation: float = 12.0
+    restart: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class CheckedConnection:
         closure: How the WebSocket was closed; None while it is open.
         seq: The `seq` of the newest message sent.
         position: The stream position, in samples.
+        timeouts: How long to wait for the server.
     """
 
     def __init__(
@@ -119,7 +124,8 @@ class CheckedConnection:
         self.closure: SocketClosure | None = None
         self.seq = 0
         self.position = 0
-        self._url, self._headers, self._timeouts, self._ssl = url, headers, timeouts, ssl
+        self.timeouts = timeouts
+        self._url, self._headers, self._ssl = url, headers, ssl
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -134,7 +140,7 @@ class CheckedConnection:
         self._socket = await open_websocket(
             self._url,
             self._headers,
-            timeout=self._timeouts.connect,
+            timeout=self.timeouts.connect,
             close_timeout=_SOCKET_CLOSE_TIMEOUT,
             ssl=self._ssl,
         )
@@ -219,13 +225,27 @@ class CheckedConnection:
     async def send_audio(self, data: bytes | None = None, *, seconds: float = 0.2) -> None:
         """Send a binary message and advance the stream position.
 
+        Nothing is sent if `opened` selected no medium.
+
         Args:
-            data: The audio, mu-law; None for silence.
+            data: The audio, in the format and with the channels of the selected medium; None for
+                silence.
             seconds: Length of the silence.
         """
-        audio = _ULAW_SILENCE * round(seconds * WIRE_SAMPLE_RATE) if data is None else data
-        self.position += len(audio)
+        if not self.frame_bytes:
+            return
+        audio = self.silence(seconds) if data is None else data
+        self.position += len(audio) // self.frame_bytes
         await self.send_raw(audio)
+
+    def silence(self, seconds: float) -> bytes:
+        """Make silence in the format and with the channels of the selected medium.
+
+        Args:
+            seconds: Length of the silence.
+        """
+        sample = _SILENCE.get(self.medium.get("format", "PCMU"), b"\0")
+        return sample * (self.frame_bytes * round(seconds * WIRE_SAMPLE_RATE))
 
     def drop(self) -> None:
         """Cut the TCP connection without a WebSocket close frame."""
@@ -249,6 +269,32 @@ class CheckedConnection:
         """All messages of the given types received so far."""
         return [message for message in self.messages if message.get("type") in types]
 
+    @property
+    def medium(self) -> Message:
+        """The medium that `opened` selected; an empty object if it selected none."""
+        for opened in self.of_type("opened"):
+            media = parameters_of(opened).get("media")
+            if isinstance(media, list) and media and isinstance(media[0], dict):
+                return media[0]
+        return {}
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of all channels, in the selected medium; 0 for no medium."""
+        channels = self.medium.get("channels") or ()
+        return len(channels) * _SAMPLE_BYTES.get(self.medium.get("format", "PCMU"), 1)
+
+    @property
+    def server_ended_call(self) -> bool:
+        """Whether the server decided to end the call: `disconnect` with reason `completed`.
+
+        A bot may do so at any time, so this is not a reaction to what the check sent.
+        """
+        return any(
+            parameters_of(message).get("reason") == "completed"
+            for message in self.of_type("disconnect")
+        )
+
     # Waiting for the server.
 
     async def wait_for(
@@ -271,7 +317,9 @@ class CheckedConnection:
             The message.
 
         Raises:
-            CheckFailedError: If the message does not arrive in time, or the WebSocket is closed.
+            CheckFailedError: If the message does not arrive in time, or the server closed the
+                WebSocket.
+            ConnectionLostError: If the connection ended without a close frame.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -279,11 +327,12 @@ class CheckedConnection:
             for message in self.messages[skip:]:
                 if is_wanted(message):
                     return message
+            left = deadline - time.monotonic()
             if self.closure is not None:
+                self.assert_not_lost()
                 raise CheckFailedError(
                     f"the server closed the socket and did not send {description}{self._so_far()}"
                 )
-            left = deadline - time.monotonic()
             if left <= 0:
                 raise CheckFailedError(
                     f"the server sent no {description} within {timeout:g} s{self._so_far()}"
@@ -306,7 +355,7 @@ class CheckedConnection:
             The message.
 
         Raises:
-            CheckFailedError: If the message does not arrive in time, or the WebSocket is closed.
+            CheckFailedError: As in `wait_for`.
         """
         skip = len(self.messages) if skip is None else skip
         description = " or ".join(repr(one) for one in types)
@@ -314,13 +363,22 @@ class CheckedConnection:
             lambda m: m.get("type") in types, description, timeout, skip=skip
         )
 
+    def assert_not_lost(self) -> None:
+        """Check that the connection did not end without a close frame.
+
+        Raises:
+            ConnectionLostError: If it did.
+        """
+        if self.closure is not None and self.closure.code is None:
+            raise ConnectionLostError(f"the connection ended without a close frame{self._so_far()}")
+
     async def observe(self, seconds: float | None = None) -> None:
         """Receive messages for some time; return early if the WebSocket is closed.
 
         Args:
             seconds: The time; None for `Timeouts.observation`.
         """
-        seconds = self._timeouts.observation if seconds is None else seconds
+        seconds = self.timeouts.observation if seconds is None else seconds
         deadline = time.monotonic() + seconds
         while self.closure is None and (left := deadline - time.monotonic()) > 0:
             self._changed.clear()
@@ -328,6 +386,20 @@ class CheckedConnection:
                 await asyncio.wait_for(self._changed.wait(), left)
             except TimeoutError:
                 return
+
+    @contextmanager
+    def unless_server_ended_call(self) -> Iterator[None]:
+        """Skip a check that fails because the server ended the call with reason `completed`.
+
+        Raises:
+            CheckSkippedError: In place of a `CheckFailedError`.
+        """
+        try:
+            yield
+        except CheckFailedError:
+            if not self.server_ended_call:
+                raise
+            raise CheckSkippedError("the server ended the call with reason 'completed'") from None
 
     # Exchanges: the client sends a message and waits for the answer.
 
@@ -347,7 +419,7 @@ class CheckedConnection:
             CheckFailedError: If there is no answer.
         """
         await self.send_open(parameters, **envelope)
-        return await self.wait_for_type("opened", "disconnect", timeout=self._timeouts.open, skip=0)
+        return await self.wait_for_type("opened", "disconnect", timeout=self.timeouts.open, skip=0)
 
     async def open_session(
         self, parameters: Mapping[str, Any] | None = None, **envelope: Any
@@ -381,7 +453,7 @@ class CheckedConnection:
             CheckFailedError: If there is no answer.
         """
         await self.send("close", {"reason": "end"})
-        return await self.wait_for_type("closed", timeout=self._timeouts.close, skip=0)
+        return await self.wait_for_type("closed", timeout=self.timeouts.close, skip=0)
 
     async def ping(
         self,
@@ -402,14 +474,46 @@ class CheckedConnection:
 
         Raises:
             CheckFailedError: If there is no answer.
+            CheckSkippedError: If there is no answer because the server ended the call with reason
+                `completed`.
         """
         skip = len(self.messages)
         await self.send("ping", parameters, **envelope)
-        return await self.wait_for_type(*answers, timeout=self._timeouts.pong, skip=skip)
+        with self.unless_server_ended_call():
+            return await self.wait_for_type(*answers, timeout=self.timeouts.pong, skip=skip)
+
+    async def assert_call_continues(self) -> None:
+        """Check that the server still answers `ping` and has not sent `disconnect`.
+
+        A bot may decide to end the call, with reason `completed`.
+
+        Raises:
+            CheckFailedError: If there is no answer, or the server ended the call with another
+                reason.
+        """
+        await self.send_audio()
+        await self.ping(answers=("pong", "disconnect"))
+        disconnects = self.of_type("disconnect")
+        if disconnects and not self.server_ended_call:
+            raise CheckFailedError(
+                f"the server sent 'disconnect' with {shown(disconnects[0].get('parameters'))}"
+            )
 
     def _so_far(self) -> str:
         types = [str(message.get("type")) for message in self.messages[-6:]]
         return f"; received before: {', '.join(types)}" if types else "; nothing was received"
+
+
+def parameters_of(message: Message) -> Message:
+    """Return the parameters of a message; an empty object if it has no valid ones."""
+    parameters = message.get("parameters")
+    return parameters if isinstance(parameters, dict) else {}
+
+
+def refusal_status(error: ConnectFailedError) -> int | None:
+    """Return the HTTP status with which a server refused the upgrade; None if there was none."""
+    cause = error.__cause__
+    return cause.response.status_code if isinstance(cause, InvalidStatus) else None
 
 
 def _parsed(data: str | bytes) -> Message | str | bytes:

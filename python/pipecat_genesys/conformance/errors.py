@@ -9,5 +9,9 @@ class CheckFailedError(PipecatGenesysError):
     """The server broke the rule of a check; the message states what the server did."""
 
 
+class ConnectionLostError(CheckFailedError):
+    """The connection ended without a close frame, as it does when the server crashes."""
+
+
 class CheckSkippedError(PipecatGenesysError):
     """A check could not judge the server; the message states why."""

@@ -1,21 +1,23 @@
-"""Runs checks against a server, several at a time."""
+"""Runs checks against a server, several at a time, and notices when the server crashes."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pipecat_genesys.simulator import ConnectFailedError
 
-from .check import Check
-from .errors import CheckFailedError, CheckSkippedError
+from .check import Check, Schedule
+from .connection import refusal_status
+from .errors import CheckFailedError, CheckSkippedError, ConnectionLostError
 from .target import Target
 
-_CONCURRENCY = 6
+_CONCURRENCY = 8
 _CHECK_TIMEOUT = 60.0
+_RECONNECT_INTERVAL = 0.25
 
 
 class Outcome(StrEnum):
@@ -39,8 +41,8 @@ class CheckResult:
 
     check: Check
     outcome: Outcome
-    detail: str
-    seconds: float
+    detail: str = ""
+    seconds: float = 0.0
 
 
 async def run_checks(
@@ -52,6 +54,13 @@ async def run_checks(
 ) -> list[CheckResult]:
     """Run checks against a server.
 
+    The run begins with one plain call. If the server does not accept that call, the first check
+    fails with the reason and all others are skipped.
+
+    If the server crashes, the check that caused the crash fails, and the run continues when the
+    server accepts connections again. The remaining checks are skipped if it does not do so within
+    `Timeouts.restart`.
+
     Cancellation stops the running checks and closes their connections.
 
     Args:
@@ -59,39 +68,197 @@ async def run_checks(
         checks: The checks; those that do not apply to the server's mode are left out.
         concurrency: Number of checks that run at a time. Most checks use one connection, a few
             use two.
-        on_result: Called with each result when its check ends.
+        on_result: Called with each final result.
 
     Returns:
         The results, in the order of the checks.
     """
-    slots = asyncio.Semaphore(concurrency)
+    applicable = [check for check in checks if target.mode in check.modes]
+    run = _Run(target, concurrency, on_result)
+    await run.run_all(applicable)
+    return [run.results[check.id] for check in applicable]
 
-    async def run_one(check: Check) -> CheckResult:
-        async with slots:
-            result = await _run(target, check)
-        on_result(result)
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One execution of a check.
+
+    Attributes:
+        result: The result.
+        lost: Whether the check failed because its connection failed or was lost. Another check, or
+            the number of connections, may be the cause.
+        refused: Whether the server refused the connection with an HTTP status.
+    """
+
+    result: CheckResult
+    lost: bool = False
+    refused: bool = False
+
+
+class _Run:
+    """One run of checks.
+
+    Attributes:
+        results: The final results, by id of the check.
+    """
+
+    def __init__(
+        self, target: Target, concurrency: int, on_result: Callable[[CheckResult], None]
+    ) -> None:
+        self.results: dict[str, CheckResult] = {}
+        self._target = target
+        self._concurrency = concurrency
+        self._on_result = on_result
+        self._previous: CheckResult | None = None
+        self._died_after: str | None = None
+
+    async def run_all(self, checks: Sequence[Check]) -> None:
+        """Run the checks and fill `results`."""
+        runnable = []
+        for check in checks:
+            if check.signed and self._target.secret is None:
+                self._skip(check, "the check needs the client secret")
+            else:
+                runnable.append(check)
+        if not runnable:
+            return
+        problem = await self._problem_with_plain_call()
+        if problem is not None:
+            first, *others = runnable
+            self._finish(CheckResult(first, Outcome.FAILED, problem))
+            for check in others:
+                self._skip(check, "not run, because the server does not accept a plain call")
+            return
+        waiting = [check for check in runnable if check.schedule is Schedule.FIRST]
+        waiting += [check for check in runnable if check.schedule is Schedule.CONCURRENT]
+        while waiting and self._died_after is None:
+            lost, waiting = await self._run_concurrently(waiting)
+            await self._repeat(lost)
+        alone = [check for check in runnable if check.schedule is Schedule.ALONE]
+        for check in [*waiting, *alone]:
+            self._finish(await self._run_alone(check))
+
+    async def _problem_with_plain_call(self) -> str | None:
+        """Place a call; return what is wrong with it, or None if the server accepts it."""
+        try:
+            async with self._target.open_call() as connection:
+                await connection.send("close", {"reason": "end"})
+        except (CheckFailedError, ConnectFailedError) as error:
+            return str(error)
+        return None
+
+    async def _run_concurrently(
+        self, checks: Sequence[Check]
+    ) -> tuple[list[_Attempt], list[Check]]:
+        """Run checks until all are done or the server has crashed.
+
+        Returns:
+            The attempts that lost their connection, and the checks that were not started.
+        """
+        lost: list[_Attempt] = []
+        waiting = list(checks)
+        is_alive = True
+
+        async def work() -> None:
+            nonlocal is_alive
+            while waiting and is_alive:
+                attempt = await self._attempt(waiting.pop(0))
+                if attempt.lost:
+                    lost.append(attempt)
+                    is_alive = await self._target.is_alive()
+                else:
+                    self._finish(attempt.result)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._concurrency):
+                group.create_task(work())
+        return lost, waiting
+
+    async def _repeat(self, attempts: Sequence[_Attempt]) -> None:
+        """Repeat the checks that lost their connection, one at a time, to find the cause."""
+        suspects = [attempt.result for attempt in attempts if not attempt.refused]
+        names = ", ".join(result.check.id for result in suspects)
+        if suspects and not await self._wait_until_alive():
+            self._died_after = names
+            detail = f"the server died while these checks ran: {names}"
+            self._finish(replace(suspects[0], detail=detail))
+            attempts = [one for one in attempts if one.result is not suspects[0]]
+            suspects = []
+        repeated = [await self._run_alone(attempt.result.check) for attempt in attempts]
+        if suspects and all(result.outcome is not Outcome.FAILED for result in repeated):
+            # The crash did not happen again, but the run must report it.
+            lost = suspects[0]
+            detail = f"{lost.detail}; this happened once, while these checks ran: {names}"
+            repeated = [
+                replace(lost, detail=detail) if result.check is lost.check else result
+                for result in repeated
+            ]
+        for result in repeated:
+            self._finish(result)
+
+    async def _run_alone(self, check: Check) -> CheckResult:
+        """Run a check without others; the check fails if the server does not survive it."""
+        if self._died_after is None and not await self._wait_until_alive():
+            self._blame_previous()
+        if self._died_after is not None:
+            reason = f"not run, because the server died after {self._died_after}"
+            return CheckResult(check, Outcome.SKIPPED, reason)
+        result = (await self._attempt(check)).result
+        if not await self._target.is_alive():
+            result = _died(result)
+        self._previous = result
         return result
 
-    applicable = [check for check in checks if target.mode in check.modes]
-    return list(await asyncio.gather(*(run_one(check) for check in applicable)))
+    def _blame_previous(self) -> None:
+        """Record that the server died after the previous check, although it survived the check."""
+        previous = self._previous
+        assert previous is not None
+        self._died_after = previous.check.id
+        if previous.outcome is not Outcome.FAILED:
+            self.results[previous.check.id] = _died(previous)
 
+    async def _wait_until_alive(self) -> bool:
+        """Wait until the server accepts connections; return whether it does in time."""
+        deadline = time.monotonic() + self._target.timeouts.restart
+        while not await self._target.is_alive():
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_RECONNECT_INTERVAL)
+        return True
 
-async def _run(target: Target, check: Check) -> CheckResult:
-    begin = time.monotonic()
-    outcome, detail = Outcome.PASSED, ""
-    if check.signed and target.secret is None:
-        outcome, detail = Outcome.SKIPPED, "the check needs the client secret"
-    else:
+    async def _attempt(self, check: Check) -> _Attempt:
+        begin = time.monotonic()
+        outcome, detail = Outcome.PASSED, ""
+        lost = refused = False
         try:
-            await asyncio.wait_for(check.run(target), _CHECK_TIMEOUT)
+            await asyncio.wait_for(check.run(self._target), _CHECK_TIMEOUT)
         except CheckSkippedError as reason:
             outcome, detail = Outcome.SKIPPED, str(reason)
-        except (CheckFailedError, ConnectFailedError) as failure:
+        except CheckFailedError as failure:
             outcome, detail = Outcome.FAILED, str(failure)
+            lost = isinstance(failure, ConnectionLostError)
+        except ConnectFailedError as failure:
+            outcome, detail = Outcome.FAILED, str(failure)
+            lost, refused = True, refusal_status(failure) is not None
         except TimeoutError:
             outcome, detail = Outcome.FAILED, f"the check did not end within {_CHECK_TIMEOUT:g} s"
         except Exception as error:
             # A message that the check did not expect must not prevent the other checks.
             cause = f"{type(error).__name__}: {error}"
             outcome, detail = Outcome.FAILED, f"the check could not read the server's data: {cause}"
-    return CheckResult(check, outcome, detail, time.monotonic() - begin)
+        result = CheckResult(check, outcome, detail, time.monotonic() - begin)
+        return _Attempt(result, lost, refused)
+
+    def _skip(self, check: Check, reason: str) -> None:
+        self._finish(CheckResult(check, Outcome.SKIPPED, reason))
+
+    def _finish(self, result: CheckResult) -> None:
+        self.results[result.check.id] = result
+        self._on_result(result)
+
+
+def _died(result: CheckResult) -> CheckResult:
+    detail = "the server died: it accepts no connections after this check"
+    if result.detail:
+        detail += f"; {result.detail}"
+    return replace(result, outcome=Outcome.FAILED, detail=detail)

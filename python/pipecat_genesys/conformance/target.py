@@ -21,8 +21,8 @@ from pipecat_genesys.simulator import (
     sign_request,
 )
 
-from .connection import CheckedConnection, Timeouts
-from .errors import CheckFailedError
+from .connection import CheckedConnection, Timeouts, refusal_status
+from .errors import CheckFailedError, ConnectionLostError
 
 PCMU_STEREO = medium(AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
 """Both parties of a call in mu-law, the caller first."""
@@ -111,6 +111,14 @@ class Target:
             await connection.open_session()
             yield connection
 
+    async def is_alive(self) -> bool:
+        """Return whether the server answers an upgrade request, with acceptance or refusal."""
+        try:
+            async with self.connection():
+                return True
+        except ConnectFailedError as error:
+            return refusal_status(error) is not None
+
     async def assert_takes_calls(self) -> None:
         """Place a call and end it, to find out whether the server still works.
 
@@ -136,9 +144,16 @@ class Target:
             The connection of the finished call.
 
         Raises:
-            ConnectFailedError: If `place` could not connect.
-            CheckFailedError: If `place` failed.
+            ConnectFailedError: If `place` could not connect. The next request tries again.
+            ConnectionLostError: If the connection was lost. The next request tries again.
+            CheckFailedError: If `place` failed for another reason.
         """
-        if name not in self._recorded:
-            self._recorded[name] = asyncio.create_task(place(self))
-        return await asyncio.shield(self._recorded[name])
+        task = self._recorded.get(name)
+        if task is None:
+            task = self._recorded[name] = asyncio.create_task(place(self))
+        try:
+            return await asyncio.shield(task)
+        except (ConnectFailedError, ConnectionLostError):
+            if self._recorded.get(name) is task:
+                del self._recorded[name]
+            raise

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from pipecat_genesys.conformance.check import DOCUMENTED, FIELD, REFERENCE, WARNING, check
+from pipecat_genesys.conformance.connection import Message, parameters_of, refusal_status, shown
 from pipecat_genesys.conformance.errors import CheckFailedError
 from pipecat_genesys.conformance.target import Target
 from pipecat_genesys.simulator import (
@@ -20,6 +22,7 @@ from pipecat_genesys.simulator import (
 _SOURCE = f"{REFERENCE}, signature verifier"
 _OTHER_SECRET = base64.b64encode(b"another secret than the real one").decode()
 _HOUR = 3600
+_REFUSALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 async def _assert_accepted(
@@ -32,11 +35,34 @@ async def _assert_accepted(
 async def _assert_refused(
     target: Target, call: CallParameters, headers: Mapping[str, str], description: str
 ) -> None:
+    """Check that the server refuses a request because it is not authorized.
+
+    A refusal is the status 401 or 403, or `disconnect` with reason `unauthorized`. A closed socket
+    or another status is not a refusal.
+    """
     try:
-        await _assert_accepted(target, call, headers)
-    except (ConnectFailedError, CheckFailedError):
-        return
-    raise CheckFailedError(f"the server accepted {description}")
+        async with target.connection(call, headers=headers) as connection:
+            answer = await connection.answer_to_open()
+    except ConnectFailedError as error:
+        status = refusal_status(error)
+        if status is None:
+            raise
+        if status in _REFUSALS:
+            return
+        raise CheckFailedError(
+            f"the server did not refuse {description} with status 401 or 403: {error}"
+        ) from None
+    _assert_unauthorized(answer, description)
+
+
+def _assert_unauthorized(answer: Message, description: str) -> None:
+    if answer["type"] == "opened":
+        raise CheckFailedError(f"the server accepted {description}")
+    reason = parameters_of(answer).get("reason")
+    if reason != "unauthorized":
+        raise CheckFailedError(
+            f"the server refused {description} with reason {shown(reason)}, not 'unauthorized'"
+        )
 
 
 @check(_SOURCE, signed=True)
@@ -114,6 +140,8 @@ async def signed_again(target: Target) -> None:
     try:
         await _assert_accepted(target, call, headers)
     except (ConnectFailedError, CheckFailedError) as error:
+        if isinstance(error, ConnectFailedError) and refusal_status(error) is None:
+            raise
         raise CheckFailedError(f"the server refused the first, valid request: {error}") from None
     await _assert_refused(target, call, headers, "a repeated request")
 
@@ -122,7 +150,7 @@ async def signed_again(target: Target) -> None:
 async def open_organization(target: Target) -> None:
     """The server refuses an `open` whose organisation differs from the request header."""
     async with target.connection() as connection:
-        await connection.send_open({"organizationId": target.new_call().organization_id})
-        await connection.observe()
-        if connection.of_type("opened"):
-            raise CheckFailedError("the server accepted an 'open' of another organisation")
+        other = {"organizationId": target.new_call().organization_id}
+        _assert_unauthorized(
+            await connection.answer_to_open(other), "an 'open' of another organisation"
+        )

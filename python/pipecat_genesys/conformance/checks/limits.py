@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipecat_genesys.conformance.check import BOT, CONNECTOR, FIELD, LIMITS, check
+from pipecat_genesys.conformance.check import BOT, CONNECTOR, FIELD, LIMITS, Schedule, check
 from pipecat_genesys.conformance.connection import ReceivedMessage
 from pipecat_genesys.conformance.errors import CheckFailedError
 from pipecat_genesys.conformance.target import Target
@@ -28,7 +28,7 @@ def _assert_within(rate: Rate, messages: Sequence[ReceivedMessage], kind: str) -
             )
 
 
-@check(_SOURCE, modes=BOT)
+@check(_SOURCE, modes=BOT, schedule=Schedule.FIRST)
 async def rate_of_audio(target: Target) -> None:
     """The server sends at most 5 binary messages a second, after a burst of 25."""
     received = (await conversation(target)).received
@@ -36,7 +36,7 @@ async def rate_of_audio(target: Target) -> None:
     _assert_within(_CLIENT_LIMITS.binary, audio, "binary")
 
 
-@check(_SOURCE, modes=BOT)
+@check(_SOURCE, modes=BOT, schedule=Schedule.FIRST)
 async def rate_of_text(target: Target) -> None:
     """The server sends at most 5 text messages a second, after a burst of 25."""
     received = (await conversation(target)).received
@@ -44,7 +44,7 @@ async def rate_of_text(target: Target) -> None:
     _assert_within(_CLIENT_LIMITS.text, texts, "text")
 
 
-@check(f"{CONNECTOR}, MAXIMUM_BINARY_MESSAGE_SIZE", modes=BOT)
+@check(f"{CONNECTOR}, MAXIMUM_BINARY_MESSAGE_SIZE", modes=BOT, schedule=Schedule.FIRST)
 async def size_of_audio(target: Target) -> None:
     """No binary message exceeds 64,000 bytes."""
     for one in (await conversation(target)).received:

@@ -10,7 +10,7 @@ from pipecat_genesys.conformance.check import (
     WARNING,
     check,
 )
-from pipecat_genesys.conformance.connection import Message, ReceivedMessage, shown
+from pipecat_genesys.conformance.connection import Message, ReceivedMessage, parameters_of, shown
 from pipecat_genesys.conformance.errors import CheckFailedError
 from pipecat_genesys.conformance.target import Target
 from pipecat_genesys.protocol.types import MAX_MESSAGE_BYTES
@@ -135,7 +135,7 @@ async def event_entities(target: Target) -> None:
     """Every `event` has at least one entity, and each entity has `type` and `data`."""
     for message in await _messages(target):
         if message.get("type") == "event":
-            entities = (message.get("parameters") or {}).get("entities")
+            entities = parameters_of(message).get("entities")
             if not isinstance(entities, list) or not entities:
                 raise CheckFailedError(f"'entities' of an 'event' is {shown(entities)}")
             for entity in entities:
@@ -149,6 +149,6 @@ async def event_entities(target: Target) -> None:
 async def event_one_entity(target: Target) -> None:
     """No `event` has more than one entity."""
     for message in await _messages(target):
-        entities = (message.get("parameters") or {}).get("entities")
+        entities = parameters_of(message).get("entities")
         if isinstance(entities, list) and len(entities) > 1:
             raise CheckFailedError(f"an 'event' has {len(entities)} entities")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pipecat_genesys.conformance.check import (
@@ -14,7 +15,7 @@ from pipecat_genesys.conformance.check import (
     WARNING,
     check,
 )
-from pipecat_genesys.conformance.connection import Message, shown
+from pipecat_genesys.conformance.connection import Message, parameters_of, shown
 from pipecat_genesys.conformance.errors import CheckFailedError
 from pipecat_genesys.conformance.target import PCMU_STEREO, Target
 from pipecat_genesys.protocol.types import AudioHookChannel, AudioHookMediaFormat
@@ -23,11 +24,12 @@ from pipecat_genesys.simulator import PCMU_EXTERNAL, as_probe, medium
 from .recorded_calls import sample_call
 
 _L16_EXTERNAL = dict(medium(AudioHookChannel.EXTERNAL, format=AudioHookMediaFormat.L16))
+_CLIENT_LANGUAGE = re.compile("[a-z]{2,3}-[A-Za-z]{2,3}")
 _UNSUPPORTED_MEDIUM = {**PCMU_EXTERNAL, "format": "OPUS", "rate": 48000}
 
 
 def _selected_media(opened: Message) -> list[Any]:
-    media = (opened.get("parameters") or {}).get("media")
+    media = parameters_of(opened).get("media")
     if not isinstance(media, list):
         raise CheckFailedError(
             f"'opened' has no list 'media' in its parameters: {shown(opened.get('parameters'))}"
@@ -109,7 +111,7 @@ async def opened_nothing_fits(target: Target) -> None:
 async def start_paused_boolean(target: Target) -> None:
     """`startPaused` in `opened`, if present, is true or false."""
     async with target.open_call() as connection:
-        value = connection.of_type("opened")[0].get("parameters", {}).get("startPaused", False)
+        value = parameters_of(connection.of_type("opened")[0]).get("startPaused", False)
         if not isinstance(value, bool):
             raise CheckFailedError(f"'startPaused' is {shown(value)}")
 
@@ -118,7 +120,7 @@ async def start_paused_boolean(target: Target) -> None:
 async def languages_asked_for(target: Target) -> None:
     """`opened` has `supportedLanguages` only if `open` asked for the languages."""
     async with target.open_call() as connection:
-        if "supportedLanguages" in connection.of_type("opened")[0].get("parameters", {}):
+        if "supportedLanguages" in parameters_of(connection.of_type("opened")[0]):
             raise CheckFailedError("'opened' lists languages, but 'open' did not ask for them")
 
 
@@ -126,10 +128,28 @@ async def languages_asked_for(target: Target) -> None:
 async def languages_list(target: Target) -> None:
     """`supportedLanguages` in `opened`, if present, is a list of strings."""
     async with target.open_call(target.new_call(supported_languages=True)) as connection:
-        parameters = connection.of_type("opened")[0].get("parameters", {})
+        parameters = parameters_of(connection.of_type("opened")[0])
         languages = parameters.get("supportedLanguages", [])
         if not (isinstance(languages, list) and all(isinstance(one, str) for one in languages)):
             raise CheckFailedError(f"'supportedLanguages' is {shown(languages)}")
+
+
+@check(
+    f"{REFERENCE}, conformance test of the client, which takes codes such as 'en-US' only",
+    severity=WARNING,
+)
+async def languages_form(target: Target) -> None:
+    """Each code in `supportedLanguages` has two or three letters, a hyphen, and again as many."""
+    async with target.open_call(target.new_call(supported_languages=True)) as connection:
+        parameters = parameters_of(connection.of_type("opened")[0])
+        languages = parameters.get("supportedLanguages", [])
+        wrong = [
+            one
+            for one in (languages if isinstance(languages, list) else [])
+            if isinstance(one, str) and not _CLIENT_LANGUAGE.fullmatch(one)
+        ]
+        if wrong:
+            raise CheckFailedError(f"Genesys's client refuses the languages {shown(wrong)}")
 
 
 @check(f"{DOCUMENTED}, OpenParameters")

@@ -9,6 +9,7 @@ from pipecat_genesys.conformance.connection import CheckedConnection
 from pipecat_genesys.conformance.errors import CheckFailedError
 from pipecat_genesys.conformance.target import Target
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
+from pipecat_genesys.simulator import PCMU_EXTERNAL
 
 _FRAME_SECONDS = 0.2
 
@@ -21,6 +22,7 @@ async def sample_call(target: Target) -> CheckedConnection:
 
     Raises:
         ConnectFailedError: If the server could not be reached.
+        ConnectionLostError: If the connection ended without a close frame.
     """
     return await target.recorded_call("sample", _place_sample_call)
 
@@ -33,6 +35,7 @@ async def conversation(target: Target) -> CheckedConnection:
     Raises:
         ConnectFailedError: If the server could not be reached.
         CheckFailedError: If the server did not accept the call.
+        ConnectionLostError: If the connection ended without a close frame.
     """
     return await target.recorded_call("conversation", _place_conversation)
 
@@ -51,6 +54,7 @@ async def _place_sample_call(target: Target) -> CheckedConnection:
         except CheckFailedError:
             pass
         await connection.observe()
+        connection.assert_not_lost()
     return connection
 
 
@@ -58,6 +62,9 @@ async def _place_conversation(target: Target) -> CheckedConnection:
     voice = _speech_like(1.0)
     frame = round(_FRAME_SECONDS * WIRE_SAMPLE_RATE)
     async with target.open_call() as connection:
+        if connection.medium != PCMU_EXTERNAL:
+            voice = connection.silence(1.0)
+            frame *= connection.frame_bytes
         begin = connection.now
         for number in range(round(target.timeouts.conversation / _FRAME_SECONDS)):
             second, part = divmod(number, 5)
@@ -70,6 +77,7 @@ async def _place_conversation(target: Target) -> CheckedConnection:
             due = begin + (number + 1) * _FRAME_SECONDS
             while connection.closure is None and connection.now < due:
                 await connection.observe(due - connection.now)
+        connection.assert_not_lost()
     return connection
 
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from pipecat_genesys.conformance.check import MEASURED, REFERENCE, check
-from pipecat_genesys.conformance.connection import CheckedConnection, shown
-from pipecat_genesys.conformance.errors import CheckFailedError
+from pipecat_genesys.conformance.connection import CheckedConnection, parameters_of, shown
+from pipecat_genesys.conformance.errors import CheckFailedError, CheckSkippedError
 from pipecat_genesys.conformance.target import Target
 
 _SOURCE = f"{REFERENCE}, server session; {MEASURED}"
 
 
 async def _assert_disconnects(connection: CheckedConnection, **envelope: Any) -> None:
-    """Send `ping` with a wrong envelope; the answer must be `disconnect` with reason `error`."""
+    """Send `ping` with a wrong envelope; the answer must be `disconnect` with reason `error`.
+
+    Raises:
+        CheckFailedError: If it is not.
+        CheckSkippedError: If the server ended the call with reason `completed`.
+    """
     answer = await connection.ping(answers=("disconnect",), **envelope)
-    reason = (answer.get("parameters") or {}).get("reason")
+    if connection.server_ended_call:
+        raise CheckSkippedError("the server ended the call with reason 'completed'")
+    reason = parameters_of(answer).get("reason")
     if reason != "error":
         raise CheckFailedError(f"'reason' of 'disconnect' is {shown(reason)}, not 'error'")
 
