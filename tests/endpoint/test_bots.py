@@ -1,9 +1,9 @@
-"""What a bot may do, and what becomes of its call and of others."""
+"""How a bot's behaviour decides the course of its call, and leaves other calls alone."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from pipecat_genesys.conformance import CATALOGUE, Outcome, Target, Timeouts, ru
 from pipecat_genesys.endpoint import AudioHookCall
 from pipecat_genesys.simulator import (
     CallMode,
+    CallReport,
     Opened,
     PongReceived,
     SimulatedCall,
@@ -24,159 +25,151 @@ from pipecat_genesys.simulator import (
     new_call,
 )
 
-from .served import API_KEY, SECRET, SIGNED, Served, echo, served
+from .served import API_KEY, SECRET, SIGNED, Served, echo, hang_up, hang_up_at_once, served
 
 
-async def listen(caller: SimulatedCall) -> None:
-    """Stay until the bot ends the call."""
+async def wait_for_the_end(caller: SimulatedCall) -> None:
+    """A caller who stays until the bot ends the call."""
     await caller.opened()
     await caller.ended(10)
 
 
-async def call(server: Served, script: Any, **options: Any) -> Any:
+async def call(server: Served, script: Any, **options: Any) -> CallReport:
+    """Place a call and wait until the server has no call any more."""
     report = await SimulatedCall(server.url, options=SIGNED, **options).run(script)
     await server.idle()
     return report
 
 
+async def talk_until_started(call: AudioHookCall) -> asyncio.Task[None]:
+    """Start an echo, and return its task 0.3 s after the pipeline has started."""
+    talking = asyncio.create_task(echo(call))
+    await call.transport.connection.started.wait()
+    await asyncio.sleep(0.3)
+    return talking
+
+
 @pytest.fixture
-def log() -> Any:
+def log() -> Iterator[list[str]]:
+    """The log lines of level WARNING and above."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level="WARNING")
     yield lines
     logger.remove(sink)
 
 
-async def test_a_bot_knows_who_calls() -> None:
-    known: list[AudioHookCall] = []
+async def test_bot_reads_who_calls_and_the_input_variables() -> None:
+    calls: list[AudioHookCall] = []
 
     async def bot(call: AudioHookCall) -> None:
-        known.append(call)
+        calls.append(call)
         call.transport.call.set_output_variables({"seen": call.input_variables["account"]})
         await echo(call)
 
     parameters = new_call(input_variables={"account": "4711"})
     async with served(bot) as server:
-
-        async def script(caller: SimulatedCall) -> None:
-            await caller.opened()
-            await caller.hang_up()
-            await caller.ended(5)
-
-        report = await call(server, script, parameters=parameters)
+        report = await call(server, hang_up_at_once, parameters=parameters)
     assert report.clean, report.violations
-    (one,) = known
-    assert one.session_id == parameters.session_id
-    assert one.request is not None
-    assert one.request.correlation_id == parameters.correlation_id
-    assert one.opening.parameters is not None
-    assert one.opening.parameters.organization_id == parameters.organization_id
+    (of_bot,) = calls
+    assert of_bot.session_id == parameters.session_id
+    assert of_bot.request is not None
+    assert of_bot.request.correlation_id == parameters.correlation_id
+    assert of_bot.opening.parameters is not None
+    assert of_bot.opening.parameters.organization_id == parameters.organization_id
     assert report.ending.closed_output_variables["seen"] == "4711"
 
 
-async def test_a_bot_that_raises_ends_its_call_and_no_other(log: list[str]) -> None:
+async def test_bot_that_raises_before_opened_ends_its_own_call_only(log: list[str]) -> None:
     async def bot(call: AudioHookCall) -> None:
         if call.input_variables:
             raise RuntimeError("no such account")
         await echo(call)
 
+    reports: dict[str, CallReport] = {}
     async with served(bot) as server:
-        calls: dict[str, Any] = {}
 
         async def healthy(caller: SimulatedCall) -> None:
             await caller.opened()
-            poor = SimulatedCall(server.url, new_call(input_variables={"a": "b"}), options=SIGNED)
-            calls["failed"] = await poor.run(listen)
-            ponged = await caller.wait_for(PongReceived)
-            assert float(ponged.rtt) < 1
-            await caller.hang_up()
-            await caller.ended(5)
+            failing = SimulatedCall(
+                server.url, new_call(input_variables={"a": "b"}), options=SIGNED
+            )
+            reports["failing"] = await failing.run(wait_for_the_end)
+            pong = await caller.wait_for(PongReceived)
+            assert float(pong.rtt) < 1
+            await hang_up(caller)
 
-        calls["healthy"] = await SimulatedCall(server.url, options=SIGNED).run(healthy)
-        await server.idle()
-        seen = await server.metrics()
-    assert calls["healthy"].script_error is None
-    assert calls["healthy"].clean, calls["healthy"].violations
-    # Before `opened`, so that it never was a call: Genesys takes the failure path.
-    assert calls["failed"].ending.disconnect_reason == "error"
-    assert calls["failed"].ending.closed_received
-    assert seen["audiohook_bot_failures_total"] == 1
+        reports["healthy"] = await call(server, healthy)
+        metrics = await server.metrics()
+    assert reports["healthy"].script_error is None
+    assert reports["healthy"].clean, reports["healthy"].violations
+    # There is no `opened`, so Genesys takes the failure path of the flow.
+    assert reports["failing"].ending.disconnect_reason == "error"
+    assert reports["failing"].ending.closed_received
+    assert metrics["audiohook_bot_failures_total"] == 1
     assert any("no such account" in line for line in log)
 
 
-async def test_a_bot_that_raises_in_mid_call() -> None:
+async def test_bot_that_raises_during_the_call_disconnects_with_error() -> None:
     async def bot(call: AudioHookCall) -> None:
-        talking = asyncio.create_task(echo(call))
-        await call.transport.connection.started.wait()
-        await asyncio.sleep(0.5)
-        talking.cancel()
+        (await talk_until_started(call)).cancel()
         raise RuntimeError("its database is gone")
 
     async with served(bot) as server:
-        report = await call(server, listen)
+        report = await call(server, wait_for_the_end)
     assert report.violations == ()
     assert report.ending.disconnect_reason == "error"
     assert report.ending.closed_received
 
 
-async def test_a_bot_that_returns_has_ended_its_call() -> None:
+async def test_bot_that_returns_disconnects_with_completed_and_its_variables() -> None:
     async def bot(call: AudioHookCall) -> None:
         call.transport.call.set_output_variables({"done": "yes"})
-        talking = asyncio.create_task(echo(call))
-        await call.transport.connection.started.wait()
-        await asyncio.sleep(0.5)
-        talking.cancel()
+        (await talk_until_started(call)).cancel()
 
     async with served(bot) as server:
-        report = await call(server, listen)
+        report = await call(server, wait_for_the_end)
     assert report.violations == ()
     assert report.ending.disconnect_reason == "completed"
     assert report.ending.output_variables["done"] == "yes"
 
 
-async def test_a_bot_may_refuse() -> None:
+async def test_bot_that_refuses_disconnects_with_its_reason() -> None:
     async def bot(call: AudioHookCall) -> None:
         await call.refuse("error", "closed on Sundays")
 
     async with served(bot) as server:
-        report = await call(server, listen)
+        report = await call(server, wait_for_the_end)
     assert report.ending.disconnect_reason == "error"
     assert report.ending.disconnect_info == "closed on Sundays"
     assert report.ending.closed_received
 
 
-async def test_opened_comes_in_time_from_a_bot_that_is_late() -> None:
-    """Paused, and resumed when there is somebody to hear."""
+async def test_opened_comes_in_time_and_paused_while_the_bot_starts() -> None:
+    is_open = asyncio.Event()
 
     async def bot(call: AudioHookCall) -> None:
-        await asyncio.sleep(1.5)
+        await is_open.wait()
         await echo(call)
-
-    times: dict[str, float] = {}
 
     async def script(caller: SimulatedCall) -> None:
         opened = await caller.opened()
         assert opened.start_paused
-        times["opened"] = opened.at
+        assert opened.at >= 0.5
         await caller.wait_for(StreamPaused)
-        times["resumed"] = (await caller.wait_for(StreamResumed)).at
+        is_open.set()
+        await caller.wait_for(StreamResumed)
         await caller.wait_for_bot_audio()
-        await caller.hang_up()
-        await caller.ended(5)
+        await hang_up(caller)
 
     async with served(bot, ready_seconds=0.5) as server:
         report = await call(server, script)
-        seen = await server.metrics()
+        metrics = await server.metrics()
     assert report.script_error is None
     assert report.clean, report.violations
-    assert 0.5 <= times["opened"] < 1.4
-    assert times["resumed"] >= 1.5
-    assert seen["audiohook_late_bots_total"] == 1
+    assert metrics["audiohook_late_bots_total"] == 1
 
 
-async def test_opened_waits_for_the_bot_that_is_in_time() -> None:
-    """So that what the bot decides before its pipeline runs is in `opened`."""
-
+async def test_opened_has_the_languages_that_the_bot_sets_before_its_pipeline_runs() -> None:
     async def bot(call: AudioHookCall) -> None:
         await asyncio.sleep(0.3)
         call.transport.call.set_supported_languages(["de-DE"])
@@ -186,8 +179,7 @@ async def test_opened_waits_for_the_bot_that_is_in_time() -> None:
         opened = await caller.wait_for(Opened)
         assert not opened.start_paused
         assert list(opened.supported_languages or ()) == ["de-DE"]
-        await caller.hang_up()
-        await caller.ended(5)
+        await hang_up(caller)
 
     async with served(bot) as server:
         report = await call(server, script, parameters=new_call(supported_languages=True))
@@ -195,7 +187,7 @@ async def test_opened_waits_for_the_bot_that_is_in_time() -> None:
     assert report.clean, report.violations
 
 
-async def test_hooks_that_a_bot_adds_run_before_opened() -> None:
+async def test_on_opening_handler_of_a_bot_may_disconnect_before_opened() -> None:
     async def bot(call: AudioHookCall) -> None:
         @call.transport.call.event_handler("on_opening")
         async def on_opening(session: Any, _: Any) -> None:
@@ -204,22 +196,22 @@ async def test_hooks_that_a_bot_adds_run_before_opened() -> None:
         await echo(call)
 
     async with served(bot) as server:
-        report = await call(server, listen)
+        report = await call(server, wait_for_the_end)
     assert report.ending.disconnect_info == "not today"
 
 
-async def test_a_caller_who_hangs_up_before_the_bot_is_there() -> None:
-    ended: list[float] = []
+async def test_bot_still_ends_when_the_caller_hangs_up_before_its_pipeline_runs() -> None:
+    hung_up = asyncio.Event()
+    ended: list[AudioHookCall] = []
 
     async def bot(call: AudioHookCall) -> None:
-        await asyncio.sleep(1)
+        await hung_up.wait()
         await echo(call)
-        ended.append(time.monotonic())
+        ended.append(call)
 
     async def script(caller: SimulatedCall) -> None:
-        await caller.opened()
-        await caller.hang_up()
-        await caller.ended(5)
+        await hang_up_at_once(caller)
+        hung_up.set()
 
     async with served(bot, ready_seconds=0.2) as server:
         report = await call(server, script)
@@ -227,57 +219,52 @@ async def test_a_caller_who_hangs_up_before_the_bot_is_there() -> None:
     assert len(ended) == 1
 
 
-async def test_a_bot_that_does_not_end_with_its_call_is_cancelled(log: list[str]) -> None:
-    cancelled: list[bool] = []
+async def test_bot_that_goes_on_after_its_call_is_cancelled(log: list[str]) -> None:
+    cancelled: list[AudioHookCall] = []
 
     async def bot(call: AudioHookCall) -> None:
         await echo(call)
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
-            cancelled.append(True)
+            cancelled.append(call)
             raise
 
-    async def script(caller: SimulatedCall) -> None:
-        await caller.opened()
-        await caller.hang_up()
-        await caller.ended(5)
-
     async with served(bot, after_call_seconds=0.3) as server:
-        report = await call(server, script)
+        report = await call(server, hang_up_at_once)
         assert server.endpoint.active_calls == 0
     assert report.clean, report.violations
-    assert cancelled == [True]
+    assert len(cancelled) == 1
     assert any("cancelled: the bot ran" in line for line in log)
 
 
-async def test_the_bot_hangs_up() -> None:
-    class Brief(FrameProcessor):
+async def test_end_frame_from_within_the_pipeline_disconnects_with_completed() -> None:
+    class Ending(FrameProcessor):
         async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
             await super().process_frame(frame, direction)
             await self.push_frame(frame, direction)
 
     async def bot(call: AudioHookCall) -> None:
-        brief = Brief()
+        processor = Ending()
 
-        async def hang_up() -> None:
+        async def end() -> None:
             await call.transport.connection.started.wait()
             await asyncio.sleep(0.3)
-            await brief.push_frame(EndFrame())
+            await processor.push_frame(EndFrame())
 
-        ending = asyncio.create_task(hang_up())
-        await call.run(Pipeline([call.transport.input(), Echo(), brief, call.transport.output()]))
+        ending = asyncio.create_task(end())
+        pipeline = [call.transport.input(), Echo(), processor, call.transport.output()]
+        await call.run(Pipeline(pipeline))
         await ending
 
     async with served(bot) as server:
-        report = await call(server, listen)
+        report = await call(server, wait_for_the_end)
     assert report.clean, report.violations
     assert report.ending.disconnect_reason == "completed"
 
 
 @pytest.mark.timeout(200)
-async def test_every_conformance_check_passes() -> None:
-    """Those of authentication among them."""
+async def test_endpoint_passes_every_conformance_check() -> None:
     async with served() as server:
         target = Target(
             url=server.url,

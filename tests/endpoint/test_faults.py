@@ -1,8 +1,8 @@
-"""Whatever becomes of one call, the others do not notice, and nothing of it is left behind.
+"""A failure in one call leaves other calls alone and leaves no task, socket or object behind.
 
-The table "When something goes wrong" in docs/endpoint.md, on calls that run: what is not here is in
-test_bots.py (a bot that raises), test_drain.py (SIGTERM) and tests/transport/test_line.py (peers
-that are dead, do not read or flood).
+These are the rows of the table "When something goes wrong" in docs/endpoint.md, except for a bot
+that raises (test_bots.py), SIGTERM (test_drain.py), and peers that are dead, do not read or flood
+(tests/transport/test_connection.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import gc
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,9 +28,9 @@ from pipecat_genesys.endpoint import AudioHookCall
 from pipecat_genesys.simulator import (
     FAULTS,
     CallEndedError,
+    CallReport,
     ConnectFailedError,
     Fault,
-    PongReceived,
     SimulatedCall,
     new_call,
     speech_like,
@@ -38,51 +38,66 @@ from pipecat_genesys.simulator import (
 from redis.asyncio import Redis
 from redis_server import RedisServer
 
-from .served import API_KEY, SECRET, SIGNED, Served, served
+from .served import (
+    API_KEY,
+    SECRET,
+    SIGNED,
+    Served,
+    hang_up,
+    hang_up_at_once,
+    next_pong,
+    served,
+)
 
 SPEECH = speech_like(1.5)
 
 
 class Bots:
-    """Echoes, of which one may block the event loop; remembers what was heard, by session."""
+    """A bot that echoes; a digit makes it block the event loop.
+
+    Attributes:
+        echoes: The echo of each call, by session id.
+        transports: The transports that are still in memory.
+    """
 
     def __init__(self) -> None:
         self.echoes: dict[str, Echo] = {}
         self.transports: weakref.WeakSet[Any] = weakref.WeakSet()
 
     async def __call__(self, call: AudioHookCall) -> None:
-        echo = self.echoes[call.session_id] = Blockable()
+        echo = self.echoes[call.session_id] = BlockingEcho()
         self.transports.add(call.transport)
         await call.run(Pipeline([call.transport.input(), echo, call.transport.output()]))
 
 
-class Blockable(Echo):
-    """Does in the event loop what should not be done there, for as long as the key says."""
+class BlockingEcho(Echo):
+    """Blocks the event loop for as many seconds as the digit that the caller presses."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         if isinstance(frame, InputDTMFFrame):
-            time.sleep(int(frame.button.value))  # noqa: ASYNC251 - that is what it is about
+            time.sleep(int(frame.button.value))  # noqa: ASYNC251 - blocking is the purpose
         await super().process_frame(frame, direction)
 
 
 def descriptors() -> int:
+    """Count the open file descriptors of this process; 0 where the system does not list them."""
     return len(os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else 0
 
 
-async def becomes(true: Any, seconds: float = 10.0) -> bool:
-    """Whether it does, in time."""
+async def becomes(true: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Wait until a condition is true; returns whether it is, at the latest after `seconds`."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while not true():  # noqa: ASYNC110 - descriptors tell nobody when they close
+            while not true():  # noqa: ASYNC110 - a closing descriptor sets no event
                 await asyncio.sleep(0.02)
     return bool(true())
 
 
 @asynccontextmanager
 async def nothing_left(server: Served, bots: Bots) -> AsyncIterator[None]:
-    """See that what is done leaves no task, no descriptor and no call in memory."""
-    # Whatever the first call creates for all that follow.
-    await SimulatedCall(server.url, options=SIGNED).run(brief)
+    """Check at the end that no task, no file descriptor and no transport is left."""
+    # The first call creates objects that all later calls share.
+    await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
     await server.idle()
     before, open_before = asyncio.all_tasks(), descriptors()
     yield
@@ -94,39 +109,33 @@ async def nothing_left(server: Served, bots: Bots) -> AsyncIterator[None]:
     assert list(bots.transports) == []
 
 
-async def brief(caller: SimulatedCall) -> None:
-    await caller.opened()
-    await caller.hang_up()
-    await caller.ended(5)
+class HealthyCall:
+    """A call that runs while a test makes another call fail.
 
-
-class Healthy:
-    """A call that goes on beside what a test does, and how it went."""
+    Attributes:
+        call: The call.
+        is_talking: Set when the caller has heard the bot.
+        running: The task that runs the call.
+    """
 
     def __init__(self, server: Served, bots: Bots) -> None:
         self._bots = bots
         self.call = SimulatedCall(server.url, options=SIGNED)
-        self.enough = asyncio.Event()
-        self.opened = asyncio.Event()
+        self.is_talking = asyncio.Event()
+        self._may_end = asyncio.Event()
         self.running = asyncio.create_task(self.call.run(self._script))
 
     async def _script(self, caller: SimulatedCall) -> None:
         await caller.opened()
         await caller.wait_for_bot_audio()
-        self.opened.set()
-        await self.enough.wait()
-        # To the very end there is an answer.
-        await self.hears_of_the_server()
-        await caller.hang_up()
-        await caller.ended(5)
+        self.is_talking.set()
+        await self._may_end.wait()
+        await next_pong(caller)
+        await hang_up(caller)
 
-    async def hears_of_the_server(self) -> None:
-        """Wait for an answer to a ping that is yet to come."""
-        await self.call.wait_for(PongReceived, since=self.call.elapsed)
-
-    async def went_well(self) -> None:
-        """Nobody noticed anything: neither Genesys nor the bot."""
-        self.enough.set()
+    async def end_and_check(self) -> None:
+        """End the call; check that the client saw no violation and the bot got all audio."""
+        self._may_end.set()
         report = await self.running
         assert report.clean, report
         heard = self._bots.echoes[self.call.parameters.session_id].heard / 16000
@@ -134,28 +143,29 @@ class Healthy:
 
 
 @asynccontextmanager
-async def beside_healthy_calls(server: Served, bots: Bots) -> AsyncIterator[list[Healthy]]:
-    """Two calls, which must not notice what is done."""
-    healthy = [Healthy(server, bots) for _ in range(2)]
+async def beside_healthy_calls(server: Served, bots: Bots) -> AsyncIterator[list[HealthyCall]]:
+    """Run two healthy calls meanwhile, and check them at the end."""
+    healthy = [HealthyCall(server, bots) for _ in range(2)]
     try:
         async with asyncio.timeout(20):
-            await asyncio.gather(*(one.opened.wait() for one in healthy))
+            await asyncio.gather(*(one.is_talking.wait() for one in healthy))
         yield healthy
-        await asyncio.gather(*(one.went_well() for one in healthy))
+        await asyncio.gather(*(one.end_and_check() for one in healthy))
     finally:
         for one in healthy:
             one.running.cancel()
 
 
-async def ill(server: Served, fault: Fault) -> Any:
-    """A call with a fault."""
+async def call_with_fault(server: Served, fault: Fault) -> CallReport:
+    """Run a call whose client has a fault, which shows while the caller speaks."""
 
     async def script(caller: SimulatedCall) -> None:
-        # Nothing but the fault is to be seen; it comes while the caller speaks.
         with contextlib.suppress(CallEndedError):
             if not caller.parameters.is_probe:
                 await caller.opened()
-                await caller.say(SPEECH)
+                # A message of 8 s of audio delays the speech after it as long.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(caller.say(SPEECH), 3)
             await caller.hang_up()
             await caller.ended(12)
 
@@ -165,23 +175,24 @@ async def ill(server: Served, fault: Fault) -> Any:
 
 
 @pytest.mark.timeout(120)
-async def test_whatever_a_client_does_wrong() -> None:
+async def test_every_fault_of_a_client_is_handled() -> None:
     bots = Bots()
     async with served(bots, max_calls=100) as server, nothing_left(server, bots):
         async with beside_healthy_calls(server, bots):
-            reports = await asyncio.gather(*(ill(server, fault) for fault in FAULTS.values()))
-        seen = await server.metrics()
+            reports = await asyncio.gather(
+                *(call_with_fault(server, fault) for fault in FAULTS.values())
+            )
+        metrics = await server.metrics()
     for fault, report in zip(FAULTS.values(), reports, strict=True):
         assert fault.is_handled(report), (fault.name, report)
-    # Each was taken in, the connection that was lost and made again twice.
-    assert seen["audiohook_connections_total"] == 3 + len(FAULTS) + 1
-    assert seen["audiohook_opens_total{kind=probe}"] == 1
-    assert seen["audiohook_ends_total{reason=lost}"] >= 1
-    assert seen["audiohook_bot_failures_total"] == 0
+    # Each fault has one connection, except that the lost connection was made twice.
+    assert metrics["audiohook_connections_total"] == 3 + len(FAULTS) + 1
+    assert metrics["audiohook_opens_total{kind=probe}"] == 1
+    assert metrics["audiohook_ends_total{reason=lost}"] >= 1
+    assert metrics["audiohook_bot_failures_total"] == 0
 
 
-async def test_a_bot_that_blocks_the_event_loop_for_a_second() -> None:
-    """Everybody waits; nobody is cut off, and nothing that was said is lost."""
+async def test_bot_that_blocks_the_event_loop_for_1_s_ends_no_call_and_loses_no_audio() -> None:
     bots = Bots()
     async with served(bots) as server, nothing_left(server, bots):
         async with beside_healthy_calls(server, bots):
@@ -189,21 +200,19 @@ async def test_a_bot_that_blocks_the_event_loop_for_a_second() -> None:
             async def script(caller: SimulatedCall) -> None:
                 await caller.opened()
                 await caller.press("1")
-                await caller.wait_for(PongReceived, since=caller.elapsed)
-                await caller.hang_up()
-                await caller.ended(5)
+                await next_pong(caller)
+                await hang_up(caller)
 
             report = await SimulatedCall(server.url, options=SIGNED).run(script)
-        seen = await server.metrics()
+        metrics = await server.metrics()
     assert report.clean, report
-    # Who is paged sees that it was the event loop.
+    # The metric tells an operator that the event loop was blocked.
     lag = "audiohook_event_loop_lag_seconds"
-    assert seen[f"{lag}_bucket{{le=0.5}}"] < seen[f"{lag}_count"]
+    assert metrics[f"{lag}_bucket{{le=0.5}}"] < metrics[f"{lag}_count"]
 
 
 @pytest.mark.parametrize("how", ["gone", "frozen"])
-async def test_redis_goes_away_during_calls(how: str) -> None:
-    """Closed, not open: calls that run go on, new ones are refused until it is back."""
+async def test_calls_go_on_and_new_ones_are_refused_while_redis_is(how: str) -> None:
     bots = Bots()
     async with contextlib.AsyncExitStack() as during:
         redis = during.enter_context(RedisServer())
@@ -226,31 +235,32 @@ async def test_redis_goes_away_during_calls(how: str) -> None:
                         redis.start()
                     else:
                         redis.thaw()
-                    report = await SimulatedCall(server.url, options=SIGNED).run(brief)
-                # A pool keeps what it has.
+                    report = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
+                # The pool keeps its connections open, which `nothing_left` would count.
                 await client.connection_pool.disconnect()
-            seen = await server.metrics()
+            metrics = await server.metrics()
             assert (await server.get("/readyz"))[0] == 200
     assert report.clean, report
-    assert seen["audiohook_refusals_total{reason=replay-store}"] == 1
+    assert metrics["audiohook_refusals_total{reason=replay-store}"] == 1
 
 
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])
-async def test_the_wall_clock_steps(monkeypatch: pytest.MonkeyPatch, step: float) -> None:
-    """Signatures are of another time then; calls that run do not look at it."""
+async def test_step_of_the_wall_clock_refuses_signatures_and_ends_no_call(
+    monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
     bots = Bots()
     verifier = SignatureVerifier({API_KEY: SECRET}, clock=lambda: time.time())
     true_time = time.time
     async with served(bots, verifier=verifier) as server, nothing_left(server, bots):
         async with beside_healthy_calls(server, bots) as healthy:
             with monkeypatch.context() as stepped:
-                # Of all but whoever signs, for whom the date is the system's.
+                # The verifier sees the step; the simulator signs with the system's date.
                 stepped.setattr(time, "time", lambda: true_time() + step)
                 with pytest.raises(ConnectFailedError, match="HTTP 401"):
                     async with SimulatedCall(server.url, options=SIGNED):
                         pass
-                await asyncio.gather(*(one.hears_of_the_server() for one in healthy))
-            report = await SimulatedCall(server.url, options=SIGNED).run(brief)
-        seen = await server.metrics()
+                await asyncio.gather(*(next_pong(one.call) for one in healthy))
+            report = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
+        metrics = await server.metrics()
     assert report.clean, report
-    assert seen["audiohook_refusals_total{reason=time}"] == 1
+    assert metrics["audiohook_refusals_total{reason=time}"] == 1

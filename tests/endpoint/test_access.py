@@ -1,4 +1,4 @@
-"""Who gets a bot, and what everybody else gets."""
+"""Which connections get a bot, and how the endpoint refuses the others."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipecat_genesys.endpoint import AudioHookCall, audiohook_router
 from pipecat_genesys.simulator import (
     CallOptions,
     CallParameters,
+    CallReport,
     ConnectFailedError,
     SimulatedCall,
     as_probe,
@@ -24,33 +25,26 @@ from pipecat_genesys.simulator import (
 from pipecat_genesys.simulator.connection import upgrade_headers
 from websockets.asyncio.client import connect
 
-from .served import API_KEY, SECRET, SIGNED, echo, served
+from .served import API_KEY, SECRET, SIGNED, echo, hang_up, hang_up_at_once, served
 
 
-async def short(caller: SimulatedCall) -> None:
-    await caller.opened()
-    await asyncio.sleep(0.5)
-    await caller.hang_up()
-    await caller.ended(5)
-
-
-async def refused(url: str, status: int, *args: Any, **options: Any) -> None:
-    """Call, and see the HTTP status of the refusal."""
+async def is_refused(url: str, status: int, *args: Any, **options: Any) -> None:
+    """Check that the endpoint refuses a call with an HTTP status."""
     with pytest.raises(ConnectFailedError, match=f"HTTP {status}"):
         async with SimulatedCall(url, *args, **options):
             pass
 
 
-async def test_a_signed_call_gets_a_bot() -> None:
+async def test_signed_call_gets_a_bot() -> None:
     async with served() as server:
-        report = await SimulatedCall(server.url, options=SIGNED).run(short)
+        report = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
         assert report.clean, report.violations
         await server.idle()
-        seen = await server.metrics()
-    assert seen["audiohook_opens_total{kind=call}"] == 1
-    assert seen["audiohook_ends_total{reason=end}"] == 1
-    assert seen["audiohook_active_calls"] == 0
-    assert seen["audiohook_call_seconds_count"] == 1
+        metrics = await server.metrics()
+    assert metrics["audiohook_opens_total{kind=call}"] == 1
+    assert metrics["audiohook_ends_total{reason=end}"] == 1
+    assert metrics["audiohook_active_calls"] == 0
+    assert metrics["audiohook_call_seconds_count"] == 1
 
 
 @pytest.mark.parametrize(
@@ -62,24 +56,30 @@ async def test_a_signed_call_gets_a_bot() -> None:
         (dataclasses.replace(SIGNED, headers={"Audiohook-Session-Id": None}), "request"),
     ],
 )
-async def test_others_are_refused_before_the_upgrade(options: CallOptions, reason: str) -> None:
+async def test_call_without_a_valid_signature_is_refused_before_the_upgrade(
+    options: CallOptions, reason: str
+) -> None:
     calls: list[AudioHookCall] = []
 
     async def bot(call: AudioHookCall) -> None:
         calls.append(call)
 
     async with served(bot) as server:
-        await refused(server.url, 401, options=options)
-        seen = await server.metrics()
-    assert seen[f"audiohook_refusals_total{{reason={reason}}}"] == 1
-    assert "audiohook_opens_total{kind=call}" not in seen
+        await is_refused(server.url, 401, options=options)
+        metrics = await server.metrics()
+    assert metrics[f"audiohook_refusals_total{{reason={reason}}}"] == 1
+    assert "audiohook_opens_total{kind=call}" not in metrics
     assert calls == []
 
 
 async def send_open(url: str, headers_of: CallParameters, open_of: CallParameters) -> list[Any]:
-    """Connect as one call, open another, and close as Genesys would; the server's messages."""
+    """Connect with the headers of one call, send the `open` of another, and `close`.
+
+    Returns:
+        The server's messages.
+    """
     headers = upgrade_headers(url, audiohook_headers(headers_of, API_KEY), SIGNED)
-    seen: list[Any] = []
+    received: list[Any] = []
     async with connect(url, additional_headers=headers) as socket:
         message = {
             "version": "2",
@@ -98,17 +98,16 @@ async def send_open(url: str, headers_of: CallParameters, open_of: CallParameter
             },
         }
         await socket.send(json.dumps(message))
-        seen.append(json.loads(await socket.recv()))
+        received.append(json.loads(await socket.recv()))
         close = message | {"type": "close", "seq": 2, "serverseq": 1}
         close["parameters"] = {"reason": "disconnect"}
         await socket.send(json.dumps(close))
-        seen.append(json.loads(await socket.recv()))
-    return seen
+        received.append(json.loads(await socket.recv()))
+    return received
 
 
 @pytest.mark.parametrize("field", ["session_id", "organization_id"])
-async def test_open_must_be_of_the_call_that_was_signed(field: str) -> None:
-    """Who has one genuine request does not get the calls of others."""
+async def test_open_of_another_call_than_the_signed_one_is_disconnected(field: str) -> None:
     signed = new_call()
     other = dataclasses.replace(signed, **{field: str(uuid.uuid4())})
     calls: list[AudioHookCall] = []
@@ -121,49 +120,51 @@ async def test_open_must_be_of_the_call_that_was_signed(field: str) -> None:
         assert (answer["type"], answer["parameters"]["reason"]) == ("disconnect", "unauthorized")
         assert closed["type"] == "closed"
         await server.idle()
-        seen = await server.metrics()
+        metrics = await server.metrics()
     assert calls == []
-    assert seen["audiohook_refusals_total{reason=mismatch}"] == 1
+    assert metrics["audiohook_refusals_total{reason=mismatch}"] == 1
 
 
-async def test_a_session_id_in_other_letters_is_the_same() -> None:
+async def test_session_id_of_open_may_differ_in_upper_case() -> None:
     signed = new_call()
-    shouted = dataclasses.replace(signed, session_id=signed.session_id.upper())
+    upper = dataclasses.replace(signed, session_id=signed.session_id.upper())
 
     async with served() as server:
-        answer, _ = await send_open(server.url, signed, shouted)
+        answer, _ = await send_open(server.url, signed, upper)
     assert answer["type"] == "opened"
 
 
-async def test_a_signature_is_good_for_one_connection() -> None:
+async def test_signature_is_valid_for_one_connection() -> None:
     call = new_call()
     async with served() as server:
         headers = upgrade_headers(server.url, audiohook_headers(call, API_KEY), SIGNED)
         replayed = CallOptions(api_key=API_KEY, headers=headers)
-        first = await SimulatedCall(server.url, call, options=replayed).run(short)
+        first = await SimulatedCall(server.url, call, options=replayed).run(hang_up_at_once)
         assert first.clean, first.violations
-        await refused(server.url, 401, call, options=replayed)
-        seen = await server.metrics()
-    assert seen["audiohook_refusals_total{reason=replay}"] == 1
+        await is_refused(server.url, 401, call, options=replayed)
+        metrics = await server.metrics()
+    assert metrics["audiohook_refusals_total{reason=replay}"] == 1
 
 
-async def test_a_probe_gets_an_answer_and_no_bot() -> None:
+async def test_probe_gets_opened_and_no_bot() -> None:
     calls: list[AudioHookCall] = []
 
     async def bot(call: AudioHookCall) -> None:
         calls.append(call)
 
     async with served(bot) as server:
-        report = await SimulatedCall(server.url, as_probe(new_call()), options=SIGNED).run(short)
+        report = await SimulatedCall(server.url, as_probe(new_call()), options=SIGNED).run(
+            hang_up_at_once
+        )
         assert report.clean, report.violations
         assert report.ending.closed_received
         await server.idle()
-        seen = await server.metrics()
+        metrics = await server.metrics()
     assert calls == []
-    assert seen["audiohook_opens_total{kind=probe}"] == 1
+    assert metrics["audiohook_opens_total{kind=probe}"] == 1
 
 
-async def test_a_full_server_refuses_and_says_so() -> None:
+async def test_full_server_refuses_calls_and_is_not_ready() -> None:
     async with served(max_calls=1) as server:
         assert await server.get("/readyz") == (200, "ready")
 
@@ -171,27 +172,27 @@ async def test_a_full_server_refuses_and_says_so() -> None:
             await caller.opened()
             assert await server.get("/readyz") == (503, "full")
             assert (await server.get("/healthz"))[0] == 200
-            await refused(server.url, 503, options=SIGNED)
-            await short(caller)
+            await is_refused(server.url, 503, options=SIGNED)
+            await hang_up(caller)
 
         report = await SimulatedCall(server.url, options=SIGNED).run(script)
         assert report.script_error is None
         assert report.clean, report.violations
         await server.idle()
         assert await server.get("/readyz") == (200, "ready")
-        again = await SimulatedCall(server.url, options=SIGNED).run(short)
+        again = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
         assert again.clean, again.violations
-        seen = await server.metrics()
-    assert seen["audiohook_refusals_total{reason=full}"] == 1
-    assert seen["audiohook_call_limit"] == 1
+        metrics = await server.metrics()
+    assert metrics["audiohook_refusals_total{reason=full}"] == 1
+    assert metrics["audiohook_call_limit"] == 1
 
 
-async def test_what_a_full_server_refuses_is_still_good_for_another() -> None:
-    """Also when the last place goes while two are at the door."""
+async def test_signature_that_a_full_server_refuses_is_valid_at_another_server() -> None:
+    """Two calls arrive at once for the last place."""
     store = MemoryReplayStore()
 
     def verifier() -> SignatureVerifier:
-        # As behind a balancer: one name, and nonces in common.
+        # Both servers are behind one load balancer: one host name, one store of nonces.
         return SignatureVerifier({API_KEY: SECRET}, authority="bot.example.com", replay_store=store)
 
     async with (
@@ -199,37 +200,46 @@ async def test_what_a_full_server_refuses_is_still_good_for_another() -> None:
         served(verifier=verifier()) as other,
     ):
         calls = [new_call(), new_call()]
-        place = "wss://bot.example.com/audiohook"
+        url = "wss://bot.example.com/audiohook"
         signed = [
             CallOptions(
                 api_key=API_KEY,
-                headers=upgrade_headers(place, audiohook_headers(call, API_KEY), SIGNED),
+                headers=upgrade_headers(url, audiohook_headers(call, API_KEY), SIGNED),
             )
             for call in calls
         ]
-        reports = await asyncio.gather(
-            *(
-                SimulatedCall(full.url, call, options=options).run(short)
-                for call, options in zip(calls, signed, strict=True)
-            )
-        )
+        refused = asyncio.Event()
+
+        async def stay(caller: SimulatedCall) -> None:
+            await caller.opened()
+            await asyncio.wait_for(refused.wait(), 10)
+            await hang_up(caller)
+
+        async def place_call(call: CallParameters, options: CallOptions) -> CallReport:
+            report = await SimulatedCall(full.url, call, options=options).run(stay)
+            refused.set()
+            return report
+
+        reports = await asyncio.gather(*map(place_call, calls, signed))
         (loser,) = [n for n, report in enumerate(reports) if report.script_error]
         assert "HTTP 503" in str(reports[loser].script_error)
-        again = await SimulatedCall(other.url, calls[loser], options=signed[loser]).run(short)
+        again = await SimulatedCall(other.url, calls[loser], options=signed[loser]).run(
+            hang_up_at_once
+        )
         assert again.clean, again.script_error
 
 
-async def test_who_is_not_authenticated_takes_nobodys_place() -> None:
-    """A refusal takes half a second, in which a genuine call must get in."""
+async def test_calls_that_are_being_refused_take_no_place() -> None:
+    """A refusal takes 0.5 s. A valid call arrives in this time."""
     async with served(max_calls=1) as server:
-        strangers = [asyncio.create_task(refused(server.url, 401)) for _ in range(20)]
+        strangers = [asyncio.create_task(is_refused(server.url, 401)) for _ in range(20)]
         await asyncio.sleep(0.1)
-        report = await SimulatedCall(server.url, options=SIGNED).run(short)
+        report = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
         assert report.clean, report.violations
         await asyncio.gather(*strangers)
 
 
-async def test_connections_that_say_nothing_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_without_open_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipecat_genesys.endpoint.call_handler._OPEN_SECONDS", 0.3)
     call = new_call()
     async with served() as server:
@@ -237,11 +247,11 @@ async def test_connections_that_say_nothing_are_closed(monkeypatch: pytest.Monke
         async with connect(server.url, additional_headers=headers) as socket:
             await asyncio.wait_for(socket.wait_closed(), 5)
         await server.idle()
-        seen = await server.metrics()
-    assert seen["audiohook_refusals_total{reason=no-open}"] == 1
+        metrics = await server.metrics()
+    assert metrics["audiohook_refusals_total{reason=no-open}"] == 1
 
 
-def test_a_router_that_lets_in_everybody_must_say_so() -> None:
+def test_router_needs_credentials_or_unauthenticated() -> None:
     with pytest.raises(ValueError, match="nothing says who may call"):
         audiohook_router(echo)
     with pytest.raises(ValueError, match="credentials and unauthenticated"):
@@ -257,18 +267,18 @@ def test_a_router_that_lets_in_everybody_must_say_so() -> None:
         ({"drain_seconds": float("nan")}, "drain_seconds is nan"),
     ],
 )
-def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+def test_option_out_of_range_raises(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         audiohook_router(echo, unauthenticated=True, **options)
 
 
-def test_the_environment_must_make_sense_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_that_is_no_number_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPECAT_GENESYS_DRAIN_SECONDS", "ten")
     with pytest.raises(ValueError, match="PIPECAT_GENESYS_DRAIN_SECONDS is 'ten'"):
         audiohook_router(echo, unauthenticated=True)
 
 
-async def test_two_endpoints_of_a_process_share_the_metrics() -> None:
+async def test_process_may_have_two_endpoints_with_one_metrics_registry() -> None:
     app = FastAPI()
     for path in ("/one", "/two"):
         app.include_router(audiohook_router(echo, unauthenticated=True, path=path))
