@@ -1,4 +1,4 @@
-"""A server in this process, for calls over a real WebSocket."""
+"""A server in the process of the tests, for calls over a real WebSocket."""
 
 from __future__ import annotations
 

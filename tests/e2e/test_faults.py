@@ -1,8 +1,9 @@
-"""What a client may do to a server, against ours: it lives on, and the call beside it is whole."""
+"""A faulty client harms no other call: every fault of the simulator, each beside a healthy call."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,24 +24,33 @@ from pipecat_genesys.simulator import (
     speech_like,
 )
 
-AT_A_TIME = 7
+FAULTS_AT_A_TIME = 10
 SPEECH = speech_like(1.2)
 
 
 @dataclass
 class Outcome:
-    """A call with a fault, and the honest one beside it."""
+    """How a call with a fault ended, and the healthy call beside it.
+
+    Attributes:
+        call: The call with the fault.
+        report: Its report.
+        server: The server's side of it.
+        healthy: The report of the healthy call.
+        received_samples: Samples at 16 kHz that the server's pipeline got in the healthy call.
+        sent_bytes: Mu-law bytes that the client sent in the healthy call.
+    """
 
     call: SimulatedCall
     report: CallReport
     server: EchoServer
-    honest: CallReport
-    heard: int
-    sent: int
+    healthy: CallReport
+    received_samples: int
+    sent_bytes: int
 
 
 async def _talk(call: SimulatedCall, center: EchoCenter) -> None:
-    """Speak for a second and a half; the server pauses where the fault is about that."""
+    """Speak for 1.2 s. Before that the server pauses and resumes, if the fault needs a pause."""
     try:
         await call.opened()
         server = await center.call(call.parameters.session_id)
@@ -52,38 +62,40 @@ async def _talk(call: SimulatedCall, center: EchoCenter) -> None:
             assert await server.serializer.call.resume()
             await call.wait_for(StreamResumed)
         if not call.parameters.is_probe:
-            await call.say(SPEECH)
+            # A message of 8 s of audio delays the speech after it as long.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(call.say(SPEECH), 4)
     except SimulatorError:
-        # A call that is over for the client's own fault is no surprise.
         if call.fault is None or not call.fault.may_end_call:
             raise
 
 
-async def _both(url: str, center: EchoCenter, fault: Fault) -> Outcome:
-    bad, good = SimulatedCall(url, fault=fault), SimulatedCall(url)
-    report, honest = await asyncio.gather(
-        *(call.run(lambda call: _talk(call, center)) for call in (bad, good))
+async def _call_with_and_without(url: str, center: EchoCenter, fault: Fault) -> Outcome:
+    calls = SimulatedCall(url, fault=fault), SimulatedCall(url)
+    report, healthy = await asyncio.gather(
+        *(call.run(lambda call: _talk(call, center)) for call in calls)
     )
-    servers = [await center.call(call.parameters.session_id) for call in (bad, good)]
+    servers = [await center.call(call.parameters.session_id) for call in calls]
     async with asyncio.timeout(20):
         await asyncio.gather(*(server.done.wait() for server in servers))
     assert servers[1].echo is not None
-    sent = honest.audio_to_server.size
-    return Outcome(bad, report, servers[0], honest, servers[1].echo.heard, sent)
+    sent_bytes = healthy.audio_to_server.size
+    received_samples = servers[1].echo.heard
+    return Outcome(calls[0], report, servers[0], healthy, received_samples, sent_bytes)
 
 
-async def _all() -> dict[str, Outcome]:
+async def _run_all_faults() -> dict[str, Outcome]:
     center, app = EchoCenter(), FastAPI()
     app.websocket("/audiohook")(center.answer)
-    limit = asyncio.Semaphore(AT_A_TIME)
+    limit = asyncio.Semaphore(FAULTS_AT_A_TIME)
     async with serving(app) as url:
 
         async def one(fault: Fault) -> Outcome:
             async with limit:
-                return await _both(url, center, fault)
+                return await _call_with_and_without(url, center, fault)
 
         outcomes = await asyncio.gather(*map(one, FAULTS.values()), return_exceptions=True)
-        # After all of that the server takes a call as if nothing had been.
+        # After all faults the server still takes a call.
         last = await SimulatedCall(url).run(lambda call: _talk(call, center))
         assert last.clean, last
     return dict(zip(FAULTS, outcomes, strict=True))  # type: ignore[arg-type]
@@ -91,12 +103,12 @@ async def _all() -> dict[str, Outcome]:
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
-    """One server for all of them: what one call breaks would show in the others."""
-    return asyncio.run(_all())
+    """Outcomes by fault. One server takes all calls, so that damage shows in the other calls."""
+    return asyncio.run(_run_all_faults())
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_dealt_with_and_the_call_beside_it_does_not_notice(
+def test_fault_is_handled_and_the_healthy_call_loses_nothing(
     name: str, outcomes: dict[str, Outcome]
 ) -> None:
     outcome: Any = outcomes[name]
@@ -105,13 +117,12 @@ def test_a_fault_is_dealt_with_and_the_call_beside_it_does_not_notice(
     fault = FAULTS[name]
     assert outcome.call.fault_happened
     assert fault.is_handled(outcome.report), outcome.report
-    assert outcome.honest.clean, outcome.honest
-    # Every sample of it, at twice the rate.
-    assert outcome.heard == 2 * outcome.sent
+    assert outcome.healthy.clean, outcome.healthy
+    assert outcome.received_samples == 2 * outcome.sent_bytes
 
 
 @pytest.mark.parametrize("name", ["seq-gap", "seq-duplicate", "wrong-id", "serverseq-ahead"])
-def test_messages_out_of_place_end_the_call_with_disconnect(
+def test_message_out_of_sequence_or_with_another_id_is_answered_with_disconnect(
     name: str, outcomes: dict[str, Outcome]
 ) -> None:
     outcome = outcomes[name]
@@ -120,11 +131,11 @@ def test_messages_out_of_place_end_the_call_with_disconnect(
 
 
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.is_legal])
-def test_what_is_legal_is_no_fault_to_the_server(name: str, outcomes: dict[str, Outcome]) -> None:
+def test_legal_deviation_does_not_end_the_call(name: str, outcomes: dict[str, Outcome]) -> None:
     outcome = outcomes[name]
     assert outcome.report.ending.disconnect_reason is None
     assert ServerRule.SERVER_CLOSED_SOCKET not in [v.rule for v in outcome.report.violations]
     assert outcome.server.serializer is not None
-    # Counted, to be seen by whoever looks, and otherwise ignored.
+    # Unknown types and fields are counted and otherwise ignored.
     unknown = {"unknown-type": {"unknown-type": 1}, "unknown-fields": {"unknown-field": 3}}
     assert outcome.server.serializer.call.faults == unknown.get(name, {})

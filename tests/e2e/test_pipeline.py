@@ -1,4 +1,4 @@
-"""Calls through a real WebSocket and a real pipeline, made by the simulator."""
+"""Calls of the simulator through a real WebSocket and a real pipeline with the serializer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 SPEECH = Path(__file__).parents[2] / "examples" / "audio" / "caller-interrupt.wav"
 
 
-async def test_a_call_that_the_caller_ends_is_clean_in_every_respect(echo: EchoServer) -> None:
+async def test_call_that_the_caller_ends_is_clean_and_loses_no_audio(echo: EchoServer) -> None:
     async def script(call: SimulatedCall) -> None:
         await call.opened()
         spoken = await call.say(SPEECH)
@@ -34,19 +34,19 @@ async def test_a_call_that_the_caller_ends_is_clean_in_every_respect(echo: EchoS
     assert report.ending.socket_closed_by is Party.CLIENT
     sent = report.audio_to_server.size
     await asyncio.wait_for(echo.done.wait(), 10)
-    # Twice the rate, so two samples for every byte of mu-law: not one is missing.
+    # The pipeline runs at twice the rate: two samples for each byte of mu-law.
     assert echo.echo.heard == 2 * sent
     assert echo.serializer.call.faults == {}
 
 
-async def test_what_the_caller_said_comes_back_to_the_bit(echo: EchoServer) -> None:
+async def test_echo_of_the_caller_is_bit_exact(echo: EchoServer) -> None:
     speech = read_wav(SPEECH)
     packets = [speech[at : at + 1600] for at in range(0, len(speech) // 1600 * 1600, 1600)]
     genesys = Genesys()
     async with connect(echo.url) as socket:
         await socket.send(genesys.open())
         assert genesys.heard(await socket.recv())["type"] == "opened"
-        # At once, as Genesys does with what piled up while the session opened.
+        # All at once, as Genesys sends the audio that it kept while the session opened.
         for packet in packets:
             await socket.send(packet)
         back = [await socket.recv() for _ in packets]
@@ -55,7 +55,7 @@ async def test_what_the_caller_said_comes_back_to_the_bit(echo: EchoServer) -> N
     assert b"".join(back) == audio.OutboundAudio("PCMU", 16000).process(pcm)
 
 
-async def test_the_bots_disconnect_carries_its_variables(echo: EchoServer) -> None:
+async def test_disconnect_of_the_bot_carries_its_output_variables(echo: EchoServer) -> None:
     async def script(call: SimulatedCall) -> None:
         await call.opened()
         echo.serializer.set_output_variables({"resolved": True})
@@ -65,11 +65,11 @@ async def test_the_bots_disconnect_carries_its_variables(echo: EchoServer) -> No
 
     report = await SimulatedCall(echo.url).run(script)
     assert report.ending.output_variables == {"action": "transfer", "resolved": "true"}
-    # The stock transport shuts the socket itself; that is its one fault.
+    # The stock transport closes the socket before Genesys does.
     assert {violation.rule for violation in report.violations} <= {ServerRule.SERVER_CLOSED_SOCKET}
 
 
-async def test_hostile_text_in_mid_call_does_not_end_it(echo: EchoServer) -> None:
+async def test_invalid_text_messages_do_not_end_the_call(echo: EchoServer) -> None:
     genesys = Genesys()
     async with connect(echo.url) as socket:
         await socket.send(genesys.open())

@@ -1,8 +1,8 @@
-"""An agent's call as AudioHook Monitor would stream it, scripted; knows nothing of the package.
+"""A scripted AudioHook Monitor client for a call of an agent; it uses nothing of the package.
 
-The script says who speaks when on the stream's timeline, and which stretches of it are sent, paused
-or lost. Audio is rendered by its place on that timeline, so the truth about any utterance is the
-script itself.
+The script has the utterances of both parties on the timeline of the stream, and the parts of the
+timeline that are sent, paused or lost. The audio is computed from the timeline, so the script says
+where a server must find each utterance.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACKET = RATE // 5
 
 @dataclass(frozen=True)
 class Speech:
-    """What one party says, in seconds on the stream's timeline."""
+    """One utterance: who speaks, and from when for how long, in seconds on the timeline."""
 
     channel: str
     offset: float
@@ -36,13 +36,13 @@ class Speech:
 
 @dataclass
 class AgentCall:
-    """One call: connects, streams the script as fast as it can, hangs up, and keeps what it got.
+    """One call: connects, sends the script faster than real time, hangs up, records the replies.
 
     Attributes:
-        speeches: Who speaks when.
-        channels: The channels of the medium offered, in their order.
-        format: Its format.
-        received: Every message from the server.
+        speeches: The utterances of both parties.
+        channels: The channels of the offered medium, in order.
+        format: The format of the offered medium.
+        received: All messages of the server.
     """
 
     speeches: list[Speech]
@@ -53,7 +53,7 @@ class AgentCall:
     _genesys: Genesys = field(default_factory=Genesys)
 
     async def run(self, url: str, script: list[tuple[str, float]]) -> None:
-        """Play a script of ("send" | "pause" | "lose", seconds)."""
+        """Play a script: a list of (`"send"`, `"pause"` or `"lose"`, seconds)."""
         async with connect(url) as socket:
             await socket.send(self._genesys.open(media(self.format, *self.channels)))
             self._hear(await socket.recv())
@@ -76,7 +76,7 @@ class AgentCall:
 
     @property
     def transcripts(self) -> list[dict[str, Any]]:
-        """The data of the transcripts that came."""
+        """The data of the transcripts received."""
         entities = [m["parameters"]["entities"] for m in self.received if m["type"] == "event"]
         assert all(len(entity) == 1 for entity in entities)
         return [entity["data"] for (entity,) in entities if entity["type"] == "transcript"]
@@ -105,7 +105,7 @@ class AgentCall:
 
     def _sample(self, channel: str, sample: int) -> int:
         if any(s.channel == channel and s.covers(sample) for s in self.speeches):
-            # 250 Hz against 400 Hz, so that parties that leak into each other are not quieter.
+            # Two frequencies, so that crosstalk between the channels does not cancel.
             hertz = 250 if channel == "external" else 400
             return round(8000 * math.sin(2 * math.pi * hertz * sample / RATE))
         return 0

@@ -1,4 +1,4 @@
-"""A call whose serializer is attached to a transport that keeps what it is given."""
+"""A call whose serializer is attached to a transport that records the frames it gets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipecat.frames.frames import Frame
 
 
 class Transport:
-    """What `attach` needs of a transport."""
+    """The part of a transport that `attach` uses."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
@@ -27,7 +27,7 @@ class Transport:
 
 
 class AttachedCall(Call):
-    """Messages that verbs send come out of `said`, as they are on the wire."""
+    """A call whose application sends messages with methods such as `pause`; `said` returns them."""
 
     def __init__(self, rate: int = 16000, **params: Any) -> None:
         super().__init__(rate, **params)
@@ -35,6 +35,7 @@ class AttachedCall(Call):
         self.serializer.attach(self.transport)  # type: ignore[arg-type]
 
     async def said(self) -> list[dict[str, Any]]:
+        """Serialize the frames pushed since the last call; return the messages on the wire."""
         frames, self.transport.frames = self.transport.frames, []
         wire = [await self.serializer.serialize(frame) for frame in frames]
         return [self.genesys.heard(text) for text in wire if text is not None]

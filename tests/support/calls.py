@@ -1,4 +1,4 @@
-"""A serializer in a call, without a transport."""
+"""A call with a serializer and without a transport."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipecat_genesys import GenesysAudioHookSerializer
 
 
 class Call:
-    """Our serializer on one side, Genesys's messages on the other."""
+    """A serializer, and the Genesys client that talks to it."""
 
     def __init__(self, rate: int = 16000, **params: Any) -> None:
         self.genesys = Genesys()
@@ -25,18 +25,18 @@ class Call:
         await self.serializer.setup(SimpleNamespace(audio_in_sample_rate=self.rate))
 
     async def open(self, *offer: dict[str, Any], **parameters: Any) -> dict[str, Any]:
-        """Connect, open, and pass `opened` to the wire."""
+        """Set the serializer up and exchange `open` for `opened`; return `opened`."""
         await self.connect()
         return await self.exchange(self.genesys.open(*offer, **parameters))
 
     async def exchange(self, text: str) -> dict[str, Any]:
-        """Send a client message whose reply travels as a frame; return it as on the wire."""
+        """Send a client message that has a reply; return the reply as it is on the wire."""
         frame = await self.serializer.deserialize(text)
         assert frame is not None, "no reply frame"
         return self.genesys.heard(await self.serializer.serialize(frame))
 
     async def silent(self, text: str | bytes) -> None:
-        """Send what gets no answer; at most the pipeline is told."""
+        """Send a message that has no reply; it gives at most one system frame to the pipeline."""
         frame = await self.serializer.deserialize(text)
         if frame is not None:
             assert isinstance(frame, SystemFrame), frame
@@ -45,6 +45,6 @@ class Call:
 
 
 async def handlers_done(*serializers: Any) -> None:
-    """Wait until the event handlers called so far, pipecat's background tasks, have run."""
+    """Wait until the event handlers that were called have run; pipecat runs them as tasks."""
     for serializer in serializers:
         await asyncio.gather(*(task for _, task in serializer._event_tasks))

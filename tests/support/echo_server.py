@@ -1,4 +1,4 @@
-"""A real server: uvicorn, FastAPI, pipecat's stock transport, our serializer, an echo pipeline."""
+"""A server on FastAPI with pipecat's stock transport, the serializer and an echo pipeline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ except ImportError:  # pipecat before 1.3
 
 
 class Echo(FrameProcessor):
-    """Sends back what it hears."""
+    """Sends back the audio it gets.
+
+    Attributes:
+        heard: Number of samples that came in.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +49,16 @@ class Echo(FrameProcessor):
 
 
 class EchoServer:
-    """What the tests may look at and do on the server's side."""
+    """The server's side of one call.
+
+    Attributes:
+        rate: Sample rate of the pipeline in Hz.
+        url: The URL, set by the test's fixture.
+        echo: The processor in the pipeline; None before the call.
+        serializer: The serializer; None before the call.
+        worker: The worker that runs the pipeline.
+        done: Set when the pipeline has ended.
+    """
 
     def __init__(self, rate: int = 16000) -> None:
         self.rate = rate
@@ -84,7 +97,7 @@ class EchoServer:
 
 
 class EchoCenter:
-    """Many calls at a time, each with an echo of its own, by session id."""
+    """A server for many calls at a time, each with its own `EchoServer`."""
 
     def __init__(self) -> None:
         self._calls: dict[str, EchoServer] = {}
@@ -98,7 +111,7 @@ class EchoCenter:
         await call.answer(websocket)
 
     async def call(self, session_id: str) -> EchoServer:
-        """Wait until a session has connected; its newest connection."""
+        """Wait until a session has connected; return the server's side of its newest connection."""
         async with asyncio.timeout(10), self._news:
             await self._news.wait_for(lambda: session_id in self._calls)
             return self._calls[session_id]

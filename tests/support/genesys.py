@@ -1,4 +1,4 @@
-"""Client messages as Genesys sends them, with the numbering kept for the test."""
+"""Client messages as Genesys sends them, with their sequence numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def media(format: str = "PCMU", *channels: str, rate: int = 8000) -> dict[str, A
 
 
 class Genesys:
-    """Builds the client's text messages: seq counts up, serverseq follows what it was told."""
+    """Builds the client's text messages; `seq` counts up, `serverseq` is the last one received."""
 
     def __init__(self, session_id: str = SESSION) -> None:
         self.session_id = session_id
@@ -68,7 +68,7 @@ class Genesys:
         )
 
     def heard(self, wire: str | bytes | None) -> dict[str, Any]:
-        """Read a server message as the client does, and remember its seq."""
+        """Parse a server message, and check and remember its `seq`."""
         assert isinstance(wire, str), wire
         message: dict[str, Any] = json.loads(wire)
         assert message["seq"] == self.serverseq + 1, "server seq out of order"

@@ -13,11 +13,11 @@ import uvicorn
 
 @asynccontextmanager
 async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
-    """Serve an application; gives the URL of its /audiohook.
+    """Serve an application until the context ends; yields the URL of its `/audiohook`.
 
     Args:
-        app: FastAPI's, or any other ASGI application.
-        options: More of uvicorn's options.
+        app: The ASGI application.
+        options: More options of uvicorn.
     """
     config = uvicorn.Config(
         app, log_level="warning", **{"ws": "websockets-sansio", "lifespan": "off"} | options

@@ -1,4 +1,4 @@
-"""Programs that tests start, and Debian's package of each."""
+"""Programs that tests start."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 
 def require(program: str) -> str:
-    """Where a program is. Without it the test is skipped; on Linux in CI it fails."""
-    # Debian keeps servers where only root looks.
+    """Return the path of a program; without it the test is skipped, or fails in CI on Linux."""
+    # Debian installs servers outside the PATH of other users than root.
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
     if found is None:
         missing = f"{program} is not on PATH; `make services` installs it (Debian's package)"

@@ -1,4 +1,4 @@
-"""A small AudioHook server on loopback whose every move a test can replace."""
+"""A small AudioHook server on loopback; a test can replace its reply to each message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ Handler = Callable[["Peer", dict[str, Any]], Awaitable[None]]
 
 
 class Peer:
-    """The server's end of one call. Behaves well; ``on`` replaces its answer to a message."""
+    """The server's side of one call, which keeps the protocol.
+
+    Args:
+        socket: The connection.
+        on: Handlers by message type that replace the standard replies.
+    """
 
     def __init__(self, socket: ServerConnection, on: dict[str, Handler]) -> None:
         self.socket = socket
@@ -31,6 +36,7 @@ class Peer:
         } | on
 
     async def text(self, kind: str, parameters: Any = None, /, **overrides: Any) -> None:
+        """Send a message of a type; `overrides` replace fields of its envelope."""
         self.seq += 1
         await self.socket.send(
             json.dumps(
@@ -47,12 +53,15 @@ class Peer:
         )
 
     async def accept(self, message: dict[str, Any]) -> None:
+        """Send `opened` with the first medium that the client offers."""
         await self.text("opened", {"media": message["parameters"]["media"][:1]})
 
     async def event(self, kind: str) -> None:
+        """Send an `event` message with one entity of a type."""
         await self.text("event", {"entities": [{"type": kind, "data": {}}]})
 
     async def run(self) -> None:
+        """Handle messages until the connection closes."""
         try:
             async for message in self.socket:
                 if isinstance(message, bytes):
@@ -71,7 +80,13 @@ class Peer:
 
 
 class Server:
-    """Where it listens, and the calls it has had."""
+    """A running server.
+
+    Attributes:
+        url: The URL to connect to.
+        peers: The server's side of each call, in order.
+        done: Set when a call has ended.
+    """
 
     def __init__(self) -> None:
         self.url = ""
@@ -80,6 +95,7 @@ class Server:
 
     @property
     def peer(self) -> Peer:
+        """Return the server's side of the only call."""
         (peer,) = self.peers
         return peer
 
