@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from loopback import serving
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat_genesys.endpoint import AudioHookCall, AudioHookEndpoint, audiohook_router
+from pipecat_genesys.endpoint.http_protocol import HttpProtocol
 from pipecat_genesys.simulator import CallOptions, ClientTimeouts, PongReceived, SimulatedCall
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
@@ -115,5 +116,7 @@ async def served(
     router = audiohook_router(bot, registry=CollectorRegistry(), **options)
     app = FastAPI()
     app.include_router(router)
-    async with serving(wrap(app) if wrap else app, lifespan="on", ws_max_size=2**18) as url:
+    async with serving(
+        wrap(app) if wrap else app, http=HttpProtocol, lifespan="on", ws_max_size=2**18
+    ) as url:
         yield Served(url, router.endpoint)

@@ -134,12 +134,11 @@ def serve(
             loop=loop.value,
             ssl_certfile=ssl_certfile,
             ssl_keyfile=ssl_keyfile,
-            ws="websockets-sansio",
+            # By name, as with several processes each imports it.
+            http="pipecat_genesys.endpoint.http_protocol:HttpProtocol",
+            # HttpProtocol has WebSockets of its own.
+            ws="none",
             ws_max_size=_MAX_MESSAGE,
-            # Compression would take more time than all other processing of a message.
-            ws_per_message_deflate=False,
-            # Genesys sends `ping` messages of its own, and the transport watches for them.
-            ws_ping_interval=None,
             # Limit in seconds for connections that remain after the drain.
             timeout_graceful_shutdown=10,
             proxy_headers=False,

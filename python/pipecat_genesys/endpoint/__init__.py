@@ -10,6 +10,8 @@ down that cuts nobody off. ``docs/endpoint.md`` is the guide.
 * `call`: what a bot gets.
 * `admission`: how many calls there may be.
 * `drain`: what SIGTERM does.
+* `http_protocol`, `websocket_connection`, `connection_socket`: the connections of uvicorn, with
+  limits.
 * `metrics`: what Prometheus sees.
 
 Needs the extra ``endpoint``. Builds on `transport` and `auth`; nothing builds on it but the

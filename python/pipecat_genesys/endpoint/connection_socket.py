@@ -1,0 +1,102 @@
+"""A transport of asyncio whose closing has a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+
+# A peer that takes no data would keep a closing socket, and its descriptor, for ever.
+_CLOSE_SECONDS = 5.0
+# After a final answer, what the peer still sends is read and discarded: closing a socket that has
+# unread data resets the connection, and the peer may then lose the answer.
+_DISCARD_SECONDS = 1.0
+_DISCARD_BYTES = 2**18
+
+
+class ConnectionSocket:
+    """A transport that can be paused twice, and that closes in bounded time.
+
+    Attributes:
+        transport: The transport, of asyncio or uvloop.
+        is_discarding: Whether received data is to be discarded, because the last data was written.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        """Wrap a transport.
+
+        Args:
+            transport: A connected transport.
+            loop: The event loop of the transport.
+        """
+        self.transport = transport
+        self.is_discarding = False
+        self._loop = loop
+        self._is_reading = True
+        self._discarded = 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing more can be written."""
+        return self.is_discarding or self.transport.is_closing()
+
+    def pause_reading(self) -> None:
+        """Stop reading; does nothing if reading is paused."""
+        if self._is_reading:
+            self._is_reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading; does nothing if reading is not paused, or the transport closes."""
+        if not self._is_reading and not self.transport.is_closing():
+            self._is_reading = True
+            self.transport.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        """Write data; data for a closing socket is dropped."""
+        if data and not self.is_closing:
+            self.transport.write(data)
+
+    def finish(self) -> None:
+        """Close after the last data was written, in a way that lets the peer read it.
+
+        The sending direction is closed at once. The socket is closed when the peer closes its
+        direction, after 256 KB of data that is discarded, or after 1 s; after 5 s if the peer has
+        not taken what was written.
+        """
+        if self.is_closing:
+            return
+        if not self.transport.can_write_eof():
+            # TLS has no half-closed connections.
+            self.close()
+            return
+        self.transport.write_eof()
+        self.is_discarding = True
+        is_flushed = self.transport.get_write_buffer_size() == 0
+        self._abort_after(_DISCARD_SECONDS if is_flushed else _CLOSE_SECONDS)
+        self.resume_reading()
+
+    def discard(self, size: int) -> None:
+        """Count received bytes that are discarded, and abort the connection at the limit."""
+        self._discarded += size
+        if self._discarded > _DISCARD_BYTES:
+            self.abort()
+
+    def close(self) -> None:
+        """Close the socket when written data has been sent, or after 5 s without it."""
+        self.transport.close()
+        if not self.is_discarding:
+            self._abort_after(_CLOSE_SECONDS)
+
+    def abort(self) -> None:
+        """Close the socket now; written data that has not been sent is lost."""
+        self.transport.abort()
+
+    def closed(self) -> None:
+        """Cancel the deadline; to be called when the connection is lost."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _abort_after(self, seconds: float) -> None:
+        if self._deadline is None:
+            self._deadline = self._loop.call_later(seconds, self.abort)

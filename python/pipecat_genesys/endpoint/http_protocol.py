@@ -1,0 +1,321 @@
+"""The server side of one TCP connection, for uvicorn: `uvicorn.run(app, http=HttpProtocol)`.
+
+uvicorn's own protocols parse whatever a read of the socket brought, at once and in Python, whoever
+sent it. This one reads a request's head and nothing else, takes the heads of all connections in
+turn, and hands each to uvicorn's h11 protocol or to a `WebSocketConnection`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from http import HTTPStatus
+from typing import Any, ClassVar, cast
+from weakref import WeakKeyDictionary
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from .connection_socket import ConnectionSocket
+from .websocket_connection import WebSocketConnection
+
+# At most this much is read in one turn of the event loop.
+_READ_SIZE = 4096
+# Genesys's request has some 20 lines and 2 KB.
+_MAX_HEAD_SIZE = 2**14
+_MAX_HEAD_LINES = 100
+# Time for a request's head to arrive, from the connection's first moment.
+_HEAD_SECONDS = 5.0
+# More connections that have not sent a head are strangers'. The oldest gives way to the newest.
+_MAX_WAITING = 1000
+# More complete heads than this wait only in a flood; the next are refused.
+_MAX_QUEUED_HEADS = 500
+# A client that does not take an answer to a plain request is given up after this time.
+_BLOCKED_SECONDS = 10.0
+_END_OF_HEAD = b"\r\n\r\n"
+# Headers that concern the connection and not the request.
+_CONNECTION_HEADERS = frozenset({b"connection", b"upgrade", b"expect", b"keep-alive"})
+
+_logger = logging.getLogger("uvicorn.error")
+
+
+class HttpProtocol(asyncio.BufferedProtocol):
+    """One connection of a server: a request without a body, then its response or a WebSocket.
+
+    * A request that has a body, a head over 16 KB or 100 lines, or that is not HTTP is refused.
+    * A head that is not complete after 5 s is refused.
+    * Nothing that follows the head is read before a WebSocket is accepted.
+    * A connection serves one plain request; the response closes it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Create the protocol, with the arguments that uvicorn gives."""
+        if not config.loaded:
+            config.load()
+        self._config = config
+        self._server_state = server_state
+        self._app_state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._queue = _HeadQueue.of(server_state, self._loop)
+        self._socket: ConnectionSocket
+        self._buffer = memoryview(bytearray(_READ_SIZE))
+        self._head = bytearray()
+        self._early = b""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._plain_check: asyncio.TimerHandle | None = None
+        self._plain: H11Protocol | None = None
+        self._websocket: WebSocketConnection | None = None
+
+    # -- asyncio's protocol ------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.BaseProtocol`."""
+        # Not isinstance: the transports of uvloop have a base of their own.
+        self._socket = ConnectionSocket(cast(asyncio.Transport, transport), self._loop)
+        self._server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn's classes only
+        self._deadline = self._loop.call_later(_HEAD_SECONDS, self._head_overdue)
+        self._queue.expect(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See `asyncio.BufferedProtocol`."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See `asyncio.BufferedProtocol`."""
+        if self._socket.is_discarding:
+            self._socket.discard(nbytes)
+        elif self._websocket is not None:
+            self._websocket.data_received(bytes(self._buffer[:nbytes]))
+        elif self._plain is not None:
+            # A body or a second request; neither is served.
+            self._socket.pause_reading()
+        else:
+            self._head_received(self._buffer[:nbytes])
+
+    def eof_received(self) -> None:
+        """See `asyncio.BufferedProtocol`."""
+        self._socket.close()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.BaseProtocol`."""
+        if self._websocket is not None:
+            self._websocket.pause_writing()
+        elif self._plain is not None:
+            self._plain.pause_writing()
+            self._deadline = self._loop.call_later(_BLOCKED_SECONDS, self._socket.abort)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.BaseProtocol`."""
+        if self._websocket is not None:
+            self._websocket.resume_writing()
+        elif self._plain is not None:
+            self._cancel_deadline()
+            self._plain.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._cancel_deadline()
+        if self._plain_check is not None:
+            self._plain_check.cancel()
+        self._socket.closed()
+        self._queue.forget(self)
+        self._server_state.connections.discard(self)
+        if self._websocket is not None:
+            self._websocket.connection_lost()
+        elif self._plain is not None:
+            self._plain.connection_lost(exc)
+
+    # -- uvicorn's protocol ------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """Close the connection, as the server stops."""
+        if self._websocket is not None:
+            self._websocket.shutdown()
+        else:
+            self._socket.close()
+
+    # -- the head of the request -------------------------------------------------------------
+
+    def drop(self) -> None:
+        """Close the connection for a newer one."""
+        self._socket.abort()
+
+    def _head_received(self, data: memoryview) -> None:
+        head = self._head
+        searched = max(0, len(head) - len(_END_OF_HEAD) + 1)
+        head += data
+        end = head.find(_END_OF_HEAD, searched)
+        if end < 0:
+            if len(head) > _MAX_HEAD_SIZE:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return
+        self._socket.pause_reading()
+        self._cancel_deadline()
+        end += len(_END_OF_HEAD)
+        self._early = bytes(head[end:])
+        del head[end:]
+        if not self._queue.enter(self):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def head_complete(self) -> None:
+        """Serve the request; called when it is the connection's turn."""
+        if self._socket.is_closing:
+            return
+        head, self._head = bytes(self._head), bytearray()
+        if len(head) > _MAX_HEAD_SIZE or head.count(b"\n") > _MAX_HEAD_LINES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return
+        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_SIZE)
+        parser.receive_data(head)
+        try:
+            request = parser.next_event()
+        except h11.RemoteProtocolError:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return
+        if not isinstance(request, h11.Request):
+            self._refuse(HTTPStatus.BAD_REQUEST)
+        elif (refusal := _refusal_of_body(request)) is not None:
+            self._refuse(refusal)
+        elif _is_websocket(request):
+            self._websocket = WebSocketConnection(
+                self._socket, self._config, self._server_state, self._app_state, self._loop
+            )
+            self._websocket.begin(head, self._early)
+        else:
+            self._serve_plain(request)
+
+    def _serve_plain(self, request: h11.Request) -> None:
+        """Hand the request to uvicorn's own protocol, alone on its connection."""
+        self._server_state.connections.discard(self)
+        self._plain = H11Protocol(self._config, self._server_state, self._app_state, self._loop)
+        self._plain.connection_made(self._socket.transport)
+        lines = [b"%s %s HTTP/%s" % (request.method, request.target, request.http_version)]
+        lines += [
+            b"%s: %s" % (name, value)
+            for name, value in request.headers
+            if name not in _CONNECTION_HEADERS
+        ]
+        lines += [b"connection: close", b"", b""]
+        self._plain.data_received(b"\r\n".join(lines))
+        # Not for data: the event loop notices only while reading that the client has gone.
+        self._socket.resume_reading()
+        self._check_plain(was_closing=False)
+
+    def _check_plain(self, was_closing: bool) -> None:
+        """Abort the connection if its client does not take the end of a response."""
+        is_closing = self._socket.transport.is_closing()
+        if is_closing and was_closing:
+            self._socket.abort()
+        else:
+            self._plain_check = self._loop.call_later(
+                _BLOCKED_SECONDS, self._check_plain, is_closing
+            )
+
+    def _head_overdue(self) -> None:
+        self._deadline = None
+        if self._head:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self._socket.close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer with a status, and close the connection."""
+        self._cancel_deadline()
+        self._queue.forget(self)
+        text = status.phrase.encode()
+        self._socket.write(
+            b"HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+            b"Connection: close\r\n\r\n%s" % (status, text, len(text), text)
+        )
+        self._socket.finish()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class _HeadQueue:
+    """The connections of a server that have no request yet, and those whose request waits.
+
+    One request is started in a turn of the event loop, so that a flood of them leaves time for the
+    calls that run.
+    """
+
+    _of_servers: ClassVar[WeakKeyDictionary[ServerState, _HeadQueue]] = WeakKeyDictionary()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        # In the order in which they came.
+        self._incomplete: dict[HttpProtocol, None] = {}
+        self._complete: deque[HttpProtocol] = deque()
+
+    @classmethod
+    def of(cls, server_state: ServerState, loop: asyncio.AbstractEventLoop) -> _HeadQueue:
+        """Return the queue of a server."""
+        queue = cls._of_servers.get(server_state)
+        if queue is None:
+            queue = cls._of_servers[server_state] = cls(loop)
+        return queue
+
+    def expect(self, connection: HttpProtocol) -> None:
+        """Add a connection that has not sent a head."""
+        if len(self._incomplete) >= _MAX_WAITING:
+            oldest = next(iter(self._incomplete))
+            del self._incomplete[oldest]
+            oldest.drop()
+        self._incomplete[connection] = None
+
+    def enter(self, connection: HttpProtocol) -> bool:
+        """Add a connection with a complete head; False if too many wait."""
+        self._incomplete.pop(connection, None)
+        if len(self._complete) >= _MAX_QUEUED_HEADS:
+            return False
+        self._complete.append(connection)
+        if len(self._complete) == 1:
+            self._loop.call_soon(self._next)
+        return True
+
+    def forget(self, connection: HttpProtocol) -> None:
+        """Remove a connection that has not sent a head."""
+        self._incomplete.pop(connection, None)
+
+    def _next(self) -> None:
+        connection = self._complete[0]
+        try:
+            connection.head_complete()
+        finally:
+            del self._complete[0]
+            if self._complete:
+                self._loop.call_soon(self._next)
+
+
+def _refusal_of_body(request: h11.Request) -> HTTPStatus | None:
+    """Return the status with which a request is refused that has a body."""
+    for name, value in request.headers:
+        if name == b"transfer-encoding":
+            return HTTPStatus.LENGTH_REQUIRED
+        if name == b"content-length" and value.strip(b"0"):
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return None
+
+
+def _is_websocket(request: h11.Request) -> bool:
+    """Return whether a request asks for a WebSocket."""
+    tokens: set[bytes] = set()
+    upgrade = b""
+    for name, value in request.headers:
+        if name == b"connection":
+            tokens |= {token.strip().lower() for token in value.split(b",")}
+        elif name == b"upgrade":
+            upgrade = value.lower()
+    return b"upgrade" in tokens and upgrade == b"websocket"

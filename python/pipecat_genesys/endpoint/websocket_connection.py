@@ -1,0 +1,511 @@
+"""The WebSocket connection of one ASGI application call, with limits on what its peer may send.
+
+The frames are those of the library `websockets`, whose protocol object does no I/O. What is here is
+the ASGI side, and the limits: a peer that floods is read at the speed of a call, whatever it sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+from collections.abc import MutableMapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+from uvicorn.config import Config
+from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+
+from .connection_socket import ConnectionSocket
+
+Message = MutableMapping[str, Any]
+
+# A call has some ten messages a second, and up to 20 s of audio at once after a reconnection. The
+# protocol lets a client send 200 ms of audio in 1600 messages.
+_FRAMES_PER_SECOND = 200.0
+_FRAME_BURST = 2000.0
+# This much payload costs as much as a frame.
+_PAYLOAD_PER_FRAME = 4096
+# A frame of a client has a header of 6 bytes or more, so a budget of frames is one of bytes, too.
+_LEAST_FRAME = 6
+# At most this much is parsed at once, which is 170 empty frames or about 1 ms; when it had this
+# many frames, the rest has to wait for the next turn of the event loop.
+_PARSED_AT_ONCE = 1024
+_FRAMES_PER_TURN = 50
+# After a pause, reading goes on when so many frames may come.
+_RESUME_FRAMES = 20.0
+# A peer that was kept waiting so long is no call.
+_MAX_THROTTLED_SECONDS = 30.0
+# Reading stops while so much waits for the application.
+_MAX_QUEUED_MESSAGES = 16
+_MAX_QUEUED_SIZE = 2**16
+# An application that takes queued messages gives way to other tasks after so many.
+_MESSAGES_PER_TURN = 4
+# Time for the application to accept or refuse.
+_ANSWER_SECONDS = 30.0
+# Time for the peer to answer a close frame.
+_CLOSE_SECONDS = 5.0
+
+_logger = logging.getLogger("uvicorn.error")
+
+
+class WebSocketConnection:
+    """One WebSocket, from its upgrade request to its end.
+
+    Nothing is read between the upgrade request and the application's answer. After it, each frame
+    of any kind counts against a budget; reading stops while the budget is used up, while messages
+    wait for the application, and while the peer does not take what is written.
+    """
+
+    def __init__(
+        self,
+        socket: ConnectionSocket,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Create the connection; `begin` starts the application.
+
+        Args:
+            socket: The socket, of which reading is paused.
+            config: The configuration of uvicorn.
+            server_state: The state that the connections of a server share.
+            app_state: The state that the application's lifespan left.
+            loop: The event loop.
+        """
+        self._socket = socket
+        self._config = config
+        self._server_state = server_state
+        self._app_state = app_state
+        self._loop = loop
+        self._protocol = ServerProtocol(max_size=config.ws_max_size)
+        self._scope: dict[str, Any] = {}
+        # None until `begin`, and after the answer.
+        self._acceptance: Response | None = None
+        self._denial: tuple[int, list[tuple[str, str]], bytearray] | None = None
+        self._is_open = False
+        self._is_lost = False
+        self._close_sent = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+        self._events: asyncio.Queue[Message] = asyncio.Queue()
+        self._queued_size = 0
+        self._taken_in_a_row = 0
+        self._disconnect: Message | None = None
+        self._fragments = bytearray()
+        self._is_text = False
+        self._unparsed = b""
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+        self._frames = _FRAME_BURST
+        self._frames_at = loop.time()
+        self._pause: asyncio.Handle | None = None
+        self._throttled_seconds = 0.0
+
+    # -- the handshake -----------------------------------------------------------------------
+
+    def begin(self, head: bytes, early: bytes) -> None:
+        """Start the application with an upgrade request.
+
+        Args:
+            head: The request, without a body.
+            early: What came after the request in the same read.
+        """
+        protocol = self._protocol
+        protocol.receive_data(head)
+        events = protocol.events_received()
+        if not events:
+            self._reject_head()
+            return
+        request = events[0]
+        assert isinstance(request, Request)
+        response = protocol.accept(request)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._respond(response)
+            return
+        self._acceptance = response
+        self._unparsed = early
+        self._scope = self._make_scope(request)
+        self._events.put_nowait({"type": "websocket.connect"})
+        self._deadline = self._loop.call_later(_ANSWER_SECONDS, self._answer_overdue)
+        task = self._loop.create_task(self._run())
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+
+    def _reject_head(self) -> None:
+        """Answer a request that `websockets` does not take, such as one with a line over 8 KB."""
+        answer = b"".join(self._protocol.data_to_send())
+        if answer:
+            self._socket.write(answer)
+            self._socket.finish()
+        else:
+            rejection = self._protocol.reject(HTTPStatus.BAD_REQUEST, "Invalid upgrade request\n")
+            self._socket.write(rejection.serialize())
+            self._socket.finish()
+
+    def _make_scope(self, request: Request) -> dict[str, Any]:
+        transport = self._socket.transport
+        path, _, query = request.path.partition("?")
+        root_path = self._config.root_path
+        return {
+            "type": "websocket",
+            "asgi": {"version": self._config.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "wss" if is_ssl(transport) else "ws",
+            "server": get_local_addr(transport),
+            "client": get_remote_addr(transport),
+            "root_path": root_path,
+            "path": root_path + unquote(path),
+            "raw_path": (root_path + path).encode("ascii"),
+            "query_string": query.encode("ascii"),
+            "headers": [
+                (name.lower().encode("ascii"), value.encode("latin-1", "surrogateescape"))
+                for name, value in request.headers.raw_items()
+            ],
+            "subprotocols": [
+                token.strip()
+                for value in request.headers.get_all("Sec-WebSocket-Protocol")
+                for token in value.split(",")
+            ],
+            "state": self._app_state.copy(),
+            "extensions": {"websocket.http.response": {}},
+        }
+
+    async def _run(self) -> None:
+        try:
+            await self._config.loaded_app(self._scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except asyncio.CancelledError:
+            self._socket.abort()
+            raise
+        except BaseException:
+            # SystemExit, too: it would end the server, and every other call.
+            _logger.exception("Exception in ASGI application\n")
+            self._application_ended(1011)
+        else:
+            if self._acceptance is not None:
+                _logger.error("The application returned without answering an upgrade request")
+            self._application_ended(1000)
+
+    def _application_ended(self, code: int) -> None:
+        if self._acceptance is not None:
+            self._deny(500, [], b"Internal Server Error")
+        elif self._is_open:
+            self._close(code, "")
+
+    def _answer_overdue(self) -> None:
+        if self._acceptance is not None:
+            _logger.warning(
+                "The application did not answer an upgrade request within %d s", _ANSWER_SECONDS
+            )
+            self._deny(503, [], b"Service Unavailable")
+
+    def _accept(self, message: Message) -> None:
+        response = self._acceptance
+        assert response is not None
+        headers = [*self._server_state.default_headers, *message.get("headers", ())]
+        if subprotocol := message.get("subprotocol"):
+            headers.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
+        del response.headers["Date"]
+        for name, value in headers:
+            response.headers[name.decode("latin-1")] = value.decode("latin-1")
+        self._answered()
+        self._is_open = True
+        self._protocol.send_response(response)
+        self._flush()
+        self._parse()
+
+    def _deny(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self._answered()
+        response_headers = Headers(headers)
+        response_headers.setdefault("Date", email.utils.formatdate(usegmt=True))
+        response_headers.setdefault("Connection", "close")
+        response_headers.setdefault("Content-Length", str(len(body)))
+        response_headers.setdefault("Content-Type", "text/plain; charset=utf-8")
+        self._respond(Response(status, _phrase(status), response_headers, body))
+        self._disconnected(1006)
+
+    def _answered(self) -> None:
+        self._acceptance = None
+        self._cancel_deadline()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _respond(self, response: Response) -> None:
+        """Send an answer that is not 101, and close the connection."""
+        self._protocol.send_response(response)
+        self._flush()
+        self._socket.finish()
+
+    # -- from the peer -----------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Take data from the socket."""
+        self._unparsed = self._unparsed + data if self._unparsed else data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parse what was read, as far as the limits allow, and pause or resume reading."""
+        protocol = self._protocol
+        parsed = 0
+        while self._unparsed and self._is_open:
+            if parsed >= _FRAMES_PER_TURN and self._pause is None:
+                self._pause = self._loop.call_soon(self._pause_over)
+            if not self._may_parse():
+                if self._is_open:
+                    self._socket.pause_reading()
+                return
+            # The budget pays for this much, even if all of it is empty frames.
+            size = min(int(self._frames) * _LEAST_FRAME, _PARSED_AT_ONCE)
+            data, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+            protocol.receive_data(data)
+            frames = protocol.events_received()
+            parsed += len(frames)
+            self._frames -= len(frames) + len(data) / _PAYLOAD_PER_FRAME
+            for frame in frames:
+                assert isinstance(frame, Frame)
+                self._frame_received(frame)
+            self._flush()
+            if protocol.parser_exc is not None:
+                self._failed()
+        if self._is_open:
+            self._socket.resume_reading()
+
+    def _may_parse(self) -> bool:
+        if self._pause is not None or not self._writable.is_set():
+            return False
+        if not self._close_sent and (
+            self._events.qsize() >= _MAX_QUEUED_MESSAGES or self._queued_size >= _MAX_QUEUED_SIZE
+        ):
+            return False
+        now = self._loop.time()
+        frames = self._frames + (now - self._frames_at) * _FRAMES_PER_SECOND
+        self._frames_at = now
+        if frames >= _FRAME_BURST:
+            frames, self._throttled_seconds = _FRAME_BURST, 0.0
+        self._frames = frames
+        if frames >= 1:
+            return True
+        wait = (_RESUME_FRAMES - frames) / _FRAMES_PER_SECOND
+        self._throttled_seconds += wait
+        if self._throttled_seconds > _MAX_THROTTLED_SECONDS:
+            self._fail(1008, "too many frames")
+        else:
+            self._pause = self._loop.call_later(wait, self._pause_over)
+        return False
+
+    def _pause_over(self) -> None:
+        self._pause = None
+        self._parse()
+
+    def _frame_received(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode is Opcode.CLOSE:
+            self._close_received()
+        elif opcode is Opcode.PING or opcode is Opcode.PONG:
+            pass  # the protocol object has answered the ping
+        elif self._close_sent:
+            pass  # the application has closed the WebSocket, and takes no more messages
+        else:
+            if opcode is not Opcode.CONT:
+                self._is_text = opcode is Opcode.TEXT
+                if frame.fin:
+                    self._message_received(bytes(frame.data))
+                    return
+            self._fragments += frame.data
+            if frame.fin:
+                data, self._fragments = bytes(self._fragments), bytearray()
+                self._message_received(data)
+
+    def _message_received(self, data: bytes) -> None:
+        message: Message = {"type": "websocket.receive"}
+        if self._is_text:
+            try:
+                message["text"] = data.decode()
+            except UnicodeDecodeError:
+                self._fail(1007, "invalid UTF-8")
+                return
+        else:
+            message["bytes"] = data
+        self._queued_size += _size(message)
+        self._events.put_nowait(message)
+
+    def _close_received(self) -> None:
+        close = self._protocol.close_rcvd
+        assert close is not None
+        self._flush()
+        self._is_open = False
+        self._disconnected(close.code, close.reason)
+        self._socket.finish()
+
+    def _fail(self, code: int, reason: str) -> None:
+        """End the connection for a fault of the peer."""
+        if self._is_open:
+            self._protocol.fail(code, reason)
+            self._flush()
+            self._failed()
+
+    def _failed(self) -> None:
+        close = self._protocol.close_sent
+        self._is_open = False
+        self._disconnected(close.code if close else 1006, close.reason if close else "")
+        self._socket.finish()
+
+    # -- from the application ----------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """Give the application its next event, as ASGI has it."""
+        if self._disconnect is not None and self._events.empty():
+            return self._disconnect
+        if self._events.empty():
+            self._taken_in_a_row = 0
+        elif self._taken_in_a_row >= _MESSAGES_PER_TURN:
+            self._taken_in_a_row = 0
+            await asyncio.sleep(0)
+        message = await self._events.get()
+        self._taken_in_a_row += 1
+        if message["type"] == "websocket.receive":
+            self._queued_size -= _size(message)
+            if self._unparsed:
+                self._parse()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Take an event of the application, as ASGI has it.
+
+        Raises:
+            ClientDisconnected: If the connection is closed.
+            RuntimeError: If the event is not one that may come now.
+        """
+        kind = message["type"]
+        if kind == "websocket.send" and not self._writable.is_set():
+            await self._writable.wait()
+        if self._is_lost:
+            raise ClientDisconnected
+        if self._acceptance is not None:
+            self._answer(kind, message)
+        elif self._is_open and kind == "websocket.send" and not self._close_sent:
+            self._send(message)
+        elif self._is_open and kind == "websocket.close" and not self._close_sent:
+            self._close(message.get("code", 1000), message.get("reason") or "")
+        elif self._disconnect is not None:
+            raise ClientDisconnected
+        else:
+            raise RuntimeError(f"unexpected ASGI message {kind!r}")
+
+    def _answer(self, kind: str, message: Message) -> None:
+        if self._denial is not None:
+            if kind != "websocket.http.response.body":
+                raise RuntimeError(f"unexpected ASGI message {kind!r} in a denial response")
+            status, headers, body = self._denial
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                self._deny(status, headers, bytes(body))
+        elif kind == "websocket.accept":
+            self._accept(message)
+        elif kind == "websocket.close":
+            self._deny(403, [], b"")
+        elif kind == "websocket.http.response.start":
+            headers = [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in message.get("headers", ())
+            ]
+            self._denial = (message["status"], headers, bytearray())
+        else:
+            raise RuntimeError(f"unexpected ASGI message {kind!r} before 'websocket.accept'")
+
+    def _send(self, message: Message) -> None:
+        data, text = message.get("bytes"), message.get("text")
+        try:
+            if data is not None:
+                self._protocol.send_binary(data)
+            elif text is not None:
+                self._protocol.send_text(text.encode())
+        except InvalidState:
+            raise ClientDisconnected from None
+        self._flush()
+
+    def _close(self, code: int, reason: str) -> None:
+        """Send a close frame, and wait for the peer's for a limited time.
+
+        Unlike a message, a close frame does not wait until the peer takes data: it may never.
+        """
+        if self._close_sent:
+            return
+        self._close_sent = True
+        self._protocol.send_close(code, reason)
+        self._flush()
+        self._disconnected(code, reason)
+        self._deadline = self._loop.call_later(_CLOSE_SECONDS, self._socket.abort)
+        self._fragments.clear()
+        self._parse()
+
+    def _flush(self) -> None:
+        self._socket.write(b"".join(self._protocol.data_to_send()))
+
+    def _disconnected(self, code: int, reason: str = "") -> None:
+        """Tell the application, once, that the connection is closed."""
+        if self._disconnect is None:
+            self._disconnect = {
+                "type": "websocket.disconnect",
+                "code": code,
+                "reason": reason,
+            }
+            self._events.put_nowait(self._disconnect)
+            # A `send` that waits until data can be written finds out now.
+            self._writable.set()
+
+    # -- from the event loop and the server --------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The peer does not take what is written: messages wait, and nothing is read."""
+        if self._disconnect is None:
+            self._writable.clear()
+            self._parse()
+
+    def resume_writing(self) -> None:
+        """The peer takes data again."""
+        self._writable.set()
+        self._parse()
+
+    def shutdown(self) -> None:
+        """The server stops: refuse or close the WebSocket."""
+        if self._acceptance is not None:
+            self._deny(503, [], b"Service Unavailable")
+        elif self._is_open:
+            self._close(1012, "")
+
+    def connection_lost(self) -> None:
+        """The socket is closed."""
+        was_open = self._is_open
+        self._is_lost, self._is_open = True, False
+        self._acceptance = None
+        self._cancel_deadline()
+        if self._pause is not None:
+            self._pause.cancel()
+        self._unparsed = b""
+        self._disconnected(1005 if was_open else 1006)
+
+
+def _size(message: Message) -> int:
+    return len(message["text"] if "text" in message else message["bytes"])
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
