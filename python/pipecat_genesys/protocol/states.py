@@ -3,7 +3,7 @@
 Two tables: what a client message does in each state, and which server messages may be handed to
 the wire in each. A pair that is absent means, on the way in, *take note of its ``seq`` and do
 nothing else*; on the way out, *forbidden*. The session looks things up here and nowhere else, and
-docs/protocol-states.md is drawn from here (`diagram`).
+docs/protocol_states.py generates the page docs/protocol-states.md from these tables.
 
 The states are those of Genesys's reference server, with two refinements: what it calls
 SIGNALED-ERROR and UNAUTHORIZED is one state here (`State.FAILED`: waiting for ``close`` after a
