@@ -212,14 +212,11 @@ $(VENV)/.bench: $(VENV)/.deps
 bench: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 15 min | speed, quality, delay and memory beside other libraries; writes benches/results/
 	$(PY) benches/run.py $(if $(ONLY),--only $(ONLY))
 
-.PHONY: load load-virtual soak
+.PHONY: load soak
 load: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 30 min | how many calls a core holds, ours and pipecat's (2 cores); writes benches/results/
 	cd benches && ../$(PY) -m load $(LOAD)
 
-load-virtual: dev $(VENV)/.bench  ## Measurements, on a quiet machine |  | the same on a virtual clock, on any machine
-	cd benches && ../$(PY) -m load --virtual $(LOAD)
-
-soak: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 1 h | calls that come and go: memory, holes, leaks (2 cores); writes benches/results/
+soak: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 1 h | calls that begin and end: memory, gaps in the audio, leaks (2 cores); writes benches/results/
 	cd benches && ../$(PY) -m load.soak $(SOAK)
 
 $(VENV)/.plots: $(VENV)/.deps
@@ -227,12 +224,8 @@ $(VENV)/.plots: $(VENV)/.deps
 	@touch $@
 
 .PHONY: plots
-plots: dev $(VENV)/.plots  ## Measurements, on a quiet machine | 1 min | the tables and pictures of docs/, from the newest results
-	$(PY) benches/docs.py
-
-.PHONY: bench-rust
-bench-rust: dev  ## Audio core | 10 min | measure the audio core with criterion
-	cargo bench --locked --package audiohook-audio $(addprefix --bench ,g711 resample directions peak)
+plots: dev $(VENV)/.plots  ## Measurements, on a quiet machine | 1 min | write the newest results into the tables and plots of docs/
+	$(PY) benches/update_docs.py
 
 # The runner must have the version of the library in Cargo.lock.
 GUNGRAUN := $(shell sed -n '/^name = "gungraun"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)

@@ -1,11 +1,11 @@
-"""Compares the instructions that the audio core's hot paths take with those on record.
+"""Compare the instruction counts of the audio core's hot paths with the recorded counts.
 
-Time on a shared machine says little about a change of a few per cent; instructions, counted by
-valgrind, are the same on every run. The record, `instructions.json`, holds for one compiler:
-another one may count differently for the same source.
+On a shared machine, times cannot show a change of a few per cent. Instruction counts by valgrind
+are the same in every run. The record, `instructions.json`, is valid for one compiler: another
+compiler can produce other counts from the same source.
 
-    make bench-instr                    compare; fails if anything got worse
-    make bench-instr ACCEPT=--accept    take what is counted now as the new record
+    make bench-instr                    compare; fails if a count is more than 5 % above the record
+    make bench-instr ACCEPT=--accept    replace the record with the counts of this run
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".json")
 
-# More than this is a change for the worse; less than its opposite is worth a new record.
+# An increase above the limit fails; a decrease below it is reported, for a new record.
 LIMIT = Fraction(5, 100)
 
 _COMMAND = (
@@ -30,18 +30,22 @@ _COMMAND = (
 )
 
 
-def compiler() -> str:
-    """Return the compiler's name and version, as it tells them."""
-    told = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
-    return told.stdout.strip()
+def compiler_version() -> str:
+    """Return name and version of the Rust compiler."""
+    process = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
+    return process.stdout.strip()
 
 
-def count() -> dict[str, int]:
-    """Run the benchmarks and return the instructions of each."""
-    run = subprocess.run(_COMMAND, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    summaries = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+def count_instructions() -> dict[str, int]:
+    """Run the benchmarks; return the instruction count of each.
+
+    Raises:
+        SystemExit: The benchmarks printed no counts.
+    """
+    process = subprocess.run(_COMMAND, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    summaries = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
     if not summaries:
-        raise SystemExit("no benchmark told its figures: " + " ".join(_COMMAND))
+        raise SystemExit("the benchmarks printed no instruction counts: " + " ".join(_COMMAND))
     return {_name(summary): _instructions(summary) for summary in summaries}
 
 
@@ -50,58 +54,58 @@ def _name(summary: dict[str, Any]) -> str:
 
 
 def _instructions(summary: dict[str, Any]) -> int:
-    """Return what callgrind counted: a lone value, or the newer of two that were compared."""
+    """Return the count of this run; gungraun also reports the count of the previous run."""
     (profile,) = (p for p in summary["profiles"] if p["tool"] == "Callgrind")
     metric = profile["data"]["total"]["metrics"]["Ir"]
     return int(metric["values"]["new"])
 
 
-def compare(now: dict[str, int], before: dict[str, int]) -> tuple[list[str], int]:
-    """Compare counts with those on record.
+def compare(counts: dict[str, int], recorded: dict[str, int]) -> tuple[list[str], int]:
+    """Compare counts with the recorded counts.
 
     Args:
-        now: Instructions by benchmark.
-        before: The same, as recorded.
+        counts: Instructions of each benchmark in this run.
+        recorded: Instructions of each benchmark on record.
 
     Returns:
-        Lines to print, and how many benchmarks fail: too slow, missing, or without a record.
+        Lines to print, and the number of benchmarks that fail: above the limit, missing from this
+        run, or missing from the record.
     """
     lines, failures = [], 0
-    for name in sorted(now.keys() | before.keys()):
-        new, old = now.get(name), before.get(name)
+    for name in sorted(counts.keys() | recorded.keys()):
+        new, old = counts.get(name), recorded.get(name)
         if new is None or old is None:
-            verdict = "is gone" if new is None else f"{new:>9,} instructions, none on record"
+            status = "missing from this run" if new is None else f"{new:>9,}, not on record"
             failures += 1
-            lines.append(f"{name:40} {verdict}  <- FAILS")
+            lines.append(f"{name:40} {status}  <- FAILS")
             continue
         change = Fraction(new, old) - 1
-        worse = change > LIMIT
-        failures += worse
-        mark = "  <- FAILS" if worse else "  <- better" if change < -LIMIT else ""
+        failures += change > LIMIT
+        mark = "  <- FAILS" if change > LIMIT else "  <- better" if change < -LIMIT else ""
         lines.append(f"{name:40} {old:>9,} -> {new:>9,} {float(change):+7.1%}{mark}")
     return lines, failures
 
 
 def main() -> int:
-    """Run, compare, and print."""
+    """Count, compare or record, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--accept", action="store_true", help="write the record anew")
+    parser.add_argument("--accept", action="store_true", help="replace the record")
     accept = parser.parse_args().accept
-    now, rustc = count(), compiler()
+    counts, rustc = count_instructions(), compiler_version()
     if accept:
-        RECORD.write_text(json.dumps({"compiler": rustc, "instructions": now}, indent=1) + "\n")
-        print(f"{len(now)} benchmarks on record in {RECORD.relative_to(ROOT)}")
+        RECORD.write_text(json.dumps({"compiler": rustc, "instructions": counts}, indent=1) + "\n")
+        print(f"recorded {len(counts)} benchmarks in {RECORD.relative_to(ROOT)}")
         return 0
     record = json.loads(RECORD.read_text())
-    lines, failures = compare(now, record["instructions"])
+    lines, failures = compare(counts, record["instructions"])
     print("\n".join(lines))
     if record["compiler"] != rustc:
-        print(f"\nThe record is of {record['compiler']}, this is {rustc}.")
+        print(f"\nThe record was made with {record['compiler']}; this is {rustc}.")
     if failures:
         print(
-            f"\n{failures} of {len(lines)} benchmarks take over {float(LIMIT):.0%} more than on "
-            "record, or have no pair. If that is meant: make bench-instr ACCEPT=--accept, and "
-            "commit the record with the reason."
+            f"\n{failures} of {len(lines)} benchmarks are more than {float(LIMIT):.0%} above the "
+            "record, or missing from one side. To accept the new counts, run "
+            "`make bench-instr ACCEPT=--accept` and give the reason in the commit."
         )
     return 1 if failures else 0
 

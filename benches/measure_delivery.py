@@ -1,9 +1,9 @@
-"""How much of what the caller says reaches the pipeline, packets arriving as networks let them.
+"""Share of the caller's audio that reaches the pipeline when packets arrive with jitter.
 
-Prints JSON. Five calls of a minute of 200 ms packets, sent on time; each packet takes a random
-while to arrive (fixed seeds, 5 ms on average, never overtaking). The clock is virtual: pipecat's
-resampler, which empties itself when calls are more than 0.2 s apart, is shown the arrival times
-instead of waiting for them. Ours looks at no clock.
+Prints JSON. There are five calls of a minute. Packets of 200 ms are sent on time and arrive after a
+random delay: 5 ms on average, fixed seeds, never out of order. The clock is simulated. pipecat's
+resampler reads the arrival times from it and clears itself when two packets are more than 0.2 s
+apart. Our serializer reads no clock.
 """
 
 from __future__ import annotations
@@ -20,54 +20,57 @@ from unittest import mock
 
 import pipecat.audio.resamplers.soxr_stream_resampler as pipecat_resampler
 import signals
-from lanes import RATES, drive, never_clearing, open_serializer
+from competitors import RATES
+from serializers import LOSSLESS, opened_serializer, run_coroutine
 from signals import WIRE_RATE
 
 CALLS = 5
 PACKET_SECONDS = 0.2
-NETWORK_SECONDS = 0.005
+MEAN_NETWORK_SECONDS = 0.005
 
 
-def arrivals(packets: int, seed: int) -> list[float]:
-    """When each packet of one call is there."""
+def arrival_times(packets: int, seed: int) -> list[float]:
+    """Return the arrival time of each packet of a call, in seconds."""
     rng = random.Random(seed)
     times: list[float] = []
     for number in range(packets):
-        arrival = number * PACKET_SECONDS + rng.expovariate(1 / NETWORK_SECONDS)
+        arrival = number * PACKET_SECONDS + rng.expovariate(1 / MEAN_NETWORK_SECONDS)
         times.append(max(arrival, times[-1] if times else 0.0))
     return times
 
 
-def delivered(who: str, rate: int, times: Sequence[float], **params: Any) -> float:
-    """Percent of the caller's audio that came out as frames."""
-    clock = SimpleNamespace(now=0.0)
-    fake = SimpleNamespace(time=lambda: clock.now)
+def delivered_percent(name: str, rate: int, times: Sequence[float], **params: Any) -> float:
+    """Return the percentage of a call's audio that came out of the serializer as frames."""
+    now = SimpleNamespace(seconds=0.0)
+    clock = SimpleNamespace(time=lambda: now.seconds)
     packet_bytes = round(WIRE_RATE * PACKET_SECONDS)
     wire = signals.ulaw_codes(signals.tone(WIRE_RATE, 1)).tobytes()
     wire *= round(len(times) * PACKET_SECONDS) + 1
     samples = 0
-    with mock.patch.object(pipecat_resampler, "time", fake):
-        serializer = open_serializer(who, rate, **params)
-        for packet, clock.now in zip(signals.cut(wire, packet_bytes), times, strict=False):
-            received = drive(serializer.deserialize(packet))
+    with mock.patch.object(pipecat_resampler, "time", clock):
+        serializer = opened_serializer(name, rate, **params)
+        for packet, now.seconds in zip(signals.split(wire, packet_bytes), times, strict=False):
+            received = run_coroutine(serializer.deserialize(packet))
             samples += len(received.audio) // 2 if received else 0
     return 100 * samples / (rate * len(times) * PACKET_SECONDS)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60, help="of each call (default 60)")
+    parser.add_argument("--seconds", type=int, default=60, help="length of each call")
     packets = round(parser.parse_args().seconds / PACKET_SECONDS)
-    calls = [arrivals(packets, seed) for seed in range(CALLS)]
-    tuned = never_clearing("pipecat")
-    rows: list[dict[str, Any]] = []
-    for rate in RATES:
-        row: dict[str, Any] = {"rate": rate}
-        row["ours"] = [delivered("ours", rate, times) for times in calls]
-        row["pipecat"] = [delivered("pipecat", rate, times) for times in calls]
-        if tuned:
-            row["pipecat_tuned"] = [delivered("pipecat", rate, times, **tuned) for times in calls]
-        rows.append(row)
+    calls = [arrival_times(packets, seed) for seed in range(CALLS)]
+    rows = [
+        {
+            "rate": rate,
+            "ours": [delivered_percent("ours", rate, times) for times in calls],
+            "pipecat": [delivered_percent("pipecat", rate, times) for times in calls],
+            "pipecat_tuned": [
+                delivered_percent("pipecat", rate, times, **LOSSLESS) for times in calls
+            ],
+        }
+        for rate in RATES
+    ]
     problems = [f"delivery: {row}" for row in rows if set(row["ours"]) != {100.0}]
     gaps = [later - time for times in calls for time, later in pairwise(times)]
     late = sum(gap > PACKET_SECONDS for gap in gaps) / len(gaps)

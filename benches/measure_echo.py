@@ -1,18 +1,19 @@
-"""How long a caller waits for an echo, over real sockets, with resampling and without.
+"""Delay of an echo over real sockets, with resampling and without.
 
-Prints JSON. A server in a process of its own answers calls with pipecat's stock transport (200 ms
-of output in a message) and a pipeline that says what it hears. Four calls at once, ours and
-pipecat's serializer at 8000 and at 16000 Hz, 50 ms apart so that they do not meet; the order
-rotates from round to round. Each is sent noise of the speech band, as mu-law, 200 ms at a time.
+Prints JSON. A server in another process (`call_server.py`) echoes on pipecat's stock transport.
+Four calls run at once: our serializer and pipecat's at 8000 and at 16000 Hz. The calls send their
+packets 50 ms apart, so that they do not compete for the CPU; the order rotates from round to round.
+Each call sends noise of the speech band as mu-law, in packets of 200 ms.
 
-A mark is 50 ms from the middle of a packet. It is looked for in all that has come back by
-cross-correlation, so that its place is known to the sample whatever has been put between. It
-was spoken when its packet was sent, less what follows it in the packet; it is heard when
-the packet that brings it arrives, plus what is before it in that one. (`played` also waits for
-the packets before to be played.) What the transport does to keep time is therefore in it, and so
-are the 200 ms that it takes to say a packet.
+A marker is 50 ms of audio from the middle of a packet. It is located in the received audio by
+cross-correlation, to the sample. Two delays are measured from the moment at which a marker was
+spoken, which is when its packet was sent, less the audio that follows it in the packet:
 
-Not a failure if it is slow; a failure if a mark of ours does not come back.
+    echo    until its packet arrives, plus the audio before the marker in that packet
+    played  until the marker is played, if every packet is played after the one before it
+
+Both include the 200 ms that it takes to speak a packet. A slow echo is not a failure; a marker of
+ours that does not come back is.
 """
 
 from __future__ import annotations
@@ -20,139 +21,124 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import signals
-from opening import OPEN
+from open_message import OPEN_MESSAGE
+from server_process import running_call_server
 from signals import WIRE_RATE, Samples
 from websockets.asyncio.client import connect
 
-CALLS = [(who, rate) for rate in (16000, 8000) for who in ("ours", "pipecat")]
+# Name in the tables, name at the server, pipeline rate.
+CALLS = [
+    (name, server, rate)
+    for rate in (16000, 8000)
+    for name, server in (("ours", "serializer"), ("pipecat", "pipecat"))
+]
 PACKET_SECONDS = 0.2
 PACKET = round(WIRE_RATE * PACKET_SECONDS)
-MARK = PACKET // 4
-_MARK_AT = (PACKET - MARK) // 2
-# Packets without marks: those that start a call up, and those that push the last marks out.
-_BEFORE, _AFTER = 3, 5
-# How far from the last one a mark may be, in samples.
-_REACH = 3 * PACKET
-_LIKENESS = 0.9
-# What 16000 Hz may cost.
+MARKER = PACKET // 4
+_MARKER_OFFSET = (PACKET - MARKER) // 2
+# Packets without markers: at the start of a call, and at its end to flush the last markers out.
+_LEADING, _TRAILING = 3, 5
+# A marker is searched for within this many samples of its expected position.
+_SEARCH_SAMPLES = 3 * PACKET
+# Aim: the additional delay of ours with resampling.
 LIMIT_MS = 15
-_PATIENCE_SECONDS = 20
+_OPEN_TIMEOUT_SECONDS = 20
+_PIPELINE_START_SECONDS = 2
 
 
 @dataclass
 class Call:
-    """One call's packets and when they passed."""
+    """Packets of one call, with the times at which they were sent and received."""
 
     sent: list[float] = field(default_factory=list)
-    arrived: list[float] = field(default_factory=list)
-    pieces: list[bytes] = field(default_factory=list)
+    received: list[float] = field(default_factory=list)
+    packets: list[bytes] = field(default_factory=list)
 
 
-async def hold(url: str, call: Call, wire: list[bytes], begin: float) -> None:
-    """Send every packet when its time has come, counted from ``begin``."""
+async def run_call(url: str, call: Call, wire: list[bytes], begin: float) -> None:
+    """Send each packet at its time, the first one at `begin`; record what comes back."""
     async with connect(url, compression=None, max_queue=None) as socket:
-        await socket.send(OPEN)
+        await socket.send(OPEN_MESSAGE)
         while True:
-            reply = await asyncio.wait_for(socket.recv(), _PATIENCE_SECONDS)
+            reply = await asyncio.wait_for(socket.recv(), _OPEN_TIMEOUT_SECONDS)
             if isinstance(reply, str) and json.loads(reply)["type"] == "opened":
                 break
 
-        async def hear() -> None:
+        async def receive() -> None:
             async for message in socket:
                 if isinstance(message, bytes):
-                    call.arrived.append(time.perf_counter())
-                    call.pieces.append(message)
+                    call.received.append(time.perf_counter())
+                    call.packets.append(message)
 
-        hearing = asyncio.create_task(hear())
+        receiving = asyncio.create_task(receive())
         for number, packet in enumerate(wire):
             await asyncio.sleep(begin + number * PACKET_SECONDS - time.perf_counter())
             call.sent.append(time.perf_counter())
             await socket.send(packet)
         await asyncio.sleep(2 * PACKET_SECONDS)
-    await hearing
+    await receiving
 
 
-def echoes(call: Call, said: Samples) -> tuple[list[float], list[float], int]:
-    """Echo times in ms, the same when played in turn, and how many marks are missing."""
-    heard = signals.ulaw_samples(b"".join(call.pieces))
-    begins = np.cumsum([0, *map(len, call.pieces)])
-    plays = _played(call)
-    times, played, missing, lag = [], [], 0, 0
-    for number in range(_BEFORE, len(call.sent) - _AFTER):
-        at = number * PACKET + _MARK_AT
-        found = _find(heard, said[at : at + MARK], at + lag)
+def measure_delays(call: Call, spoken: Samples) -> tuple[list[float], list[float], int]:
+    """Return the delays `echo` and `played` in milliseconds, and the number of missing markers."""
+    heard = signals.ulaw_samples(b"".join(call.packets))
+    packet_starts = np.cumsum([0, *map(len, call.packets)])
+    play_times = _play_times(call)
+    echo, played, missing, lag = [], [], 0, 0
+    for number in range(_LEADING, len(call.sent) - _TRAILING):
+        at = number * PACKET + _MARKER_OFFSET
+        nearest, marker = at + lag, spoken[at : at + MARKER]
+        found = signals.find_segment(
+            heard, marker, nearest - _SEARCH_SAMPLES, nearest + _SEARCH_SAMPLES
+        )
         if found is None:
             missing += 1
             continue
         lag = found - at
-        spoken = call.sent[number] - (PACKET - _MARK_AT) / WIRE_RATE
-        piece = int(np.searchsorted(begins, found, side="right")) - 1
-        within = (found - begins[piece]) / WIRE_RATE
-        times.append(1000 * (call.arrived[piece] + within - spoken))
-        played.append(1000 * (plays[piece] + within - spoken))
-    return times, played, missing
+        spoken_at = call.sent[number] - (PACKET - _MARKER_OFFSET) / WIRE_RATE
+        packet = int(np.searchsorted(packet_starts, found, side="right")) - 1
+        offset = (found - packet_starts[packet]) / WIRE_RATE
+        echo.append(1000 * (call.received[packet] + offset - spoken_at))
+        played.append(1000 * (play_times[packet] + offset - spoken_at))
+    return echo, played, missing
 
 
-def _played(call: Call) -> list[float]:
-    """When each packet begins to be heard, if the ones before it are heard out first."""
-    free, plays = 0.0, []
-    for arrived, piece in zip(call.arrived, call.pieces, strict=True):
-        plays.append(max(arrived, free))
-        free = plays[-1] + len(piece) / WIRE_RATE
-    return plays
+def _play_times(call: Call) -> list[float]:
+    """Return when each packet starts to play, if it waits for the end of the one before it."""
+    free_at, times = 0.0, []
+    for received, packet in zip(call.received, call.packets, strict=True):
+        times.append(max(received, free_at))
+        free_at = times[-1] + len(packet) / WIRE_RATE
+    return times
 
 
-def _find(heard: Samples, mark: Samples, near: int) -> int | None:
-    """Where the mark is, if anywhere."""
-    begin = max(0, near - _REACH)
-    region = heard[begin : near + _REACH + len(mark)]
-    if len(region) < len(mark):
-        return None
-    power = np.convolve(region**2, np.ones(len(mark)), "valid")
-    likeness = np.correlate(region, mark, "valid")
-    likeness /= np.sqrt(np.maximum(power, 1) * np.sum(mark**2))
-    best = int(np.argmax(likeness))
-    return begin + best if likeness[best] > _LIKENESS else None
-
-
-def noise(packets: int, seed: int) -> Samples:
-    """Of the speech band, and nowhere like itself."""
-    rng = np.random.default_rng(seed)
-    size = packets * PACKET
-    spectrum = np.fft.rfft(rng.normal(0, 1, size))
-    frequency = np.fft.rfftfreq(size, 1 / WIRE_RATE)
-    spectrum[(frequency < 300) | (frequency > 3400)] = 0
-    signal = np.fft.irfft(spectrum, size)
-    return signal * (5000 / np.std(signal))
-
-
-async def a_round(port: int, turn: int, packets: int) -> dict[tuple[str, int], Any]:
-    """All calls at once; the echoes of each."""
-    codes = signals.ulaw_codes(noise(_BEFORE + packets + _AFTER, turn))
-    wire = signals.cut(codes.tobytes(), PACKET)
-    calls = {case: Call() for case in CALLS}
-    # Time for every pipeline to start.
-    begin = time.perf_counter() + 2
+async def run_round(port: int, number: int, packets: int) -> dict[tuple[str, int], Any]:
+    """Run all calls at once; return the result of `measure_delays` for each."""
+    count = _LEADING + packets + _TRAILING
+    codes = signals.ulaw_codes(signals.speech_band_noise(count * PACKET, number))
+    wire = signals.split(codes.tobytes(), PACKET)
+    begin = time.perf_counter() + _PIPELINE_START_SECONDS
     gap = PACKET_SECONDS / len(CALLS)
-    order = CALLS[turn % len(CALLS) :] + CALLS[: turn % len(CALLS)]
+    first = number % len(CALLS)
+    calls: dict[tuple[str, int], Call] = {}
     async with asyncio.TaskGroup() as group:
-        for place, (who, rate) in enumerate(order):
-            url = f"ws://127.0.0.1:{port}/{who}/{rate}"
-            group.create_task(hold(url, calls[who, rate], wire, begin + place * gap))
-    said = signals.ulaw_samples(codes)
-    return {case: echoes(call, said) for case, call in calls.items()}
+        for place, (name, server, rate) in enumerate(CALLS[first:] + CALLS[:first]):
+            call = calls[name, rate] = Call()
+            url = f"ws://127.0.0.1:{port}/{server}/echo/{rate}"
+            group.create_task(run_call(url, call, wire, begin + place * gap))
+    spoken = signals.ulaw_samples(codes)
+    return {case: measure_delays(call, spoken) for case, call in calls.items()}
 
 
 def percentiles(times: list[float]) -> dict[str, float]:
+    """Return median, 99th percentile and maximum; an empty mapping where there are no times."""
     if not times:
         return {}
     p50, p99 = np.percentile(times, (50, 99))
@@ -162,32 +148,20 @@ def percentiles(times: list[float]) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--packets", type=int, default=100, help="with marks, in each round")
+    parser.add_argument("--packets", type=int, default=100, help="with markers, in each round")
     options = parser.parse_args()
-    server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("echo_server.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    try:
-        port = int(server.stdout.readline())
-        rounds = [asyncio.run(a_round(port, n, options.packets)) for n in range(options.rounds)]
-    finally:
-        server.stdin.close()
-        server.wait(_PATIENCE_SECONDS)
+    with running_call_server() as port:
+        rounds = [asyncio.run(run_round(port, n, options.packets)) for n in range(options.rounds)]
     rows, problems = [], []
-    for who, rate in CALLS:
-        results = [one[who, rate] for one in rounds]
-        times = [time for result in results for time in result[0]]
-        played = [time for result in results for time in result[1]]
+    for name, _, rate in CALLS:
+        results = [one[name, rate] for one in rounds]
+        echo = [delay for result in results for delay in result[0]]
+        played = [delay for result in results for delay in result[1]]
         missing = sum(result[2] for result in results)
-        row = {"who": who, "rate": rate, "marks": len(times), "missing": missing}
-        rows.append(row | {"echo": percentiles(times), "played": percentiles(played)})
-        if who == "ours" and missing:
-            problems.append(f"echo: {missing} marks did not come back at {rate} Hz")
+        row = {"serializer": name, "rate": rate, "markers": len(echo), "missing": missing}
+        rows.append(row | {"echo": percentiles(echo), "played": percentiles(played)})
+        if name == "ours" and missing:
+            problems.append(f"echo: {missing} markers did not come back at {rate} Hz")
     json.dump({"rows": rows, "limit_ms": LIMIT_MS, "problems": problems}, sys.stdout)
     return 0
 

@@ -1,8 +1,8 @@
-"""Resident memory that one more call takes, in a process that does nothing else.
+"""Resident memory of one more call, in a process that does nothing else.
 
-Prints JSON. Each serializer is opened as Genesys opens it and has three packets pass each way, so
-that everything a call allocates is there; all of them are kept. What the first call costs the
-process (tables, code that is paged in) was spent before the count begins.
+Prints JSON. Each serializer receives `open` and handles three packets in each direction, so that it
+has allocated all that a call needs, and is then kept. The memory of the first call, which includes
+shared tables and code that is loaded on first use, is not counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import signals
-from lanes import SERIALIZERS, drive, frame, open_serializer
+from serializers import SERIALIZERS, opened_serializer, output_frame, run_coroutine
 from signals import WIRE_RATE
 
 IN_RATE = 16000
@@ -27,25 +27,25 @@ _STATM = Path("/proc/self/statm")
 
 
 def resident_kb() -> float:
-    """Resident set of this process."""
+    """Return the resident memory of this process in KB."""
     pages = int(_STATM.read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
 def packets() -> tuple[list[bytes], list[Any]]:
-    """What the caller says, and what the bot does."""
+    """Return the caller's packets and the bot's frames."""
     wire = signals.ulaw_codes(signals.tone(WIRE_RATE, 1)).tobytes()
     pcm = signals.pcm_bytes(signals.tone(OUT_RATE, 1))
-    heard = signals.cut(wire, WIRE_RATE // _PACKETS_PER_SECOND)
-    said = signals.cut(pcm, 2 * OUT_RATE // _PACKETS_PER_SECOND)
-    return heard[:PACKETS], [frame(piece, OUT_RATE) for piece in said[:PACKETS]]
+    caller_packets = signals.split(wire, WIRE_RATE // _PACKETS_PER_SECOND)[:PACKETS]
+    bot_packets = signals.split(pcm, 2 * OUT_RATE // _PACKETS_PER_SECOND)[:PACKETS]
+    return caller_packets, [output_frame(packet, OUT_RATE) for packet in bot_packets]
 
 
-def a_call(who: str, heard: list[bytes], said: list[Any]) -> Any:
-    """A serializer that has seen a little of a call."""
-    serializer = open_serializer(who, IN_RATE)
-    frames = [drive(serializer.deserialize(packet)) for packet in heard]
-    messages = [drive(serializer.serialize(packet)) for packet in said]
+def serializer_in_call(name: str, caller_packets: list[bytes], bot_frames: list[Any]) -> Any:
+    """Return a serializer that has handled audio in both directions."""
+    serializer = opened_serializer(name, IN_RATE)
+    frames = [run_coroutine(serializer.deserialize(packet)) for packet in caller_packets]
+    messages = [run_coroutine(serializer.serialize(frame)) for frame in bot_frames]
     assert any(frames), "no caller audio"
     assert any(messages), "no bot audio"
     return serializer
@@ -53,17 +53,17 @@ def a_call(who: str, heard: list[bytes], said: list[Any]) -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("who", choices=SERIALIZERS)
-    parser.add_argument("--count", type=int, default=1000, help="of calls (default 1000)")
+    parser.add_argument("serializer", choices=SERIALIZERS)
+    parser.add_argument("--count", type=int, default=1000, help="number of serializers")
     options = parser.parse_args()
     if not _STATM.exists():
         json.dump({"kb": None, "problems": []}, sys.stdout)
         return 0
     audio = packets()
-    kept = [a_call(options.who, *audio)]
+    serializers = [serializer_in_call(options.serializer, *audio)]
     gc.collect()
     before = resident_kb()
-    kept += [a_call(options.who, *audio) for _ in range(options.count)]
+    serializers += [serializer_in_call(options.serializer, *audio) for _ in range(options.count)]
     gc.collect()
     growth = resident_kb() - before
     json.dump({"kb": growth / options.count, "count": options.count, "problems": []}, sys.stdout)

@@ -1,9 +1,11 @@
-"""How soon Genesys gets its answers while a bot is busy: our transport beside pipecat's.
+"""Delay of `opened` and `pong` while a bot is slow: our transport beside pipecat's.
 
-Prints JSON. A server in a process of its own; calls one after the other, each transport in turn, so
-that what the machine does meets both. `start`: a processor takes 2 s to set up, and `opened` is
-waited for. `busy`: a processor takes 260 ms for each 200 ms of the caller's audio, as a speech
-service that falls behind does, and a `ping` is sent every half second, for ten seconds.
+Prints JSON. A server in another process (`call_server.py`) has slow bots. The calls follow one
+another, and the servers take turns, so a slowdown of the machine affects all of them.
+
+    opened  a processor needs 2 s to set up; the time from `open` to `opened`
+    pong    a processor needs 260 ms for each 200 ms of the caller's audio, as a speech service that
+            falls behind does; for ten seconds, a `ping` is sent every half second
 """
 
 from __future__ import annotations
@@ -11,117 +13,107 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from opening import OPEN
+from open_message import OPEN_MESSAGE
+from server_process import running_call_server
 from websockets.asyncio.client import ClientConnection, connect
 
-WHO = ("transport", "ours on pipecat's", "pipecat")
-_PATIENCE_SECONDS = 20
+SERVERS = ("transport", "serializer", "pipecat")
+_RATE = 16000
+_REPLY_TIMEOUT_SECONDS = 20
 _PINGS = 20
-_SILENCE = b"\xff" * 1600
+_PING_SECONDS = 0.5
+_PACKET_SECONDS = 0.2
+_SILENT_PACKET = b"\xff" * 1600
 
 
-async def until(socket: ClientConnection, kind: str) -> dict[str, Any]:
+async def receive(socket: ClientConnection, message_type: str) -> dict[str, Any]:
+    """Receive messages until one of the given type; return that message."""
     while True:
-        reply = await asyncio.wait_for(socket.recv(), _PATIENCE_SECONDS)
-        if isinstance(reply, str) and json.loads(reply)["type"] == kind:
+        reply = await asyncio.wait_for(socket.recv(), _REPLY_TIMEOUT_SECONDS)
+        if isinstance(reply, str) and json.loads(reply)["type"] == message_type:
             message: dict[str, Any] = json.loads(reply)
             return message
 
 
-async def opened(url: str) -> float:
-    """Milliseconds until `opened`."""
+async def opened_delay(url: str) -> float:
+    """Return the milliseconds from `open` to `opened`."""
     async with connect(url, compression=None) as socket:
         begin = time.perf_counter()
-        await socket.send(OPEN)
-        await until(socket, "opened")
+        await socket.send(OPEN_MESSAGE)
+        await receive(socket, "opened")
         return 1000 * (time.perf_counter() - begin)
 
 
-async def pongs(url: str) -> list[float]:
-    """Milliseconds until each `pong`, in a call whose audio is too much for the bot."""
-    times: dict[int, float] = {}
-    answered: list[float] = []
+async def pong_delays(url: str) -> list[float]:
+    """Return the milliseconds from each `ping` to its `pong`."""
+    sent: dict[int, float] = {}
+    delays: list[float] = []
     async with connect(url, compression=None) as socket:
-        await socket.send(OPEN)
-        await until(socket, "opened")
-        session = json.loads(OPEN)["id"]
+        await socket.send(OPEN_MESSAGE)
+        await receive(socket, "opened")
 
-        async def speak() -> None:
+        async def send_audio() -> None:
             begin = time.perf_counter()
-            for number in range(50 * _PINGS // 20):
-                await asyncio.sleep(begin + 0.2 * number - time.perf_counter())
-                await socket.send(_SILENCE)
+            for number in range(round(_PINGS * _PING_SECONDS / _PACKET_SECONDS)):
+                await asyncio.sleep(begin + _PACKET_SECONDS * number - time.perf_counter())
+                await socket.send(_SILENT_PACKET)
 
-        async def listen() -> None:
-            while len(answered) < _PINGS:
-                message = await until(socket, "pong")
-                answered.append(1000 * (time.perf_counter() - times[message["clientseq"]]))
+        async def receive_pongs() -> None:
+            while len(delays) < _PINGS:
+                message = await receive(socket, "pong")
+                delays.append(1000 * (time.perf_counter() - sent[message["clientseq"]]))
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(speak())
-            group.create_task(listen())
+            group.create_task(send_audio())
+            group.create_task(receive_pongs())
             for number in range(_PINGS):
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(_PING_SECONDS)
                 seq = 2 + number
-                times[seq] = time.perf_counter()
+                sent[seq] = time.perf_counter()
                 ping = {
                     "version": "2",
                     "type": "ping",
-                    "id": session,
+                    "id": json.loads(OPEN_MESSAGE)["id"],
                     "seq": seq,
-                    "serverseq": 1 + len(answered),
+                    "serverseq": 1 + len(delays),
                     "position": "PT0S",
                     "parameters": {},
                 }
                 await socket.send(json.dumps(ping))
-    return answered
-
-
-def percentiles(times: list[float]) -> dict[str, float]:
-    p50, p99 = np.percentile(times, (50, 99))
-    return {"p50": float(p50), "p99": float(p99)}
+    return delays
 
 
 async def measure(port: int, rounds: int) -> dict[str, dict[str, list[float]]]:
-    found: dict[str, dict[str, list[float]]] = {who: {"opened": [], "pong": []} for who in WHO}
+    """Return the delays by server and reply."""
+    delays: dict[str, dict[str, list[float]]] = {
+        server: {"opened": [], "pong": []} for server in SERVERS
+    }
     for _ in range(rounds):
-        for number, who in enumerate(WHO):
-            base = f"ws://127.0.0.1:{port}/{number}"
-            found[who]["opened"].append(await opened(f"{base}/start"))
-            found[who]["pong"] += await pongs(f"{base}/busy")
-    return found
+        for server, found in delays.items():
+            base = f"ws://127.0.0.1:{port}/{server}"
+            found["opened"].append(await opened_delay(f"{base}/slow-start/{_RATE}"))
+            found["pong"] += await pong_delays(f"{base}/slow/{_RATE}")
+    return delays
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds: int = parser.parse_args().rounds
-    server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("busy_server.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    try:
-        found = asyncio.run(measure(int(server.stdout.readline()), rounds))
-    finally:
-        server.stdin.close()
-        server.wait(_PATIENCE_SECONDS)
-    rows = [
-        {"who": who, "reply": reply, "count": len(times), **percentiles(times)}
-        for who, replies in found.items()
-        for reply, times in replies.items()
-    ]
-    json.dump({"rows": rows, "problems": []}, sys.stdout)
+    with running_call_server() as port:
+        delays = asyncio.run(measure(port, rounds))
+    rows = []
+    for server, replies in delays.items():
+        for reply, times in replies.items():
+            p50, p99 = np.percentile(times, (50, 99))
+            row = {"server": server, "reply": reply, "count": len(times)}
+            rows.append(row | {"p50_ms": float(p50), "p99_ms": float(p99)})
+    json.dump({"rows": rows, "problems": []}, sys.stdout, indent=1)
     return 0
 
 

@@ -1,10 +1,10 @@
-"""Run the benchmarks and keep the results, dated, as figures (JSON) and as tables (Markdown).
+"""Run the benchmarks; write the results, with today's date, as values (JSON) and tables (Markdown).
 
-python benches/run.py                  about fifteen minutes, for a machine that does nothing else
-python benches/run.py --only gil echo  those steps again, into today's file
-python benches/run.py --quick          a minute, and timings that mean nothing: does it still work?
+    python benches/run.py                    all steps; 15 minutes on an otherwise idle machine
+    python benches/run.py --only echo delay  some steps; replaces them in today's files
+    python benches/run.py --quick            a smoke test of a minute; its times mean nothing
 
-Exits with 1 if any result was wrong; never because something was slow.
+The exit status is 1 if a result was wrong. A slow result is not an error.
 """
 
 from __future__ import annotations
@@ -21,49 +21,42 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import cpuinfo
 import report
 from rich.console import Console
-from tables import tables
+from tables import make_tables
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
-# What figures depend on; documents do not.
-SOURCES = ("python", "rust", "benches", "Cargo.toml", "Cargo.lock", ":!benches/results")
-# The Rust core's own; those of the other programs in benches/rust have other targets.
-CRITERION = ("g711", "resample", "directions", "peak")
+# Columns for the widest table, where the output is not a terminal.
+_WIDTH = 200
 
 
 class Runner:
-    """Runs the steps, each in a process of its own, and remembers what failed."""
+    """Runs each step in a process of its own and collects its problems.
 
-    def __init__(self, quick: bool, console: Console) -> None:
+    Attributes:
+        quick: Whether the run is a smoke test.
+        problems: Problems of the current step.
+    """
+
+    def __init__(self, quick: bool) -> None:
         self.quick = quick
-        self.console = console
         self.problems: list[str] = []
-        self._begin = time.monotonic()
-        # No logger, so that no competitor pays for log lines.
+        # Without a log, so that log lines are not part of any time.
         self._environment = {**os.environ, "LOGURU_AUTOINIT": "False"}
         self._environment["BENCH_QUICK"] = "1" if quick else "0"
 
-    def step(self, text: str) -> None:
-        """Say what comes next."""
-        elapsed = time.monotonic() - self._begin
-        self.console.print(f"[bold]{elapsed:4.0f} s  {text}[/bold]", highlight=False)
-
-    def timings(self) -> dict[str, list[Any]]:
-        """The pytest-benchmark part: what is in each `extra_info`, of packets and of messages."""
+    def time_with_pytest(self) -> dict[str, list[Any]]:
+        """Run pytest-benchmark; return the `extra_info` of packets and of control messages."""
         with tempfile.TemporaryDirectory() as scratch:
             records = Path(scratch, "records.json")
-            done = self._run(
+            status = self._run(
                 *("-m", "pytest", "benches", "--quiet", "--capture=no", "-p", "no:cacheprovider"),
-                # Instead of the test suite's own paths and of its --benchmark-skip.
+                # Replace the options and paths of the test suite.
                 *("--override-ini=addopts=", "--override-ini=pythonpath=benches"),
                 *("--import-mode=importlib", "--benchmark-only", "--benchmark-quiet"),
                 f"--benchmark-json={records}",
-            )
-            if done.returncode:
-                self.problems.append("time per packet: see pytest's report")
+            ).returncode
+            if status:
+                self.problems.append("times: pytest failed, see its output above")
             text = records.read_text() if records.exists() else ""
         infos = [record["extra_info"] for record in json.loads(text or "{}").get("benchmarks", ())]
         correct = [info for info in infos if info["correct"]]
@@ -72,62 +65,44 @@ class Runner:
             "control": [info for info in correct if "control" in info],
         }
 
-    def measure(self, script: str, *arguments: str) -> dict[str, Any]:
-        """One of the scripts; what it printed, or nothing if it failed."""
-        done = self._run(f"benches/measure_{script}.py", *arguments, stdout=subprocess.PIPE)
-        if done.returncode:
-            self.problems.append(f"{script} {' '.join(arguments)}: failed")
+    def measure(self, name: str, *arguments: str) -> dict[str, Any]:
+        """Run `measure_NAME.py`; return what it printed, or an empty mapping if it failed."""
+        process = self._run(f"benches/measure_{name}.py", *arguments, stdout=subprocess.PIPE)
+        if process.returncode:
+            self.problems.append(f"measure_{name}.py {' '.join(arguments)}: failed")
             return {}
-        measured: dict[str, Any] = json.loads(done.stdout)
+        measured: dict[str, Any] = json.loads(process.stdout)
         self.problems += measured["problems"]
         return measured
 
-    def memory(self) -> dict[str, Any]:
-        """What one more call costs, ours and pipecat's, a process for each."""
+    def measure_memory(self) -> dict[str, Any]:
+        """Measure the memory of both serializers, each in a process of its own."""
         count = ["--count=50"] if self.quick else []
-        both = {who: self.measure("memory", who, *count) for who in ("ours", "pipecat")}
+        both = {name: self.measure("memory", name, *count) for name in ("ours", "pipecat")}
         return both if all(both.values()) else {}
 
-    def peers(self) -> dict[str, Any]:
-        """The race with other crates."""
-        done = self._cargo("--bench=peers", stdout=subprocess.PIPE)
-        return json.loads(done.stdout) if done.returncode == 0 else {}
-
-    def criterion(self) -> dict[str, dict[str, float]]:
-        """Median nanoseconds of criterion's benchmarks, by name and length."""
-        lengths = {"160": "20 ms", "800": "100 ms", "1600": "200 ms"}
-        found: dict[str, dict[str, float]] = {}
-        with tempfile.TemporaryDirectory() as home:
-            options = ("--quiet", "--warm-up-time=0.3", "--measurement-time=1")
-            benches = [f"--bench={name}" for name in CRITERION]
-            self._cargo(*benches, "--", *options, home=home, stdout=subprocess.DEVNULL)
-            for estimates in Path(home).glob("**/new/estimates.json"):
-                case = json.loads((estimates.parent / "benchmark.json").read_text())
-                median = json.loads(estimates.read_text())["median"]["point_estimate"]
-                length = lengths.get(case["value_str"] or "", case["value_str"] or "200 ms")
-                name = f"{case['group_id']} {case['function_id']}"
-                found.setdefault(name, {})[length] = median
-        return found
-
-    def _cargo(
-        self, *arguments: str, home: str = "", **options: Any
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            ["cargo", "bench", "--quiet", "--locked", "--package=audiohook-audio", *arguments],
-            cwd=HERE.parent,
-            env={**self._environment, "CRITERION_HOME": home},
+    def compare_crates(self) -> dict[str, Any]:
+        """Run the comparison with other Rust crates."""
+        process = subprocess.run(
+            [
+                *("cargo", "bench", "--quiet", "--locked", "--package=audiohook-audio"),
+                "--bench=comparison",
+            ],
+            cwd=report.ROOT,
+            stdout=subprocess.PIPE,
             text=True,
             check=False,
-            **options,
         )
-        if done.returncode:
-            self.problems.append(f"cargo bench {' '.join(arguments)}: failed")
-        return done
+        if process.returncode:
+            self.problems.append("crates: cargo bench failed, see its output above")
+            return {}
+        measured: dict[str, Any] = json.loads(process.stdout)
+        return measured
 
     def _run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, *arguments],
-            cwd=HERE.parent,
+            cwd=report.ROOT,
             env=self._environment,
             text=True,
             check=False,
@@ -138,53 +113,32 @@ class Runner:
 Step = tuple[str, Callable[[], Any]]
 
 
-def steps(runner: Runner) -> dict[str, Step]:
-    """What is done, in this order: a title, and what measures it."""
+def make_steps(runner: Runner) -> dict[str, Step]:
+    """Return title and function of each step by name, in the order in which they run."""
 
-    def script(name: str, *quick: str) -> Callable[[], Any]:
-        return lambda: runner.measure(name, *(quick if runner.quick else ()))
+    def script(name: str, *quick_arguments: str) -> Callable[[], Any]:
+        return lambda: runner.measure(name, *(quick_arguments if runner.quick else ()))
 
     return {
-        "times": ("time per packet (pytest-benchmark)", runner.timings),
-        "peers": ("time per packet, beside other crates", runner.peers),
+        "times": ("time per packet and control message", runner.time_with_pytest),
+        "crates": ("time per packet beside other Rust crates", runner.compare_crates),
         "delay": ("delay", script("delay", "--seconds=4")),
         "delivery": ("caller audio delivered", script("delivery", "--seconds=10")),
-        "memory": ("memory", runner.memory),
+        "memory": ("memory", runner.measure_memory),
         "quality": ("quality", script("quality", "--step=1500")),
-        "gil": ("the GIL", script("gil", "--quick")),
         "echo": ("echo over real sockets", script("echo", "--rounds=1", "--packets=3")),
-        "rust": ("the Rust core (criterion)", runner.criterion),
     }
 
 
-# These compile for minutes.
-SLOW_STEPS = ("peers", "rust")
+# Compiling these takes minutes; a smoke test skips them.
+SLOW_STEPS = ("crates",)
 
 
-def load_average() -> str:
-    """How busy the machine is already."""
-    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
-
-
-def commit() -> str:
-    """What is measured."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=HERE.parent, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES)
-    known = git("rev-parse", "--short=12", "HEAD") or "unknown"
-    return known + (" with uncommitted changes" if changed else "")
-
-
-def parse() -> argparse.Namespace:
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = list(steps(Runner(True, Console())))
+    names = list(make_steps(Runner(quick=True)))
     parser.add_argument("--only", nargs="+", choices=names, metavar="STEP", help=", ".join(names))
     parser.add_argument("--quick", action="store_true", help="a smoke test; writes no results")
     parser.add_argument("--output", type=Path, help="write the results to this folder")
@@ -192,41 +146,42 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
-    options = parse()
+    options = parse_options()
     quick: bool = options.quick
-    output: Path | None = options.output or (None if quick else RESULTS)
-    # Wide enough for the widest table where the output is not a terminal.
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    output: Path | None = options.output or (None if quick else report.RESULTS)
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     today = date.today().isoformat()
     run: dict[str, Any] = {"commits": {}, "problems": {}, "parts": {}}
     if output and options.only and (output / f"{today}.json").exists():
         run = json.loads((output / f"{today}.json").read_text())
-    command = "python benches/run.py" + (" --quick" if quick else "")
-    run["facts"] = report.environment(cpuinfo.get_cpu_info(), command, load_average())
+    run["facts"] = report.environment("python benches/run.py" + (" --quick" if quick else ""))
     run["title"] = f"Benchmarks, {today}" + (" (quick: the times mean nothing)" if quick else "")
 
-    runner = Runner(quick, console)
-    for name, (title, measure) in steps(runner).items():
-        if name not in (options.only or steps(runner)) or (quick and name in SLOW_STEPS):
+    runner = Runner(quick)
+    begin = time.monotonic()
+    for name, (title, measure) in make_steps(runner).items():
+        if (options.only and name not in options.only) or (quick and name in SLOW_STEPS):
             continue
-        runner.step(title)
+        elapsed = time.monotonic() - begin
+        console.print(f"[bold]{elapsed:4.0f} s  {title}[/bold]", highlight=False)
         runner.problems = []
         run["parts"] |= measure() if name == "times" else {name: measure()}
         run["problems"][name] = runner.problems
-        run["commits"][name] = commit()
-    runner.step("done")
+        run["commits"][name] = report.current_commit()
+    console.print(f"[bold]{time.monotonic() - begin:4.0f} s  finished[/bold]", highlight=False)
 
     if output:
-        # The figures first: tables can be made again.
-        report.save(run, (output / today).with_suffix(".json"))
-    for table in tables(run["parts"]).values():
+        # The values first: the tables can be made again from them.
+        report.save_results(run, (output / today).with_suffix(".json"))
+    tables = list(make_tables(run["parts"]).values())
+    for table in tables:
         table.show(console)
     if output:
         path = output / today
-        text = report.document(run, list(tables(run["parts"]).values()))
+        text = report.markdown_report(run, tables)
         path.with_suffix(".md").write_text(text, encoding="utf-8")
         console.print(f"written: {os.path.relpath(path)}.md and .json")
-    problems = [problem for part in run["problems"].values() for problem in part]
+    problems = [problem for step in run["problems"].values() for problem in step]
     for problem in problems:
         console.print(f"[bold red]wrong:[/bold red] {problem}")
     return 1 if problems else 0

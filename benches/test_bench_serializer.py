@@ -1,133 +1,125 @@
-"""Time per packet: ours, pipecat's, and the parts alone.
+"""Time per audio packet: our serializer, pipecat's, our core, and other libraries.
 
-One benchmark per direction, pipeline rate and packet length, and within it all competitors in
-turn: a turn gives every one of them the same batch once, so whatever else the machine does
-meets them all. (The slowest take part in every tenth turn.) The peers run in the setup of the
-round, in an order that rotates; the round that pytest-benchmark records is our serializer. All of
-them are timed by the same clock around the same loop; medians over the turns are in ``extra_info``.
+There is one benchmark for each direction, pipeline rate and packet length. In each round every
+competitor converts the same batch once, so a slowdown of the machine affects all of them. The
+slowest libraries take part in every tenth round. pytest-benchmark records our serializer; the
+others run in the setup of its round, in rotating order. All are timed by the same clock around the
+same loop. The medians are in `extra_info`.
 
-The batch is ten seconds of a tone that repeats without a seam, and the streams are never
-restarted: this is the middle of a call. Every batch that was timed is checked before the next.
+A batch is ten seconds of a tone that repeats without a step. The streams are never reset, as in the
+middle of a call. Every timed batch is checked before the next round.
 """
 
 from __future__ import annotations
 
-import gc
-import os
 from collections import Counter
-from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
 import numpy as np
 import pytest
 import signals
-from lanes import DIRECTIONS, PACKETS_MS, RATES, Direction, Lane, clock, frame, lanes
+from competitors import DIRECTIONS, PACKETS_MS, RATES, Competitor, Direction, make_competitors
+from serializers import output_frame
 from signals import WIRE_RATE
+from timing import QUICK, clock_seconds
 
-QUICK = os.environ.get("BENCH_QUICK") == "1"
 BATCH_SECONDS = 1 if QUICK else 10
-# Of timed work per configuration; checking it takes about as long again.
+# Timed work for each benchmark; checking the results takes about as long again.
 BUDGET_SECONDS = 0 if QUICK else 4
 ROUNDS = range(2, 2) if QUICK else range(20, 300)
-# Turns whose times are not kept.
-WARM_UP = 2
-# Mu-law leaves 37, and straight lines between its samples 29.
-PEER_SINAD_DB = 25
-# The longest that soxr holds audio back, rounded up.
-PEER_HELD_SECONDS = 0.25
-# What of a peer's first batch is its filter filling.
-PEER_START_SECONDS = 0.3
+WARM_UP_ROUNDS = 2
+# Mu-law alone gives a SINAD of 37 dB, linear interpolation of it 29 dB.
+LOWEST_SINAD_DB = 25
+# The longest audio that soxr holds back, rounded up.
+MOST_HELD_SECONDS = 0.25
+# Ignored at the beginning of a library's first batch, while its filter fills.
+SETTLING_SECONDS = 0.3
 
 
-@pytest.fixture
-def no_gc() -> Iterator[None]:
-    """Collections would strike whoever happens to run."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
-class Race:
-    """One configuration: its batch, its competitors, and the judge."""
+class Comparison:
+    """All competitors at one direction, pipeline rate and packet length."""
 
     def __init__(self, direction: Direction, rate: int, packet_ms: int) -> None:
         self.inbound = direction == "in"
         self.out_rate = rate if self.inbound else WIRE_RATE
-        self.audio, self.expected = self._batch(rate, packet_ms)
-        # What serializers are given; the others are given the audio itself.
-        self.packets = self.audio if self.inbound else [frame(pcm, rate) for pcm in self.audio]
+        self.audio, self.expected = self._make_batch(rate, packet_ms)
+        # Serializers take frames on the way out; the other competitors take bytes.
+        self.packets = (
+            self.audio if self.inbound else [output_frame(pcm, rate) for pcm in self.audio]
+        )
         self.packet_samples = self.out_rate * packet_ms // 1000
-        self.lanes = lanes(direction, rate)
-        self.ours = self.lanes["ours"]
-        self.peers = [lane for lane in self.lanes.values() if lane is not self.ours]
-        self.samples: Counter[str] = Counter()
-        self.turns = 0
+        self.competitors = make_competitors(direction, rate)
+        self.ours = self.competitors["ours"]
+        self.others = [other for other in self.competitors.values() if other is not self.ours]
+        self.samples_received: Counter[str] = Counter()
+        self.rounds = 0
 
-    def _batch(self, rate: int, packet_ms: int) -> tuple[list[bytes], list[Any]]:
-        """The audio, and what it becomes: the first time, and every time after."""
-        pcm = signals.tone(WIRE_RATE if self.inbound else rate, BATCH_SECONDS)
+    def _make_batch(self, rate: int, packet_ms: int) -> tuple[list[bytes], list[Any]]:
+        """Return the packets, and the expected output of the first batch and of later batches."""
+        samples = signals.tone(WIRE_RATE if self.inbound else rate, BATCH_SECONDS)
         if self.inbound:
-            wire = signals.ulaw_codes(pcm).tobytes()
-            pcm = signals.ulaw_samples(wire)
-            audio = signals.cut(wire, WIRE_RATE * packet_ms // 1000)
-            out = signals.resampled(np.tile(pcm, 2), WIRE_RATE, rate)
+            wire = signals.ulaw_codes(samples).tobytes()
+            samples = signals.ulaw_samples(wire)
+            packets = signals.split(wire, WIRE_RATE * packet_ms // 1000)
+            out = signals.resampled(np.tile(samples, 2), WIRE_RATE, rate)
         else:
-            audio = signals.cut(signals.pcm_bytes(pcm), rate * packet_ms // 500)
-            out = signals.resampled(np.tile(pcm, 2), rate, WIRE_RATE)
-            out = signals.ulaw_steps(signals.ulaw_codes(out)).astype(np.float64)
-        return audio, np.split(out, 2)
+            packets = signals.split(signals.pcm_bytes(samples), rate * packet_ms // 500)
+            out = signals.resampled(np.tile(samples, 2), rate, WIRE_RATE)
+            out = signals.ulaw_levels(signals.ulaw_codes(out)).astype(np.float64)
+        return packets, np.split(out, 2)
 
-    def run_peers(self) -> None:
-        """Everyone but ours, the order rotating; the turn before is judged first."""
-        self.judge()
-        first = self.turns % len(self.peers)
-        for lane in self.peers[first:] + self.peers[:first]:
-            if self.turns < WARM_UP or (self.turns - WARM_UP) % lane.every == 0:
-                lane.timed(self.packets if lane.name == "pipecat" else self.audio)
+    def run_others(self) -> None:
+        """Check the results of the last round, then run all competitors but ours."""
+        self.check()
+        first = self.rounds % len(self.others)
+        for other in self.others[first:] + self.others[:first]:
+            if self.rounds < WARM_UP_ROUNDS or (self.rounds - WARM_UP_ROUNDS) % other.every == 0:
+                other.run_timed(self.packets if other.name == "pipecat" else self.audio)
 
     def run_ours(self) -> None:
-        """The end of a turn."""
-        self.ours.timed(self.packets)
-        self.turns += 1
+        """Run our serializer, which ends the round."""
+        self.ours.run_timed(self.packets)
+        self.rounds += 1
 
-    def judge(self) -> None:
-        """Check everything the last turn produced; raises AssertionError."""
-        for lane in self.lanes.values():
-            if lane.results:
-                results = [lane.payload(result) for result in lane.results]
-                lane.results = []
-                (self._judge_exact if lane.exact else self._judge_peer)(lane, results)
+    def check(self) -> None:
+        """Check the results of the last round.
 
-    def _judge_exact(self, lane: Lane, results: list[bytes]) -> None:
+        Raises:
+            AssertionError: A result is wrong.
+        """
+        for competitor in self.competitors.values():
+            if competitor.results:
+                results = [competitor.payload(result) for result in competitor.results]
+                competitor.results = []
+                if competitor.exact:
+                    self._check_exact(competitor, results)
+                else:
+                    self._check_library(competitor, results)
+
+    def _check_exact(self, competitor: Competitor, results: list[bytes]) -> None:
         size = self.packet_samples * (2 if self.inbound else 1)
-        assert {len(result) for result in results} == {size}, f"{lane.name}: wrong length"
+        assert {len(result) for result in results} == {size}, f"{competitor.name}: wrong length"
         joined = b"".join(results)
-        got = signals.pcm_samples(joined) if self.inbound else signals.ulaw_steps(joined)
-        worst = np.max(np.abs(got - self.expected[min(lane.turns - 1, 1)]))
-        assert worst <= 1, f"{lane.name}: {worst:.3f} LSB or codes from the reference"
+        actual = signals.pcm_samples(joined) if self.inbound else signals.ulaw_levels(joined)
+        worst = np.max(np.abs(actual - self.expected[min(competitor.rounds - 1, 1)]))
+        assert worst <= 1, f"{competitor.name}: off by {worst:.3f} LSB or mu-law levels"
 
-    def _judge_peer(self, lane: Lane, results: list[bytes]) -> None:
+    def _check_library(self, competitor: Competitor, results: list[bytes]) -> None:
+        name, rate = competitor.name, self.out_rate
         joined = b"".join(results)
-        signal = signals.pcm_samples(joined) if self.inbound else signals.ulaw_samples(joined)
-        self.samples[lane.name] += len(signal)
-        due = lane.turns * BATCH_SECONDS * self.out_rate
-        held = due - self.samples[lane.name]
-        assert 0 <= held <= PEER_HELD_SECONDS * self.out_rate, f"{lane.name}: {held} samples short"
-        if lane.turns == 1:
-            signal = signal[round(PEER_START_SECONDS * self.out_rate) :]
-        # Of the seconds, as libsamplerate's binding for Python skips a sample now and then.
-        seconds = range(0, len(signal) - self.out_rate // 2, self.out_rate)
+        samples = signals.pcm_samples(joined) if self.inbound else signals.ulaw_samples(joined)
+        self.samples_received[name] += len(samples)
+        held = competitor.rounds * BATCH_SECONDS * rate - self.samples_received[name]
+        assert 0 <= held <= MOST_HELD_SECONDS * rate, f"{name}: {held} samples are missing"
+        if competitor.rounds == 1:
+            samples = samples[round(SETTLING_SECONDS * rate) :]
+        # The median over seconds, because libsamplerate's Python binding skips a sample at times.
         sinad = median(
-            signals.tone_sinad(signal[begin : begin + self.out_rate], self.out_rate)
-            for begin in seconds
+            signals.tone_sinad(samples[begin : begin + rate], rate)
+            for begin in range(0, len(samples) - rate // 2, rate)
         )
-        assert sinad > PEER_SINAD_DB, f"{lane.name}: SINAD {sinad:.1f} dB"
-
-
-def clock_seconds() -> float:
-    return clock() / 1e9
+        assert sinad > LOWEST_SINAD_DB, f"{name}: SINAD {sinad:.1f} dB"
 
 
 @pytest.mark.benchmark(timer=clock_seconds)
@@ -135,26 +127,29 @@ def clock_seconds() -> float:
 @pytest.mark.parametrize("packet_ms", PACKETS_MS)
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_packet(benchmark: Any, direction: Direction, rate: int, packet_ms: int) -> None:
-    race = Race(direction, rate, packet_ms)
-    # The last of the turns that warm up tells how many fit the time.
-    for _ in range(WARM_UP):
-        race.run_peers()
-        race.run_ours()
-    turn = sum(lane.nanoseconds[-1] / lane.every for lane in race.lanes.values()) / 1e9
-    rounds = min(max(round(BUDGET_SECONDS / turn), ROUNDS.start), ROUNDS.stop)
-    for lane in race.lanes.values():
-        lane.nanoseconds.clear()
+def test_audio_packet(benchmark: Any, direction: Direction, rate: int, packet_ms: int) -> None:
+    comparison = Comparison(direction, rate, packet_ms)
+    for _ in range(WARM_UP_ROUNDS):
+        comparison.run_others()
+        comparison.run_ours()
+    competitors = comparison.competitors.values()
+    # The last warm-up round tells how many rounds fit into the budget.
+    round_seconds = sum(each.nanoseconds[-1] / each.every for each in competitors) / 1e9
+    rounds = min(max(round(BUDGET_SECONDS / round_seconds), ROUNDS.start), ROUNDS.stop)
+    for competitor in competitors:
+        competitor.nanoseconds.clear()
 
     benchmark.group = f"{direction} {packet_ms} ms"
     record = benchmark.extra_info
     record.update(direction=direction, rate=rate, packet_ms=packet_ms, correct=False)
-    benchmark.pedantic(race.run_ours, setup=race.run_peers, rounds=rounds, iterations=1)
-    race.judge()
+    benchmark.pedantic(
+        comparison.run_ours, setup=comparison.run_others, rounds=rounds, iterations=1
+    )
+    comparison.check()
 
-    assert {len(lane.nanoseconds) for lane in race.lanes.values() if lane.every == 1} == {rounds}
-    batch = len(race.packets)
-    times = {n: median(lane.nanoseconds) / batch / 1000 for n, lane in race.lanes.items()}
+    assert {len(each.nanoseconds) for each in competitors if each.every == 1} == {rounds}
+    batch = len(comparison.packets)
+    times = {each.name: median(each.nanoseconds) / batch / 1000 for each in competitors}
     record.update(correct=True, batch=batch, rounds=rounds, microseconds=times)
-    figures = "  ".join(f"{name} {us:.2f}" for name, us in times.items())
-    print(f"  {direction:>3} {rate:>5} Hz {packet_ms:>3} ms, us per packet:  {figures}", flush=True)
+    columns = "  ".join(f"{name} {us:.2f}" for name, us in times.items())
+    print(f"  {direction:>3} {rate:>5} Hz {packet_ms:>3} ms, us per packet:  {columns}", flush=True)

@@ -1,6 +1,6 @@
-"""How many calls a core holds: the simulator's calls against several servers. See the README."""
+"""Load tests: the simulator's calls against several servers on one core. See README.md."""
 
-KINDS = (
+SERVERS = (
     "documented",
     "tuned",
     "tuned-200ms",
@@ -8,14 +8,14 @@ KINDS = (
     "ours-stock",
     "ours-transport",
 )
-"""The servers, as in `bots.SERVERS`."""
+"""Names of the servers, as in `configurations.CONFIGURATIONS`."""
 
-ON_UVLOOP = tuple(f"{kind}+uvloop" for kind in KINDS)
-"""The same on another event loop."""
+SERVERS_ON_UVLOOP = tuple(f"{server}+uvloop" for server in SERVERS)
+"""Names of the same servers on uvloop's event loop."""
 
-ECHO_FROM = 2.0
-"""How much of the caller the bot hears before it says what it hears, in seconds."""
+ECHO_START_SECONDS = 2.0
+"""Caller audio that the bot receives before it starts to echo, in seconds."""
 
 API_KEY = "load"
 CLIENT_SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
-"""What the soak's callers sign with."""
+"""Credentials with which the soak's callers sign their requests."""

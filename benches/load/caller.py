@@ -1,6 +1,6 @@
-"""A caller: the simulator's session and stream, and what this one does when. No sockets, no clock.
+"""A caller of the load test, without a socket and without a clock.
 
-Speaks all the time, presses a key at given moments, upon which the bot falls silent, and hangs up.
+A caller speaks all the time, presses a key at given times, and hangs up.
 """
 
 from __future__ import annotations
@@ -19,45 +19,44 @@ from pipecat_genesys.simulator import (
 )
 from pipecat_genesys.simulator.caller_audio import CallerAudio
 
-from . import ECHO_FROM
-from .echoes import Echoes
+from . import ECHO_START_SECONDS
+from .echo_detection import EchoDetector
 
-# Shorter holes are no more than a click.
+# A shorter gap in the audio is no more than a click.
 AUDIBLE_SECONDS = 0.02
-# How long an echo takes to find the delay at which it can go on without holes: at its beginning,
-# and anew when it was silenced.
+# After its start and after an interruption, an echo has gaps until it is late enough to be steady.
 SETTLING_SECONDS = 5.0
 
 
 class Caller:
-    """One call. Times are seconds on a monotonic clock.
+    """One call. All times are seconds on a monotonic clock.
 
     Args:
-        speech: What the caller says, mu-law, longer than the call.
-        presses: When to press a key, in seconds from ``open``.
+        speech: Audio of the caller as mu-law, longer than the call.
+        key_presses: Times of the key presses, in seconds since `open`.
         hang_up_at: When to hang up.
     """
 
-    def __init__(self, speech: bytes, presses: list[float], hang_up_at: float) -> None:
+    def __init__(self, speech: bytes, key_presses: list[float], hang_up_at: float) -> None:
         self.parameters = new_call()
         self.session = GenesysClientSession(self.parameters)
         self.caller_audio = CallerAudio(self.parameters.mode, record=False)
         self.caller_audio.voice(AudioHookChannel.EXTERNAL).say(speech)
-        self.presses = presses
-        self.hang_up_at = hang_up_at
-        self._pressed: list[float] = []
+        self._key_presses_due = key_presses
+        self._hang_up_at = hang_up_at
+        self._keys_pressed: list[float] = []
         self._began = 0.0
         self._ended = 0.0
         self._hung_up = False
 
     def start(self, now: float) -> None:
-        """The WebSocket is there."""
+        """Begin the call: the WebSocket is connected."""
         self._began = now
         self.caller_audio.start(now)
         self.session.start(now)
 
     def receive(self, message: str | bytes, now: float) -> None:
-        """Take a message of the server's."""
+        """Handle a message of the server."""
         if isinstance(message, str):
             self.session.receive_text(message, now)
         else:
@@ -65,69 +64,77 @@ class Caller:
         self.caller_audio.send_due(self.session, now)
 
     def advance(self, now: float) -> None:
-        """Do what is due."""
+        """Do everything that is due."""
         session = self.session
         session.tick(now)
         self.caller_audio.send_due(session, now)
         if session.state is SessionState.OPEN:
-            while self.presses and self._began + self.presses[0] <= now:
-                self._pressed.append(session.elapsed(now))
-                self.presses = self.presses[1:]
+            while self._key_presses_due and self._began + self._key_presses_due[0] <= now:
+                self._keys_pressed.append(session.elapsed(now))
+                self._key_presses_due = self._key_presses_due[1:]
                 session.press_dtmf("1", now)
-        if now >= self.hang_up_at and not self._hung_up:
+        if now >= self._hang_up_at and not self._hung_up:
             self._hung_up, self._ended = True, now
             session.hang_up(now)
 
-    def due(self) -> float:
-        """When to advance next."""
-        moments = [self.hang_up_at] if not self._hung_up else []
+    def next_due(self) -> float:
+        """Return when to call `advance` next; infinity where nothing is due."""
+        times = [self._hang_up_at] if not self._hung_up else []
         deadline = self.session.next_deadline()
         if deadline is not None:
-            moments.append(deadline)
+            times.append(deadline)
         if self.session.state is SessionState.OPEN:
-            moments.append(self.caller_audio.frame_due(self.session.position))
-            moments += [self._began + press for press in self.presses[:1]]
-        return min(moments, default=float("inf"))
+            times.append(self.caller_audio.frame_due(self.session.position))
+            times += [self._began + press for press in self._key_presses_due[:1]]
+        return min(times, default=float("inf"))
 
-    def lost(self, now: float, by: Party) -> None:
-        """The socket is gone."""
+    def connection_lost(self, now: float, by: Party) -> None:
+        """End the call: the WebSocket is closed."""
         self._ended = self._ended or now
         self.session.socket_lost(now, by=by)
 
-    def record(self, echoes: Echoes) -> dict[str, Any]:
-        """How the call went; times in seconds."""
+    def record(self, detector: EchoDetector) -> dict[str, Any]:
+        """Return the measurements of the finished call; times in seconds."""
         session, playback = self.session, self.session.playback
         events = list(session.take_events())
         latencies: dict[str, list[float]] = {"opened": [], "pong": [], "closed": []}
         for entry in session.capture.entries:
             if entry.latency is not None and entry.type in latencies:
                 latencies[entry.type].append(entry.latency)
-        barged = [event.at for event in events if isinstance(event, BargedIn)]
-        echoed, missing = echoes.of(playback.render(self._ended), session.position, self._pressed)
-        begins = [0.0, *self._pressed]
-        settling = [ECHO_FROM + SETTLING_SECONDS, *[SETTLING_SECONDS] * len(self._pressed)]
-        holes, early = [], 0
-        for hole in playback.underruns():
-            if any(a <= hole.at < a + b for a, b in zip(begins, settling, strict=True)):
-                early += hole.seconds >= AUDIBLE_SECONDS
+        barge_ins = [event.at for event in events if isinstance(event, BargedIn)]
+        heard = playback.render(self._ended)
+        echo, missing = detector.detect(heard, session.position, self._keys_pressed)
+        settling_begins = [0.0, *self._keys_pressed]
+        settling = [
+            ECHO_START_SECONDS + SETTLING_SECONDS,
+            *[SETTLING_SECONDS] * len(self._keys_pressed),
+        ]
+        underruns, early_underruns = [], 0
+        for gap in playback.underruns():
+            if any(
+                begin <= gap.at < begin + seconds
+                for begin, seconds in zip(settling_begins, settling, strict=True)
+            ):
+                early_underruns += gap.seconds >= AUDIBLE_SECONDS
             else:
-                holes.append(hole)
-        broken = Counter(event.rule.value for event in events if isinstance(event, Violation))
+                underruns.append(gap)
+        violations = Counter(event.rule.value for event in events if isinstance(event, Violation))
+        seconds = self._ended - self._began
         return {
             **latencies,
             "barge_in": [
-                min(at - press for at in barged if at > press)
-                for press in self._pressed
-                if any(at > press for at in barged)
+                min(at - press for at in barge_ins if at > press)
+                for press in self._keys_pressed
+                if any(at > press for at in barge_ins)
             ],
-            "held": session.close_reason == "end" and session.closed is not None,
-            "seconds": self._ended - self._began,
-            "settled_seconds": max(0.0, self._ended - self._began - sum(settling)),
-            "early_underruns": early,
+            "completed": session.close_reason == "end" and session.closed is not None,
+            "seconds": seconds,
+            "settled_seconds": max(0.0, seconds - sum(settling)),
+            "early_underruns": early_underruns,
             "spoken_seconds": session.position / WIRE_SAMPLE_RATE,
-            "echo": echoed,
-            "marks_missing": missing,
-            "underruns": sum(hole.seconds >= AUDIBLE_SECONDS for hole in holes),
-            "clicks": sum(hole.seconds < AUDIBLE_SECONDS for hole in holes),
-            "broken_rules": dict(broken),
+            "echo": echo,
+            "markers_missing": missing,
+            "underruns": sum(gap.seconds >= AUDIBLE_SECONDS for gap in underruns),
+            "clicks": sum(gap.seconds < AUDIBLE_SECONDS for gap in underruns),
+            "broken_rules": dict(violations),
         }

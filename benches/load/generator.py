@@ -1,9 +1,9 @@
-"""Calls in real time, from a process of their own.
+"""The load generator: calls in real time, from a process of its own.
 
-    python -m load.generator --url URL --calls N ...
+    python -m load.generator --url URL --calls N --gap S --plateau S --begin T
 
-Prints the records of its calls as JSON when they are over. `--begin` is on the machine's monotonic
-clock, which all its processes share.
+Prints the measurements of its calls as JSON when all are finished. `--begin` is a time of the
+system's monotonic clock, which all processes share.
 """
 
 from __future__ import annotations
@@ -14,22 +14,61 @@ import gc
 import json
 import os
 import sys
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import signals
+from signals import WIRE_RATE, speech_band_noise
 
+from .call_protocol import CallProtocol
 from .caller import Caller
-from .calls import CallProtocol, plan, presses
-from .echoes import Echoes, speech
-from .vitals import spread
+from .echo_detection import EchoDetector
+from .process_stats import percentiles_ms
+
+_SPARE_SECONDS = 15
 
 
-async def call(url: str, wire: bytes, number: int, times: dict[str, Any], lags: list[float]) -> Any:
+@dataclass(frozen=True)
+class Schedule:
+    """Times of the calls of a step; seconds on a monotonic clock.
+
+    The calls begin one after the other, run together, and hang up in the order of their beginnings.
+
+    Attributes:
+        calls: Number of calls.
+        gap: Seconds between the beginnings of two calls.
+        plateau: Seconds during which all calls run.
+        begin: When the first call begins.
+    """
+
+    calls: int
+    gap: float
+    plateau: float
+    begin: float
+
+    @property
+    def call_seconds(self) -> float:
+        """Length of each call."""
+        return self.gap * self.calls + self.plateau
+
+    def begin_of(self, number: int) -> float:
+        """Return when a call begins."""
+        return self.begin + number * self.gap
+
+    def key_press_of(self, number: int) -> float:
+        """Return when a caller presses a key, in seconds since `open`."""
+        return 0.5 * self.call_seconds + 0.05 * (number % 20)
+
+
+async def run_call(
+    url: str, wire: bytes, schedule: Schedule, number: int, lags: list[float]
+) -> Caller | None:
+    """Run a call to its end; return None if the connection failed."""
     loop = asyncio.get_running_loop()
-    await asyncio.sleep(times["begin"] - loop.time())
-    length = times["hang_up_at"] - times["begin"]
-    caller = Caller(wire, presses(number, length), times["hang_up_at"])
+    begin = schedule.begin_of(number)
+    await asyncio.sleep(begin - loop.time())
+    caller = Caller(wire, [schedule.key_press_of(number)], begin + schedule.call_seconds)
     address = urlsplit(url)
     try:
         _, protocol = await loop.create_connection(
@@ -38,25 +77,26 @@ async def call(url: str, wire: bytes, number: int, times: dict[str, Any], lags: 
     except OSError as error:
         print(f"call {number}: {error}", file=sys.stderr)
         return None
-    await protocol.over.wait()
+    await protocol.closed.wait()
     return caller
 
 
-async def run(options: argparse.Namespace) -> dict[str, Any]:
-    times = plan(options.calls, options.gap, options.plateau, options.begin)
-    length = times[0]["hang_up_at"] - times[0]["begin"]
-    wire = signals.ulaw_codes(speech(length + 15)).tobytes()
-    mine = list(enumerate(times))[options.share :: options.shares]
-    # What is made while calls run is kept until they are over: nothing to collect.
+async def run_calls(url: str, schedule: Schedule) -> dict[str, Any]:
+    """Run all calls; return their measurements and the generator's own delay."""
+    samples = round((schedule.call_seconds + _SPARE_SECONDS) * WIRE_RATE)
+    wire = signals.ulaw_codes(speech_band_noise(samples)).tobytes()
+    # Objects of the calls are kept until the end, so a collection would find nothing to free.
     gc.collect()
     gc.freeze()
     gc.disable()
     lags: list[float] = []
-    callers = await asyncio.gather(*(call(options.url, wire, *one, lags) for one in mine))
-    echoes = Echoes(wire)
+    callers = await asyncio.gather(
+        *(run_call(url, wire, schedule, number, lags) for number in range(schedule.calls))
+    )
+    detector = EchoDetector(wire)
     return {
-        "calls": [caller.record(echoes) for caller in callers if caller is not None],
-        "lag_ms": spread(lags),
+        "calls": [caller.record(detector) for caller in callers if caller is not None],
+        "lag_ms": percentiles_ms(lags),
     }
 
 
@@ -64,16 +104,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--calls", type=int, required=True)
-    parser.add_argument("--gap", type=float, required=True, help="seconds between their beginnings")
-    parser.add_argument("--plateau", type=float, required=True, help="seconds with all of them")
-    parser.add_argument("--begin", type=float, required=True)
-    parser.add_argument("--share", type=int, default=0, help="which of")
-    parser.add_argument("--shares", type=int, default=1, help="so many generators this is")
-    parser.add_argument("--cores", type=int, nargs="*")
+    parser.add_argument("--gap", type=float, required=True, help="seconds between two beginnings")
+    parser.add_argument("--plateau", type=float, required=True, help="seconds with all calls")
+    parser.add_argument("--begin", type=float, required=True, help="on the monotonic clock")
+    parser.add_argument("--cores", type=int, nargs="*", help="cores to run on")
     options = parser.parse_args()
     if options.cores:
         os.sched_setaffinity(0, options.cores)
-    json.dump(asyncio.run(run(options)), sys.stdout)
+    schedule = Schedule(options.calls, options.gap, options.plateau, options.begin)
+    json.dump(asyncio.run(run_calls(options.url, schedule)), sys.stdout)
 
 
 if __name__ == "__main__":

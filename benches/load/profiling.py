@@ -1,8 +1,7 @@
-"""Where a server's CPU goes, by sampling it from outside while calls run."""
+"""Where a server's CPU time goes: py-spy samples it from outside while calls run."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,20 +10,27 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .steps import finish, generate, running
+from .steps import (
+    START_SECONDS,
+    finish_generator,
+    running_server,
+    server_and_generator_cores,
+    sleep_until,
+    start_generator,
+    warm_up,
+)
 
-_GAP = 0.15
-_SECONDS = 20
-_PER_SECOND = 200
-_MARGIN = 2.0
-_START_SECONDS = 3.0
-_FUNCTIONS = 12
+_GAP_SECONDS = 0.15
+_SAMPLED_SECONDS = 20
+_SAMPLES_PER_SECOND = 200
+_MARGIN_SECONDS = 2.0
+_BUSIEST_FUNCTIONS = 12
 
-# Whose a function is, by a part of its file's path; the first that fits.
+# The layer of a function, by a part of its file's path; the first match counts.
 LAYERS = (
     ("pipecat_genesys", "pipecat-genesys"),
     ("/pipecat/", "Pipecat"),
-    ("/benches/", "the bot"),
+    ("/benches/", "bot"),
     ("/asyncio/", "event loop"),
     ("/selectors.py", "event loop"),
     ("uvloop", "event loop"),
@@ -33,52 +39,52 @@ LAYERS = (
     ("/starlette/", "WebSocket"),
     ("/fastapi/", "WebSocket"),
 )
-OTHER = "other"
-"""The standard library, soxr, numpy."""
+OTHER_LAYER = "other"
+"""The standard library, soxr and numpy."""
 
 
-def profile(kind: str, count: int) -> dict[str, Any]:
-    """Watch a server while it has so many calls.
+def profile(server: str, calls: int) -> dict[str, Any]:
+    """Sample a server while it has a number of calls.
 
     Args:
-        kind: The server.
-        count: How many calls.
+        server: Name of the server.
+        calls: Number of calls.
 
     Returns:
-        CPU in ms per call and second, the share of each layer and of the busiest functions, in %.
-        A function has what is spent in itself and in what it calls of C.
+        CPU time in ms per call and second, and the shares of the layers and of the busiest
+        functions in %. C code counts for the Python function that calls it.
     """
-    cores = sorted(os.sched_getaffinity(0))
-    with running(kind, cores[-1]) as server, tempfile.TemporaryDirectory() as folder:
-        warm = {"gap": 0.1, "plateau": 3.0, "begin": time.monotonic() + _START_SECONDS}
-        finish(generate(server, 2, **warm, shares=1))
-        server.vitals("tune")
-        begin = time.monotonic() + _START_SECONDS
-        plateau = _SECONDS + 4 * _MARGIN
-        callers = generate(server, count, gap=_GAP, plateau=plateau, begin=begin, shares=1)
-        time.sleep(max(0.0, begin + count * _GAP + _MARGIN - time.monotonic()))
-        before = server.vitals()
-        stacks = _sampled(server.pid, Path(folder) / "stacks", cores[:-1] or cores)
-        after = server.vitals()
-        finish(callers)
-    used = after["cpu_seconds"] - before["cpu_seconds"]
-    layers, functions = shares(stacks)
+    core, other_cores = server_and_generator_cores()
+    with running_server(server, core) as process, tempfile.TemporaryDirectory() as folder:
+        warm_up(process)
+        process.stats("tune")
+        begin = time.monotonic() + START_SECONDS
+        plateau = _SAMPLED_SECONDS + 4 * _MARGIN_SECONDS
+        generator = start_generator(process, calls, gap=_GAP_SECONDS, plateau=plateau, begin=begin)
+        sleep_until(begin + calls * _GAP_SECONDS + _MARGIN_SECONDS)
+        before = process.stats()
+        stacks = _sample(process.pid, Path(folder) / "stacks", other_cores)
+        after = process.stats()
+        finish_generator(generator)
+    cpu_seconds = after["cpu_seconds"] - before["cpu_seconds"]
+    layers, functions = _shares(stacks)
     return {
-        "kind": kind,
-        "calls": count,
-        "cpu_ms_per_call_second": 1000 * used / (after["at"] - before["at"]) / count,
+        "server": server,
+        "calls": calls,
+        "cpu_ms_per_call_second": 1000 * cpu_seconds / (after["at"] - before["at"]) / calls,
         "layers_percent": layers,
         "functions_percent": functions,
     }
 
 
-def _sampled(pid: int, path: Path, cores: list[int]) -> str:
-    """Stacks and how often each was seen, a line each, as py-spy writes them."""
-    spy = Path(sys.executable).with_name("py-spy")
+def _sample(pid: int, path: Path, cores: list[int]) -> str:
+    """Return py-spy's raw output: on each line a stack and the number of its samples."""
+    py_spy = Path(sys.executable).with_name("py-spy")
     subprocess.run(
         [
-            *("taskset", "--cpu-list", ",".join(map(str, cores)), spy, "record", "--nonblocking"),
-            *(f"--pid={pid}", f"--duration={_SECONDS}", f"--rate={_PER_SECOND}"),
+            *("taskset", "--cpu-list", ",".join(map(str, cores))),
+            *(py_spy, "record", "--nonblocking", f"--pid={pid}"),
+            *(f"--duration={_SAMPLED_SECONDS}", f"--rate={_SAMPLES_PER_SECOND}"),
             *("--format=raw", "--full-filenames", f"--output={path}"),
         ],
         check=True,
@@ -88,20 +94,20 @@ def _sampled(pid: int, path: Path, cores: list[int]) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def shares(stacks: str) -> tuple[dict[str, float], dict[str, float]]:
-    """What each layer and the busiest functions had of the samples, in %."""
+def _shares(stacks: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the shares of all layers and of the busiest functions in %."""
     layers: Counter[str] = Counter()
     functions: Counter[str] = Counter()
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
-        leaf = stack.rpartition(";")[2]
-        layer = next((name for part, name in LAYERS if part in leaf), OTHER)
+        function = stack.rpartition(";")[2]
+        layer = next((name for part, name in LAYERS if part in function), OTHER_LAYER)
         layers[layer] += int(count)
-        name, _, place = leaf.partition(" (")
-        file = place.rpartition(":")[0].rpartition("/")[2]
+        name, _, location = function.partition(" (")
+        file = location.rpartition(":")[0].rpartition("/")[2]
         functions[f"{layer}: {name} ({file})"] += int(count)
     total = layers.total()
     return (
         {name: 100 * count / total for name, count in layers.most_common()},
-        {name: 100 * count / total for name, count in functions.most_common(_FUNCTIONS)},
+        {name: 100 * count / total for name, count in functions.most_common(_BUSIEST_FUNCTIONS)},
     )

@@ -1,9 +1,10 @@
 """A server in a process and on a core of its own.
 
-    python -m load.server KIND [--core N] [--loop uvloop]
+    python -m load.server SERVER [--core N] [--loop uvloop]
 
-Prints its port. Answers a line on its standard input with its vitals as JSON, of the time since the
-line before, and ends when its standard input does.
+Prints its port. For each line on its standard input it prints its statistics since the previous
+line, as JSON; the line `tune` also tunes the garbage collector. It ends when its standard input is
+closed.
 """
 
 from __future__ import annotations
@@ -19,57 +20,55 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, WebSocket
 from loguru import logger
-from pipecat_genesys.endpoint import serving as tuned_serving
+from pipecat_genesys.endpoint import gc_tuning
 
-from . import KINDS
-from .bots import Tally, answer
-from .vitals import Vitals
+from . import SERVERS
+from .bots import CallerAudioCounter
+from .configurations import run_call
+from .process_stats import ProcessStats
 
 
-def make_app(kind: str, tally: Tally) -> Any:
+def make_app(server: str, counter: CallerAudioCounter) -> Any:
+    """Return the ASGI application."""
     app = FastAPI()
 
     @app.websocket("/audiohook")
     async def audiohook(websocket: WebSocket) -> None:
-        await answer(kind, websocket, tally)
+        await run_call(server, websocket, counter)
 
-    return tuned_serving.CollectedCalls(app) if kind == "ours-transport" else app
-
-
-def tune_collector(kind: str) -> None:
-    """As `pipecat-genesys serve` does, with which our transport is meant to run."""
-    if kind == "ours-transport":
-        tuned_serving.tune_collector()
+    return gc_tuning.CollectedCalls(app) if server == "ours-transport" else app
 
 
-async def serve(kind: str) -> None:
-    tally, vitals = Tally(), Vitals()
-    config = uvicorn.Config(make_app(kind, tally), lifespan="off", log_level="warning")
-    server = uvicorn.Server(config)
+async def serve(server: str) -> None:
+    """Serve until the standard input is closed."""
+    counter, stats = CallerAudioCounter(), ProcessStats()
+    config = uvicorn.Config(make_app(server, counter), lifespan="off", log_level="warning")
+    web_server = uvicorn.Server(config)
 
-    def tell() -> None:
+    def report() -> None:
         for line in sys.stdin:
-            if line.strip() == "tune":
-                tune_collector(kind)
-            heard = {"heard_seconds": tally.heard_seconds, "calls": tally.calls}
-            print(json.dumps(vitals.read() | heard), flush=True)
+            # `pipecat-genesys serve`, with which our transport is meant to run, tunes likewise.
+            if line.strip() == "tune" and server == "ours-transport":
+                gc_tuning.tune_collector()
+            heard = {"heard_seconds": counter.seconds, "calls": counter.calls}
+            print(json.dumps(stats.read() | heard), flush=True)
 
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1000)
         print(listener.getsockname()[1], flush=True)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        watching = asyncio.create_task(vitals.watch_the_loop())
-        await asyncio.to_thread(tell)
+        serving = asyncio.create_task(web_server.serve(sockets=[listener]))
+        watching = asyncio.create_task(stats.watch_event_loop())
+        await asyncio.to_thread(report)
         watching.cancel()
-        server.should_exit = True
+        web_server.should_exit = True
         await serving
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("--core", type=int)
+    parser.add_argument("server", choices=SERVERS)
+    parser.add_argument("--core", type=int, help="core to run on")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     options = parser.parse_args()
     if options.core is not None:
@@ -81,7 +80,7 @@ def main() -> None:
 
         make_loop = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=make_loop) as runner:
-        runner.run(serve(options.kind))
+        runner.run(serve(options.server))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""An hour of calls that come and go: does memory grow, does anybody hear a hole?
+"""A soak: an hour of calls that begin and end; checks memory, audio and what is left over.
 
     python -m load.soak [--calls 50] [--minutes 60]
 
-`pipecat-genesys serve` on one core, callers on the others; every minute a row. Writes
-`results/<date>-soak.json` and `.md`. Exits with 1 if a call was not held to its end, the bot's
-speech had a hole, caller audio was lost, memory grew by more than 2 %, or something is left when
-all have hung up.
+`pipecat-genesys serve` runs on one core, the callers on the others. Writes a row for each minute to
+`results/<date>-soak.json` and `.md`. The exit status is 1 if a call was not completed, a rule was
+broken, callers heard a gap, caller audio was lost, memory grew by more than 2 %, or descriptors or
+tasks are left over after the last call.
 """
 
 from __future__ import annotations
@@ -27,26 +27,32 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import cpuinfo
 import psutil
 import report
-import run as benchmarks
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from .figures import memory_growth
-from .steps import stolen_seconds
-from .tables import soak
+from .aggregate import memory_growth
+from .steps import server_and_generator_cores, stolen_seconds
+from .tables import make_soak_tables
 
 _BENCHES = Path(__file__).resolve().parents[1]
-_MOST_GROWTH = 0.02
-_SAMPLE_SECONDS = 5.0
+_MOST_MEMORY_GROWTH = 0.02
+_MEMORY_SAMPLE_SECONDS = 5.0
 _SETTLING_SECONDS = 10.0
-_UNDERRUNS, _LIMITED = "audiohook_underruns_total", "audiohook_rate_limited_total"
+_STOP_SECONDS = 60
+_UNDERRUNS, _RATE_LIMITED = "audiohook_underruns_total", "audiohook_rate_limited_total"
+# Columns for the widest table, where the output is not a terminal.
+_WIDTH = 250
 
 
-class Served:
-    """The server's process, seen from outside."""
+class SoakServer:
+    """A process that serves the bot of the soak.
+
+    Args:
+        core: Core to run on.
+        loop: Event loop, `asyncio` or `uvloop`.
+    """
 
     def __init__(self, core: int, loop: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -54,197 +60,203 @@ class Served:
         script = Path(sys.executable).with_name("pipecat-genesys")
         self.process = subprocess.Popen(
             [
-                *(script, "serve", "load.desk:app", f"--port={self.port}", f"--loop={loop}"),
+                *(script, "serve", "load.soak_bot:app", f"--port={self.port}", f"--loop={loop}"),
                 "--drain-seconds=20",
             ],
             cwd=_BENCHES,
             env=os.environ | {"LOGURU_AUTOINIT": "False"},
         )
         os.sched_setaffinity(self.process.pid, {core})
-        self._seen = psutil.Process(self.process.pid)
+        self._process_info = psutil.Process(self.process.pid)
 
-    def ready(self) -> None:
-        """Wait until it takes calls."""
+    def wait_until_ready(self) -> None:
+        """Wait until the server accepts calls.
+
+        Raises:
+            RuntimeError: The process ended.
+        """
         while self.process.poll() is None:
             try:
-                self.page("readyz")
+                self._get("readyz")
             except OSError:
                 time.sleep(0.2)
             else:
                 return
-        raise RuntimeError("the server ended before it took a call; what it said is above")
+        raise RuntimeError("the server ended before it accepted a call, see its output above")
 
-    def page(self, name: str) -> str:
-        """What it answers."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{name}", timeout=10) as answer:
+    def _get(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=10) as answer:
             text: str = answer.read().decode()
             return text
 
     def state(self) -> dict[str, float]:
-        """What it and the system say of it."""
-        used = self._seen.cpu_times()
-        state: dict[str, float] = json.loads(self.page("state"))
+        """Return the state that the server and the system report."""
+        used = self._process_info.cpu_times()
+        state: dict[str, float] = json.loads(self._get("state"))
         return state | {
             "rss_mb": self.rss_mb(),
-            "descriptors": self._seen.num_fds(),
+            "descriptors": self._process_info.num_fds(),
             "cpu_seconds": used.user + used.system,
         }
 
     def rss_mb(self) -> float:
-        """Its memory."""
-        return float(self._seen.memory_info().rss) / 1e6
+        """Return the resident memory in MB."""
+        return float(self._process_info.memory_info().rss) / 1e6
 
-    def counters(self) -> dict[str, float]:
-        """The metrics, labels left out."""
-        found: dict[str, float] = {}
-        for family in text_string_to_metric_families(self.page("metrics")):
+    def metrics(self) -> dict[str, float]:
+        """Return the Prometheus metrics by name, summed over their labels."""
+        totals: dict[str, float] = {}
+        for family in text_string_to_metric_families(self._get("metrics")):
             for sample in family.samples:
-                found[sample.name] = found.get(sample.name, 0.0) + sample.value
-        return found
+                totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+        return totals
 
     def stop(self) -> int:
-        """Tell it to go; its exit status."""
+        """Send SIGTERM; return the exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(_STOP_SECONDS)
 
 
-def _read(visitors: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
-    """All that they say, and an empty line when they are gone."""
-    assert visitors.stdout is not None
-    for line in visitors.stdout:
+def _forward_lines(callers: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+    """Put the output of the callers' process into a queue, and an empty line at its end."""
+    assert callers.stdout is not None
+    for line in callers.stdout:
         lines.put(line)
     lines.put("")
 
 
-def minutes(server: Served, visitors: subprocess.Popen[str], core: int) -> Iterator[dict[str, Any]]:
-    """A row whenever the visitors have something to say."""
+def minutes(
+    server: SoakServer, callers: subprocess.Popen[str], core: int
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each line of the callers' process."""
     before, stolen, at = server.state(), stolen_seconds(core), time.monotonic()
     memory: list[float] = []
     lines: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_read, args=(visitors, lines)).start()
+    threading.Thread(target=_forward_lines, args=(callers, lines)).start()
     while True:
         memory.append(server.rss_mb())
         try:
-            line = lines.get(timeout=_SAMPLE_SECONDS)
+            line = lines.get(timeout=_MEMORY_SAMPLE_SECONDS)
         except queue.Empty:
             continue
         if not line:
             return
-        now, taken, then = server.state(), stolen_seconds(core), time.monotonic()
-        counters = server.counters()
+        now, stolen_now, at_now = server.state(), stolen_seconds(core), time.monotonic()
+        metrics = server.metrics()
         yield json.loads(line) | {
             "rss_mb": statistics.median(memory),
             "descriptors": now["descriptors"],
             "tasks": now["tasks"],
-            "cpu_percent": 100 * (now["cpu_seconds"] - before["cpu_seconds"]) / (then - at),
-            "stolen_percent": 100 * (taken - stolen) / (then - at),
-            "underruns": counters.get(_UNDERRUNS, 0.0),
-            "rate_limited": counters.get(_LIMITED, 0.0),
+            "cpu_percent": 100 * (now["cpu_seconds"] - before["cpu_seconds"]) / (at_now - at),
+            "stolen_percent": 100 * (stolen_now - stolen) / (at_now - at),
+            "underruns": metrics.get(_UNDERRUNS, 0.0),
+            "rate_limited": metrics.get(_RATE_LIMITED, 0.0),
             "gc_longest_ms": now["gc_longest_ms"],
-            "gc_spare_ms": now["gc_spare_ms"],
+            "gc_margin_ms": now["gc_margin_ms"],
         }
-        before, stolen, at, memory = now, taken, then, []
+        before, stolen, at, memory = now, stolen_now, at_now, []
 
 
-def left_over(server: Served, idle: dict[str, float]) -> dict[str, float]:
-    """By how much there is more of what is counted than before the first call."""
-    patience = time.monotonic() + _SETTLING_SECONDS
+def left_over(server: SoakServer, idle: dict[str, float]) -> dict[str, float]:
+    """Return how many more descriptors and tasks there are than before the first call."""
+    give_up = time.monotonic() + _SETTLING_SECONDS
     while True:
-        # The connection over which this is asked may itself still be there.
-        last = server.state()
-        left = {what: last[what] - idle[what] for what in ("descriptors", "tasks")}
-        if max(left.values()) <= 0 or time.monotonic() > patience:
+        # The connection of the previous request can still be open, so the check is repeated.
+        state = server.state()
+        left = {key: state[key] - idle[key] for key in ("descriptors", "tasks")}
+        if max(left.values()) <= 0 or time.monotonic() > give_up:
             return left
         time.sleep(0.2)
 
 
-def problems(rows: list[dict[str, Any]], heard: float, left: dict[str, float]) -> list[str]:
-    """What was not as it must be.
+def find_problems(
+    rows: list[dict[str, Any]], heard_seconds: float, left: dict[str, float]
+) -> list[str]:
+    """Return what a soak violated.
 
     Args:
-        rows: The minutes.
-        heard: Seconds of caller audio that the bots have heard.
-        left: What is left, as of :func:`left_over`.
+        rows: Minutes of the soak.
+        heard_seconds: Caller audio that the bots received, in seconds.
+        left: Result of `left_over`.
     """
-    calls, held = sum(row["calls"] for row in rows), sum(row["held"] for row in rows)
-    holes = [hole for row in rows for hole in row["holes_ms"]]
-    spoken = sum(row["spoken_seconds"] for row in rows)
-    found = []
-    if not calls or held < calls:
-        found.append(f"{calls - held} of {calls} calls not held to the end")
-    if any(row["broken_rules"] for row in rows):
-        found.append(
-            f"rules broken: {[row['broken_rules'] for row in rows if row['broken_rules']]}"
-        )
-    if holes:
-        found.append(f"{len(holes)} holes in what callers heard, {max(holes)} ms at most")
-    if abs(heard - spoken) > 1e-6 * spoken:
-        found.append(f"{spoken:.3f} s said, {heard:.3f} s heard")
+    calls, completed = sum(row["calls"] for row in rows), sum(row["completed"] for row in rows)
+    gaps = [gap for row in rows for gap in row["gaps_ms"]]
+    spoken_seconds = sum(row["spoken_seconds"] for row in rows)
+    broken_rules = [row["broken_rules"] for row in rows if row["broken_rules"]]
+    problems = []
+    if not calls or completed < calls:
+        problems.append(f"{calls - completed} of {calls} calls not completed")
+    if broken_rules:
+        problems.append(f"rules broken: {broken_rules}")
+    if gaps:
+        problems.append(f"callers heard {len(gaps)} gaps, the longest {max(gaps)} ms")
+    if abs(heard_seconds - spoken_seconds) > 1e-6 * spoken_seconds:
+        problems.append(f"callers sent {spoken_seconds:.3f} s, bots received {heard_seconds:.3f} s")
     growth = memory_growth(rows)
-    if growth is not None and growth > _MOST_GROWTH:
-        found.append(f"memory grew by {100 * growth:.1f} %")
-    found += [f"{count:g} {what} left" for what, count in left.items() if count > 0]
-    return found
+    if growth is not None and growth > _MOST_MEMORY_GROWTH:
+        problems.append(f"memory grew by {100 * growth:.1f} %")
+    problems += [f"{count:g} {name} left over" for name, count in left.items() if count > 0]
+    return problems
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--calls", type=int, default=50)
+    parser.add_argument("--calls", type=int, default=50, help="number of calls at once")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
-    parser.add_argument("--output", type=Path, default=benchmarks.RESULTS)
+    parser.add_argument("--output", type=Path, default=report.RESULTS)
     options = parser.parse_args()
-    console = Console(width=None if sys.stdout.isatty() else 250)
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     command = f"python -m load.soak --calls {options.calls} --minutes {options.minutes:g}"
-    facts = report.environment(cpuinfo.get_cpu_info(), command, benchmarks.load_average())
-    commit = benchmarks.commit()
-    cores = sorted(os.sched_getaffinity(0))
-    core, others = cores[-1], cores[:-1] or cores
-    server = Served(core, options.loop)
+    facts = report.environment(command)
+    commit = report.current_commit()
+    core, other_cores = server_and_generator_cores()
+    server = SoakServer(core, options.loop)
     rows = []
     try:
-        server.ready()
-        # The first page makes what later ones share.
-        server.counters()
+        server.wait_until_ready()
+        # The first request for metrics allocates what later ones share.
+        server.metrics()
         idle = server.state()
-        visitors = subprocess.Popen(
+        callers = subprocess.Popen(
             [
-                *(sys.executable, "-m", "load.visitors", f"--calls={options.calls}"),
+                *(sys.executable, "-m", "load.soak_callers", f"--calls={options.calls}"),
                 f"--url=ws://127.0.0.1:{server.port}/audiohook",
-                *(f"--seconds={60 * options.minutes}", "--cores", *map(str, others)),
+                *(f"--seconds={60 * options.minutes}", "--cores", *map(str, other_cores)),
             ],
             cwd=_BENCHES,
             stdout=subprocess.PIPE,
             text=True,
         )
         try:
-            for row in minutes(server, visitors, core):
+            for row in minutes(server, callers, core):
                 rows.append(row)
                 console.print_json(json.dumps(row), indent=None)
         finally:
-            visitors.kill()
-            visitors.wait()
-        found = problems(rows, server.state()["heard_seconds"], left_over(server, idle))
+            callers.kill()
+            callers.wait()
+        heard_seconds = server.state()["heard_seconds"]
+        problems = find_problems(rows, heard_seconds, left_over(server, idle))
     finally:
         status = server.stop()
     if status:
-        found.append(f"exit status {status}")
+        problems.append(f"the server's exit status is {status}")
     run = {
         "title": f"Soak, {date.today().isoformat()}",
         "facts": facts,
         "commits": {"soak": commit},
-        "problems": {"soak": found},
+        "problems": {"soak": problems},
         "parts": {"soak": rows},
     }
     path = options.output / f"{date.today().isoformat()}-soak.json"
-    report.save(run, path)
-    text = report.document(run, list(soak(run["parts"]).values()))
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
-    for problem in found:
+    report.save_results(run, path)
+    tables = list(make_soak_tables(run["parts"]).values())
+    path.with_suffix(".md").write_text(report.markdown_report(run, tables), encoding="utf-8")
+    for problem in problems:
         console.print(f"[bold red]wrong:[/bold red] {problem}")
-    return 1 if found else 0
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A step: so many calls at once against one server, in real time."""
+"""One step of a load test: a number of calls at once against one server, in real time."""
 
 from __future__ import annotations
 
@@ -12,49 +12,58 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .figures import row
+from .aggregate import aggregate_step
 
 _BENCHES = Path(__file__).resolve().parents[1]
-# Between the last beginning and the first reading, and between the last reading and the first end.
-_MARGIN = 1.0
-_START_SECONDS = 3.0
+# Time between the last beginning and the first reading, and between the last reading and the first
+# hang-up.
+MARGIN_SECONDS = 1.0
+START_SECONDS = 3.0
+_STOP_SECONDS = 30
+_WARM_UP_CALLS, _WARM_UP_GAP, _WARM_UP_PLATEAU = 2, 0.1, 3.0
 
 
-class Server:
-    """The server's process, seen from outside."""
+class ServerProcess:
+    """A process that runs `load.server`.
 
-    def __init__(self, kind: str, core: int | None) -> None:
-        pinned = [] if core is None else [f"--core={core}"]
-        # The event loop is the standard library's, unless it is named.
-        name, _, loop = kind.partition("+")
+    Args:
+        server: Name of the server; a name that ends in `+uvloop` runs on uvloop.
+        core: Core to run on.
+    """
+
+    def __init__(self, server: str, core: int) -> None:
+        name, _, loop = server.partition("+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "load.server", name, f"--loop={loop or 'asyncio'}", *pinned],
+            [
+                *(sys.executable, "-m", "load.server", name),
+                *(f"--loop={loop or 'asyncio'}", f"--core={core}"),
+            ],
             cwd=_BENCHES,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         self.pid = self._process.pid
-        self.port = int(self._line())
+        self.port = int(self._read_line())
 
-    def vitals(self, what: str = "read") -> dict[str, Any]:
-        """What it says of itself, since the reading before."""
+    def stats(self, command: str = "read") -> dict[str, Any]:
+        """Send a command; return the server's statistics since the last command."""
         assert self._process.stdin is not None
-        print(what, file=self._process.stdin, flush=True)
-        vitals: dict[str, Any] = json.loads(self._line())
-        return vitals
+        print(command, file=self._process.stdin, flush=True)
+        stats: dict[str, Any] = json.loads(self._read_line())
+        return stats
 
-    def _line(self) -> str:
+    def _read_line(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
 
     def stop(self) -> None:
-        """Let it go."""
+        """End the process; kill it if it does not end."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
         try:
-            self._process.wait(30)
+            self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -62,99 +71,105 @@ class Server:
 
 
 @contextmanager
-def running(kind: str, core: int | None) -> Iterator[Server]:
-    """A server, for a while."""
-    server = Server(kind, core)
+def running_server(server: str, core: int) -> Iterator[ServerProcess]:
+    """Run a server until the context ends."""
+    process = ServerProcess(server, core)
     try:
-        yield server
+        yield process
     finally:
-        server.stop()
+        process.stop()
 
 
-def generate(
-    server: Server, count: int, *, gap: float, plateau: float, begin: float, shares: int
-) -> list[subprocess.Popen[str]]:
-    """Start the generators of a step."""
+def server_and_generator_cores() -> tuple[int, list[int]]:
+    """Return the core for the server, and the cores for the callers."""
     cores = sorted(os.sched_getaffinity(0))
-    others = cores[:-1] or cores
-    return [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "load.generator"),
-                f"--url=ws://127.0.0.1:{server.port}/audiohook",
-                *(f"--calls={count}", f"--gap={gap}", f"--plateau={plateau}", f"--begin={begin}"),
-                *(f"--share={share}", f"--shares={shares}", "--cores", *map(str, others)),
-            ],
-            cwd=_BENCHES,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for share in range(shares)
-    ]
+    return cores[-1], cores[:-1] or cores
 
 
-def finish(generators: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
-    """What the generators have to say when they are done."""
-    outputs = [generator.communicate()[0] for generator in generators]
-    if any(generator.returncode for generator in generators):
-        raise RuntimeError("a generator failed; what it said is above")
-    return [json.loads(output) for output in outputs]
+def start_generator(
+    process: ServerProcess, calls: int, *, gap: float, plateau: float, begin: float
+) -> subprocess.Popen[str]:
+    """Start the load generator of a step."""
+    _, cores = server_and_generator_cores()
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "load.generator"),
+            f"--url=ws://127.0.0.1:{process.port}/audiohook",
+            *(f"--calls={calls}", f"--gap={gap}", f"--plateau={plateau}", f"--begin={begin}"),
+            *("--cores", *map(str, cores)),
+        ],
+        cwd=_BENCHES,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
-def step(kind: str, count: int, *, gap: float, plateau: float, shares: int = 1) -> dict[str, Any]:
-    """Measure so many calls at once, with a fresh server on the last core.
+def finish_generator(generator: subprocess.Popen[str]) -> dict[str, Any]:
+    """Wait for the load generator; return its measurements.
+
+    Raises:
+        RuntimeError: The generator failed.
+    """
+    output, _ = generator.communicate()
+    if generator.returncode:
+        raise RuntimeError("the load generator failed, see its output above")
+    result: dict[str, Any] = json.loads(output)
+    return result
+
+
+def warm_up(process: ServerProcess) -> None:
+    """Make two short calls."""
+    begin = time.monotonic() + START_SECONDS
+    calls, gap, plateau = _WARM_UP_CALLS, _WARM_UP_GAP, _WARM_UP_PLATEAU
+    finish_generator(start_generator(process, calls, gap=gap, plateau=plateau, begin=begin))
+
+
+def run_step(server: str, calls: int, *, gap: float, plateau: float) -> dict[str, Any]:
+    """Measure a number of calls at once, with a new server on the last core.
 
     Args:
-        kind: The server.
-        count: How many calls.
-        gap: Seconds between their beginnings.
-        plateau: Seconds with all of them.
-        shares: How many generators they are divided among.
+        server: Name of the server.
+        calls: Number of calls.
+        gap: Seconds between the beginnings of two calls.
+        plateau: Seconds during which all calls run.
     """
-    core = max(os.sched_getaffinity(0))
-    with running(kind, core) as server:
-        warm = {"gap": 0.1, "plateau": 3.0, "begin": time.monotonic() + _START_SECONDS}
-        finish(generate(server, 2, **warm, shares=1))
-        idle = server.vitals("tune")
-        begin = time.monotonic() + _START_SECONDS
-        generators = generate(server, count, gap=gap, plateau=plateau, begin=begin, shares=shares)
-        _sleep_until(begin + count * gap + _MARGIN)
-        before, stolen = server.vitals(), stolen_seconds(core)
-        _sleep_until(begin + count * gap + plateau - _MARGIN)
-        after, stolen = server.vitals(), stolen_seconds(core) - stolen
-        results = finish(generators)
-        last = server.vitals()
+    core, _ = server_and_generator_cores()
+    with running_server(server, core) as process:
+        warm_up(process)
+        idle = process.stats("tune")
+        begin = time.monotonic() + START_SECONDS
+        generator = start_generator(process, calls, gap=gap, plateau=plateau, begin=begin)
+        sleep_until(begin + calls * gap + MARGIN_SECONDS)
+        before, stolen = process.stats(), stolen_seconds(core)
+        sleep_until(begin + calls * gap + plateau - MARGIN_SECONDS)
+        after, stolen = process.stats(), stolen_seconds(core) - stolen
+        result = finish_generator(generator)
+        last = process.stats()
     seconds = after["at"] - before["at"]
-    used = after["cpu_seconds"] - before["cpu_seconds"]
-    figures = row(
-        kind,
-        count,
-        [call for result in results for call in result["calls"]],
-        last["heard_seconds"] - idle["heard_seconds"],
-    )
-    return figures | {
-        "cpu_ms_per_call_second": 1000 * used / (seconds * count),
-        "cpu_percent": 100 * used / seconds,
+    cpu_seconds = after["cpu_seconds"] - before["cpu_seconds"]
+    heard_seconds = last["heard_seconds"] - idle["heard_seconds"]
+    return aggregate_step(server, calls, result["calls"], heard_seconds) | {
+        "cpu_ms_per_call_second": 1000 * cpu_seconds / (seconds * calls),
+        "cpu_percent": 100 * cpu_seconds / seconds,
         "memory_mb": after["rss_mb"],
-        "memory_mb_per_call": (after["rss_mb"] - idle["rss_mb"]) / count,
-        "gc_longest_ms": max(part["gc_longest_ms"] for part in (before, after, last)),
-        "gc_full": sum(part["gc_full"] for part in (before, after, last)),
+        "memory_mb_per_call": (after["rss_mb"] - idle["rss_mb"]) / calls,
+        "gc_longest_ms": max(stats["gc_longest_ms"] for stats in (before, after, last)),
+        "gc_full": sum(stats["gc_full"] for stats in (before, after, last)),
         "gc_percent": 100 * after["gc_seconds"] / seconds,
         "loop_late_ms": after["loop_late_ms"],
-        "generator_lag_ms": max(
-            (result["lag_ms"] for result in results), key=lambda lag: lag.get("p99", 0.0)
-        ),
+        "generator_lag_ms": result["lag_ms"],
         "stolen_percent": 100 * stolen / seconds,
         "load_average": os.getloadavg()[0],
     }
 
 
-def _sleep_until(when: float) -> None:
+def sleep_until(when: float) -> None:
+    """Sleep until a time of the monotonic clock."""
     time.sleep(max(0.0, when - time.monotonic()))
 
 
 def stolen_seconds(core: int) -> float:
-    """Seconds of a core that the machine's other guests have had; 0 where nobody counts."""
+    """Return the seconds of a core that the host gave to other guests; 0 where not reported."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return 0.0

@@ -1,4 +1,4 @@
-"""The tables of a load run, from its figures alone."""
+"""The tables of load tests, profiles and soaks."""
 
 from __future__ import annotations
 
@@ -7,40 +7,43 @@ from typing import Any
 
 from report import Table
 
-from .figures import MOST_GROWTH_MS, MOST_UNDERRUNS, memory_growth
+from .aggregate import (
+    MOST_ECHO_GROWTH_MS,
+    MOST_OPENED_SECONDS,
+    MOST_UNDERRUNS_PER_MINUTE,
+    memory_growth,
+)
 
 Row = Mapping[str, Any]
 _BASELINE = "tuned"
 _CPU = "cpu_ms_per_call_second"
 
 
-def tables(parts: Mapping[str, Any]) -> dict[str, Table]:
-    """All tables there are figures for, by name."""
-    made = {}
-    for mode, title in (("real", "in real time"), ("virtual", "on a virtual clock")):
-        rows = parts.get(mode)
-        if rows:
-            made[f"load-{mode}"] = capacity(rows, title)
-            made[f"load-{mode}-steps"] = steps(rows, title)
-    if parts.get("profile"):
-        made["load-profile"] = profile(parts["profile"])
-        made["load-functions"] = functions(parts["profile"][-1])
-    return made
+def make_load_tables(results: Mapping[str, Any]) -> dict[str, Table]:
+    """Return the tables of a load test and of a profile, by name."""
+    tables = {}
+    if results.get("load"):
+        tables["load"] = capacity(results["load"])
+        tables["load-steps"] = steps(results["load"])
+    if results.get("profile"):
+        tables["load-profile"] = layers(results["profile"])
+        tables["load-functions"] = functions(results["profile"][-1])
+    return tables
 
 
-def profile(rows: Sequence[Row]) -> Table:
-    """Whose the CPU time is."""
-    layers = list(dict.fromkeys(layer for row in rows for layer in row["layers_percent"]))
+def layers(rows: Sequence[Row]) -> Table:
+    """CPU time of each server by layer."""
+    names = list(dict.fromkeys(layer for row in rows for layer in row["layers_percent"]))
     return Table(
-        f"Where the CPU goes, {rows[0]['calls']} calls",
-        "ms per call and second, and whose functions it is spent in, what they call of C "
-        "included: py-spy, from outside.",
-        ("server", "CPU", *layers),
+        f"CPU time by layer, {rows[0]['calls']} calls",
+        "CPU time in ms per call and second, and the part of it that is spent in functions of each "
+        "layer, with the C code that they call. Sampled from outside by py-spy.",
+        ("server", "CPU", *names),
         [
             (
-                row["kind"],
+                row["server"],
                 f"{row[_CPU]:.2f}",
-                *(f"{row['layers_percent'].get(of, 0) / 100 * row[_CPU]:.2f}" for of in layers),
+                *(f"{row['layers_percent'].get(n, 0) / 100 * row[_CPU]:.2f}" for n in names),
             )
             for row in rows
         ],
@@ -48,139 +51,142 @@ def profile(rows: Sequence[Row]) -> Table:
 
 
 def functions(row: Row) -> Table:
-    """The functions in which most of it is spent."""
+    """Functions with the most CPU time."""
     return Table(
-        f"The busiest functions of `{row['kind']}`",
-        "In % of the server's CPU.",
+        f"The busiest functions of `{row['server']}`",
+        f"CPU time of the functions themselves, in % of the CPU time of `{row['server']}`.",
         ("function", "%"),
-        [(name, f"{share:.1f}") for name, share in row["functions_percent"].items()],
+        [(name, f"{percent:.1f}") for name, percent in row["functions_percent"].items()],
     )
 
 
-def held(rows: Sequence[Row], kind: str, run: int) -> Row | None:
-    """The largest step without a failure, before the first with one."""
-    best = None
+def largest_passed_step(rows: Sequence[Row], server: str) -> Row | None:
+    """Return the largest step of a server before its first failed step."""
+    largest = None
     for row in rows:
-        if row["kind"] == kind and row["run"] == run:
+        if row["server"] == server:
             if row["failures"]:
-                return best
-            best = row
-    return best
+                return largest
+            largest = row
+    return largest
 
 
-def capacity(rows: Sequence[Row], title: str) -> Table:
-    """How many calls each server holds, run by run."""
+def capacity(rows: Sequence[Row]) -> Table:
+    """Calls that each server holds, run by run."""
     lines = []
     for run in dict.fromkeys(row["run"] for row in rows):
-        mine = [row for row in rows if row["run"] == run]
-        baseline = held(mine, _BASELINE, run)
-        for kind in dict.fromkeys(row["kind"] for row in mine):
-            best = held(mine, kind, run)
-            of_kind = [row for row in mine if row["kind"] == kind]
-            failed = next((row for row in of_kind if row["failures"]), None)
-            at = baseline["calls"] if baseline else 0
-            same = next((row for row in of_kind if row["calls"] == at), None)
+        of_run = [row for row in rows if row["run"] == run]
+        baseline = largest_passed_step(of_run, _BASELINE)
+        baseline_calls = baseline["calls"] if baseline else 0
+        for server in dict.fromkeys(row["server"] for row in of_run):
+            of_server = [row for row in of_run if row["server"] == server]
+            largest = largest_passed_step(of_server, server)
+            failed = next((row for row in of_server if row["failures"]), None)
+            same_calls = next((row for row in of_server if row["calls"] == baseline_calls), None)
             lines.append(
                 (
                     f"{run + 1}",
-                    kind,
-                    f"{best['calls']}" if best else "0",
-                    _ratio(best, baseline, "calls"),
-                    f"{best[_CPU]:.1f}" if best else "",
-                    f"{same[_CPU]:.1f}" if same else "",
-                    _ratio(same, baseline, _CPU),
+                    server,
+                    f"{largest['calls']}" if largest else "0",
+                    _ratio(largest, baseline, "calls"),
+                    f"{largest[_CPU]:.1f}" if largest else "",
+                    f"{same_calls[_CPU]:.1f}" if same_calls else "",
+                    _ratio(same_calls, baseline, _CPU),
                     f"{failed['calls']}: {'; '.join(failed['failures'])}" if failed else "",
                 )
             )
     return Table(
-        f"Calls held by one core, {title}",
-        f"The largest number of calls at once with: echo p99 less than {MOST_GROWTH_MS:g} ms above "
-        f"that of the smallest step, no `opened` later than 5 s, fewer than {MOST_UNDERRUNS:g} "
-        "underruns per call-minute, no error 429, and none lost. CPU in ms per call and second, "
-        f"with that many calls and with as many as `{_BASELINE}`, the baseline, holds.",
-        ("run", "server", "calls", "ratio", "CPU", "at baseline's", "ratio", "first failure"),
+        "Calls held by one core",
+        "The largest number of calls at once for which all of these hold: the echo's p99 is less "
+        f"than {MOST_ECHO_GROWTH_MS:g} ms above that of the smallest step; every `opened` arrives "
+        f"within {MOST_OPENED_SECONDS:g} s; there are fewer than {MOST_UNDERRUNS_PER_MINUTE:g} "
+        "underruns per call-minute; there is no error 429; every call is completed. CPU: time in "
+        "ms per call and second, with that many calls, and with as many calls as the baseline "
+        f"`{_BASELINE}` holds.",
+        ("run", "server", "calls", "ratio", "CPU", "CPU at baseline", "ratio", "first failure"),
         lines,
     )
 
 
-def _ratio(row: Row | None, baseline: Row | None, of: str) -> str:
-    return f"{row[of] / baseline[of]:.2f}x" if row and baseline else ""
+def _ratio(row: Row | None, baseline: Row | None, key: str) -> str:
+    return f"{row[key] / baseline[key]:.2f}x" if row and baseline else ""
 
 
-def steps(rows: Sequence[Row], title: str) -> Table:
-    """All that was measured."""
+def steps(rows: Sequence[Row]) -> Table:
+    """All steps of a load test."""
     lines = [
         (
-            row["kind"],
+            row["server"],
             f"{row['calls']}",
-            f"{row['held']}",
-            f"{row['cpu_ms_per_call_second']:.1f}",
+            f"{row['completed']}",
+            f"{row[_CPU]:.1f}",
             f"{row['cpu_percent']:.0f}",
-            f"{row['memory_mb_per_call']:.2f}" if "memory_mb_per_call" in row else "",
-            _spread(row["opened_ms"]),
-            _spread(row["pong_ms"]),
-            _spread(row["barge_in_ms"]),
-            _spread(row["echo_ms"]),
+            f"{row['memory_mb_per_call']:.2f}",
+            _percentiles(row["opened_ms"]),
+            _percentiles(row["pong_ms"]),
+            _percentiles(row["barge_in_ms"]),
+            _percentiles(row["echo_ms"]),
             f"{row['echo_drift_ms']:.0f}",
             f"{row['delivered_percent']:.1f}",
             f"{row['underruns_per_minute']:.2f}",
             f"{row['early_underruns_per_call']:.1f}",
             f"{row['rate_limited']}",
             f"{row['gc_longest_ms']:.0f}",
-            _spread(row["loop_late_ms"]),
-            _spread(row.get("generator_lag_ms", {})),
-            f"{row['stolen_percent']:.1f}" if "stolen_percent" in row else "",
+            _percentiles(row["loop_late_ms"]),
+            _percentiles(row["generator_lag_ms"]),
+            f"{row['stolen_percent']:.1f}",
             "; ".join(row["failures"]),
         )
         for row in rows
     ]
     return Table(
-        f"Every step, {title}",
-        "p50/p99 in ms. CPU in ms per call and second, and of the core in %. Memory in MB per "
-        "call. Delivered: caller audio that its bot has heard, in %. Underruns: holes of 20 ms and "
-        "more, per call-minute once an echo has gone on for 5 s, and per call before. Drift: by "
-        "how much the echo is later at a call's end than at its beginning. GC: the longest "
-        "collection. Lag: how late the generator was itself. Stolen: what the host took of the "
-        "server's core, in %.",
+        "Every step",
+        "Times are p50/p99 in ms. CPU: ms per call and second. Core: CPU time in % of the core. "
+        "MB: memory per call. Drift: growth of the echo's delay from the beginning to the end of a "
+        "call. Delivered: caller audio that the bots received, in %. Underruns: gaps of 20 ms and "
+        "more, per call-minute. Early: underruns while the echo settles, per call. GC: the longest "
+        "collection. Loop late: delay of a timer in the server. Lag: delay of the timers in the "
+        "load generator. Stolen: time of the server's core that the host gave to others, in %.",
         (
-            *("server", "calls", "held", "CPU", "core %", "MB", "opened", "pong", "barge-in"),
+            *("server", "calls", "completed", "CPU", "core %", "MB", "opened", "pong", "barge-in"),
             *("echo", "drift", "delivered", "underruns", "early", "429", "GC", "loop late"),
-            *("lag", "stolen", "fails"),
+            *("lag", "stolen", "failures"),
         ),
         lines,
     )
 
 
-def _spread(of: Mapping[str, float]) -> str:
-    return f"{of['p50']:.0f}/{of['p99']:.0f}" if of else ""
+def _percentiles(values: Mapping[str, float]) -> str:
+    return f"{values['p50']:.0f}/{values['p99']:.0f}" if values else ""
 
 
-def soak(parts: Mapping[str, Any]) -> dict[str, Table]:
-    """The tables of a soak, by name."""
-    rows = parts["soak"]
-    return {"soak": soak_total(rows), "soak-minutes": soak_minutes(rows)}
+def make_soak_tables(results: Mapping[str, Any]) -> dict[str, Table]:
+    """Return the tables of a soak, by name."""
+    return {"soak": soak(results["soak"]), "soak-minutes": soak_minutes(results["soak"])}
 
 
-def soak_total(rows: Sequence[Row]) -> Table:
-    """What it was like as a whole."""
+def soak(rows: Sequence[Row]) -> Table:
+    """A soak as a whole."""
     calls = max(row["active"] for row in rows)
-    holes = [hole for row in rows for hole in row["holes_ms"]]
+    gaps = [gap for row in rows for gap in row["gaps_ms"]]
     growth = memory_growth(rows)
     pongs = [row["pong_ms"]["p99"] for row in rows if row["pong_ms"]]
     return Table(
         f"{calls} calls at once, for {len(rows) - 1} minutes",
-        "Calls that came and went, those held to the end, hours of what the bots said, holes of "
-        "20 ms and more in what callers heard, errors 429, how much more memory the server took in "
-        "the last ten minutes than in the second ten, CPU in % of its core, and the p99 of `pong` "
-        "in ms, the worst minute's.",
-        ("calls", "held", "speech h", "holes", "longest ms", "429", "memory", "CPU", "pong p99"),
+        "Calls: all calls, one after the other and at once. Gaps: those of 20 ms and more in the "
+        "audio that callers heard. Memory: growth from the second ten minutes to the last ten. "
+        "CPU: in % of the server's core. Pong: p99 in the slowest minute, in ms.",
+        (
+            *("calls", "completed", "bot speech h", "gaps", "longest gap ms", "429", "memory"),
+            *("CPU", "pong"),
+        ),
         [
             (
                 f"{sum(row['calls'] for row in rows)}",
-                f"{sum(row['held'] for row in rows)}",
+                f"{sum(row['completed'] for row in rows)}",
                 f"{sum(row['bot_seconds'] for row in rows) / 3600:.1f}",
-                f"{len(holes)}",
-                f"{max(holes, default=0)}",
+                f"{len(gaps)}",
+                f"{max(gaps, default=0)}",
                 f"{max(row['rate_limited'] for row in rows):.0f}",
                 "" if growth is None else f"{100 * growth:+.1f} %",
                 f"{sum(row['cpu_percent'] for row in rows) / len(rows):.0f}",
@@ -191,35 +197,36 @@ def soak_total(rows: Sequence[Row]) -> Table:
 
 
 def soak_minutes(rows: Sequence[Row]) -> Table:
-    """Every minute of it."""
+    """A soak minute by minute."""
     return Table(
         "Minute by minute",
-        "Times are p50/p99 in ms. Memory in MB, the median of the minute. CPU and stolen time in % "
-        "of the server's core. GC: the longest collection; spare: by how much bots were further "
-        "ahead, at least. Lag: how late the callers were themselves.",
+        "Times are p50/p99 in ms. MB: memory, the median of the minute. CPU and stolen: in % of "
+        "the server's core. GC: the longest collection in ms. Margin: the least playout lead of "
+        "the bots during a collection, less the collection, in ms. Lag: delay of the timers of the "
+        "callers' process.",
         (
-            *("minute", "calls", "held", "active", "MB", "descriptors", "tasks", "CPU", "stolen"),
-            *("GC", "spare", "holes", "429", "opened", "pong", "barge-in", "lag"),
+            *("minute", "calls", "completed", "active", "MB", "descriptors", "tasks", "CPU"),
+            *("stolen", "GC", "margin", "gaps", "429", "opened", "pong", "barge-in", "lag"),
         ),
         [
             (
                 f"{number + 1}",
                 f"{row['calls']}",
-                f"{row['held']}",
+                f"{row['completed']}",
                 f"{row['active']}",
                 f"{row['rss_mb']:.1f}",
                 f"{row['descriptors']:.0f}",
                 f"{row['tasks']:.0f}",
                 f"{row['cpu_percent']:.0f}",
                 f"{row['stolen_percent']:.1f}",
-                f"{row['gc_longest_ms']:.0f}" if "gc_longest_ms" in row else "",
-                f"{row['gc_spare_ms']:.0f}" if "gc_spare_ms" in row else "",
-                f"{len(row['holes_ms'])}",
+                f"{row['gc_longest_ms']:.0f}",
+                f"{row['gc_margin_ms']:.0f}",
+                f"{len(row['gaps_ms'])}",
                 f"{row['rate_limited']:.0f}",
-                _spread(row["opened_ms"]),
-                _spread(row["pong_ms"]),
-                _spread(row["barge_in_ms"]),
-                _spread(row["lag_ms"]),
+                _percentiles(row["opened_ms"]),
+                _percentiles(row["pong_ms"]),
+                _percentiles(row["barge_in_ms"]),
+                _percentiles(row["lag_ms"]),
             )
             for number, row in enumerate(rows)
         ],

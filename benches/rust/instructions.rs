@@ -1,11 +1,11 @@
-//! The hot paths, for each instruction set, in instructions; run by `../instructions.py`.
+//! Instruction counts of the hot paths for each instruction set; `../instructions.py` runs it.
 //!
-//! A benchmark is one packet in the middle of a stream: banks are designed, kernels
-//! chosen and buffers made before counting begins.
+//! A benchmark is one packet in the middle of a stream: filter banks, the choice of kernels and
+//! buffers are made before counting begins.
 
-// The macros make items that are public and have no documentation.
+// gungraun's macros make public items without documentation.
 #![allow(missing_docs, unreachable_pub)]
-// Boxed, so that no copy of a stream is counted.
+// Streams are boxed, so that copying them is not counted.
 #![allow(clippy::unnecessary_box_returns)]
 
 use std::hint::black_box;
@@ -28,7 +28,7 @@ struct Inbound {
     outputs: Vec<Vec<u8>>,
 }
 
-/// A stream that has had a packet of so many milliseconds.
+/// Makes a stream that has converted one packet of `milliseconds`.
 fn inbound_stream(
     format: WireFormat,
     channels: usize,
@@ -40,7 +40,8 @@ fn inbound_stream(
     if format == PCMU {
         wire.truncate(wire.len() / 2);
     }
-    let mut stream = InboundAudio::new(format, channels, out_rate).expect("supported");
+    let mut stream =
+        InboundAudio::new(format, channels, out_rate).expect("supported format and rate");
     let outputs = stream.process(&wire).expect("whole frames");
     Box::new(Inbound {
         stream,
@@ -79,11 +80,11 @@ struct Outbound {
     wire: Vec<u8>,
 }
 
-/// The same for the other direction.
+/// Makes a stream that has converted one packet of `milliseconds`.
 fn outbound_stream(format: WireFormat, in_rate: u32, milliseconds: usize) -> Box<Outbound> {
     check_instruction_set();
     let pcm = bytes(in_rate as usize / 1_000 * milliseconds);
-    let mut stream = OutboundAudio::new(format, in_rate).expect("supported");
+    let mut stream = OutboundAudio::new(format, in_rate).expect("supported format and rate");
     stream.process(&pcm).expect("whole samples");
     let wire = vec![0; stream.output_len(pcm.len()).expect("whole samples")];
     Box::new(Outbound { stream, pcm, wire })
@@ -110,7 +111,7 @@ struct Coded {
     pcm: Vec<u8>,
 }
 
-/// So many samples, both ways; once encoded, so that the kernels are chosen.
+/// Makes samples and their codes; encoding them once chooses the kernels.
 fn coded(samples: usize) -> Box<Coded> {
     check_instruction_set();
     let (pcm, mut codes) = (bytes(samples), vec![0; samples]);
@@ -134,18 +135,18 @@ fn encode(mut case: Box<Coded>) -> Box<Coded> {
     case
 }
 
-/// PCM noise.
+/// Makes PCM noise.
 fn bytes(samples: usize) -> Vec<u8> {
     common::bytes(&common::noise(samples))
 }
 
-/// What is counted must be what was asked for.
+/// Checks that the core uses the instruction set that the environment names.
 fn check_instruction_set() {
-    let asked = std::env::var(SIMD_VARIABLE);
-    assert_eq!(instruction_set().map(String::from).ok(), asked.ok());
+    let requested = std::env::var(SIMD_VARIABLE);
+    assert_eq!(instruction_set().map(String::from).ok(), requested.ok());
 }
 
-fn with(instruction_set: &str) -> LibraryBenchmarkConfig {
+fn configured_with(instruction_set: &str) -> LibraryBenchmarkConfig {
     let mut config = LibraryBenchmarkConfig::default();
     config.env(SIMD_VARIABLE, instruction_set);
     config
@@ -153,17 +154,17 @@ fn with(instruction_set: &str) -> LibraryBenchmarkConfig {
 
 library_benchmark_group!(
     name = avx2,
-    config = with("avx2"),
+    config = configured_with("avx2"),
     benchmarks = [inbound, outbound, decode, encode]
 );
 library_benchmark_group!(
     name = sse2,
-    config = with("sse2"),
+    config = configured_with("sse2"),
     benchmarks = [inbound, outbound, decode, encode]
 );
 library_benchmark_group!(
     name = portable,
-    config = with("portable"),
+    config = configured_with("portable"),
     benchmarks = [inbound, outbound, decode, encode]
 );
 

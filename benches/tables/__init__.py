@@ -1,4 +1,4 @@
-"""What the benchmarks measured, as tables: a function for each, from what `run.py` keeps."""
+"""The tables of `run.py`'s results: a function for each table."""
 
 from __future__ import annotations
 
@@ -7,37 +7,35 @@ from collections.abc import Callable, Sequence
 from report import Table
 
 from . import calls, quality, speed
-from .common import Parts
+from .common import Results
 
-# By the name that the documents use: the steps each needs, and what makes it.
-TABLES: dict[str, tuple[Sequence[str], Callable[[Parts], Table]]] = {
-    "whole": (["times"], speed.whole),
+TABLES: dict[str, tuple[Sequence[str], Callable[[Results], Table]]] = {
+    "serializer": (["times"], speed.serializer),
     "control": (["control"], speed.control),
-    "core": (["times"], speed.core),
-    "rust-peers": (["peers"], speed.rust_peers),
-    "fastest": (["times", "quality", "peers"], speed.fastest),
-    "peak": (["times", "peers"], speed.peak),
+    "libraries": (["times"], speed.libraries),
+    "crates": (["crates"], speed.crates),
+    "fastest": (["times", "quality", "crates"], speed.fastest),
+    "peak": (["times", "crates"], speed.peak),
     "echo": (["echo"], calls.echo),
     "delay": (["delay"], calls.delay),
     "delivery": (["delivery"], calls.delivery),
     "memory": (["memory"], calls.memory),
-    "gil": (["gil"], calls.gil),
-    "peers-quality": (["quality"], quality.peers_quality),
-    "rust-quality": (["peers"], quality.rust_quality),
-    "pairs": (["quality"], quality.other_pairs),
+    "libraries-quality": (["quality"], quality.libraries),
+    "crates-quality": (["crates"], quality.crates),
+    "pairs": (["quality"], quality.pairs),
     "above": (["quality"], quality.above),
     "roll-off": (["quality"], quality.roll_off),
     "silence": (["quality"], quality.silence),
     "round-trip": (["quality"], quality.round_trip),
     "clipping": (["quality"], quality.clipping),
-    "criterion": (["rust"], speed.criterion),
 }
+"""By the name that the documents use: the steps that a table needs, and the function."""
 
 
-def tables(parts: Parts) -> dict[str, Table]:
-    """Every table for which there is something."""
+def make_tables(results: Results) -> dict[str, Table]:
+    """Return the tables whose steps have results, by name."""
     return {
-        name: make(parts)
+        name: make(results)
         for name, (needed, make) in TABLES.items()
-        if all(parts.get(step) for step in needed)
+        if all(results.get(step) for step in needed)
     }

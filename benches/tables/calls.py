@@ -1,4 +1,4 @@
-"""What a call is like: delays, losses, memory, threads."""
+"""Tables of delay, delivered audio and memory."""
 
 from __future__ import annotations
 
@@ -6,135 +6,101 @@ from collections.abc import Sequence
 
 from report import Table
 
-from .common import Parts
+from .common import Results
 
 _PERCENTILES = ("p50", "p99", "worst")
 
 
-def delay(parts: Parts) -> Table:
-    """How late the audio is."""
-    measured = parts["delay"]
+def delay(results: Results) -> Table:
+    """Delay of the audio in both serializers."""
     parts = ("content", "held_mean", "held_max", "total_mean", "total_max")
     rows = []
-    for row in measured["rows"]:
+    for row in results["delay"]["rows"]:
         direction, rate, packet_ms = row["case"]
-        delays = [f"{row[who][part]:.2f}" for who in ("ours", "pipecat") for part in parts]
+        delays = [f"{row[name][part]:.2f}" for name in ("ours", "pipecat") for part in parts]
         rows.append((direction, f"{packet_ms}", f"{rate // 1000}", *delays))
     headings = ("content", "held mean", "held max", "total mean", "total max")
     return Table(
         "Delay in ms",
-        "Content: the lag of the best cross-correlation with the signal computed for the output's "
-        "rate. Held: what has gone in less what has come out, after each packet. Total: their sum. "
-        "Through the serializers, pipecat's resampler never cleared. Not a matter of speed.",
+        "Delay in ms through the serializers; pipecat's resampler is never cleared. Content: the "
+        "lag at which the output correlates best with the test signal computed for the output's "
+        "rate. Held: input so far less output so far, after each packet. Total: the sum of both. "
+        "The values do not depend on the speed of the machine.",
         (
             *("", "packet ms", "pipeline kHz"),
-            *(f"{who} {heading}" for who in ("ours", "pipecat") for heading in headings),
+            *(f"{name} {heading}" for name in ("ours", "pipecat") for heading in headings),
         ),
         rows,
     )
 
 
-def delivery(parts: Parts) -> Table:
-    """How much of the caller's audio arrives."""
-    measured = parts["delivery"]
+def delivery(results: Results) -> Table:
+    """Share of the caller's audio that reaches the pipeline."""
+    measured = results["delivery"]
+    columns = ("ours", "pipecat", "pipecat_tuned")
     rows = [
-        (
-            f"{row['rate'] // 1000}",
-            *(_percents(row.get(who)) for who in ("ours", "pipecat", "pipecat_tuned")),
-        )
+        (f"{row['rate'] // 1000}", *(_mean_and_range(row[column]) for column in columns))
         for row in measured["rows"]
     ]
     return Table(
         "Caller audio delivered in %",
-        "Samples that came out of those due, mean (and range) of five calls of 200 ms packets at "
-        "default parameters, under a virtual clock. Packets are sent on time and take a random "
-        f"while, 5 ms on average, so {measured['late_percent']:.0f} % of the gaps exceed 200 ms. "
-        "Tuned: `resampler_clear_after_secs=None`; what is missing then is still in the resampler.",
+        "Samples that came out of the serializer, in % of those due: mean (and range) of five "
+        "calls. Packets of 200 ms are sent on time and arrive after a random delay, 5 ms on "
+        f"average, so {measured['late_percent']:.0f} % of the gaps between them exceed 200 ms. The "
+        "clock is simulated. `ours` and `pipecat` have default parameters; `pipecat tuned` has "
+        "`resampler_clear_after_secs=None`, and its missing audio is still in the resampler.",
         ("pipeline kHz", "ours", "pipecat", "pipecat tuned"),
         rows,
     )
 
 
-def _percents(values: Sequence[float] | None) -> str:
-    if not values:
-        return ""
+def _mean_and_range(values: Sequence[float]) -> str:
     mean, low, high = sum(values) / len(values), min(values), max(values)
     return f"{mean:.1f}" if high - low < 0.05 else f"{mean:.1f} ({low:.1f}-{high:.1f})"
 
 
-def memory(parts: Parts) -> Table:
-    """What one more call costs."""
-    measured = parts["memory"]
-    ours, pipecat = measured["ours"], measured["pipecat"]
-    known = ours["kb"] and pipecat["kb"]
-    row = [f"{who['kb']:.1f}" if known else "not measured" for who in (ours, pipecat)]
-    ratio = f"{pipecat['kb'] / ours['kb']:.0f}x" if known else ""
+def memory(results: Results) -> Table:
+    """Memory of one more call."""
+    ours, pipecat = results["memory"]["ours"], results["memory"]["pipecat"]
+    measured = ours["kb"] and pipecat["kb"]
+    cells = [f"{each['kb']:.1f}" if measured else "not measured" for each in (ours, pipecat)]
+    ratio = f"{pipecat['kb'] / ours['kb']:.0f}x" if measured else ""
     return Table(
         "Memory per call in KB",
-        f"Growth of the resident set over {ours.get('count', 0)} serializers, opened and kept "
-        "alive after three 200 ms packets each way, 16 kHz in and 24 kHz out; a process of its own "
-        "for each, collected before and after. Base class and session included. Linux only.",
+        f"Growth of the resident memory over {ours.get('count', 0)} serializers, in KB for each. "
+        "Each serializer has received `open`, has handled three 200 ms packets in each direction, "
+        "16 kHz in and 24 kHz out, and is kept. Ours and pipecat's have a process each; garbage is "
+        "collected before and after. Linux only.",
         ("ours", "pipecat", "ratio"),
-        [(*row, ratio)],
+        [(*cells, ratio)],
     )
 
 
-def gil(parts: Parts) -> Table:
-    """What letting go of the GIL costs and brings."""
-    measured = parts["gil"]
-    rows = [
-        (
-            row["kernel"],
-            f"{row['bytes_in']}",
-            f"{row['bytes_moved'] / 1024:.0f}",
-            f"{row['alone_us']:.1f}",
-            f"{row['beside_ms']:.2f}",
-            f"{row['beside_worst_ms']:.2f}",
-            f"{row['speedup']:.2f}x",
-            "released" if row["installed_releases"] else "kept",
-        )
-        for row in measured["rows"]
-    ]
-    return Table(
-        "The GIL, by size of a call",
-        "Measured on a build that releases it in every call. Alone: how long others wait if it is "
-        "kept. Beside: the same call, released, while another thread runs Python. Two threads: "
-        "time of one thread for eight streams' calls over that of two threads. A "
-        f"release that nobody uses costs {measured['switching_ns']:.0f} ns "
-        f"({measured['instruction_set']}, {measured['cores']} cores). Last: what the package does.",
-        (
-            *("", "bytes in", "KiB in and out", "alone us", "beside ms", "worst ms"),
-            *("two threads", "the package"),
-        ),
-        rows,
-    )
-
-
-def echo(parts: Parts) -> Table:
-    """How long a caller waits for an echo."""
-    measured = parts["echo"]
+def echo(results: Results) -> Table:
+    """Delay of an echo over sockets."""
+    measured = results["echo"]
+    by_case = {(row["serializer"], row["rate"]): row for row in measured["rows"]}
     rows = []
     for row in measured["rows"]:
         cells = [f"{row[part].get(p, 0):.1f}" for part in ("echo", "played") for p in _PERCENTILES]
-        counts = (f"{row['marks']}", f"{row['missing']}")
-        rows.append((row["who"], f"{row['rate'] // 1000}", *counts, *cells))
-    by_case = {(row["who"], row["rate"]): row for row in measured["rows"]}
-    for who in ("ours", "pipecat"):
-        more = [
-            f"{by_case[who, 16000][part].get(p, 0) - by_case[who, 8000][part].get(p, 0):+.1f}"
+        counts = (f"{row['markers']}", f"{row['missing']}")
+        rows.append((row["serializer"], f"{row['rate'] // 1000}", *counts, *cells))
+    for name in ("ours", "pipecat"):
+        differences = [
+            f"{by_case[name, 16000][part].get(p, 0) - by_case[name, 8000][part].get(p, 0):+.1f}"
             for part in ("echo", "played")
             for p in _PERCENTILES
         ]
-        rows.append((who, "16 less 8", "", "", *more))
+        rows.append((name, "16 less 8", "", "", *differences))
     columns = [f"{part} {p}" for part in ("echo", "played") for p in _PERCENTILES]
     return Table(
         "Echo over real sockets, in ms",
-        "Loopback WebSocket, uvicorn and pipecat's stock transport with 200 ms of output in a "
-        "message, a pipeline that says what it hears; 200 ms packets in, four calls at once, "
-        "pipecat's resampler never cleared. From the moment a mark was spoken to its arrival "
-        "(echo), or until it is heard when all that came before is heard out (played). The 200 ms "
-        "of a packet are in it. Meant for ours: at most "
-        f"{measured['limit_ms']} ms more at 16 kHz than without resampling.",
-        ("", "pipeline kHz", "marks", "missing", *columns),
+        "Delay of an echo in ms: loopback WebSocket, uvicorn, pipecat's stock transport with "
+        "200 ms of output in a message, and a bot that repeats what it hears. Packets of the "
+        "caller are 200 ms; four calls run at once; pipecat's resampler is never cleared. Echo: "
+        "from the moment a marker was spoken until it arrives. Played: until it is played, if each "
+        "packet is played after the one before it. Both include the 200 ms of a packet. Our aim is "
+        f"at most {measured['limit_ms']} ms more at 16 kHz than without resampling.",
+        ("", "pipeline kHz", "markers", "missing", *columns),
         rows,
     )

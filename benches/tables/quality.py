@@ -1,4 +1,4 @@
-"""What the output is worth."""
+"""Tables of audio quality."""
 
 from __future__ import annotations
 
@@ -7,168 +7,180 @@ from statistics import mean
 
 from report import Table
 
-from .common import WIRE_HZ, Part, Parts, kilohertz
+from .common import Results, Row, kilohertz, rate_pair
 
-_QUALITY_COLUMNS = (
-    *("ripple dB", "worst image or alias dBc", "delay mean ms", "delay worst ms", "good enough"),
-)
+_COLUMNS = ("ripple dB", "spurious dBc", "delay mean ms", "delay worst ms", "within limits")
+# Quieter images and aliases than this are not present at all.
+_NONE_DBC = -150
+_NOISE_FLOOR_DBC = -115
 
 
-def _quality_cells(row: Part) -> tuple[str, ...]:
-    worst = row["spurious_dbc"]
+def _spurious(dbc: float) -> str:
+    return "none" if dbc < _NONE_DBC else f"{dbc + 0:.1f}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
     return (
         f"{row['ripple_db']:.4f}",
-        "none" if worst < -150 else f"{worst + 0:.1f}",
+        _spurious(row["spurious_dbc"]),
         f"{row['delay_mean_ms'] + 0:.1f}",
         f"{row['delay_max_ms'] + 0:.1f}",
-        "yes" if row["good_enough"] else "no",
+        "yes" if row["meets_limits"] else "no",
     )
 
 
-def _fast_pair(pair: Sequence[int]) -> bool:
+def _is_pipeline_pair(pair: Sequence[int]) -> bool:
     return max(pair) in (16000, 24000, 48000)
 
 
-def peers_quality(parts: Parts) -> Table:
-    """What the Python peers are worth."""
+def libraries(results: Results) -> Table:
+    """Quality and delay of the Python libraries."""
     rows = [
-        (kilohertz(row["pair"]), row["who"], *_quality_cells(row))
-        for row in parts["quality"]["pairs"]
-        if _fast_pair(row["pair"])
+        (kilohertz(row["pair"]), row["resampler"], *_cells(row))
+        for row in results["quality"]["pairs"]
+        if _is_pipeline_pair(row["pair"])
     ]
     return Table(
-        "Quality and delay of everyone",
-        f"{parts['quality']['tones']} tones of 300 to 3400 Hz at -1 dBFS as a stream of 20 ms "
-        "packets; the gain of the tone, and the worst image it leaves or alias that is taken for "
-        "it, on the 16-bit output. Delay is that of the content plus what is held back. Good "
-        "enough: within 0.01 dB and below -95 dBc.",
-        ("kHz", "", *_QUALITY_COLUMNS),
+        "Quality and delay of Python libraries",
+        f"{results['quality']['tones']} tones from 300 to 3400 Hz at -1 dBFS, as a stream of 20 ms "
+        "packets; measured on the 16-bit output. Ripple: the largest deviation of the gain. "
+        "Spurious: the loudest image of a tone or alias at a tone. Delay: lag of the content plus "
+        "audio held back. Within limits: ripple at most 0.01 dB and spurious at most -95 dBc.",
+        ("kHz", "resampler", *_COLUMNS),
         rows,
     )
 
 
-def rust_quality(parts: Parts) -> Table:
-    """What the Rust peers are worth."""
+def crates(results: Results) -> Table:
+    """Quality and delay of the Rust crates."""
     rows = []
-    measured = [row for row in parts["peers"]["rows"] if row["packet_ms"] == 20]
+    measured = [row for row in results["crates"]["rows"] if row["packet_ms"] == 20]
     for row in sorted(measured, key=lambda row: (row["direction"], row["rate"])):
-        pair = (WIRE_HZ, row["rate"]) if row["direction"] == "in" else (row["rate"], WIRE_HZ)
         rows += [
-            (kilohertz(pair), name, *_quality_cells(verdict)) for name, verdict in row["verdicts"]
+            (kilohertz(rate_pair(row)), name, *_cells(quality)) for name, quality in row["quality"]
         ]
     return Table(
-        "Quality and delay of the crates",
-        "As in the table of the Python libraries, of six tones, packets of 20 ms.",
-        ("kHz", "", *_QUALITY_COLUMNS),
+        "Quality and delay of Rust crates",
+        "Columns as in the table of Python libraries; six tones, packets of 20 ms.",
+        ("kHz", "resampler", *_COLUMNS),
         rows,
     )
 
 
-def other_pairs(parts: Parts) -> Table:
-    """Quality at every pair, with SINAD."""
-    noises = {tuple(row["pair"]): row for row in parts["quality"]["noise"]}
+def pairs(results: Results) -> Table:
+    """Quality of ours and of soxr VHQ at every pair of rates."""
+    noise = {tuple(row["pair"]): row for row in results["quality"]["noise"]}
     rows = []
-    for row in parts["quality"]["pairs"]:
-        if row["who"] not in ("ours", "soxr VHQ"):
+    for row in results["quality"]["pairs"]:
+        name = row["resampler"]
+        if name not in ("ours", "soxr VHQ"):
             continue
-        added = noises.get(tuple(row["pair"]), {}).get(row["who"])
+        added = noise.get(tuple(row["pair"]), {}).get(name)
+        if added is None:
+            added_cell = ""
+        else:
+            added_cell = f"{added:.1f}" if added > _NOISE_FLOOR_DBC else f"< {_NOISE_FLOOR_DBC}"
         rows.append(
             (
                 kilohertz(row["pair"]),
-                row["who"],
-                *_quality_cells(row)[:2],
-                f"{row['spurious_hz']:.0f}" if row["spurious_dbc"] > -150 else "",
-                "" if added is None else f"{added:.1f}" if added > -115 else "< -115",
+                name,
+                *_cells(row)[:2],
+                f"{row['spurious_hz']:.0f}" if row["spurious_dbc"] > _NONE_DBC else "",
+                added_cell,
                 f"{row['sinad_1000_db']:.1f}",
                 f"{row['sinad_997_db']:.1f}",
             )
         )
     return Table(
-        "Ours and soxr VHQ at every pair",
-        "Noise added: what is left when the output's own rounding is not counted, of the worst of "
-        "four tones. SINAD of a sine whose period is whole samples, and of one whose is not.",
+        "Ours and soxr VHQ at every pair of rates",
+        "Spurious: the loudest image or alias, and its frequency. Added noise: noise without that "
+        "of rounding the output, of the worst of four tones. SINAD: of 1000 Hz, whose period is a "
+        "whole number of samples at 8 kHz, and of 997 Hz, whose period is not.",
         (
-            *("kHz", "", "ripple dB", "worst image or alias dBc", "at Hz", "noise added dBc"),
+            *("kHz", "resampler", "ripple dB", "spurious dBc", "at Hz", "added noise dBc"),
             *("SINAD 1000 Hz dB", "SINAD 997 Hz dB"),
         ),
         rows,
     )
 
 
-def above(parts: Parts) -> Table:
-    """What is above the images' band."""
+def above(results: Results) -> Table:
+    """Power above the band of images."""
     rows = [
         (f"{row['rate'] // 1000}", f"{row['ours']:.1f}", f"{row['soxr VHQ']:.1f}")
-        for row in parts["quality"]["above"]
+        for row in results["quality"]["above"]
     ]
     return Table(
-        "Everything above 4.6 kHz",
-        "All power there relative to the tone of 300 to 3400 Hz that went in at 8 kHz, dBc.",
-        ("out kHz", "ours, worst", "soxr VHQ, worst"),
+        "Power above 4.6 kHz",
+        "All power above 4.6 kHz relative to the tone that went in at 8 kHz, in dBc, of the worst "
+        "tone from 300 to 3400 Hz.",
+        ("out kHz", "ours", "soxr VHQ"),
         rows,
     )
 
 
-def roll_off(parts: Parts) -> Table:
-    """What the filter does not do."""
+def roll_off(results: Results) -> Table:
+    """Gain and images between the band and 4 kHz."""
+    values = ("up_db", "image_dbc", "down_db", "alias_dbc")
     rows = []
-    for row in parts["quality"]["roll_off"]:
+    for row in results["quality"]["roll_off"]:
         cells = [
-            f"{row[who][part]:.2f}" if part.endswith("_db") else f"{row[who][part]:.1f}"
-            for who in ("ours", "soxr VHQ")
-            for part in ("up_db", "image_dbc", "down_db", "alias_dbc")
+            f"{row[name][value]:.2f}" if value.endswith("_db") else f"{row[name][value]:.1f}"
+            for name in ("ours", "soxr VHQ")
+            for value in values
         ]
         rows.append((f"{row['hz']}", *cells))
-    parts_of = ("gain up dB", "image dBc", "gain down dB", "alias dBc")
+    headings = ("gain up dB", "image dBc", "gain down dB", "alias dBc")
     return Table(
         "Between the band and 4 kHz",
-        "A tone at 8 kHz to 16 kHz and the image beyond 4 kHz that it leaves; the same way back, "
-        "and how loud its mirror image is taken for it.",
-        ("Hz", *(f"{who} {part}" for who in ("ours", "soxr") for part in parts_of)),
+        "Up: a tone from 8 to 16 kHz, and its image above 4 kHz. Down: the same tone from 16 to "
+        "8 kHz, and the level at which a tone at the image's frequency appears as this tone.",
+        ("Hz", *(f"{name} {heading}" for name in ("ours", "soxr") for heading in headings)),
         rows,
     )
 
 
-def silence(parts: Parts) -> Table:
-    """What becomes of digital silence."""
+def silence(results: Results) -> Table:
+    """Output for an input of zeros."""
     shares: dict[str, list[float]] = {}
-    for row in parts["quality"]["silence"]:
-        shares.setdefault(row["who"], []).append(row["percent"])
-    rows = [(who, f"{mean(percents):.1f}") for who, percents in shares.items()]
+    for row in results["quality"]["silence"]:
+        shares.setdefault(row["resampler"], []).append(row["percent"])
     return Table(
         "Digital silence",
-        "Percent of the samples that are not zero when all that go in are; the mean of 8 kHz to "
-        "and from 16, 24, 48 kHz. soxr dithers 16-bit output.",
-        ("", "not zero %"),
-        rows,
+        "Output samples that are not zero for an input of zeros, in %: the mean of 8 kHz to and "
+        "from 16, 24 and 48 kHz. soxr adds dither to 16-bit output.",
+        ("resampler", "not zero %"),
+        [(name, f"{mean(percents):.1f}") for name, percents in shares.items()],
     )
 
 
-def round_trip(parts: Parts) -> Table:
+def round_trip(results: Results) -> Table:
     """Mu-law to the pipeline's rate and back."""
     rows = []
-    for row in parts["quality"]["round_trip"]:
-        for name in row:
-            if name == "rate":
+    for row in results["quality"]["round_trip"]:
+        for signal in row:
+            if signal == "rate":
                 continue
-            of = row[name]
-            figures = [of[f"{who}_{what}"] for what in ("db", "same") for who in ("ours", "soxr")]
-            cells = [f"{of['once_db']:.2f}", *(f"{figure:.2f}" for figure in figures)]
-            rows.append((f"{row['rate'] // 1000}", name, *cells))
+            values = row[signal]
+            cells = [
+                f"{values[key]:.2f}"
+                for key in ("once_db", "ours_db", "soxr_db", "ours_same", "soxr_same")
+            ]
+            rows.append((f"{row['rate'] // 1000}", signal, *cells))
     return Table(
-        "Mu-law there and back",
-        "From mu-law to the rate and back to mu-law. Signal over error in dB, of mu-law alone and "
-        "of the round trip; and percent of the codes that come back as they were.",
+        "Mu-law to the pipeline's rate and back",
+        "Signal over error in dB: of mu-law encoding alone, and of the round trip from mu-law to "
+        "the rate and back to mu-law. Unchanged: codes that are the same after the round trip.",
         (
-            *("kHz", "signal", "mu-law once", "ours dB", "soxr VHQ dB"),
-            *("ours same %", "soxr VHQ same %"),
+            *("kHz", "signal", "mu-law alone dB", "ours dB", "soxr VHQ dB"),
+            *("ours unchanged %", "soxr VHQ unchanged %"),
         ),
         rows,
     )
 
 
-def clipping(parts: Parts) -> Table:
-    """What clipping between the two filters does."""
+def clipping(results: Results) -> Table:
+    """Clipping between the two filters of the 48 kHz path."""
     rows = [
         (
             kilohertz(row["pair"]),
@@ -177,12 +189,13 @@ def clipping(parts: Parts) -> Table:
             f"{row['differ_percent']:.2f}",
             f"{row['error_db']:.1f}",
         )
-        for row in parts["quality"]["saturation"]
+        for row in results["quality"]["saturation"]
     ]
     return Table(
         "Clipping between the two filters of the 48 kHz path",
-        "Against the same two filters in double precision, clipped at the end alone. Clipped: "
-        "percent of the samples that exceed 16 bits there; differ: percent off by over 2 LSB.",
+        "Ours against the same two filters in double precision, which clip only their output. "
+        "Clipped: output samples of the reference that exceed 16 bits. Differ: samples that are "
+        "off by more than 2 LSB.",
         ("kHz", "signal", "clipped %", "differ %", "error dB"),
         rows,
     )

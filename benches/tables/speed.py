@@ -1,189 +1,185 @@
-"""How long a packet takes."""
+"""Tables of times."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from report import Table
 
-from .common import WIRE_HZ, Part, Parts, good_enough
+from .common import WIRE_HZ, Results, Row, kilohertz, libraries_within_limits, rate_pair
 
-_PEERS = (
+_LIBRARIES = (
     *("soxr VHQ", "soxr HQ", "soxr MQ", "soxr QQ", "libsamplerate medium"),
     *("scipy upfirdn", "scipy resample_poly", "audioop ratecv"),
 )
+_LIMITS = (
+    "A value in parentheses is of a resampler outside the quality limits: 300-3400 Hz within "
+    "0.01 dB, images and aliases below -95 dBc."
+)
+_CASE = ("", "packet ms", "pipeline kHz")
 
 
-def _by_case(infos: Sequence[Part]) -> list[Part]:
-    return sorted(infos, key=lambda info: (info["direction"], info["packet_ms"], info["rate"]))
+def _sorted(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row["direction"], row["packet_ms"], row["rate"]))
 
 
-def _case(info: Part) -> tuple[str, str, str]:
-    return info["direction"], f"{info['packet_ms']}", f"{info['rate'] // 1000}"
+def _case(row: Row) -> tuple[str, str, str]:
+    return row["direction"], f"{row['packet_ms']}", f"{row['rate'] // 1000}"
 
 
-def _how_timed(infos: Sequence[Part]) -> str:
-    turns = min((info["rounds"] for info in infos), default=0)
-    seconds = max((info["batch"] * info["packet_ms"] // 1000 for info in infos), default=0)
-    return (
-        f"Processor time, medians over {turns} turns or more; in a turn every competitor handles "
-        f"the same batch of {seconds} s of audio once, and every result is checked."
-    )
+def _fewest_rounds(rows: Sequence[Row]) -> int:
+    return min((row["rounds"] for row in rows), default=0)
 
 
-def whole(parts: Parts) -> Table:
-    """Time per packet through the serializers."""
-    infos = _by_case(parts["times"])
-    rows = []
-    for info in infos:
-        ours, pipecat = (info["microseconds"][who] for who in ("ours", "pipecat"))
-        rows.append((*_case(info), f"{ours:.2f}", f"{pipecat:.2f}", f"{pipecat / ours:.1f}x"))
+def serializer(results: Results) -> Table:
+    """Time per audio packet through the serializers."""
+    rows = _sorted(results["times"])
+    cells = []
+    for row in rows:
+        ours, pipecat = (row["microseconds"][name] for name in ("ours", "pipecat"))
+        cells.append((*_case(row), f"{ours:.2f}", f"{pipecat:.2f}", f"{pipecat / ours:.1f}x"))
+    seconds = max((row["batch"] * row["packet_ms"] // 1000 for row in rows), default=0)
     return Table(
-        "A packet through the serializer",
-        "`deserialize` (in, to a frame) and `serialize` (out, from a frame), the coroutine "
-        f"driven directly, logging off, pipecat's resampler never cleared. {_how_timed(infos)}",
-        ("", "packet ms", "pipeline kHz", "ours us", "pipecat us", "ratio"),
-        rows,
+        "An audio packet through the serializer",
+        "`deserialize` (in, returns a frame) and `serialize` (out, takes a frame), without an "
+        "event loop and without a log; pipecat's resampler is never cleared. CPU time in "
+        f"microseconds, the median of at least {_fewest_rounds(rows)} rounds. In a round every "
+        f"competitor converts the same {seconds} s of audio once. Every result is checked.",
+        (*_CASE, "ours us", "pipecat us", "ratio"),
+        cells,
     )
 
 
-def control(parts: Parts) -> Table:
+def control(results: Results) -> Table:
     """Time per control message through the serializers."""
-    infos = parts["control"]
-    rows = []
-    for info in infos:
-        ours, pipecat = (info["microseconds"][who] for who in ("ours", "pipecat"))
-        ratio = f"{pipecat / ours:.1f}x"
-        what = (info["control"], info["reply"] or "", info.get("log", "no log"))
-        rows.append((*what, f"{ours:.2f}", f"{pipecat:.2f}", ratio))
+    rows = results["control"]
+    cells = []
+    for row in rows:
+        ours, pipecat = (row["microseconds"][name] for name in ("ours", "pipecat"))
+        case = (row["control"], row["reply"] or "", row["log"])
+        cells.append((*case, f"{ours:.2f}", f"{pipecat:.2f}", f"{pipecat / ours:.1f}x"))
     return Table(
         "A control message through the serializer",
-        "`deserialize`, and `serialize` of the reply where there is one, as above; medians over "
-        f"{min((info['rounds'] for info in infos), default=0)} turns. Ours validates what comes "
-        "and numbers what goes; pipecat's does neither, leaves `update` unanswered, and tells the "
-        "pipeline nothing of playback. With a log, lines from that level up are made and thrown "
-        "away; DEBUG is loguru's default.",
+        "`deserialize`, and `serialize` of the reply where there is one. CPU time in microseconds, "
+        f"the median of {_fewest_rounds(rows)} rounds. A log makes the lines from its level up and "
+        "discards them; DEBUG is loguru's default. Ours validates each message and numbers each "
+        "reply. pipecat's does neither, does not answer `update`, and does not tell the pipeline "
+        "of `playback_started`.",
         ("message", "reply", "log", "ours us", "pipecat us", "ratio"),
-        rows,
+        cells,
     )
 
 
-def core(parts: Parts) -> Table:
-    """Time per packet of the audio alone, in Python."""
-    infos = _by_case(parts["times"])
-    good = good_enough(parts)
-    rows = []
-    for info in infos:
-        us = info["microseconds"]
-        pair = (WIRE_HZ, info["rate"]) if info["direction"] == "in" else (info["rate"], WIRE_HZ)
-        cells = [_ratio(us, peer, good.get((peer, *pair), True)) for peer in ("audioop", *_PEERS)]
-        rows.append((*_case(info), f"{us['core']:.2f}", *cells))
+def libraries(results: Results) -> Table:
+    """Time per packet of the audio conversion alone, in Python."""
+    rows = _sorted(results["times"])
+    within_limits = libraries_within_limits(results)
+    cells = []
+    for row in rows:
+        us, pair = row["microseconds"], rate_pair(row)
+        cells.append(
+            (
+                *_case(row),
+                f"{us['core']:.2f}",
+                *(
+                    _time_and_ratio(us, name, "core", within_limits.get((name, *pair), True))
+                    for name in ("audioop", *_LIBRARIES)
+                ),
+            )
+        )
     return Table(
-        "The audio alone, beside other libraries in Python",
-        "Our core's one call (`InboundAudio`, `OutboundAudio`) beside the least Python that does "
-        "the same with audioop and, where the rates differ, a library's stream: microseconds, and "
-        "times ours. In the same turns as the table above. In parentheses: does not keep "
-        "300-3400 Hz within 0.01 dB and its images and aliases below -95 dBc, as measured below.",
-        ("", "packet ms", "pipeline kHz", "core us", "audioop", *_PEERS),
-        rows,
+        "The audio conversion alone, beside other Python libraries",
+        "Our core (`InboundAudio`, `OutboundAudio`) beside audioop's codec and, where the rates "
+        "differ, the stream of a library, with the least possible Python between the two. Time in "
+        "microseconds, and as a multiple of ours, from the same rounds as the table above. "
+        f"{_LIMITS}",
+        (*_CASE, "core us", "audioop", *_LIBRARIES),
+        cells,
     )
 
 
-def _ratio(times: Part, peer: str, good: bool, own: str = "core") -> str:
-    if peer not in times:
+def _time_and_ratio(us: Mapping[str, float], name: str, ours: str, within_limits: bool) -> str:
+    if name not in us:
         return ""
-    cell = f"{times[peer]:.2f} {times[peer] / times[own]:.1f}x"
-    return cell if good else f"({cell})"
+    cell = f"{us[name]:.2f} {us[name] / us[ours]:.1f}x"
+    return cell if within_limits else f"({cell})"
 
 
-def rust_peers(parts: Parts) -> Table:
-    """Time per packet of the audio alone, in Rust."""
-    rows = []
-    measured = parts["peers"]["rows"]
-    names = [name for name, _ in measured[0]["verdicts"] if name != "ours"]
-    for row in sorted(measured, key=lambda row: (row["direction"], row["packet_ms"], row["rate"])):
-        ns, verdicts = dict(row["ns"]), dict(row["verdicts"])
-        us = {name: time / 1000 for name, time in ns.items()}
-        cells = [_ratio(us, name, verdicts[name]["good_enough"], "ours") for name in names]
-        rows.append((*_case(row), f"{us['ours']:.2f}", *cells))
-    turns = min(row["turns"] for row in measured)
+def crates(results: Results) -> Table:
+    """Time per packet of the audio conversion alone, in Rust."""
+    rows = _sorted(results["crates"]["rows"])
+    names = [name for name, _ in rows[0]["quality"] if name != "ours"]
+    cells = []
+    for row in rows:
+        us = {name: ns / 1000 for name, ns in row["ns"]}
+        quality = dict(row["quality"])
+        times = [_time_and_ratio(us, n, "ours", quality[n]["meets_limits"]) for n in names]
+        cells.append((*_case(row), f"{us['ours']:.2f}", *times))
     return Table(
-        "The audio alone, beside other crates in Rust",
-        "The same jobs without Python: microseconds, and times ours. The others are lent our "
-        f"mu-law codec. In turns, medians over {turns} turns or more. In parentheses: not the "
-        "quality, as above.",
-        ("", "packet ms", "pipeline kHz", "ours us", *names),
-        rows,
+        "The audio conversion alone, beside other Rust crates",
+        "The same conversions without Python. The other crates are combined with our mu-law codec. "
+        "Time in microseconds, and as a multiple of ours, the median of at least "
+        f"{_fewest_rounds(rows)} rounds. {_LIMITS}",
+        (*_CASE, "ours us", *names),
+        cells,
     )
 
 
-def fastest(parts: Parts) -> Table:
-    """Ours over the fastest of those that are good enough."""
-    good = good_enough(parts)
-    rows = []
-    crates = {_case(row): row for row in parts["peers"]["rows"]} if "peers" in parts else {}
-    for info in _by_case(parts["times"]):
-        if info["rate"] == WIRE_HZ or info["packet_ms"] == 100:
+def fastest(results: Results) -> Table:
+    """Our time beside the fastest resampler that meets the quality limits."""
+    within_limits = libraries_within_limits(results)
+    crate_rows = {_case(row): row for row in results["crates"]["rows"]}
+    cells = []
+    for row in _sorted(results["times"]):
+        if row["rate"] == WIRE_HZ or row["packet_ms"] == 100:
             continue
-        pair = (WIRE_HZ, info["rate"]) if info["direction"] == "in" else (info["rate"], WIRE_HZ)
-        us = info["microseconds"]
-        able = [peer for peer in _PEERS if peer in us and good.get((peer, *pair))]
-        first = min(able, key=us.__getitem__)
-        cells = [f"{us['soxr VHQ'] / us['core']:.1f}x", first, f"{us[first] / us['core']:.1f}x"]
-        if row := crates.get(_case(info)):
-            ns = dict(row["ns"])
-            able = [n for n, v in row["verdicts"] if v["good_enough"] and n != "ours"]
-            first = min(able, key=ns.__getitem__)
-            late = dict(row["verdicts"])[first]["delay_mean_ms"]
-            cells += [f"{first} ({late:.0f} ms late)", f"{ns[first] / ns['ours']:.1f}x"]
-        rows.append((*_case(info), *cells))
+        us, pair = row["microseconds"], rate_pair(row)
+        good = [name for name in _LIBRARIES if name in us and within_limits.get((name, *pair))]
+        library = min(good, key=us.__getitem__)
+        line = [f"{us['soxr VHQ'] / us['core']:.1f}x", library, f"{us[library] / us['core']:.1f}x"]
+        if crate_row := crate_rows.get(_case(row)):
+            ns, quality = dict(crate_row["ns"]), dict(crate_row["quality"])
+            good = [name for name in quality if quality[name]["meets_limits"] and name != "ours"]
+            crate = min(good, key=ns.__getitem__)
+            delay = quality[crate]["delay_mean_ms"]
+            line += [crate, f"{delay:.0f}", f"{ns[crate] / ns['ours']:.1f}x"]
+        cells.append((*_case(row), *line))
     return Table(
-        "The fastest peer that is good enough",
-        "Times that our core takes, from the tables of Python libraries and of crates.",
+        "The fastest competitor within the quality limits",
+        "Times as multiples of our core's, from the tables of Python libraries and of Rust crates.",
         (
-            *("", "packet ms", "pipeline kHz", "soxr VHQ"),
-            *("fastest in Python", "ratio", "fastest in Rust", "ratio"),
+            *(*_CASE, "soxr VHQ", "fastest library", "ratio"),
+            *("fastest crate", "its delay ms", "ratio"),
         ),
-        rows,
+        cells,
     )
 
 
-def peak(parts: Parts) -> Table:
-    """Percent of the CPU's own peak."""
-    whole_us = {_case(info): info["microseconds"]["ours"] for info in parts["times"]}
-    rows = []
-    measured = [row for row in parts["peers"]["rows"] if row["packet_ms"] == 200 and row["peak"]]
-    for row in sorted(measured, key=lambda row: (row["direction"], row["rate"])):
+def peak(results: Results) -> Table:
+    """Share of the CPU's peak that our core reaches."""
+    serializer_us = {_case(row): row["microseconds"]["ours"] for row in results["times"]}
+    cells = []
+    rows = [row for row in results["crates"]["rows"] if row["packet_ms"] == 200 and row["peak"]]
+    for row in _sorted(rows):
         ns = dict(row["ns"])
-        times = [ns["filter"], ns["ours"], 1000 * whole_us[_case(row)]]
+        times = [ns["filter"], ns["ours"], 1000 * serializer_us[_case(row)]]
         percents = [f"{100 * row['products'] / time / row['peak']:.0f}" for time in times]
-        factor = f"x{row['rate'] // WIRE_HZ}" if row["direction"] == "in" else ""
-        factor = factor or f"/{row['rate'] // WIRE_HZ}"
         codec = f"{100 * ns['codec'] / ns['ours']:.0f}"
-        cells = (f"{row['products']}", f"{row['peak']:.0f}", *percents, codec)
-        rows.append((row["direction"], factor, *cells))
+        line = (
+            kilohertz(rate_pair(row)),
+            f"{row['products']}",
+            f"{row['peak']:.0f}",
+            *percents,
+            codec,
+        )
+        cells.append(line)
     return Table(
-        "Percent of peak",
-        "A 200 ms packet. Peak: products per nanosecond of a loop of the CPU's multiply-and-add "
-        f"of pairs alone ({parts['peers']['instruction_set']}), in the same turns. Products: those "
-        "that the filter needs (48 for an output; 48 and then 16 for six times; none where the "
-        "output is the input). Filter: PCM to PCM. Fused: with mu-law, `InboundAudio` and "
-        "`OutboundAudio` in Rust. Whole: `deserialize` and `serialize`, frames and all, from the "
-        "Python run. Codec: mu-law's share of the fused time, measured alone.",
-        ("", "", "products", "peak per ns", "filter %", "fused %", "whole %", "codec %"),
-        rows,
+        "Percent of the CPU's peak",
+        "A 200 ms packet. Products: multiplications that the filter needs. Peak: products per "
+        "nanosecond of a loop that contains only the CPU's multiply-and-add instruction "
+        f"({results['crates']['instruction_set']}), in the same rounds. Filter: PCM to PCM. Fused: "
+        "with mu-law, `InboundAudio` and `OutboundAudio` in Rust. Serializer: `deserialize` and "
+        "`serialize` in Python. Codec: mu-law alone, as a share of the fused time.",
+        ("kHz", "products", "peak per ns", "filter %", "fused %", "serializer %", "codec %"),
+        cells,
     )
-
-
-def criterion(parts: Parts) -> Table:
-    """Nanoseconds of the Rust core alone."""
-    columns = ("20 ms", "100 ms", "200 ms")
-    rows = [
-        (name, *(f"{times[column]:.0f}" if column in times else "" for column in columns))
-        for name, times in sorted(parts["rust"].items())
-    ]
-    how = (
-        "criterion, median nanoseconds per call, no Python. Each benchmark checks its result "
-        "before it is timed. For `g711` the length is in samples at 8 kHz."
-    )
-    return Table("The Rust core", how, ["", *columns], rows)

@@ -1,4 +1,4 @@
-"""The documents show what was measured, and all of it."""
+"""The documents show the newest results, and all of them."""
 
 import re
 import subprocess
@@ -9,33 +9,41 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "docs" / name for name in ("performance.md", "audio-quality.md")]
+RESULTS = ROOT / "benches" / "results"
 
 
-def test_tables_are_those_of_the_newest_results() -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benches" / "docs.py"), "--check"],
+def test_tables_in_the_documents_match_the_newest_results() -> None:
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "benches" / "update_docs.py"), "--check"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_pictures_and_other_documents_are_there(document: Path) -> None:
+def test_links_and_plots_of_the_documents_exist(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)", document.read_text(encoding="utf-8"))
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
-def test_no_table_is_made_for_nobody() -> None:
+def test_every_benchmark_table_is_shown_in_a_document() -> None:
     shown = {
         name
         for document in DOCUMENTS
         for name in re.findall("<!-- table: ([^ ]+) -->", document.read_text(encoding="utf-8"))
     }
     code = "import sys; sys.path.insert(0, 'benches'); import tables; print(*tables.TABLES)"
-    made = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    alone = {"machine", "load-real", "load-profile", "load-functions", "soak"}
-    assert shown - alone == set(made.stdout.split())
+    not_of_make_bench = {"machine", "load", "load-profile", "load-functions", "soak"}
+    assert shown - not_of_make_bench == set(process.stdout.split())
+
+
+def test_results_are_kept_only_for_the_newest_run_of_each_kind() -> None:
+    kinds = [
+        re.sub(r"^\d{4}-\d\d-\d\d", "", path.name) for path in RESULTS.glob("????-??-??*.json")
+    ]
+    assert sorted(kinds) == ["-load.json", "-profile.json", "-soak.json", ".json"]

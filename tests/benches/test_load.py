@@ -1,4 +1,4 @@
-"""The load harness still runs, and what it says of a server is what the calls were like."""
+"""A short load test and a short soak: both work, and their results describe the calls."""
 
 import json
 import os
@@ -9,72 +9,66 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
 BENCHES = Path(__file__).parents[2] / "benches"
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        not hasattr(os, "sched_setaffinity"), reason="choosing cores needs sched_setaffinity"
+    ),
+]
 
-def run(output: Path, mode: str, module: str, *options: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
+
+def run(output: Path, step: str, module: str, *options: str) -> list[dict[str, Any]]:
+    process = subprocess.run(
         [sys.executable, "-m", module, f"--output={output}", *options],
         cwd=BENCHES,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures, tables = sorted(output.iterdir())
+    assert process.returncode == 0, process.stdout + process.stderr
+    values, tables = sorted(output.iterdir())
     assert "Every result was checked and correct." in tables.read_text(encoding="utf-8")
-    rows: list[dict[str, Any]] = json.loads(figures.read_text(encoding="utf-8"))["parts"][mode]
+    rows: list[dict[str, Any]] = json.loads(values.read_text(encoding="utf-8"))["parts"][step]
     return rows
 
 
-def check(row: dict[str, Any]) -> None:
-    """What two calls of a few seconds are like, however slow the machine is."""
-    assert (row["calls"], row["held"], row["late_opened"]) == (2, 2, 0)
+def check_two_short_calls(row: dict[str, Any]) -> None:
+    """Check what holds however slow the machine is."""
+    assert (row["calls"], row["completed"], row["late_opened"]) == (2, 2, 0)
     assert row["broken_rules"] == {}
-    # Both callers hung up, and pressed a key while something was playing.
+    # Both callers hung up, and pressed a key while the bot was speaking.
     assert row["closed_ms"]
     assert row["barge_in_ms"]
     assert row["pong_ms"]
-    # A second of the caller's speech comes back, and not before a packet is full. What a lossy
-    # server says cannot always be recognised.
-    assert row["marks"] + row["marks_missing"] > 0
-    if row["kind"].startswith("ours"):
-        assert row["marks_missing"] == 0
-        assert row["echo_ms"]["p50"] > 200
+    assert row["markers"] + row["markers_missing"] > 0
     assert row["cpu_ms_per_call_second"] > 0
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are picked as Linux does")
-def test_in_real_time(tmp_path: Path) -> None:
-    (row,) = run(tmp_path, "real", "load", "--quick", "--kinds", "ours-transport")
-    check(row)
-    assert row["kind"] == "ours-transport"
+def test_our_transport_delivers_all_audio_and_echoes_every_marker(tmp_path: Path) -> None:
+    (row,) = run(tmp_path, "load", "load", "--quick", "--servers", "ours-transport")
+    check_two_short_calls(row)
+    assert row["server"] == "ours-transport"
+    assert row["markers_missing"] == 0
+    # An echo cannot come back before its packet of 200 ms is full.
+    assert row["echo_ms"]["p50"] > 200
     assert row["delivered_percent"] == pytest.approx(100, abs=1e-6)
     assert row["generator_lag_ms"]
     assert row["memory_mb"] > 0
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are picked as Linux does")
-def test_a_soak(tmp_path: Path) -> None:
-    """Through `pipecat-genesys serve`, and whoever calls must sign."""
+def test_audio_that_pipecats_serializer_loses_is_counted(tmp_path: Path) -> None:
+    """pipecat's serializer loses audio at 16 kHz with its default parameters."""
+    (row,) = run(tmp_path, "load", "load", "--quick", "--servers", "documented")
+    check_two_short_calls(row)
+    assert row["delivered_percent"] < 97
+
+
+def test_signed_calls_of_a_soak_are_all_completed(tmp_path: Path) -> None:
     (row,) = run(tmp_path, "soak", "load.soak", "--calls=2", "--minutes=0.4")
-    assert row["calls"] == row["held"] == 2
+    assert row["calls"] == row["completed"] == 2
     assert row["bot_seconds"] > 8
     assert row["barge_in_ms"]
     assert row["rss_mb"] > 0
-
-
-def test_on_a_virtual_clock(tmp_path: Path) -> None:
-    rows = run(
-        tmp_path,
-        "virtual",
-        "load",
-        *("--quick", "--virtual", "--kinds", "documented", "ours-stock"),
-    )
-    for row in rows:
-        check(row)
-    theirs, ours = rows
-    assert ours["delivered_percent"] == pytest.approx(100, abs=1e-6)
-    # Pipecat's serializer loses audio as it is documented; or nobody would count.
-    assert theirs["delivered_percent"] < 97

@@ -23,9 +23,6 @@ pub(crate) enum Work {
 
 impl Work {
     const fn detach_from_bytes(self) -> usize {
-        if cfg!(feature = "always-detach") {
-            return 0;
-        }
         match self {
             Self::Filter => 256 * 1024,
             Self::Convert => 2 * 1024 * 1024,

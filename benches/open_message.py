@@ -1,8 +1,8 @@
-"""The message that opens a call, as Genesys sends it."""
+"""The `open` message that Genesys sends first, as JSON text."""
 
 import json
 
-OPEN = json.dumps(
+OPEN_MESSAGE = json.dumps(
     {
         "version": "2",
         "type": "open",

@@ -1,32 +1,34 @@
-//! The most that the core's own instruction could do: multiply and add pairs, nothing
-//! else, on as many sums at once as hide its latency. What a percentage of peak refers to.
+//! Loops that contain only multiply-and-add instructions: the peak that percentages refer to.
+//!
+//! A loop multiplies and adds pairs of 16-bit integers, with enough independent sums to hide the
+//! latency of the instruction.
 
-/// A loop, and how many products it adds up in one call.
+/// A loop for one instruction set.
 #[derive(Clone, Copy)]
-pub(crate) struct Peak {
-    /// The instruction set, as the core names it.
-    pub(crate) name: &'static str,
+pub(crate) struct PeakLoop {
+    /// Name of the instruction set, as in the core.
+    pub(crate) instruction_set: &'static str,
+    /// Multiplications in one call.
     pub(crate) products: u64,
     call: unsafe fn(),
 }
 
-impl Peak {
-    /// Runs the loop.
+impl PeakLoop {
     pub(crate) fn run(self) {
-        // SAFETY: `peaks` gives those alone whose instructions the CPU has.
+        // SAFETY: `peak_loops` returns only loops whose instructions the CPU has.
         unsafe { (self.call)() }
     }
 }
 
-/// Those that this CPU can run.
-pub(crate) fn peaks() -> Vec<Peak> {
+/// Returns the loops that this CPU can run.
+pub(crate) fn peak_loops() -> Vec<PeakLoop> {
     let mut found = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
-        let mut add = |there: bool, name, products, call| {
-            if there {
-                found.push(Peak {
-                    name,
+        let mut add = |supported: bool, instruction_set, products, call| {
+            if supported {
+                found.push(PeakLoop {
+                    instruction_set,
                     products,
                     call,
                 });
@@ -36,31 +38,31 @@ pub(crate) fn peaks() -> Vec<Peak> {
         add(
             avx2,
             "avx2",
-            loops::TURNS * 8 * 16,
+            loops::ITERATIONS * 8 * 16,
             loops::avx2 as unsafe fn(),
         );
         let avx512 = is_x86_feature_detected!("avx512vnni");
-        add(avx512, "avx512", loops::TURNS * 12 * 32, loops::avx512);
+        add(avx512, "avx512", loops::ITERATIONS * 12 * 32, loops::avx512);
     }
     found
 }
 
-/// The compiler would notice that nothing comes of it, so the loop is written out.
+/// Loops in assembly: a compiler would remove a loop whose result is not used.
 #[cfg(target_arch = "x86_64")]
 mod loops {
     use std::arch::asm;
 
-    /// Turns of the loop in one call.
-    pub(super) const TURNS: u64 = 2_000;
+    /// Iterations of the loop in one call.
+    pub(super) const ITERATIONS: u64 = 2_000;
 
-    macro_rules! turns {
+    macro_rules! repeat {
         ([$($register:tt)*] $($line:tt)*) => {{
-            // SAFETY: nothing but the registers named is touched, and the caller has the
-            // instructions.
+            // SAFETY: the code changes only the named registers, and the caller guarantees that the
+            // CPU has the instructions.
             unsafe {
                 asm!(
-                    "2:", $($line,)* "dec {turns}", "jnz 2b",
-                    turns = inout(reg) TURNS => _, $(out($register) _,)*
+                    "2:", $($line,)* "dec {iterations}", "jnz 2b",
+                    iterations = inout(reg) ITERATIONS => _, $(out($register) _,)*
                     options(nomem, nostack),
                 );
             }
@@ -70,7 +72,7 @@ mod loops {
     /// # Safety
     /// The CPU must have AVX2.
     pub(super) unsafe fn avx2() {
-        turns!(
+        repeat!(
             ["ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7"
             "ymm8" "ymm9" "ymm10" "ymm11" "ymm14" "ymm15"]
             "vpmaddwd ymm8, ymm14, ymm15" "vpaddd ymm0, ymm0, ymm8"
@@ -87,7 +89,7 @@ mod loops {
     /// # Safety
     /// The CPU must have AVX-512VNNI.
     pub(super) unsafe fn avx512() {
-        turns!(
+        repeat!(
             ["zmm0" "zmm1" "zmm2" "zmm3" "zmm4" "zmm5" "zmm6" "zmm7"
             "zmm8" "zmm9" "zmm10" "zmm11" "zmm14" "zmm15"]
             "vpdpwssd zmm0, zmm14, zmm15" "vpdpwssd zmm1, zmm14, zmm15"

@@ -1,4 +1,4 @@
-"""What a server process can tell about itself: CPU, memory, collections, a late event loop."""
+"""Statistics of the process itself: CPU time, memory, garbage collection, event loop delay."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from typing import Any
 import numpy as np
 import psutil
 
-_PERIOD = 0.05
+_TIMER_SECONDS = 0.05
 
 
-class Vitals:
-    """Watches the process it is in."""
+class ProcessStats:
+    """Collects the statistics of this process."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._collections: list[tuple[int, float]] = []
-        self._late: list[float] = []
-        self._began = 0.0
+        self._timer_delays: list[float] = []
+        self._collection_began = 0.0
         gc.callbacks.append(self._on_collection)
 
     def _on_collection(self, phase: str, info: dict[str, Any]) -> None:
         if phase == "start":
-            self._began = time.perf_counter()
+            self._collection_began = time.perf_counter()
         else:
-            self._collections.append((info["generation"], time.perf_counter() - self._began))
+            seconds = time.perf_counter() - self._collection_began
+            self._collections.append((info["generation"], seconds))
 
-    async def watch_the_loop(self) -> None:
-        """Note by how much a timer is late, again and again."""
+    async def watch_event_loop(self) -> None:
+        """Record the delay of a repeated timer, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _PERIOD
-            await asyncio.sleep(_PERIOD)
-            self._late.append(max(0.0, loop.time() - due))
+            due = loop.time() + _TIMER_SECONDS
+            await asyncio.sleep(_TIMER_SECONDS)
+            self._timer_delays.append(max(0.0, loop.time() - due))
 
     def read(self) -> dict[str, Any]:
-        """What there is to say of the time since the last reading."""
+        """Return the statistics since the last call."""
         collections, self._collections = self._collections, []
-        late, self._late = self._late, []
+        delays, self._timer_delays = self._timer_delays, []
         full = [seconds for generation, seconds in collections if generation == 2]
         return {
             "at": time.monotonic(),
@@ -50,12 +51,12 @@ class Vitals:
             "gc_seconds": sum(seconds for _, seconds in collections),
             "gc_longest_ms": 1000 * max((seconds for _, seconds in collections), default=0.0),
             "gc_full": len(full),
-            "loop_late_ms": spread(late),
+            "loop_late_ms": percentiles_ms(delays),
         }
 
 
-def spread(seconds: list[float]) -> dict[str, float]:
-    """p50, p99 and the worst of them, in ms; nothing of nothing."""
+def percentiles_ms(seconds: list[float]) -> dict[str, float]:
+    """Return median, 99th percentile and maximum in ms; an empty mapping for an empty list."""
     if not seconds:
         return {}
     p50, p99 = np.percentile(seconds, (50, 99))

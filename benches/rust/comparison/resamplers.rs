@@ -1,4 +1,5 @@
-//! Other crates' resamplers beside ours as streams of 16-bit PCM, the least work around each.
+//! Our resampler and those of other crates as streams of 16-bit PCM, with the least code around
+//! each.
 
 use audiohook_audio::Resampler as Ours;
 use resampler::{Attenuation, Latency, ResamplerFft, ResamplerFir, SampleRate};
@@ -8,17 +9,19 @@ use rubato::{
     SincInterpolationType, WindowFunction,
 };
 
-/// PCM in, PCM out; what is there is appended.
-pub(crate) trait Stream {
+/// A resampler with its state.
+pub(crate) trait PcmResampler {
+    /// Resamples a packet and appends the available output.
     fn process(&mut self, pcm: &[u8], out: &mut Vec<u8>);
 }
 
-/// From a rate, to a rate, samples in a packet.
-pub(crate) type Make = fn(u32, u32, u32) -> Box<dyn Stream>;
+/// Makes a resampler from the rate of the input, the rate of the output, and the input samples in
+/// a packet.
+pub(crate) type MakeResampler = fn(u32, u32, u32) -> Box<dyn PcmResampler>;
 
-/// Everyone, with the settings that make each fastest while it keeps the band as our contract
-/// has it, and with those that come next and do not.
-pub(crate) const STREAMS: [(&str, Make); 7] = [
+/// Resamplers by name. Each crate has the fastest settings that are within our quality limits, and
+/// the next faster settings, which are outside of them.
+pub(crate) const RESAMPLERS: [(&str, MakeResampler); 7] = [
     ("ours", ours),
     ("rubato Fft, 20 ms", |from, to, frames| {
         rubato_fft(from, to, frames, 50)
@@ -36,33 +39,37 @@ pub(crate) const STREAMS: [(&str, Make); 7] = [
     }),
 ];
 
-struct Exact(Ours);
+struct OurResampler(Ours);
 
-impl Stream for Exact {
+impl PcmResampler for OurResampler {
     fn process(&mut self, pcm: &[u8], out: &mut Vec<u8>) {
         let begin = out.len();
-        out.resize(begin + self.0.output_len(pcm.len()).expect("even"), 0);
-        self.0.process_into(pcm, &mut out[begin..]).expect("even");
+        out.resize(
+            begin + self.0.output_len(pcm.len()).expect("whole samples"),
+            0,
+        );
+        let result = self.0.process_into(pcm, &mut out[begin..]);
+        result.expect("exact buffer");
     }
 }
 
-fn ours(from: u32, to: u32, _: u32) -> Box<dyn Stream> {
-    Box::new(Exact(Ours::new(from, to).expect("supported")))
+fn ours(from: u32, to: u32, _: u32) -> Box<dyn PcmResampler> {
+    Box::new(OurResampler(Ours::new(from, to).expect("supported rates")))
 }
 
-/// Floats on the way, as both crates want them.
-struct Floats<T> {
+/// A crate's resampler, which works on `f32`, with conversions from and to PCM.
+struct FloatResampler<T> {
     resampler: T,
-    /// What has not been taken yet.
+    /// Samples that the resampler has not taken yet.
     input: Vec<f32>,
     output: Vec<f32>,
 }
 
-impl<T> Floats<T>
+impl<T> FloatResampler<T>
 where
-    Self: Stream + 'static,
+    Self: PcmResampler + 'static,
 {
-    fn boxed(resampler: T, output: usize) -> Box<dyn Stream> {
+    fn boxed(resampler: T, output: usize) -> Box<dyn PcmResampler> {
         Box::new(Self {
             resampler,
             input: Vec::new(),
@@ -71,15 +78,18 @@ where
     }
 }
 
-impl<T> Floats<T> {
-    fn take(&mut self, pcm: &[u8]) {
+impl<T> FloatResampler<T> {
+    /// Appends PCM to `input`.
+    fn read_pcm(&mut self, pcm: &[u8]) {
         let samples = pcm.as_chunks::<2>().0.iter();
         self.input
             .extend(samples.map(|&pair| f32::from(i16::from_le_bytes(pair)) / 32_768.0));
     }
 
-    /// Rounds by adding 1.5 x 2^23, which compilers can do to many at a time on any CPU.
-    fn give(&self, count: usize, out: &mut Vec<u8>) {
+    /// Appends the first `count` samples of `output` as PCM.
+    ///
+    /// Adding 1.5 x 2^23 rounds to an integer; compilers can vectorise it on any CPU.
+    fn write_pcm(&self, count: usize, out: &mut Vec<u8>) {
         const MAGIC: f32 = 12_582_912.0;
         let begin = out.len();
         out.resize(begin + 2 * count, 0);
@@ -91,49 +101,51 @@ impl<T> Floats<T> {
     }
 }
 
-/// What is alike in rubato's: a packet is a chunk.
-fn chunk<T: Resampler<f32>>(floats: &mut Floats<T>, pcm: &[u8]) -> usize {
-    floats.take(pcm);
-    let (due, given) = (floats.output.len(), floats.input.len());
-    let input = InterleavedSlice::new(&floats.input, 1, given).expect("mono");
-    let mut output = InterleavedSlice::new_mut(&mut floats.output, 1, due).expect("mono");
-    let done = floats
+/// Resamples a packet with a resampler of rubato, whose chunk is the packet; returns the number of
+/// output samples.
+fn process_chunk<T: Resampler<f32>>(floats: &mut FloatResampler<T>, pcm: &[u8]) -> usize {
+    floats.read_pcm(pcm);
+    let (capacity, samples) = (floats.output.len(), floats.input.len());
+    let input = InterleavedSlice::new(&floats.input, 1, samples).expect("mono");
+    let mut output = InterleavedSlice::new_mut(&mut floats.output, 1, capacity).expect("mono");
+    let result = floats
         .resampler
         .process_into_buffer(&input, &mut output, None);
-    let (read, count) = done.expect("a packet is a chunk");
-    assert_eq!(read, given);
+    let (read, count) = result.expect("a packet is a chunk");
+    assert_eq!(read, samples);
     floats.input.clear();
     count
 }
 
-impl Stream for Floats<Fft<f32>> {
+impl PcmResampler for FloatResampler<Fft<f32>> {
     fn process(&mut self, pcm: &[u8], out: &mut Vec<u8>) {
-        let count = chunk(self, pcm);
-        self.give(count, out);
+        let count = process_chunk(self, pcm);
+        self.write_pcm(count, out);
     }
 }
 
-impl Stream for Floats<Async<f32>> {
+impl PcmResampler for FloatResampler<Async<f32>> {
     fn process(&mut self, pcm: &[u8], out: &mut Vec<u8>) {
-        let count = chunk(self, pcm);
-        self.give(count, out);
+        let count = process_chunk(self, pcm);
+        self.write_pcm(count, out);
     }
 }
 
-/// In blocks of so many a second; none may be longer than the shortest packet.
-fn rubato_fft(from: u32, to: u32, frames: u32, per_second: u32) -> Box<dyn Stream> {
+/// Makes rubato's FFT resampler with a number of blocks per second; a block must not be longer than
+/// a packet.
+fn rubato_fft(from: u32, to: u32, frames: u32, per_second: u32) -> Box<dyn PcmResampler> {
     let blocks = (frames * per_second / from) as usize;
     let [from, to, frames] = [from, to, frames].map(|n| n as usize);
     let window = WindowFunction::BlackmanHarris2;
     let fft = Fft::new_custom(from, to, frames, blocks, 1, window, FixedSync::Input);
-    let fft = fft.expect("supported");
+    let fft = fft.expect("supported rates");
     let most = fft.output_frames_max();
-    Floats::boxed(fft, most)
+    FloatResampler::boxed(fft, most)
 }
 
-/// With a bank of as many branches as there are phases nothing is interpolated; so long that it
-/// keeps the band.
-fn rubato_sinc(from: u32, to: u32, frames: u32) -> Box<dyn Stream> {
+/// Makes rubato's sinc resampler. The filter bank has a branch for every phase, so nothing is
+/// interpolated; the filter is long enough for our quality limits.
+fn rubato_sinc(from: u32, to: u32, frames: u32) -> Box<dyn PcmResampler> {
     let length = 192 * from.div_ceil(to) as usize;
     let parameters = SincInterpolationParameters::new(length, WindowFunction::BlackmanHarris2)
         .oversampling_factor(6)
@@ -141,14 +153,14 @@ fn rubato_sinc(from: u32, to: u32, frames: u32) -> Box<dyn Stream> {
     let ratio = f64::from(to) / f64::from(from);
     let fixed = FixedAsync::Input;
     let sinc = Async::new_sinc(ratio, 1.0, &parameters, frames as usize, 1, fixed);
-    let sinc = sinc.expect("supported");
+    let sinc = sinc.expect("supported rates");
     let most = sinc.output_frames_max();
-    Floats::boxed(sinc, most)
+    FloatResampler::boxed(sinc, most)
 }
 
-impl Stream for Floats<ResamplerFir> {
+impl PcmResampler for FloatResampler<ResamplerFir> {
     fn process(&mut self, pcm: &[u8], out: &mut Vec<u8>) {
-        self.take(pcm);
+        self.read_pcm(pcm);
         let mut begin = 0;
         while begin < self.input.len() {
             let (read, count) = self
@@ -156,7 +168,7 @@ impl Stream for Floats<ResamplerFir> {
                 .resample(&self.input[begin..], &mut self.output)
                 .expect("mono");
             begin += read;
-            self.give(count, out);
+            self.write_pcm(count, out);
         }
         self.input.clear();
     }
@@ -167,38 +179,39 @@ fn resampler_fir(
     attenuation: Attenuation,
     from: u32,
     to: u32,
-) -> Box<dyn Stream> {
+) -> Box<dyn PcmResampler> {
     let fir = ResamplerFir::new_from_hz(1, from, to, latency, attenuation);
     let most = fir.buffer_size_output();
-    Floats::boxed(fir, most)
+    FloatResampler::boxed(fir, most)
 }
 
-impl Stream for Floats<ResamplerFft> {
+impl PcmResampler for FloatResampler<ResamplerFft> {
     fn process(&mut self, pcm: &[u8], out: &mut Vec<u8>) {
-        self.take(pcm);
+        self.read_pcm(pcm);
         let chunk = self.resampler.chunk_size_input();
         let mut begin = 0;
         while self.input.len() - begin >= chunk {
             self.resampler
                 .resample(&self.input[begin..], &mut self.output)
-                .expect("a chunk");
+                .expect("a whole chunk");
             begin += chunk;
-            self.give(self.output.len(), out);
+            self.write_pcm(self.output.len(), out);
         }
         self.input.drain(..begin);
     }
 }
 
-/// It knows no 8000 Hz, but only the ratio matters.
-fn resampler_fft(from: u32, to: u32, _: u32) -> Box<dyn Stream> {
+/// Makes the FFT resampler of the crate `resampler`. It does not support 8000 Hz; the doubled rates
+/// have the same ratio.
+fn resampler_fft(from: u32, to: u32, _: u32) -> Box<dyn PcmResampler> {
     let rate = |hz| match hz {
         8_000 => SampleRate::Hz16000,
         16_000 => SampleRate::Hz32000,
         24_000 => SampleRate::Hz48000,
         48_000 => SampleRate::Hz96000,
-        other => unreachable!("{other} Hz is not raced"),
+        other => unreachable!("{other} Hz is not compared"),
     };
     let fft = ResamplerFft::new(1, rate(from), rate(to));
     let most = fft.chunk_size_output();
-    Floats::boxed(fft, most)
+    FloatResampler::boxed(fft, most)
 }

@@ -1,0 +1,74 @@
+"""Finds the caller's speech in what the caller heard, and measures its delay."""
+
+from __future__ import annotations
+
+import numpy as np
+import signals
+from signals import WIRE_RATE
+
+from . import ECHO_START_SECONDS
+
+_MARKER = round(0.05 * WIRE_RATE)
+_MARKER_EVERY_SECONDS = 1.0
+# A key interrupts the echo: no marker is expected within these times before and after it.
+_INTERRUPTED_SECONDS = (3.5, 0.5)
+# The longest delay of an echo; and the distance from the last marker that is searched first.
+_SEARCH_SAMPLES = 3 * WIRE_RATE
+_NEAR_SAMPLES = round(0.03 * WIRE_RATE)
+_END_SECONDS = 1.5
+
+
+class EchoDetector:
+    """Measures the delay of the echo in a call.
+
+    A marker is 50 ms of the caller's speech, one in each second. It is located in the received
+    audio by cross-correlation, to the sample. Spoken and received audio are on one timeline, which
+    begins with `open`. The delay of a marker is the distance of its two positions: it includes the
+    time to fill the caller's packet, the network in both directions, and the wait until playback.
+
+    Args:
+        wire: What every caller says, as mu-law.
+    """
+
+    def __init__(self, wire: bytes) -> None:
+        self._spoken = signals.ulaw_samples(wire)
+
+    def detect(
+        self, heard_wire: bytes, spoken_samples: int, key_presses: list[float]
+    ) -> tuple[list[tuple[float, float]], int]:
+        """Measure the echo of one call.
+
+        Args:
+            heard_wire: Audio that the caller heard since `open`, as mu-law.
+            spoken_samples: Number of samples that the caller sent.
+            key_presses: Times of the key presses in seconds since `open`.
+
+        Returns:
+            For each marker found, when it was spoken and its delay, in seconds; and the number of
+            markers that were not found.
+        """
+        heard = signals.ulaw_samples(heard_wire)
+        end = min(spoken_samples, len(heard)) / WIRE_RATE - _END_SECONDS
+        before, after = _INTERRUPTED_SECONDS
+        found: list[tuple[float, float]] = []
+        missing, lag = 0, None
+        for at in np.arange(ECHO_START_SECONDS + 0.25, end, _MARKER_EVERY_SECONDS):
+            if any(press - before < at < press + after for press in key_presses):
+                lag = None
+                continue
+            begin = round(at * WIRE_RATE)
+            marker = self._spoken[begin : begin + _MARKER]
+            position = None
+            if lag is not None:
+                nearest = begin + lag
+                position = signals.find_segment(
+                    heard, marker, nearest - _NEAR_SAMPLES, nearest + _NEAR_SAMPLES
+                )
+            if position is None:
+                position = signals.find_segment(heard, marker, begin, begin + _SEARCH_SAMPLES)
+            if position is None:
+                missing += 1
+                continue
+            lag = position - begin
+            found.append((float(at), lag / WIRE_RATE))
+        return found, missing

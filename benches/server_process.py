@@ -1,0 +1,32 @@
+"""Starts `call_server.py` in a process of its own.
+
+The clients that measure it do not import it: it loads pipecat, and garbage collection of so many
+objects would delay the client.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_SCRIPT = Path(__file__).with_name("call_server.py")
+_STOP_SECONDS = 20
+
+
+@contextmanager
+def running_call_server() -> Iterator[int]:
+    """Run the server until the context ends; yields its port."""
+    process = subprocess.Popen(
+        [sys.executable, str(_SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.wait(_STOP_SECONDS)
+        process.stdout.close()
