@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pipecat_genesys import audio
-from pipecat_genesys.protocol.types import DisconnectReason
+from pipecat_genesys.protocol.types import CloseReason, DisconnectReason
 from pipecat_genesys.simulator import (
     AwaitTimeoutError,
     BargedIn,
@@ -19,60 +19,64 @@ from pipecat_genesys.simulator import (
     CallStateError,
     CaptureEntry,
     ClientTimeouts,
+    CloseSent,
     ConnectFailedError,
     Disconnected,
     Event,
     Opened,
     Party,
     PongReceived,
+    ReconnectRequested,
     ServerEvent,
     ServerRule,
     SimulatedCall,
+    StreamPaused,
     StreamResumed,
     Updated,
+    continuation,
     new_call,
-    read_wav,
+    new_monitor_call,
 )
 from pipecat_genesys.simulator.connection import CallConnection, open_websocket
 from scripted import Peer, scripted
+from virtual_loop import virtual_time
 
 QUICK = CallOptions(
     timeouts=ClientTimeouts(open=0.5, close=0.5, first_ping=0.1, ping_interval=0.2),
     socket_close_timeout=0.3,
 )
-TONE = bytes(range(1, 126)) * 32  # 4000 samples: two frames and a half
+SPEECH = bytes(range(1, 126)) * 32  # 4000 samples: two and a half frames
 
 
-async def nothing(peer: Peer, message: dict[str, Any]) -> None:
-    """A server that does not answer."""
+async def no_answer(peer: Peer, message: dict[str, Any]) -> None:
+    """Leave a message unanswered."""
 
 
-async def greet(peer: Peer, message: dict[str, Any]) -> None:
+async def accept_and_speak(peer: Peer, message: dict[str, Any]) -> None:
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 2400)
 
 
-@pytest.fixture(autouse=True)
-async def _no_task_is_left_behind() -> Any:
-    before = asyncio.all_tasks()
-    yield
-    # One turn of the loop lets the server's own tasks finish; the simulator's are gone already.
-    await asyncio.sleep(0)
-    names = {str(task.get_coro()) for task in asyncio.all_tasks() - before}
-    assert not [name for name in names if "Simulated" in name or "CallConnection" in name]
+# A call as it should be.
 
 
-async def test_a_whole_call() -> None:
-    seen: list[CaptureEntry | Event] = []
+@pytest.mark.parametrize("clock", ["real", "virtual"])
+def test_clean_call_sends_and_reports_everything(clock: str) -> None:
+    if clock == "virtual":
+        virtual_time(clean_call)()
+    else:
+        asyncio.run(clean_call())
+
+
+async def clean_call() -> None:
+    observed: list[CaptureEntry | Event] = []
     parameters = new_call(input_variables={"k": "v"})
-    async with scripted(open=greet) as server:
-        async with SimulatedCall(server.url, parameters, observer=seen.append) as call:
+    async with scripted(open=accept_and_speak) as server:
+        async with SimulatedCall(server.url, parameters, observer=observed.append) as call:
             opened = await call.opened()
             greeting = await call.wait_for_bot_audio()
-            assert (await call.playback_completed()).at == pytest.approx(
-                greeting.at + 0.3, abs=1 / 8000
-            )
-            spoken = await call.say(TONE)
+            completed = await call.playback_completed()
+            spoken = await call.say(SPEECH)
             await call.press("#")
             await call.update("de-DE")
             await call.wait_for(Updated)
@@ -88,6 +92,7 @@ async def test_a_whole_call() -> None:
     assert headers["X-API-KEY"] == "simulator"
     assert headers["Audiohook-Retry-Attempt"] == "0"
     assert peer.socket.request.path == "/bot?x=1"  # type: ignore[union-attr]
+    assert completed.at == pytest.approx(greeting.at + 0.3, abs=1 / 8000)
     assert report.clean, report
     assert report.warnings == ()
     assert report.heard == pytest.approx(0.3)
@@ -96,73 +101,66 @@ async def test_a_whole_call() -> None:
     assert report.ending.socket_closed_by is Party.CLIENT
     assert {len(frame) for frame in peer.audio} == {1600}
     stream = b"".join(peer.audio)
-    assert stream.index(TONE) == spoken.first_sample
-    assert spoken.end_sample == spoken.first_sample + len(TONE)
-    assert stream.replace(TONE, b"").strip(b"\xff") == b""
+    assert stream.index(SPEECH) == spoken.first_sample
+    assert spoken.end_sample == spoken.first_sample + len(SPEECH)
+    assert stream.replace(SPEECH, b"").strip(b"\xff") == b""
     dtmf = next(m for m in peer.received if m["type"] == "dtmf")
     assert dtmf["parameters"] == {"digit": "#"}
     assert [m["seq"] for m in peer.received] == list(range(1, len(peer.received) + 1))
-    entries = [item for item in seen if isinstance(item, CaptureEntry)]
+    entries = [item for item in observed if isinstance(item, CaptureEntry)]
     assert entries == list(call.session.capture.entries)
-    assert [item for item in seen if not isinstance(item, CaptureEntry)] == list(call.events)
+    assert [item for item in observed if not isinstance(item, CaptureEntry)] == list(call.events)
 
 
-async def test_frames_keep_an_absolute_schedule() -> None:
+@virtual_time
+async def test_frames_are_sent_every_200_ms_without_drift() -> None:
     async def slow(peer: Peer, message: dict[str, Any]) -> None:
         await asyncio.sleep(0.65)
         await peer.accept(message)
 
     async with scripted(open=slow) as server, SimulatedCall(server.url) as call:
         opened = await call.opened()
-        caught_up = [e for e in call.session.capture.entries if e.is_audio]
-        # What the caller said while the server made up its mind goes out at once.
-        assert len(caught_up) == int(opened.at / 0.2) >= 3
-        assert all(entry.at == pytest.approx(opened.at, abs=0.2) for entry in caught_up)
         await call.say(b"\x55" * 8000)
-        frames = [e for e in call.session.capture.entries if e.is_audio]
-        late = [entry.at - 0.2 * number for number, entry in enumerate(frames, start=1)]
-        # Never early; and late by what the machine is late, not by more and more.
-        assert min(late) >= 0
-        assert min(late[-3:]) < 0.2
+        frames = [entry.at for entry in call.session.capture.entries if entry.is_audio]
+    assert opened.at == pytest.approx(0.65, abs=0.01)
+    # The caller audio of the time before `opened` is sent at once.
+    assert frames[:3] == [opened.at] * 3
+    assert frames[3:8] == [pytest.approx(0.2 * number, abs=1e-4) for number in range(4, 9)]
 
 
-async def test_two_things_said_follow_each_other_without_a_gap() -> None:
+async def test_frames_are_never_sent_before_they_are_complete() -> None:
+    async with scripted() as server, SimulatedCall(server.url) as call:
+        await call.opened()
+        await call.say(b"\x55" * 3200)
+        frames = [entry.at for entry in call.session.capture.entries if entry.is_audio]
+    delays = [at - 0.2 * number for number, at in enumerate(frames, start=1)]
+    assert min(delays) >= 0
+
+
+@virtual_time
+async def test_speech_of_one_party_is_sent_in_order_without_a_gap() -> None:
     async with scripted() as server, SimulatedCall(server.url) as call:
         await call.opened()
         first, second = await asyncio.gather(call.say(b"\x11" * 1600), call.say(b"\x22" * 1601))
         third = await call.say(b"\x33" * 10)
     assert second.first_sample == first.end_sample
-    assert third.first_sample == second.first_sample + 3200  # the rest of the frame is silence
+    # The rest of the last frame is silence.
+    assert third.first_sample == second.first_sample + 3200
     assert first.end == second.start == first.end_sample / 8000
 
 
-async def test_a_wav_file_can_be_said(tmp_path: Path) -> None:
-    path = tmp_path / "hello.wav"
-    with wave.open(str(path), "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(16000)
-        writer.writeframes(audio.ulaw_decode(TONE) * 2)
-    async with scripted() as server:
-        async with SimulatedCall(server.url) as call:
-            await call.opened()
-            spoken = await call.say(path)
-            with pytest.raises(ValueError, match="nothing to say"):
-                await call.say(b"")
-        stream = b"".join(server.peer.audio)
-    assert spoken.end_sample - spoken.first_sample == 4000
-    assert stream[spoken.first_sample : spoken.end_sample] == read_wav(path)
-
-
-async def test_pauses_hold_the_voice_back_and_the_recording_shows_it(tmp_path: Path) -> None:
+@virtual_time
+async def test_paused_stream_suppresses_speech_and_the_recording_stays_aligned(
+    tmp_path: Path,
+) -> None:
     async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
         await peer.text("pause" if message["parameters"]["digit"] == "1" else "resume")
 
-    async with scripted(open=greet, dtmf=on_dtmf) as server:
+    async with scripted(open=accept_and_speak, dtmf=on_dtmf) as server:
         async with SimulatedCall(server.url) as call:
             await call.opened()
             await call.press("1")
-            await call.wait_for(lambda event: type(event).__name__ == "StreamPaused")
+            await call.wait_for(StreamPaused)
             lost = await call.say(b"\x11" * 1600)
             await call.press("2")
             resumed = await call.wait_for(StreamResumed)
@@ -180,44 +178,14 @@ async def test_pauses_hold_the_voice_back_and_the_recording_shows_it(tmp_path: P
     assert b"\x22" * 1600 in stream
     assert resumed.discarded >= 1600
     with wave.open(str(tmp_path / "call.wav"), "rb") as reader:
-        pcm = reader.readframes(reader.getnframes())
-    caller, bot = audio.split_stereo(pcm, 2)
-    said = audio.ulaw_decode(b"\x22" * 1600)
-    assert caller.index(said) == 2 * kept.first_sample
-    # What was discarded leaves a silence of its length.
+        caller, bot = audio.split_stereo(reader.readframes(reader.getnframes()), 2)
+    assert caller.index(audio.ulaw_decode(b"\x22" * 1600)) == 2 * kept.first_sample
     assert caller.index(audio.ulaw_decode(b"\x33" * 800)) == 2 * later.first_sample
     assert audio.ulaw_decode(b"\x55" * 2400) in bot
 
 
-async def test_l16_is_spoken_where_it_is_chosen() -> None:
-    l16 = {"type": "audio", "format": "L16", "channels": ["external"], "rate": 8000}
-
-    async def answer(peer: Peer, message: dict[str, Any]) -> None:
-        await peer.accept(message)
-        await peer.socket.send(b"\x00\x10" * 800)
-
-    async with scripted(open=answer) as server:
-        async with SimulatedCall(server.url, new_call(media=(l16,))) as call:
-            await call.opened()
-            await call.say(TONE)
-        stream = b"".join(server.peer.audio)
-    assert audio.ulaw_decode(TONE) in stream
-    assert stream.replace(audio.ulaw_decode(TONE), b"").strip(b"\0") == b""
-    assert call.report().received == 0.1
-
-
-async def test_stereo_carries_the_caller_on_the_external_channel() -> None:
-    medium = {"type": "audio", "format": "PCMU", "channels": ["internal", "external"], "rate": 8000}
-    async with scripted() as server:
-        async with SimulatedCall(server.url, new_call(media=(medium,))) as call:
-            await call.opened()
-            await call.say(TONE)
-        internal, external = audio.split_stereo(b"".join(server.peer.audio), 1)
-    assert TONE in external
-    assert internal.strip(b"\xff") == b""
-
-
-async def test_the_bot_ends_the_call() -> None:
+@virtual_time
+async def test_bot_can_end_the_call_with_disconnect() -> None:
     async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
         await peer.text("disconnect", {"reason": "completed", "outputVariables": {"a": "1"}})
 
@@ -226,14 +194,38 @@ async def test_the_bot_ends_the_call() -> None:
         await call.press("0")
         assert (await call.wait_for(Disconnected)).output_variables == {"a": "1"}
         report = await call.ended(5)
-        await call.hang_up()  # too late, and harmless
+        await call.hang_up()  # has no effect any more
         with pytest.raises(CallEndedError, match="the session is disconnected"):
             await call.press("1")
     assert report.clean
     assert report.ending.disconnect_reason is DisconnectReason.COMPLETED
 
 
-async def test_waiting_for_silence() -> None:
+@virtual_time
+async def test_barge_in_drops_the_bot_audio_that_was_not_heard() -> None:
+    async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
+        await peer.event("barge_in")
+
+    async def speak(peer: Peer, message: dict[str, Any]) -> None:
+        await peer.accept(message)
+        await peer.socket.send(b"\x55" * 64_000)
+
+    async with scripted(open=speak, dtmf=on_dtmf) as server, SimulatedCall(server.url) as call:
+        started = await call.wait_for_bot_audio()
+        await asyncio.sleep(1)
+        await call.press("1")
+        barged = await call.wait_for(BargedIn)
+        await call.playback_completed()
+        report = call.report()
+    assert report.heard == pytest.approx(barged.at - started.at, abs=0.001)
+    assert report.heard + report.dropped_by_barge_in == pytest.approx(8.0)
+
+
+# Waiting.
+
+
+@virtual_time
+async def test_wait_for_silence_returns_the_end_of_the_last_bot_audio() -> None:
     async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
         await peer.socket.send(b"\x55" * 1600)
 
@@ -243,12 +235,13 @@ async def test_waiting_for_silence() -> None:
         await call.press("1")
         started = await call.wait_for_bot_audio()
         assert await call.wait_for_silence(0.1) == pytest.approx(started.at + 0.2, abs=0.001)
-        assert call.elapsed >= started.at + 0.3
+        assert call.elapsed >= started.at + 0.3 - 1 / 8000
         with pytest.raises(AwaitTimeoutError, match="9 s of silence"):
             await call.wait_for_silence(9, timeout=0.1)
 
 
-async def test_an_event_is_handed_out_once_and_since_skips_the_old() -> None:
+@virtual_time
+async def test_each_event_is_returned_by_one_wait_and_since_skips_old_events() -> None:
     async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
         await peer.event("e" + message["parameters"]["digit"])
 
@@ -256,11 +249,13 @@ async def test_an_event_is_handed_out_once_and_since_skips_the_old() -> None:
         await call.opened()
         for digit in "123":
             await call.press(digit)
+            await asyncio.sleep(0.01)
         await call.wait_for(lambda e: isinstance(e, ServerEvent) and e.type == "e2")
         assert (await call.wait_for(ServerEvent)).type == "e1"
         third = await call.wait_for(ServerEvent)
         assert third.type == "e3"
         await call.press("4")
+        await asyncio.sleep(0.01)
         await call.press("5")
         fifth = await call.wait_for(lambda e: isinstance(e, ServerEvent) and e.type == "e5")
         with pytest.raises(AwaitTimeoutError):
@@ -268,28 +263,16 @@ async def test_an_event_is_handed_out_once_and_since_skips_the_old() -> None:
         assert (await call.wait_for(ServerEvent, since=third.at)).type == "e4"
 
 
-async def test_barge_in_over_a_real_socket() -> None:
-    async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
-        await peer.event("barge_in")
-
-    async def talk(peer: Peer, message: dict[str, Any]) -> None:
-        await peer.accept(message)
-        await peer.socket.send(b"\x55" * 64_000)
-
-    async with scripted(open=talk, dtmf=on_dtmf) as server, SimulatedCall(server.url) as call:
-        started = await call.wait_for_bot_audio()
-        await call.press("1")
-        barged = await call.wait_for(BargedIn)
-        await call.playback_completed()
-        report = call.report()
-    assert report.heard == pytest.approx(barged.at - started.at, abs=0.001)
-    assert report.heard + report.dropped_by_barge_in == pytest.approx(8.0)
+@virtual_time
+async def test_opened_returns_the_same_event_each_time() -> None:
+    async with scripted() as server, SimulatedCall(server.url) as call:
+        first = await call.opened()
+        assert await call.opened() == first
+        assert await call.wait_for(Opened) == first
 
 
-# Servers that misbehave, and scripts that wait in vain.
-
-
-async def test_a_timeout_names_what_was_awaited_and_what_came_last() -> None:
+@virtual_time
+async def test_timeout_error_names_the_event_and_the_last_messages() -> None:
     async with scripted() as server, SimulatedCall(server.url) as call:
         await call.opened()
         with pytest.raises(AwaitTimeoutError) as caught:
@@ -299,24 +282,96 @@ async def test_a_timeout_names_what_was_awaited_and_what_came_last() -> None:
     assert isinstance(caught.value, TimeoutError)
 
 
-async def test_a_server_that_never_answers_ends_in_a_report() -> None:
-    async with scripted(open=nothing, close=nothing) as server:
+# Mistakes of the script, and exceptions on the client's side.
+
+
+@virtual_time
+async def test_key_before_opened_raises_call_state_error() -> None:
+    async with (
+        scripted(open=no_answer) as server,
+        SimulatedCall(server.url, options=QUICK) as call,
+    ):
+        with pytest.raises(CallStateError, match="opening"):
+            await call.press("1")
+
+
+@virtual_time
+async def test_empty_speech_is_refused() -> None:
+    async with scripted() as server, SimulatedCall(server.url) as call:
+        await call.opened()
+        with pytest.raises(ValueError, match="the speech is empty"):
+            await call.say(b"")
+
+
+@virtual_time
+async def test_exception_of_the_script_is_raised_after_hanging_up() -> None:
+    async with scripted() as server:
+
+        async def script(call: SimulatedCall) -> None:
+            await call.opened()
+            raise KeyError("script")
+
+        with pytest.raises(KeyError, match="script"):
+            await SimulatedCall(server.url).run(script)
+        await server.done.wait()
+    assert server.peer.received[-1]["type"] == "close"
+
+
+@virtual_time
+async def test_exception_of_the_observer_is_raised_in_the_script() -> None:
+    def observer(item: object) -> None:
+        if isinstance(item, BotAudioStarted):
+            raise KeyError("observer")
+
+    async with scripted(open=accept_and_speak) as server:
+        call = SimulatedCall(server.url, observer=observer)
+        with pytest.raises(KeyError, match="observer"):
+            await call.run(lambda call: call.wait_for(StreamResumed, 5))
+
+
+@virtual_time
+async def test_speech_that_the_end_of_the_call_interrupts_raises_call_ended_error() -> None:
+    async def on_audio(peer: Peer, message: dict[str, Any]) -> None:
+        if len(peer.audio) == 1:
+            await peer.text("disconnect", {"reason": "error"})
+
+    async with scripted(audio=on_audio) as server, SimulatedCall(server.url) as call:
+        await call.opened()
+        with pytest.raises(CallEndedError, match="the end of the speech"):
+            await call.say(b"\x55" * 80_000)
+
+
+# Servers that break rules.
+
+
+@virtual_time
+async def test_server_without_answers_ends_in_a_report_with_both_timeouts() -> None:
+    async with scripted(open=no_answer, close=no_answer) as server:
         report = await SimulatedCall(server.url, options=QUICK).run(lambda call: call.opened())
-    assert [v.rule for v in report.violations] == [
-        ServerRule.OPEN_TIMEOUT,
-        ServerRule.CLOSE_TIMEOUT,
-    ]
+    rules = [v.rule for v in report.violations]
+    assert rules == [ServerRule.OPEN_TIMEOUT, ServerRule.CLOSE_TIMEOUT]
     assert report.script_error is None or "Opened" in report.script_error
-    assert 1.0 <= report.duration < 3.0
+    assert report.duration == pytest.approx(1.0, abs=0.05)
     assert report.ending.socket_closed_by is Party.CLIENT
     assert not report.clean
 
 
-@pytest.mark.parametrize("abrupt", [True, False])
-async def test_a_server_that_drops_the_socket_ends_in_a_report(abrupt: bool) -> None:
+@virtual_time
+async def test_missing_pong_ends_the_call_when_the_next_ping_is_due() -> None:
+    async with scripted(ping=no_answer) as server:
+        call = SimulatedCall(server.url, options=QUICK)
+        report = await call.run(lambda call: call.ended(5))
+    assert [v.rule for v in report.violations] == [ServerRule.PONG_TIMEOUT]
+    assert report.violations[0].at == pytest.approx(0.3, abs=0.01)
+    assert report.ending.closed_received
+
+
+@pytest.mark.parametrize("abruptly", [True, False])
+@virtual_time
+async def test_server_that_closes_the_socket_ends_in_a_report(abruptly: bool) -> None:
     async def drop(peer: Peer, message: dict[str, Any]) -> None:
         await peer.accept(message)
-        if abrupt:
+        if abruptly:
             peer.socket.transport.abort()
         else:
             await peer.socket.close(1011, "oops")
@@ -325,13 +380,14 @@ async def test_a_server_that_drops_the_socket_ends_in_a_report(abrupt: bool) -> 
         report = await SimulatedCall(server.url).run(lambda call: call.wait_for_bot_audio())
     assert [v.rule for v in report.violations] == [ServerRule.SERVER_CLOSED_SOCKET]
     assert report.ending.socket_closed_by is Party.SERVER
-    assert report.ending.socket_code == (None if abrupt else 1011)
+    assert report.ending.socket_code == (None if abruptly else 1011)
     assert report.script_error is not None
     assert "the call ended while waiting for BotAudioStarted" in report.script_error
     assert "server_closed_socket" in report.script_error
 
 
-async def test_a_server_that_closes_the_socket_after_closed_is_found_out() -> None:
+@virtual_time
+async def test_server_that_closes_the_socket_after_closed_is_reported() -> None:
     async def closed_and_gone(peer: Peer, message: dict[str, Any]) -> None:
         await peer.text("closed")
         await peer.socket.close()
@@ -342,7 +398,8 @@ async def test_a_server_that_closes_the_socket_after_closed_is_found_out() -> No
     assert rules & {ServerRule.SERVER_CLOSED_SOCKET, ServerRule.SOCKET_CLOSE_RACE}
 
 
-async def test_a_server_that_does_not_finish_the_websocket_is_not_waited_for() -> None:
+@virtual_time
+async def test_server_that_does_not_answer_the_close_frame_does_not_delay_the_end() -> None:
     held = asyncio.Event()
 
     async def freeze(peer: Peer, message: dict[str, Any]) -> None:
@@ -359,7 +416,8 @@ async def test_a_server_that_does_not_finish_the_websocket_is_not_waited_for() -
     assert report.ending.socket_closed_by is Party.CLIENT
 
 
-async def test_a_server_that_stops_reading_cannot_hold_the_socket_open() -> None:
+@virtual_time
+async def test_server_that_stops_reading_cannot_keep_the_socket_open() -> None:
     held = asyncio.Event()
 
     async def freeze(peer: Peer, message: dict[str, Any]) -> None:
@@ -367,25 +425,25 @@ async def test_a_server_that_stops_reading_cannot_hold_the_socket_open() -> None
         await held.wait()
 
     async with scripted(open=freeze) as server:
-        connection = await open_websocket(server.url, {}, timeout=5, close_timeout=0.2, ssl=None)
-        socket = CallConnection(connection, 0.2)
-        socket.send('{"type": "open"}')
+        websocket = await open_websocket(server.url, {}, timeout=5, close_timeout=0.2, ssl=None)
+        connection = CallConnection(websocket, 0.2)
+        connection.send('{"type": "open"}')
         for _ in range(64):
-            socket.send(b"\xff" * 1_000_000)
-        socket.close()
+            connection.send(b"\xff" * 1_000_000)
+        connection.close()
         async with asyncio.timeout(5):
-            end = await socket.run(lambda message: None)
+            end = await connection.run(lambda message: None)
         held.set()
         server.peer.socket.transport.abort()
     assert end.by is Party.CLIENT
     assert end.fault is None
 
 
-async def test_nobody_listens() -> None:
+@virtual_time
+async def test_refused_connection_is_a_script_error_of_run_and_raised_otherwise() -> None:
     async with scripted() as server:
         url = server.url
-    call = SimulatedCall(url)
-    report = await call.run(lambda call: call.opened())
+    report = await SimulatedCall(url).run(lambda call: call.opened())
     assert report.script_error is not None
     assert "no connection to" in report.script_error
     assert not report.clean
@@ -394,7 +452,8 @@ async def test_nobody_listens() -> None:
             pass
 
 
-async def test_a_message_over_the_limit_is_reported_and_not_a_broken_socket() -> None:
+@virtual_time
+async def test_too_large_message_is_a_violation_and_does_not_break_the_socket() -> None:
     async def shout(peer: Peer, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\x55" * 2_000_000)
@@ -405,7 +464,8 @@ async def test_a_message_over_the_limit_is_reported_and_not_a_broken_socket() ->
     assert report.ending.closed_received
 
 
-async def test_text_that_is_no_utf8_is_a_fault_of_the_server() -> None:
+@virtual_time
+async def test_text_that_is_not_utf8_is_a_websocket_fault_of_the_server() -> None:
     async def garble(peer: Peer, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\xff\xfe", text=True)
@@ -416,16 +476,8 @@ async def test_text_that_is_no_utf8_is_a_fault_of_the_server() -> None:
     assert not report.clean
 
 
-async def test_a_missing_pong_ends_the_call_on_the_real_clock() -> None:
-    async with scripted(ping=nothing) as server:
-        call = SimulatedCall(server.url, options=QUICK)
-        report = await call.run(lambda call: call.ended(5))
-    assert [v.rule for v in report.violations] == [ServerRule.PONG_TIMEOUT]
-    assert 0.3 <= report.violations[0].at < 1.5
-    assert report.ending.closed_received
-
-
-async def test_a_bot_that_sends_twenty_milliseconds_at_a_time_loses_the_call() -> None:
+@virtual_time
+async def test_bot_that_sends_20_ms_messages_is_disconnected_with_429() -> None:
     async def dribble(peer: Peer, message: dict[str, Any]) -> None:
         await peer.accept(message)
         for _ in range(60):
@@ -439,49 +491,91 @@ async def test_a_bot_that_sends_twenty_milliseconds_at_a_time_loses_the_call() -
     assert error["parameters"]["retryAfter"].startswith("PT0.")
 
 
-async def test_an_error_in_the_script_is_raised_and_the_call_is_hung_up() -> None:
-    async with scripted() as server:
-
-        async def script(call: SimulatedCall) -> None:
-            await call.opened()
-            raise KeyError("script")
-
-        with pytest.raises(KeyError, match="script"):
-            await SimulatedCall(server.url).run(script)
-        await server.done.wait()
-    assert server.peer.received[-1]["type"] == "close"
+# Connections: headers, retries, continued conversations.
 
 
-async def test_an_error_in_the_observer_reaches_the_script() -> None:
-    def observer(item: object) -> None:
-        if isinstance(item, BotAudioStarted):
-            raise KeyError("observer")
-
-    async with scripted(open=greet) as server:
-        call = SimulatedCall(server.url, observer=observer)
-        with pytest.raises(KeyError, match="observer"):
-            await call.run(lambda call: call.wait_for(StreamResumed, 5))
-
-
-async def test_what_is_being_said_when_the_call_ends() -> None:
-    async def on_audio(peer: Peer, message: dict[str, Any]) -> None:
-        if len(peer.audio) == 1:
-            await peer.text("disconnect", {"reason": "error"})
-
-    async with scripted(audio=on_audio) as server, SimulatedCall(server.url) as call:
+@virtual_time
+async def test_lost_attempts_repeat_open_and_count_up_the_retry_header() -> None:
+    async with (
+        scripted() as server,
+        SimulatedCall(server.url, options=CallOptions(lost_attempts=2)) as call,
+    ):
         await call.opened()
-        with pytest.raises(CallEndedError, match="the end of the speech"):
-            await call.say(b"\x55" * 80_000)
+        attempts = [
+            peer.socket.request.headers["Audiohook-Retry-Attempt"]  # type: ignore[union-attr]
+            for peer in server.peers
+        ]
+    assert attempts == ["0", "1", "2"]
+    opens = [peer.received[0] for peer in server.peers]
+    assert opens[0] == opens[1] == opens[2]
+    assert [peer.close_code for peer in server.peers[:2]] == [1006, 1006]
 
 
-async def test_a_key_pressed_too_early_is_the_mistake_of_the_script() -> None:
-    async with scripted(open=nothing) as server, SimulatedCall(server.url, options=QUICK) as call:
-        with pytest.raises(CallStateError, match="opening"):
-            await call.press("1")
+@virtual_time
+async def test_options_can_replace_add_and_remove_headers() -> None:
+    options = CallOptions(
+        headers={"x-api-key": "other", "Audiohook-Correlation-Id": None, "X-Extra": "1"}
+    )
+    async with scripted() as server:
+        async with SimulatedCall(server.url, options=options) as call:
+            await call.opened()
+        headers = server.peer.socket.request.headers  # type: ignore[union-attr]
+    assert headers.get_all("X-API-KEY") == ["other"]
+    assert headers["X-Extra"] == "1"
+    assert "Audiohook-Correlation-Id" not in headers
 
 
-async def test_opened_can_be_asked_for_again() -> None:
-    async with scripted() as server, SimulatedCall(server.url) as call:
-        first = await call.opened()
-        assert await call.opened() == first
-        assert await call.wait_for(Opened) == first
+@pytest.mark.parametrize("history", [20.0, 0.4])
+@virtual_time
+async def test_continuation_repeats_the_history_and_closes_the_previous_session(
+    history: float,
+) -> None:
+    async def open_and_go(peer: Peer, message: dict[str, Any]) -> None:
+        await peer.accept(message)
+        if not message["parameters"].get("continuedSessions"):
+            await peer.text("reconnect", {"info": "restart"})
+
+    async with (
+        scripted(open=open_and_go) as server,
+        SimulatedCall(server.url, new_monitor_call()) as old,
+    ):
+        await old.wait_for(ReconnectRequested)
+        before = await old.say(b"\x11" * 1600)
+        await old.say(b"\x22" * 3200)
+        async with continuation(old, history=history) as new:
+            await new.opened()
+            assert (await old.wait_for(CloseSent)).reason is CloseReason.RECONNECT
+            after = await new.say(b"\x33" * 1600)
+            await new.hang_up()
+            report = await new.ended()
+        assert (await old.ended()).clean
+    assert report.clean, report
+    first, second = server.peers
+    opening = second.received[0]
+    previous = first.received[0]
+    assert opening["seq"] == 1
+    assert opening["id"] != previous["id"]
+    assert opening["parameters"]["conversationId"] == previous["parameters"]["conversationId"]
+    (continued,) = opening["parameters"]["continuedSessions"]
+    assert continued["id"] == previous["id"]
+    assert continued["serverseq"] == 2
+    start = round(float(opening["position"].removeprefix("PT").removesuffix("S")) * 8000)
+    # The history is sent at once, and not at the pace of the first session.
+    sent = [e.at for e in new.session.capture.entries if e.is_audio]
+    (opened,) = [e.at for e in new.session.capture.entries if e.type == "opened"]
+    at_once = [at for at in sent if at == opened]
+    assert len(at_once) >= (len(first.audio) - 1 if history == 20.0 else 2)
+    # Both sessions have one timeline: repeated audio has the same stream position in both.
+    streams = [b"".join(peer.audio)[::2] for peer in server.peers]
+    old_end = len(streams[0])
+    assert streams[0][before.first_sample :][:1600] == b"\x11" * 1600
+    assert streams[1][: old_end - start] == streams[0][start:]
+    assert streams[1][after.first_sample - start :][:1600] == b"\x33" * 1600
+    assert start == 0 if history == 20.0 else start == pytest.approx(old_end - 3200, abs=1600)
+    assert report.ending.socket_closed_by is Party.CLIENT
+
+
+def test_continuation_needs_a_recorded_call() -> None:
+    call = SimulatedCall("ws://unused", options=CallOptions(record_audio=False))
+    with pytest.raises(ValueError, match="record_audio=False"):
+        continuation(call)

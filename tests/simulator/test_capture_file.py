@@ -1,4 +1,4 @@
-"""Captures on disk: what is in them, who may read them, and reading them again."""
+"""Capture files: their contents, their permissions, and reading them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ from pipecat_genesys.simulator import (
     read_capture,
 )
 from scripted import Peer, scripted
+from virtual_loop import virtual_time
 
 SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
 
 
-async def odd(peer: Peer, message: dict[str, Any]) -> None:
+async def send_audio_and_garbage(peer: Peer, message: dict[str, Any]) -> None:
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 800)
     await peer.socket.send("not json")
 
 
 async def captured(path: Path) -> SimulatedCall:
+    """A call that was written to a capture file."""
     parameters = new_call()
-    async with scripted(open=odd) as server:
+    async with scripted(open=send_audio_and_garbage) as server:
         options = CallOptions(api_key="the-key", client_secret=SECRET)
         with CaptureFile(path, server.url, parameters) as capture:
             call = SimulatedCall(server.url, parameters, options=options, observer=capture)
@@ -43,7 +45,8 @@ async def captured(path: Path) -> SimulatedCall:
     return call
 
 
-async def test_every_message_is_there_with_its_time(tmp_path: Path) -> None:
+@virtual_time
+async def test_capture_file_has_every_message_with_its_time_and_the_end(tmp_path: Path) -> None:
     path = tmp_path / "call.jsonl"
     call = await captured(path)
     head, *lines, end = [json.loads(line) for line in path.read_text().splitlines()]
@@ -70,7 +73,10 @@ async def test_every_message_is_there_with_its_time(tmp_path: Path) -> None:
     }  # type: ignore[union-attr]
 
 
-async def test_no_credentials_and_nobody_elses_business(tmp_path: Path) -> None:
+@virtual_time
+async def test_capture_file_has_no_credentials_and_is_readable_by_its_owner_only(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "call.jsonl"
     path.touch(0o644)
     path.unlink()
@@ -81,7 +87,8 @@ async def test_no_credentials_and_nobody_elses_business(tmp_path: Path) -> None:
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
 
-async def test_reading_gives_back_what_was_written(tmp_path: Path) -> None:
+@virtual_time
+async def test_read_capture_returns_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "call.jsonl"
     call = await captured(path)
     recorded = read_capture(path)
@@ -116,14 +123,17 @@ HEAD = '{"capture": 1, "url": "ws://x", "mode": "bot", "headers": {}}\n'
         (HEAD + "[" * 100_000, "line 2: not a capture"),
     ],
 )
-def test_what_is_no_capture_is_refused_by_line(tmp_path: Path, text: str, why: str) -> None:
+def test_error_for_an_invalid_capture_file_names_the_line(
+    tmp_path: Path, text: str, why: str
+) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(text)
     with pytest.raises(ValueError, match=why):
         read_capture(path)
 
 
-async def test_a_call_that_does_not_record_has_no_audio_in_its_capture(tmp_path: Path) -> None:
+@virtual_time
+async def test_capture_file_of_a_call_without_recording_has_no_audio(tmp_path: Path) -> None:
     path, parameters = tmp_path / "call.jsonl", new_call()
     async with scripted() as server:
         with CaptureFile(path, server.url, parameters) as capture:

@@ -1,4 +1,4 @@
-"""Whatever a server sends, the session neither raises nor hangs, and stays well-formed itself."""
+"""Arbitrary server behaviour: the session never raises, never hangs, and sends valid messages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ STEPS = st.lists(
 
 @settings(deadline=None)
 @given(st.booleans(), STEPS)
-def test_nothing_raises_and_every_call_comes_to_an_end(
+def test_any_server_behaviour_leads_to_a_valid_end_of_the_call(
     opened: bool, steps: list[tuple[Any, ...]]
 ) -> None:
     driver = SessionDriver()
@@ -70,7 +70,7 @@ def test_nothing_raises_and_every_call_comes_to_an_end(
             driver.call("hang_up")
         elif driver.session.state is SessionState.OPEN:
             driver.send_frames(1)
-    # From here on the server is silent: a ping goes unanswered, then ``close`` does.
+    # The server sends nothing more: first a ping times out, and then `close`.
     driver.advance(25)
     assert driver.session.socket_should_close
     driver.session.socket_lost(driver.now, by=Party.CLIENT)

@@ -1,20 +1,44 @@
-"""The simulator stands alone: it must be able to test servers that do not use pipecat."""
+"""The layers of the simulator: the session does not depend on what drives it."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import ast
+from pathlib import Path
 
-PROBE = """
-import sys
-import pipecat_genesys.simulator as simulator
-forbidden = ("pipecat", "pipecat_genesys.serializer", "pipecat_genesys.transport")
-loaded = [name for name in sys.modules if name in forbidden]
-missing = [name for name in simulator.__all__ if not hasattr(simulator, name)]
-sys.exit(f"loaded {loaded}, missing {missing}" if loaded or missing else 0)
-"""
+import pytest
+from pipecat_genesys import simulator
+from pipecat_genesys.simulator import CallParameters, session
+from pipecat_genesys.simulator.session.parameters import CallOverrides
+
+SESSION = Path(session.__path__[0])
+ALLOWED = ("pipecat_genesys.protocol.types", "pipecat_genesys.simulator.errors")
+INPUT_AND_OUTPUT = {"asyncio", "socket", "time", "threading", "websockets"}
 
 
-def test_importing_the_simulator_does_not_import_pipecat() -> None:
-    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a file imports; siblings have a leading dot."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add("." * node.level + (node.module or ""))
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(SESSION.glob("*.py")), ids=lambda path: path.stem)
+def test_session_imports_neither_io_nor_what_drives_it(path: Path) -> None:
+    for name in imported(path):
+        assert name.split(".")[0] not in INPUT_AND_OUTPUT
+        assert not name.startswith("..")
+        if name.startswith("pipecat_genesys."):
+            assert name in (*ALLOWED, "pipecat_genesys.errors")
+
+
+def test_every_public_name_exists() -> None:
+    assert sorted(simulator.__all__) == sorted(set(simulator.__all__))
+    assert [name for name in simulator.__all__ if not hasattr(simulator, name)] == []
+
+
+def test_new_call_accepts_every_field_of_the_parameters() -> None:
+    assert CallOverrides.__annotations__.keys() == CallParameters.__annotations__.keys()

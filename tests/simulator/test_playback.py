@@ -1,4 +1,4 @@
-"""The caller's ear: nothing is lost, nothing is heard twice, and every moment is exact."""
+"""Playback of bot audio: every sample is heard once, dropped or pending, and times are exact."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BARGE_IN = {"entities": [{"type": "barge_in", "data": {}}]}
 
 
 def numbered(first: int, count: int) -> bytes:
-    """Samples that can be told apart from silence and from their neighbours."""
+    """Samples that differ from silence and from their neighbours."""
     return bytes((first + index) % 251 for index in range(count))
 
 
@@ -38,10 +38,9 @@ STEPS = st.lists(
 
 @settings(deadline=None)
 @given(STEPS, st.floats(0, 1e6))
-def test_what_is_heard_and_dropped_and_pending_is_what_was_received(
+def test_playback_equals_a_model_that_plays_sample_by_sample(
     steps: list[tuple[str, int]], origin: float
 ) -> None:
-    """Against a model that moves one sample at a time."""
     playback = Playback(origin)
     queue: list[int] = []
     track: list[int] = []
@@ -81,7 +80,7 @@ def test_what_is_heard_and_dropped_and_pending_is_what_was_received(
         assert sum(s.end - s.start for s in playback.spans) == playback.heard(now)
 
 
-def test_the_moment_of_sound_and_of_silence() -> None:
+def test_start_and_end_of_bot_audio_are_exact() -> None:
     playback = Playback(100.0)
     assert playback.silent_since(101.0) == 0.0
     assert playback.audible_since(101.0) is None
@@ -89,14 +88,14 @@ def test_the_moment_of_sound_and_of_silence() -> None:
     assert playback.audible_since(101.05) == 1.0
     assert playback.silent_since(101.05) is None
     assert playback.advance(101.0999) is None
-    assert playback.silent_since(101.1) == pytest.approx(1.1)  # even before it is advanced
+    assert playback.silent_since(101.1) == pytest.approx(1.1)  # also before `advance`
     assert playback.advance(105.0) == pytest.approx(101.1)
     assert playback.silent_since(105.0) == pytest.approx(1.1)
     assert playback.spans == [Span(8000, 8800)]
     assert playback.spans[0].seconds == pytest.approx(0.1)
 
 
-def test_holes_inside_an_utterance_are_underruns_and_pauses_are_not() -> None:
+def test_short_gaps_are_underruns_unless_the_audio_was_cut() -> None:
     playback = Playback(0.0)
     for start in (0.0, 0.2, 0.8, 1.4):  # 0.1 s each: gaps of 0.1, 0.5 and 0.5 s
         playback.advance(start)
@@ -110,7 +109,7 @@ def test_holes_inside_an_utterance_are_underruns_and_pauses_are_not() -> None:
     assert len(playback.underruns(shorter_than=0.51)) == 3
 
 
-def test_l16_is_counted_in_samples_and_silent_in_zeros() -> None:
+def test_l16_is_counted_in_samples_and_rendered_with_zeros_as_silence() -> None:
     playback = Playback(0.0, AudioHookMediaFormat.L16)
     playback.receive(b"\x01\x02" * 4, 4 / 8000)
     assert playback.received == 4
@@ -119,7 +118,7 @@ def test_l16_is_counted_in_samples_and_silent_in_zeros() -> None:
     assert playback.render(10 / 8000) == b"\0" * 8 + b"\x01\x02" * 2 + b"\0" * 8
 
 
-def test_without_a_record_the_spans_remain() -> None:
+def test_playback_without_recording_keeps_the_spans() -> None:
     playback = Playback(record=False)
     playback.receive(b"\x55" * 8, 0.0)
     playback.advance(1.0)
@@ -128,11 +127,11 @@ def test_without_a_record_the_spans_remain() -> None:
         playback.render(1.0)
 
 
-# What the session tells the server about it.
+# The messages that the session sends about playback.
 
 
-def test_one_message_is_one_playback() -> None:
-    # A real call: one message of 38,249 bytes, started at once, completed 4.781125 s later.
+def test_one_audio_message_is_started_and_completed_once() -> None:
+    # The size and the duration were observed in a call of Genesys Cloud.
     driver = open_session()
     driver.answers_pings = True
     driver.advance(0.5)
@@ -145,12 +144,12 @@ def test_one_message_is_one_playback() -> None:
     assert [event.at for event in driver.of(BotAudioCompleted)] == [pytest.approx(5.281125)]
 
 
-def test_audio_in_time_is_one_playback_and_late_audio_another() -> None:
+def test_audio_in_time_continues_the_playback_and_late_audio_starts_another() -> None:
     driver = open_session()
     for gap in (0.1, 0.19, 0.01, 0.31):
         driver.receive_audio(b"\x55" * 1600)
         driver.advance(gap)
-    # 3 x 0.2 s in 0.3 s, and 0.2 s more on top: one stretch of 0.8 s.
+    # Four messages of 0.2 s within 0.3 s are one playback of 0.8 s.
     driver.advance(0.1899)
     assert [(at, kind) for at, kind, _ in driver.take_sent()] == [(0.0, "playback_started")]
     driver.advance(0.0001)
@@ -159,8 +158,7 @@ def test_audio_in_time_is_one_playback_and_late_audio_another() -> None:
     assert [kind for _, kind, _ in driver.take_sent()] == ["playback_started"]
 
 
-def test_audio_that_comes_after_the_queue_ran_dry_is_heard_as_such() -> None:
-    # Even if nobody woke the session at the moment it ran dry.
+def test_late_audio_completes_the_playback_before_even_without_a_tick() -> None:
     driver = open_session()
     driver.receive_audio(b"\x55" * 800)
     driver.now += 0.25
@@ -170,7 +168,7 @@ def test_audio_that_comes_after_the_queue_ran_dry_is_heard_as_such() -> None:
     assert driver.of(BotAudioCompleted) == [BotAudioCompleted(pytest.approx(0.1))]
 
 
-def test_barge_in_silences_the_bot_at_once() -> None:
+def test_barge_in_drops_the_queue_and_later_audio_is_played() -> None:
     driver = open_session()
     driver.receive_audio(b"\x55" * 8000)
     driver.advance(0.25)
@@ -184,7 +182,7 @@ def test_barge_in_silences_the_bot_at_once() -> None:
     assert [kind for _, kind, _ in driver.take_sent()] == ["playback_started", "playback_completed"]
 
 
-def test_a_client_that_does_not_report_completion_after_barge_in() -> None:
+def test_completion_after_barge_in_can_be_switched_off() -> None:
     driver = open_session(completed_after_barge_in=False)
     driver.receive_audio(b"\x55" * 8000)
     driver.advance(0.25)
@@ -193,14 +191,14 @@ def test_a_client_that_does_not_report_completion_after_barge_in() -> None:
     assert [kind for _, kind, _ in driver.take_sent()] == ["playback_started"]
 
 
-def test_barge_in_into_silence_says_nothing() -> None:
+def test_barge_in_without_bot_audio_sends_nothing() -> None:
     driver = open_session()
     driver.receive("event", BARGE_IN)
     assert driver.take_sent() == []
     assert driver.of(BargedIn) == [BargedIn(0.0, 0)]
 
 
-def test_nothing_is_heard_after_the_call_closes() -> None:
+def test_bot_audio_stops_when_the_call_closes() -> None:
     driver = open_session()
     driver.receive_audio(b"\x55" * 8000)
     driver.advance(0.25)

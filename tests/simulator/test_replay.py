@@ -1,4 +1,4 @@
-"""A recorded call played again: the same client, and what the server did differently."""
+"""Replay of recorded calls: what is sent again, and which differences are reported."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from pipecat_genesys.simulator import (
     replay_call,
 )
 from scripted import Handler, Peer, scripted
+from virtual_loop import virtual_time
 
 QUICK = CallOptions(
     timeouts=ClientTimeouts(open=0.5, close=0.5, first_ping=0.1, ping_interval=0.2),
@@ -36,23 +37,23 @@ QUICK = CallOptions(
 )
 
 
-async def greet(peer: Peer, message: dict[str, Any]) -> None:
+async def accept_and_speak(peer: Peer, message: dict[str, Any]) -> None:
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 2400)
 
 
-async def barge(peer: Peer, message: dict[str, Any]) -> None:
-    await peer.event("barge_in")
-
-
-async def goodbye(peer: Peer, message: dict[str, Any]) -> None:
+async def disconnect(peer: Peer, message: dict[str, Any]) -> None:
     await peer.text("disconnect", {"reason": "completed", "outputVariables": {"a": "b"}})
 
 
+async def no_answer(peer: Peer, message: dict[str, Any]) -> None:
+    """Leave a message unanswered."""
+
+
 async def record(path: Path, fault: Fault | None = None, **on: Handler) -> RecordedCall:
-    """A call with audio, a key that the server answers, and some pings."""
+    """Record a call with audio, a key and some pings."""
     parameters = new_call()
-    async with scripted(**{"open": greet, **on}) as server:
+    async with scripted(**{"open": accept_and_speak, **on}) as server:
         with CaptureFile(path, server.url, parameters) as capture:
             call = SimulatedCall(
                 server.url, parameters, options=QUICK, observer=capture, fault=fault
@@ -63,7 +64,7 @@ async def record(path: Path, fault: Fault | None = None, **on: Handler) -> Recor
                 await call.say(b"\x11" * 3200)
                 await call.press("7")
                 if "dtmf" in on:
-                    await call.wait_for(Disconnected if on["dtmf"] is goodbye else BargedIn)
+                    await call.wait_for(Disconnected if on["dtmf"] is disconnect else BargedIn)
                     await call.ended()
                 await asyncio.sleep(0.2)
 
@@ -71,56 +72,55 @@ async def record(path: Path, fault: Fault | None = None, **on: Handler) -> Recor
     return read_capture(path)
 
 
-def as_sent(entry: CaptureEntry) -> object:
-    """A message but for what depends on the server's haste: what has been seen of it."""
+def without_serverseq(entry: CaptureEntry) -> object:
+    """A message without the field that depends on when the server's messages arrive."""
     if isinstance(entry.content, bytes):
         return entry.content
     return {**json.loads(str(entry.content)), "serverseq": None}
 
 
-def earliest(recorded: RecordedCall, report: ReplayReport) -> float:
-    """How late the client's least late message is; how late others are depends on the machine.
-
-    All of them counted from `opened`, those that followed it.
-    """
-    sides = (recorded.entries, report.entries)
-    opened = [next(e.at for e in entries if e.type == "opened") for entries in sides]
-    before, now = ([e for e in side if e.direction is Direction.TO_SERVER] for side in sides)
-    return min(
-        (n.at - opened[1]) - (b.at - opened[0])
-        for b, n in zip(before, now, strict=True)
-        if b.at > opened[0]
-    )
+def client_messages(entries: tuple[CaptureEntry, ...]) -> list[CaptureEntry]:
+    return [entry for entry in entries if entry.direction is Direction.TO_SERVER]
 
 
-async def test_the_client_does_the_same_at_the_same_times(tmp_path: Path) -> None:
+def times_since_opened(entries: tuple[CaptureEntry, ...]) -> list[float]:
+    """When the client sent the messages after `opened`."""
+    opened = next(entry.at for entry in entries if entry.type == "opened")
+    return [entry.at - opened for entry in client_messages(entries) if entry.at >= opened]
+
+
+def assert_same_times(recorded: RecordedCall, report: ReplayReport) -> None:
+    assert times_since_opened(report.entries) == [
+        pytest.approx(at, abs=0.01) for at in times_since_opened(recorded.entries)
+    ]
+
+
+@virtual_time
+async def test_replay_sends_the_same_messages_at_the_same_times(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl")
-    seen: list[CaptureEntry] = []
-    async with scripted(open=greet) as server:
-        report = await replay_call(recorded, server.url, options=QUICK, observer=seen.append)
+    observed: list[CaptureEntry] = []
+    async with scripted(open=accept_and_speak) as server:
+        report = await replay_call(recorded, server.url, options=QUICK, observer=observed.append)
         await server.done.wait()
     assert report.differences == ()
-    assert seen == list(report.entries)
-    before = [e for e in recorded.entries if e.direction is Direction.TO_SERVER]
-    now = [e for e in report.entries if e.direction is Direction.TO_SERVER]
-    assert [as_sent(e) for e in now] == [as_sent(e) for e in before]
-    assert earliest(recorded, report) > -0.01
+    assert observed == list(report.entries)
+    before, now = client_messages(recorded.entries), client_messages(report.entries)
+    assert [without_serverseq(e) for e in now] == [without_serverseq(e) for e in before]
+    assert_same_times(recorded, report)
     assert server.peer.close_code == 1005
     headers = server.peer.socket.request.headers  # type: ignore[union-attr]
     assert headers["Audiohook-Session-Id"] == server.peer.received[0]["id"]
     assert headers["X-API-KEY"] == "simulator"
 
 
-async def test_what_the_server_does_differently_is_told(tmp_path: Path) -> None:
-    recorded = await record(tmp_path / "a.jsonl", dtmf=goodbye)
+@virtual_time
+async def test_replay_reports_other_messages_less_audio_and_missing_pongs(tmp_path: Path) -> None:
+    recorded = await record(tmp_path / "a.jsonl", dtmf=disconnect)
 
-    async def otherwise(peer: Peer, message: dict[str, Any]) -> None:
+    async def other_reason(peer: Peer, message: dict[str, Any]) -> None:
         await peer.text("disconnect", {"reason": "error", "info": "no"})
 
-    async def mute(peer: Peer, message: dict[str, Any]) -> None:
-        """A pong that does not come."""
-
-    async with scripted(dtmf=otherwise, ping=mute) as server:
+    async with scripted(dtmf=other_reason, ping=no_answer) as server:
         report = await replay_call(recorded, server.url, options=QUICK)
     text = "\n".join(report.differences)
     assert '-disconnect {"outputVariables": {"a": "b"}, "reason": "completed"}' in text
@@ -130,69 +130,69 @@ async def test_what_the_server_does_differently_is_told(tmp_path: Path) -> None:
     assert f"pongs: {report.before.pongs} recorded, 0 now" in text
 
 
-async def test_the_answer_to_a_disconnect_waits_for_it(tmp_path: Path) -> None:
-    recorded = await record(tmp_path / "a.jsonl", dtmf=goodbye)
+@virtual_time
+async def test_close_after_disconnect_waits_for_the_new_disconnect(tmp_path: Path) -> None:
+    recorded = await record(tmp_path / "a.jsonl", dtmf=disconnect)
 
     async def later(peer: Peer, message: dict[str, Any]) -> None:
         await asyncio.sleep(0.3)
-        await goodbye(peer, message)
+        await disconnect(peer, message)
 
-    async with scripted(open=greet, dtmf=later) as server:
+    async with scripted(open=accept_and_speak, dtmf=later) as server:
         report = await replay_call(recorded, server.url, options=QUICK)
     assert report.differences == ()
-    kinds = [e.type for e in report.entries if e.type in ("disconnect", "close")]
-    assert kinds == ["disconnect", "close"]
+    types = [e.type for e in report.entries if e.type in ("disconnect", "close")]
+    assert types == ["disconnect", "close"]
 
 
-async def test_what_followed_opened_follows_it_again(tmp_path: Path) -> None:
+@virtual_time
+async def test_messages_after_opened_keep_their_distance_to_a_later_opened(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl")
 
     async def slow(peer: Peer, message: dict[str, Any]) -> None:
         await asyncio.sleep(0.3)
-        await greet(peer, message)
+        await accept_and_speak(peer, message)
 
     async with scripted(open=slow) as server:
         report = await replay_call(recorded, server.url, options=QUICK)
     assert report.differences == ()
-    first = next(
-        i for i, e in enumerate(report.entries) if e.is_audio and e.direction == "to_server"
-    )
-    assert "opened" in [e.type for e in report.entries[:first]]
-    assert earliest(recorded, report) > -0.01
+    first_audio = next(e for e in client_messages(report.entries) if e.is_audio)
+    opened = next(e for e in report.entries if e.type == "opened")
+    assert opened.at >= 0.3
+    assert first_audio.at > opened.at
+    assert_same_times(recorded, report)
 
 
-async def test_serverseq_says_what_was_seen_this_time(tmp_path: Path) -> None:
+@virtual_time
+async def test_serverseq_counts_the_server_messages_of_the_replay(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl")
 
-    async def chatty(peer: Peer, message: dict[str, Any]) -> None:
-        await greet(peer, message)
+    async def one_more(peer: Peer, message: dict[str, Any]) -> None:
+        await accept_and_speak(peer, message)
         await peer.event("hello")
 
-    async with scripted(open=chatty) as server:
+    async with scripted(open=one_more) as server:
         report = await replay_call(recorded, server.url, options=QUICK)
         await server.done.wait()
-    before = [
-        json.loads(str(e.content))
-        for e in recorded.entries
-        if e.type == "close" and e.direction is Direction.TO_SERVER
-    ]
+    before = next(e for e in client_messages(recorded.entries) if e.type == "close")
     (close,) = [m for m in server.peer.received if m["type"] == "close"]
-    # One more than then; and never more than the server has said.
-    assert close["serverseq"] == before[0]["serverseq"] + 1
+    assert close["serverseq"] == json.loads(str(before.content))["serverseq"] + 1
     assert '+event {"entities": [{"data": {}, "type": "hello"}]}' in report.differences
 
 
-async def test_a_client_that_was_ahead_still_is(tmp_path: Path) -> None:
+@virtual_time
+async def test_serverseq_that_was_too_high_is_too_high_in_the_replay(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl", FAULTS["serverseq-ahead"])
-    async with scripted(open=greet) as server:
+    async with scripted(open=accept_and_speak) as server:
         await replay_call(recorded, server.url, options=QUICK)
         await server.done.wait()
     assert 1000 < max(m["serverseq"] for m in server.peer.received) < 1010
 
 
-async def test_uuids_are_no_difference(tmp_path: Path) -> None:
+@virtual_time
+async def test_different_uuids_are_not_a_difference(tmp_path: Path) -> None:
     async def new_id(peer: Peer, message: dict[str, Any]) -> None:
-        await greet(peer, message)
+        await accept_and_speak(peer, message)
         id = new_call().session_id
         await peer.text("event", {"entities": [{"type": "x", "data": {"id": id}}]})
 
@@ -202,16 +202,18 @@ async def test_uuids_are_no_difference(tmp_path: Path) -> None:
     assert report.differences == ()
 
 
-async def test_a_socket_that_was_cut_is_cut_again(tmp_path: Path) -> None:
+@virtual_time
+async def test_aborted_socket_is_aborted_in_the_replay(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl", FAULTS["socket-drop"])
-    async with scripted(open=greet) as server:
+    async with scripted(open=accept_and_speak) as server:
         report = await replay_call(recorded, server.url, options=QUICK)
         await server.done.wait()
     assert server.peer.close_code == 1006
     assert report.differences == ()
 
 
-async def test_a_server_that_hangs_up_on_us(tmp_path: Path) -> None:
+@virtual_time
+async def test_server_that_closes_the_socket_is_a_difference(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl")
 
     async def leave(peer: Peer, message: dict[str, Any]) -> None:
@@ -223,29 +225,39 @@ async def test_a_server_that_hangs_up_on_us(tmp_path: Path) -> None:
     assert "the socket was closed by the server this time" in report.differences
 
 
-async def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
+@virtual_time
+async def test_server_without_answers_does_not_block_the_replay(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl")
-
-    async def nothing(peer: Peer, message: dict[str, Any]) -> None:
-        """A server that does not answer."""
-
-    async with scripted(open=nothing, close=nothing) as server:
+    async with scripted(open=no_answer, close=no_answer) as server:
         report = await replay_call(recorded, server.url, options=QUICK)
     assert any(line.startswith("-opened") for line in report.differences)
     assert any(line.startswith("-closed") for line in report.differences)
 
 
-async def test_nobody_there(tmp_path: Path) -> None:
+@virtual_time
+async def test_cancelled_replay_aborts_the_connection(tmp_path: Path) -> None:
+    recorded = await record(tmp_path / "a.jsonl")
+    async with scripted(open=accept_and_speak) as server:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await replay_call(recorded, server.url, options=QUICK)
+        await server.done.wait()
+    assert server.peer.close_code == 1006
+
+
+@virtual_time
+async def test_replay_without_a_server_raises_connect_failed_error(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl")
     with pytest.raises(ConnectFailedError):
         await replay_call(recorded, "ws://127.0.0.1:9", options=QUICK)
 
 
-async def test_what_cannot_be_replayed(tmp_path: Path) -> None:
+@virtual_time
+async def test_capture_without_client_messages_or_audio_cannot_be_replayed(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl")
     empty = replace(recorded, entries=(), ended_by=Party.CLIENT)
     with pytest.raises(ValueError, match="no message of the client"):
         await replay_call(empty, "ws://unused")
-    mute = replace(recorded, entries=tuple(replace(e, content=None) for e in recorded.entries))
+    silent = replace(recorded, entries=tuple(replace(e, content=None) for e in recorded.entries))
     with pytest.raises(ValueError, match="record_audio=False"):
-        await replay_call(mute, "ws://unused")
+        await replay_call(silent, "ws://unused")

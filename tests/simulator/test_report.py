@@ -1,4 +1,4 @@
-"""The report adds up what the capture and the playback hold."""
+"""The report of a call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def report_of(driver: SessionDriver, **more: str) -> CallReport:
     return build_report(driver.session, driver.events, driver.now, **more)
 
 
-def good_call() -> SessionDriver:
+def clean_call() -> SessionDriver:
     driver = SessionDriver()
     driver.advance(0.125)
     driver.accept()
@@ -43,12 +43,12 @@ def good_call() -> SessionDriver:
     driver.receive("closed", {"outputVariables": {"c": "d"}})
     driver.session.socket_lost(driver.now, by=Party.CLIENT, code=1005)
     driver._collect()
-    driver.now += 100  # a report asked for later is about the call, not about later
+    driver.now += 100  # a later report still describes the call
     return driver
 
 
-def test_a_good_call() -> None:
-    report = report_of(good_call())
+def test_report_of_a_clean_call_has_all_figures() -> None:
+    report = report_of(clean_call())
     assert report.clean
     assert report.duration == pytest.approx(2.5)
     assert report.opened_latency == pytest.approx(0.125)
@@ -85,7 +85,7 @@ def test_a_good_call() -> None:
     assert report.client_seq_ok
 
 
-def test_a_burst_is_what_fits_into_a_second() -> None:
+def test_burst_is_the_maximum_number_of_messages_within_a_second() -> None:
     driver = open_session()
     for gap in (0.25, 0.25, 0.25, 0.25, 5.0, 0.125, 0.125):
         driver.receive_audio(b"\x55" * 8)
@@ -93,7 +93,7 @@ def test_a_burst_is_what_fits_into_a_second() -> None:
     assert report_of(driver).audio_from_server.burst == 4
 
 
-def test_underruns_and_unheard_audio_are_reported_and_do_not_count_as_faults() -> None:
+def test_call_with_underruns_and_unheard_audio_is_clean() -> None:
     driver = open_session()
     driver.receive_audio(b"\x55" * 800)
     driver.advance(0.2)
@@ -109,8 +109,8 @@ def test_underruns_and_unheard_audio_are_reported_and_do_not_count_as_faults() -
     assert report.clean
 
 
-def test_what_makes_a_call_unclean() -> None:
-    assert not report_of(open_session()).clean  # still running
+def test_call_is_clean_only_if_it_ended_as_it_should() -> None:
+    assert not report_of(open_session()).clean  # the call is running
 
     for by, finished in ((Party.SERVER, True), (Party.CLIENT, False)):
         driver = open_session()
@@ -124,12 +124,12 @@ def test_what_makes_a_call_unclean() -> None:
     waiting = open_session()
     waiting.call("hang_up")
     waiting.receive("closed")
-    assert not report_of(waiting).clean  # the socket is still there
+    assert not report_of(waiting).clean  # the socket is open
 
-    assert not report_of(good_call(), script_error="gave up").clean
+    assert not report_of(clean_call(), script_error="gave up").clean
 
 
-def test_a_gap_in_seq_is_called_one() -> None:
+def test_gap_in_the_sequence_numbers_of_the_server_is_reported() -> None:
     driver = open_session()
     driver.receive("updated", seq=7)
     report = report_of(driver)
@@ -137,7 +137,7 @@ def test_a_gap_in_seq_is_called_one() -> None:
     assert [v.rule for v in report.violations] == [ServerRule.SEQUENCE]
 
 
-def test_a_call_that_never_began() -> None:
+def test_report_of_a_call_without_connection_is_empty() -> None:
     report = build_report(GenesysClientSession(PARAMETERS), [], 12345.0, "no connection")
     assert report.duration == 0
     assert report.heard == 0

@@ -1,4 +1,4 @@
-"""Scripts in words: every verb on a real call, and every mistake before one."""
+"""Scripts in text form: every verb in a call, and the errors found before a call."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from pipecat_genesys.simulator import (
     write_wav,
 )
 from scripted import Peer, scripted
+from virtual_loop import virtual_time
 
 
-async def hang_up(peer: Peer, message: dict[str, Any]) -> None:
+async def disconnect(peer: Peer, message: dict[str, Any]) -> None:
     await peer.text("disconnect", {"reason": "completed"})
 
 
-async def chatty(peer: Peer, message: dict[str, Any]) -> None:
-    """Says hello, and does everything else that a script can wait for."""
+async def accept_and_do_everything(peer: Peer, message: dict[str, Any]) -> None:
+    """Accept the call, and do everything that a script can wait for."""
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 800)
     await peer.event("barge_in")
@@ -36,7 +37,7 @@ async def chatty(peer: Peer, message: dict[str, Any]) -> None:
 
 
 async def run(*steps: str, patience: float = 5.0, **on: Any) -> Peer:
-    async with scripted(**{"open": chatty, **on}) as server:
+    async with scripted(**{"open": accept_and_do_everything, **on}) as server:
         async with SimulatedCall(server.url) as call:
             await call.opened()
             await play(parse_script(steps), call, patience)
@@ -44,12 +45,14 @@ async def run(*steps: str, patience: float = 5.0, **on: Any) -> Peer:
         return server.peer
 
 
-def kinds(peer: Peer) -> list[str]:
+def messages_of_steps(peer: Peer) -> list[dict[str, Any]]:
+    """The client's messages except those that every call has."""
     usual = {"open", "ping", "close", "playback_started", "playback_completed"}
-    return [m["type"] for m in peer.received if m["type"] not in usual]
+    return [message for message in peer.received if message["type"] not in usual]
 
 
-async def test_the_caller_speaks(tmp_path: Path) -> None:
+@virtual_time
+async def test_say_sends_tones_speech_files_and_silence(tmp_path: Path) -> None:
     path = tmp_path / "hi.wav"
     write_wav(path, bytes(1600), bytes(1600))
     peer = await run("say:tone:440:0.5", "say:speech:0.4", f"say:{path}", "say:silence:0.2")
@@ -58,7 +61,8 @@ async def test_the_caller_speaks(tmp_path: Path) -> None:
     assert speech_like(0.4) in heard
 
 
-async def test_both_parties_of_a_monitored_call_speak(tmp_path: Path) -> None:
+@virtual_time
+async def test_agent_and_converse_send_audio_of_both_parties(tmp_path: Path) -> None:
     path = tmp_path / "both.wav"
     write_wav(path, b"\x10\x20" * 800, b"\x20\x10" * 800)
     async with scripted() as server:
@@ -72,7 +76,8 @@ async def test_both_parties_of_a_monitored_call_speak(tmp_path: Path) -> None:
     assert heard[::2].strip(b"\xff")
 
 
-async def test_keys_languages_pauses_and_gaps() -> None:
+@virtual_time
+async def test_press_language_pause_discard_and_hang_up_send_their_messages() -> None:
     peer = await run(
         "press:1#",
         "language:de-DE",
@@ -83,15 +88,16 @@ async def test_keys_languages_pauses_and_gaps() -> None:
         "discard:0.4",
         "hang-up",
     )
-    told = [m for m in peer.received if m["type"] in kinds(peer)]
-    assert [m["parameters"].get("digit") for m in told if m["type"] == "dtmf"] == ["1", "#"]
-    assert [m["parameters"] for m in told if m["type"] == "update"] == [{"language": "de-DE"}]
-    assert [m["parameters"]["discarded"] for m in told if m["type"] == "discarded"] == ["PT0.4S"]
-    assert kinds(peer)[-3:] == ["paused", "resumed", "discarded"]
+    sent = messages_of_steps(peer)
+    assert [m["parameters"]["digit"] for m in sent if m["type"] == "dtmf"] == ["1", "#"]
+    assert [m["parameters"] for m in sent if m["type"] == "update"] == [{"language": "de-DE"}]
+    assert [m["parameters"]["discarded"] for m in sent if m["type"] == "discarded"] == ["PT0.4S"]
+    assert [m["type"] for m in sent][-3:] == ["paused", "resumed", "discarded"]
     assert peer.received[-1]["parameters"] == {"reason": "end"}
 
 
-async def test_waits_for_all_there_is() -> None:
+@virtual_time
+async def test_wait_recognizes_everything_that_a_server_can_do() -> None:
     await run(
         "wait:bot",
         "wait:barge-in",
@@ -103,18 +109,29 @@ async def test_waits_for_all_there_is() -> None:
         "wait:0.1",
         "press:5",
         "wait:end",
-        dtmf=hang_up,
+        dtmf=disconnect,
     )
 
 
-async def test_a_wait_in_vain_is_told() -> None:
+@virtual_time
+async def test_wait_for_an_event_that_does_not_happen_times_out() -> None:
     with pytest.raises(AwaitTimeoutError, match=r"waited 0.2 s for event goodbye"):
         await run("wait:event:goodbye", patience=0.2)
 
 
-async def test_a_call_that_ends_within_a_wait() -> None:
+@virtual_time
+async def test_call_that_ends_during_a_wait_for_a_time_ends_the_script() -> None:
     with pytest.raises(CallEndedError, match="during a wait of 30 s"):
-        await run("press:5", "wait:30", dtmf=hang_up)
+        await run("press:5", "wait:30", dtmf=disconnect)
+
+
+@virtual_time
+async def test_keys_of_one_step_are_pressed_100_ms_apart() -> None:
+    async with scripted() as server, SimulatedCall(server.url) as call:
+        await call.opened()
+        await play(parse_script(["press:12"]), call)
+        one, two = [e.at for e in call.session.capture.entries if e.type == "dtmf"]
+    assert two - one == pytest.approx(0.1, abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -138,23 +155,14 @@ async def test_a_call_that_ends_within_a_wait() -> None:
         ("converse:no-such-file.wav", "No such file"),
     ],
 )
-def test_mistakes_are_found_before_the_call(step: str, why: str) -> None:
+def test_error_for_an_invalid_step_names_the_step_and_the_reason(step: str, why: str) -> None:
     with pytest.raises(ValueError, match="step") as raised:
         parse_script(["wait:1", step])
     assert why in str(raised.value)
     assert repr(step) in str(raised.value)
 
 
-def test_every_verb_says_how_it_is_written() -> None:
-    for name, verb in VERBS.items():
-        assert verb.example.startswith(name)
-        assert verb.summary
-
-
-async def test_keys_are_pressed_one_after_the_other() -> None:
-    async with scripted() as server, SimulatedCall(server.url) as call:
-        await call.opened()
-        await play(parse_script(["press:12"]), call)
-        one, two = [e.at for e in call.session.capture.entries if e.type == "dtmf"]
-    # As fingers do; never faster, and how much slower depends on the machine.
-    assert two - one > 0.09
+@pytest.mark.parametrize("name", VERBS)
+def test_verb_has_an_example_and_a_summary(name: str) -> None:
+    assert VERBS[name].example.startswith(name)
+    assert VERBS[name].summary

@@ -1,4 +1,4 @@
-"""The session's regular course: open, pings, audio, keys, events, close."""
+"""The regular course of a session: open, pings, audio, keys, events and close."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pipecat_genesys.simulator import (
 from .session_driver import MEDIUM, ORIGIN, PARAMETERS, SessionDriver, open_session
 
 
-def test_open_is_the_first_message_and_complete() -> None:
+def test_start_sends_open_with_all_fields_once() -> None:
     session = GenesysClientSession(PARAMETERS)
     assert session.messages_to_send() == []
     session.start(5.0)
@@ -59,7 +59,7 @@ def test_open_is_the_first_message_and_complete() -> None:
         session.start(6.0)
 
 
-def test_optional_fields_of_open_come_and_go() -> None:
+def test_optional_fields_of_open_are_omitted_when_none() -> None:
     bare = new_call(language=None, input_variables=None).open_parameters()
     assert {"language", "inputVariables", "customConfig", "supportedLanguages"}.isdisjoint(bare)
     full = new_call(custom_config={"a": [1]}, supported_languages=False).open_parameters()
@@ -67,13 +67,13 @@ def test_optional_fields_of_open_come_and_go() -> None:
     assert full["supportedLanguages"] is False
 
 
-def test_new_calls_are_strangers_to_each_other() -> None:
+def test_new_calls_have_different_ids() -> None:
     first, second = new_call(), new_call()
     assert first.session_id != second.session_id
     assert len({first.session_id, first.conversation_id, first.participant_id}) == 3
 
 
-def test_opened_starts_the_stream() -> None:
+def test_opened_opens_the_session_and_is_captured_with_its_latency() -> None:
     driver = SessionDriver()
     driver.advance(0.25)
     driver.accept(startPaused=False)
@@ -89,17 +89,17 @@ def test_opened_starts_the_stream() -> None:
     assert driver.of(ProtocolWarning) == []
 
 
-def test_opened_without_a_medium_is_a_session_without_audio() -> None:
+def test_opened_without_a_medium_advances_the_position_without_sending_audio() -> None:
     driver = SessionDriver()
     driver.accept(media=[])
     assert driver.session.state is SessionState.OPEN
     driver.take_sent()
     driver.send_frames(2)
     assert driver.take_sent() == []
-    assert driver.session.position == 3200  # the client runs its clock all the same
+    assert driver.session.position == 3200  # the client's clock runs
 
 
-def test_discard_to_skips_whole_frames_and_says_so_before_pausing() -> None:
+def test_discard_to_skips_whole_frames_before_the_paused_start() -> None:
     driver = SessionDriver()
     driver.take_sent()
     driver.accept(discardTo="PT0.5S", startPaused=True)
@@ -111,7 +111,7 @@ def test_discard_to_skips_whole_frames_and_says_so_before_pausing() -> None:
     assert driver.session.position == 3200
 
 
-def test_pings_come_at_one_second_again_after_the_first_pong_and_then_every_five() -> None:
+def test_pings_are_sent_after_one_second_after_the_first_pong_and_every_five_seconds() -> None:
     driver = open_session()
     driver.advance(1.0)
     assert driver.take_sent() == [(1.0, "ping", {})]
@@ -132,7 +132,7 @@ def test_pings_come_at_one_second_again_after_the_first_pong_and_then_every_five
     assert latencies == [pytest.approx(0.02), pytest.approx(0.05), pytest.approx(0.07)]
 
 
-def test_no_pings_before_opened_or_after_close() -> None:
+def test_no_pings_are_sent_before_opened_or_after_close() -> None:
     driver = SessionDriver()
     driver.advance(4.9)
     assert [kind for _, kind, _ in driver.take_sent()] == ["open"]
@@ -142,7 +142,7 @@ def test_no_pings_before_opened_or_after_close() -> None:
     assert [kind for _, kind, _ in driver.take_sent()] == ["close"]
 
 
-def test_a_client_that_stalled_does_not_blame_the_server() -> None:
+def test_client_that_stalled_reports_no_pong_timeout() -> None:
     driver = open_session()
     driver.now += 60
     driver.session.tick(driver.now)
@@ -152,7 +152,7 @@ def test_a_client_that_stalled_does_not_blame_the_server() -> None:
     assert driver.of(Violation) == []
 
 
-def test_counters_and_positions_are_stamped_in_wire_order() -> None:
+def test_sequence_numbers_and_positions_follow_the_order_of_sending() -> None:
     driver = SessionDriver()
     driver.accept()
     driver.send_frames(3, samples=1601)
@@ -170,7 +170,7 @@ def test_counters_and_positions_are_stamped_in_wire_order() -> None:
 
 
 @pytest.mark.parametrize("digit", ["", "12", "A", "a", "٣"])
-def test_only_keys_can_be_pressed(digit: str) -> None:
+def test_press_dtmf_refuses_what_is_not_a_key(digit: str) -> None:
     driver = open_session()
     with pytest.raises(ValueError, match="not a key"):
         driver.call("press_dtmf", digit)
@@ -188,20 +188,20 @@ def test_only_keys_can_be_pressed(digit: str) -> None:
         ("send_audio", [b""]),
     ],
 )
-def test_what_needs_an_open_session_is_refused_before(verb: str, arguments: list[object]) -> None:
+def test_action_before_opened_raises_call_state_error(verb: str, arguments: list[object]) -> None:
     driver = SessionDriver()
     with pytest.raises(CallStateError):
         driver.call(verb, *arguments)
 
 
-def test_silence_can_be_sent_by_the_sample() -> None:
+def test_send_audio_generates_silence_for_a_number_of_samples() -> None:
     driver = open_session()
     driver.call("send_audio", 3)
     assert driver.take_sent() == [(0.0, "audio", b"\xff\xff\xff")]
     assert driver.session.position == 3
 
 
-def test_update_and_its_answer() -> None:
+def test_updated_is_reported_with_its_latency() -> None:
     driver = open_session()
     driver.call("send_update", "de-DE")
     assert driver.take_sent() == [(0.0, "update", {"language": "de-DE"})]
@@ -214,7 +214,7 @@ def test_update_and_its_answer() -> None:
     assert driver.of(Updated)[1].latency is None
 
 
-def test_every_event_entity_is_told_known_or_not() -> None:
+def test_every_entity_is_an_event_even_if_its_type_is_unknown() -> None:
     driver = open_session()
     entity = {"type": "weather", "data": None}
     driver.receive("event", {"entities": [entity]})
@@ -227,7 +227,7 @@ def test_every_event_entity_is_told_known_or_not() -> None:
     assert [w.rule for w in driver.of(ProtocolWarning)] == [ServerRule.SEVERAL_ENTITIES]
 
 
-def test_reconnect_is_only_noted() -> None:
+def test_reconnect_is_an_event_without_a_reaction() -> None:
     driver = open_session()
     driver.receive("reconnect", {"info": "deploy"})
     assert driver.of(ReconnectRequested) == [ReconnectRequested(0.0, "deploy")]
@@ -235,7 +235,7 @@ def test_reconnect_is_only_noted() -> None:
     assert driver.session.state is SessionState.OPEN
 
 
-def test_hanging_up_closes_and_then_the_client_closes_the_socket() -> None:
+def test_hang_up_sends_close_and_the_socket_closes_after_closed() -> None:
     driver = open_session()
     driver.advance(0.5)
     driver.call("hang_up")
@@ -256,7 +256,7 @@ def test_hanging_up_closes_and_then_the_client_closes_the_socket() -> None:
     assert driver.session.capture.entries[-1].latency == pytest.approx(0.25)
 
 
-def test_the_caller_may_hang_up_before_the_server_answers() -> None:
+def test_hang_up_before_opened_sends_close() -> None:
     driver = SessionDriver()
     driver.take_sent()
     driver.call("hang_up")
@@ -266,7 +266,7 @@ def test_the_caller_may_hang_up_before_the_server_answers() -> None:
     assert driver.of(Violation) == []
 
 
-def test_hanging_up_twice_closes_once() -> None:
+def test_second_hang_up_has_no_effect() -> None:
     driver = open_session()
     assert driver.session.hang_up(driver.now)
     assert not driver.session.hang_up(driver.now)
@@ -276,7 +276,7 @@ def test_hanging_up_twice_closes_once() -> None:
 
 @pytest.mark.parametrize("reason", list(DisconnectReason))
 @pytest.mark.parametrize("opened_first", [False, True])
-def test_disconnect_is_answered_with_close_at_any_time(
+def test_disconnect_is_answered_with_close_before_and_after_opened(
     reason: DisconnectReason, opened_first: bool
 ) -> None:
     driver = open_session() if opened_first else SessionDriver()
@@ -292,7 +292,7 @@ def test_disconnect_is_answered_with_close_at_any_time(
     assert driver.of(Violation) == []
 
 
-def test_a_disconnect_after_the_caller_hung_up_changes_nothing() -> None:
+def test_disconnect_after_hang_up_has_no_effect() -> None:
     driver = open_session()
     driver.call("hang_up")
     driver.take_sent()
@@ -302,7 +302,7 @@ def test_a_disconnect_after_the_caller_hung_up_changes_nothing() -> None:
     assert driver.of(Violation) == []
 
 
-def test_the_first_answer_to_open_may_be_disconnect() -> None:
+def test_disconnect_instead_of_opened_is_valid() -> None:
     driver = SessionDriver()
     driver.receive("disconnect", {"reason": "unauthorized"})
     driver.receive("closed")
@@ -312,7 +312,7 @@ def test_the_first_answer_to_open_may_be_disconnect() -> None:
     assert driver.session.elapsed(ORIGIN) == 0.0
 
 
-def test_a_late_pong_while_closing_is_no_fault() -> None:
+def test_messages_that_were_sent_before_close_arrived_are_valid() -> None:
     driver = open_session()
     driver.advance(1.0)
     driver.call("hang_up")
@@ -324,17 +324,17 @@ def test_a_late_pong_while_closing_is_no_fault() -> None:
     assert driver.of(Violation) == []
 
 
-def test_a_pause_that_is_not_held_cannot_end() -> None:
+def test_resume_without_a_pause_raises_call_state_error() -> None:
     with pytest.raises(CallStateError, match="holds no pause"):
         open_session().call("resume")
 
 
-def test_a_gap_has_a_length() -> None:
+def test_report_discarded_refuses_zero_samples() -> None:
     with pytest.raises(ValueError, match="must be positive, got 0"):
         open_session().session.report_discarded(0, 1000.0)
 
 
-def test_a_socket_is_lost_once() -> None:
+def test_second_loss_of_the_socket_is_ignored() -> None:
     driver = open_session()
     for party in (Party.CLIENT, Party.SERVER):
         driver.session.socket_lost(driver.now, by=party)

@@ -1,4 +1,4 @@
-"""Signed requests: the signature base and the MAC are computed by hand here, from RFC 9421."""
+"""Signed upgrade requests. Signature base and MAC are computed here as well, from RFC 9421."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from pipecat_genesys.simulator import (
     sign_request,
 )
 from scripted import scripted
+from virtual_loop import virtual_time
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
@@ -34,7 +35,7 @@ HEADERS = audiohook_headers(CALL, KEY)
 
 
 def mac(url_authority: str, target: str, signed: dict[str, str]) -> str:
-    """The signature that belongs to a Signature-Input, RFC 9421, 2.5."""
+    """The signature for a `Signature-Input`, computed as in section 2.5 of RFC 9421."""
     line = signed["Signature-Input"]
     match = re.fullmatch(r"sig1=(\(([^)]*)\);.*)", line)
     assert match is not None, line
@@ -58,13 +59,13 @@ def mac(url_authority: str, target: str, signed: dict[str, str]) -> str:
         ("ws://[::1]:8765/a", "[::1]:8765", "/a"),
     ],
 )
-def test_the_signature_is_what_rfc_9421_says(url: str, authority: str, target: str) -> None:
+def test_signature_is_computed_as_in_rfc_9421(url: str, authority: str, target: str) -> None:
     signed = sign_request(url, HEADERS, SECRET)
     assert signed["Signature"] == mac(authority, target, signed)
 
 
 @pytest.mark.parametrize("components", [REFERENCE_COMPONENTS, PRODUCTION_COMPONENTS])
-def test_what_is_signed_and_the_parameters(components: tuple[str, ...]) -> None:
+def test_signature_input_has_the_components_and_all_parameters(components: tuple[str, ...]) -> None:
     signed = sign_request(
         "wss://a.example/x", HEADERS, SECRET, created=1641013200.9, components=components
     )
@@ -80,7 +81,7 @@ def test_what_is_signed_and_the_parameters(components: tuple[str, ...]) -> None:
     assert signed["Signature"] == mac("a.example", "/x", signed)
 
 
-def test_no_two_requests_share_a_nonce() -> None:
+def test_each_signature_has_another_nonce() -> None:
     lines = {
         sign_request("wss://a.example/", HEADERS, SECRET, created=0)["Signature-Input"]
         for _ in range(20)
@@ -88,7 +89,7 @@ def test_no_two_requests_share_a_nonce() -> None:
     assert len(lines) == 20
 
 
-def test_the_verifier_takes_it_and_not_with_another_secret() -> None:
+def test_verifier_accepts_the_signature_of_the_right_secret_only() -> None:
     url = "wss://bot.example.com/audiohook?connector=1"
     headers = HEADERS | sign_request(url, HEADERS, SECRET.rstrip("="), created=1000)
     verified = SignatureVerifier({KEY: SECRET}).verify("GET", url, headers, now=1001)
@@ -101,18 +102,20 @@ def test_the_verifier_takes_it_and_not_with_another_secret() -> None:
 
 
 @pytest.mark.parametrize("secret", ["not base64!", "", "QUJDREU"[:5]])
-def test_a_secret_that_is_no_base64_is_not_shown(secret: str) -> None:
+def test_error_for_a_secret_that_is_not_base64_does_not_contain_it(secret: str) -> None:
     with pytest.raises(ValueError, match="not base64") as raised:
         sign_request("wss://a.example/", HEADERS, secret)
     assert secret == "" or secret not in str(raised.value)
 
 
-def test_options_do_not_show_the_secret() -> None:
+def test_repr_of_the_options_does_not_contain_the_secret() -> None:
     assert SECRET not in repr(CallOptions(api_key=KEY, client_secret=SECRET))
 
 
-def guard(verifier: SignatureVerifier, admitted: list[VerifiedRequest]) -> Callable[..., Any]:
-    """Our own authentication in front of a server, as a deployment has it."""
+def authentication(
+    verifier: SignatureVerifier, admitted: list[VerifiedRequest]
+) -> Callable[..., Any]:
+    """A check of upgrade requests with the authentication of this package."""
 
     def process_request(connection: ServerConnection, request: Request) -> Response | None:
         try:
@@ -125,11 +128,12 @@ def guard(verifier: SignatureVerifier, admitted: list[VerifiedRequest]) -> Calla
 
 
 @pytest.mark.parametrize("components", [REFERENCE_COMPONENTS, PRODUCTION_COMPONENTS])
-async def test_a_signed_call_is_let_in(components: tuple[str, ...]) -> None:
+@virtual_time
+async def test_server_accepts_a_signed_call(components: tuple[str, ...]) -> None:
     admitted: list[VerifiedRequest] = []
     options = CallOptions(api_key=KEY, client_secret=SECRET, signed_components=components)
-    door = guard(SignatureVerifier({KEY: SECRET}), admitted)
-    async with scripted(process_request=door) as server:
+    check = authentication(SignatureVerifier({KEY: SECRET}), admitted)
+    async with scripted(process_request=check) as server:
         async with SimulatedCall(server.url, CALL, options=options) as call:
             await call.opened()
         assert call.report().clean
@@ -150,22 +154,24 @@ async def test_a_signed_call_is_let_in(components: tuple[str, ...]) -> None:
         ),
         CallOptions(api_key=KEY, client_secret=SECRET, headers={"Signature": None}),
     ],
-    ids=["nobody", "unsigned", "other secret", "changed after signing", "taken away"],
+    ids=["unknown key", "unsigned", "other secret", "changed after signing", "signature removed"],
 )
-async def test_others_are_not(options: CallOptions) -> None:
-    door = guard(SignatureVerifier({KEY: SECRET}), [])
-    async with scripted(process_request=door) as server:
+@virtual_time
+async def test_server_rejects_an_unsigned_or_wrongly_signed_call(options: CallOptions) -> None:
+    check = authentication(SignatureVerifier({KEY: SECRET}), [])
+    async with scripted(process_request=check) as server:
         with pytest.raises(ConnectFailedError, match="401"):
             await SimulatedCall(server.url, CALL, options=options).__aenter__()
     assert server.peers == []
 
 
-async def test_each_attempt_is_signed_anew() -> None:
+@virtual_time
+async def test_each_connection_attempt_has_its_own_signature() -> None:
     admitted: list[VerifiedRequest] = []
     options = CallOptions(api_key=KEY, client_secret=SECRET, lost_attempts=1)
-    door = guard(SignatureVerifier({KEY: SECRET}), admitted)
+    check = authentication(SignatureVerifier({KEY: SECRET}), admitted)
     async with (
-        scripted(process_request=door) as server,
+        scripted(process_request=check) as server,
         SimulatedCall(server.url, CALL, options=options) as call,
     ):
         await call.opened()

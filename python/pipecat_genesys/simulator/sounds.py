@@ -30,14 +30,15 @@ def read_wav(source: str | os.PathLike[str] | BinaryIO) -> bytes:
     """Read a WAV file as caller audio. A stereo file is mixed down to mono.
 
     Args:
-        source: Path of the file, or a binary file open for reading. It has 16-bit PCM, one or two
-            channels, and any sample rate.
+        source: Path of the file, or a binary file open for reading. It has one or two channels and
+            any sample rate. Encodings other than 16-bit PCM need the library soundfile.
 
     Returns:
         8 kHz mono mu-law. The delay of the resampler is removed.
 
     Raises:
-        ValueError: If the file is not a WAV file of 16-bit PCM with one or two channels.
+        ValueError: If the file is not a WAV file with one or two channels, or if soundfile is
+            needed and not installed.
         OSError: If the file cannot be opened.
     """
     channels, pcm, rate = _read(source)
@@ -54,7 +55,8 @@ def read_stereo_wav(source: str | os.PathLike[str] | BinaryIO) -> tuple[bytes, b
         The left and the right channel, each as returned by `read_wav`.
 
     Raises:
-        ValueError: If the file is not a WAV file of 16-bit PCM with two channels.
+        ValueError: If the file is not a WAV file with two channels, or if soundfile is needed and
+            not installed.
         OSError: If the file cannot be opened.
     """
     channels, pcm, rate = _read(source)
@@ -87,19 +89,42 @@ def write_wav(target: str | os.PathLike[str] | BinaryIO, caller_pcm: bytes, bot_
 
 
 def _read(source: str | os.PathLike[str] | BinaryIO) -> tuple[int, bytes, int]:
-    """Return the number of channels, the samples and the sample rate of a WAV file."""
-    opened = source if not isinstance(source, (str, os.PathLike)) else os.fspath(source)
+    """Return the number of channels, the samples as 16-bit PCM, and the sample rate of a file."""
+    file = source if not isinstance(source, (str, os.PathLike)) else os.fspath(source)
+    begin = file.tell() if not isinstance(file, str) else 0
     try:
-        with wave.open(opened, "rb") as reader:
+        with wave.open(file, "rb") as reader:
             channels, width, rate = reader.getparams()[:3]
-            pcm = reader.readframes(reader.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise ValueError(f"not a PCM WAV file: {error}") from None
-    if width != 2 or channels not in (1, 2):
-        raise ValueError(
-            f"expected 16-bit PCM with 1 or 2 channels, got {8 * width}-bit with {channels}"
-        )
+            pcm = reader.readframes(reader.getnframes()) if width == 2 else None
+    except (wave.Error, EOFError):
+        pcm = None
+    if pcm is None:
+        # The standard library reads PCM only, and returns samples of other widths unconverted.
+        if not isinstance(file, str):
+            file.seek(begin)
+        channels, pcm, rate = _read_with_soundfile(file)
+    if channels not in (1, 2):
+        raise ValueError(f"expected a WAV file with 1 or 2 channels, got {channels}")
     return channels, pcm, rate
+
+
+def _read_with_soundfile(file: str | BinaryIO) -> tuple[int, bytes, int]:
+    """Read any WAV file that libsndfile supports, such as mu-law, float and 24-bit PCM."""
+    try:
+        # Imported here, because most WAV files have 16-bit PCM and do not need the libraries.
+        import numpy as np
+        import soundfile
+    except (ImportError, OSError) as error:
+        raise ValueError(
+            f"not a WAV file of 16-bit PCM; other WAV files need soundfile ({error}): "
+            "pip install 'pipecat-genesys[simulator]'"
+        ) from None
+    try:
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"not a WAV file: {error}") from None
+    pcm = np.clip(np.rint(np.nan_to_num(samples) * 32768), -32768, 32767).astype("<i2")
+    return samples.shape[1], pcm.tobytes(), rate
 
 
 def _to_wire_rate(pcm: bytes, rate: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Event entities as the client's types have them, and our own builders against those."""
+"""Validation of event entities against the types of Genesys's client."""
 
 from __future__ import annotations
 
@@ -76,22 +76,22 @@ ASSIST: dict[str, Any] = {
 }
 TURN = {"disposition": "match", "text": "hi", "confidence": 0.5}
 GOOD = {"transcript": TRANSCRIPT, "agentassist": ASSIST, "bot_turn_response": TURN}
-_GONE = object()
+_REMOVED = object()
 
 
-def faults(kind: str, data: object, channels: int = 2) -> list[tuple[ServerRule, str]]:
+def breaches(kind: str, data: object, channels: int = 2) -> list[tuple[ServerRule, str]]:
     found = check_entity({"type": kind, "data": data}, channels)
-    return [(fault.rule, fault.detail) for fault in found]
+    return [(breach.rule, breach.detail) for breach in found]
 
 
 def changed(kind: str, path: str, value: object) -> object:
-    """A good entity with one value replaced, or taken out."""
+    """The data of a valid entity with one value replaced or removed."""
     whole = {"data": deepcopy(GOOD[kind])}
     at: Any = whole
     *way, last = ["data", *filter(None, path.split("."))]
     for step in way:
         at = at[int(step)] if step.isdigit() else at[step]
-    if value is _GONE:
+    if value is _REMOVED:
         del at[last]
     else:
         at[last] = value
@@ -99,20 +99,20 @@ def changed(kind: str, path: str, value: object) -> object:
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_what_is_right(kind: str) -> None:
-    assert faults(kind, GOOD[kind]) == []
+def test_valid_entity_has_no_breach(kind: str) -> None:
+    assert breaches(kind, GOOD[kind]) == []
 
 
 @pytest.mark.parametrize("data", [{}, {"anything": [1]}])
 @pytest.mark.parametrize("kind", ["barge_in", "speech_started"])
-def test_signals_need_an_object_only(kind: str, data: object) -> None:
-    assert faults(kind, data) == []
-    assert [rule for rule, _ in faults(kind, "now")] == [ServerRule.BAD_ENTITY]
+def test_signal_entity_accepts_any_object(kind: str, data: object) -> None:
+    assert breaches(kind, data) == []
+    assert [rule for rule, _ in breaches(kind, "now")] == [ServerRule.BAD_ENTITY]
 
 
 @pytest.mark.parametrize("data", [None, 5, "x", {"a": 1}])
-def test_unknown_entities_may_have_any_data(data: object) -> None:
-    assert faults("of_ones_own", data) == []
+def test_unknown_entity_accepts_any_data(data: object) -> None:
+    assert breaches("of_ones_own", data) == []
 
 
 TOKEN = "alternatives.0.interpretations.0.tokens.0"
@@ -123,8 +123,8 @@ TOKEN = "alternatives.0.interpretations.0.tokens.0"
     [
         ("transcript", "", 5),
         ("transcript", "id", "7"),
-        ("transcript", "id", _GONE),
-        ("transcript", "channelId", _GONE),
+        ("transcript", "id", _REMOVED),
+        ("transcript", "channelId", _REMOVED),
         ("transcript", "channelId", 2),
         ("transcript", "channelId", True),
         ("transcript", "channelId", "external"),
@@ -137,35 +137,37 @@ TOKEN = "alternatives.0.interpretations.0.tokens.0"
         ("transcript", "alternatives.0.confidence", 1.5),
         ("transcript", "alternatives.0.confidence", True),
         ("transcript", "alternatives.0.languages", "en-US"),
-        ("transcript", "alternatives.0.interpretations", _GONE),
+        ("transcript", "alternatives.0.interpretations", _REMOVED),
         ("transcript", "alternatives.0.interpretations.0.type", "lexical"),
         ("transcript", "alternatives.0.interpretations.0.transcript", None),
         ("transcript", f"{TOKEN}.type", "punctuation"),
-        ("transcript", f"{TOKEN}.value", _GONE),
+        ("transcript", f"{TOKEN}.value", _REMOVED),
         ("transcript", f"{TOKEN}.offset", "PT0.5S"),
         ("transcript", f"{TOKEN}.duration", 0.5),
         ("transcript", f"{TOKEN}.language", 7),
         ("agentassist", "id", "u"),
         ("agentassist", "utterances.0.channel", "both"),
-        ("agentassist", "utterances.0.isFinal", _GONE),
-        ("agentassist", "suggestions.0.answer", _GONE),
+        ("agentassist", "utterances.0.isFinal", _REMOVED),
+        ("agentassist", "suggestions.0.answer", _REMOVED),
         ("agentassist", "suggestions.1.metadata", {"k": 1}),
-        ("agentassist", "suggestions.1.documentUri", _GONE),
+        ("agentassist", "suggestions.1.documentUri", _REMOVED),
         ("agentassist", "suggestions.1.type", "joke"),
         ("bot_turn_response", "disposition", "maybe"),
-        ("bot_turn_response", "disposition", _GONE),
+        ("bot_turn_response", "disposition", _REMOVED),
         ("bot_turn_response", "confidence", "0.5"),
     ],
 )
-def test_what_is_wrong_is_found_and_named(kind: str, path: str, value: object) -> None:
+def test_invalid_entity_is_a_breach_that_names_the_field(
+    kind: str, path: str, value: object
+) -> None:
     data = value if not path else changed(kind, path, value)
-    ((rule, detail),) = faults(kind, data)
+    ((rule, detail),) = breaches(kind, data)
     assert rule is ServerRule.BAD_ENTITY
     assert (path.split(".")[-1] or "object") in detail
 
 
-def test_the_place_of_a_fault_is_given_in_full() -> None:
-    ((_, detail),) = faults("transcript", changed("transcript", f"{TOKEN}.duration", 5))
+def test_breach_has_the_full_path_to_the_field() -> None:
+    ((_, detail),) = breaches("transcript", changed("transcript", f"{TOKEN}.duration", 5))
     assert detail == (
         "'data.alternatives[0].interpretations[0].tokens[0].duration' of 'transcript' "
         "must be a duration such as 'PT1.5S'"
@@ -173,22 +175,22 @@ def test_the_place_of_a_fault_is_given_in_full() -> None:
 
 
 @pytest.mark.parametrize("name", ["offset", "duration"])
-def test_final_transcripts_have_their_place(name: str) -> None:
-    without = changed("transcript", name, _GONE)
-    ((rule, detail),) = faults("transcript", without)
+def test_final_transcript_needs_offset_and_duration(name: str) -> None:
+    without = changed("transcript", name, _REMOVED)
+    ((rule, detail),) = breaches("transcript", without)
     assert rule is ServerRule.TRANSCRIPT_TIMES
     assert name in detail
     assert isinstance(without, dict)
-    assert faults("transcript", {**without, "isFinal": False}) == []
+    assert breaches("transcript", {**without, "isFinal": False}) == []
 
 
-def test_a_channel_the_medium_does_not_have() -> None:
-    assert [rule for rule, _ in faults("transcript", {**TRANSCRIPT, "channelId": 1}, 1)] == [
+def test_transcript_of_a_channel_that_the_medium_lacks_is_a_breach() -> None:
+    assert [rule for rule, _ in breaches("transcript", {**TRANSCRIPT, "channelId": 1}, 1)] == [
         ServerRule.CHANNEL_ID
     ]
 
 
-def test_our_own_builders_pass() -> None:
+def test_entities_built_by_this_package_are_valid() -> None:
     token = builders.Token(value="hi", confidence=1, offset=0, duration=1)
     transcript = builders.Transcript.of(
         "hi", id=ID, channel_id=1, offset=1.5, duration=2, tokens=[token], language="en-US"
@@ -214,4 +216,4 @@ def test_our_own_builders_pass() -> None:
         builders.SpeechStarted(),
     ]
     for entity in made:
-        assert faults(entity.entity_type, entity.data()) == []
+        assert breaches(entity.entity_type, entity.data()) == []

@@ -1,4 +1,4 @@
-"""Calls to a server that only listens: offers, languages, entities, moving to a new session."""
+"""Calls to a server that only listens: offers, languages, entities and continued sessions."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ EXTERNAL, INTERNAL = AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL
 ID = "30b0e395-84d3-4570-ac13-9a62d8f514c0"
 
 
-def monitored(choice: int = 0, **parameters: Any) -> SessionDriver:
+def monitored_call(choice: int = 0, **parameters: Any) -> SessionDriver:
     driver = SessionDriver(replace(MONITOR, **parameters))
     driver.receive("opened", {"media": [dict(driver.session.parameters.media[choice])]})
     driver.take_sent()
     return driver
 
 
-def test_what_a_monitor_is_offered() -> None:
+def test_monitor_is_offered_both_parties_first_and_gets_no_bot_parameters() -> None:
     driver = SessionDriver(new_monitor_call(session_id=PARAMETERS.session_id))
     ((_, kind, parameters),) = driver.take_sent()
     assert kind == "open"
@@ -48,14 +48,13 @@ def test_what_a_monitor_is_offered() -> None:
         ["internal"],
     ]
     assert {entry["format"] for entry in parameters["media"]} == {"PCMU"}
-    # The fields of a bot's flow do not occur.
     assert "inputVariables" not in parameters
     assert "continuedSessions" not in parameters
 
 
 @pytest.mark.parametrize("choice", [0, 1, 2])
-def test_binary_from_a_server_that_should_only_listen(choice: int) -> None:
-    driver = monitored(choice)
+def test_audio_from_a_monitoring_server_ends_the_call_with_415(choice: int) -> None:
+    driver = monitored_call(choice)
     driver.receive_audio(b"\xff" * 1600)
     error, close = driver.take_sent()
     assert error[1:] == ("error", {"code": 415, "message": "Unexpected binary message"})
@@ -71,10 +70,10 @@ def test_binary_from_a_server_that_should_only_listen(choice: int) -> None:
         ((INTERNAL, EXTERNAL), AudioHookMediaFormat.L16, 4),
     ],
 )
-def test_positions_count_samples_of_one_channel(
+def test_position_counts_samples_of_one_channel(
     channels: tuple[AudioHookChannel, ...], format: AudioHookMediaFormat, width: int
 ) -> None:
-    driver = monitored(media=(medium(*channels, format=format),))
+    driver = monitored_call(media=(medium(*channels, format=format),))
     assert driver.session.send_audio(b"\0" * 1600 * width, driver.now)
     assert driver.session.position == 1600
     driver.call("pause")
@@ -82,13 +81,13 @@ def test_positions_count_samples_of_one_channel(
     assert (len(payload), kind) == (1600 * width, "paused")
 
 
-def test_a_broken_sample_is_the_testers_mistake() -> None:
-    driver = monitored()
+def test_audio_that_ends_within_a_sample_is_refused() -> None:
+    driver = monitored_call()
     with pytest.raises(ValueError, match="not whole samples"):
         driver.session.send_audio(b"\0" * 1601, driver.now)
 
 
-def test_asked_for_languages() -> None:
+def test_supported_languages_are_requested_and_reported() -> None:
     driver = SessionDriver(replace(MONITOR, supported_languages=True))
     assert driver.take_sent()[0][2]["supportedLanguages"] is True
     driver.receive("opened", {"media": [], "supportedLanguages": ["en-US", "de-DE"]})
@@ -104,23 +103,21 @@ def test_asked_for_languages() -> None:
         ({"supportedLanguages": ["en"]}, ServerRule.LANGUAGE_CODE),
     ],
 )
-def test_answers_about_languages_that_are_tolerated(
-    answer: dict[str, Any], rule: ServerRule
-) -> None:
+def test_missing_or_odd_languages_are_tolerated(answer: dict[str, Any], rule: ServerRule) -> None:
     driver = SessionDriver(replace(MONITOR, supported_languages=True))
     driver.receive("opened", {"media": [], **answer})
     assert [warning.rule for warning in driver.of(ProtocolWarning)] == [rule]
     assert driver.of(Violation) == []
 
 
-def test_an_empty_list_of_languages_is_an_answer() -> None:
+def test_empty_list_of_languages_is_valid() -> None:
     driver = SessionDriver(replace(MONITOR, supported_languages=True))
     driver.receive("opened", {"media": [], "supportedLanguages": []})
     assert driver.of(ProtocolWarning) == []
 
 
-def test_a_transcript_that_is_right_and_one_that_is_not() -> None:
-    driver = monitored()
+def test_invalid_transcript_is_a_violation_without_an_error_message() -> None:
+    driver = monitored_call()
     good = {
         "id": ID,
         "channelId": 1,
@@ -141,16 +138,14 @@ def test_a_transcript_that_is_right_and_one_that_is_not() -> None:
     assert violation.rule is ServerRule.BAD_ENTITY
     assert "channelId" in violation.message
     assert len(driver.of(ServerEvent)) == 2
-    # It is on record; what the real client does with it is not known, so nothing is sent.
     assert driver.take_sent() == []
 
 
-def test_a_conversation_continues_in_another_session() -> None:
-    old = monitored()
+def test_continued_session_lists_the_previous_one_and_the_previous_one_hands_over() -> None:
+    old = monitored_call()
     old.send_frames(3)
     old.receive("reconnect", {"info": "going down"})
     assert old.of(ReconnectRequested)[0].info == "going down"
-    # The reference client only takes note.
     assert [kind for _, kind, _ in old.take_sent()] == ["audio"] * 3
     parameters = replace(
         MONITOR,
@@ -170,14 +165,14 @@ def test_a_conversation_continues_in_another_session() -> None:
     assert old.session.close_reason is CloseReason.RECONNECT
 
 
-def test_open_of_a_continued_session_carries_the_position_of_its_window() -> None:
+def test_open_of_a_continued_session_has_the_position_of_the_repeated_audio() -> None:
     driver = SessionDriver(replace(MONITOR, position=8000))
     ((_, message),) = driver.sent
     assert isinstance(message, dict)
     assert (message["type"], message["position"]) == ("open", "PT1S")
 
 
-def test_opened_that_crosses_our_close_is_no_fault() -> None:
+def test_opened_that_was_sent_before_close_arrived_is_ignored() -> None:
     driver = SessionDriver()
     driver.call("hang_up")
     driver.accept()
@@ -187,7 +182,7 @@ def test_opened_that_crosses_our_close_is_no_fault() -> None:
     assert driver.session.socket_should_close
 
 
-def test_opened_for_the_second_time_still_is_one() -> None:
+def test_second_opened_is_a_violation() -> None:
     driver = SessionDriver()
     driver.accept()
     driver.call("hang_up")
@@ -195,7 +190,7 @@ def test_opened_for_the_second_time_still_is_one() -> None:
     assert [violation.rule for violation in driver.of(Violation)] == [ServerRule.UNEXPECTED_MESSAGE]
 
 
-def test_a_probe() -> None:
+def test_probe_has_null_ids_and_the_usual_media_offer() -> None:
     probe = as_probe(new_call())
     assert probe.is_probe
     assert not new_call().is_probe
@@ -207,6 +202,6 @@ def test_a_probe() -> None:
     assert "inputVariables" not in opening
 
 
-def test_parameters_of_ones_own() -> None:
+def test_additional_parameters_of_open_replace_the_usual_ones() -> None:
     opening = new_call(more={"language": 5, "region": "mars"}).open_parameters()
     assert (opening["language"], opening["region"]) == (5, "mars")

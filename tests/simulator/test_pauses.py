@@ -1,4 +1,4 @@
-"""Two pauses on one stream, and exact positions throughout."""
+"""Pauses of both parties on one stream, and exact positions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ def kinds(driver: SessionDriver) -> list[str]:
     return [kind for _, kind, _ in driver.take_sent()]
 
 
-def test_the_measured_pause() -> None:
-    # Measured: 'paused' at PT0.6S, 'resumed' at PT1.4S with start PT0.6S and discarded PT0.8S.
+def test_pause_reports_the_positions_measured_with_the_reference_client() -> None:
     driver = open_session()
     driver.send_frames(3)
     driver.receive("pause")
@@ -43,7 +42,7 @@ def test_start_paused_sends_paused_and_no_audio_until_resume() -> None:
     assert driver.take_sent() == [(0.0, "resumed", {"start": "PT0S", "discarded": "PT0.4S"})]
 
 
-def test_pause_and_resume_can_be_used_to_ask() -> None:
+def test_repeated_pause_and_resume_are_answered_with_the_current_state() -> None:
     driver = open_session()
     driver.send_frames(1)
     driver.take_sent()
@@ -57,7 +56,7 @@ def test_pause_and_resume_can_be_used_to_ask() -> None:
     assert not driver.session.is_paused
 
 
-def test_a_pause_of_the_client_outlasts_the_resume_of_the_server() -> None:
+def test_resume_of_the_server_is_answered_with_paused_while_the_client_pauses() -> None:
     driver = open_session()
     driver.call("pause")
     driver.send_frames(1)
@@ -70,7 +69,7 @@ def test_a_pause_of_the_client_outlasts_the_resume_of_the_server() -> None:
     assert driver.of(StreamResumed)[0].by is Party.CLIENT
 
 
-def test_a_pause_of_the_server_outlasts_that_of_the_client_silently() -> None:
+def test_resume_of_the_client_sends_nothing_while_the_server_pauses() -> None:
     driver = open_session()
     driver.receive("pause")
     driver.call("pause")
@@ -83,7 +82,7 @@ def test_a_pause_of_the_server_outlasts_that_of_the_client_silently() -> None:
     assert driver.take_sent() == [(0.0, "resumed", {"start": "PT0S", "discarded": "PT0.2S"})]
 
 
-def test_pings_go_on_during_a_pause() -> None:
+def test_pings_continue_during_a_pause() -> None:
     driver = open_session()
     driver.answers_pings = True
     driver.receive("pause")
@@ -103,14 +102,14 @@ def test_pings_go_on_during_a_pause() -> None:
         max_size=40,
     )
 )
-def test_a_server_that_follows_the_messages_knows_the_position_to_the_sample(
+def test_server_can_compute_the_exact_position_from_the_messages(
     script: list[tuple[str, int] | tuple[str]],
 ) -> None:
-    """The timeline as a server keeps it: samples received, plus every gap that is reported."""
+    """The server counts the received samples and adds every reported gap."""
     driver = open_session()
-    heard = 0
+    position = 0
     for step in script:
-        driver.advance(0.6)  # within the limits on pause and resume
+        driver.advance(0.6)  # keeps the rate limits of pause and resume
         if step[0] == "audio":
             driver.send_frames(1, samples=step[1])  # type: ignore[misc]
         elif step[0] == "discard":
@@ -123,7 +122,7 @@ def test_a_server_that_follows_the_messages_knows_the_position_to_the_sample(
             driver.call("resume")
         for _, message in driver.sent:
             if isinstance(message, bytes):
-                heard += len(message)
+                position += len(message)
                 continue
             if message["type"] == "ping":
                 driver.receive("pong", clientseq=message["seq"])
@@ -131,10 +130,9 @@ def test_a_server_that_follows_the_messages_knows_the_position_to_the_sample(
                 gap = message["parameters"]
                 end = duration_to_samples(gap["start"]) + duration_to_samples(gap["discarded"])
                 assert duration_to_samples(gap["start"]) <= end
-                heard = end
-                # Right after a report, both sides agree exactly.
-                assert duration_to_samples(message["position"]) == heard
+                position = end
+                assert duration_to_samples(message["position"]) == position
         driver.sent.clear()
         if not driver.session.is_paused:
-            assert driver.session.position == heard
+            assert driver.session.position == position
     assert driver.of(Violation) == []

@@ -1,7 +1,7 @@
-"""What the client does about a server that misbehaves.
+"""The client's reaction to each rule that a server breaks: error code, end of the call, time.
 
-The oracle is what the reference client was measured to do, and the limits of production: which
-error code, whether the session ends, and when.
+The expected reactions are those measured with Genesys's reference client, and the limits of
+production.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def test_every_rule_has_a_reaction() -> None:
 # Deadlines.
 
 
-def test_no_opened_within_five_seconds() -> None:
+def test_missing_opened_ends_the_call_after_five_seconds() -> None:
     driver = SessionDriver()
     driver.take_sent()
     driver.advance(4.999)
@@ -71,7 +71,7 @@ def test_no_opened_within_five_seconds() -> None:
     assert_ends_with_error(driver, 408, ServerRule.OPEN_TIMEOUT, at=5.0)
 
 
-def test_no_closed_within_ten_seconds() -> None:
+def test_missing_closed_closes_the_socket_after_ten_seconds() -> None:
     driver = open_session()
     driver.advance(0.5)
     driver.call("hang_up")
@@ -85,7 +85,7 @@ def test_no_closed_within_ten_seconds() -> None:
     assert [v.rule for v in driver.of(Violation)] == [ServerRule.CLOSE_TIMEOUT]
 
 
-def test_no_pong_when_the_next_ping_is_due() -> None:
+def test_missing_pong_ends_the_call_when_the_next_ping_is_due() -> None:
     driver = open_session()
     driver.advance(5.999)
     assert [kind for _, kind, _ in driver.take_sent()] == ["ping"]
@@ -93,7 +93,7 @@ def test_no_pong_when_the_next_ping_is_due() -> None:
     assert_ends_with_error(driver, 408, ServerRule.PONG_TIMEOUT, at=6.0)
 
 
-def test_a_pong_with_the_wrong_clientseq_leaves_the_ping_without_an_answer() -> None:
+def test_pong_with_wrong_clientseq_leaves_the_ping_unanswered() -> None:
     driver = open_session()
     driver.advance(1.0)
     driver.take_sent()
@@ -110,25 +110,25 @@ def test_a_pong_with_the_wrong_clientseq_leaves_the_ping_without_an_answer() -> 
     ]
 
 
-def test_a_pong_names_its_ping_and_not_the_newest_message() -> None:
+def test_pong_with_the_clientseq_of_a_later_message_is_wrong() -> None:
     driver = open_session()
     driver.advance(1.0)
     driver.call("press_dtmf", "1")
-    driver.receive("pong")  # with the ``seq`` of the key
+    driver.receive("pong")  # its `clientseq` is the `seq` of the key
     assert [v.rule for v in driver.of(Violation)] == [ServerRule.PONG_CLIENTSEQ]
 
 
-def test_the_right_pong_after_a_wrong_one_saves_the_call() -> None:
+def test_right_pong_after_a_wrong_one_keeps_the_call() -> None:
     driver = open_session()
     driver.advance(1.0)
     driver.receive("pong", clientseq=1)
     driver.receive("pong", clientseq=2)
-    driver.receive("pong", clientseq=4)  # to the second ping, behind the error
+    driver.receive("pong", clientseq=4)  # answers the second ping; the error has seq 3
     driver.advance(5.0)
     assert driver.session.state is SessionState.OPEN
 
 
-def test_a_pong_nobody_asked_for() -> None:
+def test_pong_without_a_ping_is_answered_with_409() -> None:
     driver = open_session()
     driver.receive("pong")
     ((_, kind, error),) = driver.take_sent()
@@ -165,7 +165,7 @@ def test_a_pong_nobody_asked_for() -> None:
         ({"parameters": []}, 400, ServerRule.NOT_A_SERVER_MESSAGE),
     ],
 )
-def test_a_bad_envelope_ends_the_call(
+def test_invalid_envelope_ends_the_call(
     overrides: dict[str, Any], code: int, rule: ServerRule
 ) -> None:
     driver = open_session()
@@ -173,27 +173,27 @@ def test_a_bad_envelope_ends_the_call(
     assert_ends_with_error(driver, code, rule)
 
 
-def test_json_has_one_kind_of_number() -> None:
+def test_seq_may_be_written_as_a_float() -> None:
     driver = open_session()
     driver.receive("updated", seq=2.0)
     assert driver.of(Violation) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "nonsense", '{"version":"2",}', '{"seq": NaN}'])
-def test_text_that_is_not_json(text: str) -> None:
+def test_text_that_is_not_json_ends_the_call_with_400(text: str) -> None:
     driver = open_session()
     driver.receive_text(text)
     assert_ends_with_error(driver, 400, ServerRule.NOT_JSON)
 
 
-def test_absurdly_nested_json_is_no_traceback() -> None:
+def test_deeply_nested_json_ends_the_call_with_400() -> None:
     driver = open_session()
     driver.receive_text("[" * 60_000)
     assert_ends_with_error(driver, 400, ServerRule.NOT_JSON)
 
 
 @pytest.mark.parametrize("text", ["5", "[]", "null", '"closed"', "true"])
-def test_json_that_is_not_an_object(text: str) -> None:
+def test_json_that_is_not_an_object_ends_the_call_with_400(text: str) -> None:
     driver = open_session()
     driver.receive_text(text)
     assert_ends_with_error(driver, 400, ServerRule.NOT_A_SERVER_MESSAGE)
@@ -202,7 +202,7 @@ def test_json_that_is_not_an_object(text: str) -> None:
 @pytest.mark.parametrize(
     "kind", ["error", "ping", "paused", "resumed", "open", "dtmf", "close", "greeting", ""]
 )
-def test_a_type_no_server_may_send(kind: str) -> None:
+def test_type_that_servers_do_not_send_ends_the_call_with_500(kind: str) -> None:
     driver = open_session()
     driver.receive(kind, {"code": 500, "message": "oops"})
     assert_ends_with_error(driver, 500, ServerRule.UNKNOWN_TYPE)
@@ -223,7 +223,7 @@ def test_a_type_no_server_may_send(kind: str) -> None:
         ("reconnect", {"info": {}}),
     ],
 )
-def test_parameters_the_type_does_not_take(kind: str, parameters: dict[str, Any]) -> None:
+def test_invalid_parameters_end_the_call_with_500(kind: str, parameters: dict[str, Any]) -> None:
     driver = open_session()
     driver.receive(kind, parameters)
     assert_ends_with_error(driver, 500, ServerRule.BAD_PARAMETERS)
@@ -244,15 +244,13 @@ def test_parameters_the_type_does_not_take(kind: str, parameters: dict[str, Any]
         {"media": [MEDIUM], "supportedLanguages": "en-US"},
     ],
 )
-def test_parameters_that_opened_does_not_take(parameters: dict[str, Any]) -> None:
+def test_invalid_parameters_of_opened_end_the_call_with_500(parameters: dict[str, Any]) -> None:
     driver = SessionDriver()
     driver.receive("opened", parameters)
     assert_ends_with_error(driver, 500, ServerRule.BAD_PARAMETERS)
 
 
-def test_after_a_message_without_parameters_closed_is_out_of_sequence_too() -> None:
-    # Measured: the bad message does not count, so the server's ``closed`` comes one too high and
-    # the close runs into its timeout.
+def test_message_without_parameters_is_not_counted_and_closed_is_out_of_sequence() -> None:
     driver = SessionDriver()
     driver.receive("opened", **{"parameters": ...})
     assert_ends_with_error(driver, 400, ServerRule.NOT_A_SERVER_MESSAGE)
@@ -265,7 +263,7 @@ def test_after_a_message_without_parameters_closed_is_out_of_sequence_too() -> N
     assert driver.session.socket_should_close
 
 
-def test_opened_with_seq_two() -> None:
+def test_opened_with_seq_two_ends_the_call_with_500() -> None:
     driver = SessionDriver()
     driver.seq = 1
     driver.accept()
@@ -273,20 +271,20 @@ def test_opened_with_seq_two() -> None:
 
 
 @pytest.mark.parametrize("kind", ["pause", "resume", "closed"])
-def test_what_must_not_come_before_opened(kind: str) -> None:
+def test_message_that_needs_opened_first_ends_the_call_with_409(kind: str) -> None:
     driver = SessionDriver()
     driver.receive(kind)
     assert_ends_with_error(driver, 409, ServerRule.UNEXPECTED_MESSAGE)
 
 
 @pytest.mark.parametrize("kind", ["opened", "closed"])
-def test_what_must_not_come_while_open(kind: str) -> None:
+def test_message_that_does_not_fit_an_open_session_ends_the_call_with_409(kind: str) -> None:
     driver = open_session()
     driver.receive(kind, {"media": []} if kind == "opened" else {})
     assert_ends_with_error(driver, 409, ServerRule.UNEXPECTED_MESSAGE)
 
 
-def test_an_event_before_opened_is_put_on_record() -> None:
+def test_event_before_opened_is_a_violation_without_an_error_message() -> None:
     driver = SessionDriver()
     driver.take_sent()
     driver.receive("event", {"entities": [{"type": "barge_in", "data": {}}]})
@@ -296,7 +294,7 @@ def test_an_event_before_opened_is_put_on_record() -> None:
     assert driver.session.state is SessionState.OPEN
 
 
-# The medium.
+# The selected medium.
 
 
 def choosing(*media: Any, offer: tuple[dict[str, Any], ...] = (MEDIUM,)) -> SessionDriver:
@@ -305,7 +303,7 @@ def choosing(*media: Any, offer: tuple[dict[str, Any], ...] = (MEDIUM,)) -> Sess
     return driver
 
 
-def test_two_media_are_one_too_many() -> None:
+def test_two_selected_media_end_the_call_with_400() -> None:
     driver = choosing(MEDIUM, STEREO, offer=(MEDIUM, STEREO))
     assert_ends_with_error(driver, 400, ServerRule.SEVERAL_MEDIA)
 
@@ -319,41 +317,43 @@ def test_two_media_are_one_too_many() -> None:
         {**STEREO, "channels": ["internal", "external"]},
     ],
 )
-def test_a_medium_that_was_not_offered(chosen: dict[str, Any]) -> None:
+def test_medium_that_was_not_offered_ends_the_call_with_400(chosen: dict[str, Any]) -> None:
     offer = (MEDIUM,) if chosen is STEREO else (MEDIUM, STEREO)
     assert_ends_with_error(choosing(chosen, offer=offer), 400, ServerRule.MEDIA_NOT_OFFERED)
 
 
-def test_channel_order_is_that_of_the_offer() -> None:
+def test_medium_may_select_an_offer_with_inverted_channels() -> None:
     inverted = {**STEREO, "channels": ["internal", "external"]}
     assert choosing(inverted, offer=(STEREO, inverted)).of(Violation) == []
 
 
-def test_an_unknown_key_in_the_medium_is_refused_as_production_does() -> None:
+def test_unknown_key_in_the_selected_medium_ends_the_call_with_400() -> None:
     driver = choosing({**MEDIUM, "bitrate": 64000})
     assert_ends_with_error(driver, 400, ServerRule.MEDIA_UNKNOWN_KEY)
-    # What the offer itself contains is a copy, not an invention.
+    # A key that the offer has as well is valid.
     assert choosing({**MEDIUM, "x": 1}, offer=({**MEDIUM, "x": 1},)).of(Violation) == []
 
 
 # Audio.
 
 
-def test_audio_before_opened() -> None:
+def test_audio_before_opened_ends_the_call_with_415() -> None:
     driver = SessionDriver()
     driver.receive_audio(b"\xff" * 160)
     assert_ends_with_error(driver, 415, ServerRule.UNEXPECTED_BINARY)
 
 
 @pytest.mark.parametrize("medium", [STEREO, {**MEDIUM, "channels": ["internal"]}, None])
-def test_audio_on_a_medium_that_only_listens(medium: dict[str, Any] | None) -> None:
+def test_audio_on_a_medium_without_bot_audio_ends_the_call_with_415(
+    medium: dict[str, Any] | None,
+) -> None:
     driver = offering(medium or MEDIUM)
     driver.receive("opened", {"media": [medium] if medium else []})
     driver.receive_audio(b"\xff" * 160)
     assert_ends_with_error(driver, 415, ServerRule.UNEXPECTED_BINARY)
 
 
-def test_an_odd_number_of_bytes_is_no_l16() -> None:
+def test_l16_audio_that_ends_within_a_sample_ends_the_call_with_400() -> None:
     driver = offering(L16)
     driver.receive("opened", {"media": [L16]})
     driver.receive_audio(b"\0" * 320)
@@ -363,7 +363,7 @@ def test_an_odd_number_of_bytes_is_no_l16() -> None:
     assert_ends_with_error(driver, 400, ServerRule.PARTIAL_SAMPLE)
 
 
-def test_sixty_four_thousand_bytes_are_allowed_and_one_more_is_not() -> None:
+def test_audio_message_may_have_64000_bytes_and_not_one_more() -> None:
     driver = open_session()
     driver.receive_audio(b"\xff" * 64_000)
     assert driver.of(Violation) == []
@@ -371,7 +371,7 @@ def test_sixty_four_thousand_bytes_are_allowed_and_one_more_is_not() -> None:
     assert_ends_with_error(driver, 413, ServerRule.MESSAGE_TOO_LARGE)
 
 
-def test_the_limit_on_text_counts_bytes() -> None:
+def test_size_limit_of_text_counts_bytes_and_not_characters() -> None:
     padding = 64_000 - len('{"x":""}')
     for text, rule in (
         ('{"x":"' + "a" * padding + '"}', ServerRule.NOT_A_SERVER_MESSAGE),
@@ -383,18 +383,18 @@ def test_the_limit_on_text_counts_bytes() -> None:
         assert [v.rule for v in driver.of(Violation)] == [rule]
 
 
-def test_an_empty_audio_message_is_pointless_and_harmless() -> None:
+def test_empty_audio_message_is_tolerated() -> None:
     driver = open_session()
     driver.receive_audio(b"")
     assert [w.rule for w in driver.of(ProtocolWarning)] == [ServerRule.EMPTY_AUDIO]
     assert driver.take_sent() == []
 
 
-# Rates.
+# Message rates.
 
 
 def flood(driver: SessionDriver, send: Callable[[], None], most: int = 100) -> int:
-    """How many messages pass before the client has had enough."""
+    """The number of messages that are accepted before the first violation."""
     for count in range(most):
         send()
         if driver.of(Violation):
@@ -406,12 +406,14 @@ def flood(driver: SessionDriver, send: Callable[[], None], most: int = 100) -> i
     ("rule", "message", "burst"),
     [
         (ServerRule.BINARY_RATE, None, 25),
-        (ServerRule.TEXT_RATE, "updated", 24),  # ``opened`` was the first
+        (ServerRule.TEXT_RATE, "updated", 24),  # `opened` took the first token
         (ServerRule.PAUSE_RATE, "pause", 4),
         (ServerRule.RESUME_RATE, "resume", 4),
     ],
 )
-def test_one_message_beyond_the_burst(rule: ServerRule, message: str | None, burst: int) -> None:
+def test_first_message_above_the_burst_ends_the_call_with_429(
+    rule: ServerRule, message: str | None, burst: int
+) -> None:
     driver = open_session()
     send = (
         (lambda: driver.receive(message))
@@ -430,7 +432,7 @@ def test_one_message_beyond_the_burst(rule: ServerRule, message: str | None, bur
     assert driver.session.socket_should_close
 
 
-def test_five_audio_messages_a_second_go_on_for_ever_and_six_do_not() -> None:
+def test_five_audio_messages_per_second_are_accepted_and_six_are_not() -> None:
     for per_second, passes in ((5, True), (6, False)):
         driver = open_session()
         driver.answers_pings = True
@@ -441,11 +443,11 @@ def test_five_audio_messages_a_second_go_on_for_ever_and_six_do_not() -> None:
 
         count = flood(driver, send, most=600)
         assert (count == 600) is passes
-        # Six a second drain the bucket of 25 by one token in a second.
+        # Six messages per second take one token per second more than are added.
         assert passes or 140 <= count <= 150
 
 
-# Tolerated, with a remark.
+# Tolerated breaches.
 
 
 @pytest.mark.parametrize(
@@ -456,7 +458,7 @@ def test_five_audio_messages_a_second_go_on_for_ever_and_six_do_not() -> None:
         ({"extra": 1}, {}, ServerRule.UNKNOWN_PARAMETER),
     ],
 )
-def test_extras_are_tolerated_with_a_warning(
+def test_unknown_fields_and_parameters_are_tolerated(
     parameters: dict[str, Any], overrides: dict[str, Any], rule: ServerRule
 ) -> None:
     driver = open_session()
@@ -466,7 +468,7 @@ def test_extras_are_tolerated_with_a_warning(
     assert driver.session.state is SessionState.OPEN
 
 
-def test_languages_nobody_asked_for() -> None:
+def test_languages_that_were_not_requested_are_tolerated() -> None:
     driver = SessionDriver()
     driver.accept(supportedLanguages=["en-US"], selectedLanguage="en-US")
     assert {w.rule for w in driver.of(ProtocolWarning)} == {
@@ -478,7 +480,7 @@ def test_languages_nobody_asked_for() -> None:
     assert asked.of(ProtocolWarning) == []
 
 
-def test_closed_with_parameters_is_tolerated_and_kept() -> None:
+def test_output_variables_in_closed_are_tolerated_and_reported() -> None:
     driver = open_session()
     driver.call("hang_up")
     driver.receive("closed", {"outputVariables": {"intent": "sales"}})
@@ -492,7 +494,9 @@ def test_closed_with_parameters_is_tolerated_and_kept() -> None:
     ("variables", "kept"),
     [({"n": 1, "s": "x"}, {"n": 1, "s": "x"}), (["a"], {}), ("a", {}), ({"n": None}, {"n": None})],
 )
-def test_output_variables_that_are_not_text(variables: Any, kept: dict[str, Any]) -> None:
+def test_output_variables_that_are_not_text_are_a_violation(
+    variables: Any, kept: dict[str, Any]
+) -> None:
     driver = open_session()
     driver.receive("disconnect", {"reason": "completed", "outputVariables": variables})
     assert driver.take_sent() == [(0.0, "close", {"reason": "disconnect"})]
@@ -501,7 +505,7 @@ def test_output_variables_that_are_not_text(variables: Any, kept: dict[str, Any]
     assert driver.session.disconnected.output_variables == kept
 
 
-def test_a_second_disconnect() -> None:
+def test_second_disconnect_is_tolerated_and_ignored() -> None:
     driver = open_session()
     driver.receive("disconnect", {"reason": "completed"})
     driver.take_sent()
@@ -510,7 +514,7 @@ def test_a_second_disconnect() -> None:
     assert [w.rule for w in driver.of(ProtocolWarning)] == [ServerRule.REPEATED_DISCONNECT]
 
 
-def test_a_disconnect_that_cuts_the_last_words_off() -> None:
+def test_disconnect_before_the_end_of_bot_audio_is_a_warning() -> None:
     driver = open_session()
     driver.receive_audio(b"\x55" * 8000)
     driver.advance(0.25)
@@ -519,10 +523,10 @@ def test_a_disconnect_that_cuts_the_last_words_off() -> None:
     assert driver.session.unheard_at_end == 6000
 
 
-# The end.
+# The end of the call.
 
 
-def test_nothing_may_follow_closed() -> None:
+def test_messages_after_closed_are_violations() -> None:
     driver = open_session()
     driver.call("hang_up")
     driver.receive("closed")
@@ -537,7 +541,7 @@ def test_nothing_may_follow_closed() -> None:
 
 
 @pytest.mark.parametrize("moment", ["opening", "open", "closing", "closed"])
-def test_a_server_that_closes_the_socket_is_put_on_record(moment: str) -> None:
+def test_socket_closed_by_the_server_is_a_violation_in_every_state(moment: str) -> None:
     driver = SessionDriver()
     if moment != "opening":
         driver.accept()
@@ -555,7 +559,7 @@ def test_a_server_that_closes_the_socket_is_put_on_record(moment: str) -> None:
     assert driver.session.next_deadline() is None
 
 
-def test_after_one_fatal_error_the_client_reports_no_other() -> None:
+def test_client_reports_only_the_first_fatal_error() -> None:
     driver = open_session()
     driver.receive("ping")
     driver.take_sent()
@@ -565,7 +569,7 @@ def test_after_one_fatal_error_the_client_reports_no_other() -> None:
     assert len(driver.of(Violation)) == 3
 
 
-def test_a_fault_while_hanging_up_is_reported_and_changes_nothing_else() -> None:
+def test_violation_while_closing_is_reported_and_the_call_still_closes() -> None:
     driver = open_session()
     driver.call("hang_up")
     driver.take_sent()
@@ -576,7 +580,7 @@ def test_a_fault_while_hanging_up_is_reported_and_changes_nothing_else() -> None
     assert driver.session.socket_should_close
 
 
-def test_audio_on_its_way_when_the_call_closes_is_ignored() -> None:
+def test_audio_that_was_sent_before_close_arrived_is_ignored() -> None:
     driver = open_session()
     driver.call("hang_up")
     for _ in range(40):
@@ -586,7 +590,7 @@ def test_audio_on_its_way_when_the_call_closes_is_ignored() -> None:
     assert driver.session.playback.received == 0
 
 
-def test_text_on_its_way_when_the_call_closes_is_not_counted() -> None:
+def test_text_while_closing_has_no_rate_limit() -> None:
     driver = open_session()
     driver.call("hang_up")
     for _ in range(40):
@@ -594,14 +598,16 @@ def test_text_on_its_way_when_the_call_closes_is_not_counted() -> None:
     assert driver.of(Violation) == []
 
 
-def test_text_cannot_pass_for_audio() -> None:
+def test_text_with_type_audio_is_not_captured_as_audio() -> None:
     driver = open_session()
     driver.receive_text('{"type": "audio"}')
     assert not any(entry.is_audio for entry in driver.session.capture.entries)
 
 
 @pytest.mark.parametrize(("medium", "size"), [(L16, 3200), (STEREO, 3200), (MEDIUM, 1600)])
-def test_the_position_counts_samples_of_one_channel(medium: dict[str, Any], size: int) -> None:
+def test_position_counts_samples_of_one_channel_for_every_medium(
+    medium: dict[str, Any], size: int
+) -> None:
     driver = offering(medium)
     driver.receive("opened", {"media": [medium]})
     driver.take_sent()
@@ -615,7 +621,7 @@ def test_the_position_counts_samples_of_one_channel(medium: dict[str, Any], size
             driver.call("send_audio", b"\0" * 3)
 
 
-def test_the_capture_says_which_message_broke_the_rule() -> None:
+def test_capture_marks_the_message_that_broke_a_rule() -> None:
     driver = open_session()
     driver.receive("ping")
     entry = next(e for e in driver.session.capture.entries if e.type == "ping")

@@ -1,0 +1,79 @@
+"""An event loop with a virtual clock and real sockets, for tests that wait for times.
+
+When no task can run and no socket is readable, the clock jumps to the next timer. A call of ten
+seconds over the loopback interface takes a fraction of a second, and every timer is exact to some
+microseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec
+
+import pipecat_genesys
+
+_P = ParamSpec("_P")
+_IN_FLIGHT = 0.002
+"""Real seconds to wait for data on the loopback interface before the clock jumps."""
+_STUCK = 10.0
+"""Real seconds to wait for a thread or a signal while no timer is scheduled."""
+_PASS = 1e-6
+"""Virtual seconds that each pass of the loop takes. Without it, a task that waits for less than the
+resolution of the clock would wait forever."""
+_PACKAGE = pipecat_genesys.__path__[0]
+
+
+class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        self.now += _PASS
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        ready = super().select(_STUCK if timeout is None else _IN_FLIGHT)
+        if not ready and timeout is None:
+            raise RuntimeError("all tasks are waiting, and no timer is scheduled")
+        if not ready and timeout is not None:
+            self.now += timeout
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time is virtual."""
+
+    def __init__(self) -> None:
+        self._virtual = _Selector()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        return self._virtual.now
+
+
+def virtual_time(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, None]:
+    """Run an async test in virtual time. The package must leave no task behind.
+
+    Only for code that measures time with `loop.time`, and that does not use threads.
+    """
+
+    @functools.wraps(test)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(_checked(test(*args, **kwargs)))
+
+    return run
+
+
+async def _checked(test: Coroutine[Any, Any, None]) -> None:
+    await test
+    # The tasks of the test's own server may still end.
+    await asyncio.sleep(0)
+    coroutines = [task.get_coro() for task in asyncio.all_tasks() if not task.done()]
+    files = [getattr(coroutine, "cr_code", None) for coroutine in coroutines]
+    left = [code.co_qualname for code in files if code and code.co_filename.startswith(_PACKAGE)]
+    assert not left, f"tasks left behind: {left}"
