@@ -133,8 +133,8 @@ async def test_a_socket_that_drops_ends_the_pipeline_and_leaves_no_task() -> Non
         caller = SimulatedCall(url)
         async with caller:
             await caller.opened()
-            assert caller._socket is not None
-            caller._socket.drop()
+            assert caller._connection is not None
+            caller._connection.drop()
         await asyncio.wait_for(server.done.wait(), 10)
     assert server.transport is not None
     assert server.transport.call.phase >= Phase.ENDED

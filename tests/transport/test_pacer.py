@@ -249,7 +249,7 @@ def test_for_how_long_everything_can_block() -> None:
     async def nowhere(_: str | bytes) -> None:
         raise AssertionError("nothing is written here")
 
-    queue, writer = PacingQueue(), Writer(nowhere)
+    queue, writer = PacingQueue(), Writer(nowhere, nowhere)
     pacer = AudioPacer(queue, writer, TransportObserver())
     pacer.release()
     assert pacer.until_underrun(100.0) == math.inf
@@ -281,7 +281,7 @@ async def test_before_everything_stands_still_what_was_said_is_sent() -> None:
         await go_on.wait()
         sent.append(len(message))
 
-    queue, writer = PacingQueue(), Writer(write)
+    queue, writer = PacingQueue(), Writer(write, write)
     pacer = AudioPacer(queue, writer, TransportObserver())
     pacer.release()
     writing = asyncio.create_task(writer.run())

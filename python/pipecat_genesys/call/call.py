@@ -584,25 +584,6 @@ class Call(BaseObject):
             self._set_phase(_ENDED)
         return message
 
-    def encode(self, pcm: bytes, sample_rate: int, channels: int) -> bytes:
-        """Convert bot audio to wire audio.
-
-        Args:
-            pcm: 16-bit little-endian samples, interleaved.
-            sample_rate: Their rate in Hz.
-            channels: Number of channels, 1 or 2.
-
-        Returns:
-            The wire audio; nothing where the medium is not known yet or carries no bot audio.
-
-        Raises:
-            ValueError: If the audio, the rate or the number of channels cannot be encoded.
-        """
-        medium = self.session.media
-        if medium is None or not self.takes_bot_audio():
-            return b""
-        return self.codec.encode(pcm, sample_rate, channels, medium)
-
     def takes_bot_audio(self) -> bool:
         """Return whether the medium carries bot audio; log once where it does not."""
         medium = self.session.media

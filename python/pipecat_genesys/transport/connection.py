@@ -10,7 +10,6 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from loguru import logger
 from pipecat.frames.frames import Frame
@@ -59,13 +58,6 @@ _SENDING = frozenset({State.ACTIVE})
 Deliver = Callable[[Frame], Awaitable[None]]
 
 
-async def _write(websocket: WebSocket, message: str | bytes) -> None:
-    if isinstance(message, str):
-        await websocket.send_text(message)
-    else:
-        await websocket.send_bytes(message)
-
-
 class Connection:
     """A WebSocket with a call on it.
 
@@ -102,7 +94,7 @@ class Connection:
         """
         self.call = Call(call_params, self.send, open_gate=open_gate)
         self.observer = observer
-        self._writer = Writer(partial(_write, websocket))
+        self._writer = Writer(websocket.send_text, websocket.send_bytes)
         self.pacer = AudioPacer(PacingQueue(lead_seconds=lead_seconds), self._writer, observer)
         self.timeline: PlayoutTimeline | None = None
         self.ready = asyncio.Event()
@@ -184,32 +176,31 @@ class Connection:
                 message = await self._websocket.receive()
                 if message["type"] != "websocket.receive":
                     break
-                # A server may leave one of the two out or set it to None.
-                data = message.get("text")
-                data = data if data is not None else message["bytes"]
                 self._heard_at = time.monotonic()
-                await self._receive(data)
+                # A server may leave one of the two out or set it to None.
+                data = message.get("bytes")
+                if data is None:
+                    data = message["text"]
+                try:
+                    frames = (
+                        self._receive_audio(data)
+                        if isinstance(data, bytes)
+                        else await self._receive_text(data)
+                    )
+                except Exception as error:
+                    # The call must outlive a defect of this package.
+                    self.call.record_defect(error)
+                    frames = []
+                for frame in frames:
+                    if self._deliver is not None:
+                        await self._deliver(frame)
+                    elif not self.started.is_set() and len(self._early) < _MAX_EARLY_FRAMES:
+                        self._early.append(frame)
                 await self._throttle(data)
         except Exception as error:
             # Servers report a lost socket in different ways.
             logger.warning(f"{self.call}: the socket failed: {type(error).__name__}")
         await self._gone()
-
-    async def _receive(self, data: str | bytes) -> None:
-        """Answer a message and pass its frames to the pipeline; never raises for its content."""
-        try:
-            frames = self._receive_audio(data) if isinstance(data, bytes) else None
-            if frames is None:
-                frames = await self._receive_text(str(data))
-        except Exception as error:
-            # The call must outlive a defect of this package.
-            self.call.record_defect(error)
-            return
-        for frame in frames:
-            if self._deliver is not None:
-                await self._deliver(frame)
-            elif not self.started.is_set() and len(self._early) < _MAX_EARLY_FRAMES:
-                self._early.append(frame)
 
     def _receive_audio(self, data: bytes) -> list[Frame]:
         call = self.call

@@ -75,15 +75,11 @@ class AudioHookInputTransport(BaseInputTransport):
         self._connection.begin()
 
     async def _deliver(self, frame: Frame) -> None:
-        if isinstance(frame, InputAudioRawFrame):
-            await self.push_audio_frame(frame)
-        else:
+        """Push a frame; caller audio at once, unless Pipecat has to filter or keep it."""
+        if not isinstance(frame, InputAudioRawFrame):
             await self.push_frame(frame)
-
-    async def push_audio_frame(self, frame: InputAudioRawFrame) -> None:
-        """Push caller audio at once; only a filter needs Pipecat's audio queue."""
-        if self._params.audio_in_filter or not self._params.audio_in_passthrough:
-            await super().push_audio_frame(frame)
+        elif self._params.audio_in_filter or not self._params.audio_in_passthrough:
+            await self.push_audio_frame(frame)
         elif self._params.audio_in_enabled and not self._paused:
             await self.push_frame(frame)
 

@@ -29,12 +29,6 @@ from pipecat_genesys.protocol import AudioHookMessageType, server_messages
 from .connection import Connection
 from .timeline import PlayoutTimeline
 
-try:
-    from pipecat.audio.utils import scale_audio
-    from pipecat.frames.frames import VolumeFrame, VolumeGainFrame
-except ImportError:  # pipecat before 1.13 has no output volume
-    VolumeFrame = VolumeGainFrame = ()  # type: ignore[assignment,misc]
-
 # Audio that Pipecat generates without end, such as a mixer's, runs ahead of real time by this much.
 _ENDLESS_LEAD_SECONDS = 0.3
 # Longest wait between two looks whether there is room for such audio.
@@ -74,16 +68,15 @@ class AudioHookOutputTransport(BaseOutputTransport):
         self._pacer = connection.pacer
         self._on_interrupted = on_interrupted
         self._timeline = PlayoutTimeline(
+            connection.call,
             connection.pacer,
-            self._encode,
             self._pass_on,
             lambda coroutine: self.create_task(coroutine, f"{self}::playout"),
+            volume=getattr(params, "audio_out_volume", 1.0),
         )
         connection.timeline = self._timeline
         # Ids of audio frames that were sent before Pipecat's media sender gets them.
         self._sent: set[int] = set()
-        self._volume = getattr(params, "audio_out_volume", 1.0)
-        self._gain = 1.0
         filtered = getattr(params, "audio_out_filter", None)  # pipecat 1.14 and newer
         self._takes_audio = params.audio_out_enabled and not (params.audio_out_mixer or filtered)
 
@@ -118,25 +111,6 @@ class AudioHookOutputTransport(BaseOutputTransport):
         )
         return False
 
-    def _encode(self, frame: Frame) -> bytes | None:
-        """Encode a frame for the wire; None while the medium is not known."""
-        if not isinstance(frame, OutputAudioRawFrame):
-            if isinstance(frame, VolumeFrame):
-                self._volume = frame.volume
-            elif isinstance(frame, VolumeGainFrame):
-                self._gain = frame.gain
-            return b""
-        if self._call.media is None:
-            return None if self._call.phase is Phase.RUNNING else b""
-        pcm, volume = frame.audio, self._volume * self._gain
-        if volume != 1.0:
-            pcm = scale_audio(pcm, volume)
-        try:
-            return self._call.encode(pcm, frame.sample_rate, frame.num_channels)
-        except ValueError as error:
-            self._call.log.once("ERROR", f"bot audio dropped: {error}", "bot audio invalid")
-            return b""
-
     async def _pass_on(self, frame: Frame) -> None:
         """Give Pipecat a frame that the playout clock has reached."""
         if not isinstance(frame, OutputAudioRawFrame):
@@ -161,12 +135,22 @@ class AudioHookOutputTransport(BaseOutputTransport):
         while self._call.phase is Phase.RUNNING:
             ahead = self._pacer.queue.ahead(time.monotonic())
             if ahead < _ENDLESS_LEAD_SECONDS and not self._pacer.is_held:
-                wire = self._encode(frame)
-                if wire is not None:
-                    self._pacer.put(wire)
-                    return True
+                return self._send_now(frame)
             await asyncio.sleep(min(max(ahead - _ENDLESS_LEAD_SECONDS, 0.01), _ROOM_SECONDS))
         return False
+
+    def _send_now(self, frame: OutputAudioRawFrame) -> bool:
+        call = self._call
+        medium = call.session.media
+        if medium is None or not call.takes_bot_audio():
+            return False
+        try:
+            wire = call.codec.encode(frame.audio, frame.sample_rate, frame.num_channels, medium)
+        except ValueError as error:
+            call.log.once("ERROR", f"bot audio dropped: {error}", "bot audio invalid")
+            return False
+        self._pacer.put(wire)
+        return True
 
     async def _interrupt(self, frame: InterruptionFrame) -> None:
         """Discard what the caller has not heard; Genesys discards what it has queued."""

@@ -202,6 +202,14 @@ class PacingQueue:
         due = self.due_at(now)
         if due is None or (due > now and not (early and self.available(now))):
             return None
+        return self.take(now)
+
+    def take(self, now: float) -> Packet:
+        """Take the next message, due or not; there must be audio.
+
+        Args:
+            now: The time.
+        """
         most = MAX_MESSAGE_BYTES
         if not self._over:
             # No further ahead than the lead; the first message of a turn always has room.
@@ -364,8 +372,8 @@ class AudioPacer:
 
     def playback_completed(self) -> None:
         """Correct the clock by ``playback_completed``."""
-        self.queue.clock.completed(time.monotonic())
-        self._completed.set()
+        if self.queue.clock.completed(time.monotonic()):
+            self._completed.set()
         self.poke()
         self.on_progress()
 
@@ -386,18 +394,19 @@ class AudioPacer:
         # calls `poke` when the socket has taken everything.
         if self._held or self._writer.is_closed or self._writer.queued_audio_bytes:
             return
-        now = time.monotonic()
-        packet = self.queue.poll(now, early=early)
-        if packet is None:
-            due = self.queue.due_at(now)
-            if due is not None:
-                delay = max(_SHORTEST_SECONDS, due - now)
-                self._timer = asyncio.get_running_loop().call_later(delay, self.poke)
+        now, queue = time.monotonic(), self.queue
+        due = queue.due_at(now)
+        if due is None:
             return
+        if due > now and not (early and queue.available(now)):
+            delay = max(_SHORTEST_SECONDS, due - now)
+            self._timer = asyncio.get_running_loop().call_later(delay, self.poke)
+            return
+        packet = queue.take(now)
         self._writer.put(packet.audio)
         self._completed.clear()
-        seconds = len(packet.audio) / self.queue.frame_bytes / WIRE_SAMPLE_RATE
-        self._observer.audio_sent(seconds, self.queue.bucket.level(now), packet.waited)
+        seconds = len(packet.audio) / queue.frame_bytes / WIRE_SAMPLE_RATE
+        self._observer.audio_sent(seconds, queue.bucket.level(now), packet.waited)
         if packet.gap:
             self._observer.underrun(packet.gap)
         self.on_progress()

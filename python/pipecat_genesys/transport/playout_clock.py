@@ -113,17 +113,21 @@ class PlayoutClock:
         self._reported_playing = True
         self._end = max(self._end, now + min(self._run, _MAX_REPORT_DELAY))
 
-    def completed(self, now: float) -> None:
+    def completed(self, now: float) -> bool:
         """Record ``playback_completed``: Genesys's queue is empty.
 
         Genesys also sends it when it clears its queue. By then newer audio may be on its way, so a
         report about audio that was cleared changes nothing.
+
+        Returns:
+            Whether the report is about the audio that was sent last.
         """
         if self._stale_completions:
             self._stale_completions -= 1
-            return
+            return False
         self._reported_playing = False
         self._end = min(self._end, now)
+        return True
 
     def clear(self, now: float) -> float:
         """Record that Genesys discards what it has not played.

@@ -18,7 +18,15 @@ from typing import Any, NamedTuple
 from loguru import logger
 from pipecat.frames.frames import Frame, OutputAudioRawFrame, TTSStoppedFrame
 
+from pipecat_genesys.call import Call
+
 from .pacer import AudioPacer
+
+try:
+    from pipecat.audio.utils import scale_audio
+    from pipecat.frames.frames import VolumeFrame, VolumeGainFrame
+except ImportError:  # pipecat before 1.13 has no output volume
+    VolumeFrame = VolumeGainFrame = ()  # type: ignore[assignment,misc]
 
 try:
     from pipecat.frames.frames import UninterruptibleFrame
@@ -32,9 +40,6 @@ _PIECE_SECONDS = 0.2
 _SAMPLE_BYTES = 2
 # So much audio waits here before more is refused for the moment.
 _MAX_WAITING_SECONDS = 60.0
-
-Encode = Callable[[Frame], bytes | None]
-"""Encodes a frame for the wire: nothing for a frame without audio, None where it must wait."""
 
 
 def is_interruptible(frame: Frame) -> bool:
@@ -66,23 +71,27 @@ class PlayoutTimeline:
 
     def __init__(
         self,
+        call: Call,
         pacer: AudioPacer,
-        encode: Encode,
         pass_on: Callable[[Frame], Awaitable[None]],
         create_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        *,
+        volume: float = 1.0,
     ) -> None:
         """Create an empty timeline.
 
         Args:
+            call: Encodes the audio.
             pacer: Sends the audio.
-            encode: Encodes audio for the wire.
             pass_on: Passes a frame on.
             create_task: Creates the task that waits for the playout clock.
+            volume: Factor for the samples; frames in the timeline may change it.
         """
+        self._call = call
         self._pacer = pacer
-        self._encode = encode
         self._pass_on = pass_on
         self._create_task = create_task
+        self._volume, self._gain = volume, 1.0
         # Frames whose audio is not encoded yet, and frames whose audio the pacer has.
         self._waiting: deque[Frame] = deque()
         self._waiting_seconds = 0.0
@@ -124,7 +133,8 @@ class PlayoutTimeline:
                     await self._pass_on(frame)
                     return
             self._waiting.append(frame)
-        self._feed()
+        while self._feed():
+            pass
         if self._task is None:
             await self._pass_on_due()
             if not self.is_empty and self._task is None:
@@ -150,7 +160,6 @@ class PlayoutTimeline:
         self._waiting = deque(frame for frame in self._waiting if not is_interruptible(frame))
         self._waiting_seconds = sum(_seconds(frame) for frame in self._waiting)
         self._room.set()
-        self._feed()
         self.poke()
 
     def end(self) -> None:
@@ -166,8 +175,8 @@ class PlayoutTimeline:
 
     def poke(self) -> None:
         """Look again what can be encoded or passed on, because the pacer has made progress."""
-        if self._waiting:
-            self._feed()
+        while self._feed():
+            pass
         wakeup = self._wakeup
         if wakeup is not None and not wakeup.done():
             wakeup.set_result(None)
@@ -219,34 +228,50 @@ class PlayoutTimeline:
         ]
         return [piece for piece in pieces if piece.audio]
 
-    def _feed(self) -> None:
-        """Give the pacer the audio that it has room for."""
-        pacer, queue = self._pacer, self._pacer.queue
-        while self._waiting:
-            frame = self._waiting[0]
-            is_audio = isinstance(frame, OutputAudioRawFrame)
-            if self._ended:
-                wire: bytes | None = b""
-            elif is_audio and not queue.has_room(time.monotonic()):
-                return
-            else:
-                wire = self._encode(frame)
-            if wire is None:
-                return
-            self._waiting.popleft()
-            start, samples = queue.end, len(wire) // queue.frame_bytes
-            is_first = not self._entries and queue.ahead(time.monotonic()) <= 0
-            due = start if is_first else start + samples // 2
-            self._entries.append(_Entry(frame, start, samples, due))
-            if is_audio:
-                self._waiting_seconds = max(0.0, self._waiting_seconds - _seconds(frame))
-                if self._waiting_seconds <= _MAX_WAITING_SECONDS:
-                    self._room.set()
-            # These two may come back here, so they are last.
-            if wire:
-                pacer.put(wire, interruptible=is_interruptible(frame))
-            elif isinstance(frame, TTSStoppedFrame):
-                pacer.finish()
+    def _feed(self) -> bool:
+        """Encode the first frame that waits, and give its audio to the pacer.
+
+        Returns:
+            Whether the next frame may follow.
+        """
+        if not self._waiting:
+            return False
+        frame, call, queue = self._waiting[0], self._call, self._pacer.queue
+        wire = b""
+        if isinstance(frame, OutputAudioRawFrame) and not self._ended:
+            medium = call.session.media
+            if medium is None or not queue.has_room(time.monotonic()):
+                return False
+            try:
+                if call.takes_bot_audio():
+                    pcm = self._at_volume(frame.audio)
+                    wire = call.codec.encode(pcm, frame.sample_rate, frame.num_channels, medium)
+            except ValueError as error:
+                call.log.once("ERROR", f"bot audio dropped: {error}", "bot audio invalid")
+        self._waiting.popleft()
+        start, samples = queue.end, len(wire) // queue.frame_bytes
+        is_first = not self._entries and queue.ahead(time.monotonic()) <= 0
+        due = start if is_first else start + samples // 2
+        self._entries.append(_Entry(frame, start, samples, due))
+        if isinstance(frame, OutputAudioRawFrame):
+            self._waiting_seconds = max(0.0, self._waiting_seconds - _seconds(frame))
+            if self._waiting_seconds <= _MAX_WAITING_SECONDS:
+                self._room.set()
+        elif isinstance(frame, VolumeFrame):
+            self._volume = frame.volume
+        elif isinstance(frame, VolumeGainFrame):
+            self._gain = frame.gain
+        # These two may come back here, so they are last.
+        if wire:
+            queue.put(wire, time.monotonic(), interruptible=is_interruptible(frame))
+            self._pacer.poke()
+        elif isinstance(frame, TTSStoppedFrame):
+            self._pacer.finish()
+        return True
+
+    def _at_volume(self, pcm: bytes) -> bytes:
+        volume = self._volume * self._gain
+        return pcm if volume == 1.0 else scale_audio(pcm, volume)
 
     # -- frames in real time -----------------------------------------------------------------
 

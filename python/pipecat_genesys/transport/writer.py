@@ -12,8 +12,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-Write = Callable[[str | bytes], Awaitable[None]]
-
 
 class Writer:
     """Sends queued messages one after the other.
@@ -25,13 +23,19 @@ class Writer:
         on_idle: Called whenever the socket has taken all messages.
     """
 
-    def __init__(self, write: Write) -> None:
+    def __init__(
+        self,
+        send_text: Callable[[str], Awaitable[None]],
+        send_bytes: Callable[[bytes], Awaitable[None]],
+    ) -> None:
         """Create a writer.
 
         Args:
-            write: Sends one message; raises when the socket is gone.
+            send_text: Sends one text message; raises when the socket is gone.
+            send_bytes: Sends one binary message; raises when the socket is gone.
         """
-        self._write = write
+        self._send_text = send_text
+        self._send_bytes = send_bytes
         self._queue: deque[str | bytes] = deque()
         self._queued = asyncio.Event()
         self._idle = asyncio.Event()
@@ -66,7 +70,11 @@ class Writer:
             while True:
                 while self._queue:
                     self.blocked_since = time.monotonic()
-                    await self._write(self._queue.popleft())
+                    message = self._queue.popleft()
+                    if isinstance(message, bytes):
+                        await self._send_bytes(message)
+                    else:
+                        await self._send_text(message)
                 self.blocked_since = None
                 self._idle.set()
                 self._queued.clear()
