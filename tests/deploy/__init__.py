@@ -1,1 +1,1 @@
-"""What is in deploy/, run for real or rendered. `cluster` is a small installation of it."""
+"""Tests of deploy/: HAProxy with two real servers, and the rendered Helm chart."""

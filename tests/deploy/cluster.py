@@ -1,4 +1,4 @@
-"""HAProxy, two servers of ours and a redis-server on this machine."""
+"""An installation for tests: HAProxy, two `pipecat-genesys serve` processes, a redis-server."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-integration"
 SECRET = "bm90IGEgc2VjcmV0LCBhcyBpdCBpcyBpbiBhIHRlc3Q="
 _SERVE = "import sys; from pipecat_genesys.cli import main; sys.argv[0] = 'pipecat-genesys'; main()"
-# For what takes as long as the machine is slow: importing pipecat, above all.
-PATIENCE = 90.0
+# Time limit in seconds for starting a server. Importing pipecat is slow on a busy machine.
+START_TIMEOUT = 90.0
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of the loopback interface that nobody has, so far."""
+    """Return ports of the loopback interface that are not in use at the moment."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for one in sockets:
@@ -40,10 +40,10 @@ def free_ports(number: int) -> list[int]:
 
 
 class Server:
-    """`pipecat-genesys serve`, in a process of its own.
+    """A `pipecat-genesys serve` process.
 
     Attributes:
-        port: Where it listens.
+        port: Port on which the server listens.
     """
 
     def __init__(self, port: int, environ: Mapping[str, str], log: Path) -> None:
@@ -53,7 +53,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; it is some seconds until it takes calls."""
+        """Start the process. The server accepts calls after some seconds."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _SERVE, "serve", "examples.endpoint_bot:app"],
@@ -65,14 +65,14 @@ class Server:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The one that runs, or ran last."""
+        """The process that was started last."""
         assert self._process is not None
         return self._process
 
     async def ready(self) -> None:
-        """Wait until it takes calls."""
+        """Wait until the server accepts calls."""
         url = f"http://127.0.0.1:{self.port}/readyz"
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(START_TIMEOUT):
             while True:
                 assert self.process.poll() is None, self.log
                 try:
@@ -83,41 +83,41 @@ class Server:
                     return
 
     def terminate(self) -> None:
-        """Tell it to go, as Kubernetes and systemd do."""
+        """Send SIGTERM, as Kubernetes and systemd do."""
         self.process.send_signal(signal.SIGTERM)
 
     async def exited(self, seconds: float) -> int:
-        """Wait until it is gone; gives its exit status."""
+        """Wait until the process has ended, and return its exit status."""
         return await asyncio.to_thread(self.process.wait, seconds)
 
     def stop(self) -> None:
-        """Kill it, if it still runs."""
+        """Kill the process if it still runs."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     @property
     def log(self) -> str:
-        """What it said, in all its lives."""
+        """Log of all processes of this server."""
         return self._log.read_text(encoding="utf-8") if self._log.exists() else ""
 
 
 class Cluster:
-    """All of it. Used with `async with`; both servers are ready then.
+    """The whole installation. In `async with`, HAProxy sends calls to both servers.
 
     Attributes:
-        url: Where calls go.
-        tls: What the client trusts.
+        url: WebSocket URL of HAProxy.
+        tls: TLS settings with which a client trusts HAProxy's certificate.
         proxy: HAProxy.
-        servers: By HAProxy's name for them.
+        servers: Servers by their name in HAProxy's configuration.
     """
 
     def __init__(self, folder: Path, **environ: Mapping[str, str]) -> None:
-        """Create it.
+        """Create the installation without starting it.
 
         Args:
-            folder: For logs and the certificate.
-            environ: More environment, by server.
+            folder: Folder for the logs and the certificate.
+            environ: Additional environment variables by name of the server.
         """
         port, *ports = free_ports(1 + len(NAMES))
         certificate = folder / "localhost.pem"
@@ -136,7 +136,7 @@ class Cluster:
             "GENESYS_CLIENT_SECRET_FILE": str(secret),
             "REDIS_URL": f"unix://{self._redis.socket}",
             "PIPECAT_GENESYS_DRAIN_SECONDS": "300",
-            # As deploy/README.md has it; HAProxy needs half a second.
+            # The value in deploy/README.md. HAProxy notices a drain within half a second.
             "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS": "2",
         }
         self.servers = {
@@ -149,7 +149,7 @@ class Cluster:
             self._redis.start()
             for server in self.servers.values():
                 server.start()
-            # HAProxy takes servers for up until a check has failed, so they come first.
+            # HAProxy assumes that a server is up until a check fails, so the servers start first.
             for server in self.servers.values():
                 await server.ready()
             self.proxy.start()
@@ -175,9 +175,9 @@ class Cluster:
         self._redis.__exit__(None, None, None)
 
     async def up(self, name: str) -> None:
-        """Wait until a server gets calls."""
-        await self.proxy.until(name, lambda seen: seen.is_up, PATIENCE)
+        """Wait until HAProxy sends calls to a server."""
+        await self.proxy.wait_until(name, lambda state: state.is_up, START_TIMEOUT)
 
     async def down(self, name: str) -> None:
-        """Wait until it gets none."""
-        await self.proxy.until(name, lambda seen: not seen.is_up, PATIENCE)
+        """Wait until HAProxy sends no more calls to a server."""
+        await self.proxy.wait_until(name, lambda state: not state.is_up, START_TIMEOUT)

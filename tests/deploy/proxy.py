@@ -1,4 +1,4 @@
-"""HAProxy as deploy/haproxy.cfg has it, for a test to start and ask."""
+"""HAProxy with deploy/haproxy.cfg as a process of a test."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from programs import require
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
 NAMES = ("first", "second")
-"""The servers', there."""
+"""Names of the servers in HAProxy's configuration."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What HAProxy knows of a server.
+class ServerState:
+    """State of a server in HAProxy's statistics.
 
     Attributes:
-        is_up: Whether it gets new calls.
-        connections: Those it has now.
+        is_up: Whether HAProxy sends new calls to the server.
+        connections: Number of open connections to the server.
     """
 
     is_up: bool
@@ -36,16 +36,16 @@ class Proxy:
     """A HAProxy process."""
 
     def __init__(self, port: int, certificate: Path, servers: Sequence[int], log: Path) -> None:
-        """Create it.
+        """Create the proxy without starting it.
 
         Args:
-            port: Where it listens.
-            certificate: With its key.
-            servers: Their ports.
-            log: For what it says.
+            port: Port on which HAProxy listens.
+            certificate: File with the certificate and its key.
+            servers: Ports of the servers.
+            log: File for HAProxy's log.
         """
         self._program = require("haproxy")
-        # Not pytest's folder: the path of a socket may have some 100 characters only.
+        # The path of a Unix socket is limited to about 100 characters; pytest's folders are longer.
         self._folder = Path(tempfile.mkdtemp(prefix="haproxy-"))
         self._socket = self._folder / "admin.sock"
         self._environ = {
@@ -60,7 +60,7 @@ class Proxy:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it."""
+        """Start HAProxy."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [self._program, "-db", "-f", str(CONFIGURATION)],
@@ -70,34 +70,36 @@ class Proxy:
             )
 
     def stop(self) -> None:
-        """Kill it, and wait until it is gone."""
+        """Kill HAProxy and wait until it has ended."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def seen(self) -> dict[str, Seen]:
-        """How it sees the servers, by its statistics."""
+    async def server_states(self) -> dict[str, ServerState]:
+        """Return the states of the servers by name, from HAProxy's statistics."""
         reader, writer = await asyncio.open_unix_connection(self._socket)
         writer.write(b"show stat\n")
         text = (await reader.read()).decode().removeprefix("# ")
         writer.close()
         await writer.wait_closed()
         return {
-            row["svname"]: Seen(row["status"] == "UP", int(row["scur"]))
+            row["svname"]: ServerState(row["status"] == "UP", int(row["scur"]))
             for row in csv.DictReader(text.splitlines())
             if row["pxname"] == "servers" and row["svname"] in NAMES
         }
 
-    async def until(self, name: str, is_so: Callable[[Seen], bool], seconds: float) -> None:
-        """Wait until something is true of a server. HAProxy tells of nothing by itself."""
+    async def wait_until(
+        self, name: str, condition: Callable[[ServerState], bool], seconds: float
+    ) -> None:
+        """Wait until a condition holds for a server. HAProxy has no events, so this polls."""
         async with asyncio.timeout(seconds):
             while True:
                 assert self._process is not None
                 assert self._process.poll() is None, self._log.read_text(encoding="utf-8")
                 try:
-                    if is_so((await self.seen())[name]):
+                    if condition((await self.server_states())[name]):
                         return
                 except (FileNotFoundError, ConnectionRefusedError):
-                    pass  # it has just been started
+                    pass  # HAProxy has not created its admin socket yet
                 await asyncio.sleep(0.05)

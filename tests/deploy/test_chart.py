@@ -1,6 +1,7 @@
-"""The Helm chart, rendered by Helm: what holds of the objects, whatever the values.
+"""Tests of the objects that Helm renders from the chart, for several sets of values.
 
-That they are valid is `make lint-deploy`'s, which runs this too and names helm in HELM.
+`make lint-deploy` runs these tests with HELM set to the path of helm, and validates the objects
+against Kubernetes's schemas.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ CHART = DEPLOY / "chart"
 HELM = os.environ.get("HELM") or shutil.which("helm")
 PROFILES = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 PRODUCTION = "existing-secret"
-# The farewell of calls that a drain's deadline ended, and the server's own end after it.
-FAREWELL = 15 + 10
+# Seconds for disconnecting calls after the drain's deadline, and for the server's shutdown.
+SHUTDOWN_SECONDS = 15 + 10
 
-pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not here; `make lint-deploy` has it")
+pytestmark = pytest.mark.skipif(
+    HELM is None, reason="helm is not installed; `make lint-deploy` installs it"
+)
 
 Object = dict[str, Any]
 
@@ -39,7 +42,7 @@ def helm_template(profile: str, *settings: str) -> subprocess.CompletedProcess[s
 
 
 def render(profile: str = PRODUCTION, *settings: str) -> dict[str, Object]:
-    """The objects by kind; there is one of each at most."""
+    """Render the chart and return its objects by kind. There is at most one object of each kind."""
     done = helm_template(profile, *settings)
     assert done.returncode == 0, done.stderr
     objects = [one for one in yaml.safe_load_all(done.stdout) if one is not None]
@@ -48,9 +51,10 @@ def render(profile: str = PRODUCTION, *settings: str) -> dict[str, Object]:
     return by_kind
 
 
-def refusal(profile: str, *settings: str) -> str:
+def error_of(profile: str, *settings: str) -> str:
+    """Return Helm's error message for values that cannot be rendered."""
     done = helm_template(profile, *settings)
-    assert done.returncode != 0, "rendered"
+    assert done.returncode != 0, "the chart was rendered"
     return done.stderr
 
 
@@ -75,7 +79,7 @@ def selects(selector: dict[str, str], labelled: Object) -> bool:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_selectors_select_the_pods(profile: str) -> None:
+def test_all_selectors_match_the_labels_of_the_pods(profile: str) -> None:
     objects = render(profile)
     pod = pod_of(objects)
     assert selects(objects["Deployment"]["spec"]["selector"]["matchLabels"], pod)
@@ -94,7 +98,7 @@ def test_selectors_select_the_pods(profile: str) -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_ports_lead_to_the_server(profile: str) -> None:
+def test_service_and_probes_use_the_port_of_the_server(profile: str) -> None:
     objects = render(profile)
     (port,) = bot_of(objects)["ports"]
     assert str(port["containerPort"]) == environ_of(objects)["PIPECAT_GENESYS_PORT"]["value"]
@@ -109,7 +113,7 @@ def test_ports_lead_to_the_server(profile: str) -> None:
     "settings", [[], ["drain.seconds=7200"], ["drain.preStopSeconds=20", "drain.graceSeconds=40"]]
 )
 @pytest.mark.parametrize("profile", PROFILES)
-def test_calls_have_the_time_to_end(profile: str, settings: list[str]) -> None:
+def test_kubernetes_kills_a_pod_only_after_the_drain(profile: str, settings: list[str]) -> None:
     objects = render(profile, *settings)
     environ = environ_of(objects)
     drain = float(environ["PIPECAT_GENESYS_DRAIN_SECONDS"]["value"])
@@ -118,17 +122,17 @@ def test_calls_have_the_time_to_end(profile: str, settings: list[str]) -> None:
     killed_after = pod_of(objects)["spec"]["terminationGracePeriodSeconds"]
     assert before > 0
     assert drain >= 1800
-    assert killed_after > before + grace + drain + FAREWELL
+    assert killed_after > before + grace + drain + SHUTDOWN_SECONDS
 
 
-def test_the_old_goes_when_the_new_is_ready() -> None:
+def test_an_old_pod_stops_only_after_a_new_one_is_ready() -> None:
     assert render()["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {
         "maxSurge": 1,
         "maxUnavailable": 0,
     }
 
 
-def test_pods_follow_the_calls() -> None:
+def test_the_autoscaler_uses_the_number_of_active_calls() -> None:
     objects = render(PRODUCTION, "bot.maxCalls=100", "autoscaling.targetActiveCalls=70")
     scaler = objects["HorizontalPodAutoscaler"]["spec"]
     (metric,) = scaler["metrics"]
@@ -138,7 +142,7 @@ def test_pods_follow_the_calls() -> None:
     }
     assert scaler["scaleTargetRef"]["name"] == objects["Deployment"]["metadata"]["name"]
     assert environ_of(objects)["MAX_CALLS"]["value"] == "100"
-    # Else every `helm upgrade` would undo what the autoscaler did.
+    # With `replicas`, every `helm upgrade` would reset the number of pods.
     assert "replicas" not in objects["Deployment"]["spec"]
     alone = render("single")
     assert "HorizontalPodAutoscaler" not in alone
@@ -152,13 +156,13 @@ def test_a_full_pod_is_not_evicted_for_being_unready() -> None:
 
 
 @pytest.mark.parametrize("profile", ["existing-secret", "alb"])
-def test_host_and_path_arrive_as_they_were_signed(profile: str) -> None:
+def test_the_ingress_does_not_change_host_or_path(profile: str) -> None:
     objects = render(profile, "host=voice.example.org", "path=/bots/one")
     (rule,) = objects["Ingress"]["spec"]["rules"]
     assert rule["host"] == "voice.example.org"
     assert environ_of(objects)["AUDIOHOOK_AUTHORITY"]["value"] == rule["host"]
     assert objects["Ingress"]["spec"]["tls"][0]["hosts"] == ["voice.example.org"]
-    # The path of the calls and no other: /metrics is not for the public.
+    # Only the path of the calls is public; /metrics is not.
     assert [(one["path"], one["pathType"]) for one in rule["http"]["paths"]] == [
         ("/bots/one", "Exact")
     ]
@@ -169,25 +173,25 @@ def test_host_and_path_arrive_as_they_were_signed(profile: str) -> None:
         assert not re.search("rewrite|upstream-vhost|app-root", annotation)
 
 
-def test_nginx_keeps_long_calls_and_tries_what_may_be_tried_again() -> None:
+def test_nginx_keeps_long_calls_and_retries_only_refused_ones() -> None:
     prefix = "nginx.ingress.kubernetes.io/proxy-"
     annotations = render()["Ingress"]["metadata"]["annotations"]
     assert int(annotations[f"{prefix}read-timeout"]) >= 3600
     assert int(annotations[f"{prefix}send-timeout"]) >= 3600
     assert annotations[f"{prefix}buffering"] == "off"
-    # A request that timed out may have been let in, and its signature is then used up.
+    # A request that timed out can have been accepted; its signature cannot be used again.
     assert set(annotations[f"{prefix}next-upstream"].split()) == {"error", "http_503"}
 
 
 @pytest.mark.parametrize("name", ["rewrite-target", "upstream-vhost"])
-def test_an_ingress_that_breaks_signatures_is_refused(name: str) -> None:
+def test_annotations_that_change_host_or_path_are_rejected(name: str) -> None:
     setting = rf"ingress.annotations.nginx\.ingress\.kubernetes\.io/{name}=/x"
-    assert name in refusal(PRODUCTION, setting)
+    assert name in error_of(PRODUCTION, setting)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_pods_may_nothing(profile: str) -> None:
-    """The Pod Security Standard `restricted`, and a root that cannot be written."""
+def test_pods_run_with_restricted_permissions(profile: str) -> None:
+    """The Pod Security Standard `restricted`, and a read-only root file system."""
     objects = render(profile)
     pod, bot = pod_of(objects)["spec"], bot_of(objects)
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -204,11 +208,11 @@ def test_pods_may_nothing(profile: str) -> None:
     if "ServiceAccount" in objects:
         assert objects["ServiceAccount"]["automountServiceAccountToken"] is False
         assert objects["ServiceAccount"]["metadata"]["name"] == pod["serviceAccountName"]
-    # Environment of the form PIPECAT_GENESYS_PORT=tcp://... is what they would bring.
+    # Service links would set PIPECAT_GENESYS_PORT to tcp://..., which is an option of the server.
     assert pod["enableServiceLinks"] is False
 
 
-def test_secrets_are_referred_to() -> None:
+def test_secret_values_are_only_in_the_secret() -> None:
     objects = render("alb")
     values = objects["Secret"]["stringData"]
     assert values["client-secret"] == "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
@@ -222,7 +226,7 @@ def test_secrets_are_referred_to() -> None:
         assert key in values
 
 
-def test_the_client_secret_is_a_file() -> None:
+def test_the_client_secret_is_mounted_as_a_file() -> None:
     objects = render("alb")
     (volume,) = (one for one in pod_of(objects)["spec"]["volumes"] if "secret" in one)
     (mount,) = (one for one in bot_of(objects)["volumeMounts"] if one["name"] == volume["name"])
@@ -235,7 +239,7 @@ def test_the_client_secret_is_a_file() -> None:
     assert volume["secret"]["defaultMode"] & 0o007 == 0
 
 
-def test_a_new_secret_makes_new_pods() -> None:
+def test_a_changed_secret_creates_new_pods() -> None:
     def annotations(secret: str) -> Object:
         found: Object = pod_of(render("alb", f"secret.clientSecret={secret}"))["metadata"]
         return found["annotations"]  # type: ignore[no-any-return]
@@ -244,14 +248,14 @@ def test_a_new_secret_makes_new_pods() -> None:
     assert annotations("b25l") == annotations("b25l")
 
 
-def test_an_existing_secret_is_used_and_none_is_made() -> None:
+def test_an_existing_secret_is_used_and_no_other_is_created() -> None:
     objects = render(PRODUCTION, "secret.existingSecret=mine", "secret.keys.apiKey=key")
     assert "Secret" not in objects
     reference = environ_of(objects)["GENESYS_API_KEY"]["valueFrom"]["secretKeyRef"]
     assert reference == {"name": "mine", "key": "key"}
 
 
-def test_the_network_is_closed_but_for_what_is_needed() -> None:
+def test_the_network_policy_allows_only_the_needed_connections() -> None:
     objects = render()
     policy = objects["NetworkPolicy"]["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
@@ -267,12 +271,12 @@ def test_the_network_is_closed_but_for_what_is_needed() -> None:
     assert by_port[6379]["to"] == [
         {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}
     ]
-    # The address of the cloud's metadata, with its credentials, is not a public one.
+    # 169.254.0.0/16 has the cloud's metadata service, which hands out credentials.
     assert "169.254.0.0/16" in by_port[443]["to"][0]["ipBlock"]["except"]
 
 
 @pytest.mark.parametrize(
-    ("profile", "setting", "says"),
+    ("profile", "setting", "message"),
     [
         (PRODUCTION, "host=", "host"),
         (PRODUCTION, "host=bot.example.com:8443", "host"),
@@ -288,11 +292,13 @@ def test_the_network_is_closed_but_for_what_is_needed() -> None:
         (PRODUCTION, "bot.app=app.py", "app"),
     ],
 )
-def test_values_that_cannot_work_are_refused(profile: str, setting: str, says: str) -> None:
-    assert says in refusal(profile, setting)
+def test_invalid_values_are_rejected_with_a_message(
+    profile: str, setting: str, message: str
+) -> None:
+    assert message in error_of(profile, setting)
 
 
-def test_the_server_knows_these_options() -> None:
+def test_the_environment_variables_are_options_of_the_server() -> None:
     from pipecat_genesys.cli.app import app
 
     serve = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
@@ -306,7 +312,7 @@ def test_the_server_knows_these_options() -> None:
     assert bot_of(render())["args"][0] == serve.name
 
 
-def test_the_image_is_the_packages_version() -> None:
+def test_the_tag_of_the_image_is_the_version_of_the_package() -> None:
     cargo = (DEPLOY.parent / "Cargo.toml").read_text(encoding="utf-8")
     version = re.search(r'^version = "(.*)"$', cargo, re.MULTILINE)
     assert version is not None

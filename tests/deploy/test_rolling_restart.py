@@ -1,7 +1,7 @@
-"""Both servers are restarted under live calls, and no caller notices.
+"""Tests with HAProxy and two servers: a rolling restart under live calls, overload, replays.
 
-ROLLING_CALLS (8) calls are live at any time, each ROLLING_SECONDS (4) long; `make test-slow` has 50
-calls of half a minute.
+The rolling restart has ROLLING_CALLS (default 8) simultaneous calls of ROLLING_SECONDS (default 4)
+seconds each. `make test-slow` sets 50 calls of 30 seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipecat_genesys.simulator import (
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from .cluster import KEY, PATIENCE, SECRET, Cluster
+from .cluster import KEY, SECRET, START_TIMEOUT, Cluster
 from .proxy import NAMES
 
 CALLS = int(os.environ.get("ROLLING_CALLS", "8"))
@@ -45,7 +45,7 @@ def options(cluster: Cluster) -> CallOptions:
 
 
 class Callers:
-    """Callers who call again as soon as they have hung up, each at a time of their own."""
+    """Callers that call again as soon as a call has ended. Their calls start at different times."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -55,23 +55,23 @@ class Callers:
         self._leave = asyncio.Event()
 
     async def all_live(self) -> None:
-        """Wait until every one of them has been talking to a bot at the same time."""
+        """Wait until all callers have been in a call at the same time."""
         async with asyncio.timeout(60):
             await self._all_live.wait()
 
     def leave(self) -> None:
-        """Let them finish their calls, and call no more."""
+        """Stop calling after the calls that are live now."""
         self._leave.set()
 
-    async def call_on(self, number: int) -> None:
-        """Be one of them."""
+    async def keep_calling(self, number: int) -> None:
+        """Call repeatedly as caller `number` until `leave`, or until a call fails."""
         await asyncio.sleep(number / CALLS * SECONDS)
         while not self._leave.is_set():
             if not (await self.call()).clean:
-                return  # one is enough
+                return  # one failed call fails the test
 
     async def call(self) -> CallReport:
-        """Call once."""
+        """Make one call and return its report."""
         call = SimulatedCall(self._cluster.url, options=options(self._cluster))
         report = await call.run(self._talk)
         self.reports.append(report)
@@ -93,14 +93,14 @@ class Callers:
 
 
 def log_figures(reports: Sequence[CallReport]) -> None:
-    """For `pytest --log-cli-level=INFO`; nothing is asserted of them."""
+    """Log latencies and underruns, for `pytest --log-cli-level=INFO`."""
     opened = sorted(report.opened_latency or 0.0 for report in reports)
     log.info(
-        "%d calls, %d at a time, %d s each; opened after %.0f ms (half of them), %.0f ms (all); "
-        "pongs after %.0f ms at most; %d holes in what bots said",
+        "%d calls of %.0f s, %d at a time; opened: median %.0f ms, maximum %.0f ms; "
+        "pong: maximum %.0f ms; %d underruns of bot audio",
         len(reports),
-        CALLS,
         SECONDS,
+        CALLS,
         opened[len(opened) // 2] * 1000,
         opened[-1] * 1000,
         max(report.pongs.longest or 0.0 for report in reports) * 1000,
@@ -111,7 +111,7 @@ def log_figures(reports: Sequence[CallReport]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 12 * SECONDS)
 async def test_a_rolling_restart_cuts_and_refuses_no_call(tmp_path: Path) -> None:
-    # Each server can carry all of them, and those that are just hanging up.
+    # Each server has capacity for all calls and for those that are ending.
     environ = {"MAX_CALLS": str(2 * CALLS + BURST)}
     async with (
         Cluster(tmp_path, first=environ, second=environ) as cluster,
@@ -119,46 +119,51 @@ async def test_a_rolling_restart_cuts_and_refuses_no_call(tmp_path: Path) -> Non
     ):
         callers = Callers(cluster)
         for number in range(CALLS):
-            tasks.create_task(callers.call_on(number))
+            tasks.create_task(callers.keep_calling(number))
         await callers.all_live()
         for name in NAMES:
             server = cluster.servers[name]
-            assert (await cluster.proxy.seen())[name].connections > 0, "nobody would notice"
+            connections = (await cluster.proxy.server_states())[name].connections
+            assert connections > 0, "the server has no calls that the restart could cut"
             server.terminate()
-            # Now HAProxy still thinks that it takes calls.
+            # HAProxy has not noticed the drain yet and still sends calls to the server.
             for _ in range(BURST):
                 tasks.create_task(callers.call())
             await cluster.down(name)
-            assert await server.exited(PATIENCE + 2 * SECONDS) == 0, server.log
+            assert await server.exited(START_TIMEOUT + 2 * SECONDS) == 0, server.log
             server.start()
             await cluster.up(name)
-            # It is back in service when it has calls again.
-            await cluster.proxy.until(name, lambda seen: seen.connections > 0, PATIENCE + SECONDS)
+            # The server is back in service when it has calls again.
+            await cluster.proxy.wait_until(
+                name, lambda state: state.connections > 0, START_TIMEOUT + SECONDS
+            )
         callers.leave()
     reports = callers.reports
     log_figures(reports)
-    assert len(reports) > 2 * CALLS, "the calls outlasted the restart"
+    assert len(reports) > 2 * CALLS, "the calls were longer than the restart"
     assert [report for report in reports if not report.clean] == []
-    # Nobody was asked to leave either.
+    # No call was disconnected by a server.
     assert {report.ending.disconnect_reason for report in reports} == {None}
 
 
-async def test_a_full_server_passes_calls_on(tmp_path: Path) -> None:
+async def test_haproxy_sends_calls_that_a_full_server_refuses_to_the_other_server(
+    tmp_path: Path,
+) -> None:
     async with Cluster(tmp_path, first={"MAX_CALLS": "1"}, second={"MAX_CALLS": "5"}) as cluster:
-        everybody = asyncio.Barrier(6)
+        all_opened = asyncio.Barrier(6)
 
         async def talk(call: SimulatedCall) -> None:
             await call.opened()
             async with asyncio.timeout(30):
-                await everybody.wait()
+                await all_opened.wait()
 
         calls = [SimulatedCall(cluster.url, options=options(cluster)) for _ in range(6)]
         reports = await asyncio.gather(*(call.run(talk) for call in calls))
         assert [report for report in reports if not report.clean] == []
 
 
-async def knock(cluster: Cluster, url: str, headers: dict[str, str]) -> int:
-    """Connect with these headers; the status of the answer."""
+async def connect_status(cluster: Cluster, url: str, headers: dict[str, str]) -> int:
+    """Connect with these headers, and return the HTTP status of the response."""
     tls = cluster.tls if url.startswith("wss") else None
     try:
         async with connect(url, additional_headers=headers, ssl=tls, proxy=None):
@@ -167,7 +172,7 @@ async def knock(cluster: Cluster, url: str, headers: dict[str, str]) -> int:
         return refused.response.status_code
 
 
-async def test_a_signature_is_good_for_one_server_once(tmp_path: Path) -> None:
+async def test_a_signed_request_is_accepted_once_by_one_server(tmp_path: Path) -> None:
     async with Cluster(tmp_path) as cluster:
         first, second = (f"ws://127.0.0.1:{one.port}/audiohook" for one in cluster.servers.values())
 
@@ -177,14 +182,14 @@ async def test_a_signature_is_good_for_one_server_once(tmp_path: Path) -> None:
 
         accepted, refused = HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.UNAUTHORIZED
         request = signed()
-        assert await knock(cluster, first, request) == accepted
-        assert await knock(cluster, second, request) == refused
-        assert await knock(cluster, first, request) == refused
-        assert await knock(cluster, cluster.url, request) == refused
-        # The other server has nothing against the caller.
-        assert await knock(cluster, second, signed()) == accepted
-        assert await knock(cluster, cluster.url, signed()) == accepted
-        # Nor does HAProxy let anybody see what is the operator's.
+        assert await connect_status(cluster, first, request) == accepted
+        assert await connect_status(cluster, second, request) == refused
+        assert await connect_status(cluster, first, request) == refused
+        assert await connect_status(cluster, cluster.url, request) == refused
+        # The other server accepts a new request of the same caller.
+        assert await connect_status(cluster, second, signed()) == accepted
+        assert await connect_status(cluster, cluster.url, signed()) == accepted
+        # HAProxy does not forward requests for metrics, probes and other paths.
         public = cluster.url.removesuffix("/audiohook")
         for path in ("/metrics", "/readyz", "/audiohook/more"):
-            assert await knock(cluster, public + path, signed()) == HTTPStatus.NOT_FOUND
+            assert await connect_status(cluster, public + path, signed()) == HTTPStatus.NOT_FOUND

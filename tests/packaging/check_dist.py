@@ -1,7 +1,7 @@
-"""Check what is about to be published: the newest wheel and sdist in a folder.
+"""Check the newest wheel and the newest sdist in a folder before they are published.
 
-The contents are compared with the repository, then each is installed in a clean environment and
-used from a temporary folder.
+The contents are compared with the repository. Then each distribution is installed in a clean
+environment and used from a temporary folder.
 """
 
 from __future__ import annotations
@@ -33,29 +33,31 @@ IN_SDIST = {
     "rust/python/Cargo.toml",
     "rust/python/src/lib.rs",
 }
-"""What an sdist needs besides the Python package."""
+"""Files that an sdist must contain besides the Python package."""
 
 log = logging.getLogger("check_dist")
 
 
 class BadDistributionError(Exception):
-    """Something is wrong with a distribution; the message says what."""
+    """A distribution failed a check; the message names the check."""
 
 
-def require(holds: bool, what: str) -> None:
-    if not holds:
-        raise BadDistributionError(what)
-    log.info("  ok: %s", what)
+def require(condition: bool, check: str) -> None:
+    """Log a check that passed, or raise `BadDistributionError`."""
+    if not condition:
+        raise BadDistributionError(check)
+    log.info("  ok: %s", check)
 
 
-def same(found: set[str], wanted: set[str], what: str) -> None:
-    missing, extra = sorted(wanted - found), sorted(found - wanted)
+def require_same(found: set[str], expected: set[str], check: str) -> None:
+    """Check that two sets of names are equal; the message lists the differences."""
+    missing, extra = sorted(expected - found), sorted(found - expected)
     problems = f"; missing: {missing}" * bool(missing) + f"; unexpected: {extra}" * bool(extra)
-    require(not problems, what + problems)
+    require(not problems, check + problems)
 
 
 def sources() -> set[str]:
-    """Paths of the package's own files, as they are named in a wheel."""
+    """Return the paths of the package's files as they are in a wheel."""
     return {
         path.relative_to(PACKAGE.parent).as_posix()
         for path in PACKAGE.rglob("*")
@@ -69,13 +71,15 @@ def project_version() -> str:
 
 
 def check_wheel(wheel: Path, tag: str) -> list[str]:
-    """Check name and contents of a wheel.
+    """Check the name and the contents of a wheel.
 
     Returns:
-        What it requires.
+        The requirements of the wheel.
     """
     log.info("%s", wheel.name)
-    require(wheel.name.startswith(f"pipecat_genesys-{project_version()}-{tag}-"), f"tag is {tag}")
+    require(
+        wheel.name.startswith(f"pipecat_genesys-{project_version()}-{tag}-"), f"the tag is {tag}"
+    )
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.endswith("/")}
         info = f"pipecat_genesys-{project_version()}.dist-info"
@@ -83,11 +87,11 @@ def check_wheel(wheel: Path, tag: str) -> list[str]:
     native = {name for name in names if Path(name).suffix in {".so", ".pyd"}}
     require(
         len(native) == 1 and min(native).startswith("pipecat_genesys/_native."),
-        f"one native module: {sorted(native)}",
+        f"there is one native module: {sorted(native)}",
     )
-    require(f"{info}/licenses/LICENSE" in names, "has the licence")
+    require(f"{info}/licenses/LICENSE" in names, "the licence is included")
     package = {name for name in names - native if not name.startswith(f"{info}/")}
-    same(package, sources(), "has every module, the stub and py.typed, and no tests")
+    require_same(package, sources(), "all modules, the stub and py.typed are included, no tests")
     return [str(requirement) for requirement in metadata.get_all("Requires-Dist", [])]
 
 
@@ -97,20 +101,21 @@ def check_sdist(sdist: Path) -> None:
     prefix = f"pipecat_genesys-{project_version()}/"
     with tarfile.open(sdist) as archive:
         names = {member.name for member in archive.getmembers() if member.isfile()}
-    require(all(name.startswith(prefix) for name in names), f"everything is in {prefix}")
+    require(all(name.startswith(prefix) for name in names), f"all files are in {prefix}")
     names = {name.removeprefix(prefix) for name in names}
     missing = sorted((IN_SDIST | {f"python/{name}" for name in sources()}) - names)
-    require(not missing, f"has what a build needs{f'; missing: {missing}' * bool(missing)}")
+    require(not missing, f"the source files are included{f'; missing: {missing}' * bool(missing)}")
     built = sorted(name for name in names if Path(name).suffix in {".so", ".pyd", ".whl", ".pyc"})
-    require(not built, f"has nothing built{f': {built}' * bool(built)}")
+    require(not built, f"no build results are included{f': {built}' * bool(built)}")
 
 
 def use(distribution: Path, light: list[str] | None) -> None:
     """Install a distribution in a clean environment and use it.
 
     Args:
-        distribution: A wheel, or an sdist that pip is to build.
-        light: Requirements to install in place of the distribution's own, which include pipecat.
+        distribution: A wheel, or an sdist that pip builds.
+        light: Requirements without pipecat, to install instead of the distribution's requirements.
+            None installs the distribution's requirements.
     """
     with tempfile.TemporaryDirectory(prefix="pipecat-genesys-") as folder:
         environment = Environment(Path(folder, "env"))
@@ -126,21 +131,23 @@ def use(distribution: Path, light: list[str] | None) -> None:
 
 
 def without_pipecat(requirements: list[str]) -> list[str]:
-    """Requirements of the parts that do not need pipecat, the simulator's extra included."""
+    """Return the requirements, those of the extras included, without pipecat."""
     return [line.split(";")[0].strip() for line in requirements if "pipecat-ai" not in line]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dist", type=Path, help="the folder with the distributions")
+    parser.add_argument("dist", type=Path, help="folder with the distributions")
     only = parser.add_mutually_exclusive_group()
-    only.add_argument("--wheel-only", action="store_true", help="leave out the sdist")
-    only.add_argument("--sdist-only", action="store_true", help="leave out the wheel")
-    parser.add_argument("--tag", default="cp311-abi3", help="the wheel's tag (%(default)s)")
+    only.add_argument("--wheel-only", action="store_true", help="check only the wheel")
+    only.add_argument("--sdist-only", action="store_true", help="check only the sdist")
+    parser.add_argument(
+        "--tag", default="cp311-abi3", help="expected tag of the wheel (default: %(default)s)"
+    )
     parser.add_argument(
         "--without-pipecat",
         action="store_true",
-        help="install the wheel without pipecat, where pipecat itself cannot be installed",
+        help="install the wheel without pipecat, for platforms without wheels of its dependencies",
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

@@ -1,6 +1,6 @@
-"""Check that a release's tag, Cargo.toml, Cargo.lock and CHANGELOG.md agree.
+"""Check that a release's tag, Cargo.toml, Cargo.lock and CHANGELOG.md have the same version.
 
-With `--notes`, also write the release notes: the version's section of the changelog.
+The option `--notes` writes the release notes: the section of the version in the changelog.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ log = logging.getLogger("check_version")
 
 
 class DisagreementError(Exception):
-    """The sources of the version disagree; the message says how."""
+    """Two places have different versions, or the changelog lacks the version."""
 
 
 def cargo_version(root: Path) -> str:
-    """The workspace's version, after comparison with the lock file.
+    """Return the version in Cargo.toml after comparing it with Cargo.lock.
 
     Raises:
-        DisagreementError: If the lock file has another.
+        DisagreementError: If Cargo.lock has another version of a package of the workspace.
     """
     manifest = tomllib.loads((root / "Cargo.toml").read_text(encoding="utf-8"))
     version = str(manifest["workspace"]["package"]["version"])
     lock = tomllib.loads((root / "Cargo.lock").read_text(encoding="utf-8"))
-    # Only the workspace's own packages come from nowhere.
+    # Only the packages of the workspace have no source.
     for package in (package for package in lock["package"] if "source" not in package):
         if package["version"] != version:
             raise DisagreementError(
-                f"Cargo.toml says {version}, Cargo.lock says {package['version']} "
-                f"for {package['name']}: run cargo update --workspace"
+                f"Cargo.toml has version {version}, Cargo.lock has {package['version']} "
+                f"for {package['name']}; run cargo update --workspace"
             )
     return version
 
 
 def section(changelog: str, version: str) -> str:
-    """The changelog's text about a version.
+    """Return the section of a version in the changelog.
 
     Raises:
-        DisagreementError: If there is none, or it is empty or undated.
+        DisagreementError: If there is not exactly one section, or it is empty or has no date.
     """
     lines = changelog.splitlines()
     matches = {number: match for number, line in enumerate(lines) if (match := HEADING.match(line))}
@@ -56,25 +56,25 @@ def section(changelog: str, version: str) -> str:
         raise DisagreementError(f"CHANGELOG.md has several sections for {version}")
     (start,) = starts
     if not matches[start]["date"]:
-        raise DisagreementError(f"CHANGELOG.md gives {version} no date")
+        raise DisagreementError(f"the section of {version} in CHANGELOG.md has no date")
     end = min((number for number in matches if number > start), default=len(lines))
     body = "\n".join(line for line in lines[start + 1 : end] if not LINK.match(line)).strip()
     if not body:
-        raise DisagreementError(f"CHANGELOG.md says nothing about {version}")
+        raise DisagreementError(f"the section of {version} in CHANGELOG.md is empty")
     return body + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tag", help="the release's tag, such as v0.1.0")
-    parser.add_argument("--notes", type=Path, help="where to write the release notes")
+    parser.add_argument("tag", help="tag of the release, such as v0.1.0")
+    parser.add_argument("--notes", type=Path, help="file for the release notes")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2])
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         version = cargo_version(arguments.root)
         if arguments.tag != f"v{version}":
-            raise DisagreementError(f"the tag is {arguments.tag}, Cargo.toml says {version}")
+            raise DisagreementError(f"the tag is {arguments.tag}, Cargo.toml has version {version}")
         changelog = (arguments.root / "CHANGELOG.md").read_text(encoding="utf-8")
         notes = section(changelog, version)
     except DisagreementError as error:
@@ -82,7 +82,7 @@ def main() -> int:
         return 1
     if arguments.notes:
         arguments.notes.write_text(notes, encoding="utf-8")
-    log.info("%s: tag, Cargo.toml, Cargo.lock and CHANGELOG.md agree", version)
+    log.info("tag, Cargo.toml, Cargo.lock and CHANGELOG.md have version %s", version)
     return 0
 
 

@@ -1,6 +1,7 @@
-"""A pytest plugin: refuse to test a pipecat_genesys other than this environment's own.
+"""A pytest plugin that fails unless `pipecat_genesys` is imported from this environment.
 
-It looks once everything is collected, when whatever could change the import path has done so.
+The check runs after the collection of the tests, because plugins and test modules can change the
+import path until then.
 """
 
 import importlib
@@ -14,4 +15,4 @@ def pytest_collection_finish() -> None:
     module = importlib.import_module("pipecat_genesys")
     where = Path(str(module.__file__)).resolve()
     if not where.is_relative_to(Path(sys.prefix).resolve()):
-        pytest.exit(f"pipecat_genesys is imported from {where}, not the wheel", returncode=1)
+        pytest.exit(f"pipecat_genesys is imported from {where}, not from the wheel", returncode=1)

@@ -26,7 +26,7 @@ log = logging.getLogger("matrix")
 
 @dataclass
 class Outcome:
-    """One row of the table."""
+    """The result for one version: one row of the table."""
 
     wanted: str
     pipecat: str = "-"
@@ -43,7 +43,7 @@ class Outcome:
 
 
 def read_counts(report: Path) -> Counter[str]:
-    """Sum up pytest's report."""
+    """Return the numbers of tests in pytest's JUnit report by outcome."""
     counts: Counter[str] = Counter()
     for suite in ElementTree.parse(report).iter("testsuite"):
         of = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
@@ -58,8 +58,8 @@ def prepare(wanted: str, interpreter: str, wheel: Path) -> Environment:
 
     Args:
         wanted: A version of pipecat, `newest`, or `lowest`.
-        interpreter: Python to make the environment with.
-        wheel: The wheel to test.
+        interpreter: Python interpreter of the environment.
+        wheel: Wheel to test.
 
     Raises:
         subprocess.CalledProcessError: If an installation fails.
@@ -75,7 +75,7 @@ def prepare(wanted: str, interpreter: str, wheel: Path) -> Environment:
     environment.install(
         "--upgrade", pipecat, "--group", f"{ROOT / 'pyproject.toml'}:test", str(wheel)
     )
-    # Once more: a wheel built again under the same version must replace the one before.
+    # A second installation: a rebuilt wheel of the same version must replace the older one.
     environment.install("--no-deps", "--force-reinstall", str(wheel))
     return environment
 
@@ -100,7 +100,7 @@ def install_lowest(environment: Environment, wheel: Path) -> None:
 
 
 def run_tests(environment: Environment) -> tuple[int, Counter[str]]:
-    """Run pytest; its output goes where ours goes."""
+    """Run pytest with the same output as this process; return exit status and numbers of tests."""
     report = environment.folder / "report.xml"
     report.unlink(missing_ok=True)
     command = [
@@ -131,7 +131,7 @@ def run(specification: str, wheel: Path) -> Outcome:
             command, check=True, capture_output=True, text=True, env=clean_environ()
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError) as error:
-        log.error("could not be set up: %s", error)
+        log.error("the environment could not be set up: %s", error)
         outcome.result = "NO SET-UP"
     else:
         status, outcome.counts = run_tests(environment)

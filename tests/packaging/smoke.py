@@ -1,4 +1,4 @@
-"""Use an installed pipecat-genesys a little. Run with the Python it is installed in, as `-I`."""
+"""Check an installed pipecat-genesys. Run it with `-I` and the Python of the environment."""
 
 from __future__ import annotations
 
@@ -23,41 +23,42 @@ WITHOUT_PIPECAT = ("audio", "protocol", "simulator")
 log = logging.getLogger("smoke")
 
 
-def check(holds: bool, what: str) -> None:
-    if not holds:
-        raise SystemExit(f"FAILED: {what}")
-    log.info("  ok: %s", what)
+def require(condition: bool, check: str) -> None:
+    """Log a check that passed, or exit."""
+    if not condition:
+        raise SystemExit(f"FAILED: {check}")
+    log.info("  ok: %s", check)
 
 
 def package(expected_version: str) -> None:
     found = Path(str(files("pipecat_genesys"))).resolve()
     where = Path(sys.prefix).resolve()
-    check(found.is_relative_to(where), f"imported from the environment: {found}")
-    check((found / "py.typed").is_file(), "py.typed is installed")
-    check((found / "_native.pyi").is_file(), "_native.pyi is installed")
+    require(found.is_relative_to(where), f"the package is imported from the environment: {found}")
+    require((found / "py.typed").is_file(), "py.typed is installed")
+    require((found / "_native.pyi").is_file(), "_native.pyi is installed")
     got = version("pipecat-genesys")
-    check(got == expected_version, f"version {got} is {expected_version}")
+    require(got == expected_version, f"version {got} is {expected_version}")
 
 
 def light_parts() -> None:
     for name in WITHOUT_PIPECAT:
         importlib.import_module(f"pipecat_genesys.{name}")
     loaded = sorted(name for name in sys.modules if name.split(".")[0] == "pipecat")
-    check(not loaded, f"{', '.join(WITHOUT_PIPECAT)} import without pipecat {loaded or ''}")
+    require(not loaded, f"{', '.join(WITHOUT_PIPECAT)} import without pipecat {loaded or ''}")
 
 
 def native_code() -> None:
     audio = importlib.import_module("pipecat_genesys.audio")
     codes = bytes(range(256))
-    # 0x7F is the second code for zero; encoding gives the first.
-    there_and_back = audio.ulaw_encode(audio.ulaw_decode(codes))
-    check(there_and_back == codes.replace(b"\x7f", b"\xff"), "mu-law round trip of all 256 codes")
-    ends = memoryview(audio.ulaw_decode(b"\x00\x80")).cast("h").tolist()
-    check(ends == [-32124, 32124], "mu-law ends of the scale")
+    # 0x7F and 0xFF both mean zero; encoding zero gives 0xFF.
+    round_trip = audio.ulaw_encode(audio.ulaw_decode(codes))
+    require(round_trip == codes.replace(b"\x7f", b"\xff"), "mu-law round trip of all 256 codes")
+    extremes = memoryview(audio.ulaw_decode(b"\x00\x80")).cast("h").tolist()
+    require(extremes == [-32124, 32124], "mu-law codes of the extreme values")
     output = audio.Resampler(8000, 48000).process(bytes(320))
-    check(output == bytes(6 * 320), "resampling 160 samples of silence gives 960")
+    require(output == bytes(6 * 320), "resampling 160 samples of silence gives 960")
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
-        check(not sys._is_gil_enabled(), "the GIL stays off")
+        require(not sys._is_gil_enabled(), "the GIL stays disabled")
 
 
 def pipecat_names() -> None:
@@ -66,16 +67,16 @@ def pipecat_names() -> None:
         getattr(ours, name)
     base = importlib.import_module("pipecat.serializers.base_serializer").FrameSerializer
     serializer = ours.GenesysAudioHookSerializer()
-    check(isinstance(serializer, base), "GenesysAudioHookSerializer() is a pipecat serializer")
-    check(
+    require(isinstance(serializer, base), "GenesysAudioHookSerializer() is a pipecat serializer")
+    require(
         issubclass(ours.GenesysFrameSerializer, ours.GenesysAudioHookSerializer),
-        "GenesysFrameSerializer is the same under Pipecat's naming rule",
+        "GenesysFrameSerializer is a subclass of GenesysAudioHookSerializer",
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("version", help="the version that should be installed")
+    parser.add_argument("version", help="expected version")
     parser.add_argument("--without-pipecat", action="store_true", help="pipecat is not installed")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

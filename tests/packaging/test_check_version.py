@@ -1,4 +1,4 @@
-"""A release goes out only when its tag, the crates and the changelog say the same."""
+"""Tests of `check_version.py`: tag, crates and changelog must have the same version."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def check(root: Path, tag: str, *options: str) -> subprocess.CompletedProcess[st
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def test_notes_are_the_section_of_the_version(tmp_path: Path) -> None:
+def test_the_release_notes_are_the_section_of_the_version(tmp_path: Path) -> None:
     notes = tmp_path / "notes.md"
     done = check(project(tmp_path, "1.2.0"), "v1.2.0", "--notes", str(notes))
     assert done.returncode == 0, done.stdout
@@ -60,18 +60,18 @@ def test_the_last_section_ends_before_the_links(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "locked", "tag", "complaint"),
+    ("version", "locked", "tag", "message"),
     [
-        ("1.2.0", None, "v1.1.0", "the tag is v1.1.0, Cargo.toml says 1.2.0"),
+        ("1.2.0", None, "v1.1.0", "the tag is v1.1.0, Cargo.toml has version 1.2.0"),
         ("1.2.0", None, "1.2.0", "the tag is 1.2.0"),
-        ("1.2.0", "1.1.0", "v1.2.0", "Cargo.lock says 1.1.0 for ours"),
+        ("1.2.0", "1.1.0", "v1.2.0", "Cargo.lock has 1.1.0 for ours"),
         ("1.3.0", None, "v1.3.0", "no section ## [1.3.0]"),
-        ("1.0.0", None, "v1.0.0", "gives 1.0.0 no date"),
+        ("1.0.0", None, "v1.0.0", "section of 1.0.0 in CHANGELOG.md has no date"),
     ],
 )
-def test_disagreement(
-    tmp_path: Path, version: str, locked: str | None, tag: str, complaint: str
+def test_different_versions_are_an_error(
+    tmp_path: Path, version: str, locked: str | None, tag: str, message: str
 ) -> None:
     done = check(project(tmp_path, version, locked), tag)
     assert done.returncode == 1
-    assert complaint in done.stdout
+    assert message in done.stdout

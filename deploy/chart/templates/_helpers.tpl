@@ -40,18 +40,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end }}
 
-{{- /* What a schema cannot say. */ -}}
+{{- /* Checks that a JSON schema cannot express. */ -}}
 {{- define "pipecat-genesys.check" -}}
 {{- $most := .Values.autoscaling.enabled | ternary .Values.autoscaling.maxReplicas .Values.replicas -}}
 {{- if and (not .Values.redis.enabled) (gt (int $most) 1) -}}
-{{- fail (printf "redis.enabled is false, and there may be %d pods: a signed request could be used again at another one. Enable redis, or set autoscaling.enabled=false and replicas=1" (int $most)) -}}
+{{- fail (printf "redis.enabled is false with up to %d pods: a signed request could be replayed to another pod. Enable redis, or set autoscaling.enabled=false and replicas=1" (int $most)) -}}
 {{- end -}}
 {{- if .Values.autoscaling.enabled -}}
 {{- if gt (int .Values.autoscaling.targetActiveCalls) (int .Values.bot.maxCalls) -}}
-{{- fail (printf "autoscaling.targetActiveCalls is %d, above bot.maxCalls, %d: pods would be full before others are added. Set it to some 70 %% of maxCalls" (int .Values.autoscaling.targetActiveCalls) (int .Values.bot.maxCalls)) -}}
+{{- fail (printf "autoscaling.targetActiveCalls is %d, more than bot.maxCalls, which is %d: pods would be full before others are added. Set it to about 70 %% of maxCalls" (int .Values.autoscaling.targetActiveCalls) (int .Values.bot.maxCalls)) -}}
 {{- end -}}
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) -}}
-{{- fail (printf "autoscaling.minReplicas is %d, above maxReplicas, %d" (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
+{{- fail (printf "autoscaling.minReplicas is %d, more than maxReplicas, which is %d" (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
 {{- end -}}
 {{- end -}}
 {{- if not .Values.secret.existingSecret -}}
@@ -59,7 +59,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.redis.enabled }}{{ $keys = append $keys "redisUrl" }}{{ end -}}
 {{- range $keys -}}
 {{- if not (get $.Values.secret .) -}}
-{{- fail (printf "secret.%s is empty. Give it, or name a Secret of yours in secret.existingSecret" .) -}}
+{{- fail (printf "secret.%s is empty. Set it, or set secret.existingSecret to the name of an existing Secret" .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
