@@ -1,0 +1,86 @@
+"""The ways that ARCHITECTURE.md lists, traced in a call over a real WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pipecat_genesys
+import pytest
+from echo_server import Echo
+from loopback import serving
+from pipecat_genesys.simulator import SimulatedCall
+
+from .server import Server
+
+PACKAGE = Path(pipecat_genesys.__file__).parent
+PAGE = (Path(__file__).parents[2] / "ARCHITECTURE.md").read_text()
+LONGEST = {
+    "A caller's packet, from the socket to the pipeline:": 6,
+    "A bot frame, from the pipeline to the socket:": 7,
+    "`open` to `opened`, and `ping` to `pong`:": 8,
+}
+
+
+def listed(heading: str) -> list[str]:
+    """The functions of a list, as `room/file.py:Class.function`."""
+    numbered = PAGE.split(heading)[1].strip().split("\n\n")[0]
+    lines = re.findall(r"^\d+\. (.*)$", numbered, re.MULTILINE)
+    return [re.findall(r"`([a-z_/]+\.py:[\w.]+)`", line)[0] for line in lines]
+
+
+class Trace:
+    """Counts the calls of the package's functions, and the texts that it parses as JSON."""
+
+    def __init__(self) -> None:
+        self.called: set[str] = set()
+        self.parsed: list[str] = []
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event != "call":
+            return
+        code = frame.f_code
+        if code.co_filename == json.__file__ and code.co_name == "loads":
+            caller = frame.f_back
+            if caller is not None and "transport" in caller.f_code.co_filename:
+                self.parsed.append(caller.f_code.co_qualname)
+        path = Path(code.co_filename)
+        if path.is_relative_to(PACKAGE):
+            self.called.add(f"{path.relative_to(PACKAGE)}:{code.co_qualname}")
+
+
+async def traced_call() -> Trace:
+    trace, server = Trace(), Server(Echo)
+
+    async def script(caller: SimulatedCall) -> None:
+        await caller.opened()
+        await caller.say(b"\x10" * 4000)
+        await caller.wait_for_bot_audio()
+        await caller.hang_up()
+        await caller.ended(10)
+
+    async with serving(server.app) as url:
+        sys.setprofile(trace)
+        try:
+            await SimulatedCall(url).run(script)
+        finally:
+            sys.setprofile(None)
+        await asyncio.wait_for(server.done.wait(), 10)
+    return trace
+
+
+@pytest.mark.parametrize("heading", LONGEST)
+def test_a_listed_way_is_as_short_as_promised(heading: str) -> None:
+    assert 3 <= len(listed(heading)) <= LONGEST[heading]
+
+
+async def test_a_call_takes_the_listed_ways_and_parses_no_text_of_its_own() -> None:
+    trace = await traced_call()
+    functions = {function for heading in LONGEST for function in listed(heading)}
+    assert sorted(functions - trace.called) == []
+    assert trace.parsed == []
