@@ -1,8 +1,10 @@
 """Genesys Cloud AudioHook and Audio Connector for Pipecat.
 
-`GenesysAudioHookSerializer` is a drop-in for pipecat's class of that name. The names that need
-pipecat are resolved on first use, as importing it takes seconds; `pipecat_genesys.audio`,
-`pipecat_genesys.auth`, `pipecat_genesys.protocol` and `pipecat_genesys.simulator` work without.
+`GenesysAudioHookSerializer` is a drop-in replacement for pipecat's class of that name.
+
+All names except `PipecatGenesysError` are imported on first use, because importing pipecat takes
+seconds. `pipecat_genesys.audio`, `pipecat_genesys.auth`, `pipecat_genesys.protocol` and
+`pipecat_genesys.simulator` do not import pipecat.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import PipecatGenesysError
-from .protocol.types import AudioHookChannel, AudioHookMediaFormat, AudioHookMessageType
 
 if TYPE_CHECKING:
     from .call.frames import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         GenesysResumedFrame,
         GenesysUpdateFrame,
     )
+    from .protocol.types import AudioHookChannel, AudioHookMediaFormat, AudioHookMessageType
     from .serializer import (
         GenesysAudioHookSerializer,
         GenesysFrameSerializer,
@@ -53,10 +55,15 @@ __all__ = [
 ]
 
 
+def _module_of(name: str) -> str:
+    if name.startswith("AudioHook"):
+        return ".protocol.types"
+    return ".call.frames" if name.endswith("Frame") else ".serializer"
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        is_frame = name.endswith("Frame")
-        return getattr(import_module(".call.frames" if is_frame else ".serializer", __name__), name)
+        return getattr(import_module(_module_of(name), __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""Every exception of the package derives from one documented root."""
+"""Tests of the exceptions: all derive from one root, and its module documents all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipecat_genesys import PipecatGenesysError, audio, errors
 
 
 def exception_classes() -> set[type[BaseException]]:
-    """All exception classes that the modules of the package define."""
+    """Import all modules of the package and return the exception classes that they define."""
     found = set()
     for module in pkgutil.walk_packages(pipecat_genesys.__path__, "pipecat_genesys."):
         if module.name.endswith("__main__"):
@@ -26,14 +26,14 @@ def exception_classes() -> set[type[BaseException]]:
 
 
 def documented_lines() -> list[str]:
-    """The lines of the tree in the docstring of `pipecat_genesys.errors`."""
+    """Return the lines of the tree in the docstring of `pipecat_genesys.errors`."""
     paragraphs = (errors.__doc__ or "").split("\n\n")
     [tree] = [text for text in paragraphs if text.startswith("    ")]
     return [line.removeprefix("    ") for line in tree.splitlines()]
 
 
 def tree_lines(root: type[BaseException], depth: int = 0) -> list[str]:
-    """The tree of public exceptions below `root`, one indented line per class, sorted by name."""
+    """Return the public exceptions from `root` down: one indented line per class, sorted by name."""
     also = [base.__name__ for base in root.__bases__ if base.__module__ == "builtins"]
     suffix = f" ({', '.join(also)})" if also and root is not PipecatGenesysError else ""
     lines = [f"{'    ' * depth}{root.__name__}{suffix}"]
@@ -49,7 +49,7 @@ def test_every_exception_of_the_package_derives_from_the_root() -> None:
 
 
 def test_documented_tree_lists_every_public_exception() -> None:
-    exception_classes()  # imports every module
+    exception_classes()  # imports all modules, so that `__subclasses__` is complete
     documented = [line.split("  pipecat_genesys")[0].rstrip() for line in documented_lines()]
     assert documented == tree_lines(PipecatGenesysError)
 

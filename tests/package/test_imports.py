@@ -28,8 +28,14 @@ PACKAGE = Path(pipecat_genesys.__file__).parent
         "pipecat_genesys.simulator",
     ],
 )
-def test_import_does_not_load_pipecat(module: str) -> None:
+def test_importing_a_module_does_not_load_pipecat(module: str) -> None:
     code = f"import sys, {module}; sys.exit('pipecat' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["pipecat_genesys", "pipecat_genesys.audio"])
+def test_importing_a_module_does_not_load_pydantic(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -46,7 +52,7 @@ def test_public_names_resolve_lazily() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_every_public_name_exists_and_nothing_else_does() -> None:
+def test_all_public_names_exist_and_unknown_names_raise_attribute_error() -> None:
     for name in pipecat_genesys.__all__:
         assert getattr(pipecat_genesys, name) is not None
         assert name in dir(pipecat_genesys)
@@ -54,8 +60,8 @@ def test_every_public_name_exists_and_nothing_else_does() -> None:
         _ = pipecat_genesys.no_such_name
 
 
-# The rooms that each room may import. A room is a subpackage or a module of `pipecat_genesys`.
-ALLOWED_ROOMS: dict[str, set[str]] = {
+# The components that each component may import. A component is a subpackage or a top-level module.
+ALLOWED_COMPONENTS: dict[str, set[str]] = {
     "errors": set(),
     "audio": {"errors", "_native"},
     "auth": {"errors"},
@@ -72,7 +78,7 @@ ALLOWED_ROOMS: dict[str, set[str]] = {
     "cli": {"audio", "conformance", "errors", "inspector", "load", "protocol", "simulator"},
 }
 
-# Libraries that a room must not import: they are slow to load, not installed with the room's
+# Libraries that a component must not import: they are slow to load, not installed with the component's
 # extra, or (for `protocol`) would bring in input and output, a clock or randomness.
 FORBIDDEN_LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
@@ -93,7 +99,7 @@ FORBIDDEN_LIBRARIES: dict[str, set[str]] = {
 
 
 def module_name(path: Path) -> str:
-    """The dotted name of the module in a file of the package."""
+    """Return the dotted name of the module in a file of the package."""
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -102,7 +108,7 @@ FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imported(module: str) -> Iterator[str]:
-    """The full names of the modules that a module imports.
+    """Return the full names of the modules that a module imports.
 
     Imports inside functions and under `TYPE_CHECKING` count.
     """
@@ -119,50 +125,50 @@ def imported(module: str) -> Iterator[str]:
                 yield submodule if submodule in FILES else origin
 
 
-def room_of(module: str) -> str:
-    """The room of a module of the package; the package itself has the name `__init__`."""
+def component_of(module: str) -> str:
+    """Return the component of a module; `__init__` for the package itself."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
 
 IMPORTS = {module: set(imported(module)) for module in FILES}
-ROOMS = sorted({room_of(module) for module in FILES} - {"__init__"})
+COMPONENTS = sorted({component_of(module) for module in FILES} - {"__init__"})
 
 
-def modules_of(room: str) -> list[str]:
-    """The modules of a room."""
-    return [module for module in FILES if room_of(module) == room]
+def modules_of(component: str) -> list[str]:
+    """Return the modules of a component."""
+    return [module for module in FILES if component_of(module) == component]
 
 
-def imported_rooms(room: str) -> set[str]:
-    """The other rooms that a room imports."""
-    names = {name for module in modules_of(room) for name in IMPORTS[module]}
+def imported_components(component: str) -> set[str]:
+    """Return the other components that a component imports."""
+    names = {name for module in modules_of(component) for name in IMPORTS[module]}
     ours = {name for name in names if name.split(".")[0] == "pipecat_genesys"}
-    return {room_of(name) for name in ours} - {room}
+    return {component_of(name) for name in ours} - {component}
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
-    assert imported_rooms(room) <= ALLOWED_ROOMS[room]
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_imports_only_the_components_below_it(component: str) -> None:
+    assert imported_components(component) <= ALLOWED_COMPONENTS[component]
 
 
 def test_the_allowed_directions_form_no_circle() -> None:
-    TopologicalSorter(ALLOWED_ROOMS).prepare()
+    TopologicalSorter(ALLOWED_COMPONENTS).prepare()
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_has_no_import_circle(room: str) -> None:
-    modules = modules_of(room)
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_has_no_import_circle(component: str) -> None:
+    modules = modules_of(component)
     graph = {module: IMPORTS[module].intersection(modules) for module in modules}
     TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_does_not_import_forbidden_libraries(room: str) -> None:
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_does_not_import_forbidden_libraries(component: str) -> None:
     found = {
         f"{module} imports {name}"
-        for module in modules_of(room)
+        for module in modules_of(component)
         for name in IMPORTS[module]
-        if name.split(".")[0] in FORBIDDEN_LIBRARIES[room]
+        if name.split(".")[0] in FORBIDDEN_LIBRARIES[component]
     }
     assert not found
