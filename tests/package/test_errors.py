@@ -33,7 +33,7 @@ def documented_lines() -> list[str]:
 
 
 def tree_lines(root: type[BaseException], depth: int = 0) -> list[str]:
-    """Return the public exceptions from `root` down: one indented line per class, sorted by name."""
+    """Return one indented line per public exception from `root` down, sorted by name."""
     also = [base.__name__ for base in root.__bases__ if base.__module__ == "builtins"]
     suffix = f" ({', '.join(also)})" if also and root is not PipecatGenesysError else ""
     lines = [f"{'    ' * depth}{root.__name__}{suffix}"]

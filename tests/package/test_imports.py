@@ -78,8 +78,8 @@ ALLOWED_COMPONENTS: dict[str, set[str]] = {
     "cli": {"audio", "conformance", "errors", "inspector", "load", "protocol", "simulator"},
 }
 
-# Libraries that a component must not import: they are slow to load, not installed with the component's
-# extra, or (for `protocol`) would bring in input and output, a clock or randomness.
+# Libraries that a component must not import. They are slow to load, are not installed with the
+# component's extra, or (for `protocol`) do input and output or use a clock or randomness.
 FORBIDDEN_LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
     "audio": {"pipecat"},
