@@ -97,7 +97,7 @@ def verifier() -> SignatureVerifier:
         from pipecat_genesys.auth.redis_store import RedisReplayStore
         from redis.asyncio import Redis
 
-        store = RedisReplayStore(Redis.from_url(url, socket_timeout=0.4))
+        store = RedisReplayStore(Redis.from_url(url, socket_timeout=0.2))
     return SignatureVerifier(
         {os.environ["GENESYS_API_KEY"]: secret.strip()},
         authority=os.environ.get("AUDIOHOOK_AUTHORITY"),
