@@ -33,7 +33,7 @@ def shared_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
-    """A server that the test may stop, freeze or configure."""
+    """A server that the test may stop, suspend or configure."""
     with RedisServer() as server:
         yield server
 
@@ -145,10 +145,10 @@ async def test_connections_are_refused_while_redis_does_not_answer(
 ) -> None:
     async with client_of(own_server.socket) as client:
         assert await refusal(client, NONCE) is None
-        own_server.freeze()
+        own_server.suspend()
         refusals = await asyncio.gather(*(refusal(client, f"{NONCE}{n}", 0.2) for n in range(5)))
         assert refusals == 5 * [Refusal.REPLAY_STORE]
-        own_server.thaw()
+        own_server.resume()
         # The reply to an abandoned command must not be taken for the reply to a later one.
         store = RedisReplayStore(client)
         for nonce in map(bytes, zip(range(20), strict=True)):

@@ -227,14 +227,14 @@ async def test_calls_go_on_and_new_ones_are_refused_while_redis_is(how: str) -> 
                     if how == "gone":
                         redis.stop()
                     else:
-                        redis.freeze()
+                        redis.suspend()
                     with pytest.raises(ConnectFailedError, match="HTTP 401"):
                         async with SimulatedCall(server.url, options=SIGNED):
                             pass
                     if how == "gone":
                         redis.start()
                     else:
-                        redis.thaw()
+                        redis.resume()
                     report = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
                 # The pool keeps its connections open, which `nothing_left` would count.
                 await client.connection_pool.disconnect()

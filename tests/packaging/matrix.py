@@ -141,7 +141,7 @@ def run(specification: str, wheel: Path) -> Outcome:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """The outcomes, aligned."""
+    """Return the outcomes as a table with aligned columns."""
     head = ("asked for", "pipecat", "python", "result", "passed", "failed", "skipped", "time")
     rows = [head, *(outcome.cells for outcome in outcomes)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""A real redis-server of the tests' own, on a socket in a folder of its own."""
+"""A redis-server process for tests, on a Unix socket in a temporary folder."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ class RedisServer:
 
     def __init__(self, *options: str, port: int = 0) -> None:
         self._program = require("redis-server")
-        # Not pytest's folder: the path of a socket may have some 100 characters only.
+        # The path of a Unix socket is limited to about 100 characters; pytest's folders are longer.
         self._folder = tempfile.mkdtemp(prefix="redis-")
         self.socket = str(Path(self._folder, "redis.sock"))
         self._options = (*options, "--port", str(port))
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start it; it takes connections when this returns."""
+        """Start the server and wait until it accepts connections."""
         options = ["--unixsocket", self.socket, "--dir", self._folder]
         options += ["--save", "", "--appendonly", "no", "--daemonize", "no", *self._options]
         self._process = subprocess.Popen(
             [self._program, *options], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
-        said = []
+        output = []
         for line in self._process.stdout:
-            said.append(line)
+            output.append(line)
             if "eady to accept connections" in line:
                 return
-        raise RuntimeError(f"redis-server ended:\n{''.join(said)}")
+        raise RuntimeError(f"redis-server ended:\n{''.join(output)}")
 
     def stop(self) -> None:
-        """Kill it, and wait until it is gone."""
+        """Kill the server and wait until the process has ended."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
             self._process = None
 
-    def freeze(self) -> None:
-        """Stop its clock: connections are taken, and never answered."""
+    def suspend(self) -> None:
+        """Suspend the process: it accepts connections but does not answer."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
-    def thaw(self) -> None:
-        """Let it go on."""
+    def resume(self) -> None:
+        """Resume the suspended process."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 

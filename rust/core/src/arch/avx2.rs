@@ -141,7 +141,7 @@ fn interleave2([first, second]: [&[i16]; 2], shift: u32, outputs: &mut [i16]) {
     let shift_count = _mm_cvtsi32_si128(shift as i32);
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: both planes have 16 samples from `done` on, the outputs have twice as many.
+        // SAFETY: both planes have 16 samples from `done` on; the outputs have twice as many.
         unsafe {
             let a = _mm256_sll_epi16(__m256i::load(first, done), shift_count);
             let b = __m256i::load(second, done);
@@ -196,7 +196,7 @@ fn interleave3([first, second, third]: [&[i16]; 3], shift: u32, outputs: &mut [i
     ];
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: each plane has 16 samples from `done` on, the outputs have three times as many.
+        // SAFETY: each plane has 16 samples from `done` on; the outputs have three times as many.
         unsafe {
             let a = _mm256_sll_epi16(__m256i::load(first, done), shift_count);
             let a = _mm256_shuffle_epi8(a, order[0]);
@@ -218,7 +218,7 @@ fn deinterleave2(inputs: &[i16], [first, second]: [&mut [i16]; 2]) {
     let count = (inputs.len() / 2).min(first.len()).min(second.len());
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: the inputs have 32 samples from `2 * done` on, each plane 16.
+        // SAFETY: the inputs have 32 samples from `2 * done` on; each plane has 16 from `done` on.
         unsafe {
             let a = __m256i::load(inputs, 2 * done);
             let b = __m256i::load(inputs, 2 * done + 16);
@@ -251,7 +251,7 @@ fn deinterleave3(inputs: &[i16], [first, second, third]: [&mut [i16]; 3]) {
     ];
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: the inputs have 48 samples from `3 * done` on, each plane 16.
+        // SAFETY: the inputs have 48 samples from `3 * done` on; each plane has 16 from `done` on.
         unsafe {
             let p = __m256i::load(inputs, 3 * done);
             let q = __m256i::load(inputs, 3 * done + 16);

@@ -218,7 +218,7 @@ fn deinterleave2(inputs: &[i16], [first, second]: [&mut [i16]; 2]) {
     let count = (inputs.len() / 2).min(first.len()).min(second.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: the inputs have two vectors from `2 * done` on, each plane one.
+        // SAFETY: the inputs have two vectors from `2 * done` on; each plane has one from `done` on.
         unsafe {
             let a = __m512i::load(inputs, 2 * done);
             let b = __m512i::load(inputs, 2 * done + LANES);
@@ -239,7 +239,7 @@ fn deinterleave3(inputs: &[i16], [first, second, third]: [&mut [i16]; 3]) {
     let limit = _mm512_set1_epi16(2 * LANES as i16);
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: the inputs have three vectors from `3 * done` on, each plane one.
+        // SAFETY: the inputs have three vectors from `3 * done` on; each plane has one from `done` on.
         unsafe {
             let a = __m512i::load(inputs, 3 * done);
             let b = __m512i::load(inputs, 3 * done + LANES);

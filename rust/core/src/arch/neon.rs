@@ -131,7 +131,7 @@ fn deinterleave2(inputs: &[i16], [first, second]: [&mut [i16]; 2]) {
     let count = (inputs.len() / 2).min(first.len()).min(second.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: the inputs have two vectors from `2 * done` on, each plane one.
+        // SAFETY: the inputs have two vectors from `2 * done` on; each plane has one from `done` on.
         unsafe {
             let int16x8x2_t(even, odd) = vld2q_s16(inputs.as_ptr().add(2 * done));
             even.store(first, done);
@@ -148,7 +148,7 @@ fn deinterleave3(inputs: &[i16], [first, second, third]: [&mut [i16]; 3]) {
     let count = count.min(second.len()).min(third.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: the inputs have three vectors from `3 * done` on, each plane one.
+        // SAFETY: the inputs have three vectors from `3 * done` on; each plane has one from `done` on.
         unsafe {
             let int16x8x3_t(a, b, c) = vld3q_s16(inputs.as_ptr().add(3 * done));
             a.store(first, done);
