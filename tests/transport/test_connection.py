@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,7 +47,11 @@ class Peer:
         assert (await self.hear())["type"] == "opened"
 
     async def hear(self) -> Any:
-        return json.loads(await asyncio.wait_for(self.socket.recv(), 10))
+        """Return the next message that is not audio."""
+        async with asyncio.timeout(10):
+            while isinstance(message := await self.socket.recv(), bytes):
+                pass
+        return json.loads(message)
 
 
 OPEN = {
@@ -189,3 +194,61 @@ async def test_a_flood_fills_its_own_socket(monkeypatch: pytest.MonkeyPatch) -> 
     assert told.seconds > 10
     assert received < 30 + 60
     assert "disconnect" in heard
+
+
+async def disconnect_reason(client: Peer) -> str:
+    """Return the reason of the server's ``disconnect``."""
+    async with asyncio.timeout(10):
+        while (message := await client.hear())["type"] != "disconnect":
+            pass
+    return str(message["parameters"]["reason"])
+
+
+async def test_a_client_that_floods_with_pings_gets_disconnect_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The pongs have used up the rate of text messages, for half a minute to come."""
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 1.0)
+    async with peer(Server(Echo)) as client:
+        await client.open()
+        for _ in range(150):
+            await client.say("ping", 1)
+        began = time.monotonic()
+        assert await disconnect_reason(client) == "error"
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff"])
+async def test_audio_messages_count_however_little_is_in_them(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_AUDIO_BURST", 100)
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 0.5)
+    told = Told()
+    async with peer(Server(Echo, observer=told)) as client:
+        await client.open()
+        for _ in range(300):
+            await client.socket.send(data)
+        assert await disconnect_reason(client) == "error"
+        assert told.seconds > 0.5
+
+
+async def test_a_bot_that_repeats_a_message_after_the_end_does_not_stop_the_event_loop() -> None:
+    server = Server(Echo)
+    async with peer(server) as client:
+        await client.open()
+        assert server.transport is not None
+        call = server.transport.call
+        await client.say("close", 1, reason="end")
+        assert (await client.hear())["type"] == "closed"
+
+        async def repeat() -> None:
+            while True:
+                await call.send_event("mood", 1)
+
+        repeating = asyncio.create_task(repeat())
+        began = time.monotonic()
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        repeating.cancel()
+        assert time.monotonic() - began < 1

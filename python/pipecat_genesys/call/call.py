@@ -58,6 +58,8 @@ Position = Fraction | float | int | str
 
 # Room for the envelope, in which an id may have 256 characters.
 _MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 2000
+# How long a message takes that cannot be sent.
+_UNSENT_SECONDS = 0.01
 _UNOPENED = (State.PREPARING, State.OPENING)
 # Compared for every message, and slow to look up in an enumeration.
 _DISCONNECT, _CLOSED = AudioHookMessageType.DISCONNECT, AudioHookMessageType.CLOSED
@@ -146,7 +148,7 @@ class Call(BaseObject):
         self.output_variables: dict[str, Any] | None = None
         self.start_paused_choice: bool | None = None
         self.discard_to: str | None = None
-        self._send = send
+        self._send_draft = send
         self._open_gate = open_gate
         # Names that have handlers. Without a handler nothing is awaited.
         self._handled: frozenset[str] = frozenset()
@@ -761,6 +763,18 @@ class Call(BaseObject):
             Whether the message will reach the wire.
         """
         return await self._send(server_messages.reconnect(info))
+
+    async def _send(self, draft: Draft) -> bool:
+        """Send a message of the application.
+
+        A message that cannot be sent any more takes a moment. An application that repeats it in a
+        loop would stop the event loop otherwise.
+        """
+        if await self._send_draft(draft):
+            return True
+        if not self.is_in_hook:
+            await asyncio.sleep(_UNSENT_SECONDS)
+        return False
 
 
 class _Handling(NamedTuple):

@@ -48,6 +48,8 @@ _REPLY_RESERVE = 6
 # of audio can arrive at once after a reconnection. A client that sends more is read more slowly,
 # and one that goes on like that is disconnected.
 _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
+# Of audio, in which 200 ms may come in 1600 messages.
+_MAX_AUDIO_RATE, _MAX_AUDIO_BURST = 100, 2000
 _MAX_AUDIO_AHEAD = 30.0
 _MAX_THROTTLED = 30.0
 _SECOND_LOOK_SECONDS = 1.0
@@ -108,7 +110,9 @@ class Connection:
         self._outlives_pipeline = False
         self._heard_at = time.monotonic()
         self._incoming_text = TokenBucket(_MAX_TEXT_RATE, _MAX_TEXT_BURST)
+        self._incoming_audio = TokenBucket(_MAX_AUDIO_RATE, _MAX_AUDIO_BURST)
         self._incoming_audio_at = 0.0
+        self._is_flooded = False
         self._throttled = 0.0
         self._outgoing_text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
         # One message of the application at a time, in the order they were asked for.
@@ -297,12 +301,18 @@ class Connection:
             media = self.call.media
             seconds = len(data) / (media.frame_bytes if media else 1) / WIRE_SAMPLE_RATE
             self._incoming_audio_at = max(self._incoming_audio_at, now) + seconds
-            wait = self._incoming_audio_at - _MAX_AUDIO_AHEAD - now
+            self._incoming_audio.take(now)
+            wait = max(
+                self._incoming_audio_at - _MAX_AUDIO_AHEAD,
+                self._incoming_audio.ready_at(now),
+            )
+            wait -= now
         if wait > 0:
             self._throttled += wait
             self.observer.throttled(wait)
             if self._throttled > _MAX_THROTTLED and self.call.phase is Phase.RUNNING:
                 logger.warning(f"{self.call}: disconnected: the client sends far too much")
+                self._is_flooded = True
                 await self.call.disconnect("error", info="far more messages than a call has")
             await asyncio.sleep(wait)
             self._heard_at = time.monotonic()
@@ -313,7 +323,8 @@ class Connection:
         """Send a message of the application, within Genesys's rate.
 
         Messages are sent in the order of the calls. In a hook they do not wait for the rate,
-        because the receive path waits for the hook. Cancelling the wait leaves the message out.
+        because the receive path waits for the hook, and after a flood neither: replies to it have
+        used up the rate. Cancelling the wait leaves the message out.
 
         Args:
             draft: The message.
@@ -321,7 +332,7 @@ class Connection:
         Returns:
             Whether the message will reach the wire.
         """
-        if self.call.is_in_hook:
+        if self.call.is_in_hook or self._is_flooded:
             return self._send_now(draft)
         async with self._send_lock:
             now = time.monotonic()
