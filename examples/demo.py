@@ -267,7 +267,7 @@ def judge(
             text.per_second <= 5 and text.burst <= 25,
         ),
         Row("messages in order", "yes", "yes" if in_order else "no", in_order),
-        Row("holes in the bot's speech", "0", str(len(report.underruns)), not report.underruns),
+        Row("gaps in the bot's speech", "0", str(len(report.underruns)), not report.underruns),
         Row("goodbye, heard", "100 %", f"{goodbye:.1f} %", goodbye == 100),
         Row(
             "disconnect reason",

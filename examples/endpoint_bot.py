@@ -7,7 +7,7 @@ The bot greets the caller, repeats what it hears, and ends the call on key 9. To
 
 To call it from a second terminal, with the same two variables set::
 
-    pipecat-genesys call ws://127.0.0.1:8765/audiohook wait:bot wait:5 press:9 wait:end
+    pipecat-genesys call ws://127.0.0.1:8765/audiohook wait:bot wait:2 press:9 wait:end
 
 Environment variables:
 
