@@ -3,18 +3,18 @@
 What belongs here: messages, states, faults, positions. What does not: sockets, clocks, tasks,
 pipecat, audio samples.
 
-The contract, for whoever owns a socket:
+How the owner of a socket uses it:
 
 1. Make an `AudioHookSession`.
-2. Hand every text message to `receive_text` and the length of every binary one to
-   `receive_audio`; the latter says how many of the bytes are audio of the call.
-3. Act on the events. Where one has a ``reply``, pass it to `to_wire` when the socket is ready and
-   send what that returns before passing the next.
-4. For messages of your own, build a draft with `server_messages` and do the same. `allows` says
-   beforehand what `to_wire` would refuse with `LocalProtocolError`.
-5. Never close the socket; the client does after ``closed``.
+2. Pass every text message to `receive_text`, and the length of every binary message to
+   `receive_audio`, which returns how many of the bytes are audio of the call.
+3. Act on the events. Where an event has a ``reply``, pass it to `to_wire` when the socket is ready,
+   and send the returned text before the next message is passed to `to_wire`.
+4. For other messages, build a draft with `server_messages` and do the same. `allows` tells
+   beforehand whether `to_wire` would raise `LocalProtocolError`.
+5. Do not close the socket: the client closes it after ``closed``.
 
-A peer's faults arrive as `Faulted` events; nothing the peer sends makes a method raise.
+Faults of the peer are reported as `Faulted` events. No message of the peer makes a method raise.
 """
 
 from . import entities, events, fields, server_messages

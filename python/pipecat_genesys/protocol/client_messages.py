@@ -1,8 +1,8 @@
 """Client messages, validated.
 
-Every known type has a model of its parameters. Models say what the protocol requires; what to do
-about a message that falls short is the session's business, so `validate` reports and never raises.
-Unknown fields are kept out and reported by name: new client versions add fields.
+Every known type has a model of its parameters. A model has what the protocol requires. `validate`
+reports what is wrong and never raises, because the session decides what an invalid message means.
+Unknown fields are reported by name and not used: new client versions add fields.
 
 Nearly all messages are valid. `parse_strict` parses and checks a valid message in one step, with a
 validator made from the same models. A message that it rejects goes through `decode` and
@@ -36,14 +36,14 @@ from .types import DURATION_PATTERN
 from .types import AudioHookMessageType as Type
 
 MAX_TEXT_LENGTH = 65_535
-"""Longest text message taken, in characters: the reference implementation's limit. Genesys's own
-is 64,000 bytes, so nothing legitimate comes near."""
+"""Longest text message accepted, in characters: the limit of Genesys's reference implementation.
+Genesys's own limit is 64,000 bytes."""
 
 _MAX_DEPTH = 200
-# Far more than there are; what is wrong with each of thousands need not be found out.
+# More entries than a client sends. A longer list is not validated entry by entry.
 _MAX_ENTRIES = 32
 
-# Stays text: most are never looked at, and those that are become samples or fractions of seconds.
+# Kept as text, because most durations are never used; the others become samples or fractions.
 Duration = Annotated[StrictStr, Field(pattern=f"^{DURATION_PATTERN}$")]
 Sequence = Annotated[StrictInt, Field(ge=0)]
 
@@ -61,7 +61,7 @@ _M = TypeVar("_M", bound=_Model)
 
 
 class Envelope(_Model):
-    """What every client message carries."""
+    """The fields that every client message has."""
 
     version: Literal["2"]
     id: StrictStr
@@ -73,7 +73,7 @@ class Envelope(_Model):
 
 
 class Participant(_Model):
-    """The customer's side of the conversation; the values are opaque text."""
+    """The customer in the conversation; the values are opaque text."""
 
     id: StrictStr
     ani: StrictStr
@@ -82,7 +82,7 @@ class Participant(_Model):
 
 
 class ContinuedSession(_Model):
-    """A session this one continues (reconnection)."""
+    """A session that this one continues, after a reconnection."""
 
     id: StrictStr
     serverseq: Sequence
@@ -110,7 +110,7 @@ class CloseParameters(_Model):
 
 
 class PingParameters(_Model):
-    """Parameters of ``ping``: the round trip of the one before."""
+    """Parameters of ``ping``: the round-trip time of the previous ping."""
 
     rtt: Duration | None = None
 
@@ -122,7 +122,7 @@ class UpdateParameters(_Model):
 
 
 class GapParameters(_Model):
-    """Parameters of ``discarded`` and ``resumed``: the stretch of audio that was not sent."""
+    """Parameters of ``discarded`` and ``resumed``: the audio that was not sent."""
 
     start: Duration
     discarded: Duration
@@ -143,7 +143,7 @@ class ErrorParameters(_Model):
 
 
 class NoParameters(_Model):
-    """Parameters of messages that have none."""
+    """Parameters of messages without parameters."""
 
 
 PARAMETERS: Mapping[Type, type[_Model]] = {
@@ -158,13 +158,13 @@ PARAMETERS: Mapping[Type, type[_Model]] = {
     Type.PLAYBACK_STARTED: NoParameters,
     Type.PLAYBACK_COMPLETED: NoParameters,
     Type.ERROR: ErrorParameters,
-    # Not a client message in the protocol; pipecat's serializer takes it for a hold.
+    # Not a client message in the protocol, but Pipecat's serializer handles it.
     Type.PAUSE: NoParameters,
 }
-"""The messages a client may send, and the model of their parameters."""
+"""The model of the parameters of each message that a client may send."""
 
 TYPES: Mapping[str, Type] = {message_type.value: message_type for message_type in PARAMETERS}
-"""The same messages, by what the wire calls them."""
+"""The message types that a client may send, by name."""
 
 
 def _dict_of(model: type[_Model], **instead: Any) -> Any:
@@ -183,15 +183,15 @@ def _dict_of(model: type[_Model], **instead: Any) -> Any:
 
 
 def _faultless() -> Callable[[str], dict[str, Any]]:
-    """Make a reader for just what the models have: no more, no less, nothing else.
+    """Make a parser that accepts exactly the valid messages without unknown fields.
 
-    Of dicts, as pydantic makes no models then: a third of the price.
+    It returns dicts, because pydantic then creates no model objects: a third of the time.
     """
     kinds = tuple(
         _dict_of(Envelope, type=Literal[message_type.value], parameters=_dict_of(parameters))
         for message_type, parameters in PARAMETERS.items()
     )
-    which: Any = Union[kinds]  # noqa: UP007 - the kinds are made here
+    which: Any = Union[kinds]  # noqa: UP007 - the types are computed
     return TypeAdapter(Annotated[which, Field(discriminator="type")]).validator.validate_json
 
 
@@ -199,13 +199,14 @@ _read_faultless = _faultless()
 
 
 def parse_strict(text: str) -> dict[str, Any] | None:
-    """Read the text of a message, if it is complete and has nothing wrong and nothing unknown.
+    """Parse the text of a message, if the message is valid and has no unknown field.
 
     Args:
-        text: What the socket delivered.
+        text: The text.
 
     Returns:
-        The message, as `decode` gives it; or None, and `decode` and `validate` tell why.
+        The message, equal to the result of `decode`; None where it is not valid. `decode` and
+        `validate` then tell the reason.
     """
     if len(text) > MAX_TEXT_LENGTH:
         return None
@@ -213,31 +214,31 @@ def parse_strict(text: str) -> dict[str, Any] | None:
         message = _read_faultless(text)
     except (ValueError, TypeError):
         return None
-    # Where anything may stand, the reader takes what is no JSON; that is in `open` alone.
+    # In values of any type the parser accepts NaN, which is not JSON. Only `open` has such values.
     if message["type"] == "open" and ("NaN" in text or "Infinity" in text):
         return None
     return message
 
 
 def decode(text: str) -> dict[str, Any]:
-    """Read the text of a message.
+    """Decode the text of a message.
 
     Args:
-        text: What the socket delivered.
+        text: The text.
 
     Returns:
-        The message: a JSON object, not otherwise checked.
+        The message: a JSON object, not checked further.
 
     Raises:
-        RemoteProtocolError: If the text is too long, not JSON, nested beyond what the parser
-            takes, or not an object.
+        RemoteProtocolError: If the text is too long, not JSON, nested too deeply, or not an
+            object.
     """
     if len(text) > MAX_TEXT_LENGTH:
         raise RemoteProtocolError(
             Rule.TEXT_SIZE, f"text message of {len(text)} characters; limit {MAX_TEXT_LENGTH}"
         )
     try:
-        # Much faster, and stricter: it takes neither lone surrogates nor 200 levels.
+        # Much faster than `json`, and stricter: it accepts neither lone surrogates nor 200 levels.
         message = from_json(text, allow_inf_nan=False)
     except (ValueError, TypeError):
         message = _decode(text)
@@ -264,7 +265,7 @@ def _refuse(name: str) -> Any:
 
 
 def _is_shallow(message: object) -> bool:
-    """Whether nothing is nested so deeply that writing it again could overflow the stack."""
+    """Return whether a value can be encoded again without exceeding the recursion limit."""
     level = [message]
     for _ in range(_MAX_DEPTH):
         inner: list[object] = []
@@ -285,16 +286,16 @@ def validate(
     """Check part of a message against its model.
 
     Args:
-        model: What the part should be.
+        model: The model of the part.
         data: The part.
-        rule: What to call a violation.
+        rule: The rule that a violation breaks.
 
     Returns:
-        The typed part, or None where it does not fit, and what was found wrong: one error a
-        violation, naming fields and never values, which may be personal.
+        The typed part, or None where it is invalid; and the violations found, which name fields
+        and never values, because values may be personal.
     """
     try:
-        # What `model_validate` calls, at a third of its price.
+        # What `model_validate` calls, in a third of its time.
         typed = model.__pydantic_validator__.validate_python(data)
     except PydanticValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
@@ -308,13 +309,13 @@ def validate(
 
 
 def _schema_path(location: tuple[int | str, ...]) -> str:
-    """The part of an error's location that the protocol names; the peer chose the rest."""
+    """Return the part of an error's location that has names of the protocol, not of the peer."""
     named = takewhile(lambda part: isinstance(part, int) or part in _FIELDS, location)
     return ".".join(map(str, named)) or "(all)"
 
 
 def _listed(names: Collection[str]) -> str:
-    """Names that a peer chose, for a line of log: only those that look like names."""
+    """Return names that the peer chose for a log line, and a count of those that are no names."""
     plain = sorted(name for name in names if _NAME.fullmatch(name))[:8]
     others = len(names) - len(plain)
     return ", ".join([*plain, *([f"{others} more"] if others else [])])

@@ -1,13 +1,13 @@
-"""What an ``event`` message reports: the entities Genesys knows, typed.
+"""Typed entities for ``event`` messages: those that Genesys knows.
 
 Sources: Genesys's reference implementation (``entities-transcript.ts``,
 ``entities-agentassist.ts``) for the Monitor and the Transcription Connector, its Audio Connector
 sample (``voice-bots.ts``) for bots, and integrators' findings for the Bot Transcription Connector.
-Any other entity is legal, with any JSON as its data, and ignored by clients that do not know it:
-`pipecat_genesys.protocol.server_messages.event` sends those.
+Any other entity is legal, with any JSON as its data; a client ignores an entity that it does not
+know. `pipecat_genesys.protocol.server_messages.event` builds those.
 
-Durations and offsets are seconds on the stream's timeline (a number, exact as a ``Fraction``) or
-the protocol's text. A mistake raises pydantic's ``ValidationError``, which names the field.
+Durations and offsets are stream positions in seconds (a number, exact as a ``Fraction``) or the
+protocol's text. An invalid value raises pydantic's ``ValidationError``, which names the field.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from .types import format_duration, parse_duration
 
 
 def seconds(value: object) -> Fraction:
-    """Take seconds as applications have them.
+    """Convert a duration to exact seconds.
 
     Args:
-        value: A number, or the protocol's text.
+        value: A number of seconds, or the protocol's text such as ``PT1.5S``.
 
     Returns:
         The seconds, exactly.
 
     Raises:
-        ValueError: If it is neither, or negative.
+        ValueError: If the value is neither, or negative.
     """
     if isinstance(value, (str, bool)):
         return parse_duration(value)
@@ -75,18 +75,18 @@ class Entity(_Model):
     """Base of the entities.
 
     Attributes:
-        entity_type: What the entity is called in a message.
+        entity_type: The entity's ``type`` in a message.
     """
 
     entity_type: ClassVar[str]
 
     def data(self) -> dict[str, Any]:
-        """Write the entity's data as the protocol has it; what is None is left out."""
+        """Return the entity's data as JSON values; fields that are None are left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class BargeIn(Entity):
-    """The caller talks over the bot: the client drops the bot audio it has queued."""
+    """The caller interrupts the bot: the client discards the bot audio in its queue."""
 
     entity_type = "barge_in"
 
@@ -98,12 +98,12 @@ class SpeechStarted(Entity):
 
 
 class BotTurnResponse(Entity):
-    """What the bot made of the caller's turn, for reports on the flow (Audio Connector).
+    """The bot's result for the caller's turn, for reports on the flow (Audio Connector).
 
     Attributes:
-        disposition: Whether the caller was understood.
-        text: What the bot says.
-        confidence: How sure the bot is.
+        disposition: Whether the bot understood the caller.
+        text: The bot's answer.
+        confidence: The bot's confidence in its result.
     """
 
     entity_type = "bot_turn_response"
@@ -114,14 +114,14 @@ class BotTurnResponse(Entity):
 
 
 class Token(_Model):
-    """A word of a transcript.
+    """One word of a transcript.
 
     Attributes:
         value: The word.
-        confidence: 0 to 1.
-        offset: Where it begins.
-        duration: How long it is.
-        language: A code, where it is not the transcript's.
+        confidence: The recogniser's confidence, 0 to 1.
+        offset: Stream position of the word's beginning.
+        duration: Length of the word.
+        language: Language code of the word, where it differs from the transcript's.
     """
 
     type: Literal["word"] = "word"
@@ -133,11 +133,11 @@ class Token(_Model):
 
 
 class Interpretation(_Model):
-    """One way to write what was said.
+    """One written form of an utterance.
 
     Attributes:
         transcript: The text.
-        tokens: Its words; no two begin at one offset.
+        tokens: The words of the text; no two have the same offset.
     """
 
     type: Literal["display"] = "display"
@@ -148,17 +148,17 @@ class Interpretation(_Model):
     @classmethod
     def _offsets_differ(cls, tokens: tuple[Token, ...] | None) -> tuple[Token, ...] | None:
         if tokens and len({token.offset for token in tokens}) < len(tokens):
-            raise ValueError("two tokens begin at one offset")
+            raise ValueError("two tokens have the same offset; give each word an offset of its own")
         return tokens
 
 
 class Alternative(_Model):
-    """One hypothesis of what was said.
+    """One hypothesis of the words of an utterance.
 
     Attributes:
-        confidence: 0 to 1.
-        interpretations: Ways to write it.
-        languages: Codes of what was spoken.
+        confidence: The recogniser's confidence, 0 to 1.
+        interpretations: Written forms of the hypothesis.
+        languages: Codes of the languages spoken.
     """
 
     confidence: Confidence
@@ -167,17 +167,17 @@ class Alternative(_Model):
 
 
 class Transcript(Entity):
-    """What one party said (Transcription Connector, Bot Transcription Connector).
+    """The words of one party (Transcription Connector, Bot Transcription Connector).
 
     Attributes:
-        id: The utterance's; interim results and the final one of an utterance share it.
-        channel_id: Whose voice: the index in the channels of the selected medium
-            (`Media.channel_id` gives it).
-        is_final: Whether this will not change any more.
+        id: Id of the utterance; its interim results and its final result share the id.
+        channel_id: The party: its index in the channels of the selected medium
+            (`Media.channel_id` returns it).
+        is_final: Whether the transcript is final.
         alternatives: Hypotheses, best first.
-        offset: Where the utterance begins. Genesys's conformance suite asks for it, and for
-            ``duration``, in final transcripts.
-        duration: How long it is.
+        offset: Stream position of the utterance's beginning. Genesys's conformance suite requires
+            ``offset`` and ``duration`` in final transcripts.
+        duration: Length of the utterance.
     """
 
     entity_type = "transcript"
@@ -203,21 +203,21 @@ class Transcript(Entity):
         language: str | None = None,
         tokens: Sequence[Token] | None = None,
     ) -> Transcript:
-        """Make the transcript most recognisers give: one hypothesis, written in one way.
+        """Create a transcript with one hypothesis in one written form.
 
         Args:
-            text: What was said.
-            id: The utterance's, a UUID.
-            channel_id: Whose voice, 0 or 1.
-            offset: Where it begins.
-            duration: How long it is.
-            is_final: Whether this will not change any more.
-            confidence: 0 to 1.
-            language: Code of what was spoken.
-            tokens: The words, where they are known.
+            text: The words.
+            id: Id of the utterance, a UUID.
+            channel_id: Index of the party's channel, 0 or 1.
+            offset: Stream position of the utterance's beginning.
+            duration: Length of the utterance.
+            is_final: Whether the transcript is final.
+            confidence: The recogniser's confidence, 0 to 1.
+            language: Code of the language spoken.
+            tokens: The single words, where they are known.
 
         Raises:
-            pydantic.ValidationError: If one of them makes no sense.
+            pydantic.ValidationError: If an argument is invalid; the error names it.
         """
         return cls.model_validate(
             {
@@ -240,17 +240,17 @@ class Transcript(Entity):
 
 
 class Utterance(_Model):
-    """Something said, for agent assistance.
+    """An utterance, for agent assistance.
 
     Attributes:
-        id: The utterance's.
-        position: Where it begins.
-        text: What was said.
-        language: Its code.
-        confidence: How sure the recogniser is.
-        channel: Whose voice.
-        is_final: Whether this will not change any more.
-        duration: How long it is.
+        id: Id of the utterance.
+        position: Stream position of the utterance's beginning.
+        text: The words.
+        language: Code of the language spoken.
+        confidence: The recogniser's confidence.
+        channel: The party that spoke.
+        is_final: Whether the text is final.
+        duration: Length of the utterance.
     """
 
     id: str
@@ -264,14 +264,14 @@ class Utterance(_Model):
 
 
 class FaqSuggestion(_Model):
-    """An answer the agent may give.
+    """A suggested answer for the agent.
 
     Attributes:
-        id: The suggestion's.
-        confidence: How well it fits.
-        question: Plain text.
-        answer: Limited HTML.
-        position: Where in the stream it belongs.
+        id: Id of the suggestion.
+        confidence: Confidence that the suggestion fits.
+        question: The question, in plain text.
+        answer: The answer, in limited HTML.
+        position: Stream position that the suggestion refers to.
     """
 
     type: Literal["faq"] = "faq"
@@ -283,16 +283,16 @@ class FaqSuggestion(_Model):
 
 
 class ArticleSuggestion(_Model):
-    """An article the agent may read.
+    """A suggested article for the agent.
 
     Attributes:
-        id: The suggestion's.
-        confidence: How well it fits.
-        title: The article's.
-        excerpts: What of it matters.
-        document_uri: Where it is.
-        metadata: Whatever else, as text.
-        position: Where in the stream it belongs.
+        id: Id of the suggestion.
+        confidence: Confidence that the article fits.
+        title: Title of the article.
+        excerpts: The relevant parts of the article.
+        document_uri: Address of the article.
+        metadata: Further properties, as text.
+        position: Stream position that the suggestion refers to.
     """
 
     type: Literal["article"] = "article"
@@ -309,9 +309,9 @@ class AgentAssist(Entity):
     """Utterances and suggestions for the agent (Monitor; experimental on Genesys's side).
 
     Attributes:
-        id: The entity's.
-        utterances: What was said; each once, as the client keeps the history.
-        suggestions: What may help.
+        id: Id of the entity.
+        utterances: New utterances. The client keeps the history, so each is sent once.
+        suggestions: Suggestions for the agent.
     """
 
     entity_type = "agentassist"

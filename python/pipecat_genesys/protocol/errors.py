@@ -1,11 +1,6 @@
-"""Whose fault it was: the peer's or our caller's.
+"""The errors of the protocol: misuse by this side, and faults of the peer.
 
-The tree::
-
-    AudioHookError
-    +-- LocalProtocolError    this side asked for something the protocol forbids now; raised
-    +-- RemoteProtocolError   the peer broke a rule; carried by an event, never raised
-
+`LocalProtocolError` is raised. `RemoteProtocolError` is carried by an event and never raised.
 """
 
 from __future__ import annotations
@@ -16,15 +11,15 @@ from pipecat_genesys.errors import PipecatGenesysError
 
 
 class AudioHookError(PipecatGenesysError):
-    """Base of everything this package raises about the protocol."""
+    """Base of the protocol's errors."""
 
 
 class LocalProtocolError(AudioHookError):
-    """The application asked for a message that may not be sent in the session's state."""
+    """A message may not be sent in the session's state, is too large, or is not JSON."""
 
 
 class Rule(StrEnum):
-    """The rules a peer can break; a closed list, so counters keyed by it stay small."""
+    """The rules that a peer can break; a closed list, so that counters by rule stay small."""
 
     TEXT_SIZE = "text-size"
     JSON = "json"
@@ -43,14 +38,14 @@ class Rule(StrEnum):
     AUDIO_LENGTH = "audio-length"
     AUDIO_STATE = "audio-state"
     INTERNAL = "internal"
-    """Not the peer's fault: a message this package failed on."""
+    """Not a fault of the peer: this package failed to handle a message."""
 
 
 class RemoteProtocolError(AudioHookError):
     """The peer broke a rule.
 
     Attributes:
-        rule: Which one.
+        rule: The broken rule.
     """
 
     def __init__(self, rule: Rule, detail: str) -> None:

@@ -1,8 +1,7 @@
-"""What a session reports: one dataclass per thing that can happen.
+"""The events that a session reports, one dataclass for each kind.
 
-Every event that came of a message holds it as it came (``raw``) and, where the protocol wants an
-answer, the draft of it (``reply``): hand that to `AudioHookSession.to_wire` when the socket is
-ready for it.
+An event holds the message that caused it (``raw``) and, where the protocol requires an answer, the
+draft of the answer (``reply``): pass it to `AudioHookSession.to_wire` when the socket is ready.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ class Event:
     """Base of all events.
 
     Attributes:
-        raw: The message as it came, or None where there was none that could be read.
-        reply: What the protocol wants sent.
+        raw: The message as received, or None where it could not be read.
+        reply: The answer that the protocol requires, or None.
     """
 
     raw: dict[str, Any] | None = None
@@ -33,7 +32,7 @@ class Event:
 
 
 def _duration(event: Event, name: str) -> Fraction | None:
-    """A parameter that is a duration; read when asked for, as that takes time."""
+    """Return a parameter that is a duration; parsed on demand, because parsing takes time."""
     try:
         return parse_duration(fields.parameters(event.raw).get(name))
     except ValueError:
@@ -42,21 +41,22 @@ def _duration(event: Event, name: str) -> Fraction | None:
 
 @dataclass(slots=True, kw_only=True)
 class Faulted(Event):
-    """The peer broke a rule. Counted; with a ``reply`` it also ends the session."""
+    """The peer broke a rule. With a ``reply`` the fault ends the session.
+
+    Attributes:
+        error: The fault.
+    """
 
     error: RemoteProtocolError
 
 
 @dataclass(slots=True, kw_only=True)
 class OpenReceived(Event):
-    """The client asks for a session.
-
-    The answer is the application's: ``opened`` with ``media`` verbatim. Where nothing offered
-    can be carried, ``reply`` is the ``disconnect`` that says so.
+    """The client asks for a session; the application answers ``opened`` with ``media`` verbatim.
 
     Attributes:
         media: The medium chosen, or None where none was offered or none fits.
-        is_probe: Whether this only tests the connection; no call stands behind it.
+        is_probe: Whether the client only tests the connection, without a call.
     """
 
     media: Media | None
@@ -64,7 +64,7 @@ class OpenReceived(Event):
 
     @property
     def parameters(self) -> OpenParameters | None:
-        """The offer, typed, or None where it lacks what the protocol requires."""
+        """The parameters, typed, or None where a required one is missing or invalid."""
         return validate(OpenParameters, fields.parameters(self.raw), Rule.PARAMETERS)[0]
 
 
@@ -73,7 +73,7 @@ class CloseReceived(Event):
     """The client ends the session; the answer is ``closed``, within 10 s.
 
     Attributes:
-        reason: One of `CloseReason`, or what the client said instead.
+        reason: One of `CloseReason`, or another text that the client gave.
     """
 
     reason: str
@@ -81,20 +81,20 @@ class CloseReceived(Event):
 
 @dataclass(slots=True, kw_only=True)
 class PingReceived(Event):
-    """The client checks that we are alive; unanswered for 5 s, it ends the session."""
+    """The client sent ``ping``; without an answer within 5 s it ends the session."""
 
     @property
     def rtt(self) -> Fraction | None:
-        """Round trip of the ping before, in seconds, where it was said."""
+        """Round-trip time of the previous ping in seconds, where the client gave one."""
         return _duration(self, "rtt")
 
 
 @dataclass(slots=True, kw_only=True)
 class UpdateReceived(Event):
-    """The conversation's language changed.
+    """The client sent ``update``, usually for a new language.
 
     Attributes:
-        language: The new one, or None for an update of something else.
+        language: Code of the new language, or None for an update of something else.
     """
 
     language: str | None
@@ -102,12 +102,12 @@ class UpdateReceived(Event):
 
 @dataclass(slots=True, kw_only=True)
 class Paused(Event):
-    """No audio comes, until `Resumed`.
+    """The client sends no audio until `Resumed`.
 
     Attributes:
-        answers: The message of ours it answers: ``pause``, ``opened`` (with ``startPaused``), or
-            ``resume`` where the client stays paused for reasons of its own. None where the
-            client speaks of its own accord.
+        answers: The message of this side that it answers: ``pause``, ``opened`` (with
+            ``startPaused``), or ``resume`` where the client stays paused for reasons of its own.
+            None where the client paused without being asked.
     """
 
     answers: AudioHookMessageType | None = None
@@ -115,16 +115,16 @@ class Paused(Event):
 
 @dataclass(slots=True, kw_only=True)
 class PauseRequested(Event):
-    """A client said ``pause``, which the protocol does not have and pipecat's serializer knows."""
+    """The client sent ``pause``: not a client message, but Pipecat's serializer handles it."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Gap(Event):
-    """Audio that was not sent and will not be.
+    """A stretch of audio was not sent and will not be.
 
     Attributes:
-        start: Where it began, in samples on the stream's timeline; None where it was not said.
-        discarded: How long it was, in samples.
+        start: Stream position of the gap's beginning, in samples; None where the client gave none.
+        discarded: Length of the gap, in samples; None where the client gave none.
     """
 
     start: int | None
@@ -133,10 +133,10 @@ class Gap(Event):
 
 @dataclass(slots=True, kw_only=True)
 class Resumed(Gap):
-    """Audio flows again, after a gap.
+    """The client sends audio again, after a gap.
 
     Attributes:
-        answers: ``resume``, or None where the client's own pause has ended.
+        answers: ``resume``, or None where the client ended a pause of its own.
     """
 
     answers: AudioHookMessageType | None = None
@@ -144,7 +144,7 @@ class Resumed(Gap):
 
 @dataclass(slots=True, kw_only=True)
 class Discarded(Gap):
-    """Audio was dropped on the way."""
+    """The client dropped audio before sending it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -152,7 +152,7 @@ class DtmfReceived(Event):
     """The caller pressed a key.
 
     Attributes:
-        digit: The key, as the client wrote it.
+        digit: The key, as it was in the message.
     """
 
     digit: str
@@ -160,21 +160,21 @@ class DtmfReceived(Event):
 
 @dataclass(slots=True, kw_only=True)
 class PlaybackStarted(Event):
-    """The caller begins to hear the bot audio we sent."""
+    """The client began to play the bot audio that was sent."""
 
 
 @dataclass(slots=True, kw_only=True)
 class PlaybackCompleted(Event):
-    """The caller has heard all the bot audio we sent."""
+    """The client has played all the bot audio that was sent."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ErrorReceived(Event):
-    """The client reports an error; not the end by itself.
+    """The client reports an error, which does not end the session by itself.
 
     Attributes:
-        code: HTTP-like, often one of `ErrorCode`; 429 means we sent too fast.
-        message: Free text.
+        code: A code as in HTTP, often one of `ErrorCode`; 429 means that too much was sent.
+        message: A free text.
     """
 
     code: int | None
@@ -182,16 +182,16 @@ class ErrorReceived(Event):
 
     @property
     def retry_after(self) -> Fraction | None:
-        """With 429, seconds to stay silent, where they were said."""
+        """With 429, the seconds for which nothing may be sent, where the client gave them."""
         return _duration(self, "retryAfter")
 
 
 @dataclass(slots=True, kw_only=True)
 class ConnectionLost(Event):
-    """The socket is gone before ``closed``; what ``close`` would have begun begins now.
+    """The socket is gone before ``closed`` was sent.
 
     Attributes:
-        state: Where the session stood.
+        state: The state of the session before.
     """
 
     state: State

@@ -1,4 +1,4 @@
-"""Reading single fields of messages that may hold anything, and writing whole ones."""
+"""Reads single fields of unchecked messages, and writes JSON."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from pydantic_core import to_json
 
 from .types import NULL_UUID
 
-# Ids are UUIDs; anything is taken for one, but every message of ours must have room for it.
+# Ids are UUIDs. Any text is accepted as one, up to a length that leaves room in every message.
 _MAX_ID_LENGTH = 256
 _T = TypeVar("_T")
-# What refers to itself is nested too deeply.
+# Without the check for circular values, encoding them raises RecursionError.
 _PLAIN = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False)
 _ASCII = json.JSONEncoder(allow_nan=False, check_circular=False)
 
 
 def parameters(raw: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The parameters of a message, or none where it has no object of them."""
+    """Return the parameters of a message; empty where they are missing or not an object."""
     return typed(raw or {}, "parameters", dict) or {}
 
 
 def typed(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    """A field, or None where it is missing or of another type."""
+    """Return a field, or None where it is missing or of another type."""
     value = fields.get(name)
     return value if isinstance(value, kind) else None
 
 
 def integer(raw: Mapping[str, Any], name: str) -> int | None:
-    """A number, or None where it is missing or something else; ``true`` is not 1."""
+    """Return an integer field, or None where it is missing or of another type, such as bool."""
     value = raw.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def is_usable_id(identity: object) -> bool:
-    """Whether this can be a session's id."""
+    """Return whether a value can be the id of a session."""
     return isinstance(identity, str) and len(identity) <= _MAX_ID_LENGTH
 
 
 def short(number: int) -> str:
-    """A number for a message; a peer's may have thousands of digits."""
+    """Return a number as text for a log line, without the digits of an excessive one."""
     return str(number) if abs(number) < 10**20 else "out of range"
 
 
 def encode(value: Any) -> str:
-    """Write JSON that UTF-8 can carry.
+    """Encode a value as JSON that UTF-8 can encode.
 
     Raises:
-        TypeError: If JSON has no such value.
-        ValueError: If it holds what is no number.
-        RecursionError: If it is nested too deeply, or refers to itself.
+        TypeError: If JSON cannot encode a value of this type.
+        ValueError: If it holds NaN or an infinite number.
+        RecursionError: If it is nested too deeply, or contains itself.
     """
     text = _PLAIN.encode(value)
     if not text.isascii():
@@ -63,26 +63,26 @@ def encode(value: Any) -> str:
 
 
 def encode_read(value: Any) -> str:
-    """The same of what has been read from JSON, in a third of the time.
+    """Encode a value that was decoded from JSON, in a third of the time of `encode`.
 
     Raises:
-        ValueError: If it holds what is no number.
+        ValueError: If it holds NaN or an infinite number.
     """
     try:
         text = to_json(value).decode()
     except ValueError:  # lone surrogates
         return encode(value)
-    # Numbers that JSON does not have are written like these words.
+    # NaN and infinite numbers are encoded as these words, which are not JSON.
     return encode(value) if "NaN" in text or "Infinity" in text else text
 
 
 def wire_size(text: str) -> int:
-    """Bytes that a text message takes."""
+    """Return the size of a text message in bytes."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 def is_probe(open_parameters: Mapping[str, Any]) -> bool:
-    """Whether an ``open`` only tests the connection: conversation and participant are nobody."""
+    """Return whether ``open`` is a connection probe: its conversation and participant are null."""
     if open_parameters.get("conversationId") != NULL_UUID:
         return False
     return (typed(open_parameters, "participant", dict) or {}).get("id") == NULL_UUID

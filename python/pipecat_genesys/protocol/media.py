@@ -1,4 +1,4 @@
-"""Choosing one medium from an offer."""
+"""Selects one medium from those that the client offers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .types import (
 
 @dataclass(frozen=True, slots=True)
 class MediaPreference:
-    """What the application would like to be offered.
+    """The medium that the application prefers.
 
     Attributes:
-        channel: Whose audio.
-        format: How it is coded.
+        channel: The preferred channels.
+        format: The preferred coding of samples.
     """
 
     channel: AudioHookChannel = AudioHookChannel.EXTERNAL
     format: AudioHookMediaFormat = AudioHookMediaFormat.PCMU
 
     def matches(self, media: Media) -> bool:
-        """Whether a medium is just what was asked for, in either channel order."""
+        """Return whether a medium equals the preference, in either channel order."""
         if media.format != self.format:
             return False
         if len(media.channels) == 2:
@@ -37,15 +37,14 @@ class MediaPreference:
 
 
 def select_media(offer: Sequence[object], preference: MediaPreference) -> Media | None:
-    """Pick the entry to copy into ``opened``.
+    """Select the medium to copy into ``opened``.
 
     Args:
         offer: The entries of ``open.parameters.media``, in the client's order of preference.
-        preference: What the application would like.
+        preference: The medium that the application prefers.
 
     Returns:
-        The first entry that is just what was asked for, else the first that can be carried at
-        all, else None.
+        The first entry that equals the preference, else the first supported one, else None.
     """
     first = None
     for entry in offer:
@@ -58,7 +57,7 @@ def select_media(offer: Sequence[object], preference: MediaPreference) -> Media 
 
 
 def preferred_entry(preference: MediaPreference) -> dict[str, Any]:
-    """Write a preference as a media entry, for clients that offered nothing to copy from."""
+    """Return a preference as a media entry, for clients that offered none."""
     both = preference.channel is AudioHookChannel.BOTH
     channels = ["external", "internal"] if both else [preference.channel.value]
     return {

@@ -1,9 +1,9 @@
-"""Whose pause it is.
+"""Matches ``paused`` and ``resumed`` to the messages of this side that they answer.
 
-Audio is paused by this side (``pause``, ``startPaused``), by the client (a secure flow, for
-instance), or by both, and flows when neither wants it paused. The client reports what holds,
-``paused`` or ``resumed``, and never who: so a session believes its last word about the audio, and
-this file finds out which of our messages that word answers.
+This side can pause the audio (``pause``, ``startPaused``), and so can the client (in a secure flow,
+for example). Audio flows when neither pauses it. The client reports ``paused`` or ``resumed``
+without telling which side caused it. So the session takes the newest report as the state of the
+audio, and this module finds out which message of this side the report answers.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections import deque
 
 from .types import AudioHookMessageType as Type
 
-# Far more than a client lets through unanswered: 2 a second, bursts of 4.
+# Far more than a client accepts: 2 a second, 4 at once.
 _MAX_UNANSWERED = 64
 
 
 class Pauses:
-    """What this side asked for, and what is not answered yet.
+    """The pauses that this side requested, and the requests that are not answered yet.
 
     Attributes:
-        wanted: Whether this side's last word was ``pause``, or ``opened`` with ``startPaused``.
+        wanted: Whether this side's last request was ``pause``, or ``opened`` with
+            ``startPaused``.
     """
 
     def __init__(self) -> None:
@@ -28,36 +29,39 @@ class Pauses:
         self._unanswered: deque[tuple[int, Type]] = deque(maxlen=_MAX_UNANSWERED)
 
     def ask(self, message_type: Type, seq: int) -> None:
-        """Take note of a message of ours that ``paused`` or ``resumed`` will answer.
+        """Record a message of this side that ``paused`` or ``resumed`` will answer.
 
         Args:
             message_type: ``pause``, ``resume``, or ``opened`` with ``startPaused``.
-            seq: Its number.
+            seq: The sequence number of the message.
         """
         self.wanted = message_type is not Type.RESUME
         self._unanswered.append((seq, message_type))
 
     def paused(self, serverseq: int | None) -> Type | None:
-        """Say what a ``paused`` answers.
+        """Return the type of the message that a ``paused`` answers.
 
-        Clients answer in order and at once, so it is the first message that they had seen.
+        Clients answer in order and at once, so it is the first unanswered message that the client
+        had received.
 
         Args:
-            serverseq: What of ours the client had seen, where it said so.
+            serverseq: Sequence number of the last message that the client had received, where it
+                gave one.
 
         Returns:
-            What it answers (``resume``, where the client stays paused for reasons of its own),
-            or None where the client speaks of its own accord.
+            The type (``resume`` where the client stays paused for reasons of its own), or None
+            where the client paused without being asked.
         """
         if self._unanswered and self._saw(serverseq):
             return self._unanswered.popleft()[1]
         return None
 
     def resumed(self, serverseq: int | None) -> Type | None:
-        """Say what a ``resumed`` answers: ``resume``, or None.
+        """Return the type of the message that a ``resumed`` answers: ``resume`` or None.
 
         Args:
-            serverseq: What of ours the client had seen, where it said so.
+            serverseq: Sequence number of the last message that the client had received, where it
+                gave one.
         """
         while self._unanswered and self._saw(serverseq):
             if self._unanswered.popleft()[1] is Type.RESUME:

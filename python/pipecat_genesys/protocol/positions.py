@@ -1,38 +1,43 @@
-"""Where on the stream's timeline a sample is that arrived as the n-th.
+"""Maps received samples to stream positions.
 
-The client's clock runs on while audio is paused or discarded, so the n-th sample that arrived is
-not n samples from the start. Offsets in events are on the client's timeline.
+The client's clock runs on while audio is paused or discarded, so the n-th received sample is not
+n samples from the start of the stream. Offsets in events are stream positions.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 
-# Gaps remembered; offsets are asked for about what has just been said.
+# Gaps remembered. Positions are asked for about recent audio.
 _MAX_GAPS = 1024
 
 
 class PositionMap:
-    """Translates counts of samples that arrived into stream positions, exactly.
+    """Maps numbers of received samples to stream positions, exactly.
 
     Attributes:
-        start: The position ``open`` gave: zero, but in a session that continues another.
+        start: The position that ``open`` gave: zero, except in a session that continues another.
     """
 
     def __init__(self, start: int = 0) -> None:
+        """Create a map without gaps.
+
+        Args:
+            start: The stream position of the first sample.
+        """
         self.start = start
         self._skipped = 0
-        # The first samples after gaps, and what had been skipped by then.
+        # The number of the first sample after each gap, and the samples skipped by then.
         self._after: list[int] = []
         self._sums: list[int] = []
         self._forgotten = 0
 
     def skip(self, before: int, after: int) -> None:
-        """Take note of a gap.
+        """Record a gap.
 
         Args:
-            before: The position after the last sample that arrived.
-            after: The position of the next.
+            before: The position after the last received sample.
+            after: The position of the next sample.
         """
         if before == after:
             return
@@ -48,17 +53,17 @@ class PositionMap:
         self._sums.append(self._skipped)
 
     def arrived(self, position: int) -> int:
-        """Count the samples that have arrived at the newest position."""
+        """Return the number of samples received up to the newest position."""
         return position - self.start - self._skipped
 
     def position(self, sample: int) -> int:
-        """Give the stream position of a sample.
+        """Return the stream position of a received sample.
 
         Args:
-            sample: Its number among those that arrived, from 0.
+            sample: The sample's number among the received ones, from 0.
 
         Returns:
-            Its position, in samples; of samples before the 1024 newest gaps, one without them.
+            The position, in samples. For a sample before the 1024 newest gaps it is not exact.
         """
         gaps = bisect_right(self._after, sample)
         skipped = self._sums[gaps - 1] if gaps else self._forgotten

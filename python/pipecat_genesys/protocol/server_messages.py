@@ -1,8 +1,8 @@
-"""Server messages before they have a place on the wire.
+"""Builders of server messages.
 
-A `Draft` has no ``seq``: sequence numbers are given in wire order, by
-`AudioHookSession.to_wire`, at the moment a message is handed to the socket. The builders here know
-what each message may contain, and nothing about whether it may be sent now.
+A `Draft` has no ``seq``. `AudioHookSession.to_wire` gives sequence numbers in wire order, when a
+message is handed to the socket. The builders know what each message may contain, and not whether
+it may be sent now.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .entities import BargeIn, Entity, seconds
 from .types import AudioHookMessageType as Type
 from .types import DisconnectReason, format_duration
 
-# Every ping and every call has one, and looking them up in the enumeration is slow.
+# Needed for every ping and every call, and slow to look up in the enumeration.
 _PONG, _OPENED = Type.PONG, Type.OPENED
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -25,11 +25,11 @@ class Draft(NamedTuple):
     """A server message without envelope.
 
     Attributes:
-        type: What it is.
-        parameters: Its parameters; an object even when empty, as clients refuse messages
-            without one.
-        answers: The client's ``seq`` this message must name as its ``clientseq``; a pong must
-            name its ping's. None means the newest.
+        type: The message's type.
+        parameters: The message's parameters; an object even when empty, because clients refuse
+            messages without one.
+        answers: The ``clientseq`` of the message: a pong must have the ``seq`` of its ping. None
+            means the newest ``seq`` received.
     """
 
     type: Type
@@ -64,12 +64,12 @@ def opened(
     """Accept a session.
 
     Args:
-        media: No entry, or the one chosen from the offer, verbatim.
-        start_paused: Ask the client to hold the audio until ``resume``.
-        supported_languages: Only where the client asked for them.
-        discard_to: Stream position, in seconds or as the protocol's text, before which the
-            client need not send the audio it kept: after a reconnection, how far this side had
-            come. It does what it can, and reports ``discarded``.
+        media: The entry chosen from the offer, verbatim, or no entry.
+        start_paused: Whether the client holds the audio until ``resume``.
+        supported_languages: Language codes; None where the client did not ask for them.
+        discard_to: Stream position, in seconds or as the protocol's text, before which the client
+            need not send the audio that it kept; after a reconnection, the position that this
+            side has reached. The client reports what it left out with ``discarded``.
 
     Raises:
         ValueError: If ``discard_to`` is not a duration.
@@ -91,8 +91,8 @@ def closed(output_variables: Mapping[str, str] | None = None) -> Draft:
     """Answer ``close``.
 
     Args:
-        output_variables: The protocol has none here; see docs/parity.md for why a caller may
-            still want them.
+        output_variables: Variables for the Architect flow. The protocol does not have them in
+            ``closed``; docs/parity.md says why they may be sent.
     """
     return (
         Draft(Type.CLOSED, {"outputVariables": output_variables}) if output_variables else _CLOSED
@@ -109,8 +109,8 @@ def disconnect(
 
     Args:
         reason: One of `DisconnectReason`.
-        info: A line for Genesys's log, hence no personal data.
-        output_variables: For the Architect flow, strings only.
+        info: A line for Genesys's log, without personal data.
+        output_variables: Variables for the Architect flow, strings only.
     """
     parameters: dict[str, Any] = {"reason": str(reason)}
     if info:
@@ -121,17 +121,17 @@ def disconnect(
 
 
 def event(entity_type: str, data: Any) -> Draft:
-    """Report one entity; clients record only the first of a message, so there is one."""
+    """Report one entity by name; one only, because clients record only the first of a message."""
     return Draft(Type.EVENT, {"entities": [{"type": entity_type, "data": data}]})
 
 
 def entity(reported: Entity) -> Draft:
-    """Report one of the entities Genesys knows."""
+    """Report one of the typed entities."""
     return event(reported.entity_type, reported.data())
 
 
 def barge_in() -> Draft:
-    """The caller talks over the bot: the client drops the bot audio it has queued."""
+    """Ask the client to discard the bot audio in its queue, because the caller interrupts."""
     return entity(BargeIn())
 
 
@@ -146,27 +146,27 @@ def pause() -> Draft:
 
 
 def resume() -> Draft:
-    """Ask for the audio after a pause; answered ``resumed``, or ``paused`` by a paused client."""
+    """Ask for audio after a pause; the client answers ``resumed``, or ``paused`` if it pauses."""
     return Draft(Type.RESUME)
 
 
 def reconnect(info: str | None = None) -> Draft:
-    """Ask the client to continue in a new session, where it is configured to.
+    """Ask the client to continue in a new session, where Genesys is configured for it.
 
     This session goes on, audio included, until the client sends ``close`` with the reason
     ``reconnect``.
 
     Args:
-        info: A line for Genesys's log, hence no personal data.
+        info: A line for Genesys's log, without personal data.
     """
     return Draft(Type.RECONNECT, {"info": info} if info else {})
 
 
 def to_string_map(variables: Mapping[Any, Any]) -> dict[str, str]:
-    """Make output variables what the protocol has: a map from string to string.
+    """Convert output variables to a map from string to string, as the protocol requires.
 
-    Strings stay as they are; everything else becomes compact JSON (``true``, ``0.95``), so that
-    a flow can tell ``"1"`` set as text from nothing at all and parse what it declared.
+    Strings are kept; every other value becomes compact JSON (``true``, ``0.95``), which a flow can
+    parse as the type that it declared.
 
     Args:
         variables: Names and values.

@@ -1,12 +1,12 @@
-"""One call's truth, without I/O.
+"""The state of one AudioHook session, without I/O.
 
 Rules of this file:
 
-* Nothing here waits, logs, reads a clock or makes up an identifier.
-* A peer's fault becomes a `Faulted` event and a count; it never raises.
+* Nothing here waits, logs, reads a clock or generates an id.
+* A fault of the peer becomes a `Faulted` event and a count; it never raises.
 * A message gets its ``seq`` in `AudioHookSession.to_wire` and nowhere else, so that the numbers on
-  the wire are 1, 2, 3 ... whatever detours drafts take on their way to the socket.
-* What may happen when is looked up in `states`.
+  the wire are 1, 2, 3 ... in whichever order the drafts were made.
+* `states` has the tables of the messages that each state allows.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ from .types import AudioHookMessageType as Type
 _Raw = dict[str, Any]
 # Half the time of a named tuple's own constructor.
 _new_tuple = tuple.__new__
-# Beside `opened` with `startPaused`, what `paused` and `resumed` answer.
+# The messages that `paused` and `resumed` answer, besides `opened` with `startPaused`.
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
-# In which the client's clock tells how much audio there was.
+# States in which a message's position must equal the audio received.
 _TIMED = frozenset({State.OPENING, State.ACTIVE})
 # Looked up with every packet or message, and slow to look up in an enumeration.
 _ACTIVE, _FAILED = State.ACTIVE, State.FAILED
@@ -70,21 +70,22 @@ _OPEN, _OPENED, _DISCONNECT, _RESUMED = Type.OPEN, Type.OPENED, Type.DISCONNECT,
 class AudioHookSession:
     """The server's side of one AudioHook session.
 
-    Feed it what the socket delivers (`receive_text`, `receive_audio`), act on the events it
-    returns, and pass every message through `to_wire` as it is handed to the socket.
+    Pass it what the socket delivers (`receive_text`, `receive_audio`), act on the events it
+    returns, and pass every message through `to_wire` when the socket is ready for it.
 
     Attributes:
-        preference: Which medium to pick from the offer.
-        state: Where the session stands.
-        session_id: The client's id, once it has said one.
+        preference: The medium to prefer among those offered.
+        state: The state of the session.
+        session_id: The client's session id, once it has sent one.
         media: The medium chosen at ``open``.
         is_probe: Whether this session only tests the connection.
         language: The conversation's language, as ``open`` or the last ``update`` gave it.
-        continued_sessions: The sessions this one continues, after a reconnection.
-        pauses: What this side asked for; `State.PAUSED` tells whether audio flows.
-        position: The stream position in samples per channel: what was received plus what the
-            client reported as discarded; without a medium, what the client said last.
-        positions: Gives the stream position of the n-th sample that arrived.
+        continued_sessions: The sessions that this one continues, after a reconnection.
+        pauses: The pauses that this side requested; `State.PAUSED` tells whether audio flows.
+        position: The stream position in samples per channel: samples received plus samples that
+            the client reported as discarded; without a medium, the last position that the client
+            gave.
+        positions: Maps received samples to stream positions.
         disconnect_sent: Whether ``disconnect`` was handed to the wire.
         server_seq: ``seq`` of the last message handed to the wire.
         client_seq: ``seq`` of the last message received.
@@ -98,13 +99,13 @@ class AudioHookSession:
         *,
         strict: bool = False,
     ) -> None:
-        """Start a session that waits for ``open``.
+        """Create a session that waits for ``open``.
 
         Args:
-            session_id: The id to use until, or unless, the client gives one.
-            preference: Which medium to pick from the offer.
-            strict: Refuse an ``open`` that lacks what the protocol requires, as Genesys's
-                reference server does, instead of making do with what it has.
+            session_id: The id to use until the client sends one.
+            preference: The medium to prefer among those offered.
+            strict: Whether to refuse an ``open`` without a required field, as Genesys's reference
+                server does. Otherwise the missing field is counted as a fault.
         """
         self._strict = strict
         self.preference = preference or MediaPreference()
@@ -112,7 +113,7 @@ class AudioHookSession:
         self._opened = False
         self._id_known = False
         self._verdict: Draft | None = None
-        # Messages since the last whose `seq` could be read: any of them may have had one.
+        # Messages since the last one with a readable `seq`. Each of them may have had a number.
         self._unnumbered = 0
         self.state = State.PREPARING
         self._identify(session_id)
@@ -130,13 +131,13 @@ class AudioHookSession:
     # -- from the peer ---------------------------------------------------------------------
 
     def receive_text(self, text: str) -> list[events.Event]:
-        """Take one text message.
+        """Handle one text message.
 
         Args:
-            text: What the socket delivered.
+            text: The message.
 
         Returns:
-            What happened, faults first. Empty where a message means nothing now.
+            The events that it caused, faults first; none where the state has no use for it.
         """
         raw = parse_strict(text)
         exact = raw is not None
@@ -162,21 +163,21 @@ class AudioHookSession:
         if wrong is None:
             self._note_seq(raw)
         else:
-            # The client is leaving, and waits 10 s for `closed` whatever it got wrong.
+            # The client ends the session, and waits 10 s for `closed` whatever its fault.
             found.append(self._fault(wrong, raw))
         if message_type is not None:
             found += self._handle(message_type, raw, exact=exact)
         return found
 
     def receive_audio(self, n_bytes: int) -> int:
-        """Take note of one binary message.
+        """Record one binary message.
 
         Args:
-            n_bytes: Its length.
+            n_bytes: The length of the message.
 
         Returns:
-            How many of its bytes, from the first, are audio of the call: all of them, less a
-            broken sample at the end; none where audio has no place in the state.
+            The number of its bytes, from the first, that are audio of the call: all of them
+            without an incomplete sample at the end, or none where the state has no audio.
         """
         media = self.media
         if media is None or self.state is not _ACTIVE:
@@ -191,20 +192,22 @@ class AudioHookSession:
         return n_bytes - rest
 
     def leave_out(self, n_bytes: int) -> None:
-        """Take note that audio just received is not used, so that later offsets leave it out.
+        """Record that the newest audio is not given to the pipeline.
+
+        Stream positions of later samples then leave it out.
 
         Args:
-            n_bytes: What `receive_audio` gave for it.
+            n_bytes: The result of `receive_audio` for it.
         """
         if self.media is not None:
             before = self.position - n_bytes // self.media.frame_bytes
             self.positions.skip(before, self.position)
 
     def connection_lost(self) -> events.ConnectionLost | None:
-        """Take note that the socket is gone, whoever closed it.
+        """Record that the socket is gone, whichever side closed it.
 
         Returns:
-            The event, or None where the session had ended already.
+            The event, or None where the session had ended before.
         """
         state = self.state
         self.state = LOST[state]
@@ -213,7 +216,7 @@ class AudioHookSession:
     # -- to the peer -----------------------------------------------------------------------
 
     def allows(self, message_type: Type) -> bool:
-        """Whether a message of this type may be handed to the wire now."""
+        """Return whether a message of this type may be sent now."""
         if self.disconnect_sent and message_type is _DISCONNECT:
             return False
         if not self._opened and message_type not in UNOPENED:
@@ -290,7 +293,7 @@ class AudioHookSession:
         self._id_text = fields.encode(session_id)
 
     def _take_number(self, raw: _Raw) -> bool:
-        """Take the number of a parse_strict message, if it is the one that comes next."""
+        """Accept the numbers and the id of a valid message, if they are the expected ones."""
         if (
             raw["seq"] != self.client_seq + 1
             or raw["id"] != self.session_id
@@ -302,7 +305,7 @@ class AudioHookSession:
         return True
 
     def _check_envelope(self, raw: _Raw) -> RemoteProtocolError | None:
-        """Find what ends the session: wrong values. Absent ones have been counted already."""
+        """Return the fault of a wrong value in the envelope, which ends the session, or None."""
         version, identity = raw.get("version"), raw.get("id")
         seq, serverseq = fields.integer(raw, "seq"), fields.integer(raw, "serverseq")
         if version is not None and version != PROTOCOL_VERSION:
@@ -310,7 +313,7 @@ class AudioHookSession:
                 Rule.VERSION, f"protocol version {repr(version)[:20]}; this side speaks '2'"
             )
         if not self._id_known and fields.is_usable_id(identity):
-            # `open` had none, so the first one seen is the session's.
+            # `open` had no id, so the first id received becomes the session's.
             self._identify(str(identity))
             self._id_known = True
         if identity is not None and identity != self.session_id:
@@ -332,7 +335,7 @@ class AudioHookSession:
         if seq is None or not 0 <= seq < 2**63:
             self._unnumbered += 1
         else:
-            # Counting begins with `open`, whatever came before it said.
+            # Counting begins with `open`, so earlier numbers are not kept.
             before = 0 if self.state is State.PREPARING else self.client_seq
             self.client_seq = max(seq, before)
             self._unnumbered = 0
@@ -340,7 +343,7 @@ class AudioHookSession:
     def _handle(self, message_type: Type, raw: _Raw, *, exact: bool) -> list[events.Event]:
         target = INCOMING[self.state].get(message_type)
         if target is None:
-            detail = f"{message_type.value!r} means nothing while {self.state.value}"
+            detail = f"{message_type.value!r} is not allowed while {self.state.value}"
             return [self._fault(RemoteProtocolError(Rule.STATE, detail), raw)]
         found: list[events.Event] = []
         parameters = raw.get("parameters")
@@ -352,11 +355,11 @@ class AudioHookSession:
         event = _HANDLERS[message_type](self, raw, parameters)
         if event is None:
             return found
-        # While paused the client's clock runs on; what it skipped comes with `resumed`, or not at
-        # all where the end begins during the pause.
+        # While paused the client's clock runs on. `resumed` reports the skipped audio, unless the
+        # session ends during the pause.
         if message_type is _RESUMED or (self.state in _TIMED and message_type is not _OPEN):
             self._check_position(raw, exact)
-        # A handler may have ended the session (an `open` that cannot be used).
+        # A handler may have ended the session, by refusing an unusable `open`.
         if self.state is not _FAILED or target is State.CLOSING:
             self.state = target
         found.append(event)
@@ -369,7 +372,7 @@ class AudioHookSession:
             try:
                 said = duration_to_samples(raw.get("position"))
             except ValueError:
-                return  # counted with the envelope
+                return  # was counted as a fault of the envelope
         if self.media is None:
             # The client's clock runs without audio too.
             self.position = said
@@ -397,11 +400,11 @@ class AudioHookSession:
             self._id_known = True
         lenient = fields.parameters(raw)
         position = raw.get("position", "PT0S")
-        if position != "PT0S":  # where sessions begin that continue no other
+        if position != "PT0S":  # the position of a session that continues no other
             try:
                 self.position = duration_to_samples(position)
             except ValueError:
-                self.position = 0  # counted with the envelope
+                self.position = 0  # was counted as a fault of the envelope
             self.positions = PositionMap(self.position)
         self.language = fields.typed(lenient, "language", str)
         self.is_probe = fields.is_probe(lenient)
@@ -416,7 +419,7 @@ class AudioHookSession:
         _, faults = validate(Envelope, raw, Rule.ENVELOPE)
         faults += validate(OpenParameters, parameters, Rule.PARAMETERS)[1]
         for fault in faults:
-            # New clients add fields; what was found here has been counted before.
+            # New clients add fields. The other faults were counted before.
             if fault.rule is not Rule.UNKNOWN_FIELD:
                 return self._fail(fault, raw, counted=True)
         if raw["seq"] != 1:
@@ -437,8 +440,8 @@ class AudioHookSession:
                 raw,
             )
         if offer is None:
-            # Pipecat's serializer opens such a session; what it then says it chose is the
-            # preference. The missing field has been counted.
+            # Pipecat's serializer opens such a session, with its preference as the chosen medium.
+            # The missing field was counted as a fault.
             self.media = select_media([preferred_entry(self.preference)], self.preference)
             return None
         entries = offer if isinstance(offer, list) else []
@@ -458,7 +461,7 @@ class AudioHookSession:
 
     def _on_ping(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         seq = raw.get("seq")
-        # A number that was not taken is none; True is not 1.
+        # A `seq` that was not accepted is not repeated. True is not an integer here.
         taken = type(seq) is int and seq == self.client_seq
         return events.PingReceived(raw=raw, reply=server_messages.pong(seq if taken else None))
 
@@ -487,7 +490,7 @@ class AudioHookSession:
         if gap is None:
             return None, None
         before, begin = self.position, parse_duration(gap["start"])
-        # The end is rounded once: the parts need not be whole samples.
+        # Only the end is rounded, because the parts need not be whole samples.
         self.position = round((begin + parse_duration(gap["discarded"])) * WIRE_SAMPLE_RATE)
         self.positions.skip(before, self.position)
         start = round(begin * WIRE_SAMPLE_RATE)

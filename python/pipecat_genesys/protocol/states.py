@@ -1,14 +1,14 @@
-"""The server's state machine, as data.
+"""The server's state machine, as two tables.
 
-Two tables: what a client message does in each state, and which server messages may be handed to
-the wire in each. A pair that is absent means, on the way in, *take note of its ``seq`` and do
-nothing else*; on the way out, *forbidden*. The session looks things up here and nowhere else, and
+One table has the client messages that each state handles, the other the server messages that each
+state allows. A client message without an entry is counted as a fault and otherwise ignored. A
+server message without an entry is refused. The session uses these tables and no other rules, and
 docs/protocol_states.py generates the page docs/protocol-states.md from these tables.
 
 The states are those of Genesys's reference server, with two refinements: what it calls
 SIGNALED-ERROR and UNAUTHORIZED is one state here (`State.FAILED`: waiting for ``close`` after a
-``disconnect`` that was not a success), and a ``disconnect`` for success has a state of its own
-(`State.DISCONNECTING`), since nothing of the bot's may follow it.
+``disconnect`` for failure), and a ``disconnect`` for success has a state of its own
+(`State.DISCONNECTING`), because no bot audio may follow it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .types import AudioHookMessageType as Type
 
 
 class State(StrEnum):
-    """Where a session stands, seen from the server."""
+    """The states of a session, seen from the server."""
 
     PREPARING = "preparing"
     """Connected; no ``open`` yet."""
@@ -37,7 +37,7 @@ class State(StrEnum):
     CLOSING = "closing"
     """``close`` received; ``closed`` not yet on the wire."""
     CLOSED = "closed"
-    """``closed`` is on the wire, or the socket is gone. Nothing follows."""
+    """``closed`` is on the wire, or the socket is gone. No message follows."""
 
 
 _IN_CALL = (
@@ -118,30 +118,31 @@ OUTGOING: Mapping[State, Mapping[Type, State]] = {
 one in a session."""
 
 DISCONNECTS: Mapping[bool, State] = {True: State.DISCONNECTING, False: State.FAILED}
-"""Where a ``disconnect`` leads, by whether its reason is success."""
+"""The state after a ``disconnect``, by whether its reason is success."""
 
 LOST: Mapping[State, State] = dict.fromkeys(State, State.CLOSED)
-"""Where the loss of the socket leads, whether the client said ``close`` before or not."""
+"""The state after the loss of the socket, with or without ``close`` before it."""
 
 ENVELOPE_CHECKED: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
-"""States in which a broken envelope ends the session. Before ``open`` there is nothing to check
-against; once an end is under way, another ``disconnect`` would help nobody."""
+"""States in which a broken envelope ends the session. Before ``open`` there are no expected values,
+and once the end has begun, another ``disconnect`` has no use."""
 
 FAULTY: Mapping[State, State] = dict.fromkeys(
     (State.PREPARING, *sorted(ENVELOPE_CHECKED)), State.FAILED
 )
-"""Where a fault that ends the session leads; in the first state only an unusable ``open`` is."""
+"""The state after a fault that ends the session. While preparing, only an unusable ``open`` is such
+a fault."""
 
 UNOPENED: frozenset[Type] = frozenset({Type.OPENED, Type.DISCONNECT, Type.CLOSED})
-"""All that may go out as long as ``opened`` has not: itself, a rejection, and the answer to an
-early ``close``."""
+"""The messages that may be sent before ``opened``: itself, a rejection, and the answer to an early
+``close``."""
 
 AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.DISCONNECTING})
-"""States in which caller audio belongs to the call. A client sends none before ``opened``; when
-it does all the same, that is a fault, and the audio is the call's."""
+"""States in which caller audio belongs to the call. Audio before ``opened`` is a fault of the
+client, but still audio of the call."""
 
 ENDED: frozenset[State] = frozenset({State.DISCONNECTING, State.FAILED, State.CLOSED})
-"""States in which audio that still comes is nobody's fault: it was under way."""
+"""States in which arriving audio is no fault: the client sent it before it knew of the end."""
 
 BOT_AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
-"""States in which the bot may speak: in the first, what it says waits for ``opened``."""
+"""States in which bot audio is accepted; while opening, it waits for ``opened``."""

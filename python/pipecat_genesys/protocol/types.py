@@ -1,8 +1,8 @@
 """The protocol's vocabulary: enumerations, media descriptions, durations and limits.
 
-Nothing here does anything; the rest of the package, server side and simulator alike, speaks in
-these terms. Sources: Genesys's reference implementation (message and validator types) and the
-AudioHook pages of the Genesys Cloud developer centre.
+The server side and the simulator both use these definitions. Sources: Genesys's reference
+implementation (message and validator types) and the AudioHook pages of the Genesys Cloud developer
+centre.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 
 PROTOCOL_VERSION = "2"
 WIRE_SAMPLE_RATE = 8000
-"""The only sample rate AudioHook media has, in Hz."""
+"""The only sample rate of AudioHook media, in Hz."""
 
 MAX_MESSAGE_BYTES = 64_000
-"""The largest text or binary message Genesys accepts."""
+"""The largest text or binary message that Genesys accepts, in bytes."""
 
 NULL_UUID = "00000000-0000-0000-0000-000000000000"
 """Conversation and participant id of a connection probe."""
@@ -56,18 +56,18 @@ class AudioHookMessageType(StrEnum):
 
 
 class AudioHookChannel(StrEnum):
-    """Which parties' audio a session carries."""
+    """The parties whose audio a session carries."""
 
     EXTERNAL = "external"
     """The customer (mono)."""
     INTERNAL = "internal"
-    """What the customer hears: agent, IVR, music (mono)."""
+    """The audio that the customer hears: agent, IVR, music (mono)."""
     BOTH = "both"
     """Both, interleaved sample by sample."""
 
 
 class AudioHookMediaFormat(StrEnum):
-    """How samples are coded on the wire."""
+    """The coding of samples on the wire."""
 
     PCMU = "PCMU"
     """G.711 mu-law, one byte a sample."""
@@ -81,7 +81,7 @@ class AudioHookMediaFormat(StrEnum):
 
 
 class CloseReason(StrEnum):
-    """Why the client sends ``close``."""
+    """The reason of a client's ``close``."""
 
     END = "end"
     ERROR = "error"
@@ -90,7 +90,7 @@ class CloseReason(StrEnum):
 
 
 class DisconnectReason(StrEnum):
-    """Why the server sends ``disconnect``."""
+    """The reason of a server's ``disconnect``."""
 
     COMPLETED = "completed"
     UNAUTHORIZED = "unauthorized"
@@ -98,21 +98,21 @@ class DisconnectReason(StrEnum):
 
 
 class ErrorCode(IntEnum):
-    """Codes of a client's ``error``; others come too, anything from 400 to 9999."""
+    """Known codes of a client's ``error``; a client may send any code from 400 to 9999."""
 
     BAD_MESSAGE = 400
-    """A message is malformed, or the medium is not one of the offered."""
+    """A message is malformed, or ``opened`` has a medium that was not offered."""
     NOT_ALLOWED = 405
     TIMEOUT = 408
-    """``opened``, ``pong`` or ``closed`` did not come in time."""
+    """``opened``, ``pong`` or ``closed`` did not arrive in time."""
     CONFLICT = 409
-    """A message that this state does not have."""
+    """A message is not allowed in the client's state."""
     TOO_LARGE = 413
     """Text or audio of more than `MAX_MESSAGE_BYTES`."""
     UNEXPECTED_AUDIO = 415
     """Audio on a session that only listens."""
     RATE_LIMIT = 429
-    """Too many messages; ``retryAfter`` says how long to keep silent."""
+    """Too many messages; nothing may be sent for the time in ``retryAfter``."""
     INTERNAL = 500
     """Also: a wrong ``seq``, an unknown message or reason, an event without entities."""
     UNAVAILABLE = 503
@@ -126,9 +126,9 @@ class Media:
     """One entry of an ``open``'s media offer.
 
     Attributes:
-        format: How samples are coded.
+        format: The coding of samples.
         channels: The parties in the order their samples are interleaved.
-        extra: What the entry has beside type, format, channels and rate: nothing, today.
+        extra: Fields of the entry other than type, format, channels and rate; none, today.
     """
 
     format: AudioHookMediaFormat
@@ -137,10 +137,10 @@ class Media:
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The entry as it came, for ``opened``; a new dict every time.
+        """The entry as it was offered, to copy into ``opened``; a new dict each time.
 
-        A client refuses anything it did not offer, and an unknown key ended sessions in
-        production.
+        A client refuses an entry that it did not offer; one with an unknown key ended sessions
+        in production.
         """
         entry = {
             "type": "audio",
@@ -154,7 +154,7 @@ class Media:
     def _names(self) -> list[str]:
         return [self.format.value, *(channel.value for channel in self.channels)]
 
-    # Kept, as both are asked for with every packet.
+    # Cached, because both are used with every packet.
     @cached_property
     def frame_bytes(self) -> int:
         """Bytes of one sample of every channel."""
@@ -170,7 +170,7 @@ class Media:
         return self.channels != (AudioHookChannel.EXTERNAL,)
 
     def channel_id(self, channel: str) -> int:
-        """Give the number by which a transcript names a party: its place in the channels.
+        """Return the index of a party in the channels, by which a transcript names it.
 
         Args:
             channel: ``external`` or ``internal``.
@@ -187,7 +187,7 @@ class Media:
 
 _LARGEST = 1.7976931348623157e308
 DURATION_PATTERN = r"PT(?:[0-9]{1,12}(?:\.[0-9]{0,100})?|\.[0-9]{1,100})S"
-"""What a duration looks like: ISO 8601, seconds only, of any precision."""
+"""Pattern of a duration: ISO 8601, seconds only, of any precision."""
 
 DURATION = re.compile(DURATION_PATTERN)
 
@@ -210,9 +210,9 @@ def parse_duration(text: object) -> Fraction:
 
 
 def _digits(text: object) -> str:
-    """The number in a duration."""
+    """Return the number in a duration, as text."""
     if not isinstance(text, str) or not DURATION.fullmatch(text):
-        # Only text is shown: the repr of what else a peer may send can be too deep to make.
+        # Only text is shown, because the repr of nested values can exceed the recursion limit.
         shown = repr(text[:60]) if isinstance(text, str) else type(text).__name__
         raise ValueError(
             f"not a duration: {shown}; expected seconds such as 'PT1S' or 'PT0.000125S'"
@@ -255,9 +255,9 @@ def duration_to_samples(text: object) -> int:
 
 
 def digits_to_samples(digits: str) -> int:
-    """The same of the number in a duration, once it is known to be one."""
-    # Every message has one, and exact arithmetic is slow. A float of this size is off by less
-    # than a millionth of a sample, which matters to halves only.
+    """Convert the number in a valid duration to wire samples, rounded to the nearest."""
+    # Every message has a position, and exact arithmetic is slow. The error of a float of this size
+    # is below a millionth of a sample, so only a result near a half needs exact arithmetic.
     near = float(digits) * WIRE_SAMPLE_RATE
     if near < 1e9:
         nearest = int(near + 0.5)
@@ -276,7 +276,7 @@ def parse_media(entry: object) -> Media | None:
         The medium, or None where the entry is not one this package can carry: another type,
         format or rate, or channels that are not external, internal, or both once each.
     """
-    # Nearly always a dict, and then it is quicker told.
+    # Nearly always a dict, for which this check is faster than the one for Mapping.
     if not isinstance(entry, (dict, Mapping)) or entry.get("type") != "audio":
         return None
     names = entry.get("channels")
@@ -284,17 +284,17 @@ def parse_media(entry: object) -> Media | None:
         return None
     try:
         media = _MEDIA.get((entry.get("format"), *names))
-    except TypeError:  # something that cannot be looked up is no name
+    except TypeError:  # an unhashable value is not a name
         return None
     if media is None or len(entry) == len(_STANDARD):
         return media
     extra = {name: entry[name] for name in entry if name not in _STANDARD}
-    # A copy of its own: applications see, and may change, the message it came in.
+    # Copied, because applications may change the message that the entry came in.
     return replace(media, extra=MappingProxyType(copy_json(extra)))
 
 
 def copy_json(value: Any) -> Any:
-    """Copy JSON, with what it may carry and no reply could repeat, such as 1e999, in range."""
+    """Copy a JSON value; infinite numbers, which 1e999 decodes to, become the largest float."""
     kind = type(value)
     if kind is dict:
         return {n: v if type(v) in _SCALARS else copy_json(v) for n, v in value.items()}
@@ -308,7 +308,7 @@ def copy_json(value: Any) -> Any:
 _SCALARS = frozenset({str, int, bool, type(None)})
 _PARTIES = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
 _STANDARD = frozenset({"type", "format", "channels", "rate"})
-# What can be carried, by how the wire says it. Calls share these, as nothing in them changes.
+# The supported media, by format and channels on the wire. They are immutable, so calls share them.
 _MEDIA: Mapping[tuple[object, ...], Media] = {
     (media_format.value, *(channel.value for channel in channels)): Media(media_format, channels)
     for media_format in AudioHookMediaFormat
