@@ -1,4 +1,4 @@
-"""The guide of the simulator documents every fault, every step and every exit status."""
+"""The guide of the simulator documents every fault, step, rule and exit status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pipecat_genesys.cli.exit_codes import ExitCode
-from pipecat_genesys.simulator import FAULTS, VERBS, Fault
+from pipecat_genesys.simulator import FAULTS, REACTIONS, VERBS, Fault, ServerRule
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
@@ -15,6 +15,8 @@ GUIDE = (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_the_guide_lists_every_fault(fault: Fault) -> None:
     fate = "may be ended" if not fault.is_legal else "goes on"
+    if fault.may_be_refused:
+        fate = "goes on, or is refused"
     if fault.is_legal and fault.ends_call:
         fate = "is over, legally"
     assert f"| `{fault.name}` | {fault.summary} | {fate} |" in GUIDE
@@ -25,6 +27,19 @@ def test_the_guide_lists_every_step_and_exit_status() -> None:
         assert f"| {verb.summary} |" in GUIDE
     for status in ExitCode:
         assert f"| {status.value} | " in GUIDE
+
+
+@pytest.mark.parametrize("rule", ServerRule)
+def test_the_guide_lists_every_rule_with_the_reaction(rule: ServerRule) -> None:
+    reaction = REACTIONS[rule]
+    if reaction.is_tolerated:
+        expected = "warning"
+    elif reaction.code is None:
+        expected = "none; reported as a violation"
+    else:
+        expected = f"`error` {reaction.code}" + (", `close`" if reaction.ends_call else "")
+    (row,) = [line for line in GUIDE.splitlines() if line.startswith(f"| `{rule}` | ")]
+    assert row.endswith(f" | {expected} |")
 
 
 def test_the_readme_states_the_number_of_faults() -> None:

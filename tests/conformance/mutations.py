@@ -428,8 +428,8 @@ class ClosesTheSocketAfterClosed(ReferenceCall):
 
 
 @rewrites("closed-empty", "closed")
-def closed_with_variables(message: dict[str, Any]) -> Any:
-    return message | {"parameters": {"outputVariables": {"a": "b"}}}
+def closed_with_a_parameter(message: dict[str, Any]) -> Any:
+    return message | {"parameters": {"summary": "the caller hung up"}}
 
 
 @breaks("close-early")

@@ -480,13 +480,34 @@ def test_languages_that_were_not_requested_are_tolerated() -> None:
     assert asked.of(ProtocolWarning) == []
 
 
-def test_output_variables_in_closed_are_tolerated_and_reported() -> None:
+def test_output_variables_in_closed_are_reported_without_a_warning_after_a_hang_up() -> None:
     driver = open_session()
     driver.call("hang_up")
     driver.receive("closed", {"outputVariables": {"intent": "sales"}})
     assert driver.of(Closed)[0].output_variables == {"intent": "sales"}
-    assert [w.rule for w in driver.of(ProtocolWarning)] == [ServerRule.CLOSED_PARAMETERS]
+    assert driver.of(ProtocolWarning) == []
     assert driver.of(Violation) == []
+    assert driver.session.socket_should_close
+
+
+@pytest.mark.parametrize(
+    ("in_disconnect", "warnings"),
+    [({"intent": "sales"}, []), ({}, [ServerRule.CLOSED_PARAMETERS])],
+)
+def test_output_variables_in_closed_earn_a_warning_if_disconnect_lacked_them(
+    in_disconnect: dict[str, str], warnings: list[ServerRule]
+) -> None:
+    driver = open_session()
+    driver.receive("disconnect", {"reason": "completed", "outputVariables": in_disconnect})
+    driver.receive("closed", {"outputVariables": {"intent": "sales"}})
+    assert [w.rule for w in driver.of(ProtocolWarning)] == warnings
+
+
+def test_other_parameters_of_closed_earn_a_warning() -> None:
+    driver = open_session()
+    driver.call("hang_up")
+    driver.receive("closed", {"reason": "end"})
+    assert [w.rule for w in driver.of(ProtocolWarning)] == [ServerRule.CLOSED_PARAMETERS]
     assert driver.session.socket_should_close
 
 

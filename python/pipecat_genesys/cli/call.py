@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,17 +18,29 @@ from pipecat_genesys.simulator import (
     FAULTS,
     VERBS,
     CallMode,
+    CallReport,
     CaptureEntry,
     CaptureFile,
+    ConnectFailedError,
     Event,
     SessionState,
     SimulatedCall,
+    SimulatorError,
     find_fault,
     parse_script,
 )
 
+from .arguments import (
+    STDOUT,
+    ServerUrl,
+    assert_writable,
+    exit_unwritable,
+    finite,
+    write_output,
+)
 from .call_options import DEFAULT_SECONDS, CallerScript, Channels, call_parameters, problem_of
-from .credentials import ApiKey, CaFile, SecretFile, connection_options
+from .console import make_console
+from .credentials import ApiKey, CaFile, SecretFile, connection_options, explain
 from .exit_codes import ExitCode
 from .summary import report_json, summary_table
 from .timeline import StatusLine, Timeline
@@ -49,14 +60,12 @@ def _print_pairs(rows: Sequence[tuple[str, str]]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    make_console().print(table)
     raise typer.Exit
 
 
 def call(
-    url: Annotated[
-        str, typer.Argument(help="URL of the server: ws://host:port/path or wss://host/path.")
-    ],
+    url: ServerUrl,
     steps: Annotated[
         list[str] | None,
         typer.Argument(
@@ -107,6 +116,7 @@ def call(
         typer.Option(
             min=0.0,
             max=30.0,
+            callback=finite,
             help="Seconds of caller audio recorded before the connection; sent at once after "
             "opened.",
         ),
@@ -119,6 +129,7 @@ def call(
         float | None,
         typer.Option(
             min=0.1,
+            callback=finite,
             help="Seconds after opened at which the caller hangs up, even if steps remain. "
             f"Default: after the last step; without steps after {DEFAULT_SECONDS:g} s.",
             show_default=False,
@@ -126,7 +137,12 @@ def call(
     ] = None,
     patience: Annotated[
         float,
-        typer.Option(min=0.1, help="Seconds after which a step stops waiting for the server."),
+        typer.Option(
+            min=0.1,
+            callback=finite,
+            help="Seconds after which a step, such as wait:bot or wait:quiet, stops waiting for "
+            "the server.",
+        ),
     ] = 10.0,
     capture: Annotated[
         Path | None,
@@ -141,7 +157,12 @@ def call(
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write the summary to this file, as JSON.")
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Write the summary to this file, as JSON; - writes it to standard output, and "
+            "everything else to standard error.",
+        ),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the summary but no messages.")
@@ -162,24 +183,34 @@ def call(
     """Place one call as Genesys Cloud would, and report whether it was clean.
 
     Exit status: 0 if the call was clean, or the server handled the fault; 1 if not; 2 if the
-    command line is wrong; 3 if there was no connection; 130 if interrupted.
+    command line is wrong or a file cannot be written; 3 if there was no connection; 130 if
+    interrupted.
     """
-    console = Console(highlight=False)
+    console = make_console(stderr=report == STDOUT)
     try:
         script = parse_script(steps or [])
         chosen_fault = None if fault is None else find_fault(fault)
         parameters = call_parameters(mode, channels, format, language, ask_languages, variable)
-        options = connection_options(api_key, secret_file, ca_file)
-        _check_folders(capture, wav, report)
+        options = connection_options(url, api_key, secret_file, ca_file)
+        for option, file in (("--capture", capture), ("--wav", wav)):
+            if file == STDOUT:
+                raise ValueError(f"{option} needs the name of a file, not -")
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
+    assert_writable(capture, wav, report)
 
     timeline = Timeline(console)
     observers: list[Callable[[CaptureEntry | Event], None]] = [] if quiet else [timeline]
+    capture_errors: list[OSError] = []
 
     def observe(item: CaptureEntry | Event) -> None:
-        for observer in observers:
-            observer(item)
+        for observer in list(observers):
+            try:
+                observer(item)
+            except OSError as error:
+                # The capture file cannot be written any more; the call goes on without it.
+                observers.remove(observer)
+                capture_errors.append(error)
 
     simulated = SimulatedCall(
         url,
@@ -191,40 +222,49 @@ def call(
     interrupted = False
     with ExitStack() as stack:
         if capture is not None:
-            try:
-                file = stack.enter_context(CaptureFile(capture, url, simulated.parameters))
-            except OSError as error:
-                raise typer.BadParameter(str(error)) from None
-            observers.append(file)
+            observers.append(stack.enter_context(CaptureFile(capture, url, simulated.parameters)))
         if not quiet:
             stack.enter_context(StatusLine(console, simulated))
         try:
-            result = asyncio.run(simulated.run(CallerScript(script, hang_up_after, patience)))
+            result = asyncio.run(_place(simulated, CallerScript(script, hang_up_after, patience)))
+        except ConnectFailedError as error:
+            console.print(Text(explain(error, options), "red"), soft_wrap=True)
+            raise typer.Exit(ExitCode.NO_CONNECTION) from None
         except KeyboardInterrupt:
             interrupted, result = True, simulated.report()
     timeline.flush()
     if simulated.session.state is SessionState.IDLE:
-        console.print(Text(result.script_error or "interrupted", "red"))
-        raise typer.Exit(ExitCode.INTERRUPTED if interrupted else ExitCode.NO_CONNECTION)
+        console.print(Text("interrupted", "red"))
+        raise typer.Exit(ExitCode.INTERRUPTED)
     problem = problem_of(simulated, result)
-    if wav is not None:
-        simulated.save_recording(wav)
-    if report is not None:
-        report.write_bytes(report_json(result, fault=fault, verdict=problem or "ok"))
     console.print(summary_table(result, simulated.parameters.mode))
     success = "clean" if fault is None else f"{fault}: handled"
     console.print(Text(problem or success, "red" if problem else "green"))
+    if capture is not None and capture_errors:
+        exit_unwritable(capture, capture_errors[0])
+    if wav is not None:
+        try:
+            simulated.save_recording(wav)
+        except OSError as error:
+            exit_unwritable(wav, error)
+    if report is not None:
+        write_output(report, report_json(result, fault=fault, verdict=problem or "ok"))
     if interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     raise typer.Exit(ExitCode.NOT_CLEAN if problem else ExitCode.OK)
 
 
-def _check_folders(*files: Path | None) -> None:
-    """Check before the call that the folders of the output files exist.
+async def _place(simulated: SimulatedCall, script: CallerScript) -> CallReport:
+    """Place the call and run the script.
 
     Raises:
-        ValueError: If a folder does not exist.
+        ConnectFailedError: If there is no connection.
     """
-    for file in files:
-        if file is not None and not file.parent.is_dir():
-            raise ValueError(f"cannot write {file}: the folder {file.parent} does not exist")
+    try:
+        async with simulated:
+            await script(simulated)
+    except ConnectFailedError:
+        raise
+    except SimulatorError as error:
+        return simulated.report(str(error))
+    return simulated.report()

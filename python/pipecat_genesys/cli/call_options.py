@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from pipecat_genesys.protocol.types import AudioHookChannel, AudioHookMediaFormat
 from pipecat_genesys.simulator import (
+    AwaitTimeoutError,
     CallEndedError,
     CallMode,
     CallParameters,
@@ -83,7 +84,12 @@ class CallerScript:
 
     async def _run_steps(self, call: SimulatedCall) -> None:
         if self._steps:
-            return await play(self._steps, call, self._patience)
+            try:
+                return await play(self._steps, call, self._patience)
+            except AwaitTimeoutError as error:
+                first, *more = str(error).splitlines()
+                first += "; --patience sets how long a step waits"
+                raise AwaitTimeoutError("\n".join([first, *more])) from None
         if call.parameters.is_probe:
             return None
         try:

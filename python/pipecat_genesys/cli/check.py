@@ -25,7 +25,16 @@ from pipecat_genesys.conformance import (
 )
 from pipecat_genesys.simulator import CallMode, ConnectFailedError
 
-from .credentials import SECRET_VARIABLE, ApiKey, CaFile, SecretFile, connection_options
+from .arguments import STDOUT, ServerUrl, assert_writable, write_output
+from .console import make_console
+from .credentials import (
+    SECRET_VARIABLE,
+    ApiKey,
+    CaFile,
+    SecretFile,
+    connection_options,
+    explain,
+)
 from .exit_codes import ExitCode
 
 
@@ -34,7 +43,7 @@ def _list_checks(wanted: bool) -> None:
         table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for one in CATALOGUE.values():
             table.add_row(one.id, one.severity.value, Text(one.rule))
-        Console().print(table)
+        make_console().print(table)
         raise typer.Exit
 
 
@@ -73,9 +82,7 @@ def _assert_some_can_run(checks: list[Check], target: Target) -> None:
 
 
 def check(
-    url: Annotated[
-        str, typer.Argument(help="URL of the server: ws://host:port/path or wss://host/path.")
-    ],
+    url: ServerUrl,
     mode: Annotated[
         CallMode, typer.Option(help="Whether the server is a bot or only listens.")
     ] = CallMode.BOT,
@@ -98,12 +105,19 @@ def check(
     ] = False,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", dir_okay=False, help="Write the results to this file, as JSON."),
+        typer.Option(
+            "--json",
+            dir_okay=False,
+            help="Write the results to this file, as JSON; - writes them to standard output, and "
+            "everything else to standard error.",
+        ),
     ] = None,
     junit_file: Annotated[
         Path | None,
         typer.Option(
-            "--junit", dir_okay=False, help="Write the results to this file, as JUnit XML."
+            "--junit",
+            dir_okay=False,
+            help="Write the results to this file, as JUnit XML; - works as for --json.",
         ),
     ] = None,
     _: Annotated[
@@ -118,35 +132,45 @@ def check(
     The checks place about a hundred short calls, several at a time. The server should take no
     other calls meanwhile. With the client secret, the checks of authentication run, too.
 
-    Exit status: 0 if the server kept all rules; 1 if it broke one; 2 if the command line is wrong;
-    3 if there was no connection.
+    Exit status: 0 if the server kept all rules; 1 if it broke one; 2 if the command line is wrong
+    or a file cannot be written; 3 if there was no connection; 130 if interrupted.
     """
-    console = Console()
+    console = make_console(stderr=STDOUT in (json_file, junit_file))
     selected = _selected(only, without)
     try:
-        options = connection_options(api_key, secret_file, ca_file)
+        options = connection_options(url, api_key, secret_file, ca_file)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
     target = Target(
         url=url, mode=mode, api_key=api_key, secret=options.client_secret, ssl=options.ssl
     )
     _assert_some_can_run(selected, target)
-    results = asyncio.run(_run(console, target, selected))
-    console.print(as_table(results, list_passed=verbose), highlight=False)
+    if json_file == junit_file == STDOUT:
+        raise typer.BadParameter("only one of --json and --junit can write to standard output")
+    assert_writable(json_file, junit_file)
+    try:
+        results = asyncio.run(_run(console, target, selected))
+    except ConnectFailedError as error:
+        console.print(Text(explain(error, options), "red"), soft_wrap=True)
+        raise typer.Exit(ExitCode.NO_CONNECTION) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    console.print(as_table(results, list_passed=verbose))
     if json_file:
-        json_file.write_text(as_json(target, results), encoding="utf-8")
+        write_output(json_file, as_json(target, results))
     if junit_file:
-        junit_file.write_text(as_junit(target, results, strict=strict), encoding="utf-8")
+        write_output(junit_file, as_junit(target, results, strict=strict))
     raise typer.Exit(ExitCode.NOT_CLEAN if failures(results, strict=strict) else ExitCode.OK)
 
 
 async def _run(console: Console, target: Target, selected: list[Check]) -> list[CheckResult]:
-    try:
-        async with target.connection():
-            pass
-    except ConnectFailedError as error:
-        console.print(Text(str(error), "red"))
-        raise typer.Exit(ExitCode.NO_CONNECTION) from None
+    """Run the checks with a progress bar.
+
+    Raises:
+        ConnectFailedError: If there is no connection at the beginning.
+    """
+    async with target.connection():
+        pass
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

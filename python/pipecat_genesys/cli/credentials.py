@@ -1,4 +1,4 @@
-"""API key, client secret and certificate, as all commands take them.
+"""API key, client secret and certificate, as the commands take them, and advice on refusals.
 
 The client secret comes from a file or from the environment, never from an argument: other users of
 the machine can read the arguments of a process.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import ssl
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipecat_genesys.simulator import CallOptions
+from pipecat_genesys.simulator import CallOptions, ConnectFailedError
 from pipecat_genesys.simulator.signing import decode_secret
 
 SECRET_VARIABLE = "GENESYS_CLIENT_SECRET"  # noqa: S105 - the variable's name
@@ -46,10 +47,13 @@ CaFile = Annotated[
 ]
 
 
-def connection_options(api_key: str, secret_file: Path | None, ca_file: Path | None) -> CallOptions:
+def connection_options(
+    url: str, api_key: str, secret_file: Path | None, ca_file: Path | None
+) -> CallOptions:
     """Read the client secret and the certificates.
 
     Args:
+        url: The URL of the server.
         api_key: The API key.
         secret_file: File with the client secret; None for the environment variable.
         ca_file: File with certificates to trust; None for those of the system.
@@ -58,13 +62,43 @@ def connection_options(api_key: str, secret_file: Path | None, ca_file: Path | N
         The options of a call, with all that a connection needs.
 
     Raises:
-        ValueError: If the secret is not base64, or the file holds no certificate.
+        ValueError: If the API key cannot be sent in a header, the secret is not base64, the file
+            holds no certificates, or the URL needs none.
         OSError: If a file cannot be read.
     """
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("the API key must consist of printable ASCII characters")
     environment = os.environ.get(SECRET_VARIABLE, "")
-    text = secret_file.read_text(encoding="utf-8") if secret_file else environment
+    text = secret_file.read_bytes().decode("ascii", "replace") if secret_file else environment
     secret = text.strip() or None
     if secret is not None:
         decode_secret(secret)
-    context = None if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
+    if ca_file is not None and not url.startswith("wss:"):
+        raise ValueError("--ca-file needs a URL that begins with wss://")
+    try:
+        context = None if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
+    except ssl.SSLError:
+        raise ValueError(f"{ca_file} holds no certificates in PEM format") from None
     return CallOptions(api_key=api_key, client_secret=secret, ssl=context)
+
+
+def explain(error: ConnectFailedError, options: CallOptions) -> str:
+    """Describe why there is no connection, with advice if the server refused the credentials.
+
+    Args:
+        error: The error of the connection.
+        options: The options of the connection.
+    """
+    if error.status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return str(error)
+    if options.client_secret is None:
+        advice = (
+            "check the API key (--api-key); the request was not signed, because there is no client "
+            f"secret (--secret-file or {SECRET_VARIABLE})"
+        )
+    else:
+        advice = (
+            "check the API key (--api-key) and the client secret; the signature also covers the "
+            "host, the port and the path, which a proxy may change, and the time"
+        )
+    return f"{error}: {advice}"

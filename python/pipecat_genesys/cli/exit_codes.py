@@ -13,7 +13,7 @@ class ExitCode(IntEnum):
     NOT_CLEAN = 1
     """The server broke a rule, or did not do what the command waited for."""
     USAGE = 2
-    """The command line is wrong; typer exits with the same status."""
+    """The command line is wrong, or a file cannot be written; typer uses the same number."""
     NO_CONNECTION = 3
     """No WebSocket could be established: no server answers, or it refused the upgrade request."""
     INTERRUPTED = 130

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from pipecat_genesys.simulator import ConnectFailedError, read_capture, replay_call
 
-from .credentials import ApiKey, CaFile, SecretFile, connection_options
+from .arguments import ServerUrl
+from .console import make_console
+from .credentials import ApiKey, CaFile, SecretFile, connection_options, explain
 from .exit_codes import ExitCode
 from .timeline import Timeline
 
@@ -21,9 +22,7 @@ def replay(
     capture: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="A file from call --capture.")
     ],
-    url: Annotated[
-        str, typer.Argument(help="URL of the server: ws://host:port/path or wss://host/path.")
-    ],
+    url: ServerUrl,
     api_key: ApiKey = "simulator",
     secret_file: SecretFile = None,
     ca_file: CaFile = None,
@@ -39,21 +38,21 @@ def replay(
     Exit status: 0 if the server acted as recorded; 1 if not; 2 if the command line is wrong; 3 if
     there was no connection; 130 if interrupted.
     """
-    console = Console(highlight=False)
+    console = make_console()
     timeline = Timeline(console)
     try:
-        replayed = replay_call(
-            read_capture(capture),
-            url,
-            options=connection_options(api_key, secret_file, ca_file),
-            observer=None if quiet else timeline,
-        )
-        report = asyncio.run(replayed)
-    except ConnectFailedError as error:
-        console.print(Text(str(error), "red"))
-        raise typer.Exit(ExitCode.NO_CONNECTION) from None
+        recorded = read_capture(capture)
+        options = connection_options(url, api_key, secret_file, ca_file)
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{capture} is not a capture: it is not UTF-8 text") from None
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
+    observer = None if quiet else timeline
+    try:
+        report = asyncio.run(replay_call(recorded, url, options=options, observer=observer))
+    except ConnectFailedError as error:
+        console.print(Text(explain(error, options), "red"), soft_wrap=True)
+        raise typer.Exit(ExitCode.NO_CONNECTION) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     timeline.flush()

@@ -21,7 +21,7 @@ def summary_table(report: CallReport, mode: CallMode) -> Table:
     return table
 
 
-def report_json(report: CallReport, *, fault: str | None, verdict: str) -> bytes:
+def report_json(report: CallReport, *, fault: str | None, verdict: str) -> str:
     """Format the report as a JSON object.
 
     Args:
@@ -31,7 +31,7 @@ def report_json(report: CallReport, *, fault: str | None, verdict: str) -> bytes
     """
     values = {"clean": report.clean, "fault": fault, "verdict": verdict, "report": report}
     # Read-only mappings are the only type in a report that pydantic cannot serialize.
-    return to_json(values, indent=2, fallback=dict) + b"\n"
+    return to_json(values, indent=2, fallback=dict).decode() + "\n"
 
 
 def _rows(report: CallReport, mode: CallMode) -> list[tuple[str, str]]:

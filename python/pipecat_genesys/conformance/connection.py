@@ -21,10 +21,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
-from pipecat_genesys.simulator import CallParameters, ConnectFailedError
+from pipecat_genesys.simulator import CallParameters
 from pipecat_genesys.simulator.connection import open_websocket
 
 from .errors import CheckFailedError, CheckSkippedError, ConnectionLostError
@@ -508,12 +508,6 @@ def parameters_of(message: Message) -> Message:
     """Return the parameters of a message; an empty object if it has no valid ones."""
     parameters = message.get("parameters")
     return parameters if isinstance(parameters, dict) else {}
-
-
-def refusal_status(error: ConnectFailedError) -> int | None:
-    """Return the HTTP status with which a server refused the upgrade; None if there was none."""
-    cause = error.__cause__
-    return cause.response.status_code if isinstance(cause, InvalidStatus) else None
 
 
 def _parsed(data: str | bytes) -> Message | str | bytes:

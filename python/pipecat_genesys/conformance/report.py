@@ -83,25 +83,28 @@ def as_json(target: Target, results: Sequence[CheckResult]) -> str:
         target: The server.
         results: Results of all checks.
     """
-    return json.dumps(
-        {
-            "url": target.url,
-            "mode": target.mode,
-            "summary": summary(results),
-            "checks": [
-                {
-                    "id": result.check.id,
-                    "rule": result.check.rule,
-                    "source": result.check.source,
-                    "severity": result.check.severity,
-                    "outcome": result.outcome,
-                    "detail": result.detail,
-                    "seconds": round(result.seconds, 3),
-                }
-                for result in results
-            ],
-        },
-        indent=2,
+    return (
+        json.dumps(
+            {
+                "url": target.url,
+                "mode": target.mode,
+                "summary": summary(results),
+                "checks": [
+                    {
+                        "id": result.check.id,
+                        "rule": result.check.rule,
+                        "source": result.check.source,
+                        "severity": result.check.severity,
+                        "outcome": result.outcome,
+                        "detail": result.detail,
+                        "seconds": round(result.seconds, 3),
+                    }
+                    for result in results
+                ],
+            },
+            indent=2,
+        )
+        + "\n"
     )
 
 

@@ -11,7 +11,6 @@ from enum import StrEnum
 from pipecat_genesys.simulator import ConnectFailedError
 
 from .check import Check, Schedule
-from .connection import refusal_status
 from .errors import CheckFailedError, CheckSkippedError, ConnectionLostError
 from .target import Target
 
@@ -239,7 +238,7 @@ class _Run:
             lost = isinstance(failure, ConnectionLostError)
         except ConnectFailedError as failure:
             outcome, detail = Outcome.FAILED, str(failure)
-            lost, refused = True, refusal_status(failure) is not None
+            lost, refused = True, failure.status is not None
         except TimeoutError:
             outcome, detail = Outcome.FAILED, f"the check did not end within {_CHECK_TIMEOUT:g} s"
         except Exception as error:

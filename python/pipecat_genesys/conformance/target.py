@@ -20,8 +20,9 @@ from pipecat_genesys.simulator import (
     new_monitor_call,
     sign_request,
 )
+from pipecat_genesys.simulator.connection import checked_url
 
-from .connection import CheckedConnection, Timeouts, refusal_status
+from .connection import CheckedConnection, Timeouts
 from .errors import CheckFailedError, ConnectionLostError
 
 PCMU_STEREO = medium(AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
@@ -67,10 +68,14 @@ class Target:
             call: The call to be placed.
             secret: Client secret to sign with; None for that of the target.
             **signing: Arguments of `sign_request`.
+
+        Raises:
+            ConnectFailedError: If the URL is wrong.
         """
+        url = checked_url(self.url)
         headers = audiohook_headers(call, self.api_key)
         secret = secret or self.secret
-        return headers | (sign_request(self.url, headers, secret, **signing) if secret else {})
+        return headers | (sign_request(url, headers, secret, **signing) if secret else {})
 
     def connection(
         self,
@@ -85,6 +90,9 @@ class Target:
             call: The call to be placed; None for a new call.
             headers: All headers of the upgrade request; None for those of `headers()`.
             extra_headers: Headers to add or to replace.
+
+        Raises:
+            ConnectFailedError: If the URL is wrong.
         """
         call = call or self.new_call()
         headers = self.headers(call) if headers is None else headers
@@ -117,7 +125,7 @@ class Target:
             async with self.connection():
                 return True
         except ConnectFailedError as error:
-            return refusal_status(error) is not None
+            return error.status is not None
 
     async def assert_takes_calls(self) -> None:
         """Place a call and end it, to find out whether the server still works.

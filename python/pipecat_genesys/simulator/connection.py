@@ -9,23 +9,29 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from ssl import SSLContext
+from inspect import signature
+from ipaddress import ip_address
+from ssl import SSLContext, SSLError
 from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from .errors import ConnectFailedError
 from .session.events import Party
 from .session.limits import ClientLimits, ClientTimeouts
 from .session.parameters import CallParameters
-from .signing import REFERENCE_COMPONENTS, sign_request
+from .signing import REFERENCE_COMPONENTS, normalized_url, sign_request
 
 _MAX_SIZE = 16 * 1024 * 1024
 """Maximum size of a received message, in bytes. It is far above the protocol's limit, so that the
 session receives a message above that limit and reports it."""
 
 _NO_STATUS = 1005
+_KNOWS_PROXIES = "proxy" in signature(connect.__init__).parameters
+"""Whether the installed version of websockets (15 or newer) uses the proxies of the environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +93,18 @@ def audiohook_headers(parameters: CallParameters, api_key: str, attempt: int = 0
     }
 
 
+def checked_url(url: str) -> str:
+    """Check the URL of a server, see `normalized_url`.
+
+    Raises:
+        ConnectFailedError: If the URL cannot be that of a WebSocket server.
+    """
+    try:
+        return normalized_url(url)
+    except ValueError as error:
+        raise ConnectFailedError(f"no connection to {url}: {error}") from error
+
+
 def upgrade_headers(url: str, headers: Mapping[str, str], options: CallOptions) -> dict[str, str]:
     """Add the API key, the signature and the user's own headers to the AudioHook headers.
 
@@ -99,8 +117,10 @@ def upgrade_headers(url: str, headers: Mapping[str, str], options: CallOptions) 
         All headers of the upgrade request.
 
     Raises:
+        ConnectFailedError: If the URL is wrong.
         ValueError: If the client secret is not base64.
     """
+    url = checked_url(url)
     complete = {**headers, "X-API-KEY": options.api_key}
     if options.client_secret is not None:
         complete |= sign_request(
@@ -122,6 +142,9 @@ async def open_websocket(
     """Establish a WebSocket as the AudioHook client does.
 
     Messages are not compressed, and no WebSocket pings are sent, because the protocol has its own.
+    Redirects are not followed: Genesys does not follow them, and the API key and the signature must
+    not reach another server. The proxies of the environment are used, except that an HTTP proxy is
+    not used for a server on this machine.
 
     Args:
         url: URL of the server, `ws://` or `wss://`.
@@ -134,22 +157,53 @@ async def open_websocket(
         ConnectFailedError: If the WebSocket cannot be established.
     """
     # websockets treats `ssl=None` as "no TLS", and a missing argument as "the default context".
-    tls: dict[str, Any] = {} if ssl is None else {"ssl": ssl}
+    more: dict[str, Any] = {} if ssl is None else {"ssl": ssl}
+    target = checked_url(url)
+    if _KNOWS_PROXIES and _is_loopback(target) and not _has_socks_proxy():
+        more["proxy"] = None
     try:
-        return await connect(
-            url,
+        return await _ConnectWithoutRedirects(
+            target,
             additional_headers=dict(headers),
             compression=None,
             max_size=_MAX_SIZE,
             open_timeout=timeout,
             close_timeout=close_timeout,
             ping_interval=None,
-            **tls,
+            **more,
         )
-    except (OSError, TimeoutError, WebSocketException) as error:
-        raise ConnectFailedError(
-            f"no connection to {url}: {error or type(error).__name__}"
-        ) from error
+    except InvalidStatus as error:
+        status = error.response.status_code
+        reason = f"no connection to {url}: the server answered with HTTP status {status}"
+        if 300 <= status < 400:
+            reason += "; redirects are not followed"
+        raise ConnectFailedError(reason, status) from error
+    except (OSError, ValueError, ImportError, TimeoutError, WebSocketException) as error:
+        # ValueError and ImportError: a proxy of the environment is wrong, or needs a library.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        is_not_tls = isinstance(error, SSLError) and error.reason == "WRONG_VERSION_NUMBER"
+        if target.startswith("wss:") and (is_not_tls or isinstance(error, ConnectionResetError)):
+            reason += "; if the server does not use TLS, the URL must begin with ws://"
+        raise ConnectFailedError(f"no connection to {url}: {reason}") from error
+
+
+class _ConnectWithoutRedirects(connect):
+    """The library's `connect`, which reports a redirect instead of following it."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _has_socks_proxy() -> bool:
+    return any(proxy.lower().startswith("socks") for proxy in getproxies().values())
 
 
 class _Ending(Enum):

@@ -10,7 +10,16 @@ class SimulatorError(PipecatGenesysError):
 
 
 class ConnectFailedError(SimulatorError):
-    """The WebSocket could not be established."""
+    """The WebSocket could not be established.
+
+    Attributes:
+        status: HTTP status with which the server refused the upgrade request; None if the client
+            received no HTTP response.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class AwaitTimeoutError(SimulatorError, TimeoutError):

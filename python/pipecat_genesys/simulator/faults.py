@@ -167,10 +167,6 @@ class FaultInjector:
         gap = gap_parameters(self.session.position, 0)
         self.send(kind, {**gap, **(more or {})}, now, **envelope)
 
-    def skip_seq(self) -> None:
-        """Leave out one sequence number before the next message."""
-        self.session.outbox.seq += 1
-
     def send_audio(self, size: int, now: float) -> None:
         """Send this many bytes of silence, in any state and with any medium."""
         media, outbox = self.session.media, self.session.outbox
@@ -217,6 +213,8 @@ class Fault:
         one_byte_frames: Number of frames of caller audio that are sent one byte at a time.
         needs_server_pause: Whether the fault happens only if the server pauses the stream.
         ends_call: Whether the fault ends the call, although it is legal.
+        may_be_refused: Whether the server may answer `open` with `disconnect`, although the fault
+            is legal.
         judge: Returns whether a call with this fault ended as it should, apart from the script.
     """
 
@@ -229,16 +227,18 @@ class Fault:
     one_byte_frames: int = 0
     needs_server_pause: bool = False
     ends_call: bool = False
+    may_be_refused: bool = False
     judge: Callable[[CallReport], bool] = _is_clean
 
     @property
     def may_end_call(self) -> bool:
         """Whether the call may end before its script does."""
-        return self.ends_call or not self.is_legal
+        return self.ends_call or self.may_be_refused or not self.is_legal
 
     def is_handled(self, report: CallReport) -> bool:
         """Return whether the server handled the fault as it should."""
-        if self.may_end_call:
+        was_refused = report.opened_latency is None and report.ending.disconnect_reason is not None
+        if self.ends_call or not self.is_legal or (self.may_be_refused and was_refused):
             report = replace(report, script_error=None)
         if not self.is_legal:
             # The fault itself may be a wrong sequence number of the client.
@@ -255,8 +255,9 @@ def _streaming(do: Callable[[FaultInjector, float], object]) -> tuple[Act, ...]:
 
 
 def _gap(injector: FaultInjector, now: float) -> None:
-    injector.skip_seq()
-    injector.send_gap(now)
+    # Later messages continue the numbers that the server accepted. Genesys's servers do not count a
+    # message with a wrong number, and would refuse `close` as well if it continued after the gap.
+    injector.send_gap(now, seq=injector.session.last_seq + 2)
 
 
 def _duplicate(injector: FaultInjector, now: float) -> None:
@@ -425,7 +426,13 @@ _ALL = (
         is_legal=True,
         parameters=as_probe,
     ),
-    Fault("l16", "the client offers only L16", is_legal=True, parameters=_l16),
+    Fault(
+        "l16",
+        "the client offers only L16",
+        is_legal=True,
+        parameters=_l16,
+        may_be_refused=True,
+    ),
     Fault(
         "inverted-channels",
         "a monitored call offers the internal channel first",

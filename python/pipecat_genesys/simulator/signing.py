@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 REFERENCE_COMPONENTS = (
     "@request-target",
@@ -41,6 +41,8 @@ LIFETIME = 30
 """Seconds from `created` to `expires`, as in the reference client."""
 
 _SECRET = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_URL_CHARACTERS = ":/?#[]@!$&'()*+,;=%"
+"""Characters of a path or a query that are not percent-encoded: delimiters, and escapes."""
 _DEFAULT_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 
@@ -59,6 +61,35 @@ def decode_secret(text: str) -> bytes:
             f"the client secret ({len(text)} characters) is not base64; "
             "copy it as Genesys's integration page shows it"
         ) from None
+
+
+def normalized_url(url: str) -> str:
+    """Check the URL of a server, and encode it in ASCII as it goes on the wire.
+
+    Returns:
+        The URL with the host in IDNA and with percent-encoded path and query.
+
+    Raises:
+        ValueError: If the URL cannot be that of a WebSocket server. The message says why.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss"):
+        raise ValueError("the URL must begin with ws:// or wss://")
+    if parts.fragment:
+        raise ValueError("the URL must not have a fragment (#...)")
+    host = parts.hostname or ""
+    port = parts.port
+    if not host:
+        raise ValueError("the URL has no host")
+    if not host.isascii():
+        host = host.encode("idna").decode()
+    elif ":" not in host and any(not 0 < len(label) < 64 for label in host.rstrip(".").split(".")):
+        raise ValueError(f"{host!r} is not a host name")
+    host = f"[{host}]" if ":" in host else host
+    user = parts.netloc.rpartition("@")[0]
+    authority = (f"{user}@" if user else "") + host + ("" if port is None else f":{port}")
+    path, query = (quote(text, safe=_URL_CHARACTERS) for text in (parts.path, parts.query))
+    return f"{parts.scheme}://{authority}{path}" + (f"?{query}" if query else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +127,7 @@ def sign_request(
         The two headers to add, `Signature-Input` and `Signature`.
 
     Raises:
-        ValueError: If the client secret is not base64.
+        ValueError: If the client secret is not base64, or the URL is wrong.
         ImportError: If neither the extra `cli` nor the extra `auth` is installed.
     """
     # Imported here, because only signed calls need the library.
@@ -108,7 +139,7 @@ def sign_request(
         def resolve_private_key(self, key_id: str) -> bytes:
             return key
 
-    parts = urlsplit(url)
+    parts = urlsplit(normalized_url(url))
     host = (parts.hostname or "").lower()
     host = f"[{host}]" if ":" in host else host
     is_default = parts.port in (None, _DEFAULT_PORTS.get(parts.scheme))

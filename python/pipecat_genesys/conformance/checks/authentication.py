@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from pipecat_genesys.conformance.check import DOCUMENTED, FIELD, REFERENCE, WARNING, check
-from pipecat_genesys.conformance.connection import Message, parameters_of, refusal_status, shown
+from pipecat_genesys.conformance.connection import Message, parameters_of, shown
 from pipecat_genesys.conformance.errors import CheckFailedError
 from pipecat_genesys.conformance.target import Target
 from pipecat_genesys.simulator import (
@@ -44,10 +44,9 @@ async def _assert_refused(
         async with target.connection(call, headers=headers) as connection:
             answer = await connection.answer_to_open()
     except ConnectFailedError as error:
-        status = refusal_status(error)
-        if status is None:
+        if error.status is None:
             raise
-        if status in _REFUSALS:
+        if error.status in _REFUSALS:
             return
         raise CheckFailedError(
             f"the server did not refuse {description} with status 401 or 403: {error}"
@@ -140,7 +139,7 @@ async def signed_again(target: Target) -> None:
     try:
         await _assert_accepted(target, call, headers)
     except (ConnectFailedError, CheckFailedError) as error:
-        if isinstance(error, ConnectFailedError) and refusal_status(error) is None:
+        if isinstance(error, ConnectFailedError) and error.status is None:
             raise
         raise CheckFailedError(f"the server refused the first, valid request: {error}") from None
     await _assert_refused(target, call, headers, "a repeated request")

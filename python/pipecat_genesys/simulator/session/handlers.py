@@ -157,12 +157,19 @@ def _on_disconnect(client: ClientMachine, message: ServerMessage, now: float) ->
 def _on_closed(client: ClientMachine, message: ServerMessage, now: float) -> None:
     if client.state is not SessionState.CLOSING:
         _reject(client, message)
-    variables = message.parameters.get("outputVariables")
+    value = message.parameters.get("outputVariables")
+    variables = value if isinstance(value, dict) else {}
+    if client.disconnected is not None:
+        late = sorted(variables.keys() - client.disconnected.output_variables.keys())
+        if late:
+            names = ", ".join(name[:40] for name in late)
+            detail = f"'closed' has output variables that 'disconnect' lacks: {names}"
+            client.react(ServerRule.CLOSED_PARAMETERS, detail, now)
     client.finish(
         ev.Closed(
             client.elapsed(now),
             now - client.close_sent_at,
-            MappingProxyType(variables if isinstance(variables, dict) else {}),
+            MappingProxyType(variables),
         )
     )
 

@@ -148,7 +148,8 @@ class Outbox:
         capture: The capture to which outgoing messages are added.
 
     Attributes:
-        seq: `seq` of the last message sent; 0 if none was sent.
+        seq: `seq` of the last message sent; 0 if none was sent. A fault does not change it.
+        highest_seq: The highest `seq` sent, also by a fault; a server may acknowledge it.
         serverseq: `seq` of the last server message received in sequence; 0 if none was received.
         position: Stream position, in samples: the number of the next caller sample.
         frames_to_split: Number of audio messages that are still to be sent one byte at a time.
@@ -157,6 +158,7 @@ class Outbox:
 
     def __init__(self, session_id: str, position: int, capture: Capture) -> None:
         self.seq = 0
+        self.highest_seq = 0
         self.serverseq = 0
         self.position = position
         self.frames_to_split = 0
@@ -228,6 +230,8 @@ class Outbox:
     def _put(self, message: Mapping[str, Any], now: float, note: str) -> None:
         text = json.dumps(message, separators=(",", ":"))
         self._queue.append(text)
+        if isinstance(message["seq"], int):  # A fault may send anything.
+            self.highest_seq = max(self.highest_seq, message["seq"])
         at = now - self._started_at
         self._capture.add(at, Direction.TO_SERVER, message["type"], message["seq"], text, note)
 

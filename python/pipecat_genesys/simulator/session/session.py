@@ -384,8 +384,9 @@ class GenesysClientSession:
         if not is_within_rate:
             # Rejected only now that it is counted; otherwise `closed` would be out of sequence.
             raise client.above_rate(ServerRule.TEXT_RATE)
-        if message.clientseq > self.outbox.seq:
-            detail = f"{message.clientseq}, but the client has sent {self.outbox.seq} messages"
+        highest = self.outbox.highest_seq
+        if message.clientseq > highest:
+            detail = f"{message.clientseq}, but the newest message of the client had {highest}"
             raise BrokenRuleError(ServerRule.CLIENTSEQ_AHEAD, detail)
         client.react_to(validation.check_parameters(message), now)
         HANDLERS[message.type](client, message, now)

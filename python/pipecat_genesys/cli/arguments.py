@@ -1,0 +1,101 @@
+"""Arguments of several commands: the URL of the server, and the files to write."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from .console import make_console
+from .exit_codes import ExitCode
+
+STDOUT = Path("-")
+"""The file name that stands for standard output."""
+_ADDRESS = re.compile(r"[/:.\[]")
+
+
+def _parse_url(text: str) -> str:
+    """Refuse text that is not an address at all, such as a step in place of the URL.
+
+    The connection explains what is wrong with an address, such as a missing `ws://`.
+    """
+    if not _ADDRESS.search(text):
+        raise typer.BadParameter(f"{text!r} is not a URL, such as ws://localhost:8080/audiohook")
+    return text
+
+
+ServerUrl = Annotated[
+    str,
+    typer.Argument(
+        callback=_parse_url, help="URL of the server: ws://host:port/path or wss://host/path."
+    ),
+]
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse infinity and NaN as the value of an option.
+
+    Raises:
+        BadParameter: If the value is one of them.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of seconds")
+    return value
+
+
+def assert_writable(*files: Path | None) -> None:
+    """Check before a call that the output files can be written.
+
+    Args:
+        *files: The files; None for a file that is not wanted, `STDOUT` for standard output.
+
+    Raises:
+        BadParameter: If a file cannot be written.
+    """
+    for file in files:
+        # Pipes and devices are not opened: the reader of a pipe would see the end of the file.
+        if file is None or file == STDOUT or (file.exists() and not file.is_file()):
+            continue
+        is_new = not file.exists()
+        try:
+            file.open("ab").close()
+        except OSError as error:
+            raise typer.BadParameter(f"cannot write {file}: {error.strerror}") from None
+        if is_new:
+            file.unlink(missing_ok=True)
+
+
+def write_output(file: Path, content: str) -> None:
+    """Write text to an output file.
+
+    Args:
+        file: The file; `STDOUT` for standard output.
+        content: The text.
+
+    Raises:
+        Exit: With the status `USAGE`, if the file cannot be written.
+    """
+    try:
+        if file == STDOUT:
+            typer.echo(content, nl=False)
+            sys.stdout.flush()
+        else:
+            file.write_text(content, encoding="utf-8")
+    except OSError as error:
+        exit_unwritable(file, error)
+
+
+def exit_unwritable(file: Path, error: OSError) -> NoReturn:
+    """Print that an output file cannot be written, and exit.
+
+    Raises:
+        Exit: Always, with the status `USAGE`.
+    """
+    make_console(stderr=True).print(
+        f"cannot write {file}: {error.strerror}", style="red", markup=False, soft_wrap=True
+    )
+    raise typer.Exit(ExitCode.USAGE)
