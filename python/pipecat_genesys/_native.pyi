@@ -1,4 +1,4 @@
-from typing import Literal, final
+from typing import Literal, TypeAlias, final
 
 from typing_extensions import Buffer
 
@@ -6,6 +6,7 @@ __all__ = [
     "InboundAudio",
     "OutboundAudio",
     "Resampler",
+    "SpeechWindows",
     "instruction_set",
     "merge_stereo",
     "mix_stereo",
@@ -13,6 +14,9 @@ __all__ = [
     "ulaw_decode",
     "ulaw_encode",
 ]
+
+# The coefficients b0, b1, b2, a1, a2 of a second-order section.
+_Section: TypeAlias = tuple[float, float, float, float, float]
 
 def instruction_set() -> Literal["avx512", "avx2", "sse2", "neon", "portable"]: ...
 def ulaw_decode(data: Buffer, /) -> bytes: ...
@@ -74,3 +78,16 @@ class OutboundAudio:
     def process(self, data: Buffer, /) -> bytes: ...
     def flush(self) -> bytes: ...
     def reset(self) -> None: ...
+
+@final
+class SpeechWindows:
+    def __new__(
+        cls,
+        in_rate: int,
+        sections: tuple[_Section, _Section],
+        half_windows: int,
+    ) -> SpeechWindows: ...
+    @property
+    def in_rate(self) -> int: ...
+    def process(self, data: Buffer, /) -> tuple[bytes, list[float]]: ...
+    def clear_context(self) -> None: ...

@@ -20,6 +20,8 @@ column names the module or subpackage that raises the class::
             AwaitTimeoutError (TimeoutError)    pipecat_genesys.simulator
             CallEndedError                      pipecat_genesys.simulator
             ConnectFailedError                  pipecat_genesys.simulator
+        VADModelError                           pipecat_genesys.vad
+            UnusableModelError                  pipecat_genesys.vad
 
 The class in parentheses is a built-in exception that the class derives from as well.
 

@@ -70,7 +70,7 @@ ALLOWED_COMPONENTS: dict[str, set[str]] = {
     "serializer": {"audio", "call", "errors", "protocol"},
     "transport": {"audio", "call", "errors", "protocol"},
     "endpoint": {"auth", "call", "errors", "protocol", "transport"},
-    "vad": {"audio", "errors"},
+    "vad": {"_native", "errors"},
     "simulator": {"audio", "errors", "protocol"},
     "conformance": {"audio", "errors", "protocol", "simulator"},
     "inspector": {"audio", "errors", "protocol", "simulator"},

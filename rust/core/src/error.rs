@@ -35,6 +35,14 @@ pub enum AudioError {
         /// Output rate in Hz.
         out_rate: u32,
     },
+    /// An input rate for speech windows other than 8000 and 16 000 Hz.
+    SpeechRate {
+        /// The rejected rate in Hz.
+        in_rate: u32,
+    },
+    /// A loudness filter that is unstable, or a number of blocks outside 1 to
+    /// [`MAX_BLOCKS`](crate::MAX_BLOCKS).
+    LoudnessFilter,
     /// The environment variable names an instruction set that this CPU or this build does
     /// not have.
     InstructionSet {
@@ -122,6 +130,17 @@ impl fmt::Display for AudioError {
                 "resampling {in_rate} Hz to {out_rate} Hz changes the rate more than {} times, \
                  which is the limit; check the rates, or resample in two steps",
                 crate::MAX_FACTOR
+            ),
+            Self::SpeechRate { in_rate } => write!(
+                f,
+                "speech windows need audio at 8000 or 16000 Hz, got {in_rate} Hz; resample the \
+                 audio first"
+            ),
+            Self::LoudnessFilter => write!(
+                f,
+                "the loudness filter needs two stable sections of finite coefficients and from \
+                 1 to {} blocks",
+                crate::MAX_BLOCKS
             ),
             Self::InstructionSet { name, available } => write!(
                 f,

@@ -17,7 +17,8 @@
 //!   buffer that is written.
 //! * A call that fails does not change the stream's state.
 //! * The output samples are the same on every machine, with every instruction set and
-//!   for every division of the input into calls, because all sums are of integers.
+//!   for every division of the input into calls, because sums are of integers. Only the
+//!   loudness of [`SpeechWindows`] is a sum of f64, in a fixed order.
 
 #![deny(unsafe_code)]
 
@@ -27,12 +28,14 @@ mod error;
 mod g711;
 mod inbound;
 mod layout;
+mod loudness;
 mod outbound;
 mod pcm;
 mod polyphase;
 mod quantize;
 mod ratio;
 mod resample;
+mod speech_windows;
 mod stage;
 mod wire;
 
@@ -44,8 +47,10 @@ pub use inbound::InboundAudio;
 pub use layout::{
     merge_stereo, mix_stereo, split_stereo, stereo_channel_len, stereo_merged_len, stereo_mixed_len,
 };
+pub use loudness::{MAX_BLOCKS, Section};
 pub use outbound::OutboundAudio;
 pub use pcm::ByteOrder;
 pub use ratio::MAX_FACTOR;
 pub use resample::Resampler;
+pub use speech_windows::{ROW_BYTES, ROW_SAMPLES, SpeechWindows, WINDOW_SAMPLES};
 pub use wire::{WIRE_RATE, WireFormat};

@@ -14,6 +14,7 @@ mod arguments;
 mod buffers;
 mod errors;
 mod functions;
+mod speech;
 mod streams;
 
 /// G.711, channel layout and length-exact resampling for Genesys AudioHook.
@@ -23,6 +24,8 @@ mod native {
     use crate::functions::{
         instruction_set, merge_stereo, mix_stereo, split_stereo, ulaw_decode, ulaw_encode,
     };
+    #[pymodule_export]
+    use crate::speech::SpeechWindows;
     #[pymodule_export]
     use crate::streams::{InboundAudio, OutboundAudio, Resampler};
 

@@ -361,7 +361,7 @@ impl OutboundAudio {
     }
 }
 
-fn lock<'a, T>(py: Python<'_>, stream: &'a Mutex<T>) -> MutexGuard<'a, T> {
+pub(crate) fn lock<'a, T>(py: Python<'_>, stream: &'a Mutex<T>) -> MutexGuard<'a, T> {
     stream
         .lock_py_attached(py)
         .unwrap_or_else(PoisonError::into_inner)

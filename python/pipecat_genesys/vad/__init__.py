@@ -1,0 +1,11 @@
+"""Voice activity detection for telephone calls.
+
+`TelephoneVADAnalyzer` replaces pipecat's `SileroVADAnalyzer`. It runs pipecat's Silero model at
+8 kHz, the sample rate of the telephone, and scores the waiting audio of all calls of a process in
+one run of the model. Importing this package imports pipecat.
+"""
+
+from .analyzer import TelephoneVADAnalyzer
+from .model import VADModelError
+
+__all__ = ["TelephoneVADAnalyzer", "VADModelError"]

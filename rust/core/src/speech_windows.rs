@@ -1,0 +1,309 @@
+//! [`SpeechWindows`]: PCM as the input windows of a speech model at 8 kHz.
+
+use crate::loudness::{MAX_BLOCKS, Section, SlidingEnergy};
+use crate::pcm::{SAMPLE_BYTES, byte_length, exact_output, whole_frames};
+use crate::wire::WIRE_RATE;
+use crate::{AudioError, Resampler};
+
+/// Number of samples that a window has of the audio itself: 32 ms at 8 kHz.
+pub const WINDOW_SAMPLES: usize = 256;
+/// The other supported input rate in Hz.
+const WIDEBAND_RATE: u32 = 2 * WIRE_RATE;
+/// Number of samples before the window, from the end of the window before it.
+const CONTEXT_SAMPLES: usize = 32;
+/// Number of samples after the window, which mirror its end.
+const MIRRORED_SAMPLES: usize = 32;
+/// Number of samples in one row of output.
+pub const ROW_SAMPLES: usize = CONTEXT_SAMPLES + WINDOW_SAMPLES + MIRRORED_SAMPLES;
+/// Bytes in one row of output.
+pub const ROW_BYTES: usize = ROW_SAMPLES * size_of::<f32>();
+
+/// Number of blocks per window in the measurement of loudness.
+const BLOCKS_PER_WINDOW: usize = 2;
+/// Factor from 16-bit samples to the model's input from -1 to 1.
+const SCALE: f32 = 1.0 / 32_768.0;
+
+/// A stream of PCM that becomes rows of input for a speech model, with the loudness at the
+/// end of each row's window.
+///
+/// A row has the 32 samples before the window, the 256 samples of the window and the mirror
+/// image of its last 32 samples (without the last sample itself). Samples are f32 from -1 to
+/// 1 at 8 kHz. Windows follow each other without gap or overlap. Audio at 16 kHz is resampled
+/// to 8 kHz, which delays it by 3 ms.
+#[derive(Clone, Debug)]
+pub struct SpeechWindows {
+    in_rate: u32,
+    /// Number of input samples in a window.
+    window_inputs: usize,
+    resampler: Option<Resampler>,
+    loudness: SlidingEnergy,
+    /// The row in progress: context, samples of the window, space for the mirror image.
+    row: [f32; ROW_SAMPLES],
+    /// Number of samples in the window in progress.
+    filled: usize,
+    /// Number of input samples that belong to the window in progress.
+    inputs: usize,
+}
+
+impl SpeechWindows {
+    /// Creates a stream.
+    ///
+    /// `sections` is the weighting filter of the loudness at `in_rate`. The loudness of a
+    /// window is the energy of the newest `blocks` half windows.
+    ///
+    /// # Errors
+    /// [`AudioError::SpeechRate`] unless the rate is 8000 or 16000 Hz,
+    /// [`AudioError::LoudnessFilter`] if a section is unstable or `blocks` is not from 1 to 64.
+    pub fn new(in_rate: u32, sections: [Section; 2], blocks: usize) -> Result<Self, AudioError> {
+        let (factor, resampler) = match in_rate {
+            WIRE_RATE => (1, None),
+            WIDEBAND_RATE => (2, Some(Resampler::new(in_rate, WIRE_RATE)?)),
+            _ => return Err(AudioError::SpeechRate { in_rate }),
+        };
+        if !sections.iter().all(Section::is_stable) || !(1..=MAX_BLOCKS).contains(&blocks) {
+            return Err(AudioError::LoudnessFilter);
+        }
+        let window_inputs = WINDOW_SAMPLES * factor;
+        let block = window_inputs / BLOCKS_PER_WINDOW;
+        Ok(Self {
+            in_rate,
+            window_inputs,
+            resampler,
+            loudness: SlidingEnergy::new(sections, block, blocks),
+            row: [0.0; ROW_SAMPLES],
+            filled: 0,
+            inputs: 0,
+        })
+    }
+
+    /// Returns the sample rate of the input in Hz.
+    #[must_use]
+    pub fn in_rate(&self) -> u32 {
+        self.in_rate
+    }
+
+    /// Returns the number of windows that the next `length` bytes of input complete.
+    pub fn windows_due(&self, length: usize) -> Result<usize, AudioError> {
+        let samples = whole_frames(length, SAMPLE_BYTES)?;
+        Ok((self.inputs + samples) / self.window_inputs)
+    }
+
+    /// Returns the number of bytes of the rows that the next `length` bytes of input complete.
+    pub fn rows_len(&self, length: usize) -> Result<usize, AudioError> {
+        byte_length(self.windows_due(length)? as u128, ROW_BYTES)
+    }
+
+    /// Adds PCM to the stream.
+    ///
+    /// Writes the rows of the completed windows as native-endian f32 to `rows`, which must
+    /// have [`rows_len`](Self::rows_len) bytes, and appends the energy of each window's
+    /// loudness to `energies`.
+    pub fn process_into(
+        &mut self,
+        pcm: &[u8],
+        rows: &mut [u8],
+        energies: &mut Vec<f64>,
+    ) -> Result<(), AudioError> {
+        exact_output(self.rows_len(pcm.len())?, rows.len())?;
+        self.measure(pcm, energies);
+        let narrow;
+        let pcm = match &mut self.resampler {
+            Some(resampler) => {
+                narrow = resampler.process(pcm)?;
+                narrow.as_slice()
+            }
+            None => pcm,
+        };
+        let mut rows = rows.chunks_exact_mut(ROW_BYTES);
+        let mut samples = samples(pcm);
+        loop {
+            let window = &mut self.row[CONTEXT_SAMPLES..CONTEXT_SAMPLES + WINDOW_SAMPLES];
+            let missing = WINDOW_SAMPLES - self.filled;
+            let mut added = 0;
+            for (place, sample) in window[self.filled..]
+                .iter_mut()
+                .zip(samples.by_ref().take(missing))
+            {
+                *place = f32::from(sample) * SCALE;
+                added += 1;
+            }
+            self.filled += added;
+            if self.filled < WINDOW_SAMPLES {
+                return Ok(());
+            }
+            if let Some(row) = rows.next() {
+                self.complete_row(row);
+            }
+        }
+    }
+
+    /// Makes the next window begin without the samples of the window before it.
+    pub fn clear_context(&mut self) {
+        self.row[..CONTEXT_SAMPLES].fill(0.0);
+    }
+
+    /// Discards all audio. The next sample starts a new stream.
+    pub fn reset(&mut self) {
+        if let Some(resampler) = &mut self.resampler {
+            resampler.reset();
+        }
+        self.loudness.reset();
+        self.row.fill(0.0);
+        self.filled = 0;
+        self.inputs = 0;
+    }
+
+    /// Adds the samples to the loudness and appends its energy at the end of each window.
+    fn measure(&mut self, mut pcm: &[u8], energies: &mut Vec<f64>) {
+        while !pcm.is_empty() {
+            let missing = (self.window_inputs - self.inputs) * SAMPLE_BYTES;
+            let (now, later) = pcm.split_at(missing.min(pcm.len()));
+            self.loudness.extend(samples(now));
+            self.inputs += now.len() / SAMPLE_BYTES;
+            if self.inputs == self.window_inputs {
+                energies.push(self.loudness.energy());
+                self.inputs = 0;
+            }
+            pcm = later;
+        }
+    }
+
+    /// Writes the row of the complete window and begins the next row.
+    fn complete_row(&mut self, output: &mut [u8]) {
+        let end = CONTEXT_SAMPLES + WINDOW_SAMPLES;
+        for distance in 0..MIRRORED_SAMPLES {
+            self.row[end + distance] = self.row[end - 2 - distance];
+        }
+        for (bytes, sample) in output.chunks_exact_mut(size_of::<f32>()).zip(&self.row) {
+            bytes.copy_from_slice(&sample.to_ne_bytes());
+        }
+        self.row.copy_within(end - CONTEXT_SAMPLES..end, 0);
+        self.filled = 0;
+    }
+}
+
+fn samples(pcm: &[u8]) -> impl Iterator<Item = i16> {
+    pcm.chunks_exact(SAMPLE_BYTES)
+        .map(|bytes| i16::from_le_bytes([bytes[0], bytes[1]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDENTITY: Section = Section {
+        numerator: [1.0, 0.0, 0.0],
+        denominator: [0.0, 0.0],
+    };
+
+    fn pcm(samples: usize) -> Vec<u8> {
+        let sample = |n: usize| (((n * 7_919) % 60_011) as i32 - 30_000) as i16;
+        (0..samples).flat_map(|n| sample(n).to_le_bytes()).collect()
+    }
+
+    fn stream(rate: u32) -> SpeechWindows {
+        SpeechWindows::new(rate, [IDENTITY, IDENTITY], 2).expect("a supported rate")
+    }
+
+    /// Passes audio in parts and returns all rows and energies.
+    fn rows(stream: &mut SpeechWindows, pcm: &[u8], part: usize) -> (Vec<f32>, Vec<f64>) {
+        let (mut all, mut energies) = (Vec::new(), Vec::new());
+        for part in pcm.chunks(part * SAMPLE_BYTES) {
+            let mut rows = vec![0; stream.rows_len(part.len()).expect("whole samples")];
+            stream
+                .process_into(part, &mut rows, &mut energies)
+                .expect("rows of the length that rows_len gave");
+            let floats = rows.chunks_exact(4);
+            all.extend(floats.map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])));
+        }
+        (all, energies)
+    }
+
+    #[test]
+    fn a_row_has_context_window_and_mirror_image() {
+        let pcm = pcm(3 * WINDOW_SAMPLES + 100);
+        let (rows, _) = rows(&mut stream(8_000), &pcm, usize::MAX / 4);
+        assert_eq!(rows.len(), 3 * ROW_SAMPLES);
+        let expected: Vec<f32> = samples(&pcm)
+            .map(|sample| f32::from(sample) / 32_768.0)
+            .collect();
+        for (number, row) in rows.chunks_exact(ROW_SAMPLES).enumerate() {
+            for (place, &value) in row.iter().enumerate() {
+                // The position of the place in the stream, mirrored about the last sample.
+                let last = (number + 1) * WINDOW_SAMPLES - 1;
+                let at = (number * WINDOW_SAMPLES + place).checked_sub(CONTEXT_SAMPLES);
+                let at = at.map(|at| if at > last { 2 * last - at } else { at });
+                let sample = at.map_or(0.0, |at| expected[at]);
+                assert_eq!(
+                    value.to_bits(),
+                    sample.to_bits(),
+                    "row {number}, place {place}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn rows_do_not_depend_on_the_division_into_calls() {
+        for rate in [8_000, 16_000] {
+            let pcm = pcm(5_000);
+            let whole = rows(&mut stream(rate), &pcm, 5_000);
+            for part in [1, 37, 255, 256, 257, 1_600] {
+                assert_eq!(rows(&mut stream(rate), &pcm, part), whole);
+            }
+        }
+    }
+
+    #[test]
+    fn wideband_audio_is_resampled_and_its_loudness_is_measured_at_its_own_rate() {
+        let wide = pcm(8_192);
+        let narrow = Resampler::new(16_000, 8_000)
+            .and_then(|mut resampler| resampler.process(&wide))
+            .expect("supported rates");
+        let (expected, _) = rows(&mut stream(8_000), &narrow, 4_096);
+        let (actual, energies) = rows(&mut stream(16_000), &wide, 4_096);
+        assert_eq!(actual, expected);
+        let last: f64 = samples(&wide[wide.len() - 1_024..])
+            .map(|sample| f64::from(sample).powi(2))
+            .sum();
+        let measured = energies.last().copied().unwrap_or_default();
+        assert!((measured - last).abs() <= 1e-12 * last);
+    }
+
+    #[test]
+    fn a_cleared_context_is_silence_and_a_reset_stream_is_new() {
+        let pcm = pcm(2 * WINDOW_SAMPLES);
+        let mut used = stream(16_000);
+        let first = rows(&mut used, &pcm, 100);
+        used.clear_context();
+        let (second, _) = rows(&mut used, &pcm, 100);
+        assert!(
+            second[..CONTEXT_SAMPLES]
+                .iter()
+                .all(|&sample| sample == 0.0)
+        );
+        used.reset();
+        assert_eq!(rows(&mut used, &pcm, 77), first);
+    }
+
+    #[test]
+    fn unusable_arguments_are_rejected() {
+        for in_rate in [0, 1, 8_001, 11_025, 24_000, 32_000] {
+            let error = SpeechWindows::new(in_rate, [IDENTITY; 2], 2).err();
+            assert_eq!(error, Some(AudioError::SpeechRate { in_rate }));
+        }
+        for blocks in [0, MAX_BLOCKS + 1] {
+            let error = SpeechWindows::new(8_000, [IDENTITY; 2], blocks).err();
+            assert_eq!(error, Some(AudioError::LoudnessFilter));
+        }
+        let mut stream = stream(8_000);
+        let partial = AudioError::PartialFrame {
+            length: 3,
+            frame: 2,
+        };
+        assert_eq!(stream.rows_len(3), Err(partial));
+        let short = stream.process_into(&[0; 512], &mut [0; 4], &mut Vec::new());
+        assert!(matches!(short, Err(AudioError::OutputLength { .. })));
+        assert_eq!(stream.windows_due(510), Ok(0));
+    }
+}

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from loguru import logger
+from pipecat_genesys.vad import analyzer, worker
+
+
+@pytest.fixture
+def warnings_logged() -> Iterator[list[str]]:
+    """The messages of level WARNING and above; each may be logged again in this test."""
+    lines: list[str] = []
+    analyzer._warnings_given.clear()
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
+    yield lines
+    logger.remove(sink)
+
+
+@pytest.fixture
+def own_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A shared worker of this test's own, which is not yet created."""
+    shared = worker._Shared()
+    monkeypatch.setattr(worker, "_shared", shared)
+    yield
+    if shared.worker is not None:
+        shared.worker.stop()

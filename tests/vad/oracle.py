@@ -1,0 +1,84 @@
+"""Audio for the tests, and the model run alone: a plain onnxruntime session, window by window."""
+
+from __future__ import annotations
+
+import wave
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import soxr
+from numpy.typing import NDArray
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
+WINDOW = 256
+
+
+@cache
+def session() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    path = resources.files("pipecat.audio.vad.data").joinpath("silero_vad.onnx")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def model_alone(
+    samples: NDArray[np.float32], state: NDArray[np.float32] | None = None
+) -> tuple[list[float], NDArray[np.float32]]:
+    """The confidences of all whole windows at 8 kHz, never reset, and the state after them."""
+    state = np.zeros((2, 1, 128), np.float32) if state is None else state
+    context = np.zeros(32, np.float32)
+    confidences = []
+    for start in range(0, len(samples) - WINDOW + 1, WINDOW):
+        window = samples[start : start + WINDOW]
+        inputs = {
+            "input": np.concatenate([context, window])[None],
+            "state": state,
+            "sr": np.array(8000, np.int64),
+        }
+        output, state = session().run(None, inputs)
+        confidences.append(float(output[0, 0]))
+        context = window[-32:]
+    return confidences, state
+
+
+def as_floats(pcm: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(pcm, np.int16).astype(np.float32) / 32768.0
+
+
+@cache
+def recording(name: str, rate: int) -> bytes:
+    """One of the examples' recordings, resampled by soxr."""
+    with wave.open(str(EXAMPLES / f"{name}.wav")) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+        return soxr.resample(samples, file.getframerate(), rate).astype(np.int16).tobytes()
+
+
+def noise(rate: int, seconds: float, amplitude: float, seed: int = 0) -> bytes:
+    random = np.random.default_rng(seed)
+    return (random.standard_normal(int(rate * seconds)) * amplitude).astype(np.int16).tobytes()
+
+
+@cache
+def conversation(rate: int, seed: int = 0) -> bytes:
+    """Two sentences of a caller, with noise, silence and hum between them: some 12 s."""
+    time = np.arange(rate // 2) / rate
+    hum = (np.sin(2 * np.pi * 120 * time) * 500).astype(np.int16).tobytes()
+    parts = [
+        noise(rate, 0.5 + seed / 14, 30, seed),
+        recording("caller-question", rate),
+        noise(rate, 2.5, 100, seed + 1),
+        bytes(rate),
+        recording("caller-interrupt", rate),
+        hum,
+        noise(rate, 1.0, 3000, seed + 2),
+        noise(rate, 1.0, 10, seed + 3),
+    ]
+    return b"".join(parts)
+
+
+def packets(pcm: bytes, size: int) -> list[bytes]:
+    return [pcm[start : start + size] for start in range(0, len(pcm), size)]

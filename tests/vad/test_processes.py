@@ -1,0 +1,118 @@
+"""Several event loops, forked processes, and the end of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+from pipecat.audio.vad.silero import SileroVADAnalyzer
+from pipecat.audio.vad.vad_analyzer import VADState
+from pipecat_genesys.vad import TelephoneVADAnalyzer
+
+from . import oracle
+
+PACKET = 3200
+
+
+async def judge(analyzer: TelephoneVADAnalyzer | SileroVADAnalyzer, pcm: bytes) -> list[VADState]:
+    analyzer.set_sample_rate(8000)
+    return [await analyzer.analyze_audio(piece) for piece in oracle.packets(pcm, PACKET)]
+
+
+def test_event_loops_in_several_threads_are_served() -> None:
+    pcm = oracle.recording("caller-question", 8000)
+    expected = asyncio.run(judge(SileroVADAnalyzer(), pcm))
+    found: dict[int, list[VADState]] = {}
+
+    def run(number: int) -> None:
+        found[number] = asyncio.run(judge(TelephoneVADAnalyzer(), pcm))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(found.values()) == [expected] * 4
+
+
+def test_an_analyzer_may_move_to_another_event_loop() -> None:
+    pcm = oracle.recording("caller-question", 8000)
+    expected = asyncio.run(judge(SileroVADAnalyzer(), pcm))
+    analyzer = TelephoneVADAnalyzer()
+    half = len(pcm) // 2 // PACKET * PACKET
+
+    async def at_once(part: bytes) -> list[VADState]:
+        analyzer.set_sample_rate(8000)
+        pieces = oracle.packets(part, PACKET)
+        return await asyncio.gather(*(analyzer.analyze_audio(piece) for piece in pieces))
+
+    found = asyncio.run(at_once(pcm[:half])) + asyncio.run(at_once(pcm[half:]))
+    assert found == expected
+
+
+def test_a_loop_that_closes_before_its_result_disturbs_nobody() -> None:
+    analyzer = TelephoneVADAnalyzer(sample_rate=8000)
+    analyzer.set_sample_rate(8000)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(analyzer.analyze_audio(bytes(PACKET)))
+    loop.run_until_complete(asyncio.sleep(0))
+    task.cancel()
+    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    loop.close()
+    pcm = oracle.recording("caller-question", 8000)
+    assert VADState.SPEAKING in asyncio.run(judge(TelephoneVADAnalyzer(), pcm))
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_forked_process_has_a_worker_of_its_own() -> None:
+    code = """
+import asyncio, os, sys
+from pipecat_genesys.vad import TelephoneVADAnalyzer
+pcm = sys.stdin.buffer.read() if False else open(sys.argv[1], "rb").read()[44:]
+async def judge(analyzer):
+    analyzer.set_sample_rate(8000)
+    return [(await analyzer.analyze_audio(pcm[at:at + 3200])).name for at in range(0, 32000, 3200)]
+before = TelephoneVADAnalyzer()
+expected = asyncio.run(judge(TelephoneVADAnalyzer()))
+child = os.fork()
+if child == 0:
+    # One analyzer from before the fork, and one from after it.
+    same = [asyncio.run(judge(one)) for one in (before, TelephoneVADAnalyzer())]
+    os._exit(0 if same == [expected] * 2 else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert asyncio.run(judge(TelephoneVADAnalyzer())) == expected
+assert "SPEAKING" in expected
+"""
+    done = run_python(code, str(oracle.EXAMPLES / "caller-question.wav"))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("end", ["sys.exit(0)", "raise SystemExit(0)", "pass"])
+def test_a_process_ends_in_the_middle_of_a_run(end: str) -> None:
+    code = f"""
+import asyncio, sys
+from pipecat_genesys.vad import TelephoneVADAnalyzer
+loop = asyncio.new_event_loop()
+for _ in range(50):
+    analyzer = TelephoneVADAnalyzer(sample_rate=8000)
+    analyzer.set_sample_rate(8000)
+    loop.create_task(analyzer.analyze_audio(bytes(16000)))
+loop.run_until_complete(asyncio.sleep(0))
+{end}
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    assert "Fatal" not in done.stderr
