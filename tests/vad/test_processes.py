@@ -44,8 +44,9 @@ def test_an_analyzer_may_move_to_another_event_loop() -> None:
     analyzer = TelephoneVADAnalyzer()
     half = len(pcm) // 2 // PACKET * PACKET
 
+    analyzer.set_sample_rate(8000)
+
     async def at_once(part: bytes) -> list[VADState]:
-        analyzer.set_sample_rate(8000)
         pieces = oracle.packets(part, PACKET)
         return await asyncio.gather(*(analyzer.analyze_audio(piece) for piece in pieces))
 
