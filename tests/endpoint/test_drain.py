@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from pipecat_genesys.simulator import ConnectFailedError, SimulatedCall
 
@@ -105,10 +106,15 @@ async def serve(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 @pytest.mark.parametrize(
-    ("workers", "loop"),
-    [(1, "asyncio"), pytest.param(2, "asyncio", marks=pytest.mark.slow), (2, "uvloop")],
+    ("workers", "loop", "number"),
+    [
+        (1, "asyncio", signal.SIGTERM),
+        (1, "uvloop", signal.SIGINT),
+        pytest.param(2, "asyncio", signal.SIGTERM, marks=pytest.mark.slow),
+        (2, "uvloop", signal.SIGTERM),
+    ],
 )
-async def test_sigterm_lets_calls_end(workers: int, loop: str) -> None:
+async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.Signals) -> None:
     options = ("--workers", str(workers), "--loop", loop, "--drain-seconds", "30")
     async with serve(*options) as (process, url):
         opened, stopping = asyncio.Barrier(5), asyncio.Event()
@@ -131,7 +137,7 @@ async def test_sigterm_lets_calls_end(workers: int, loop: str) -> None:
         # Any process reports the calls of all processes.
         active = [v for k, v in samples(text).items() if k.startswith("audiohook_active_calls")]
         assert sum(active) == 4
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         stopping.set()
         reports = await asyncio.gather(*running)
         async with asyncio.timeout(15):
@@ -141,6 +147,20 @@ async def test_sigterm_lets_calls_end(workers: int, loop: str) -> None:
         assert report.clean, report.violations
         # The caller hung up; the server did not disconnect.
         assert report.ending.disconnect_reason is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+async def test_workers_end_when_their_parent_is_killed() -> None:
+    async with serve("--workers", "2") as (process, _):
+        workers = [
+            child
+            for child in psutil.Process(process.pid).children()
+            if "spawn_main" in " ".join(child.cmdline())
+        ]
+        assert len(workers) == 2
+        process.kill()
+        _, alive = await asyncio.to_thread(psutil.wait_procs, workers, timeout=15)
+        assert not alive
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")

@@ -95,9 +95,9 @@ def serve(
 ) -> None:
     """Run an ASGI application that takes calls.
 
-    MODULE is imported from the current folder or from the installed packages. On SIGTERM the
+    MODULE is imported from the current folder or from the installed packages. On SIGTERM or Ctrl-C the
     server accepts no new calls, waits for the running calls and exits with status 0. A second
-    SIGTERM stops the server at once.
+    signal of the same kind stops the server at once.
     """
     if not _APP.fullmatch(app):
         raise typer.BadParameter(

@@ -1,7 +1,7 @@
-"""What SIGTERM does: nobody is cut off.
+"""Draining on a signal: running calls end before the server does.
 
-uvicorn closes every WebSocket the moment it sees the signal. So the endpoint sees it first, and
-passes it on when its calls are over.
+uvicorn closes every WebSocket as soon as it gets SIGTERM or SIGINT. Here the endpoint handles the
+signal first, and passes it on to uvicorn when its calls have ended.
 """
 
 from __future__ import annotations
@@ -18,47 +18,64 @@ from loguru import logger
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 @contextmanager
-def drained_on_sigterm(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
-    """Drain on SIGTERM, and only then do what SIGTERM would have done.
+def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Drain on SIGTERM or SIGINT, and then do what the signal would have done.
 
-    A second SIGTERM is not kept waiting. Outside of the main thread Python has no signals, and
-    this does nothing.
+    The second signal of a kind is passed on at once. One of the other kind is ignored: with several
+    processes, Ctrl-C sends SIGINT to all of them, and the parent process sends SIGTERM to the
+    others. Python handles signals in the main thread only; in another thread this does nothing.
 
     Args:
         drain: Ends the calls.
     """
     if threading.current_thread() is not threading.main_thread():
-        logger.warning("not in the main thread: SIGTERM will cut calls off; call drain() yourself")
+        logger.warning(
+            "not in the main thread: SIGTERM and SIGINT cut calls off; call drain() yourself"
+        )
         yield
         return
     loop = asyncio.get_running_loop()
-    before: Handler = signal.getsignal(signal.SIGTERM)
+    before: dict[int, Handler] = {number: signal.getsignal(number) for number in _SIGNALS}
+    seen: set[int] = set()
     draining: list[asyncio.Task[None]] = []
+    passed_on = False
 
-    def pass_on() -> None:
-        signal.signal(signal.SIGTERM, before)
-        signal.raise_signal(signal.SIGTERM)
+    def restore() -> None:
+        for number, handler in before.items():
+            if signal.getsignal(number) is on_signal:
+                signal.signal(number, handler)
 
-    async def drain_first() -> None:
+    def pass_on(number: int) -> None:
+        nonlocal passed_on
+        if not passed_on:
+            passed_on = True
+            restore()
+            signal.raise_signal(number)
+
+    async def drain_first(number: int) -> None:
         try:
             await drain()
         finally:
-            pass_on()
+            pass_on(number)
 
-    def begin() -> None:
-        if draining:
-            pass_on()
-        else:
-            draining.append(loop.create_task(drain_first()))
+    def begin(number: int) -> None:
+        if number in seen:
+            pass_on(number)
+            return
+        seen.add(number)
+        if not draining:
+            draining.append(loop.create_task(drain_first(number)))
 
-    def on_sigterm(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(begin)
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(begin, number)
 
-    signal.signal(signal.SIGTERM, on_sigterm)
+    for number in _SIGNALS:
+        signal.signal(number, on_signal)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is on_sigterm:
-            signal.signal(signal.SIGTERM, before)
+        restore()

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import multiprocessing
 import os
+import signal
+import threading
 import time
 from typing import Any
 
@@ -42,7 +45,24 @@ def application() -> Any:
     """Import the application, and tune the garbage collector to it."""
     app = import_from_string(os.environ[APP_VARIABLE])
     tune_collector()
+    end_with_parent()
     return CollectedCalls(app)
+
+
+def end_with_parent() -> None:
+    """Send SIGTERM to this process when its parent process ends without having stopped it.
+
+    Without its parent a worker would go on, keep the port, and take calls that nobody counts.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent process", daemon=True).start()
 
 
 def tune_collector() -> None:

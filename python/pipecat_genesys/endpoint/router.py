@@ -20,7 +20,7 @@ from pipecat_genesys.auth.credentials import Credentials
 from pipecat_genesys.transport import AudioHookParams
 
 from .call_handler import Bot
-from .drain import drained_on_sigterm
+from .drain import drained_on_signals
 from .endpoint import AudioHookEndpoint
 from .metrics import Metrics, default_metrics, forget_the_dead
 
@@ -182,7 +182,7 @@ async def _lifespan(
     forget_the_dead()
     watching = asyncio.create_task(_watch_loop(endpoint.metrics))
     try:
-        with drained_on_sigterm(partial(endpoint.drain, **drain)):
+        with drained_on_signals(partial(endpoint.drain, **drain)):
             yield
     finally:
         watching.cancel()
