@@ -31,7 +31,7 @@ async def test_only_a_signed_request_reaches_the_bot(monkeypatch: pytest.MonkeyP
         unsigned = await SimulatedCall(url).run(script)
         signed = CallOptions(api_key="a-key", client_secret=SECRET)
         report = await SimulatedCall(url, options=signed).run(script)
-    assert "HTTP 401" in str(unsigned.script_error)
+    assert "HTTP status 401" in str(unsigned.script_error)
     assert report.script_error is None
     assert report.clean, report.violations
     assert report.ending.output_variables["handled"] == "true"

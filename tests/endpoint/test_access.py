@@ -30,7 +30,7 @@ from .served import API_KEY, SECRET, SIGNED, echo, hang_up, hang_up_at_once, ser
 
 async def is_refused(url: str, status: int, *args: Any, **options: Any) -> None:
     """Check that the endpoint refuses a call with an HTTP status."""
-    with pytest.raises(ConnectFailedError, match=f"HTTP {status}"):
+    with pytest.raises(ConnectFailedError, match=f"HTTP status {status}"):
         async with SimulatedCall(url, *args, **options):
             pass
 
@@ -222,7 +222,7 @@ async def test_signature_that_a_full_server_refuses_is_valid_at_another_server()
 
         reports = await asyncio.gather(*map(place_call, calls, signed))
         (loser,) = [n for n, report in enumerate(reports) if report.script_error]
-        assert "HTTP 503" in str(reports[loser].script_error)
+        assert "HTTP status 503" in str(reports[loser].script_error)
         again = await SimulatedCall(other.url, calls[loser], options=signed[loser]).run(
             hang_up_at_once
         )

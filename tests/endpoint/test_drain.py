@@ -28,7 +28,7 @@ async def test_drain_lets_calls_end_and_refuses_new_ones() -> None:
             draining = asyncio.create_task(server.endpoint.drain(30))
             await asyncio.sleep(0.2)
             assert await server.get("/readyz") == (503, "draining")
-            with pytest.raises(ConnectFailedError, match="HTTP 503"):
+            with pytest.raises(ConnectFailedError, match="HTTP status 503"):
                 async with SimulatedCall(server.url, options=SIGNED):
                     pass
             await next_pong(caller)

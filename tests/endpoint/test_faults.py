@@ -228,7 +228,7 @@ async def test_calls_go_on_and_new_ones_are_refused_while_redis_is(how: str) -> 
                         redis.stop()
                     else:
                         redis.suspend()
-                    with pytest.raises(ConnectFailedError, match="HTTP 401"):
+                    with pytest.raises(ConnectFailedError, match="HTTP status 401"):
                         async with SimulatedCall(server.url, options=SIGNED):
                             pass
                     if how == "gone":
@@ -256,7 +256,7 @@ async def test_step_of_the_wall_clock_refuses_signatures_and_ends_no_call(
             with monkeypatch.context() as stepped:
                 # The verifier sees the step; the simulator signs with the system's date.
                 stepped.setattr(time, "time", lambda: true_time() + step)
-                with pytest.raises(ConnectFailedError, match="HTTP 401"):
+                with pytest.raises(ConnectFailedError, match="HTTP status 401"):
                     async with SimulatedCall(server.url, options=SIGNED):
                         pass
                 await asyncio.gather(*(next_pong(one.call) for one in healthy))
