@@ -252,7 +252,7 @@ async def test_connection_without_open_is_closed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_router_needs_credentials_or_unauthenticated() -> None:
-    with pytest.raises(ValueError, match="nothing says who may call"):
+    with pytest.raises(ValueError, match="authentication is configured by nothing"):
         audiohook_router(echo)
     with pytest.raises(ValueError, match="credentials and unauthenticated"):
         audiohook_router(echo, credentials={API_KEY: SECRET}, unauthenticated=True)

@@ -1,8 +1,8 @@
-"""Takes calls from Genesys Cloud and gives each to a bot: what a server needs around a transport.
+"""Takes calls from Genesys Cloud and runs a bot for each of them.
 
-Who is not Genesys is refused before the WebSocket is accepted; probes are answered without a bot;
-there is a limit of calls, a deadline for every step, one fate for each call, and a way to shut
-down that cuts nobody off. ``docs/endpoint.md`` is the guide.
+A connection that is not authenticated is refused before the WebSocket is accepted. Connection
+probes are answered without a bot. There is a limit of calls, a deadline for every step, and a
+shutdown that lets running calls end. ``docs/endpoint.md`` is the guide.
 
 * `router`: `audiohook_router`, the routes of an application.
 * `endpoint`: who is let in, and the calls that run.

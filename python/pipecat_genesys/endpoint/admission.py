@@ -1,4 +1,4 @@
-"""How many calls there may be, and whether there may be more."""
+"""Limits the number of calls and of connections that are being authenticated."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ from typing import Any
 
 from pipecat_genesys.errors import PipecatGenesysError
 
-# A refusal takes half a second, so this many strangers a second and more are a flood; each costs
-# some kilobytes while it waits.
+# A refusal takes half a second, so twice this many unauthenticated connections a second are
+# accepted. Each takes some kilobytes while it waits.
 _MAX_HANDSHAKES = 1000
 
 
 class Refused(StrEnum):
-    """Why a connection gets HTTP 503; a closed list, for counters."""
+    """The reason why a connection gets HTTP 503; a closed list, for counters."""
 
     FULL = "full"
-    """As many calls run as there may be."""
+    """The limit of calls is reached."""
     DRAINING = "draining"
     """The server is about to stop."""
     HANDSHAKES = "handshakes"
-    """Too many connections are being authenticated at once; a flood, or a replay store that is
-    slow."""
+    """Too many connections are being authenticated at once: a flood, or a slow replay store."""
 
 
 class NoRoomError(PipecatGenesysError):
     """A call cannot be taken.
 
     Attributes:
-        reason: Why.
+        reason: The reason for the refusal.
     """
 
     def __init__(self, reason: Refused) -> None:
@@ -38,20 +37,20 @@ class NoRoomError(PipecatGenesysError):
 
 
 class Admission:
-    """Who may come in. No clock and no sockets.
+    """Counts calls and handshakes against their limits. It has no clock and no sockets.
 
     Attributes:
-        max_calls: Most calls at once.
-        calls: Those that run.
-        draining: Whether the server is about to stop, and says so.
-        closed: Whether no more calls are taken.
+        max_calls: Largest number of calls at once.
+        calls: The calls that run.
+        draining: Whether the server is about to stop, and reports so in ``/readyz``.
+        closed: Whether new calls are refused.
     """
 
     def __init__(self, max_calls: int) -> None:
-        """Create it.
+        """Create an admission without calls.
 
         Args:
-            max_calls: Most calls at once.
+            max_calls: Largest number of calls at once.
         """
         self.max_calls = max_calls
         self.calls: set[Any] = set()
@@ -63,16 +62,16 @@ class Admission:
 
     @property
     def refusal(self) -> Refused | None:
-        """Why a call would be refused now; None if it would not."""
+        """The reason why a call would be refused now, or None."""
         if self.closed:
             return Refused.DRAINING
         return Refused.FULL if len(self.calls) >= self.max_calls else None
 
     def begin_handshake(self) -> Refused | None:
-        """Let somebody show who they are, unless it would be in vain.
+        """Reserve an authentication slot.
 
         Returns:
-            Why not; None if `end_handshake` is to follow.
+            The reason for a refusal; None where a slot was reserved, which `end_handshake` frees.
         """
         refusal = self.refusal
         if refusal is None and self._handshakes >= _MAX_HANDSHAKES:
@@ -82,14 +81,14 @@ class Admission:
         return refusal
 
     def end_handshake(self) -> None:
-        """Take note that it is over."""
+        """Free an authentication slot."""
         self._handshakes -= 1
 
     def enter(self, call: Any) -> None:
-        """Take a call in; `leave` is to follow.
+        """Add a call, which `leave` removes.
 
         Raises:
-            NoRoomError: If it cannot be.
+            NoRoomError: If the call is refused; the error has the reason.
         """
         refusal = self.refusal
         if refusal is not None:
@@ -98,11 +97,11 @@ class Admission:
         self._empty.clear()
 
     def leave(self, call: Any) -> None:
-        """Take note that a call is over."""
+        """Remove a call."""
         self.calls.discard(call)
         if not self.calls:
             self._empty.set()
 
     async def empty(self) -> None:
-        """Wait until no call runs."""
+        """Wait until no call runs. Cancelling the wait has no effect on the calls."""
         await self._empty.wait()

@@ -1,4 +1,4 @@
-"""What a bot gets: one call."""
+"""The call that a bot gets from the endpoint."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ class AudioHookCall:
     """A call that Genesys has opened and that waits for its bot.
 
     Attributes:
-        transport: Input and output of the pipeline; ``transport.call`` has the events, hooks,
-            verbs and variables.
-        opening: What ``open`` said: who calls, in what language, with which variables.
-        request: Whose connection it is, as verified; None where nobody is authenticated.
+        transport: Input and output of the pipeline; ``transport.call`` is the `Call`.
+        opening: The ``open`` message: caller, language, variables.
+        request: The verified upgrade request; None where connections are not authenticated.
     """
 
     transport: AudioHookTransport
@@ -27,7 +26,7 @@ class AudioHookCall:
 
     @property
     def session_id(self) -> str:
-        """The AudioHook session's id, which Genesys's own logs have too."""
+        """The id of the AudioHook session, as in Genesys's logs."""
         return self.transport.call.session_id
 
     @property
@@ -36,10 +35,10 @@ class AudioHookCall:
         return self.transport.call.input_variables or {}
 
     async def run(self, pipeline: Any, **options: Any) -> None:
-        """Run a pipeline until the call is over.
+        """Run a pipeline until the call has ended.
 
-        ``opened`` goes out as soon as it is set up, so do what ``opened`` depends on before:
-        languages, `refuse`.
+        ``opened`` is sent as soon as the pipeline is set up, so set languages, or `refuse`,
+        before. Cancelling this cancels the pipeline and ends the call.
 
         Args:
             pipeline: Begins with ``transport.input()`` and ends with ``transport.output()``.
@@ -49,13 +48,13 @@ class AudioHookCall:
         await run_call(pipeline, **options)
 
     async def refuse(self, reason: str = "error", info: str | None = None) -> None:
-        """Say no before the call is open; return from the bot after it.
+        """Refuse the session before ``opened``; return from the bot afterwards.
 
         Args:
-            reason: As for the verb ``disconnect``: ``error`` leads to the flow's failure path.
-            info: A line for Genesys's log; no personal data.
+            reason: The reason of ``disconnect``; ``error`` leads to the flow's failure path.
+            info: A line for Genesys's log, without personal data.
 
         Raises:
-            ValueError: If the reason is none that Genesys knows.
+            ValueError: If Genesys does not know the reason.
         """
         await self.transport.call.disconnect(reason, info=info)

@@ -1,4 +1,4 @@
-"""Who is let in, and the calls that run."""
+"""Authenticates connections, runs their calls, and drains them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .admission import Admission, NoRoomError
 from .call_handler import Bot, CallHandler, OpenGate
 from .metrics import CallObserver, Metrics
 
-# For `disconnect`, `close`, `closed` and the socket, each with its own watchdog.
+# For `disconnect`, `close`, `closed` and the socket, each of which has a time limit of its own.
 _FAREWELL_SECONDS = 15.0
-# uvicorn logs an error for every application that returns before the refused socket is closed.
+# uvicorn logs an error if the application returns before the refused socket is closed.
 _AFTER_REFUSAL_SECONDS = 0.05
 
 
@@ -40,11 +40,11 @@ class _Slot:
 
 
 class AudioHookEndpoint:
-    """Lets calls in, runs each by itself, and knows how to stop.
+    """Takes connections, runs a handler for each call, and drains calls.
 
     Attributes:
-        admission: How many calls run, and may.
-        metrics: Where they are counted.
+        admission: The running calls and their limit.
+        metrics: Counts connections and calls.
     """
 
     def __init__(
@@ -69,19 +69,19 @@ class AudioHookEndpoint:
 
     @property
     def active_calls(self) -> int:
-        """How many calls run."""
+        """Number of calls that run."""
         return len(self.admission.calls)
 
     @property
     def is_ready(self) -> bool:
-        """Whether a call would be taken."""
+        """Whether a new call would be taken."""
         return not self.admission.draining and self.admission.refusal is None
 
     async def answer(self, websocket: WebSocket) -> None:
-        """Handle a WebSocket that nobody has accepted yet, to its end.
+        """Handle a WebSocket to its end.
 
         Args:
-            websocket: As the application's server made it.
+            websocket: The WebSocket, not accepted yet.
         """
         self.metrics.connections.inc()
         refused = self.admission.begin_handshake()
@@ -96,7 +96,7 @@ class AudioHookEndpoint:
                 self.admission.end_handshake()
             await self._admitted(websocket, request, slot)
         except AuthenticationError as error:
-            # For the operator; the peer gets the status and nothing else.
+            # The reason is logged; the peer gets only the status.
             logger.warning(f"connection refused ({error.reason}): {error}")
             await self._refuse(websocket, error.reason.value, 401)
         except NoRoomError as error:
@@ -105,10 +105,10 @@ class AudioHookEndpoint:
             self.admission.leave(slot)
 
     async def _authenticated(self, websocket: WebSocket, slot: _Slot) -> VerifiedRequest | None:
-        """Let a call in.
+        """Authenticate a connection and reserve its call.
 
-        Its slot is taken before its nonce is used up, so that another server can still take what
-        a full one refuses.
+        The call is reserved before the nonce is stored, so that another server can still take a
+        call that this one refuses because it is full.
         """
         if self._verifier is None:
             self.admission.enter(slot)
@@ -142,12 +142,12 @@ class AudioHookEndpoint:
             await websocket.close()
 
     async def drain(self, seconds: float, grace_seconds: float = 0.0) -> None:
-        """Stop: take no more calls, and let those that run come to their end.
+        """Refuse new calls, and wait until the running calls have ended.
 
         Args:
-            seconds: How long they may take; then they are ended with ``disconnect``.
-            grace_seconds: How long calls are still taken although the endpoint says that it is
-                not ready: a balancer needs some time to notice.
+            seconds: Longest time to wait; calls that still run then are ended with ``disconnect``.
+            grace_seconds: Time for which new calls are still taken while ``/readyz`` reports that
+                the endpoint is not ready, so that a load balancer can notice.
         """
         admission = self.admission
         if admission.draining:
@@ -156,14 +156,14 @@ class AudioHookEndpoint:
         admission.draining = True
         self.metrics.drains.inc()
         self.metrics.draining.inc()
-        logger.info(f"draining: {self.active_calls} calls run, for at most {seconds:g} s")
+        logger.info(f"draining: {self.active_calls} calls run; waiting at most {seconds:g} s")
         await asyncio.sleep(grace_seconds)
         admission.closed = True
         try:
             await asyncio.wait_for(admission.empty(), seconds)
         except TimeoutError:
             left = list(admission.calls)
-            logger.warning(f"draining: {len(left)} calls did not end in time, and are ended")
+            logger.warning(f"draining: {len(left)} calls did not end in time; disconnecting them")
             self.metrics.cut.inc(len(left))
             await asyncio.gather(
                 *(one.handler.disconnect("the server is stopping") for one in left if one.handler)

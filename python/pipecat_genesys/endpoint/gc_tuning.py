@@ -1,7 +1,7 @@
-"""The application as ``pipecat-genesys serve`` runs it, in each of its processes.
+"""Tunes the garbage collector in the processes of ``pipecat-genesys serve``.
 
-uvicorn imports `application` by name, in processes of its own; the environment says which
-application it stands for.
+uvicorn imports `application` by name in its server processes. An environment variable names the
+application to load.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from uvicorn.importer import import_from_string
 from pipecat_genesys.transport import can_block
 
 APP_VARIABLE = "PIPECAT_GENESYS_APP"
-"""Names the application: ``module:attribute``."""
+"""The environment variable that names the application: ``module:attribute``."""
 
-# What is left of a call is mostly one cycle, of 800 objects that the collector looks at; a call
-# that runs has 2,000. It looks at what is new when that is two calls' worth, for some milliseconds.
-# What it left of those it would look at again, unasked, after hundreds of calls; `CollectedCalls`
-# does that before.
+# An ended call leaves mostly one cycle of 800 objects for the collector; a running call has 2,000.
+# The first threshold lets the collector examine new objects after two calls' worth, which takes
+# some milliseconds. The other two would start a full collection after hundreds of calls;
+# `CollectedCalls` collects before that.
 _THRESHOLDS = (5_000, 100, 10)
-# So many ended calls are collected together, or this part of those that run: a collection looks at
-# those too.
+# A full collection waits for this many ended calls, or this fraction of the running calls, because
+# it examines the running calls too.
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
-# At most this part of the time goes into it, whoever makes and drops connections how fast.
+# Collections take at most this fraction of the time, however fast connections come and go.
 _MOST_TIME = 0.01
-# What a collection takes until one was timed, and how fast a long one is forgotten.
+# The assumed duration of a collection before the first, and the decay of the longest measured one.
 _FIRST_SECONDS, _DECAY = 0.2, 0.9
-# How much longer than it takes bots shall be ahead. It may take longer than the last, and what
-# came in meanwhile is worked off before any bot gets to say more: that takes about as long again.
+# How far bots must be ahead, in durations of a collection. A collection may take longer than the
+# last one, and handling what arrived meanwhile takes about as long again.
 _MARGIN, _LEAST_MARGIN = 3.0, 1.5
-# Whether now is a good moment is asked so often, and for so long; less and less is asked for.
+# How often to look for a good moment, and for how long at most; the requirement relaxes meanwhile.
 _EVERY_SECONDS, _LONGEST_SECONDS = 0.01, 5.0
 
 
 def application() -> Any:
-    """Import the application, and tune the garbage collector to it."""
+    """Import the application and tune the garbage collector; uvicorn calls this as a factory."""
     app = import_from_string(os.environ[APP_VARIABLE])
     tune_collector()
     end_with_parent()
@@ -66,10 +66,10 @@ def end_with_parent() -> None:
 
 
 def tune_collector() -> None:
-    """Have the garbage collector look at calls alone; for a process that only takes calls.
+    """Exclude imported modules from garbage collection, in a process that only runs calls.
 
-    What importing pipecat leaves is some 300,000 objects that live as long as the process. To look
-    at them takes 70 ms, in which every call of the process waits.
+    Importing Pipecat creates some 300,000 objects that live as long as the process. Examining them
+    takes 70 ms, during which every call of the process waits.
     """
     gc.collect()
     gc.freeze()
@@ -77,12 +77,13 @@ def tune_collector() -> None:
 
 
 class CollectedCalls:
-    """An ASGI application whose WebSockets are collected when some of them are over.
+    """An ASGI application that collects garbage after some of its WebSockets have ended.
 
-    Left to itself, the collector looks at everything when there is a quarter more than the last
-    time and enough was created since. Where calls come and go that is after thousands of them,
-    when their remains are ten times what is in use, and takes a second. So this does it: often,
-    when it is soon done; and when every bot that speaks is far enough ahead that nobody hears it.
+    By default the collector examines all objects when there are a quarter more than last time and
+    enough were created since. With calls that come and go this happens after thousands of calls,
+    when their remains are ten times the objects in use, and takes a second. This class collects
+    often, so that it is short, and at moments when every speaking bot is far enough ahead that no
+    caller hears a gap.
     """
 
     def __init__(self, app: Any) -> None:

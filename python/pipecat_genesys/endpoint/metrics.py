@@ -1,4 +1,4 @@
-"""What Prometheus sees. Names and meanings are in ``docs/endpoint.md``, for alerts to rely on."""
+"""The Prometheus metrics of an endpoint; ``docs/endpoint.md`` lists their names and meanings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipecat_genesys.protocol import CloseReason
 from pipecat_genesys.transport import TransportObserver
 
 MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable with which prometheus-client adds up what several processes count."""
+"""The environment variable with which prometheus-client adds up the counts of several processes."""
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _REPLIES = frozenset({"opened", "pong", "updated", "closed", "disconnect"})
@@ -32,15 +32,14 @@ _ENDS = frozenset({*(reason.value for reason in CloseReason), "lost"})
 class Metrics:
     """The endpoint's metrics, in one registry.
 
-    With several processes (`MULTIPROCESS_DIRECTORY` is set) each counts, and whichever is asked
-    answers for all.
+    With several processes (`MULTIPROCESS_DIRECTORY` is set), any process reports the sums of all.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Create the metrics.
 
         Args:
-            registry: Where they are registered; it must not have them.
+            registry: The registry to add them to, which must not have them yet.
         """
         self._registry = registry
 
@@ -53,66 +52,72 @@ class Metrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(f"audiohook_{name}", text, labels, buckets=buckets, registry=registry)
 
-        self.active = gauge("active_calls", "Calls that run.")
-        self.limit = gauge("call_limit", "Most calls at once.")
-        self.draining = gauge("draining", "Processes that take no more calls.")
-        self.connections = counter("connections", "Upgrade requests.")
-        self.refusals = counter("refusals", "Connections without a call.", "reason")
-        self.opens = counter("opens", "Sessions opened: by a bot, or as a probe.", "kind")
-        self.ends = counter("ends", "Sessions ended, by the reason Genesys gave.", "reason")
-        self.bot_failures = counter("bot_failures", "Bots that raised; their calls ended.")
-        self.late_bots = counter("late_bots", "Sessions opened paused, as the bot was not ready.")
+        self.active = gauge("active_calls", "Calls that run now.")
+        self.limit = gauge("call_limit", "Largest number of calls at once.")
+        self.draining = gauge("draining", "Processes that drain and refuse new calls.")
+        self.connections = counter("connections", "Upgrade requests received.")
+        self.refusals = counter("refusals", "Connections refused, by reason.", "reason")
+        self.opens = counter("opens", "Sessions opened, by kind: call or probe.", "kind")
+        self.ends = counter("ends", "Sessions ended, by the reason that Genesys gave.", "reason")
+        self.bot_failures = counter(
+            "bot_failures", "Calls ended because the bot raised an exception."
+        )
+        self.late_bots = counter(
+            "late_bots", "Sessions opened paused because the bot was not ready."
+        )
         self.call_seconds = histogram(
             "call_seconds", "Length of calls.", (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600)
         )
         self.reply_seconds = histogram(
-            "reply_seconds", "From a message's arrival to its answer.", _FAST, "type"
+            "reply_seconds", "Time from the arrival of a message to its answer.", _FAST, "type"
         )
         self.audio_lag = histogram(
-            "caller_audio_lag_seconds", "How late caller audio came, by its own clock.", _FAST
+            "caller_audio_lag_seconds", "Delay of caller audio behind the caller's clock.", _FAST
         )
         self.audio_seconds = counter("bot_audio_seconds", "Bot audio sent.")
         self.audio_wait = histogram(
-            "bot_audio_wait_seconds", "How long a message of bot audio waited for a token.", _FAST
+            "bot_audio_wait_seconds", "Time that a bot audio message waited for a token.", _FAST
         )
         self.tokens = histogram(
             "bot_audio_tokens",
-            "Messages of bot audio that could follow at once, after each.",
+            "Tokens left after each bot audio message.",
             (0, 1, 2, 4, 8, 12, 16, 20),
         )
-        self.underruns = counter("underruns", "Gaps in what the bot says.")
-        self.underrun_seconds = counter("underrun_seconds", "Length of those gaps.")
-        self.rate_limited = counter("rate_limited", "Errors 429 from Genesys.")
-        self.interruptions = counter("interruptions", "Times a caller talked over the bot.")
-        self.throttled = counter("throttled_seconds", "Not reading from clients that flood.")
-        self.faults = counter("faults", "Breaches of the protocol by clients.", "rule")
-        self.drains = counter("drains", "Times the server began to drain.")
-        self.cut = counter("drain_cut_calls", "Calls that a drain's deadline ended.")
+        self.underruns = counter("underruns", "Gaps in the bot's audio in mid-turn.")
+        self.underrun_seconds = counter("underrun_seconds", "Total length of the gaps.")
+        self.rate_limited = counter("rate_limited", "Errors 429 received from Genesys.")
+        self.interruptions = counter("interruptions", "Interruptions of the bot by the caller.")
+        self.throttled = counter(
+            "throttled_seconds", "Time without reading from clients that send too much."
+        )
+        self.faults = counter("faults", "Protocol faults of clients, by rule.", "rule")
+        self.drains = counter("drains", "Drains begun.")
+        self.cut = counter("drain_cut_calls", "Calls disconnected at the deadline of a drain.")
         self.loop_lag = histogram(
-            "event_loop_lag_seconds", "How much later than asked the event loop woke.", _FAST
+            "event_loop_lag_seconds", "Delay of a timer of the event loop.", _FAST
         )
         self._replies = {name: self.reply_seconds.labels(name) for name in _REPLIES}
 
     def replied(self, message_type: str, seconds: float) -> None:
-        """Take note of a reply."""
+        """Count a reply; see `TransportObserver.replied`."""
         reply = self._replies.get(message_type)
         if reply is not None:
             reply.observe(seconds)
 
     def ended(self, reason: str) -> None:
-        """Take note of an end."""
+        """Count the end of a session; see `TransportObserver.ended`."""
         self.ends.labels(reason if reason in _ENDS else "other").inc()
 
     def faulted(self, faults: Mapping[str, int]) -> None:
-        """Take note of a call's faults, by rule."""
+        """Add the protocol faults of a call, by rule."""
         for rule, count in faults.items():
             self.faults.labels(rule).inc(count)
 
     def text(self) -> tuple[bytes, str]:
-        """Write it down.
+        """Return the metrics in Prometheus's text format.
 
         Returns:
-            The text that Prometheus reads, and its content type.
+            The text and its content type.
         """
         registry = self._registry
         if MULTIPROCESS_DIRECTORY in os.environ:
@@ -123,12 +128,12 @@ class Metrics:
 
 @cache
 def default_metrics() -> Metrics:
-    """The metrics in the process's own registry, which every endpoint there shares."""
+    """Return the metrics in the process's default registry, shared by all its endpoints."""
     return Metrics(REGISTRY)
 
 
-def forget_the_dead() -> None:
-    """With several processes: no longer count the calls of those that are gone."""
+def remove_dead_processes() -> None:
+    """Remove the gauges of processes that have ended, where several processes count."""
     directory = os.environ.get(MULTIPROCESS_DIRECTORY)
     if directory is None:
         return
@@ -149,13 +154,13 @@ def _is_alive(process: int) -> bool:
 
 
 class CallObserver(TransportObserver):
-    """Counts what happens in a call."""
+    """Counts the events of a call in the metrics."""
 
     def __init__(self, metrics: Metrics) -> None:
         """Create it.
 
         Args:
-            metrics: Where it counts.
+            metrics: The metrics to count in.
         """
         self._metrics = metrics
 

@@ -1,4 +1,4 @@
-"""The routes of an application that takes calls."""
+"""The routes of an endpoint, for a FastAPI or Starlette application."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipecat_genesys.transport import AudioHookParams
 from .call_handler import Bot
 from .drain import drained_on_signals
 from .endpoint import AudioHookEndpoint
-from .metrics import Metrics, default_metrics, forget_the_dead
+from .metrics import Metrics, default_metrics, remove_dead_processes
 
 DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
@@ -37,7 +37,7 @@ class AudioHookRouter(APIRouter):
     """The routes, for ``app.include_router``.
 
     Attributes:
-        endpoint: The calls behind them.
+        endpoint: The endpoint that the routes belong to.
     """
 
     def __init__(self, endpoint: AudioHookEndpoint, path: str, drain: dict[str, float]) -> None:
@@ -89,35 +89,36 @@ def audiohook_router(
         app = FastAPI()
         app.include_router(audiohook_router(bot, credentials={api_key: client_secret}))
 
-    Beside the WebSocket at `path` there are ``/healthz`` (200 while the process lives),
-    ``/readyz`` (503 when it is full or draining) and ``/metrics`` (for Prometheus); keep those
-    from the public. On SIGTERM the endpoint drains before the server sees the signal.
+    Besides the WebSocket at `path` there are ``/healthz`` (200 while the process lives),
+    ``/readyz`` (503 while it is full or draining) and ``/metrics`` (for Prometheus); do not expose
+    these to the public. On SIGTERM the endpoint drains before the server gets the signal.
 
     Args:
-        bot: Is awaited for each call, and gets it; the call ends when it returns or raises.
+        bot: Awaited with each call; the call ends when it returns or raises.
         credentials: Client secrets by API key, for a `SignatureVerifier` with its defaults.
-        verifier: Instead of `credentials`, one of your own: behind a proxy, with several
-            processes, or with rotation.
-        unauthenticated: Let everybody in. For development.
-        path: Of the WebSocket.
-        params: Of every call's transport.
-        max_calls: Most calls at once, in this process. More are refused with HTTP 503.
-        ready_seconds: How long ``opened`` waits for the bot's pipeline. Then the session is
-            opened paused, and resumed when the pipeline runs.
-        after_call_seconds: How long a bot may go on when its call is over.
-        drain_seconds: How long calls may go on after SIGTERM; by default what the variable
-            ``PIPECAT_GENESYS_DRAIN_SECONDS`` says, or 600.
-        drain_grace_seconds: How long calls are taken after SIGTERM, for a balancer to notice that
-            ``/readyz`` says no; by default what ``PIPECAT_GENESYS_DRAIN_GRACE_SECONDS`` says,
-            or 0.
-        registry: For the metrics; by default the process's own.
+        verifier: A verifier of your own instead of `credentials`: behind a proxy, with several
+            processes, or with key rotation.
+        unauthenticated: Whether to accept any connection. For development.
+        path: The path of the WebSocket.
+        params: The parameters of every call's transport.
+        max_calls: Largest number of calls at once in this process. Further ones are refused with
+            HTTP 503.
+        ready_seconds: Longest time that ``opened`` waits for the bot's pipeline. Then the session
+            is opened paused, and resumed when the pipeline runs.
+        after_call_seconds: Longest time that a bot may run after the end of its call.
+        drain_seconds: Longest time that calls may run after SIGTERM; by default the value of
+            ``PIPECAT_GENESYS_DRAIN_SECONDS``, or 600.
+        drain_grace_seconds: Time after SIGTERM in which new calls are still taken, so that a load
+            balancer can notice that ``/readyz`` fails; by default the value of
+            ``PIPECAT_GENESYS_DRAIN_GRACE_SECONDS``, or 0.
+        registry: The registry of the metrics; by default the process's own.
 
     Returns:
-        The router. Its ``endpoint`` can be drained by other means than SIGTERM.
+        The router. Its ``endpoint`` can also be drained without SIGTERM.
 
     Raises:
-        ValueError: If nobody is authenticated and `unauthenticated` does not say that this is
-            meant, or a number makes no sense.
+        ValueError: If neither credentials nor a verifier nor `unauthenticated` is given, or
+            several of them, or a number is out of range.
     """
     given = [
         name
@@ -130,8 +131,9 @@ def audiohook_router(
     ]
     if len(given) != 1:
         raise ValueError(
-            f"{' and '.join(given) if given else 'nothing'} says who may call; give credentials "
-            "({API key: client secret}) or a verifier, or unauthenticated=True to let in everybody"
+            f"authentication is configured by {' and '.join(given) if given else 'nothing'}; give "
+            "either credentials ({API key: client secret}), or a verifier, or unauthenticated=True "
+            "to accept any connection"
         )
     drain = {
         "seconds": _seconds("drain_seconds", drain_seconds, DRAIN_VARIABLE, _DRAIN_SECONDS),
@@ -179,7 +181,7 @@ def _seconds(name: str, given: float | None, variable: str, default: float) -> f
 async def _lifespan(
     endpoint: AudioHookEndpoint, drain: dict[str, float], _: Any
 ) -> AsyncIterator[None]:
-    forget_the_dead()
+    remove_dead_processes()
     watching = asyncio.create_task(_watch_loop(endpoint.metrics))
     try:
         with drained_on_signals(partial(endpoint.drain, **drain)):
