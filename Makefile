@@ -69,9 +69,10 @@ define install
 endef
 
 .PHONY: services
-services:  ## More tests | 1 min | install the servers that tests start: redis-server, haproxy (Debian, Ubuntu; root or sudo)
+services:  ## More tests | 1 min | install the servers that tests start: redis-server, haproxy, nginx (Debian, Ubuntu; root or sudo)
 	$(call install,redis-server,redis-server)
 	$(call install,haproxy,haproxy)
+	$(call install,nginx,nginx)
 
 .PHONY: test-rust
 test-rust: $(VENV)/.deps  ## More tests | 1 min | the tests of the Rust core

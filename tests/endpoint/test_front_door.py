@@ -29,6 +29,8 @@ from pipecat_genesys.endpoint.http_protocol import HttpProtocol
 from pipecat_genesys.simulator import CallParameters, audiohook_headers, new_call
 from pipecat_genesys.simulator.connection import upgrade_headers
 from raw_websocket import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawClient, frame, upgrade
+from starlette.responses import PlainTextResponse
+from starlette.websockets import WebSocket
 from uvicorn import Config
 from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
@@ -368,6 +370,21 @@ async def test_an_application_can_refuse(answer: list[Any], status: int) -> None
         assert await client.status(upgrade()) == status
         assert await client.ended()
         await server.idle()
+
+
+async def test_a_refusal_has_each_header_once() -> None:
+    """nginx 1.23 and newer make 502 of a response that has Content-Length twice."""
+
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        await WebSocket(scope, receive, send).send_denial_response(
+            PlainTextResponse("full", 503, headers={"Connection": "close", "Date": "today"})
+        )
+
+    async with front(refuse) as server, RawClient(server.port) as client:
+        await client.send(upgrade())
+        lines = (await client.head()).lower().split(b"\r\n")[1:-2]
+    names = [line.partition(b":")[0] for line in lines]
+    assert sorted(names) == [b"connection", b"content-length", b"content-type", b"date"]
 
 
 async def test_a_subprotocol_and_headers_of_the_application_are_sent() -> None:

@@ -95,8 +95,8 @@ def serve(
 ) -> None:
     """Run an ASGI application that takes calls.
 
-    MODULE is imported from the current folder or from the installed packages. On SIGTERM or Ctrl-C the
-    server accepts no new calls, waits for the running calls and exits with status 0. A second
+    MODULE is imported from the current folder or from the installed packages. On SIGTERM or Ctrl-C
+    the server accepts no new calls, waits for the running calls and exits with status 0. A second
     signal of the same kind stops the server at once.
     """
     if not _APP.fullmatch(app):
