@@ -1,4 +1,4 @@
-"""A Genesys client for the tests: numbers its messages and keeps its own stream clock."""
+"""A Genesys client: it numbers its messages and keeps the position of the stream."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pipecat_genesys.protocol import (
 )
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""For property tests: a busy machine is no failure."""
+"""Settings of property tests: no time limit for an example."""
 
 SESSION = "30b0e395-84d3-4570-ac13-9a62d8f514c0"
 OWN_ID = "11111111-2222-4333-8444-555555555555"
-"""The id a session has before any client spoke."""
+"""The id of a session before `open`."""
 ORGANIZATION = "d7934305-0972-4844-938e-9060eef73d05"
 CONVERSATION = "e160e428-53e2-487c-977d-96989bf5c99d"
 PARTICIPANT = "883efee8-3d6c-4537-b500-6d7ca4b92fa0"
@@ -33,7 +33,7 @@ class _Omit:
 
 
 OMIT: Any = _Omit()
-"""As a field's value: leave the field out."""
+"""As the value of a field: the message lacks the field."""
 
 
 def medium(
@@ -51,12 +51,12 @@ L16_STEREO = medium(("external", "internal"), "L16")
 
 
 def without(fields: dict[str, Any]) -> dict[str, Any]:
-    """Drop the fields that are OMIT."""
+    """Return a copy without the fields whose value is `OMIT`."""
     return {name: value for name, value in fields.items() if value is not OMIT}
 
 
 def offer(*media: Any, **overrides: Any) -> dict[str, Any]:
-    """Parameters of an ordinary ``open``."""
+    """Return the parameters of a valid `open`."""
     return without(
         {
             "organizationId": ORGANIZATION,
@@ -75,7 +75,7 @@ def offer(*media: Any, **overrides: Any) -> dict[str, Any]:
 
 
 def probe(*media: Any, **overrides: Any) -> dict[str, Any]:
-    """Parameters of the ``open`` of a connection probe."""
+    """Return the parameters of the `open` of a connection probe."""
     nobody = {"id": NULL_UUID, "ani": "", "aniName": "", "dnis": ""}
     return offer(
         *media, **{"conversationId": NULL_UUID, "participant": nobody, "language": OMIT} | overrides
@@ -83,14 +83,21 @@ def probe(*media: Any, **overrides: Any) -> dict[str, Any]:
 
 
 def duration(samples: int) -> str:
-    """Write samples as the client does, without the package under test."""
+    """Format samples as a duration, without the package under test."""
     micros = samples * 125
     fraction = f".{micros % 1_000_000:06d}".rstrip("0") if micros % 1_000_000 else ""
     return f"PT{micros // 1_000_000}{fraction}S"
 
 
 class Client:
-    """The client's counters; `text` writes its next message."""
+    """Builds the messages of a client.
+
+    Attributes:
+        id: The session id.
+        seq: The last `seq` sent.
+        serverseq: The last `seq` received.
+        samples: The position of the stream, in samples.
+    """
 
     def __init__(self, session_id: str = SESSION) -> None:
         self.id = session_id
@@ -118,7 +125,13 @@ class Client:
 
 
 class Call:
-    """A session and the client it talks to."""
+    """A session and the client that talks to it.
+
+    Attributes:
+        session: The session under test.
+        client: The client.
+        wire: The messages that the session has sent.
+    """
 
     def __init__(
         self, preference: MediaPreference | None = None, *, session_id: str = OWN_ID
@@ -128,17 +141,17 @@ class Call:
         self.wire: list[dict[str, Any]] = []
 
     def say(self, type: str, parameters: Any = None, /, **overrides: Any) -> list[events.Event]:
-        """Let the client say something; replies are left to the test."""
+        """Deliver a message of the client; return the events. Replies are not sent."""
         return self.session.receive_text(self.client.text(type, parameters, **overrides))
 
     def ask(self, type: str, parameters: Any = None, /, **overrides: Any) -> events.Event:
-        """Let the client say something that is one event and nothing else."""
+        """Deliver a message of the client; return its only event. Replies are not sent."""
         found = self.say(type, parameters, **overrides)
         assert len(found) == 1, found
         return found[0]
 
     def send(self, draft: Draft | None) -> dict[str, Any]:
-        """Hand a draft to the wire; the client has seen it at once."""
+        """Send a draft, which the client receives at once; return the message."""
         assert draft is not None
         message: dict[str, Any] = json.loads(self.session.to_wire(draft).text)
         self.wire.append(message)
@@ -146,7 +159,7 @@ class Call:
         return message
 
     def audio(self, n_bytes: int) -> int:
-        """Let the client send audio; its clock follows."""
+        """Deliver audio of the client; return the number of bytes that the session accepts."""
         media = self.session.media
         assert media is not None
         self.client.samples += n_bytes // media.frame_bytes
@@ -162,7 +175,7 @@ class Call:
         return self.send(server_messages.opened([] if media is None else [media.raw]))
 
     def stands(self) -> State:
-        """The session's state; a call, so that type checkers expect it to change."""
+        """Return the state. A method, because type checkers narrow the type of an attribute."""
         return self.session.state
 
     @property
@@ -171,7 +184,7 @@ class Call:
 
 
 def started(*media: Any, preference: MediaPreference | None = None, **overrides: Any) -> Call:
-    """A call whose ``opened`` is on the wire."""
+    """Return a call whose `opened` has been sent."""
     call = Call(preference)
     call.open(offer(*media, **overrides))
     call.opened()
@@ -180,7 +193,7 @@ def started(*media: Any, preference: MediaPreference | None = None, **overrides:
 
 
 def call_in(state: State) -> Call:
-    """A call that came to a state the ordinary way."""
+    """Return a call that came to a state through valid messages."""
     if state is State.PREPARING:
         call = Call()
     elif state is State.OPENING:
@@ -216,4 +229,4 @@ PARAMETERS: dict[str, Any] = {
     "playback_completed": {},
     "error": {"code": 429, "message": "Rate limit exceeded", "retryAfter": "PT3S"},
 }
-"""Of every client message the parameters of one without fault."""
+"""Valid parameters of each client message."""

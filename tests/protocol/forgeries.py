@@ -1,8 +1,9 @@
-"""Messages that break a rule of the protocol, and what is due for them from the other side.
+"""Messages that break a rule of the protocol, and the reaction that the other side owes.
 
-What a client answers was measured with Genesys's reference client and a server that misbehaves:
-400 for what is malformed, 409 for what has no place, 413 for what is too large, 500 for what its
-own code stumbles over; ``close`` follows all but the two of ``pong``.
+The reactions of a client were measured with Genesys's reference client against a faulty server:
+error 400 for malformed messages, 409 for messages in the wrong state, 413 for messages that are too
+large, 500 for messages that raise in its own code. `close` follows each error except the two errors
+about `pong`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Message = dict[str, Any]
 _TOO_LARGE = "x" * 65_600
 
 
-# -- what a client may do wrong ---------------------------------------------------------------
+# -- faults of a client -----------------------------------------------------------------------
 
 BROKEN_ENVELOPES: Mapping[str, tuple[Callable[[int, int], Message], Forgery]] = {
     "seq gap": (lambda seq, _: {"seq": seq + 2}, Forgery("seq")),
@@ -28,7 +29,7 @@ BROKEN_ENVELOPES: Mapping[str, tuple[Callable[[int, int], Message], Forgery]] = 
     "version 3": (lambda *_: {"version": "3"}, Forgery("version")),
     "version as number": (lambda *_: {"version": 2}, Forgery("version")),
 }
-"""Fields to replace, from the last ``seq`` sent and the last seen. Each ends the session."""
+"""Envelope fields to replace, given the last `seq` sent and received. Each ends the session."""
 
 BROKEN_PARAMETERS: Mapping[str, tuple[str, Any, Forgery]] = {
     "type of the future": ("weather", {"sky": "blue"}, Forgery("unknown-type", is_fatal=False)),
@@ -45,7 +46,7 @@ BROKEN_PARAMETERS: Mapping[str, tuple[str, Any, Forgery]] = {
     "rtt as number": ("ping", {"rtt": 5}, Forgery("parameters", is_fatal=False)),
     "second open": ("open", {"media": []}, Forgery("state", is_fatal=False)),
 }
-"""Type and parameters of what is counted, and otherwise nothing."""
+"""Type and parameters of messages that the server counts and ignores."""
 
 GARBAGE: Mapping[str, tuple[str, Forgery]] = {
     "cut off": ('{"version": "2", "type": "pi', Forgery("json", is_fatal=False)),
@@ -55,10 +56,10 @@ GARBAGE: Mapping[str, tuple[str, Forgery]] = {
     "null": ("null", Forgery("not-an-object", is_fatal=False)),
     "too large": (json.dumps({"x": _TOO_LARGE}), Forgery("text-size", is_fatal=False)),
 }
-"""Text that is no message."""
+"""Text that is no message; the server counts and ignores it."""
 
 
-# -- what a server may do wrong ---------------------------------------------------------------
+# -- faults of a server -----------------------------------------------------------------------
 
 
 def _replaced(**fields: Any) -> Callable[[Message], str]:
@@ -103,4 +104,4 @@ SPOILED: Mapping[str, tuple[Callable[[Message], str], Forgery]] = {
     "resumed": (_replaced(type="resumed"), Forgery("unknown_type", code=500)),
     "too large": (_with_parameters(padding=_TOO_LARGE), Forgery("message_too_large", code=413)),
 }
-"""What can be done to any message."""
+"""Changes that make any server message invalid."""

@@ -1,4 +1,4 @@
-"""What several suites ask of a call, and in which states they ask it."""
+"""Assertions and lists of states that several test files use."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ OUT_OF_ORDER = [-1, 0, 1, 4, 99, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, 10**100]
 
 
 def failed(found: list[events.Event], rule: Rule) -> Draft:
-    """The one fatal fault among the events: its ``disconnect``."""
+    """Check that the events have one fatal fault, of a rule; return its `disconnect`."""
     fatal = [e for e in found if isinstance(e, events.Faulted) and e.reply is not None]
     assert [fault.error.rule for fault in fatal] == [rule]
     draft = fatal[0].reply
@@ -33,7 +33,7 @@ def failed(found: list[events.Event], rule: Rule) -> Draft:
 
 
 def alive(call: Call) -> None:
-    """The call goes on: a ping is answered and audio counts."""
+    """Check that a ping is answered and that audio is accepted."""
     before = call.session.position
     event = call.say("ping")[-1]
     assert isinstance(event, events.PingReceived), event

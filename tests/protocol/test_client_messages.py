@@ -1,3 +1,5 @@
+"""Parsing and validation of client messages."""
+
 import json
 import sys
 from typing import Any
@@ -45,19 +47,20 @@ def envelope(**overrides: Any) -> dict[str, Any]:
 
 
 def named(fault: RemoteProtocolError) -> str:
-    """The fields a fault names, however it words it."""
+    """Return the names of the fields in the text of a fault, sorted."""
     names = str(fault).partition(": ")[2].split(", ")
     return ", ".join(sorted(name.strip("'\"`") for name in names))
 
 
 def refusal(text: str) -> RemoteProtocolError:
+    """Return the error that `decode` raises for a text."""
     with pytest.raises(RemoteProtocolError) as caught:
         decode(text)
     return caught.value
 
 
 class TestDecode:
-    def test_reads_an_object(self) -> None:
+    def test_reads_a_json_object(self) -> None:
         assert decode(' {"a": [1, "ü", null]}\n') == {"a": [1, "ü", None]}
 
     @pytest.mark.parametrize(
@@ -87,38 +90,38 @@ class TestDecode:
             "undefined",
         ],
     )
-    def test_refuses_what_is_not_json(self, text: str) -> None:
+    def test_refuses_text_that_is_not_json(self, text: str) -> None:
         assert refusal(text).rule is Rule.JSON
 
     @pytest.mark.parametrize("text", ["null", "true", "5", "-0.5", '"open"', "[]", '[{"a": 1}]'])
-    def test_refuses_what_is_no_object(self, text: str) -> None:
+    def test_refuses_json_that_is_not_an_object(self, text: str) -> None:
         assert refusal(text).rule is Rule.NOT_AN_OBJECT
 
-    def test_takes_the_longest_text(self) -> None:
+    def test_accepts_text_of_65535_characters(self) -> None:
         text = '{"a": "' + "x" * (MAX_TEXT_LENGTH - 9) + '"}'
         assert len(text) == 65_535
         assert len(decode(text)["a"]) == MAX_TEXT_LENGTH - 9
 
-    def test_refuses_a_longer_one(self) -> None:
+    def test_refuses_text_of_65536_characters(self) -> None:
         text = '{"a": "' + "x" * (MAX_TEXT_LENGTH - 8) + '"}'
         assert len(text) == 65_536
         assert refusal(text).rule is Rule.TEXT_SIZE
 
     @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
-    def test_refuses_bottomless_nesting(self, opening: str, closing: str) -> None:
+    def test_refuses_nesting_that_is_too_deep(self, opening: str, closing: str) -> None:
         depth = 10_000
         text = '{"a":' + opening * depth + "1" + closing * depth + "}"
         assert refusal(text).rule is (Rule.TEXT_SIZE if len(text) > 65_535 else Rule.JSON)
         assert refusal(opening * depth).rule in (Rule.JSON, Rule.TEXT_SIZE)
 
-    def test_takes_reasonable_nesting(self) -> None:
+    def test_accepts_moderate_nesting(self) -> None:
         assert decode('{"a":' + "[" * 100 + "]" * 100 + "}")["a"]
 
     def test_refuses_an_integer_too_long_to_convert(self) -> None:
         digits = sys.get_int_max_str_digits()
         assert refusal('{"seq": ' + "9" * (digits + 1) + "}").rule is Rule.JSON
 
-    def test_keeps_big_integers_exact(self) -> None:
+    def test_keeps_large_integers_exact(self) -> None:
         assert decode('{"seq": 123456789012345678901234567890}') == {
             "seq": 123456789012345678901234567890
         }
@@ -129,14 +132,14 @@ class TestDecode:
     @pytest.mark.parametrize(
         "text", [f'{{"ani": {SECRET}}}', f'{{"ani": "{SECRET}"', f'["{SECRET}"]', f'"{SECRET}"']
     )
-    def test_faults_hold_no_values(self, text: str) -> None:
+    def test_faults_do_not_contain_values_of_the_message(self, text: str) -> None:
         error = refusal(text)
         assert SECRET not in str(error)
         assert error.__cause__ is None
 
     @given(st.text())
     @unhurried
-    def test_is_json_or_a_fault(self, text: str) -> None:
+    def test_arbitrary_text_is_decoded_or_refused(self, text: str) -> None:
         try:
             expected = json.loads(text)
         except ValueError:
@@ -150,7 +153,7 @@ class TestDecode:
 
 
 class TestEnvelope:
-    def test_faultless(self) -> None:
+    def test_valid_envelope_has_no_fault(self) -> None:
         typed, faults = validate(Envelope, envelope(), Rule.ENVELOPE)
         assert isinstance(typed, Envelope)
         assert (typed.seq, typed.serverseq, typed.position) == (1, 0, "PT0S")
@@ -184,17 +187,17 @@ class TestEnvelope:
             *((name, OMIT) for name in envelope()),
         ],
     )
-    def test_names_what_is_missing_or_wrong(self, field: str, value: Any) -> None:
+    def test_fault_names_the_missing_or_invalid_field(self, field: str, value: Any) -> None:
         typed, faults = validate(Envelope, envelope(**{field: value}), Rule.ENVELOPE)
         assert typed is None
         assert [fault.rule for fault in faults] == [Rule.ENVELOPE]
         assert named(faults[0]) == field
 
-    def test_names_all_of_it(self) -> None:
+    def test_fault_names_all_invalid_fields(self) -> None:
         _, faults = validate(Envelope, envelope(seq="x", position=1, id=OMIT), Rule.ENVELOPE)
         assert named(faults[0]) == "id, position, seq"
 
-    def test_unknown_fields_are_taken_and_named(self) -> None:
+    def test_unknown_fields_are_accepted_and_named(self) -> None:
         typed, faults = validate(
             Envelope, envelope(zeta=SECRET, alpha={"x": SECRET}), Rule.ENVELOPE
         )
@@ -203,7 +206,7 @@ class TestEnvelope:
         assert named(faults[0]) == "alpha, zeta"
 
     @pytest.mark.parametrize("data", [None, 5, "x", [], [envelope()], True])
-    def test_what_is_no_object(self, data: object) -> None:
+    def test_message_that_is_not_an_object_is_a_fault(self, data: object) -> None:
         typed, faults = validate(Envelope, data, Rule.ENVELOPE)
         assert typed is None
         assert [fault.rule for fault in faults] == [Rule.ENVELOPE]
@@ -211,17 +214,17 @@ class TestEnvelope:
 
 class TestParameters:
     @pytest.mark.parametrize("type", sorted(FAULTLESS))
-    def test_faultless(self, type: str) -> None:
+    def test_valid_parameters_have_no_fault(self, type: str) -> None:
         model = {t.value: m for t, m in PARAMETERS.items()}[type]
         typed, faults = validate(model, FAULTLESS[type], Rule.PARAMETERS)
         assert typed is not None
         assert faults == []
 
-    def test_the_models_are_the_client_messages(self) -> None:
+    def test_each_client_message_has_a_model(self) -> None:
         assert {t.value for t in PARAMETERS} == set(FAULTLESS)
 
     @pytest.mark.parametrize("type", sorted(FAULTLESS))
-    def test_unknown_fields_are_taken_everywhere(self, type: str) -> None:
+    def test_unknown_fields_are_accepted_and_named(self, type: str) -> None:
         model = {t.value: m for t, m in PARAMETERS.items()}[type]
         typed, faults = validate(model, {**FAULTLESS[type], "new": SECRET}, Rule.PARAMETERS)
         assert typed is not None
@@ -247,34 +250,36 @@ class TestParameters:
             ({"continuedSessions": [{"id": "x", "serverseq": 1}]}, "continuedSessions.0.clientseq"),
         ],
     )
-    def test_open(self, overrides: dict[str, Any], wrong: str) -> None:
+    def test_fault_names_the_invalid_parameter_of_open(
+        self, overrides: dict[str, Any], wrong: str
+    ) -> None:
         typed, faults = validate(OpenParameters, offer(**overrides), Rule.PARAMETERS)
         assert typed is None
         assert [named(fault) for fault in faults] == [wrong]
 
     @pytest.mark.parametrize("field", ["id", "ani", "aniName", "dnis"])
-    def test_open_needs_the_participant(self, field: str) -> None:
+    def test_open_needs_all_fields_of_the_participant(self, field: str) -> None:
         participant = dict(offer()["participant"])
         del participant[field]
         _, faults = validate(OpenParameters, offer(participant=participant), Rule.PARAMETERS)
         assert [named(fault) for fault in faults] == [f"participant.{field}"]
 
     @pytest.mark.parametrize("language", ["en", "en-us", "pt-BR", "es-419", "yue-Hant-HK", ""])
-    def test_open_takes_any_language(self, language: str) -> None:
+    def test_open_accepts_any_language(self, language: str) -> None:
         typed, faults = validate(OpenParameters, offer(language=language), Rule.PARAMETERS)
         assert isinstance(typed, OpenParameters)
         assert typed.language == language
         assert faults == []
 
     @pytest.mark.parametrize("number", ["tel:+491604697810", "+1-555-555-1234", "sip:x@y", ""])
-    def test_open_takes_any_number(self, number: str) -> None:
+    def test_open_accepts_any_phone_number(self, number: str) -> None:
         participant = {**offer()["participant"], "ani": number, "dnis": number}
         typed, faults = validate(OpenParameters, offer(participant=participant), Rule.PARAMETERS)
         assert isinstance(typed, OpenParameters)
         assert (typed.participant.ani, typed.participant.dnis) == (number, number)
         assert faults == []
 
-    def test_open_typed(self) -> None:
+    def test_open_is_parsed_into_types(self) -> None:
         parameters = offer(
             customConfig={"a": [1]},
             inputVariables={" key ": "value"},
@@ -312,27 +317,29 @@ class TestParameters:
             (ErrorParameters, {"code": 429, "message": "x", "retryAfter": 3}, "retryAfter"),
         ],
     )
-    def test_others(self, model: Any, data: dict[str, Any], wrong: str) -> None:
+    def test_fault_names_the_invalid_parameter(
+        self, model: Any, data: dict[str, Any], wrong: str
+    ) -> None:
         typed, faults = validate(model, data, Rule.PARAMETERS)
         assert typed is None
         assert [(f.rule, named(f)) for f in faults] == [(Rule.PARAMETERS, wrong)]
 
     @pytest.mark.parametrize("code", [400, 405, 408, 409, 413, 415, 429, 500, 503, 9999])
-    def test_error_codes_are_not_enumerated(self, code: int) -> None:
+    def test_error_accepts_any_code(self, code: int) -> None:
         typed, faults = validate(ErrorParameters, {"code": code, "message": "x"}, Rule.PARAMETERS)
         assert isinstance(typed, ErrorParameters)
         assert typed.code == code
         assert faults == []
 
 
-class TestFaultless:
+class TestParseStrict:
     @pytest.mark.parametrize("type", sorted(FAULTLESS))
-    def test_takes_what_is_faultless(self, type: str) -> None:
+    def test_reads_valid_messages(self, type: str) -> None:
         message = envelope(type=type, parameters=FAULTLESS[type])
         assert parse_strict(json.dumps(message)) == message
 
     @pytest.mark.parametrize("type", sorted(FAULTLESS))
-    def test_takes_no_more(self, type: str) -> None:
+    def test_leaves_messages_with_unknown_fields_to_decode(self, type: str) -> None:
         parameters = FAULTLESS[type]
         more = envelope(type=type, parameters={**parameters, "new": 1})
         assert parse_strict(json.dumps(more)) is None
@@ -340,7 +347,7 @@ class TestFaultless:
 
     @given(st.sampled_from(sorted(FAULTLESS)), st.data())
     @unhurried
-    def test_is_what_the_models_say(self, type: str, data: st.DataObject) -> None:
+    def test_agrees_with_the_models(self, type: str, data: st.DataObject) -> None:
         odd = st.sampled_from(
             [OMIT, None, True, -1, 0, 2**70, 1.5, "", "2", "PT1S", "PT١S", [], {}]
         )
@@ -358,8 +365,8 @@ class TestFaultless:
 
     @given(st.sampled_from(sorted(FAULTLESS)), st.data())
     @unhurried
-    def test_reads_what_decode_reads(self, type: str, data: st.DataObject) -> None:
-        # Also of keys that come twice, in any place.
+    def test_agrees_with_decode(self, type: str, data: st.DataObject) -> None:
+        # Keys may be repeated, at any place.
         pairs = [*envelope(type=type, parameters=FAULTLESS[type]).items()]
         again = st.tuples(st.sampled_from([*envelope()]), st.sampled_from([0, 1, "2", "ping", {}]))
         pairs = data.draw(st.permutations([*pairs, *data.draw(st.lists(again, max_size=2))]))
@@ -367,7 +374,7 @@ class TestFaultless:
         assert parse_strict(text) in (None, decode(text))
 
     @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
-    def test_leaves_what_is_no_json_to_decode(self, value: str) -> None:
+    def test_leaves_numbers_that_are_not_json_to_decode(self, value: str) -> None:
         parameters = {**FAULTLESS["open"], "customConfig": {"x": [0]}}
         text = json.dumps(envelope(type="open", parameters=parameters))
         assert parse_strict(text) == json.loads(text)
@@ -375,7 +382,7 @@ class TestFaultless:
         named = text.replace("[0]", f'"{value}"')
         assert parse_strict(named) in (None, decode(named))
 
-    def test_leaves_what_is_too_long_to_decode(self) -> None:
+    def test_leaves_text_that_is_too_long_to_decode(self) -> None:
         parameters = {**FAULTLESS["error"], "message": "x" * MAX_TEXT_LENGTH}
         assert parse_strict(json.dumps(envelope(type="error", parameters=parameters))) is None
 
@@ -386,7 +393,7 @@ class TestFaultless:
     | st.from_regex(r"PT\d+\.?\d*S\n?")
 )
 @unhurried
-def test_what_is_taken_for_a_duration_can_be_read(text: str) -> None:
+def test_duration_that_is_accepted_can_be_parsed(text: str) -> None:
     taken = not validate(PingParameters, {"rtt": text}, Rule.PARAMETERS)[1]
     try:
         parse_duration(text)
@@ -396,7 +403,7 @@ def test_what_is_taken_for_a_duration_can_be_read(text: str) -> None:
         assert taken
 
 
-class TestPrivacyAndSize:
+class TestTextOfFaults:
     @pytest.mark.parametrize(
         "data",
         [
@@ -412,25 +419,25 @@ class TestPrivacyAndSize:
         ],
         ids=repr,
     )
-    def test_faults_name_fields_and_never_values(self, data: object) -> None:
+    def test_names_fields_and_no_values(self, data: object) -> None:
         _, faults = validate(OpenParameters, data, Rule.PARAMETERS)
         assert faults
         assert not [fault for fault in faults if SECRET in str(fault)]
         assert not [fault for fault in faults if fault.__cause__ or fault.__context__]
 
-    def test_a_fault_is_a_line(self) -> None:
+    def test_many_invalid_entries_give_one_short_line(self) -> None:
         media = [SECRET] * 6_000
         _, faults = validate(OpenParameters, offer(media=media), Rule.PARAMETERS)
         assert len(faults) == 1
         assert len(str(faults[0])) < 300
 
     @pytest.mark.parametrize("name", ["two\nlines", "\r", "\x1b[31mred"])
-    def test_the_peers_names_do_not_break_the_line(self, name: str) -> None:
+    def test_control_characters_of_field_names_are_escaped(self, name: str) -> None:
         _, faults = validate(PingParameters, {name: 1}, Rule.PARAMETERS)
         assert len(faults) == 1
         assert str(faults[0]).isprintable()
 
-    def test_many_unknown_fields_are_a_line(self) -> None:
+    def test_many_unknown_fields_give_one_short_line(self) -> None:
         data = {f"field{n}": n for n in range(6_000)}
         _, faults = validate(PingParameters, data, Rule.PARAMETERS)
         assert len(faults) == 1
@@ -448,7 +455,7 @@ class TestPrivacyAndSize:
             lambda v: offer(participant={"id": v, "ani": v, "aniName": v, "dnis": v}),
         ],
     )
-    def test_odd_characters_are_reported_or_taken(self, place: Any, value: str) -> None:
+    def test_surrogates_and_null_characters_do_not_raise(self, place: Any, value: str) -> None:
         typed, faults = validate(OpenParameters, place(value), Rule.PARAMETERS)
         assert typed is not None or faults
 
@@ -461,6 +468,8 @@ class TestPrivacyAndSize:
         ),
     )
     @unhurried
-    def test_anything_is_typed_or_reported(self, model: Any, data: object) -> None:
+    def test_arbitrary_parameters_are_parsed_or_give_a_fault(
+        self, model: Any, data: object
+    ) -> None:
         typed, faults = validate(model, data, Rule.PARAMETERS)
         assert typed is not None or [fault.rule for fault in faults] == [Rule.PARAMETERS]

@@ -1,10 +1,10 @@
-"""The simulator's client against the server's session, both without I/O, in every order of things.
+"""The simulator's client session against the server's session, without I/O, in random orders.
 
-Two queues are between them, and a clock that only the test moves. Hypothesis decides what either
-side does, when a message arrives, what breaks a rule on purpose, and when the socket is lost. The
-oracle is a third party, `wiretap`, who knows the protocol and nothing of the two.
+Two queues connect them, and the test moves their clock. Hypothesis decides what each side does,
+when a message arrives, which messages are invalid, and when the socket is lost. The oracle is
+`wiretap`, which uses neither of the two sessions.
 
-`CROSS_EXAMPLES` says how many calls are tried; `make test-slow` tries ten thousand.
+The environment variable `CROSS_EXAMPLES` is the number of calls; `make test-slow` has ten thousand.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from .wiretap import SERVER_TYPES, Sent, Wiretap
 
 EXAMPLES = int(os.environ.get("CROSS_EXAMPLES", "300"))
 L16 = {**PCMU_EXTERNAL, "format": "L16"}
-# What a server that keeps the rules may still be reproached with: it is slow, or talks a lot.
+# Violations of a server that keeps the protocol but is slow or sends a lot.
 _OWN_ACCOUNT = {
     ServerRule.OPEN_TIMEOUT,
     ServerRule.PONG_TIMEOUT,
@@ -59,13 +59,13 @@ _OWN_ACCOUNT = {
     ServerRule.AUDIO_CUT,
     ServerRule.REPEATED_DISCONNECT,
 }
-# What comes later than the client has patience for comes to a client that is gone.
+# Violations that follow once the client has given up waiting.
 _TOO_LATE = {ServerRule.AFTER_CLOSED}
 _LONGEST_END = 60.0
 
 
 class CrossMachine(RuleBasedStateMachine):
-    """One call."""
+    """One call of the client session to the server session."""
 
     @initialize(
         kind=st.sampled_from(["bot", "monitor", "probe", "l16"]), position=st.integers(0, 3 * 8000)
@@ -82,7 +82,7 @@ class CrossMachine(RuleBasedStateMachine):
         self.tap = Wiretap(parameters.session_id, offer, 0)
         self.up: deque[Sent] = deque()
         self.down: deque[Sent] = deque()
-        # What the server's application has not said yet.
+        # Messages that the server's application has not sent yet.
         self.owed: deque[Draft] = deque()
         self.violations: list[Violation] = []
         self.start_paused = False
@@ -93,7 +93,7 @@ class CrossMachine(RuleBasedStateMachine):
     # -- the two queues ------------------------------------------------------------------------
 
     def _collect(self) -> None:
-        """Take what the client has to say."""
+        """Put the messages of the client into the queue to the server."""
         for content in self.client.messages_to_send():
             sent = Sent(content)
             self.tap.client_sent(sent, self.now)
@@ -103,7 +103,7 @@ class CrossMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.up)
     @rule()
-    def reaches_server(self) -> None:
+    def deliver_to_server(self) -> None:
         sent = self.up.popleft()
         tap = self.tap
         if isinstance(sent.content, bytes):
@@ -115,7 +115,8 @@ class CrossMachine(RuleBasedStateMachine):
         before = self.server.faults.total()
         found = self.server.receive_text(sent.content)
         tap.reached_server(sent)
-        # It is noticed, unless nothing is looked at any more; two at once may make one good.
+        # The first forgery is counted unless the call is ending. A second forgery may make up
+        # for the first one.
         if sent is self.first_forgery:
             assert self.server.faults.total() > before or tap.server.has_ended
         for event in found:
@@ -138,7 +139,7 @@ class CrossMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.down)
     @rule()
-    def reaches_client(self) -> None:
+    def deliver_to_client(self) -> None:
         sent = self.down.popleft()
         before = len(self.violations)
         if isinstance(sent.content, bytes):
@@ -158,11 +159,11 @@ class CrossMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.owed)
     @rule()
-    def server_answers(self) -> None:
-        self._say(self.owed.popleft())
+    def server_replies(self) -> None:
+        self._send(self.owed.popleft())
 
-    def _say(self, draft: Draft) -> None:
-        """Hand a message to the wire, or see that it may not be."""
+    def _send(self, draft: Draft) -> None:
+        """Send a message, or check that sending raises if the protocol forbids it."""
         may = self.tap.may_send(draft.type.value)
         assert self.server.allows(draft.type) == may, draft
         if not may:
@@ -193,15 +194,15 @@ class CrossMachine(RuleBasedStateMachine):
     # -- the client ------------------------------------------------------------------------------
 
     @rule(samples=st.sampled_from([1, 80, 1600, 8000]))
-    def caller_speaks(self, samples: int) -> None:
+    def client_sends_audio(self, samples: int) -> None:
         self._client_does(lambda: self.client.send_audio(samples, self.now))
 
     @rule(key=st.sampled_from("0159*#"))
-    def caller_presses(self, key: str) -> None:
+    def client_sends_dtmf(self, key: str) -> None:
         self._client_does(lambda: self.client.press_dtmf(key, self.now))
 
     @rule()
-    def language_changes(self) -> None:
+    def client_sends_update(self) -> None:
         self._client_does(lambda: self.client.send_update("de-DE", self.now))
 
     @rule()
@@ -217,7 +218,7 @@ class CrossMachine(RuleBasedStateMachine):
         self._client_does(lambda: self.client.report_discarded(samples, self.now))
 
     @rule()
-    def caller_hangs_up(self) -> None:
+    def client_hangs_up(self) -> None:
         self._client_does(lambda: self.client.hang_up(self.now))
 
     def _client_does(self, act: Any) -> None:
@@ -241,11 +242,11 @@ class CrossMachine(RuleBasedStateMachine):
             ]
         )
     )
-    def server_says(self, draft: Draft) -> None:
-        self._say(draft)
+    def application_sends(self, draft: Draft) -> None:
+        self._send(draft)
 
     @rule(seconds=st.sampled_from([0.02, 0.2, 1.0]))
-    def bot_speaks(self, seconds: float) -> None:
+    def bot_sends_audio(self, seconds: float) -> None:
         media = self.server.media
         if not self.tap.server.is_open or media is None or media.is_listen_only:
             return
@@ -256,14 +257,14 @@ class CrossMachine(RuleBasedStateMachine):
         self.down.append(sent)
 
     @rule(paused=st.booleans())
-    def server_means_to_start_paused(self, paused: bool) -> None:
+    def next_opened_starts_paused(self, paused: bool) -> None:
         self.start_paused = paused
 
-    # -- what should not be ----------------------------------------------------------------------
+    # -- faults ----------------------------------------------------------------------------------
 
     @precondition(lambda self: self.tap.client.types["open"] and not self.tap.client.is_leaving)
     @rule(name=st.sampled_from([*BROKEN_ENVELOPES, *BROKEN_PARAMETERS, *GARBAGE]))
-    def client_errs(self, name: str) -> None:
+    def client_breaks_a_rule(self, name: str) -> None:
         self.tap.client_forges = True
         if name in GARBAGE:
             text, forgery = GARBAGE[name]
@@ -281,7 +282,7 @@ class CrossMachine(RuleBasedStateMachine):
             message |= {"type": "ping", "parameters": {}}
             message |= make(self.client.last_seq, self.client.last_server_seq)
         else:
-            # It takes a number, which the client's next message then has again.
+            # The next message of the client repeats the `seq` of this one.
             message["type"], message["parameters"], forgery = BROKEN_PARAMETERS[name]
         self._forge(Sent(json.dumps(message), forgery=forgery))
 
@@ -291,7 +292,7 @@ class CrossMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(isinstance(sent.content, str) for sent in self.down))
     @rule(name=st.sampled_from(sorted(SPOILED)))
-    def server_errs(self, name: str) -> None:
+    def server_breaks_a_rule(self, name: str) -> None:
         sent = next(sent for sent in self.down if isinstance(sent.content, str))
         if sent.forgery is None:
             self.tap.server_forges = True
@@ -313,14 +314,14 @@ class CrossMachine(RuleBasedStateMachine):
         self.owed.clear()
         self._collect_violations()
 
-    # -- what always holds -----------------------------------------------------------------------
+    # -- invariants ------------------------------------------------------------------------------
 
     @invariant()
-    def nobody_is_reproached_without_reason(self) -> None:
+    def only_forgeries_are_counted_as_faults(self) -> None:
         if not hasattr(self, "tap"):
             return
         if not self.tap.client_forges:
-            # What was on its way when the server ended the call has come to nothing.
+            # Messages that cross the `disconnect` of the server count as faults of the state.
             crossed = {Fault.STATE} if self.tap.server.has_ended else set()
             assert set(self.server.faults) <= crossed, self.server.faults
         if not (self.tap.server_forges or self.tap.client_forges):
@@ -330,21 +331,21 @@ class CrossMachine(RuleBasedStateMachine):
             assert rules <= known, self.violations
 
     @invariant()
-    def positions_are_equal_when_all_has_arrived(self) -> None:
+    def positions_agree_once_all_messages_have_arrived(self) -> None:
         if not hasattr(self, "tap") or self.up or self.tap.client_forges:
             return
         if self.server.media is not None and self.server.state is State.ACTIVE:
             assert self.server.position == self.client.position
 
     @invariant()
-    def what_may_be_said_is_what_the_protocol_lets(self) -> None:
+    def allows_agrees_with_the_protocol(self) -> None:
         if not hasattr(self, "tap"):
             return
         for name in SERVER_TYPES:
             assert self.server.allows(Type(name)) == self.tap.may_send(name), name
 
     def teardown(self) -> None:
-        """Every call ends, whatever has happened."""
+        """Hang up and check that the call ends on both sides."""
         if not hasattr(self, "tap"):
             return
         self.client.hang_up(self.now)
@@ -352,11 +353,11 @@ class CrossMachine(RuleBasedStateMachine):
         end = self.now + _LONGEST_END
         while self.client.state is not SessionState.DISCONNECTED and self.now < end:
             while self.up:
-                self.reaches_server()
+                self.deliver_to_server()
             while self.owed:
-                self.server_answers()
+                self.server_replies()
             while self.down:
-                self.reaches_client()
+                self.deliver_to_client()
             if self.client.socket_should_close:
                 self._lose(Party.CLIENT)
                 break

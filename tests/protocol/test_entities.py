@@ -1,4 +1,4 @@
-"""Entities of `event` messages; the expected shapes are the protocol's, field by field."""
+"""Entities of `event` messages have the fields that the protocol documents."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def transcript(**changes: Any) -> Transcript:
     return Transcript.of("hello", **fields)
 
 
-def test_a_transcript_has_the_protocols_fields() -> None:
+def test_transcript_has_the_fields_of_the_protocol() -> None:
     said = Transcript(
         id=UTTERANCE,
         channel_id=1,
@@ -105,7 +105,7 @@ def test_a_transcript_has_the_protocols_fields() -> None:
     }
 
 
-def test_one_hypothesis_written_in_one_way() -> None:
+def test_transcript_of_text_has_one_alternative_with_one_interpretation() -> None:
     assert transcript(language="de-DE", confidence=0.5).data() == {
         "id": UTTERANCE,
         "channelId": 0,
@@ -122,7 +122,7 @@ def test_one_hypothesis_written_in_one_way() -> None:
     }
 
 
-def test_agent_assistance_has_the_protocols_fields() -> None:
+def test_agent_assist_has_the_fields_of_the_protocol() -> None:
     entity = AgentAssist(
         id=UTTERANCE,
         utterances=[
@@ -202,14 +202,14 @@ def test_agent_assistance_has_the_protocols_fields() -> None:
         (AgentAssist(id=UTTERANCE), "agentassist", {"id": UTTERANCE}),
     ],
 )
-def test_each_is_the_one_entity_of_an_event(entity: Entity, type: str, data: Any) -> None:
+def test_event_message_holds_one_entity(entity: Entity, type: str, data: Any) -> None:
     sent = started().send(server_messages.entity(entity))
     assert sent["type"] == "event"
     assert sent["parameters"] == {"entities": [{"type": type, "data": data}]}
 
 
 @pytest.mark.parametrize("data", [None, 5, "text", [1], {"deep": [{"er": True}]}])
-def test_any_other_entity_is_legal(data: Any) -> None:
+def test_event_message_may_hold_an_entity_of_any_type(data: Any) -> None:
     sent = started().send(server_messages.event("sentiment", data))
     assert sent["parameters"] == {"entities": [{"type": "sentiment", "data": data}]}
 
@@ -231,31 +231,31 @@ def test_any_other_entity_is_legal(data: Any) -> None:
         ({"confidence": float("nan")}, "confidence"),
     ],
 )
-def test_a_mistake_names_the_field(changes: dict[str, Any], field: str) -> None:
+def test_validation_error_names_the_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(ValidationError, match=rf"\b{field}\b"):
         transcript(**changes)
 
 
 @pytest.mark.parametrize("missing", ["alternatives", "interpretations"])
-def test_a_transcript_says_something(missing: str) -> None:
+def test_transcript_needs_an_alternative_and_an_interpretation(missing: str) -> None:
     alternatives = [{"confidence": 1, "interpretations": []}] if missing != "alternatives" else []
     with pytest.raises(ValidationError, match=missing):
         Transcript(id=UTTERANCE, channel_id=0, is_final=True, alternatives=alternatives)
 
 
-def test_no_two_words_begin_at_one_offset() -> None:
+def test_two_tokens_at_one_offset_are_refused() -> None:
     word = Token(value="a", confidence=1, offset=1, duration=1)
     with pytest.raises(ValidationError, match="tokens"):
         Interpretation(transcript="a a", tokens=[word, word])
 
 
 @pytest.mark.parametrize("disposition", ["", "matched", None])
-def test_a_disposition_is_one_of_three(disposition: Any) -> None:
+def test_unknown_disposition_is_refused(disposition: Any) -> None:
     with pytest.raises(ValidationError, match="disposition"):
         BotTurnResponse(disposition=disposition)
 
 
-def test_a_name_that_does_not_exist_is_a_mistake() -> None:
+def test_unknown_field_is_refused() -> None:
     with pytest.raises(ValidationError, match="channel"):
         Transcript(
             id=UTTERANCE,
@@ -272,13 +272,13 @@ def test_offsets_are_exact_to_the_sample(first: int, count: int) -> None:
     said = transcript(offset=Fraction(first, 8000), duration=Fraction(count, 8000)).data()
     assert parse_duration(said["offset"]) == Fraction(first, 8000)
     assert parse_duration(said["duration"]) == Fraction(count, 8000)
-    # The validator of Genesys's reference implementation.
+    # The pattern that Genesys's reference implementation validates durations with.
     assert re.fullmatch(r"PT(?:\d*\.)?\d+S", said["offset"])
 
 
 @given(st.text(), st.floats(0, 1))
 @unhurried
-def test_whatever_was_said_can_be_sent(text: str, confidence: float) -> None:
+def test_arbitrary_text_survives_json(text: str, confidence: float) -> None:
     said = Transcript.of(
         text, id=UTTERANCE, channel_id=0, offset=0, duration=0, confidence=confidence
     )
@@ -296,7 +296,7 @@ def test_whatever_was_said_can_be_sent(text: str, confidence: float) -> None:
         (INVERTED, "internal", 0),
     ],
 )
-def test_a_channel_is_numbered_by_its_place_in_the_medium(
+def test_channel_id_is_the_index_of_the_channel_in_the_medium(
     entry: Any, channel: str, expected: int
 ) -> None:
     medium = parse_media(entry)
@@ -304,14 +304,14 @@ def test_a_channel_is_numbered_by_its_place_in_the_medium(
     assert medium.channel_id(channel) == expected
 
 
-def test_a_channel_the_medium_does_not_carry() -> None:
+def test_channel_that_the_medium_lacks_raises() -> None:
     medium = parse_media(EXTERNAL)
     assert medium is not None
     with pytest.raises(ValueError, match="external, not internal"):
         medium.channel_id("internal")
 
 
-def test_the_other_verbs_have_the_protocols_parameters() -> None:
+def test_control_messages_have_the_parameters_of_the_protocol() -> None:
     assert server_messages.pause().parameters == {}
     assert server_messages.resume().parameters == {}
     assert server_messages.reconnect().parameters == {}

@@ -1,4 +1,4 @@
-"""The guide knows every message, and sends each the way the tables do."""
+"""The protocol guide lists every message under its sender, as the state tables do."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding=
 
 
 def listed(heading: str) -> list[str]:
-    """What the first column of the table under a heading names."""
+    """Return the names in the first column of the table under a heading."""
     section = GUIDE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
 
 
-def test_all_that_a_client_says() -> None:
+def test_guide_lists_every_client_message() -> None:
     names = listed("What the client says")
     assert sorted(names) == sorted(message.value for message in PARAMETERS)
 
 
-def test_all_that_a_server_says() -> None:
+def test_guide_lists_every_server_message() -> None:
     names = listed("What the server says")
     allowed = {message for row in OUTGOING.values() for message in row}
     assert sorted(names) == sorted(message.value for message in allowed)
 
 
-def test_the_two_are_all_there_is() -> None:
+def test_every_message_type_is_of_the_client_or_of_the_server() -> None:
     names = {*listed("What the client says"), *listed("What the server says")}
     assert names == {message.value for message in AudioHookMessageType}

@@ -1,4 +1,4 @@
-"""What the package may need: not pipecat, no event loop, no native code, no clock."""
+"""`pipecat_genesys.protocol` imports no pipecat, no asyncio, no native code and no clock."""
 
 import ast
 import subprocess
@@ -30,23 +30,23 @@ def imported() -> set[str]:
     return set(done.stdout.split())
 
 
-def test_the_program_saw_the_package(imported: set[str]) -> None:
+def test_the_subprocess_imports_this_package(imported: set[str]) -> None:
     assert "pipecat_genesys.protocol.session" in imported
 
 
-def test_nothing_of_ours_but_the_protocol(imported: set[str]) -> None:
+def test_protocol_loads_no_other_room_of_the_package(imported: set[str]) -> None:
     ours = {name for name in imported if name.split(".")[0] == "pipecat_genesys"}
     others = {name for name in ours if not name.startswith("pipecat_genesys.protocol")}
     assert others == {"pipecat_genesys", "pipecat_genesys.errors"}
 
 
 @pytest.mark.parametrize("name", ["pipecat", "asyncio", "numpy", "websockets", "starlette"])
-def test_without(imported: set[str], name: str) -> None:
+def test_protocol_does_not_load(imported: set[str], name: str) -> None:
     assert not {module for module in imported if module.split(".")[0] == name}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_sources_have_no_clock_no_chance_and_no_input_or_output(path: Path) -> None:
+def test_sources_import_no_clock_no_randomness_and_no_input_or_output(path: Path) -> None:
     allowed = {
         "__future__",
         "collections",

@@ -1,3 +1,5 @@
+"""Choice of a medium from the offer of the client."""
+
 import copy
 from typing import Any
 
@@ -35,38 +37,42 @@ def chosen(offer: list[Any], preference: MediaPreference) -> Any:
 @pytest.mark.parametrize(
     ("preference", "offer", "expected"),
     [
-        # What matches, wherever it stands in the offer.
+        # The entry that matches, at any index of the offer.
         (external, [STEREO, EXTERNAL, INTERNAL], EXTERNAL),
         (internal, [STEREO, EXTERNAL, INTERNAL], INTERNAL),
         (both, [EXTERNAL, STEREO], STEREO),
         (both, [EXTERNAL, INVERTED], INVERTED),
         (external_l16, [EXTERNAL, L16], L16),
         (both_l16, [STEREO, L16, L16_STEREO], L16_STEREO),
-        # Of several that match, the client's first.
+        # The first of several entries that match.
         (both, [INVERTED, STEREO], INVERTED),
         (both, [STEREO, INVERTED], STEREO),
-        # Nothing matches: the first that can be carried.
+        # No entry matches: the first supported entry.
         (external, [STEREO, INTERNAL], STEREO),
         (external, [L16, INTERNAL], L16),
         (external_l16, [INTERNAL, EXTERNAL], INTERNAL),
         (both, [L16_STEREO, EXTERNAL], L16_STEREO),
         (external, [WRONG_RATE, None, L16], L16),
-        # Nothing can.
+        # No entry is supported.
         (external, [], None),
         (external, USELESS, None),
     ],
 )
-def test_selection(preference: MediaPreference, offer: list[Any], expected: Any) -> None:
+def test_first_entry_that_matches_the_preference_is_chosen_else_the_first_supported(
+    preference: MediaPreference, offer: list[Any], expected: Any
+) -> None:
     assert chosen(offer, preference) == expected
 
 
-def test_the_default_preference_is_the_audio_connectors() -> None:
+def test_default_preference_is_mu_law_of_the_external_channel() -> None:
     assert external == MediaPreference(AudioHookChannel.EXTERNAL, AudioHookMediaFormat.PCMU)
 
 
 @given(st.lists(st.sampled_from(ENTRIES + USELESS)), st.sampled_from(PREFERENCES))
 @unhurried
-def test_one_offered_entry_verbatim_or_none(offer: list[Any], preference: MediaPreference) -> None:
+def test_arbitrary_offer_gives_one_of_its_entries_verbatim_or_none(
+    offer: list[Any], preference: MediaPreference
+) -> None:
     before = copy.deepcopy(offer)
     found = chosen(offer, preference)
     usable = [entry for entry in offer if entry in ENTRIES]
@@ -79,7 +85,7 @@ def test_one_offered_entry_verbatim_or_none(offer: list[Any], preference: MediaP
 
 @given(st.permutations(ENTRIES), st.sampled_from(PREFERENCES))
 @unhurried
-def test_among_everything_each_preference_is_met(
+def test_each_preference_is_met_if_all_media_are_offered(
     offer: list[Any], preference: MediaPreference
 ) -> None:
     media = select_media(offer, preference)
@@ -92,13 +98,13 @@ def test_among_everything_each_preference_is_met(
         assert media.channels == (preference.channel,)
 
 
-def test_unknown_keys_of_the_entry_are_copied() -> None:
+def test_unknown_keys_of_the_chosen_entry_are_copied() -> None:
     entry = {**EXTERNAL, "future": [1, {"a": None}]}
     assert chosen([entry], external) == entry
 
 
 @pytest.mark.parametrize("preference", PREFERENCES)
-def test_a_preference_written_as_entry_is_met_by_itself(preference: MediaPreference) -> None:
+def test_each_preference_matches_its_own_entry(preference: MediaPreference) -> None:
     entry = preferred_entry(preference)
     assert entry.keys() == {"type", "format", "channels", "rate"}
     media = select_media([entry], preference)

@@ -1,4 +1,4 @@
-"""Counting samples against the client's clock; the oracle is a list with one entry a sample."""
+"""Media time of samples; the oracle is a list with the client's clock at each sample."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,13 +7,13 @@ from pipecat_genesys.protocol.positions import PositionMap
 
 from .client import duration, started, unhurried
 
-# Audio of some samples, or a gap of some.
+# Parts of a stream: audio or a gap, and its length in samples.
 stretches = st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=30)
 
 
 @given(st.integers(0, 1000), stretches)
 @unhurried
-def test_each_sample_is_where_the_clients_clock_had_it(
+def test_media_time_of_each_sample_is_that_of_the_clients_clock(
     start: int, parts: list[tuple[bool, int]]
 ) -> None:
     timeline, clock, clocks = PositionMap(start), start, []
@@ -30,7 +30,7 @@ def test_each_sample_is_where_the_clients_clock_had_it(
 
 @given(stretches)
 @unhurried
-def test_a_session_keeps_it(parts: list[tuple[bool, int]]) -> None:
+def test_session_maps_samples_to_media_time(parts: list[tuple[bool, int]]) -> None:
     call, clocks = started(), []
     for is_audio, length in parts:
         clock = call.client.samples
@@ -46,8 +46,8 @@ def test_a_session_keeps_it(parts: list[tuple[bool, int]]) -> None:
     assert call.counted == {}
 
 
-def test_a_pause_is_a_gap() -> None:
-    # As measured: paused at 0.6 s, resumed at 1.4 s.
+def test_pause_is_a_gap_of_media_time() -> None:
+    # Genesys paused at 0.6 s and resumed at 1.4 s (measured).
     call = started()
     call.audio(4800)
     call.ask("paused")
@@ -58,7 +58,7 @@ def test_a_pause_is_a_gap() -> None:
     assert [position(n) for n in (0, 4799, 4800, 6399)] == [0, 4799, 11200, 12799]
 
 
-def test_a_continued_session_begins_where_its_window_does() -> None:
+def test_continued_session_begins_at_the_position_of_open() -> None:
     call = started()
     call = type(call)()
     call.client.samples = 160_000
@@ -70,7 +70,7 @@ def test_a_continued_session_begins_where_its_window_does() -> None:
     assert call.counted == {}
 
 
-def test_gaps_without_end_are_forgotten_from_the_oldest() -> None:
+def test_number_of_remembered_gaps_is_limited() -> None:
     timeline, clock = PositionMap(), 0
     for _ in range(100_000):
         clock += 1
@@ -81,7 +81,7 @@ def test_gaps_without_end_are_forgotten_from_the_oldest() -> None:
     assert timeline.position(newest - 1000) == clock - 2000
 
 
-def test_audio_that_is_not_used_is_left_out() -> None:
+def test_audio_that_the_session_drops_is_a_gap() -> None:
     call = started()
     call.audio(1600)
     call.session.leave_out(call.audio(800))
@@ -92,7 +92,7 @@ def test_audio_that_is_not_used_is_left_out() -> None:
     assert call.counted == {}
 
 
-def test_without_a_medium_there_is_nothing_to_leave_out() -> None:
+def test_audio_without_a_medium_is_no_gap() -> None:
     session = AudioHookSession("x")
     session.leave_out(session.receive_audio(1600))
     assert session.positions.position(0) == 0

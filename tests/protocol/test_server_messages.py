@@ -1,3 +1,5 @@
+"""Drafts of server messages, and output variables as strings."""
+
 import enum
 import json
 import math
@@ -55,7 +57,7 @@ class TestStringMap:
             (OldColour.RED, "red"),
         ],
     )
-    def test_values(self, value: Any, text: str) -> None:
+    def test_values_become_strings(self, value: Any, text: str) -> None:
         written = server_messages.to_string_map({"name": value})
         assert written == {"name": text}
         assert type(written["name"]) is str
@@ -63,12 +65,12 @@ class TestStringMap:
     @pytest.mark.parametrize(
         ("name", "text"), [("a", "a"), (1, "1"), (True, "true"), (None, "null"), (1.5, "1.5")]
     )
-    def test_names(self, name: Any, text: str) -> None:
+    def test_names_become_strings(self, name: Any, text: str) -> None:
         assert server_messages.to_string_map({name: "x"}) == {text: "x"}
 
     @given(st.dictionaries(st.text(), JSON, max_size=5))
     @unhurried
-    def test_strings_stay_and_the_rest_can_be_read_back(self, variables: dict[str, Any]) -> None:
+    def test_strings_stay_and_other_values_become_json(self, variables: dict[str, Any]) -> None:
         written = server_messages.to_string_map(variables)
         assert written.keys() == variables.keys()
         for name, value in variables.items():
@@ -94,48 +96,48 @@ class TestStringMap:
         ],
         ids=repr,
     )
-    def test_what_json_has_not_is_refused_by_name(self, value: Any) -> None:
+    def test_value_that_is_not_json_raises_with_the_name(self, value: Any) -> None:
         with pytest.raises(ValueError, match="'my_variable'"):
             server_messages.to_string_map({"fine": 1, "my_variable": value})
 
-    def test_a_circle_is_refused(self) -> None:
+    def test_value_that_contains_itself_raises(self) -> None:
         circle: list[Any] = []
         circle.append(circle)
         with pytest.raises(ValueError, match="'circle'"):
             server_messages.to_string_map({"circle": circle})
 
-    def test_a_bottomless_value_is_refused(self) -> None:
+    def test_value_nested_too_deeply_raises(self) -> None:
         deep: list[Any] = []
         for _ in range(100_000):
             deep = [deep]
         with pytest.raises(ValueError, match="'deep'"):
             server_messages.to_string_map({"deep": deep})
 
-    def test_is_a_new_map(self) -> None:
+    def test_argument_is_not_changed(self) -> None:
         variables = {"a": "1"}
         assert server_messages.to_string_map(variables) is not variables
 
 
 class TestDrafts:
-    def test_opened_copies_the_medium(self) -> None:
+    def test_opened_holds_a_copy_of_the_medium(self) -> None:
         draft = server_messages.opened([EXTERNAL])
         assert draft.type is Type.OPENED
         assert draft.parameters == {"startPaused": False, "media": [EXTERNAL]}
 
-    def test_opened_without_audio(self) -> None:
+    def test_opened_may_have_no_medium(self) -> None:
         assert server_messages.opened([]).parameters["media"] == []
 
-    def test_opened_start_paused(self) -> None:
+    def test_opened_may_start_paused(self) -> None:
         assert (
             server_messages.opened([EXTERNAL], start_paused=True).parameters["startPaused"] is True
         )
 
     @pytest.mark.parametrize("languages", [[], ["en-US", "de-DE"]])
-    def test_opened_tells_languages_when_given(self, languages: list[str]) -> None:
+    def test_opened_has_supported_languages_only_if_given(self, languages: list[str]) -> None:
         draft = server_messages.opened([EXTERNAL], supported_languages=languages)
         assert draft.parameters["supportedLanguages"] == languages
 
-    def test_opened_has_only_documented_fields(self) -> None:
+    def test_opened_has_documented_fields_only(self) -> None:
         draft = server_messages.opened([EXTERNAL], supported_languages=["en-US"])
         assert draft.parameters.keys() <= {
             "media",
@@ -154,19 +156,17 @@ class TestDrafts:
             (server_messages.resume(), "resume"),
         ],
     )
-    def test_parameters_are_there_though_empty(
-        self, draft: server_messages.Draft, type: str
-    ) -> None:
+    def test_empty_parameters_are_written(self, draft: server_messages.Draft, type: str) -> None:
         assert draft.type == type
         assert draft.parameters == {}
 
-    def test_pong_names_its_ping(self) -> None:
+    def test_pong_has_the_seq_of_its_ping(self) -> None:
         assert server_messages.pong(7).answers == 7
 
-    def test_closed_with_what_pipecat_promised(self) -> None:
+    def test_closed_may_carry_output_variables(self) -> None:
         assert server_messages.closed({"a": "b"}).parameters == {"outputVariables": {"a": "b"}}
 
-    def test_disconnect(self) -> None:
+    def test_disconnect_has_reason_info_and_output_variables(self) -> None:
         assert server_messages.disconnect().parameters == {"reason": "completed"}
         draft = server_messages.disconnect("error", info="no media", output_variables={"a": "b"})
         assert draft.type is Type.DISCONNECT
@@ -176,14 +176,14 @@ class TestDrafts:
             "outputVariables": {"a": "b"},
         }
 
-    def test_barge_in_is_one_entity_with_empty_data(self) -> None:
+    def test_barge_in_is_an_event_with_one_entity_and_empty_data(self) -> None:
         draft = server_messages.barge_in()
         assert draft.type is Type.EVENT
         assert draft.parameters == {"entities": [{"type": "barge_in", "data": {}}]}
 
     @given(st.text(min_size=1), JSON)
     @unhurried
-    def test_event_has_one_entity(self, type: str, data: Any) -> None:
+    def test_event_holds_one_entity(self, type: str, data: Any) -> None:
         assert server_messages.event(type, data).parameters == {
             "entities": [{"type": type, "data": data}]
         }

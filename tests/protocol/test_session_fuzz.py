@@ -1,4 +1,4 @@
-"""Arbitrary text and arbitrary JSON, in every state: nothing raises, and the end still works."""
+"""Arbitrary text and JSON in every state: nothing raises, and `close` is still answered."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ values = st.recursive(
     max_leaves=8,
 )
 messages = st.one_of(
-    # Anything at all, as an object.
+    # An arbitrary object.
     st.dictionaries(st.sampled_from(FIELDS) | st.text(), values, max_size=9),
-    # A message with something odd in some places.
+    # A message in which some fields have odd values.
     st.builds(
         lambda type, changes: (
             {
@@ -97,7 +97,7 @@ def check(call: Call, text: str) -> None:
 
 
 def end(call: Call) -> None:
-    """Whatever was said, a `close` is answered."""
+    """Check that `close` is answered with `closed`."""
     if call.session.state is State.CLOSED:
         return
     call.say("close", {"reason": "end"})
@@ -108,7 +108,7 @@ def end(call: Call) -> None:
 
 @given(st.sampled_from(State), st.lists(texts, min_size=1, max_size=4))
 @settings(unhurried, max_examples=400)
-def test_arbitrary_text(state: State, said: list[str]) -> None:
+def test_arbitrary_text_does_not_raise_and_close_is_answered(state: State, said: list[str]) -> None:
     call = call_in(state)
     for text in said:
         check(call, text)
@@ -117,7 +117,7 @@ def test_arbitrary_text(state: State, said: list[str]) -> None:
 
 @given(messages)
 @settings(unhurried, max_examples=200)
-def test_what_was_opened_can_be_answered(message: dict[str, Any]) -> None:
+def test_arbitrary_offer_that_is_accepted_can_be_answered(message: dict[str, Any]) -> None:
     call = Call()
     for event in call.session.receive_text(json.dumps({**message, "type": "open"})):
         if isinstance(event, events.OpenReceived) and event.reply is None:
@@ -144,8 +144,7 @@ PLACES: dict[str, Any] = {
 
 @pytest.mark.parametrize("place", sorted(PLACES))
 @pytest.mark.parametrize("brackets", ["[]", "{}"])
-def test_nesting_as_deep_as_the_parser_takes_it(place: str, brackets: str) -> None:
-    """What the parser lets through, nothing later stumbles over."""
+def test_deep_nesting_that_the_parser_accepts_does_not_raise(place: str, brackets: str) -> None:
     opening, closing = ("[", "]") if brackets == "[]" else ('{"a":', "}")
     limit = sys.getrecursionlimit()
     for depth in [*range(limit - 120, limit + 5), 5_000]:

@@ -1,4 +1,4 @@
-"""A random client, honest and hostile, against a session with a random application."""
+"""A random client, valid or hostile, against a session with a random application."""
 
 from __future__ import annotations
 
@@ -57,13 +57,15 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=4,
 )
-# An object is a message, and the client would have numbered it.
+# No objects: a session takes an object for a message, which the client numbers.
 unnumbered = json_values.filter(lambda value: not isinstance(value, dict))
 
 
 class ClientAndSession(RuleBasedStateMachine):
-    """The model knows only what the protocol says: positions in seconds, as fractions, and what
-    has been on the wire. It never asks the session for its state."""
+    """A model of the call, made from the protocol and the messages on the wire alone.
+
+    Positions are fractions of seconds. The model does not read the state of the session.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +81,7 @@ class ClientAndSession(RuleBasedStateMachine):
         self.accepted = self.paused = self.failed = self.closing = False
         self.honest = True
 
-    # -- what the model knows ----------------------------------------------------------------
+    # -- the model ---------------------------------------------------------------------------
 
     @property
     def sent(self) -> list[str]:
@@ -87,17 +89,17 @@ class ClientAndSession(RuleBasedStateMachine):
 
     @property
     def running(self) -> bool:
-        """Whether `opened` went out and no end is under way."""
+        """Whether `opened` was sent and the call is not ending."""
         ended = self.failed or self.closing or "disconnect" in self.sent
         return "opened" in self.sent and not ended
 
     @property
     def flowing(self) -> bool:
-        """Whether an honest client sends audio."""
+        """Whether a valid client may send audio."""
         over = self.failed or self.closing
         return "opened" in self.sent and not over and not self.paused and self.frame_bytes > 0
 
-    # -- plumbing ----------------------------------------------------------------------------
+    # -- sending and receiving ---------------------------------------------------------------
 
     def deliver(self, text: str) -> list[events.Event]:
         found = self.session.receive_text(text)
@@ -123,14 +125,14 @@ class ClientAndSession(RuleBasedStateMachine):
         return found
 
     def emit(self, draft: Draft) -> None:
-        """Try to send; the model judges what went out."""
+        """Send a draft, or check that it raises; the model checks the message."""
         before = (self.session.server_seq, self.session.state)
         may = self.session.allows(draft.type)
         try:
             text = self.session.to_wire(draft).text
         except LocalProtocolError:
             assert (self.session.server_seq, self.session.state) == before
-            # An ordinary draft is refused only where `allows` said so.
+            # `to_wire` refuses a valid draft only where `allows` denies its type.
             assert not may
             return
         assert may
@@ -216,7 +218,7 @@ class ClientAndSession(RuleBasedStateMachine):
             width = 1 if chosen.raw["format"] == "PCMU" else 2
             self.frame_bytes = width * len(chosen.raw["channels"])
 
-    # -- the honest client -------------------------------------------------------------------
+    # -- the valid client --------------------------------------------------------------------
 
     @precondition(lambda self: not self.closing)
     @rule(rtt=st.none() | samples.map(duration))
@@ -280,7 +282,7 @@ class ClientAndSession(RuleBasedStateMachine):
     @precondition(lambda self: not self.closing)
     @rule(reason=st.sampled_from(["end", "error", "disconnect", "reconnect"]), often=st.booleans())
     def close(self, reason: str, often: bool) -> None:
-        if often:  # An end at every turn would leave little to see.
+        if often:  # close seldom, so that calls last
             return
         self.closing = True
         event = self.say("close", {"reason": reason})[-1]
@@ -288,7 +290,7 @@ class ClientAndSession(RuleBasedStateMachine):
         assert event.reply is not None
         assert event.reply.type is Type.CLOSED
 
-    # -- the hostile one ---------------------------------------------------------------------
+    # -- the hostile client ------------------------------------------------------------------
 
     @rule(text=st.sampled_from(GARBAGE) | st.text() | unnumbered.map(json.dumps))
     def garbage(self, text: str) -> None:
@@ -339,7 +341,7 @@ class ClientAndSession(RuleBasedStateMachine):
         ),
     )
     def break_a_rule(self, type: str, overrides: dict[str, Any]) -> None:
-        # What could not be read may have had the numbers in between.
+        # Unreadable messages may have used the numbers in between.
         plausible = range(self.client.seq + 1, self.client.seq + 2 + self.unreadable)
         if overrides.get("seq") in plausible or overrides.get("id") == SESSION:
             return
@@ -441,18 +443,18 @@ class ClientAndSession(RuleBasedStateMachine):
         with pytest.raises(LocalProtocolError):
             self.session.to_wire(server_messages.event("x", data))
 
-    # -- always ------------------------------------------------------------------------------
+    # -- invariants --------------------------------------------------------------------------
 
     @invariant()
-    def the_position_is_exact(self) -> None:
+    def position_is_exact(self) -> None:
         assert Fraction(self.session.position, 8000) == self.position
 
     @invariant()
-    def the_numbers_are_those_of_the_wire(self) -> None:
+    def server_seq_is_the_number_of_messages_sent(self) -> None:
         assert self.session.server_seq == len(self.wire)
 
     @invariant()
-    def the_state_is_what_happened(self) -> None:
+    def state_follows_from_the_messages(self) -> None:
         if "closed" in self.sent:
             expected = {State.CLOSED}
         elif self.closing:

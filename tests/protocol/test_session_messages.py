@@ -1,4 +1,4 @@
-"""Messages within a call, and what is wrong with them."""
+"""Messages of the client during a call, valid and invalid."""
 
 import json
 from fractions import Fraction
@@ -30,7 +30,7 @@ from .judging import ENVELOPE, IN_CALL, OUT_OF_ORDER, alive, failed
 
 class TestPing:
     @pytest.mark.parametrize("state", [*IN_CALL, State.DISCONNECTING, State.FAILED, State.CLOSING])
-    def test_pong(self, state: State) -> None:
+    def test_ping_is_answered_with_pong(self, state: State) -> None:
         call = call_in(state)
         before = call.session.server_seq
         event = call.ask("ping", {"rtt": "PT0.028693737S"})
@@ -44,7 +44,7 @@ class TestPing:
         assert message["clientseq"] == call.client.seq
         assert call.session.state is state
 
-    def test_pong_names_its_ping_however_late(self) -> None:
+    def test_late_pong_has_the_seq_of_its_ping(self) -> None:
         call = started()
         pongs = []
         for _ in range(3):
@@ -54,7 +54,7 @@ class TestPing:
         assert call.send(server_messages.barge_in())["clientseq"] == 7
 
     @pytest.mark.parametrize("state", [State.PREPARING, State.OPENING])
-    def test_an_early_ping_is_answered_after_opened(self, state: State) -> None:
+    def test_ping_before_opened_is_answered_after_opened(self, state: State) -> None:
         call = call_in(state)
         pong = call.ask("ping").reply
         assert pong is not None
@@ -68,7 +68,7 @@ class TestPing:
         assert (message["seq"], message["type"]) == (2, "pong")
         assert message["clientseq"] == (1 if state is State.PREPARING else 2)
 
-    def test_no_pong_goes_out_before_a_rejection(self) -> None:
+    def test_pong_is_not_sent_before_a_rejection(self) -> None:
         call = Call()
         rejection = call.say("open", offer(media=[]))[-1].reply
         pong = call.say("ping")[-1].reply
@@ -79,7 +79,7 @@ class TestPing:
         assert call.send(rejection)["seq"] == 1
 
     @pytest.mark.parametrize("rtt", [0.02, "20ms", "PT-1S", [], {}, True])
-    def test_a_bad_rtt_costs_nothing(self, rtt: Any) -> None:
+    def test_invalid_rtt_is_counted_and_the_ping_answered(self, rtt: Any) -> None:
         call = started()
         event = call.say("ping", {"rtt": rtt})[-1]
         assert isinstance(event, events.PingReceived)
@@ -87,19 +87,19 @@ class TestPing:
         assert call.send(event.reply)["type"] == "pong"
         assert call.counted == {"parameters": 1}
 
-    def test_no_rtt(self) -> None:
+    def test_rtt_is_optional(self) -> None:
         event = started().ask("ping")
         assert isinstance(event, events.PingReceived)
         assert event.rtt is None
 
 
 class TestSequence:
-    def test_numbers_are_given_on_the_way_out(self) -> None:
+    def test_seq_is_assigned_in_the_order_of_sending(self) -> None:
         call = started()
         drafts = [call.ask("ping").reply, server_messages.barge_in(), call.ask("ping").reply]
         assert [call.send(draft)["seq"] for draft in reversed(drafts)] == [2, 3, 4]
 
-    def test_receiving_takes_no_number(self) -> None:
+    def test_receiving_does_not_change_the_servers_seq(self) -> None:
         call = started()
         call.ask("ping")
         call.ask("update", {"language": "de-DE"})
@@ -108,7 +108,7 @@ class TestSequence:
     @pytest.mark.parametrize("state", IN_CALL)
     @pytest.mark.parametrize("seq", OUT_OF_ORDER, ids="{:.3g}".format)
     @pytest.mark.parametrize("type", ["ping", "dtmf", "open"])
-    def test_a_gap_or_repeat_ends_the_session(self, state: State, type: str, seq: int) -> None:
+    def test_gap_or_repeat_in_seq_ends_the_session(self, state: State, type: str, seq: int) -> None:
         call = call_in(state)
         expected = call.client.seq + 1
         assert seq != expected
@@ -121,17 +121,17 @@ class TestSequence:
         assert (closed["type"], closed["seq"]) == ("closed", 3)
 
     @pytest.mark.parametrize("seq", [1, 9])
-    def test_a_gap_counts_in_a_message_of_unknown_type(self, seq: int) -> None:
+    def test_gap_in_seq_of_an_unknown_message_type_ends_the_session(self, seq: int) -> None:
         call = started()
         failed(call.say("from_the_future", seq=seq), Rule.SEQ)
 
     @pytest.mark.parametrize("serverseq", [2, 3, 2**31, 2**63, 10**50], ids="{:.3g}".format)
-    def test_serverseq_ahead_of_us_ends_the_session(self, serverseq: int) -> None:
+    def test_serverseq_ahead_of_the_server_ends_the_session(self, serverseq: int) -> None:
         call = started()
         failed(call.say("ping", serverseq=serverseq), Rule.SERVERSEQ)
 
     @pytest.mark.parametrize("serverseq", [0, 1])
-    def test_serverseq_behind_us_is_normal(self, serverseq: int) -> None:
+    def test_serverseq_behind_the_server_is_accepted(self, serverseq: int) -> None:
         call = started()
         assert isinstance(call.ask("ping", serverseq=serverseq), events.PingReceived)
         assert call.counted == {}
@@ -147,7 +147,7 @@ class TestSequence:
         failed(call.say("ping", version=version), Rule.VERSION)
 
     @pytest.mark.parametrize("field", ["version", "id", "seq", "serverseq", "position"])
-    def test_an_absent_field_is_counted(self, field: str) -> None:
+    def test_missing_envelope_field_is_counted(self, field: str) -> None:
         call = started()
         found = call.say("ping", **{field: OMIT})
         assert [type(event) for event in found] == [events.Faulted, events.PingReceived]
@@ -161,13 +161,15 @@ class TestSequence:
         ids=repr,
     )
     @pytest.mark.parametrize("type", ["ping", "update", "paused", "dtmf", "discarded"])
-    def test_nothing_is_checked_before_open(self, type: str, overrides: dict[str, Any]) -> None:
+    def test_sequence_id_and_version_are_not_checked_before_open(
+        self, type: str, overrides: dict[str, Any]
+    ) -> None:
         call = Call()
         found = call.say(type, PARAMETERS[type], **overrides)
         assert not [e for e in found if e.reply and e.reply.type is Type.DISCONNECT]
         assert call.session.state is State.PREPARING
 
-    def test_counting_begins_with_open(self) -> None:
+    def test_seq_is_checked_from_open_on(self) -> None:
         call = Call()
         call.say("update", {"participant": {}})
         call.say("ping")
@@ -175,7 +177,7 @@ class TestSequence:
         assert call.opened()["clientseq"] == 3
         alive(call)
 
-    def test_one_disconnect_however_many_faults(self) -> None:
+    def test_many_faults_give_one_disconnect(self) -> None:
         call = started()
         call.send(failed(call.say("ping", seq=50), Rule.SEQ))
         for overrides in ({"seq": 50}, {"id": "x"}, {"version": "7"}, {"serverseq": 900}):
@@ -183,14 +185,14 @@ class TestSequence:
             assert not [e for e in found if e.reply and e.reply.type is Type.DISCONNECT]
         assert not call.session.allows(Type.DISCONNECT)
 
-    def test_the_reason_given_is_no_value_of_the_message(self) -> None:
+    def test_disconnect_does_not_contain_values_of_the_message(self) -> None:
         call = started()
         draft = failed(call.say("ping", id="tel:+4915112345678"), Rule.ID)
         assert "4915112345678" not in json.dumps(dict(draft.parameters))
 
 
 class TestIgnored:
-    """Counted, ignored, and the audio goes on."""
+    """Faults that the session counts and ignores."""
 
     @pytest.mark.parametrize(
         ("text", "rule"),
@@ -209,7 +211,7 @@ class TestIgnored:
         ids=lambda value: value[:12],
     )
     @pytest.mark.parametrize("state", list(State))
-    def test_text_that_is_no_message(self, state: State, text: str, rule: str) -> None:
+    def test_text_that_is_no_message_is_counted(self, state: State, text: str, rule: str) -> None:
         call = call_in(state)
         counted = call.counted
         before = (call.session.state, call.session.client_seq, call.session.position)
@@ -223,9 +225,8 @@ class TestIgnored:
             alive(call)
 
     @pytest.mark.parametrize("text", ['{"version":"2","type":"ping","seq":2', "x" * 65_536])
-    def test_an_unreadable_message_had_a_number(self, text: str) -> None:
-        """The client counts every text message; the next one must not end the call, and
-        a gap is a gap again after it."""
+    def test_unreadable_message_may_have_used_a_seq(self, text: str) -> None:
+        """After it, one gap of one message is accepted; the next gap ends the session."""
         call = started()
         call.session.receive_text(text)
         call.client.seq += 1
@@ -233,17 +234,17 @@ class TestIgnored:
         assert call.session.state is State.ACTIVE
         failed(call.say("ping", seq=call.client.seq + 2), Rule.SEQ)
 
-    def test_an_unreadable_message_had_no_number_after_all(self) -> None:
+    def test_unreadable_message_may_have_used_no_seq(self) -> None:
         call = started()
         call.session.receive_text("{")
-        # The next message has the number that comes next, so a gap after it is one.
+        # `ping` has the next `seq`, so a later gap ends the session.
         call.ask("ping")
         failed(call.say("ping", seq=call.client.seq + 2), Rule.SEQ)
 
     @pytest.mark.parametrize(
         "type", ["from_the_future", "", "OPEN", "opened", "pong", "resume", "reconnect", "\ud800"]
     )
-    def test_unknown_types(self, type: str) -> None:
+    def test_unknown_message_type_is_counted(self, type: str) -> None:
         call = started()
         event = call.ask(type)
         assert isinstance(event, events.Faulted)
@@ -252,14 +253,14 @@ class TestIgnored:
         alive(call)
 
     @pytest.mark.parametrize("type", [OMIT, None, 5, True, ["ping"], {"ping": 1}, 1.5])
-    def test_types_that_are_no_text(self, type: Any) -> None:
+    def test_message_type_that_is_no_string_is_counted(self, type: Any) -> None:
         call = started()
         found = call.say("ping", **{"type": type})
         assert not [e for e in found if e.reply or not isinstance(e, events.Faulted)]
         alive(call)
 
     @pytest.mark.parametrize("type", sorted(set(PARAMETERS) - {"open", "close"}))
-    def test_unknown_fields(self, type: str) -> None:
+    def test_unknown_fields_are_counted(self, type: str) -> None:
         call = started()
         message = call.client.message(type, {**PARAMETERS[type], "new": 1}, newer={"a": 2})
         found = call.session.receive_text(json.dumps(message))
@@ -270,7 +271,7 @@ class TestIgnored:
         assert not isinstance(found[-1], events.Faulted)
         assert call.session.state is not State.FAILED
 
-    def test_unknown_fields_of_open(self) -> None:
+    def test_unknown_fields_of_open_are_counted(self) -> None:
         call = Call()
         call.open(offer(new=1), newer=2)
         call.opened()
@@ -291,7 +292,7 @@ class TestIgnored:
             ("playback_started", 5),
         ],
     )
-    def test_bad_parameters(self, type: str, parameters: Any) -> None:
+    def test_invalid_parameters_are_counted(self, type: str, parameters: Any) -> None:
         call = started()
         position = call.session.position
         found = call.say(type, parameters)
@@ -304,8 +305,7 @@ class TestIgnored:
         alive(call)
 
     @pytest.mark.parametrize(("state", "type"), list(product(State, sorted(PARAMETERS))))
-    def test_an_answer_can_be_given(self, state: State, type: str) -> None:
-        """A reply may go out now, or waits for ``opened``."""
+    def test_reply_can_be_sent_at_once_or_after_opened(self, state: State, type: str) -> None:
         call = call_in(state)
         for event in call.say(type, PARAMETERS[type]):
             if event.reply is None:
@@ -321,7 +321,9 @@ class TestIgnored:
 class TestUpdate:
     @pytest.mark.parametrize("state", IN_CALL)
     @pytest.mark.parametrize("language", ["de-DE", "en", "es-419", ""])
-    def test_language(self, state: State, language: str) -> None:
+    def test_update_sets_the_language_and_is_answered_with_updated(
+        self, state: State, language: str
+    ) -> None:
         call = call_in(state)
         event = call.ask("update", {"language": language})
         assert isinstance(event, events.UpdateReceived)
@@ -330,14 +332,14 @@ class TestUpdate:
         message = call.send(event.reply)
         assert (message["type"], message["parameters"]) == ("updated", {})
 
-    def test_before_open_nothing_is_answered(self) -> None:
+    def test_update_before_open_is_not_answered(self) -> None:
         call = Call()
         event = call.ask("update", {"language": "de-DE"})
         assert isinstance(event, events.UpdateReceived)
         assert event.reply is None
 
     @pytest.mark.parametrize("state", [State.FAILED, State.CLOSING, State.CLOSED])
-    def test_means_nothing_at_the_end(self, state: State) -> None:
+    def test_update_is_ignored_once_the_session_ends(self, state: State) -> None:
         call = call_in(state)
         language = call.session.language
         found = call.say("update", {"language": "de-DE"})
@@ -346,7 +348,7 @@ class TestUpdate:
 
 
 class TestError:
-    def test_is_reported_and_ends_nothing(self) -> None:
+    def test_error_is_reported_and_the_session_goes_on(self) -> None:
         call = started()
         event = call.ask("error", PARAMETERS["error"])
         assert isinstance(event, events.ErrorReceived)
@@ -360,14 +362,14 @@ class TestError:
         assert call.counted == {}
 
     @pytest.mark.parametrize("state", list(State))
-    def test_is_not_answered(self, state: State) -> None:
+    def test_error_is_not_answered(self, state: State) -> None:
         call = call_in(state)
         event = call.ask("error", {"code": 500, "message": "x"})
         assert isinstance(event, events.ErrorReceived)
         assert event.reply is None
         assert call.session.state is state
 
-    def test_unreadable(self) -> None:
+    def test_error_with_invalid_parameters_is_reported_without_a_code(self) -> None:
         event = started().say("error", {"code": "x"})[-1]
         assert isinstance(event, events.ErrorReceived)
         assert event.code is None
@@ -375,7 +377,7 @@ class TestError:
 
 class TestAudioConnector:
     @pytest.mark.parametrize("digit", ["0", "9", "*", "#", "A", "12"])
-    def test_dtmf(self, digit: str) -> None:
+    def test_dtmf_is_reported_with_its_digit(self, digit: str) -> None:
         event = started().ask("dtmf", {"digit": digit})
         assert isinstance(event, events.DtmfReceived)
         assert event.digit == digit
@@ -388,14 +390,14 @@ class TestAudioConnector:
             ("playback_completed", events.PlaybackCompleted),
         ],
     )
-    def test_playback(self, type: str, kind: Any) -> None:
+    def test_playback_is_reported(self, type: str, kind: Any) -> None:
         call = started()
         event = call.ask(type)
         assert isinstance(event, kind)
         assert event.reply is None
         assert call.session.state is State.ACTIVE
 
-    def test_playback_may_complete_after_barge_in(self) -> None:
+    def test_playback_completed_may_follow_barge_in(self) -> None:
         call = started()
         call.ask("playback_started")
         call.send(server_messages.barge_in())
@@ -403,13 +405,13 @@ class TestAudioConnector:
         assert call.counted == {}
 
     @pytest.mark.parametrize("state", IN_CALL)
-    def test_barge_in(self, state: State) -> None:
+    def test_barge_in_is_sent_as_event(self, state: State) -> None:
         message = call_in(state).send(server_messages.barge_in())
         assert message["type"] == "event"
         assert message["parameters"] == {"entities": [{"type": "barge_in", "data": {}}]}
 
     @pytest.mark.parametrize("state", [State.PREPARING, State.OPENING])
-    def test_barge_in_before_opened(self, state: State) -> None:
+    def test_barge_in_before_opened_raises(self, state: State) -> None:
         call = call_in(state)
         assert not call.session.allows(Type.EVENT)
         with pytest.raises(LocalProtocolError):

@@ -1,4 +1,4 @@
-"""Opening and closing, probes, the choice of a medium."""
+"""`open`, `opened`, `close`, `closed`, probes, and the choice of a medium."""
 
 import json
 from pathlib import Path
@@ -43,10 +43,10 @@ from .judging import ANSWERED, IN_CALL, VECTORS, alive, failed
 
 
 class TestTranscripts:
-    """Whole calls, line by line; see the README beside them."""
+    """Whole calls from files; the README beside the files describes their format."""
 
     @pytest.mark.parametrize("path", sorted(VECTORS.glob("*.jsonl")), ids=lambda p: p.stem)
-    def test_transcript(self, path: Path) -> None:
+    def test_session_follows_the_transcript(self, path: Path) -> None:
         session: AudioHookSession | None = None
         owed: list[Draft] = []
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -83,12 +83,12 @@ class TestTranscripts:
                     pytest.fail(f"unknown step {line}")
         assert owed == []
 
-    def test_there_are_transcripts(self) -> None:
+    def test_transcripts_are_found(self) -> None:
         assert len(list(VECTORS.glob("*.jsonl"))) >= 6
 
 
 class TestOpen:
-    def test_a_new_session_waits(self) -> None:
+    def test_new_session_waits_for_open(self) -> None:
         session = AudioHookSession(OWN_ID)
         assert session.state is State.PREPARING
         assert session.session_id == OWN_ID
@@ -96,7 +96,7 @@ class TestOpen:
         assert session.media is None
         assert session.is_probe is False
 
-    def test_open_is_reported(self) -> None:
+    def test_open_is_reported_with_its_parameters(self) -> None:
         call = Call()
         event = call.open(offer(STEREO, EXTERNAL, inputVariables={"k": "v"}))
         assert event.reply is None
@@ -113,13 +113,13 @@ class TestOpen:
         assert call.session.language == "en-US"
         assert call.counted == {}
 
-    def test_the_client_names_the_session(self) -> None:
+    def test_open_sets_the_session_id(self) -> None:
         call = Call()
         call.open()
         assert call.session.session_id == SESSION
         assert call.opened()["id"] == SESSION
 
-    def test_opened(self) -> None:
+    def test_opened_has_the_chosen_medium(self) -> None:
         call = Call()
         call.open()
         assert call.opened() == {
@@ -132,17 +132,17 @@ class TestOpen:
         }
         assert call.session.state is State.ACTIVE
 
-    def test_opened_goes_out_once(self) -> None:
+    def test_second_opened_raises(self) -> None:
         call = started()
         with pytest.raises(LocalProtocolError):
             call.opened()
 
-    def test_opened_before_open(self) -> None:
+    def test_opened_before_open_raises(self) -> None:
         with pytest.raises(LocalProtocolError):
             Call().opened()
 
     @pytest.mark.parametrize("state", [State.OPENING, *IN_CALL])
-    def test_a_second_open_means_nothing(self, state: State) -> None:
+    def test_second_open_is_ignored(self, state: State) -> None:
         call = call_in(state)
         media, position = call.session.media, call.session.position
         event = call.ask("open", offer(STEREO), position="PT9S")
@@ -153,7 +153,7 @@ class TestOpen:
         assert (call.session.media, call.session.position) == (media, position)
 
     @pytest.mark.parametrize("field", ["organizationId", "conversationId", "participant"])
-    def test_what_pipecat_does_not_need_may_lack(self, field: str) -> None:
+    def test_open_may_lack_parameters_that_pipecat_does_not_need(self, field: str) -> None:
         call = Call()
         event = call.open(offer(**{field: OMIT}))
         assert event.reply is None
@@ -161,7 +161,7 @@ class TestOpen:
         assert call.counted == {"parameters": 1}
 
     @pytest.mark.parametrize("field", ["version", "id", "seq", "serverseq", "position"])
-    def test_the_envelope_may_lack_a_field(self, field: str) -> None:
+    def test_open_may_lack_an_envelope_field(self, field: str) -> None:
         call = Call()
         event = call.open(**{field: OMIT})
         assert event.reply is None
@@ -171,7 +171,7 @@ class TestOpen:
         assert message["id"] == (OWN_ID if field == "id" else SESSION)
 
     @pytest.mark.parametrize("parameters", [OMIT, None, {}])
-    def test_even_the_parameters_may_lack(self, parameters: Any) -> None:
+    def test_open_may_lack_all_parameters(self, parameters: Any) -> None:
         call = Call()
         message = call.client.message("open", **{"parameters": parameters})
         found = call.session.receive_text(json.dumps(message))
@@ -179,7 +179,7 @@ class TestOpen:
         assert found[-1].reply is None
         assert call.opened()["seq"] == 1
 
-    def test_an_open_without_number_was_the_first_message(self) -> None:
+    def test_open_without_seq_counts_as_the_first_message(self) -> None:
         call = Call()
         call.open(seq=OMIT)
         call.opened()
@@ -188,7 +188,7 @@ class TestOpen:
         assert call.session.state is State.ACTIVE
 
     @pytest.mark.parametrize("id", ["", "x", "not-a-uuid", SESSION.upper(), "ü" * 40, "\ud800"])
-    def test_any_string_is_an_id(self, id: str) -> None:
+    def test_any_string_is_accepted_as_session_id(self, id: str) -> None:
         call = Call()
         call.client.id = id
         call.open()
@@ -196,28 +196,28 @@ class TestOpen:
         alive(call)
 
     @pytest.mark.parametrize("id", [None, 5, True, ["x"], {"x": 1}])
-    def test_what_is_no_string_keeps_the_sessions_own(self, id: Any) -> None:
+    def test_session_id_that_is_no_string_is_replaced_by_the_sessions_own(self, id: Any) -> None:
         call = Call()
         call.open(id=id)
         assert call.opened()["id"] == OWN_ID
         assert call.counted == {"envelope": 1}
 
     @pytest.mark.parametrize("language", ["en", "es-419", "EN-us", "x", ""])
-    def test_any_language(self, language: str) -> None:
+    def test_any_language_is_accepted(self, language: str) -> None:
         call = started(language=language)
         assert call.session.language == language
 
-    def test_no_language(self) -> None:
+    def test_language_is_optional(self) -> None:
         assert started(language=OMIT).session.language is None
 
     @pytest.mark.parametrize("name", ["inputVariables", "customConfig", "supportedLanguages"])
     @pytest.mark.parametrize("value", [5, "x", [1], None])
-    def test_bad_parameters_we_can_do_without(self, name: str, value: Any) -> None:
+    def test_invalid_optional_parameters_are_counted(self, name: str, value: Any) -> None:
         call = Call()
         assert call.open(offer(**{name: value})).reply is None
         assert call.counted == ({} if value is None else {"parameters": 1})
 
-    def test_variables_that_are_not_strings_do_not_cost_the_call(self) -> None:
+    def test_input_variables_that_are_no_strings_are_counted(self) -> None:
         call = Call()
         call.open(offer(inputVariables={"n": 5}))
         call.opened()
@@ -225,18 +225,18 @@ class TestOpen:
         assert call.counted == {"parameters": 1}
 
     @pytest.mark.parametrize("version", ["1", "3", "2.0", "", 2, True, ["2"]])
-    def test_another_version_is_rejected(self, version: Any) -> None:
+    def test_other_version_is_rejected(self, version: Any) -> None:
         call = Call()
         draft = failed(call.say("open", offer(), version=version), Rule.VERSION)
         assert call.send(draft)["seq"] == 1
 
-    def test_open_starts_where_the_client_says(self) -> None:
+    def test_position_starts_at_that_of_open(self) -> None:
         call = Call()
         call.open(position="PT12.000125S")
         assert call.session.position == 96001
 
     @pytest.mark.parametrize("position", ["PT-1S", "0", 0, None, "PT1M"])
-    def test_a_bad_position_is_the_start(self, position: Any) -> None:
+    def test_invalid_position_of_open_counts_as_zero(self, position: Any) -> None:
         call = Call()
         call.open(position=position)
         assert call.session.position == 0
@@ -245,17 +245,17 @@ class TestOpen:
 
 class TestMedia:
     @pytest.mark.parametrize("entry", [EXTERNAL, INTERNAL, STEREO, INVERTED, L16, L16_STEREO])
-    def test_the_offered_entry_verbatim(self, entry: dict[str, Any]) -> None:
+    def test_opened_repeats_the_offered_entry_verbatim(self, entry: dict[str, Any]) -> None:
         call = Call()
         call.open(offer(entry))
         assert call.opened()["parameters"]["media"] == [entry]
 
-    def test_one_of_several(self) -> None:
+    def test_opened_has_the_offered_entry_that_matches_the_preference(self) -> None:
         call = Call(MediaPreference(AudioHookChannel.BOTH))
         call.open(offer(EXTERNAL, L16_STEREO, INVERTED, STEREO))
         assert call.opened()["parameters"]["media"] == [INVERTED]
 
-    def test_the_preference_is_not_changed(self) -> None:
+    def test_preference_is_not_changed(self) -> None:
         preference = MediaPreference(AudioHookChannel.BOTH)
         call = Call(preference)
         call.open(offer(L16))
@@ -275,7 +275,7 @@ class TestMedia:
         ],
         ids=repr,
     )
-    def test_nothing_to_carry_is_rejected(self, media: Any) -> None:
+    def test_offer_without_a_supported_medium_is_rejected(self, media: Any) -> None:
         call = Call()
         found = call.say("open", offer(media=media))
         assert not [e for e in found if isinstance(e, events.OpenReceived) and e.reply is None]
@@ -294,8 +294,7 @@ class TestMedia:
         [1e999, -1e999, "ü" * 9_000, "\ud800" * 9_000],
         ids=["inf", "-inf", "long", "surrogates"],
     )
-    def test_what_was_accepted_can_be_answered(self, hint: Any) -> None:
-        """Whatever an entry holds beside what we read, the session has an answer to `open`."""
+    def test_accepted_offer_with_odd_fields_can_be_answered(self, hint: Any) -> None:
         text = json.dumps(Call().client.message("open", offer({**EXTERNAL, "hint": "HINT"})))
         written = {1e999: "1e999", -1e999: "-1e999"}.get(hint) or json.dumps(
             hint, ensure_ascii=False
@@ -303,14 +302,14 @@ class TestMedia:
         call = Call()
         event = call.session.receive_text(text.replace('"HINT"', written))[-1]
         if call.session.state is State.PREPARING:
-            assert isinstance(event, events.Faulted)  # Not accepted: nothing to answer.
+            assert isinstance(event, events.Faulted)  # not accepted, so it needs no reply
             return
         draft = event.reply or server_messages.opened([m.raw for m in [call.session.media] if m])
         assert call.send(draft)["type"] in ("opened", "disconnect")
 
 
 class TestProbe:
-    def test_is_recognised_and_opened(self) -> None:
+    def test_probe_is_recognised_and_opened(self) -> None:
         call = Call()
         event = call.open(probe(STEREO, EXTERNAL))
         assert event.is_probe
@@ -322,7 +321,7 @@ class TestProbe:
         assert call.counted == {}
 
     @pytest.mark.parametrize("media", [[], [medium(format="OPUS")]])
-    def test_is_not_rejected_for_its_media(self, media: list[Any]) -> None:
+    def test_probe_without_a_supported_medium_is_opened(self, media: list[Any]) -> None:
         call = Call()
         event = call.open(probe(media=media))
         assert event.reply is None
@@ -341,7 +340,7 @@ class TestProbe:
         ],
         ids=repr,
     )
-    def test_takes_both_null_ids(self, overrides: dict[str, Any]) -> None:
+    def test_probe_needs_both_null_ids(self, overrides: dict[str, Any]) -> None:
         call = Call()
         assert not call.open(probe(**overrides)).is_probe
         assert not call.session.is_probe
@@ -349,7 +348,7 @@ class TestProbe:
 
 class TestClose:
     @pytest.mark.parametrize("state", ANSWERED)
-    def test_is_answered_in_any_state(self, state: State) -> None:
+    def test_close_is_answered_with_closed_in_any_state(self, state: State) -> None:
         call = call_in(state)
         before = call.session.server_seq
         event = call.say("close", {"reason": "end"})[-1]
@@ -362,7 +361,7 @@ class TestClose:
         assert call.session.state is State.CLOSED
 
     @pytest.mark.parametrize("reason", ["end", "error", "disconnect", "reconnect", "new-reason"])
-    def test_reason(self, reason: str) -> None:
+    def test_close_is_reported_with_its_reason(self, reason: str) -> None:
         call = started()
         event = call.ask("close", {"reason": reason})
         assert isinstance(event, events.CloseReceived)
@@ -387,7 +386,9 @@ class TestClose:
         ],
         ids=repr,
     )
-    def test_is_answered_though_wrong(self, state: State, overrides: dict[str, Any]) -> None:
+    def test_close_with_invalid_fields_is_answered(
+        self, state: State, overrides: dict[str, Any]
+    ) -> None:
         call = call_in(state)
         found = call.say("close", {"reason": "end"}, **overrides)
         assert isinstance(found[-1], events.CloseReceived)
@@ -396,7 +397,7 @@ class TestClose:
         assert call.send(found[-1].reply)["type"] == "closed"
 
     @pytest.mark.parametrize("seq", [0, 1, 2])
-    def test_closed_names_the_highest_client_seq(self, seq: int) -> None:
+    def test_closed_has_the_highest_seq_of_the_client(self, seq: int) -> None:
         call = started()
         call.say("ping")
         call.say("ping")
@@ -405,7 +406,7 @@ class TestClose:
         assert call.send(event.reply)["clientseq"] == 3
 
     @pytest.mark.parametrize("type", ["ping", "update", "close"])
-    def test_a_negative_number_is_not_repeated(self, type: str) -> None:
+    def test_negative_seq_is_not_used_as_clientseq(self, type: str) -> None:
         call = Call()
         pong = call.say(type, PARAMETERS[type], seq=-1)[-1].reply
         if type != "close":
@@ -414,18 +415,18 @@ class TestClose:
         if pong is not None:
             assert call.send(pong)["clientseq"] >= 0
 
-    def test_a_second_close_means_nothing(self) -> None:
+    def test_second_close_is_not_answered(self) -> None:
         call = call_in(State.CLOSING)
         found = call.say("close", {"reason": "end"})
         assert not [event for event in found if not isinstance(event, events.Faulted)]
         assert not [event for event in found if event.reply]
 
-    def test_closed_goes_out_once(self) -> None:
+    def test_second_closed_raises(self) -> None:
         call = call_in(State.CLOSED)
         with pytest.raises(LocalProtocolError):
             call.send(server_messages.closed())
 
-    def test_closed_needs_close(self) -> None:
+    def test_closed_without_close_raises(self) -> None:
         for state in ANSWERED:
             call = call_in(state)
             with pytest.raises(LocalProtocolError):
@@ -439,7 +440,7 @@ class TestClose:
         assert call.session.state is State.CLOSED
 
     @pytest.mark.parametrize("type", list(Type))
-    def test_nothing_goes_out_after_closed(self, type: Type) -> None:
+    def test_sending_after_closed_raises(self, type: Type) -> None:
         call = call_in(State.CLOSED)
         assert not call.session.allows(type)
         before = call.session.server_seq
@@ -447,7 +448,7 @@ class TestClose:
             call.send(Draft(type))
         assert call.session.server_seq == before
 
-    def test_results_may_go_out_before_closed(self) -> None:
+    def test_event_may_be_sent_between_close_and_closed(self) -> None:
         call = started()
         closed = call.ask("close", {"reason": "end"}).reply
         assert call.send(server_messages.event("transcript", {}))["seq"] == 2
@@ -457,7 +458,9 @@ class TestClose:
     @pytest.mark.parametrize(
         "draft", [server_messages.barge_in(), server_messages.event("transcript", {})]
     )
-    def test_an_early_close_is_answered_with_closed_alone(self, state: State, draft: Draft) -> None:
+    def test_close_before_opened_is_answered_with_closed_only(
+        self, state: State, draft: Draft
+    ) -> None:
         call = call_in(state)
         closed = call.ask("close", {"reason": "end"}).reply
         assert not call.session.allows(draft.type)
@@ -466,7 +469,7 @@ class TestClose:
         assert call.send(closed)["seq"] == 1
 
     @pytest.mark.parametrize("state", [State.PREPARING, State.OPENING])
-    def test_a_pong_that_waited_for_opened_never_goes_out(self, state: State) -> None:
+    def test_pong_that_waits_for_opened_is_not_sent_after_close(self, state: State) -> None:
         call = call_in(state)
         pong = call.ask("ping").reply
         closed = call.ask("close", {"reason": "end"}).reply

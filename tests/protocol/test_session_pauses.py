@@ -1,4 +1,4 @@
-"""Pauses from both sides, as the protocol nests them; and the end without `close`."""
+"""Nested pauses of server and client, a lost connection, continued sessions, strict sessions."""
 
 from typing import Any
 
@@ -42,10 +42,10 @@ def resumed(call: Call, **envelope: Any) -> events.Resumed:
 
 
 class TestNesting:
-    def test_ours(self) -> None:
+    def test_pause_of_the_server_lasts_from_paused_to_resumed(self) -> None:
         call = started()
         assert call.send(server_messages.pause())["parameters"] == {}
-        assert call.stands() is State.ACTIVE  # audio flows until the client says otherwise
+        assert call.stands() is State.ACTIVE  # audio flows until `paused`
         assert call.session.pauses.wanted
         assert paused(call).answers is Type.PAUSE
         assert call.stands() is State.PAUSED
@@ -56,14 +56,14 @@ class TestNesting:
         assert call.stands() is State.ACTIVE
         assert call.counted == {}
 
-    def test_the_clients(self) -> None:
+    def test_pause_of_the_client_answers_nothing(self) -> None:
         call = started()
         assert paused(call).answers is None
         assert not call.session.pauses.wanted
         assert resumed(call).answers is None
         assert call.stands() is State.ACTIVE
 
-    def test_resume_is_answered_paused_by_a_client_that_is_paused_itself(self) -> None:
+    def test_resume_during_a_pause_of_the_client_is_answered_with_paused(self) -> None:
         call = started()
         assert paused(call).answers is None
         call.send(server_messages.pause())
@@ -72,11 +72,11 @@ class TestNesting:
         assert paused(call).answers is Type.RESUME
         assert call.stands() is State.PAUSED
         assert not call.session.pauses.wanted
-        # Its own pause ends: unsolicited.
+        # The pause of the client ends.
         assert resumed(call).answers is None
         assert call.stands() is State.ACTIVE
 
-    def test_the_clients_pause_begins_during_ours(self) -> None:
+    def test_pause_of_the_client_may_begin_during_one_of_the_server(self) -> None:
         call = started()
         call.send(server_messages.pause())
         assert paused(call).answers is Type.PAUSE
@@ -84,15 +84,15 @@ class TestNesting:
         assert call.stands() is State.PAUSED
         assert call.session.pauses.wanted
 
-    def test_a_pause_of_the_clients_crosses_ours(self) -> None:
+    def test_pause_of_the_client_that_crosses_one_of_the_server_answers_nothing(self) -> None:
         call = started()
         seen = call.client.serverseq
         call.send(server_messages.pause())
-        # It had not seen ours when it sent this one.
+        # Its `serverseq` is from before `pause`.
         assert paused(call, serverseq=seen).answers is None
         assert paused(call).answers is Type.PAUSE
 
-    def test_both_may_be_asked_again(self) -> None:
+    def test_repeated_pause_and_resume_are_answered_each(self) -> None:
         call = started()
         for _ in range(2):
             call.send(server_messages.pause())
@@ -102,7 +102,7 @@ class TestNesting:
             assert resumed(call).answers is Type.RESUME
         assert call.counted == {}
 
-    def test_start_paused(self) -> None:
+    def test_start_paused_lasts_until_resumed(self) -> None:
         call = Call()
         call.open()
         call.send(server_messages.opened([EXTERNAL], start_paused=True))
@@ -112,13 +112,13 @@ class TestNesting:
         assert resumed(call).answers is Type.RESUME
         assert call.stands() is State.ACTIVE
 
-    def test_opened_alone_asks_for_nothing(self) -> None:
+    def test_opened_without_start_paused_requests_no_pause(self) -> None:
         call = started()
         assert not call.session.pauses.wanted
         assert paused(call).answers is None
 
-    def test_duplicates_of_paused_are_no_fault(self) -> None:
-        # The reference suite's client sends two.
+    def test_repeated_paused_is_no_fault(self) -> None:
+        # The client of Genesys's reference test suite sends two.
         call = started()
         call.send(server_messages.pause())
         assert [paused(call).answers, paused(call).answers] == [Type.PAUSE, None]
@@ -126,7 +126,7 @@ class TestNesting:
         assert resumed(call).answers is Type.RESUME
         assert call.counted == {}
 
-    def test_a_client_that_never_answers_costs_nothing(self) -> None:
+    def test_session_survives_many_unanswered_pauses(self) -> None:
         call = started()
         for _ in range(10_000):
             call.send(server_messages.pause())
@@ -135,7 +135,7 @@ class TestNesting:
 
     @pytest.mark.parametrize("draft", [server_messages.pause(), server_messages.resume()])
     @pytest.mark.parametrize("state", [State.OPENING, State.CLOSING, State.CLOSED])
-    def test_outside_the_call_there_is_nothing_to_pause(self, state: State, draft: Any) -> None:
+    def test_pause_and_resume_outside_the_call_raise(self, state: State, draft: Any) -> None:
         call = call_in(state)
         with pytest.raises(LocalProtocolError, match=draft.type):
             call.session.to_wire(draft)
@@ -144,7 +144,7 @@ class TestNesting:
 
 class TestConnectionLost:
     @pytest.mark.parametrize("state", [*ANSWERED, State.CLOSING])
-    def test_ends_the_session_wherever_it_stood(self, state: State) -> None:
+    def test_lost_connection_ends_the_session_in_any_state(self, state: State) -> None:
         call = call_in(state)
         event = call.session.connection_lost()
         assert isinstance(event, events.ConnectionLost)
@@ -152,22 +152,22 @@ class TestConnectionLost:
         assert call.stands() is State.CLOSED
         assert not [message for message in Type if call.session.allows(message)]
 
-    def test_after_closed_it_is_no_news(self) -> None:
+    def test_lost_connection_after_closed_gives_no_event(self) -> None:
         assert call_in(State.CLOSED).session.connection_lost() is None
 
-    def test_is_said_once(self) -> None:
+    def test_lost_connection_gives_one_event(self) -> None:
         call = started()
         assert call.session.connection_lost() is not None
         assert call.session.connection_lost() is None
 
-    def test_nothing_that_comes_late_means_anything(self) -> None:
+    def test_messages_after_a_lost_connection_are_ignored(self) -> None:
         call = started()
         call.session.connection_lost()
         assert call.session.receive_audio(1600) == 0
         assert not [e for e in call.say("ping") if not isinstance(e, events.Faulted)]
 
 
-def test_a_clock_that_ran_on_during_a_pause_is_no_fault_once_the_end_has_begun() -> None:
+def test_position_of_a_paused_client_is_not_checked_once_the_session_ends() -> None:
     call = started()
     call.ask("paused")
     call.client.samples += 8000
@@ -178,7 +178,7 @@ def test_a_clock_that_ran_on_during_a_pause_is_no_fault_once_the_end_has_begun()
 
 
 class TestWithoutMedium:
-    def test_the_clients_clock_is_the_position(self) -> None:
+    def test_position_without_a_medium_is_that_of_the_client(self) -> None:
         call = Call()
         call.open(probe(media=[]))
         call.opened()
@@ -189,17 +189,17 @@ class TestWithoutMedium:
 
 
 class TestContinuedSessions:
-    def test_are_named_by_open(self) -> None:
+    def test_open_names_the_continued_sessions(self) -> None:
         before = {"id": OWN_ID, "serverseq": 7, "clientseq": 9}
         call = started(continuedSessions=[before])
         (continued,) = call.session.continued_sessions
         assert (continued.id, continued.serverseq, continued.clientseq) == (OWN_ID, 7, 9)
 
-    def test_an_ordinary_session_continues_none(self) -> None:
+    def test_continued_sessions_are_empty_by_default(self) -> None:
         assert started().session.continued_sessions == ()
 
-    def test_discard_to_is_answered_by_discarded(self) -> None:
-        # As measured: discardTo 0.5 s discards two whole frames of 0.2 s.
+    def test_discarded_after_discard_to_moves_the_position(self) -> None:
+        # Genesys discards whole frames of 0.2 s: 0.4 s for a discardTo of 0.5 s (measured).
         call = Call()
         call.open()
         call.send(server_messages.opened([EXTERNAL], discard_to="PT0.5S"))
@@ -216,17 +216,17 @@ def strict(parameters: Any = None, /, **envelope: Any) -> tuple[Call, list[event
 
 
 class TestStrict:
-    def test_takes_what_the_protocol_has(self) -> None:
+    def test_strict_session_accepts_a_complete_open(self) -> None:
         call, found = strict()
         assert [type(event) for event in found] == [events.OpenReceived]
         assert call.opened()["seq"] == 1
 
-    def test_takes_what_newer_protocols_add(self) -> None:
+    def test_strict_session_accepts_unknown_fields(self) -> None:
         call, found = strict(offer(brandNew=True), also="new")
         assert isinstance(found[-1], events.OpenReceived)
         assert call.opened()["seq"] == 1
 
-    def test_takes_a_probe(self) -> None:
+    def test_strict_session_accepts_a_probe(self) -> None:
         _, found = strict(probe())
         assert isinstance(found[-1], events.OpenReceived)
 
@@ -234,7 +234,9 @@ class TestStrict:
         "field",
         ["organizationId", "conversationId", "participant", "media"],
     )
-    def test_what_is_required_is_named(self, field: str) -> None:
+    def test_strict_session_rejects_open_without_a_required_parameter_and_names_it(
+        self, field: str
+    ) -> None:
         call, found = strict(offer(**{field: OMIT}))
         (fatal,) = [e for e in found if isinstance(e, events.Faulted) and e.reply is not None]
         assert fatal.reply is not None
@@ -246,18 +248,20 @@ class TestStrict:
         assert call.say("close", {"reason": "disconnect"})[-1].reply == server_messages.closed()
 
     @pytest.mark.parametrize("field", ["id", "seq", "serverseq", "position", "parameters"])
-    def test_as_is_the_envelope(self, field: str) -> None:
+    def test_strict_session_rejects_open_without_an_envelope_field_and_names_it(
+        self, field: str
+    ) -> None:
         _, found = strict(**{field: OMIT})
         (fatal,) = [e for e in found if isinstance(e, events.Faulted) and e.reply is not None]
         assert field in str(fatal.error)
 
-    def test_counting_begins_with_one(self) -> None:
+    def test_strict_session_rejects_open_whose_seq_is_not_1(self) -> None:
         call = Call()
         call.session = AudioHookSession(OWN_ID, strict=True)
         call.client.seq = 4
         assert failed(call.say("open", offer()), Rule.SEQ)
 
-    def test_nothing_but_open_is_less_tolerated(self) -> None:
+    def test_strict_session_tolerates_faults_after_open(self) -> None:
         call, _ = strict()
         call.opened()
         call.say("discarded", {"start": "nonsense"})
@@ -265,6 +269,6 @@ class TestStrict:
         assert call.stands() is State.ACTIVE
 
 
-def test_a_medium_that_cannot_be_carried_is_refused_strictly_or_not() -> None:
+def test_strict_session_rejects_an_offer_without_a_supported_medium() -> None:
     _, found = strict(offer(medium(format="OPUS")))
     assert failed(found, Rule.MEDIA)

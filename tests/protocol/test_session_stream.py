@@ -1,4 +1,4 @@
-"""The audio stream: pauses, gaps, positions."""
+"""The audio stream of the caller: pauses, discarded audio, positions."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ from .judging import IN_CALL
 
 
 class TestPause:
-    def test_paused_on_our_request(self) -> None:
+    def test_pause_takes_effect_with_paused(self) -> None:
         call = started()
         call.audio(4800)
         message = call.send(Draft(Type.PAUSE))
@@ -47,7 +47,7 @@ class TestPause:
         assert event.reply is None
         assert call.counted == {}
 
-    def test_nothing_is_counted(self) -> None:
+    def test_repeated_paused_is_no_fault(self) -> None:
         call = started()
         for _ in range(3):
             assert isinstance(call.ask("paused"), events.Paused)
@@ -57,14 +57,14 @@ class TestPause:
         assert call.session.state is State.ACTIVE
         assert call.counted == {}
 
-    def test_resume_answered_paused(self) -> None:
+    def test_stream_stays_paused_if_resume_is_answered_with_paused(self) -> None:
         call = call_in(State.PAUSED)
         assert call.send(server_messages.resume())["type"] == "resume"
         assert call.session.state is State.PAUSED
         assert isinstance(call.ask("paused"), events.Paused)
         assert call.session.state is State.PAUSED
 
-    def test_resumed_moves_the_timeline(self) -> None:
+    def test_resumed_moves_the_position(self) -> None:
         call = started(STEREO)
         call.audio(9600)
         call.ask("paused")
@@ -76,7 +76,7 @@ class TestPause:
         assert call.session.position == 11200
         assert call.counted == {}
 
-    def test_resumed_while_streaming(self) -> None:
+    def test_resumed_without_a_pause_is_no_fault(self) -> None:
         call = started()
         call.audio(1600)
         call.ask("resumed", {"start": "PT0.2S", "discarded": "PT0S"})
@@ -84,7 +84,7 @@ class TestPause:
         assert call.session.position == 1600
         assert call.counted == {}
 
-    def test_audio_during_a_pause_is_dropped_and_does_not_kill(self) -> None:
+    def test_audio_during_a_pause_is_dropped_and_counted(self) -> None:
         call = call_in(State.PAUSED)
         assert call.audio(1600) == 0
         assert call.session.position == 0
@@ -92,7 +92,7 @@ class TestPause:
         assert call.session.state is State.PAUSED
 
     @pytest.mark.parametrize("state", [State.PREPARING, State.OPENING, *IN_CALL])
-    def test_pipecats_pause_is_reported(self, state: State) -> None:
+    def test_pause_of_a_client_is_reported(self, state: State) -> None:
         call = call_in(state)
         event = call.ask("pause")
         assert isinstance(event, events.PauseRequested)
@@ -101,7 +101,7 @@ class TestPause:
 
 
 class TestDiscarded:
-    def test_moves_the_timeline(self) -> None:
+    def test_discarded_moves_the_position(self) -> None:
         call = started()
         call.client.samples = 3200
         event = call.ask("discarded", {"start": "PT0S", "discarded": "PT0.4S"})
@@ -111,7 +111,7 @@ class TestDiscarded:
         assert call.session.state is State.ACTIVE
         assert call.counted == {}
 
-    def test_sets_and_does_not_add(self) -> None:
+    def test_discarded_sets_the_position_and_does_not_add(self) -> None:
         call = started()
         call.audio(1600)
         call.client.samples = 8000
@@ -122,17 +122,19 @@ class TestDiscarded:
         ("start", "discarded", "position"),
         [
             ("PT0.000125S", "PT0.000125S", 2),
-            # Neither is a sample long; together they are.
+            # Each is shorter than half a sample, their sum is not.
             ("PT0.00006S", "PT0.00006S", 1),
             ("PT1.00004S", "PT0.00004S", 8001),
         ],
     )
-    def test_the_sum_is_exact(self, start: str, discarded: str, position: int) -> None:
+    def test_start_and_discarded_are_added_before_rounding(
+        self, start: str, discarded: str, position: int
+    ) -> None:
         call = started()
         call.say("discarded", {"start": start, "discarded": discarded})
         assert call.session.position == position
 
-    def test_unreadable_it_says_nothing(self) -> None:
+    def test_invalid_discarded_does_not_move_the_position(self) -> None:
         call = started()
         call.audio(1600)
         event = call.say("discarded", {"start": "PT1S"})[-1]
@@ -146,7 +148,9 @@ class TestPosition:
         ("entry", "n_bytes", "samples"),
         [(EXTERNAL, 1600, 1600), (STEREO, 3200, 1600), (L16, 3200, 1600), (L16_STEREO, 6400, 1600)],
     )
-    def test_is_samples_per_channel(self, entry: Any, n_bytes: int, samples: int) -> None:
+    def test_position_counts_samples_of_one_channel(
+        self, entry: Any, n_bytes: int, samples: int
+    ) -> None:
         call = started(entry)
         assert call.audio(n_bytes) == n_bytes
         assert call.session.position == samples
@@ -157,7 +161,7 @@ class TestPosition:
         ("entry", "n_bytes", "usable"),
         [(STEREO, 3, 2), (L16, 1, 0), (L16_STEREO, 3202, 3200), (L16_STEREO, 3, 0)],
     )
-    def test_a_broken_sample_is_left_out(self, entry: Any, n_bytes: int, usable: int) -> None:
+    def test_incomplete_sample_is_dropped(self, entry: Any, n_bytes: int, usable: int) -> None:
         call = started(entry)
         assert call.session.receive_audio(n_bytes) == usable
         assert call.counted == {"audio-length": 1}
@@ -165,20 +169,20 @@ class TestPosition:
 
     @given(st.sampled_from([EXTERNAL, STEREO, L16, L16_STEREO]), st.lists(st.integers(0, 64_000)))
     @unhurried
-    def test_is_exact_whatever_the_frames(self, entry: Any, frames: list[int]) -> None:
+    def test_position_is_exact_for_any_frame_sizes(self, entry: Any, frames: list[int]) -> None:
         call = started(entry)
         width = len(entry["channels"]) * (1 if entry["format"] == "PCMU" else 2)
         usable = [call.session.receive_audio(n) for n in frames]
         assert usable == [n - n % width for n in frames]
         assert call.session.position == sum(n // width for n in frames)
 
-    def test_no_audio_is_no_fault(self) -> None:
+    def test_empty_audio_message_is_no_fault(self) -> None:
         call = started()
         assert call.audio(0) == 0
         assert call.counted == {}
 
     @pytest.mark.parametrize("type", ["ping", "paused", "dtmf", "playback_started", "close"])
-    def test_the_clients_is_compared(self, type: str) -> None:
+    def test_position_of_the_client_is_compared(self, type: str) -> None:
         call = started()
         call.audio(1601)
         found = call.say(type, PARAMETERS[type], position=duration(1600))
@@ -187,40 +191,40 @@ class TestPosition:
         assert call.session.position == 1601
         assert call.session.state is not State.FAILED
 
-    def test_a_sample_is_not_lost_to_rounding(self) -> None:
+    def test_position_of_single_samples_is_not_rounded(self) -> None:
         call = started()
         for n in (1, 7, 1599, 3, 801):
             call.audio(n)
             call.ask("ping")
         assert call.counted == {}
 
-    def test_audio_before_opened_is_a_fault_and_the_calls_all_the_same(self) -> None:
-        # `opened` may be on its way; dropping the caller's first word would help nobody.
+    def test_audio_before_opened_is_accepted_and_counted_as_a_fault(self) -> None:
+        # `opened` may be on its way; dropping the audio would lose the caller's first word.
         call = call_in(State.OPENING)
         assert call.session.receive_audio(1600) == 1600
         assert call.session.position == 1600
         assert call.counted == {"audio-state": 1}
 
     @pytest.mark.parametrize("state", [State.PREPARING, State.PAUSED, State.CLOSING])
-    def test_audio_out_of_place_is_counted(self, state: State) -> None:
+    def test_audio_outside_the_call_is_dropped_and_counted(self, state: State) -> None:
         call = call_in(state)
         assert call.session.receive_audio(1600) == 0
         assert call.session.position == 0
         assert call.counted == {"audio-state": 1}
 
     @pytest.mark.parametrize("state", [State.FAILED, State.CLOSED])
-    def test_audio_after_the_end_is_dropped_silently(self, state: State) -> None:
+    def test_audio_after_the_end_is_dropped_and_not_counted(self, state: State) -> None:
         call = call_in(state)
         assert call.session.receive_audio(1600) == 0
         assert call.counted == {}
 
-    def test_audio_goes_on_until_close_after_a_disconnect(self) -> None:
+    def test_audio_after_disconnect_is_accepted_until_close(self) -> None:
         call = call_in(State.DISCONNECTING)
         assert call.audio(1600) == 1600
         call.ask("ping")
         assert call.counted == {}
 
-    def test_audio_without_a_medium(self) -> None:
+    def test_audio_without_a_medium_is_dropped(self) -> None:
         call = Call()
         call.open(probe(media=[]))
         call.opened()

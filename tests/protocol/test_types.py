@@ -1,3 +1,5 @@
+"""Constants, durations and media entries of the protocol."""
+
 import copy
 import re
 from fractions import Fraction
@@ -23,7 +25,8 @@ from pipecat_genesys.protocol.types import duration_to_samples, parse_media
 
 from .client import EXTERNAL, INVERTED, L16, L16_STEREO, STEREO, medium, unhurried
 
-# The validator of Genesys's reference implementation, and what its parser takes beyond it.
+# The pattern that Genesys's reference implementation validates with, and `PT5.S`, which its parser
+# accepts too.
 LEGAL = re.compile(r"PT(?:(?:\d*\.)?\d+|\d+\.)S", re.ASCII)
 
 
@@ -31,22 +34,22 @@ class TestConstants:
     def test_version_is_a_string(self) -> None:
         assert PROTOCOL_VERSION == "2"
 
-    def test_limits(self) -> None:
+    def test_limits_are_those_of_genesys(self) -> None:
         assert (WIRE_SAMPLE_RATE, MAX_MESSAGE_BYTES) == (8000, 64_000)
 
-    def test_null_uuid(self) -> None:
+    def test_null_uuid_is_all_zeros(self) -> None:
         assert NULL_UUID == "00000000-0000-0000-0000-000000000000"
 
-    def test_vocabulary(self) -> None:
+    def test_message_types_are_those_of_the_protocol(self) -> None:
         client = {"open", "close", "ping", "update", "paused", "resumed", "discarded", "dtmf"}
         client |= {"playback_started", "playback_completed", "error"}
         server = {"opened", "closed", "pong", "updated", "pause", "resume", "event"}
         server |= {"reconnect", "disconnect"}
         assert {t.value for t in AudioHookMessageType} == client | server
 
-    def test_reasons(self) -> None:
+    def test_reasons_are_those_that_genesys_accepts(self) -> None:
         assert {r.value for r in CloseReason} == {"end", "error", "disconnect", "reconnect"}
-        # `rejected` is refused by the published client.
+        # The published client refuses the reason `rejected`.
         assert {r.value for r in DisconnectReason} == {"completed", "unauthorized", "error"}
 
 
@@ -65,17 +68,17 @@ class TestFormatDuration:
             (Fraction(10**10 - 1, 10**10), "PT1S"),
         ],
     )
-    def test_shortest_form(self, seconds: Fraction, text: str) -> None:
+    def test_format_is_the_shortest_one(self, seconds: Fraction, text: str) -> None:
         assert format_duration(seconds) == text
 
     @pytest.mark.parametrize("seconds", [Fraction(-1), Fraction(-1, 10**12)])
-    def test_refuses_negative(self, seconds: Fraction) -> None:
+    def test_negative_duration_raises(self, seconds: Fraction) -> None:
         with pytest.raises(ValueError, match="negative"):
             format_duration(seconds)
 
     @given(st.fractions(min_value=0, max_value=10**9))
     @unhurried
-    def test_is_legal_and_off_by_half_a_nanosecond_at_most(self, seconds: Fraction) -> None:
+    def test_format_is_valid_and_rounds_to_nanoseconds(self, seconds: Fraction) -> None:
         text = format_duration(seconds)
         assert LEGAL.fullmatch(text)
         assert not re.search(r"\.\d*0S|\.S", text)
@@ -85,22 +88,22 @@ class TestFormatDuration:
 class TestExactness:
     @given(st.integers(0, 10**15))
     @unhurried
-    def test_samples_survive(self, samples: int) -> None:
+    def test_samples_survive_formatting(self, samples: int) -> None:
         text = samples_to_duration(samples)
         assert parse_duration(text) == Fraction(samples, 8000)
         assert duration_to_samples(text) == samples
 
     @given(st.integers(0, 10**20))
     @unhurried
-    def test_nanoseconds_survive(self, nanos: int) -> None:
+    def test_nanoseconds_survive_formatting(self, nanos: int) -> None:
         assert parse_duration(format_duration(Fraction(nanos, 10**9))) == Fraction(nanos, 10**9)
 
-    def test_every_sample_of_a_second(self) -> None:
+    def test_every_sample_of_a_second_survives_formatting(self) -> None:
         written = {samples_to_duration(n) for n in range(8000)}
         assert len(written) == 8000
         assert sorted(map(duration_to_samples, written)) == list(range(8000))
 
-    def test_samples_are_the_nearest(self) -> None:
+    def test_seconds_become_the_nearest_sample(self) -> None:
         assert duration_to_samples("PT0.000187499S") == 1
         assert duration_to_samples("PT0.000187501S") == 2
 
@@ -108,7 +111,7 @@ class TestExactness:
     @example(511, 0)
     @example(2016, 0)
     @unhurried
-    def test_halves_are_those_of_exact_arithmetic(self, samples: int, offset: int) -> None:
+    def test_half_samples_are_rounded_as_fractions(self, samples: int, offset: int) -> None:
         # Half a sample is 62.5 us; the offset is in tenths of a nanosecond.
         tenths = (2 * samples + 1) * 625_000 + offset
         text = f"PT{tenths // 10**10}.{tenths % 10**10:010d}S"
@@ -129,7 +132,7 @@ class TestParseDuration:
             ("PT900.123456789012S", Fraction(900123456789012, 10**12)),
         ],
     )
-    def test_reads(self, text: str, seconds: Fraction) -> None:
+    def test_valid_duration_is_parsed(self, text: str, seconds: Fraction) -> None:
         assert parse_duration(text) == seconds
 
     @given(
@@ -137,12 +140,12 @@ class TestParseDuration:
         st.text("0123456789", min_size=1, max_size=18),
     )
     @unhurried
-    def test_reads_every_decimal(self, whole: str, fraction: str) -> None:
+    def test_decimals_are_parsed_exactly(self, whole: str, fraction: str) -> None:
         expected = Fraction(int(whole + fraction), 10 ** len(fraction))
         assert parse_duration(f"PT{whole}.{fraction}S") == expected
 
     @pytest.mark.parametrize("digits", [19, 30, 100])
-    def test_takes_arbitrarily_many_fraction_digits(self, digits: int) -> None:
+    def test_any_number_of_fraction_digits_is_accepted(self, digits: int) -> None:
         text = "PT0." + "3" * digits + "S"
         assert parse_duration(text) == Fraction(int("3" * digits), 10**digits)
 
@@ -193,13 +196,13 @@ class TestParseDuration:
             {},
         ],
     )
-    def test_refuses(self, value: Any) -> None:
+    def test_invalid_duration_raises(self, value: Any) -> None:
         with pytest.raises(ValueError, match="not a duration"):
             parse_duration(value)
 
     @given(st.text("PTS.01-+eE \n٣", max_size=8).map(lambda t: t if "P" in t else f"PT{t}S"))
     @settings(unhurried, max_examples=400)
-    def test_takes_just_what_the_reference_takes(self, text: str) -> None:
+    def test_accepts_exactly_what_the_reference_implementation_accepts(self, text: str) -> None:
         if LEGAL.fullmatch(text):
             assert parse_duration(text) >= 0
         else:
@@ -208,7 +211,7 @@ class TestParseDuration:
 
     @pytest.mark.parametrize("digits", [100, 5_000, 60_000])
     @pytest.mark.parametrize("shape", ["PT{}S", "PT0.{}S", "PT.{}S", "PT{0}.{0}S"])
-    def test_huge_numbers_are_read_right_or_refused(self, shape: str, digits: int) -> None:
+    def test_huge_numbers_are_parsed_exactly_or_raise(self, shape: str, digits: int) -> None:
         try:
             seconds = parse_duration(shape.format("9" * digits))
         except ValueError as error:
@@ -232,7 +235,9 @@ class TestParseMedia:
             (L16_STEREO, ("external", "internal"), 4),
         ],
     )
-    def test_reads(self, entry: Any, channels: tuple[str, ...], frame_bytes: int) -> None:
+    def test_valid_entry_is_parsed(
+        self, entry: Any, channels: tuple[str, ...], frame_bytes: int
+    ) -> None:
         media = parse_media(entry)
         assert media is not None
         assert media.format == entry["format"]
@@ -240,20 +245,20 @@ class TestParseMedia:
         assert media.frame_bytes == frame_bytes
         assert media.raw == entry
 
-    def test_reads_what_is_not_json_too(self) -> None:
+    def test_mappings_and_tuples_are_accepted(self) -> None:
         entry = MappingProxyType({**STEREO, "channels": ("external", "internal")})
         media = parse_media(entry)
         assert media is not None
         assert media.channels == ("external", "internal")
 
-    def test_keeps_unknown_keys_for_the_copy(self) -> None:
+    def test_unknown_keys_are_kept_in_raw(self) -> None:
         entry = {**EXTERNAL, "codecHint": {"a": [1]}}
         media = parse_media(entry)
         assert media is not None
         assert media.raw == entry
 
     @pytest.mark.parametrize("entry", [EXTERNAL, {**STEREO, "codecHint": {"a": [1]}}])
-    def test_the_copy_is_nobody_elses(self, entry: dict[str, Any]) -> None:
+    def test_raw_is_a_copy(self, entry: dict[str, Any]) -> None:
         offered = copy.deepcopy(entry)
         media, others = parse_media(offered), parse_media(copy.deepcopy(entry))
         assert media is not None
@@ -265,7 +270,7 @@ class TestParseMedia:
         assert media.raw == others.raw == entry
 
     @pytest.mark.parametrize("field", ["type", "format", "channels", "rate"])
-    def test_needs_every_field(self, field: str) -> None:
+    def test_entry_without_a_field_is_not_supported(self, field: str) -> None:
         assert parse_media({k: v for k, v in EXTERNAL.items() if k != field}) is None
 
     @pytest.mark.parametrize(
@@ -305,18 +310,18 @@ class TestParseMedia:
         ],
         ids=repr,
     )
-    def test_refuses(self, changed: dict[str, Any]) -> None:
+    def test_invalid_field_is_not_supported(self, changed: dict[str, Any]) -> None:
         assert parse_media({**EXTERNAL, **changed}) is None
 
     @pytest.mark.parametrize("entry", [None, True, 1, "audio", [], [EXTERNAL], {}])
-    def test_refuses_what_is_no_entry(self, entry: object) -> None:
+    def test_value_that_is_no_object_is_not_supported(self, entry: object) -> None:
         assert parse_media(entry) is None
 
     @pytest.mark.parametrize(
         ("entry", "listen_only"),
         [(EXTERNAL, False), (L16, False), (medium(("internal",)), True), (STEREO, True)],
     )
-    def test_listen_only(self, entry: Any, listen_only: bool) -> None:
+    def test_stereo_and_internal_media_only_listen(self, entry: Any, listen_only: bool) -> None:
         media = parse_media(entry)
         assert media is not None
         assert media.is_listen_only is listen_only

@@ -1,7 +1,7 @@
-"""Whoever listens on the wire between the two sessions, and knows the protocol and nothing else.
+"""The oracle of `test_cross_machine`: an observer of the wire between client and server.
 
-The oracle of `test_cross_machine`: it sees each message when it is sent and again when it arrives,
-keeps its own books from that, and judges. It never looks at a session, nor at their tables.
+It sees each message when it is sent and when it arrives, and checks it against the protocol. It
+uses neither the two sessions nor their tables.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ SERVER_TYPES = frozenset(
     ["opened", "pong", "updated", "event", "pause", "resume", "reconnect", "disconnect", "closed"]
 )
 RUNNING_ONLY = {"updated", "pause", "resume", "reconnect"}
-"""What means nothing to a client that is leaving."""
+"""Messages that the server may send during a running call only."""
 FIRST = {"opened", "disconnect", "closed"}
 ERRORS_OF_ITS_OWN = {408, 429}
-"""What a client complains about on its own account: time and amounts."""
+"""Codes of errors that need no fault of the server: timeouts and rate limits."""
 
 
 def samples(duration: str) -> int:
-    """Read a duration, without the package under test; it must be whole samples."""
+    """Parse a duration of whole samples, without the package under test."""
     assert duration.startswith("PT")
     assert duration.endswith("S")
     exact = Fraction(duration[2:-1]) * RATE
@@ -36,12 +36,12 @@ def samples(duration: str) -> int:
 
 @dataclass(frozen=True)
 class Forgery:
-    """What is wrong with a message, and what is due for it.
+    """The fault of a message, and the reaction that the receiver owes.
 
     Attributes:
-        rule: The rule that it breaks, by the name that its receiver has for it.
-        is_fatal: Whether it ends a call.
-        code: Of a server's message: the code of the client's ``error``.
+        rule: The broken rule, by the receiver's name for it.
+        is_fatal: Whether the fault ends the call.
+        code: The code of the client's `error`; None for messages of the client.
     """
 
     rule: str
@@ -51,13 +51,13 @@ class Forgery:
 
 @dataclass
 class Sent:
-    """Something on its way.
+    """A message on its way.
 
     Attributes:
         content: Text or audio.
-        answers: Of a client's ``paused`` or ``resumed``: the type of message that it answers.
-        at: Of caller audio: where on the client's timeline it begins, in samples.
-        forgery: What is wrong with it, where a rule of the test made or spoiled it on purpose.
+        answers: The type of the message that a `paused` or `resumed` of the client answers.
+        at: The position at which caller audio begins, in samples.
+        forgery: The fault that the test put into the message; None if it is valid.
     """
 
     content: str | bytes
@@ -73,20 +73,20 @@ class Sent:
 
 
 class Client:
-    """What the wire tells of the client."""
+    """The state of the client, as its messages show it."""
 
     def __init__(self, position: int) -> None:
         self.texts = 0
         self.types: Counter[str] = Counter()
         self.position = position
-        """Where its timeline is, by the audio and the gaps that it sent."""
+        """The position after the audio and the gaps that it sent, in samples."""
         self.paused_at: int | None = None
         self.playing = False
         self.audio_received = 0
         self.received = 0
         self.types_received: Counter[str] = Counter()
         self.pings: dict[int, float] = {}
-        """Pings that no pong has reached it for, and when they were sent."""
+        """Pings without a pong: their `seq`, and when they were sent."""
 
     @property
     def is_leaving(self) -> bool:
@@ -94,65 +94,68 @@ class Client:
 
 
 class Server:
-    """What the wire tells of the server."""
+    """The state of the server, as its messages show it."""
 
     def __init__(self) -> None:
         self.texts = 0
         self.types: Counter[str] = Counter()
         self.clientseq = 0
         self.received = 0
-        """The highest `seq` that reached it."""
+        """The highest `seq` that it received."""
         self.types_received: Counter[str] = Counter()
         self.pings: set[int] = set()
-        """Pings that reached it and have no pong yet."""
+        """The `seq` of pings that it received and has not answered."""
         self.wants_pause = False
         self.accepts = False
-        """Whether an `open` reached it that it can accept."""
+        """Whether it received an `open` that it can accept."""
         self.must_end = False
-        """Whether what reached it leaves nothing but a `disconnect`."""
+        """Whether it received a message that it must answer with `disconnect`."""
         self.is_gone = False
 
     @property
     def is_left(self) -> bool:
-        """Whether the client's `close` has reached it."""
+        """Whether it received `close`."""
         return self.types_received["close"] > 0
 
     @property
     def has_ended(self) -> bool:
-        """Whether an end is under way."""
+        """Whether the call is ending or has ended."""
         said = self.types["disconnect"] or self.types["closed"]
         return bool(self.must_end or said or self.is_left or self.is_gone)
 
     @property
     def is_open(self) -> bool:
-        """Whether it has accepted the call and no end is under way."""
+        """Whether it sent `opened` and the call is not ending."""
         return self.types["opened"] > 0 and not self.has_ended
 
     @property
     def is_checking(self) -> bool:
-        """Whether a broken envelope ends the session."""
+        """Whether an invalid envelope ends the session."""
         return self.accepts and not self.has_ended
 
 
 class Wiretap:
-    """The books of one call, and the laws."""
+    """Checks all messages of one call against the protocol."""
 
     def __init__(self, session_id: str, offer: list[Any], position: int) -> None:
         self.session_id = session_id
         self.offer = offer
         self.frame_bytes = 0
-        """Bytes of a sample of every channel; 0 where no medium was chosen."""
+        """Bytes of one sample of all channels; 0 without a medium."""
         self.client = Client(position)
         self.server = Server()
         self.client_forges = False
         self.server_forges = False
 
-    # -- what may be ------------------------------------------------------------------------
+    # -- the rules of the protocol ----------------------------------------------------------
 
     def may_send(self, type: str) -> bool:
-        """Whether the server may send a message of this type now, by section and verse:
-        one `opened`, as the first; `disconnect` instead or later, once, before `close`; one
-        `closed`, after `close`; nothing else before `opened`, and nothing after `closed`."""
+        """Whether the server may send a message of a type now.
+
+        `opened` is its first message. `disconnect` is sent once, instead of `opened` or later,
+        before `close`. `closed` is sent once, after `close`. Nothing else is sent before `opened`,
+        and nothing after `closed`.
+        """
         server = self.server
         if server.is_gone or server.types["closed"] or type not in SERVER_TYPES:
             return False
@@ -171,10 +174,10 @@ class Wiretap:
             return server.is_open or server.is_left
         return server.is_open
 
-    # -- the server's words -----------------------------------------------------------------
+    # -- messages of the server -------------------------------------------------------------
 
     def server_sent(self, sent: Sent) -> None:
-        """Judge what the server's session made, before anyone spoils it."""
+        """Check a message of the server's session, before the test makes it invalid."""
         assert not self.server.is_gone
         if isinstance(sent.content, bytes):
             assert self.server.is_open
@@ -227,7 +230,7 @@ class Wiretap:
             if message["type"] == "pong":
                 client.pings.pop(message["clientseq"], None)
 
-    # -- the client's words -----------------------------------------------------------------
+    # -- messages of the client -------------------------------------------------------------
 
     def client_sent(self, sent: Sent, now: float) -> None:
         if sent.forgery:
@@ -249,7 +252,8 @@ class Wiretap:
             assert client.types_received["opened"]
         if not self.server_forges:
             assert message["serverseq"] == client.received
-            # Who forges numbers is answered with numbers of messages that it never sent.
+            # After a forgery of the client, the server may refer to a `seq` that the client
+            # never used, which the client reports as an error.
             if type == "error" and not self.client_forges:
                 assert parameters["code"] in ERRORS_OF_ITS_OWN
         self._move(type, parameters, samples(message["position"]))
@@ -274,7 +278,7 @@ class Wiretap:
         client.position += len(sent.content) // self.frame_bytes
 
     def _move(self, type: str, parameters: Any, position: int) -> None:
-        """Positions are those of the next sample: audio, what was discarded, and pauses."""
+        """Check the position of a message, which is that of the next sample, and move to it."""
         client = self.client
         if type in ("discarded", "resumed"):
             start, length = samples(parameters["start"]), samples(parameters["discarded"])
