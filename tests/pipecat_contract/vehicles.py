@@ -1,0 +1,248 @@
+"""The three transports, each with a real server and pipeline, and the simulator as Genesys."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from echo_server import WorkerRunner
+from fastapi import FastAPI, WebSocket
+from loopback import serving
+from pipecat.frames.frames import (
+    Frame,
+    TTSAudioRawFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
+)
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.serializers.genesys import GenesysAudioHookSerializer as PipecatSerializer
+from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPIWebsocketTransport
+from pipecat_genesys import GenesysAudioHookSerializer, audio, genesys_params
+from pipecat_genesys.simulator import CallReport, SimulatedCall
+from pipecat_genesys.transport import AudioHookParams, AudioHookTransport, call_worker
+
+try:
+    from pipecat.pipeline.worker import PipelineParams
+except ImportError:  # pipecat before 1.3
+    from pipecat.pipeline.task import PipelineParams
+
+RATE = 16000
+WIRE_RATE = 8000
+
+
+class Vehicle(StrEnum):
+    """How a pipeline is connected to Genesys."""
+
+    TRANSPORT = "AudioHookTransport"
+    SERIALIZER = "our serializer, Pipecat's transport"
+    PIPECAT = "Pipecat's serializer and transport"
+
+
+EVERY = tuple(Vehicle)
+OURS = (Vehicle.TRANSPORT, Vehicle.SERIALIZER)
+
+
+def tone(seconds: float, rate: int = RATE) -> bytes:
+    """A loud 500 Hz square wave as 16-bit PCM."""
+    half = rate // 1000
+    period = array.array("h", [16000] * half + [-16000] * half).tobytes()
+    size = round(seconds * rate) * 2
+    return (period * (size // len(period) + 1))[:size]
+
+
+def utterance(
+    seconds: float, rate: int = RATE, piece: float = 0.1, *, interruptible: bool = True
+) -> list[Frame]:
+    """A turn as a TTS service makes it: short frames, faster than real time."""
+    pcm, size = tone(seconds, rate), round(piece * rate) * 2
+    pieces = [pcm[at : at + size] for at in range(0, len(pcm), size)]
+    frames = [TTSAudioRawFrame(one, rate, 1) for one in pieces]
+    if not interruptible:
+        for frame in frames:
+            frame.interruptible = False
+    return [TTSStartedFrame(), *frames, TTSStoppedFrame()]
+
+
+class Tap(FrameProcessor):
+    """Records the frames that pass, with the time of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[float, Frame, FrameDirection]] = []
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        self.seen.append((time.monotonic(), frame, direction))
+        await self.push_frame(frame, direction)
+
+    def times(self, kind: type[Frame]) -> list[float]:
+        """The times at which frames of a type passed."""
+        return [at for at, frame, _ in self.seen if isinstance(frame, kind)]
+
+    def seconds(self, kind: type[Frame]) -> float:
+        """The seconds of audio in frames of a type."""
+        frames: list[Any] = [frame for _, frame, _ in self.seen if isinstance(frame, kind)]
+        return sum(len(frame.audio) / 2 / frame.sample_rate for frame in frames)
+
+
+class Served:
+    """A server for one call, whose pipeline has processors before and after the output.
+
+    Attributes:
+        vehicle: How the pipeline is connected.
+        transport: The transport, once a call has arrived.
+        worker: The pipeline's worker.
+        done: Set when the worker has ended.
+    """
+
+    def __init__(
+        self,
+        vehicle: Vehicle,
+        *,
+        before: Sequence[FrameProcessor] = (),
+        after: Sequence[FrameProcessor] = (),
+        prepare: Callable[[Served], None] = lambda _: None,
+        rate: int = RATE,
+        worker_options: dict[str, Any] | None = None,
+        **params: Any,
+    ) -> None:
+        self.vehicle = vehicle
+        self.transport: Any = None
+        self.worker: Any = None
+        self.done = asyncio.Event()
+        self.started = asyncio.Event()
+        self._before, self._after = before, after
+        self._prepare = prepare
+        self._rate = rate
+        self._params = params
+        self._worker_options = worker_options or {}
+        self.app = FastAPI()
+        self.app.websocket("/audiohook")(self._answer)
+
+    async def _answer(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        self.transport = self._make_transport(websocket)
+        steps = [self.transport.input(), *self._before, self.transport.output(), *self._after]
+        self.worker = call_worker(
+            Pipeline(steps),
+            params=PipelineParams(
+                audio_in_sample_rate=self._rate, audio_out_sample_rate=self._rate
+            ),
+            **self._worker_options,
+        )
+        self._prepare(self)
+        runner = WorkerRunner(handle_sigint=False)
+        await runner.add_workers(self.worker)
+        self.started.set()
+        try:
+            await runner.run()
+        finally:
+            self.done.set()
+
+    def _make_transport(self, websocket: WebSocket) -> Any:
+        if self.vehicle is Vehicle.TRANSPORT:
+            return AudioHookTransport(websocket, AudioHookParams(**self._params))
+        if self.vehicle is Vehicle.SERIALIZER:
+            serializer = GenesysAudioHookSerializer()
+            params = genesys_params(serializer, **self._params)
+        else:
+            # As tuned as it can be: its chunks are within Genesys's rate.
+            chosen = {"audio_in_enabled": True, "audio_out_enabled": True}
+            chosen |= {"audio_out_10ms_chunks": 20, "audio_out_end_silence_secs": 0}
+            params = {"serializer": PipecatSerializer(), **chosen, **self._params}
+        transport = FastAPIWebsocketTransport(websocket, FastAPIWebsocketParams(**params))
+        if self.vehicle is Vehicle.SERIALIZER:
+            serializer.attach(transport)
+
+        @transport.event_handler("on_client_disconnected")
+        async def on_client_disconnected(*_: Any) -> None:
+            await self.worker.cancel()
+
+        return transport
+
+    async def queue(self, *frames: Frame) -> None:
+        """Queue frames at the beginning of the pipeline."""
+        await self.worker.queue_frames(list(frames))
+
+
+@dataclass
+class Outcome:
+    """What a call came to.
+
+    Attributes:
+        report: The simulator's report.
+        track: What the caller heard of the bot, 16-bit samples at 8000 Hz since `open`.
+        began: The time of `open`.
+    """
+
+    report: CallReport
+    track: array.array[int]
+    began: float
+
+    def loud(self) -> list[tuple[float, float]]:
+        """The stretches in which the bot was audible, in seconds since `open`."""
+        stretches: list[tuple[float, float]] = []
+        size = WIRE_RATE // 50
+        for at in range(0, len(self.track) - size, size):
+            if max(map(abs, self.track[at : at + size])) > 1000:
+                begin, end = at / WIRE_RATE, (at + size) / WIRE_RATE
+                if stretches and begin - stretches[-1][1] < 0.03:
+                    stretches[-1] = (stretches[-1][0], end)
+                else:
+                    stretches.append((begin, end))
+        return stretches
+
+    def heard(self) -> float:
+        """The seconds of bot audio that the caller heard."""
+        return sum(end - begin for begin, end in self.loud())
+
+
+class DelayedOpen(SimulatedCall):
+    """A client whose `open` arrives some time after the upgrade, as over a network."""
+
+    delay = 0.0
+
+    async def _connect(self, attempt: int) -> Any:
+        websocket = await super()._connect(attempt)
+        await asyncio.sleep(self.delay)
+        return websocket
+
+
+async def call(
+    served: Served,
+    script: Callable[[SimulatedCall], Awaitable[object]],
+    *,
+    open_after: float = 0.0,
+    hang_up: bool = True,
+) -> Outcome:
+    """Call a server, run a script, and hang up.
+
+    Args:
+        served: The server.
+        script: Run once the call has begun.
+        open_after: Seconds between the upgrade and `open`.
+        hang_up: Whether to hang up after the script; otherwise the server ends the call.
+    """
+    async with serving(served.app) as url:
+        client = DelayedOpen(url)
+        client.delay = open_after
+
+        async def whole(caller: SimulatedCall) -> None:
+            await caller.opened(10)
+            await script(caller)
+            if hang_up:
+                await caller.hang_up()
+            await caller.ended(15)
+
+        report = await client.run(whole)
+        now = asyncio.get_running_loop().time()
+        track = array.array("h", audio.ulaw_decode(client.session.playback.render(now)))
+        await asyncio.wait_for(served.done.wait(), 20)
+    assert report.script_error is None, report.script_error
+    return Outcome(report, track, now - client.elapsed)
