@@ -1,4 +1,4 @@
-"""Both serializers, fed alike."""
+"""Pipecat's serializer and this one, given the same input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from pipecat.frames.frames import Frame
 
 
 class Twin:
-    """One message or frame in, both answers out."""
+    """Both serializers; each method passes its argument to both and returns both results.
+
+    Attributes:
+        theirs: Pipecat's serializer.
+        ours: The serializer of this package.
+        calls: The calls of event handlers, by side.
+    """
 
     def __init__(self, **params: Any) -> None:
         if (
@@ -29,7 +35,7 @@ class Twin:
         self.ours = ours.GenesysAudioHookSerializer(
             ours.GenesysAudioHookSerializer.InputParams(**params)
         )
-        # Before `open` each has a random id of its own.
+        # The session ids before `open` are random.
         self.theirs._session_id = self.ours.call.session.session_id = SESSION
         self.calls: dict[str, list[Any]] = {"theirs": [], "ours": []}
         for name in self.theirs._event_handlers:
@@ -52,7 +58,7 @@ class Twin:
         return await self.theirs.serialize(frame), await self.ours.serialize(frame)
 
     async def wire(self, text: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        """Deserialize, and pass each side's own reply to its own serialize."""
+        """Deserialize a message and serialize the reply; return both replies on the wire."""
         replies = []
         for serializer in (self.theirs, self.ours):
             frame = await serializer.deserialize(text)

@@ -1,6 +1,6 @@
-"""Where pipecat's serializer and ours differ, on purpose: one test for each row of docs/parity.md.
+"""Deliberate differences from pipecat's serializer: one test for each row of docs/parity.md.
 
-Each test shows both sides, so a row whose reason goes away (because pipecat changed) fails.
+Each test checks both serializers, so it fails if pipecat changes and the row is obsolete.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def test_opened_copies_the_offered_entry(twin: Any) -> None:
 
 
 @row("media-rejected")
-async def test_an_offer_that_cannot_be_served_is_rejected(twin: Any) -> None:
+async def test_offer_without_a_supported_medium_is_rejected(twin: Any) -> None:
     _, theirs, ours = await opened(twin(), media("OPUS", rate=48000))
     assert theirs["type"] == "opened"
     assert (ours["type"], ours["seq"]) == ("disconnect", 1)
@@ -77,7 +77,7 @@ async def test_an_offer_that_cannot_be_served_is_rejected(twin: Any) -> None:
 
 
 @row("params-untouched")
-async def test_params_are_never_mutated(twin: Any) -> None:
+async def test_params_are_not_mutated(twin: Any) -> None:
     both = twin(channel="external")
     await opened(both, media("PCMU", "external", "internal"))
     assert both.theirs._params.channel == "both"
@@ -85,7 +85,7 @@ async def test_params_are_never_mutated(twin: Any) -> None:
 
 
 @row("languages")
-async def test_languages_are_named_only_when_asked_for(twin: Any) -> None:
+async def test_supported_languages_are_sent_only_on_request(twin: Any) -> None:
     params = {"supported_languages": ["en-US"], "selected_language": "en-US"}
     _, theirs, ours = await opened(twin(**params))
     assert {"supportedLanguages", "selectedLanguage"} <= theirs["parameters"].keys()
@@ -95,7 +95,7 @@ async def test_languages_are_named_only_when_asked_for(twin: Any) -> None:
 
 
 @row("second-open")
-async def test_a_second_open_is_not_answered(twin: Any) -> None:
+async def test_second_open_is_not_answered(twin: Any) -> None:
     both = twin()
     genesys, _, _ = await opened(both)
     theirs, ours = await both.wire(genesys.open())
@@ -104,13 +104,13 @@ async def test_a_second_open_is_not_answered(twin: Any) -> None:
 
 
 @row("wire-rate")
-def test_a_wire_rate_that_does_not_exist_is_refused(twin: Any) -> None:
+def test_wire_sample_rate_other_than_8000_raises(twin: Any) -> None:
     with pytest.raises(ValueError, match="8000"):
         twin(genesys_sample_rate=16000)
 
 
 @row("no-channel")
-def test_processing_no_channel_is_refused(twin: Any) -> None:
+def test_processing_no_channel_raises(twin: Any) -> None:
     with pytest.raises(ValueError, match="process_external"):
         twin(process_external=False, process_internal=False)
 
@@ -119,10 +119,10 @@ def test_processing_no_channel_is_refused(twin: Any) -> None:
 
 
 @row("seq")
-async def test_seq_follows_the_wire(twin: Any) -> None:
+async def test_seq_is_assigned_in_wire_order(twin: Any) -> None:
     both = twin()
     genesys, _, _ = await opened(both)
-    # The pong is built first; an interruption overtakes it on the way to the socket.
+    # The pong is built first, and an interruption is sent before it.
     pongs = await both.deserialize(genesys.text("ping"))
     events = await both.serialize(InterruptionFrame())
     wire = [
@@ -142,7 +142,7 @@ async def test_server_messages_have_no_position(twin: Any) -> None:
 
 
 @row("pong-clientseq")
-async def test_a_pong_names_its_own_ping(twin: Any) -> None:
+async def test_pong_has_the_seq_of_its_ping(twin: Any) -> None:
     both = twin()
     genesys, _, _ = await opened(both)
     _, first = await both.deserialize(genesys.text("ping"))
@@ -155,7 +155,7 @@ async def test_a_pong_names_its_own_ping(twin: Any) -> None:
 @pytest.mark.parametrize(
     "envelope", [{"seq": 9}, {"seq": 1}, {"serverseq": 7}, {"id": "other"}, {"version": "3"}]
 )
-async def test_a_peer_that_lost_count_is_disconnected_once(twin: Any, envelope: Any) -> None:
+async def test_gap_in_seq_gives_one_disconnect(twin: Any, envelope: Any) -> None:
     both = twin()
     genesys, _, _ = await opened(both)
     theirs, ours = await both.wire(genesys.text("ping", **envelope))
@@ -167,7 +167,7 @@ async def test_a_peer_that_lost_count_is_disconnected_once(twin: Any, envelope: 
 
 
 @row("before-opened")
-async def test_nothing_precedes_opened(twin: Any) -> None:
+async def test_no_message_is_sent_before_opened(twin: Any) -> None:
     both = twin()
     pongs = await both.deserialize(Genesys().text("ping"))
     assert await both.theirs.serialize(pongs[0]) is not None
@@ -191,7 +191,7 @@ async def test_bot_audio_waits_for_opened(twin: Any) -> None:
 
 
 @row("after-close")
-async def test_what_comes_after_close_means_nothing(twin: Any) -> None:
+async def test_messages_after_close_are_ignored(twin: Any) -> None:
     both = twin()
     genesys, _, _ = await opened(both)
     await both.wire(genesys.text("close", {"reason": "end"}))
@@ -203,7 +203,7 @@ async def test_what_comes_after_close_means_nothing(twin: Any) -> None:
 
 
 @row("after-closed")
-async def test_nothing_follows_closed(twin: Any) -> None:
+async def test_no_message_is_sent_after_closed(twin: Any) -> None:
     both = twin()
     genesys, _, _ = await opened(both)
     theirs, ours = await both.wire(genesys.text("close", {"reason": "end"}))
@@ -218,7 +218,7 @@ async def test_nothing_follows_closed(twin: Any) -> None:
 
 
 @row("one-disconnect")
-async def test_there_is_one_disconnect(twin: Any) -> None:
+async def test_disconnect_is_sent_once(twin: Any) -> None:
     both = twin()
     await opened(both)
     first = await both.serialize(EndFrame())
@@ -232,7 +232,7 @@ async def test_there_is_one_disconnect(twin: Any) -> None:
 
 
 @row("updated")
-async def test_a_language_update_is_answered(twin: Any) -> None:
+async def test_language_update_is_answered(twin: Any) -> None:
     both = twin()
     genesys, _, _ = await opened(both)
     theirs, ours = await both.wire(genesys.text("update", {"language": "es-ES"}))
@@ -242,7 +242,7 @@ async def test_a_language_update_is_answered(twin: Any) -> None:
 
 
 @row("resume")
-async def test_the_end_of_a_pause_goes_out_as_resume(twin: Any) -> None:
+async def test_resumed_of_the_server_is_sent_as_resume(twin: Any) -> None:
     both = twin()
     await opened(both)
     theirs = await both.theirs.serialize(frame(both.theirs.create_resumed_response()))
@@ -252,7 +252,7 @@ async def test_the_end_of_a_pause_goes_out_as_resume(twin: Any) -> None:
 
 
 @row("paused")
-async def test_the_clients_pause_is_understood(twin: Any) -> None:
+async def test_paused_of_the_client_is_understood(twin: Any) -> None:
     both = twin()
     await both.setup()
     genesys, _, _ = await opened(both)
@@ -267,7 +267,7 @@ async def test_the_clients_pause_is_understood(twin: Any) -> None:
 
 
 @row("frames")
-async def test_what_genesys_says_reaches_the_pipeline(twin: Any) -> None:
+async def test_messages_of_genesys_reach_the_pipeline_as_frames(twin: Any) -> None:
     both = twin()
     await both.setup()
     genesys = Genesys()
@@ -292,7 +292,7 @@ async def test_what_genesys_says_reaches_the_pipeline(twin: Any) -> None:
 
 
 @row("error-message")
-async def test_a_server_error_is_not_sent(twin: Any) -> None:
+async def test_error_of_the_server_is_not_sent(twin: Any) -> None:
     both = twin()
     await opened(both)
     theirs = await both.theirs.serialize(frame(both.theirs.create_error_message(500, "no")))
@@ -301,7 +301,7 @@ async def test_a_server_error_is_not_sent(twin: Any) -> None:
 
 
 @row("disconnect-reason")
-async def test_a_disconnect_reason_genesys_does_not_know_goes_out_as_error(twin: Any) -> None:
+async def test_unknown_disconnect_reason_is_sent_as_error(twin: Any) -> None:
     both = twin()
     await opened(both)
     theirs, ours = [
@@ -313,7 +313,7 @@ async def test_a_disconnect_reason_genesys_does_not_know_goes_out_as_error(twin:
 
 
 @row("empty-event")
-async def test_an_event_without_entities_is_not_sent(twin: Any) -> None:
+async def test_event_without_entities_is_not_sent(twin: Any) -> None:
     both = twin()
     await opened(both)
     theirs, ours = await both.serialize(
@@ -325,7 +325,7 @@ async def test_an_event_without_entities_is_not_sent(twin: Any) -> None:
 
 @row("unknown-server-message")
 @pytest.mark.parametrize("name", ["paused", "open", "made_up", None])
-async def test_messages_a_server_does_not_have_are_not_sent(twin: Any, name: Any) -> None:
+async def test_messages_of_the_client_are_not_sent(twin: Any, name: Any) -> None:
     both = twin()
     await opened(both)
     theirs, ours = await both.serialize(frame({"version": "2", "type": name, "parameters": {}}))
@@ -334,7 +334,7 @@ async def test_messages_a_server_does_not_have_are_not_sent(twin: Any, name: Any
 
 
 @row("not-json")
-async def test_a_message_json_cannot_encode_is_not_sent(twin: Any) -> None:
+async def test_message_that_is_not_json_is_not_sent(twin: Any) -> None:
     both = twin()
     await opened(both)
     bad = frame({"version": "2", "type": "event", "parameters": {"entities": [object()]}})
@@ -345,7 +345,7 @@ async def test_a_message_json_cannot_encode_is_not_sent(twin: Any) -> None:
 
 @row("hostile-text")
 @pytest.mark.parametrize("text", ["[1]", "5", '"x"', "null", '{"type":"close","parameters":null}'])
-async def test_hostile_text_does_not_raise(twin: Any, text: str) -> None:
+async def test_invalid_text_does_not_raise(twin: Any, text: str) -> None:
     both = twin()
     with pytest.raises((AttributeError, TypeError)):
         await both.theirs.deserialize(text)
@@ -358,7 +358,7 @@ async def test_hostile_text_does_not_raise(twin: Any, text: str) -> None:
 
 
 @row("typed-properties")
-async def test_values_of_a_wrong_type_read_as_none(twin: Any) -> None:
+async def test_values_of_a_wrong_type_are_read_as_none(twin: Any) -> None:
     both = twin()
     text = Genesys().open(conversationId=5, inputVariables=["x"])
     await both.deserialize(text)
@@ -367,7 +367,7 @@ async def test_values_of_a_wrong_type_read_as_none(twin: Any) -> None:
 
 
 @row("digit-type")
-async def test_a_digit_that_is_no_text_is_no_event(twin: Any) -> None:
+async def test_digit_that_is_no_string_gives_no_event(twin: Any) -> None:
     both = twin()
     assert await both.deserialize(Genesys().text("dtmf", {"digit": 7})) == (None, None)
     await handlers_done(both.theirs, both.ours)
@@ -398,7 +398,7 @@ async def test_variables_are_strings_on_the_wire(twin: Any) -> None:
 
 @row("variables-checked")
 @pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}, b"x"])
-def test_variables_that_cannot_be_sent_are_refused_when_set(twin: Any, value: Any) -> None:
+def test_output_variables_that_are_not_json_raise_when_set(twin: Any, value: Any) -> None:
     both = twin()
     both.theirs.set_output_variables({"v": value})
     with pytest.raises(ValueError, match="'v'"):
@@ -425,7 +425,7 @@ async def test_variables_set_while_closing_are_sent(twin: Any) -> None:
 
 
 @row("too-large")
-async def test_what_genesys_would_refuse_for_its_size_is_left_out(twin: Any) -> None:
+async def test_output_variables_that_are_too_large_are_not_sent(twin: Any) -> None:
     both = twin()
     await opened(both)
     for side in (both.theirs, both.ours):
@@ -461,7 +461,7 @@ async def test_bot_audio_is_complete_in_every_packet(twin: Any) -> None:
 
 
 @row("message-per-frame")
-async def test_every_frame_is_a_message(twin: Any) -> None:
+async def test_every_audio_frame_is_a_message(twin: Any) -> None:
     both = twin()
     await opened(both)
     sent_by = [await both.serialize(speech(24000, 0.04)) for _ in range(25)]
@@ -471,7 +471,7 @@ async def test_every_frame_is_a_message(twin: Any) -> None:
 
 
 @row("interruption")
-async def test_an_interruption_forgets_the_last_turn(twin: Any) -> None:
+async def test_interruption_clears_the_filter_history(twin: Any) -> None:
     both = twin()
     await opened(both)
     silence = OutputAudioRawFrame(bytes(9600), 24000, 1)
@@ -483,7 +483,7 @@ async def test_an_interruption_forgets_the_last_turn(twin: Any) -> None:
 
 
 @row("l16")
-async def test_l16_works_both_ways(twin: Any) -> None:
+async def test_l16_works_in_both_directions(twin: Any) -> None:
     both = twin(media_format="L16")
     await both.setup(8000)
     _, _, ours = await opened(both, media("PCMU"), media("L16"))
@@ -529,7 +529,7 @@ async def test_stereo_bot_audio_is_mixed_down(twin: Any) -> None:
 
 
 @row("listen-only")
-async def test_a_listening_session_gets_no_audio(twin: Any) -> None:
+async def test_listen_only_medium_gets_no_bot_audio(twin: Any) -> None:
     both = twin()
     await opened(both, media("PCMU", "external", "internal"))
     theirs, ours = await both.serialize(speech(8000))
@@ -538,7 +538,7 @@ async def test_a_listening_session_gets_no_audio(twin: Any) -> None:
 
 
 @row("audio-message-size")
-async def test_audio_too_long_for_a_message_is_refused(twin: Any) -> None:
+async def test_audio_too_long_for_a_message_raises(twin: Any) -> None:
     both = twin()
     await opened(both)
     theirs = await both.theirs.serialize(speech(8000, 9))
@@ -551,7 +551,7 @@ async def test_audio_too_long_for_a_message_is_refused(twin: Any) -> None:
 
 
 @row("logs")
-async def test_logs_name_nobody_and_no_digit(twin: Any) -> None:
+async def test_logs_contain_no_personal_data(twin: Any) -> None:
     lines: list[tuple[str, str]] = []
     sink = logger.add(lambda m: lines.append((m.record["function"], str(m))), level="DEBUG")
     try:

@@ -1,4 +1,4 @@
-"""Where pipecat's serializer and ours must answer alike, on the same input."""
+"""Input for which pipecat's serializer and this one must give the same result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipecat_genesys import (
     GenesysResumedFrame,
 )
 
-# What reaches the pipeline as a frame with us alone, and never the wire.
+# System frames that only this serializer gives to the pipeline; they are never sent to Genesys.
 ANNOUNCED = (
     GenesysPausedFrame,
     GenesysResumedFrame,
@@ -44,7 +44,7 @@ def dicts(*frames: Any) -> list[Any]:
 def same_frame(theirs: Any, ours: Any) -> None:
     if theirs is None and isinstance(ours, ANNOUNCED):
         return  # row `frames` in docs/parity.md
-    # An answer of ours may be a kind of theirs, which knows what it answers.
+    # Reply frames of this serializer are subclasses that carry the message they answer.
     assert isinstance(ours, type(theirs))
     if isinstance(theirs, OutputTransportMessageUrgentFrame):
         assert ours.message == theirs.message
@@ -71,7 +71,7 @@ CALL = [
 ]
 
 
-async def test_a_call_gets_the_same_frames_state_and_events(twin: Any) -> None:
+async def test_call_gives_the_same_frames_state_and_events(twin: Any) -> None:
     both = twin()
     await both.setup()
     genesys = Genesys()
@@ -101,7 +101,7 @@ BEFORE_OPEN = [
 
 
 @pytest.mark.parametrize(("name", "parameters"), BEFORE_OPEN)
-async def test_before_open_every_known_message_is_handled(
+async def test_messages_before_open_give_the_same_frames_and_state(
     twin: Any, name: str, parameters: Any
 ) -> None:
     both = twin()
@@ -120,7 +120,7 @@ async def test_before_open_every_known_message_is_handled(
         {"version": "2", "type": "open", "id": "any string", "parameters": {"media": [media()]}},
     ],
 )
-async def test_an_open_pipecat_accepts_is_accepted(twin: Any, message: dict[str, Any]) -> None:
+async def test_open_that_pipecat_accepts_is_accepted(twin: Any, message: dict[str, Any]) -> None:
     both = twin()
     theirs, ours = await both.deserialize(json.dumps(message))
     if "id" not in message:
@@ -173,7 +173,9 @@ async def test_created_messages_are_the_same_dicts(
 
 @pytest.mark.parametrize("channel", ["external", "internal", "both"])
 @pytest.mark.parametrize("format", ["PCMU", "L16"])
-def test_without_an_offer_opened_names_the_preference(twin: Any, channel: str, format: str) -> None:
+def test_opened_without_an_offer_has_the_preferred_medium(
+    twin: Any, channel: str, format: str
+) -> None:
     both = twin(channel=channel, media_format=format)
     assert (
         both.ours.create_opened_response()["parameters"]
@@ -181,7 +183,7 @@ def test_without_an_offer_opened_names_the_preference(twin: Any, channel: str, f
     )
 
 
-async def test_ends_and_interruptions_say_the_same_on_the_wire(twin: Any) -> None:
+async def test_end_and_interruption_frames_give_the_same_messages(twin: Any) -> None:
     for frame in (EndFrame(), CancelFrame(), InterruptionFrame()):
         both = twin()
         both.ours.set_output_variables({"intent": "billing"})
@@ -193,7 +195,7 @@ async def test_ends_and_interruptions_say_the_same_on_the_wire(twin: Any) -> Non
             assert ours[envelope] == theirs[envelope], envelope
 
 
-async def test_variables_come_back_as_they_were_set(twin: Any) -> None:
+async def test_output_variables_are_read_back_as_set(twin: Any) -> None:
     both = twin()
     variables = {"intent": "x", "n": 0.5, "flag": True, "deep": {"a": [None]}}
     for side in (both.ours, both.theirs):
@@ -211,7 +213,7 @@ async def test_variables_come_back_as_they_were_set(twin: Any) -> None:
         OutputTransportMessageUrgentFrame(message={"type": "no version"}),
     ],
 )
-async def test_frames_that_are_nothing_to_genesys_are_ignored(twin: Any, frame: Any) -> None:
+async def test_frames_without_a_message_are_ignored(twin: Any, frame: Any) -> None:
     both = twin()
     await both.wire(Genesys().open())
     assert await both.serialize(frame) == (None, None)
@@ -222,7 +224,7 @@ def tone(rate: int, seconds: float, hertz: float = 440.0) -> bytes:
     return (0.5 * 32767 * np.sin(2 * np.pi * hertz * t)).astype("<i2").tobytes()
 
 
-async def test_audio_without_resampling_is_the_same_to_the_bit(twin: Any) -> None:
+async def test_audio_without_resampling_is_bit_exact(twin: Any) -> None:
     both = twin()
     await both.setup(8000)
     await both.wire(Genesys().open())
@@ -233,7 +235,7 @@ async def test_audio_without_resampling_is_the_same_to_the_bit(twin: Any) -> Non
     assert (heard_ours.sample_rate, heard_ours.num_channels) == (8000, 1)
 
 
-async def test_audio_before_open_and_while_paused_is_dropped(twin: Any) -> None:
+async def test_audio_before_open_and_during_a_pause_is_dropped(twin: Any) -> None:
     both = twin()
     await both.setup()
     genesys = Genesys()
@@ -246,7 +248,7 @@ async def test_audio_before_open_and_while_paused_is_dropped(twin: Any) -> None:
     assert await both.serialize(speech) == (None, None)
 
 
-async def test_conversation_and_caller_are_readable(twin: Any) -> None:
+async def test_conversation_id_and_participant_are_readable(twin: Any) -> None:
     both = twin()
     await both.deserialize(Genesys().open())
     assert both.ours.conversation_id == CONVERSATION

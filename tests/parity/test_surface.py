@@ -1,4 +1,4 @@
-"""Everything pipecat's class shows is there, with the same signature, default and type."""
+"""The class has every public member of pipecat's, with the same signature, defaults and types."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROPERTIES = [n for n in PUBLIC if isinstance(getattr(THEIRS, n), property)]
 
 
 def plain(hint: Any) -> Any:
-    """A type, however it is spelt: Optional[X] or X | None, Dict or dict, their enum or ours."""
+    """Return a type in a form in which `Optional[X]` equals `X | None` and `Dict` equals `dict`."""
     arguments = typing.get_args(hint)
     if not arguments:
         return getattr(hint, "__name__", hint)
@@ -39,7 +39,7 @@ def hints(function: Any) -> dict[str, Any]:
     return {name: plain(hint) for name, hint in typing.get_type_hints(function).items()}
 
 
-def test_nothing_public_is_missing() -> None:
+def test_every_public_member_exists() -> None:
     assert [name for name in PUBLIC if not hasattr(OURS, name)] == []
 
 
@@ -49,7 +49,7 @@ def test_parameters_have_the_same_names_kinds_and_defaults(name: str) -> None:
         signature = inspect.signature(getattr(cls, name))
         return [(p.name, p.kind, p.default) for p in signature.parameters.values()]
 
-    # Up to 1.7 `setup` names its argument `frame`; transports pass it by position.
+    # The argument of `setup` is called `frame` up to pipecat 1.7; transports pass it by position.
     if name == "setup":
         assert len(shape(OURS)) == len(shape(THEIRS))
     else:
@@ -59,8 +59,8 @@ def test_parameters_have_the_same_names_kinds_and_defaults(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [n for n in METHODS if n.startswith(("create_", "set_", "de", "se"))]
 )
-def test_types_are_the_same(name: str) -> None:
-    if name == "setup":  # takes both kinds of argument, so it is annotated wider
+def test_parameters_have_the_same_types(name: str) -> None:
+    if name == "setup":  # its annotation is wider, for both kinds of argument
         return
     expected = {**hints(getattr(THEIRS, name))}
     actual = hints(getattr(OURS, name))
@@ -76,7 +76,7 @@ def test_properties_have_the_same_types(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["AudioHookMessageType", "AudioHookChannel", "AudioHookMediaFormat"]
 )
-def test_enums_have_pipecats_members(name: str) -> None:
+def test_enums_have_the_members_of_pipecats(name: str) -> None:
     expected: type[Enum] = getattr(theirs, name)
     actual = getattr(ours, name)
     assert {m.name: m.value for m in expected}.items() <= {m.name: m.value for m in actual}.items()
@@ -85,7 +85,7 @@ def test_enums_have_pipecats_members(name: str) -> None:
         assert isinstance(getattr(actual, member.name), str)
 
 
-def test_input_params_have_pipecats_fields_types_and_defaults() -> None:
+def test_input_params_have_the_fields_of_pipecats_with_types_and_defaults() -> None:
     for name, field in THEIRS.InputParams.model_fields.items():
         assert name in OURS.InputParams.model_fields, name
         mine = OURS.InputParams.model_fields[name]
@@ -93,7 +93,7 @@ def test_input_params_have_pipecats_fields_types_and_defaults() -> None:
         assert plain(mine.annotation) == plain(field.annotation), name
 
 
-def test_pipecats_enum_members_are_taken() -> None:
+def test_enum_members_of_pipecat_are_accepted() -> None:
     params = OURS.InputParams(
         channel=theirs.AudioHookChannel.BOTH, media_format=theirs.AudioHookMediaFormat.L16
     )
@@ -101,7 +101,7 @@ def test_pipecats_enum_members_are_taken() -> None:
     assert params.media_format is ours.AudioHookMediaFormat.L16
 
 
-async def test_pipecats_own_params_are_taken() -> None:
+async def test_input_params_of_pipecat_are_accepted() -> None:
     serializer = OURS(THEIRS.InputParams(sample_rate=24000, start_paused=True))
     frame = await serializer.deserialize(Genesys().open())
     assert frame.message["parameters"]["startPaused"] is True
@@ -111,15 +111,15 @@ def test_protocol_version_is_the_same() -> None:
     assert OURS.PROTOCOL_VERSION == THEIRS.PROTOCOL_VERSION
 
 
-def test_events_include_pipecats() -> None:
+def test_events_of_pipecat_exist() -> None:
     assert set(THEIRS()._event_handlers) <= set(OURS()._event_handlers)
 
 
-def test_name_reaches_the_base_class() -> None:
+def test_name_is_passed_to_the_base_class() -> None:
     assert OURS(name="call-7").name == THEIRS(name="call-7").name == "call-7"
 
 
-def test_alias() -> None:
+def test_genesys_frame_serializer_is_an_alias() -> None:
     assert ours.GenesysFrameSerializer is OURS
 
 
@@ -128,7 +128,7 @@ def test_alias() -> None:
     [SimpleNamespace(audio_in_sample_rate=24000), StartFrame(audio_in_sample_rate=24000)],
     ids=["FrameProcessorSetup", "StartFrame"],
 )
-async def test_setup_takes_either_argument_and_may_be_repeated(setup: Any) -> None:
+async def test_setup_accepts_both_kinds_of_argument_and_may_be_repeated(setup: Any) -> None:
     serializer = OURS()
     await serializer.setup(setup)
     await serializer.deserialize(Genesys().open())
@@ -136,6 +136,6 @@ async def test_setup_takes_either_argument_and_may_be_repeated(setup: Any) -> No
     await serializer.setup(setup)
     second = await serializer.deserialize(b"\x00" * 160)
     assert (first.sample_rate, len(first.audio)) == (24000, 960)
-    # The second call of setup() has not thrown away the first packet's tail.
+    # The second call of `setup` keeps the history of the filter.
     stream = audio.InboundAudio("PCMU", 1, 24000)
     assert first.audio + second.audio == stream.process(b"\xff" * 160 + b"\x00" * 160)[0]

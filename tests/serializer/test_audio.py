@@ -1,4 +1,4 @@
-"""What happens to the audio of a call, whoever cuts it into whatever pieces."""
+"""Audio of a call through the serializer, in packets and frames of any size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPEECH = random.Random(7).randbytes(4000)
 
 
 def cuts(sizes: list[int], total: int, unit: int = 1) -> list[tuple[int, int]]:
-    """Slices of the given sizes, and the rest."""
+    """Return the bounds of slices of the given sizes, and of the rest."""
     edges = [0, *(min(total, e * unit) for e in accumulate(sizes)), total]
     return list(pairwise(edges))
 
@@ -33,7 +33,7 @@ def cuts(sizes: list[int], total: int, unit: int = 1) -> list[tuple[int, int]]:
     rate=st.sampled_from([8000, 16000, 24000, 48000, 44100]),
     format=st.sampled_from(["PCMU", "L16"]),
 )
-def test_every_caller_sample_arrives_whatever_the_packets(
+def test_all_caller_audio_arrives_for_any_packet_sizes(
     sizes: list[int], rate: int, format: str
 ) -> None:
     width = 1 if format == "PCMU" else 2
@@ -59,7 +59,7 @@ def test_every_caller_sample_arrives_whatever_the_packets(
     sizes=st.lists(st.integers(1, 5000), max_size=8),
     rate=st.sampled_from([8000, 16000, 24000, 48000]),
 )
-def test_every_bot_sample_is_sent_whatever_the_frames(sizes: list[int], rate: int) -> None:
+def test_all_bot_audio_is_sent_for_any_frame_sizes(sizes: list[int], rate: int) -> None:
     pcm = SPEECH[: len(SPEECH) // 12 * 12]
 
     async def run() -> bytes:
@@ -76,8 +76,8 @@ def test_every_bot_sample_is_sent_whatever_the_frames(sizes: list[int], rate: in
     assert sent == audio.OutboundAudio("PCMU", rate).process(pcm)
 
 
-async def test_silence_between_packets_changes_nothing() -> None:
-    """Pipecat's serializer drops audio when packets are 200 ms apart; time plays no part here."""
+async def test_time_between_packets_does_not_change_the_audio() -> None:
+    """Pipecat's serializer drops audio if packets are 200 ms apart."""
     slow, fast = Call(), Call()
     await slow.open()
     await fast.open()
@@ -91,7 +91,7 @@ async def test_silence_between_packets_changes_nothing() -> None:
 
 @pytest.mark.parametrize("channels", [("external", "internal"), ("internal", "external")])
 @pytest.mark.parametrize("format", ["PCMU", "L16"])
-async def test_stereo_parties_do_not_mix(channels: tuple[str, str], format: str) -> None:
+async def test_channels_of_a_stereo_call_do_not_mix(channels: tuple[str, str], format: str) -> None:
     width = 1 if format == "PCMU" else 2
     wire = np.frombuffer(SPEECH, f"S{width}").reshape(-1, 2)
     alone = {
@@ -116,7 +116,7 @@ async def test_stereo_parties_do_not_mix(channels: tuple[str, str], format: str)
         assert frame.num_channels == external + internal
 
 
-async def test_a_broken_sample_at_the_end_costs_only_itself() -> None:
+async def test_incomplete_sample_at_the_end_is_dropped() -> None:
     call = Call(8000, media_format="L16")
     await call.open(media("L16"))
     frame = await call.serializer.deserialize(SPEECH[:1601])
@@ -124,7 +124,7 @@ async def test_a_broken_sample_at_the_end_costs_only_itself() -> None:
     assert call.serializer.call.faults == {"audio-length": 1}
 
 
-async def test_l16_byte_order_is_a_switch() -> None:
+async def test_byte_order_of_l16_is_a_parameter() -> None:
     call = Call(8000, media_format="L16", l16_byteorder="big")
     await call.open(media("L16"))
     frame = await call.serializer.deserialize(b"\x01\x02\x03\x04")
@@ -133,12 +133,12 @@ async def test_l16_byte_order_is_a_switch() -> None:
     assert sent == b"\x02\x01" * 1600
 
 
-async def test_the_voices_rate_may_change_within_a_call() -> None:
+async def test_sample_rate_of_bot_audio_may_change_during_a_call() -> None:
     call = Call()
     await call.open()
     first = await call.serializer.serialize(OutputAudioRawFrame(bytes(9600), 24000, 1))
     second = await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1))
-    # The 3 ms still in the first rate's filter come before the second's samples.
+    # The filter of the first rate still holds 3 ms, which are sent before the second audio.
     assert (first, second) == (b"\xff" * 1600, b"\xff" * 1624)
 
 
@@ -163,7 +163,7 @@ async def test_interruption_drops_audio_that_waits_for_opened() -> None:
         (b"\x00" * 6402, 16000, 3, "3 channels"),
     ],
 )
-async def test_audio_that_makes_no_sense_raises_at_once(
+async def test_invalid_audio_raises_at_once(
     pcm: bytes, rate: int, channels: int, said: str
 ) -> None:
     call = Call()
@@ -173,17 +173,17 @@ async def test_audio_that_makes_no_sense_raises_at_once(
 
 
 @pytest.mark.parametrize("rate", [0, -8000])
-async def test_a_pipeline_rate_that_makes_no_sense_raises_at_once(rate: int) -> None:
+async def test_invalid_sample_rate_of_the_pipeline_raises_in_setup(rate: int) -> None:
     with pytest.raises(ValueError, match=str(rate)):
         await Call(rate).connect()
 
 
-def test_a_sample_rate_that_makes_no_sense_raises_in_the_constructor() -> None:
+def test_invalid_sample_rate_raises_in_the_constructor() -> None:
     with pytest.raises(ValueError, match="-5"):
         Call(sample_rate=-5)
 
 
-async def test_sample_rate_overrides_the_pipelines() -> None:
+async def test_sample_rate_parameter_overrides_that_of_the_pipeline() -> None:
     call = Call(16000, sample_rate=24000)
     await call.open()
     frame = await call.serializer.deserialize(b"\xff" * 160)
@@ -214,7 +214,9 @@ async def test_chunks_of_200_ms_do_not_warn(warnings: list[str]) -> None:
     assert warnings == []
 
 
-async def test_a_listening_session_warns_once(warnings: list[str]) -> None:
+async def test_bot_audio_on_a_listen_only_medium_is_dropped_with_one_warning(
+    warnings: list[str],
+) -> None:
     call = Call()
     await call.open(media("PCMU", "internal"))
     for _ in range(3):
@@ -222,7 +224,7 @@ async def test_a_listening_session_warns_once(warnings: list[str]) -> None:
     assert len(warnings) == 1
 
 
-def test_genesys_params_are_parameters_the_transport_has() -> None:
+def test_genesys_params_are_valid_for_the_stock_transport() -> None:
     serializer = Call().serializer
     params = genesys_params(serializer, audio_out_sample_rate=24000)
     assert params.keys() <= FastAPIWebsocketParams.model_fields.keys()
@@ -234,7 +236,7 @@ def test_genesys_params_are_parameters_the_transport_has() -> None:
     assert made.audio_out_sample_rate == 24000
 
 
-async def test_short_l16_chunks_warn_too(warnings: list[str]) -> None:
+async def test_short_chunks_of_l16_warn(warnings: list[str]) -> None:
     call = Call(media_format="L16")
     await call.open(media("L16"))
     await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1))
@@ -244,7 +246,7 @@ async def test_short_l16_chunks_warn_too(warnings: list[str]) -> None:
 
 
 class TestAudioBeforeOpened:
-    """A bot that speaks while `opened` is on its way through a slow pipeline."""
+    """Audio that the bot sends before `opened`, which a slow pipeline delays."""
 
     async def early(self, chunks: int) -> tuple[Call, Any]:
         call = Call(8000)
@@ -255,26 +257,24 @@ class TestAudioBeforeOpened:
             assert await call.serializer.serialize(frame) is None
         return call, opened
 
-    async def test_all_of_it_goes_out_in_order_with_the_next(self) -> None:
+    async def test_audio_is_sent_in_order_with_the_next_frame(self) -> None:
         call, opened = await self.early(3)
         await call.serializer.serialize(opened)
         sent = await call.serializer.serialize(OutputAudioRawFrame(bytes(3200), 8000, 1))
         pcm = b"".join(bytes([n, 0]) * 1600 for n in (1, 2, 3, 0))
         assert sent == audio.ulaw_encode(pcm)
 
-    async def test_more_than_a_message_of_it_does_not_mute_the_bot(
-        self, warnings: list[str]
-    ) -> None:
+    async def test_audio_longer_than_a_message_is_sent_in_two(self, warnings: list[str]) -> None:
         call, opened = await self.early(45)
         assert len(warnings) == 1
         await call.serializer.serialize(opened)
         frame = OutputAudioRawFrame(bytes(3200), 8000, 1)
         sizes = [len(await call.serializer.serialize(frame)) for _ in range(3)]
-        # What no longer fits into the first message follows in the second.
+        # Audio that does not fit into the first message follows in the second.
         assert sizes == [64_000, 3200, 1600]
 
     @pytest.mark.parametrize("end", [InterruptionFrame(), EndFrame()])
-    async def test_what_is_overtaken_is_dropped_with_a_warning(
+    async def test_audio_is_dropped_with_a_warning_at_interruption_and_end(
         self, end: Any, warnings: list[str]
     ) -> None:
         call, opened = await self.early(2)
@@ -284,7 +284,7 @@ class TestAudioBeforeOpened:
         assert "3200 bytes" in warnings[0]
 
 
-async def test_a_session_without_a_medium_carries_no_audio() -> None:
+async def test_session_without_a_medium_carries_no_audio() -> None:
     call = Call()
     await call.connect()
     raw = json.loads(call.genesys.probe())
@@ -295,7 +295,7 @@ async def test_a_session_without_a_medium_carries_no_audio() -> None:
     await call.silent(b"\xff" * 1600)
 
 
-async def test_a_new_rate_after_an_interruption_starts_at_once() -> None:
+async def test_new_sample_rate_after_an_interruption_starts_without_rest_of_the_old_audio() -> None:
     call = Call()
     await call.open()
     await call.serializer.serialize(OutputAudioRawFrame(bytes(9600), 24000, 1))
@@ -311,6 +311,6 @@ async def test_a_new_rate_after_an_interruption_starts_at_once() -> None:
         ("audio_out_10ms_chunk", "chunks"),
     ],
 )
-def test_a_transport_parameter_that_does_not_exist_is_refused(name: str, near: str) -> None:
+def test_unknown_transport_parameter_raises_with_a_suggestion(name: str, near: str) -> None:
     with pytest.raises(TypeError, match=f"{name}.*{near}"):
         genesys_params(Call().serializer, **{name: 1600})

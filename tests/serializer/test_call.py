@@ -1,4 +1,4 @@
-"""A whole call through the serializer, as Genesys sees it."""
+"""Calls through the serializer, as Genesys sees them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipecat.frames.frames import (
 from pipecat_genesys import GenesysAudioHookSerializer
 
 
-async def test_life_of_a_call() -> None:
+async def test_whole_call_from_open_to_closed() -> None:
     call = Call()
     assert (await call.open())["parameters"]["media"] == [media()]
     assert call.serializer.is_open
@@ -58,7 +58,7 @@ async def test_probe_is_recognised_and_answered() -> None:
     assert closed["type"] == "closed"
 
 
-async def test_probe_without_a_medium_we_know_is_opened_without_one() -> None:
+async def test_probe_without_a_supported_medium_is_opened_without_one() -> None:
     call = Call()
     await call.connect()
     text = json.loads(call.genesys.probe())
@@ -67,7 +67,7 @@ async def test_probe_without_a_medium_we_know_is_opened_without_one() -> None:
     assert opened["parameters"]["media"] == []
 
 
-async def test_rejected_open_is_closed_properly() -> None:
+async def test_rejected_open_is_followed_by_close_and_closed() -> None:
     call = Call()
     await call.connect()
     disconnect = await call.exchange(call.genesys.open(media("OPUS")))
@@ -84,7 +84,7 @@ async def test_close_before_open_is_answered() -> None:
     assert closed["type"] == "closed"
 
 
-async def test_switches_for_what_only_pipecat_sends() -> None:
+async def test_pipecats_action_and_variables_in_closed_can_be_switched_off() -> None:
     call = Call(disconnect_action=False, variables_in_closed=False)
     await call.open()
     call.serializer.set_output_variables({"a": "1"})
@@ -94,7 +94,7 @@ async def test_switches_for_what_only_pipecat_sends() -> None:
     assert closed["parameters"] == {}
 
 
-async def test_an_action_of_the_applications_own_survives_the_switch() -> None:
+async def test_action_of_the_application_is_sent_if_the_default_is_off() -> None:
     call = Call(disconnect_action=False)
     await call.open()
     call.serializer.set_output_variables({"action": "mine"})
@@ -102,7 +102,7 @@ async def test_an_action_of_the_applications_own_survives_the_switch() -> None:
     assert disconnect["parameters"]["outputVariables"] == {"action": "mine"}
 
 
-async def test_start_paused_until_the_application_resumes() -> None:
+async def test_session_that_starts_paused_lasts_until_the_application_resumes() -> None:
     call = Call(start_paused=True)
     assert (await call.open())["parameters"]["startPaused"] is True
     await call.silent(call.genesys.text("paused"))
@@ -161,7 +161,7 @@ async def test_event_handlers_get_every_message() -> None:
     assert call.serializer.call.faults == {}
 
 
-async def test_sessions_do_not_share_state() -> None:
+async def test_serializers_do_not_share_state() -> None:
     one, two = Call(), Call()
     await one.open()
     assert not two.serializer.is_open
@@ -169,13 +169,13 @@ async def test_sessions_do_not_share_state() -> None:
 
 
 @pytest.mark.parametrize("closing", ["end", "disconnect", "error", "reconnect"])
-async def test_closed_answers_every_reason(closing: str) -> None:
+async def test_close_is_answered_with_closed_for_every_reason(closing: str) -> None:
     call = Call()
     await call.open()
     assert (await call.exchange(call.genesys.text("close", {"reason": closing})))["seq"] == 2
 
 
-async def test_caller_audio_goes_on_after_our_disconnect_and_bot_audio_does_not() -> None:
+async def test_caller_audio_is_accepted_after_disconnect_and_bot_audio_is_not() -> None:
     call = Call()
     await call.open()
     await call.serializer.serialize(EndFrame())
@@ -186,7 +186,9 @@ async def test_caller_audio_goes_on_after_our_disconnect_and_bot_audio_does_not(
 
 class TestEndings:
     @pytest.mark.parametrize("order", ["fault first", "end first"])
-    async def test_a_broken_session_says_so_whoever_ends_it_first(self, order: str) -> None:
+    async def test_disconnect_after_a_fault_has_reason_error_whichever_is_sent_first(
+        self, order: str
+    ) -> None:
         call = Call()
         await call.open()
         call.serializer.set_output_variables({"intent": "success"})
@@ -200,7 +202,7 @@ class TestEndings:
         assert "seq" in parameters["info"]
         assert "outputVariables" not in parameters
 
-    async def test_variables_changed_after_they_were_set_cannot_break_the_end(self) -> None:
+    async def test_output_variables_are_copied_when_set(self) -> None:
         call = Call()
         await call.open()
         variables: dict[str, Any] = {"good": 1}
@@ -209,7 +211,7 @@ class TestEndings:
         disconnect = call.genesys.heard(await call.serializer.serialize(EndFrame()))
         assert disconnect["parameters"]["outputVariables"] == {"action": "transfer", "good": "1"}
 
-    async def test_variables_may_be_cleared_as_in_pipecat(self) -> None:
+    async def test_output_variables_may_be_cleared(self) -> None:
         call = Call()
         await call.open()
         call.serializer.set_output_variables({"a": "1"})
@@ -217,7 +219,7 @@ class TestEndings:
         closed = await call.exchange(call.genesys.text("close", {"reason": "end"}))
         assert closed["parameters"] == {}
 
-    async def test_many_variables_are_fitted_in_one_go(self) -> None:
+    async def test_as_many_variables_as_fit_are_sent(self) -> None:
         call = Call()
         await call.open()
         call.serializer.set_output_variables({f"v{n}": "x" * 20 for n in range(4000)})
@@ -228,13 +230,13 @@ class TestEndings:
     @pytest.mark.parametrize(
         ("variables", "kept"),
         [
-            # 54 kB of UTF-8, which as ASCII escapes would be twice as much.
+            # 54 kB in UTF-8, and twice as much in ASCII escapes.
             ({"summary": "語" * 18_000}, {"summary"}),
-            # A lone surrogate makes the message ASCII, and then it no longer fits.
+            # A lone surrogate needs ASCII escapes, with which the summary does not fit.
             ({"summary": "語" * 18_000, "odd": "\ud800"}, {"odd"}),
         ],
     )
-    async def test_sizes_are_those_on_the_wire(
+    async def test_size_of_variables_is_counted_in_bytes_on_the_wire(
         self, variables: dict[str, str], kept: set[str]
     ) -> None:
         call = Call()
@@ -248,7 +250,7 @@ class TestEndings:
             *kept,
         }
 
-    async def test_info_of_any_kind_and_size_does_not_cost_the_variables(self) -> None:
+    async def test_odd_or_long_info_does_not_displace_the_variables(self) -> None:
         for info in (b"bytes", "x" * 100_000, "ü" * 100_000, 5):
             call = Call()
             await call.open()
@@ -260,7 +262,7 @@ class TestEndings:
             disconnect = call.genesys.heard(await call.serializer.serialize(frame))
             assert disconnect["parameters"]["outputVariables"]["a"] == "b" * 30_000
 
-    async def test_variables_set_in_on_close_survive_a_copied_frame(self) -> None:
+    async def test_variables_set_after_close_are_sent_with_a_copied_closed(self) -> None:
         call = Call()
         await call.open()
         frame = await call.serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
@@ -271,17 +273,17 @@ class TestEndings:
 
 
 @pytest.mark.parametrize("variables", [["a"], "a", 5])
-def test_variables_that_are_no_dict_are_refused(variables: Any) -> None:
+def test_output_variables_that_are_no_dict_raise(variables: Any) -> None:
     with pytest.raises(TypeError, match=type(variables).__name__):
         Call().serializer.set_output_variables(variables)
 
 
-def test_params_that_are_none_are_refused() -> None:
+def test_params_of_another_type_raise() -> None:
     with pytest.raises(TypeError, match="InputParams"):
         GenesysAudioHookSerializer({"channel": "both"})  # type: ignore[arg-type]
 
 
-async def test_handlers_may_change_the_message_they_get() -> None:
+async def test_changes_by_handlers_to_a_message_do_not_reach_the_wire() -> None:
     call = Call()
     await call.connect()
 
@@ -296,7 +298,7 @@ async def test_handlers_may_change_the_message_they_get() -> None:
     assert opened["parameters"]["media"] == [media()]
 
 
-async def test_an_open_without_an_id_takes_the_first_that_comes() -> None:
+async def test_session_id_missing_in_open_is_taken_from_the_next_message() -> None:
     call = Call()
     await call.connect()
     text = json.loads(call.genesys.open())
@@ -307,7 +309,7 @@ async def test_an_open_without_an_id_takes_the_first_that_comes() -> None:
     assert (await call.exchange(call.genesys.text("ping", id="another")))["type"] == "disconnect"
 
 
-async def test_counting_begins_with_open_whatever_came_before() -> None:
+async def test_seq_is_checked_from_open_on() -> None:
     call = Call()
     await call.connect()
     await call.serializer.deserialize(call.genesys.text("ping", seq=1000))

@@ -1,4 +1,4 @@
-"""What Genesys says, as the pipeline sees it, and where on its timeline."""
+"""Frames for the messages of Genesys, and stream offsets of audio samples."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def heard(call: Call, type: str, parameters: Any = None) -> Any:
     return await call.serializer.deserialize(call.genesys.text(type, parameters))
 
 
-class TestAnswers:
-    async def test_carry_what_they_answer(self) -> None:
+class TestReplyFrames:
+    async def test_reply_frames_carry_the_message_they_answer(self) -> None:
         call = Call()
         await call.connect()
         text = call.genesys.open(language="de-DE", inputVariables={"vip": "yes"})
@@ -55,7 +55,7 @@ class TestAnswers:
 
 
 class TestSystemFrames:
-    async def test_pauses_of_either_side(self) -> None:
+    async def test_paused_frames_name_the_message_they_answer(self) -> None:
         call = AttachedCall()
         await call.open()
         own = await heard(call, "paused")
@@ -77,7 +77,7 @@ class TestSystemFrames:
         assert (resumed.start, resumed.discarded, resumed.answers) == (0, Fraction(1, 2), None)
         assert call.serializer.call.faults == {}
 
-    async def test_gaps_in_seconds(self) -> None:
+    async def test_discarded_frame_has_the_gap_in_seconds(self) -> None:
         call = Call()
         await call.open()
         gap = {"start": "PT0S", "discarded": "PT0.000125S"}
@@ -88,16 +88,16 @@ class TestSystemFrames:
         assert isinstance(vague, GenesysDiscardedFrame)
         assert (vague.start, vague.discarded) == (None, None)
 
-    async def test_playback(self) -> None:
+    async def test_playback_messages_give_frames(self) -> None:
         call = Call()
         await call.open()
         assert isinstance(await heard(call, "playback_started"), GenesysPlaybackStartedFrame)
         assert isinstance(await heard(call, "playback_completed"), GenesysPlaybackCompletedFrame)
 
 
-class TestTimeline:
+class TestStreamOffset:
     @pytest.mark.parametrize("rate", [8000, 16000, 24000])
-    async def test_the_place_of_a_sample_counts_what_was_not_sent(self, rate: int) -> None:
+    async def test_stream_offset_includes_gaps_and_pauses(self, rate: int) -> None:
         call = Call(rate)
         await call.open()
         packet, delay = rate // 5, Fraction(0 if rate == 8000 else 24, 8000)
@@ -119,7 +119,7 @@ class TestTimeline:
         assert at(800, 8000) == Fraction(1, 10) - delay
         assert call.serializer.call.samples_delivered == 3 * packet
 
-    async def test_a_session_that_continues_another_counts_from_its_own_beginning(self) -> None:
+    async def test_stream_offset_of_a_continued_session_starts_at_zero(self) -> None:
         call = Call(8000)
         await call.connect()
         call.genesys.position = "PT100S"
@@ -128,11 +128,11 @@ class TestTimeline:
         assert call.serializer.call.stream_offset(800) == Fraction(1, 10)
         assert call.serializer.call.samples_delivered == 1600
 
-    async def test_audio_that_the_pipeline_never_got_is_left_out(self) -> None:
+    async def test_stream_offset_includes_dropped_audio(self) -> None:
         call = Call(8000)
         await call.open()
         await call.serializer.deserialize(AUDIO)
-        # A hold as pipecat's serializer knows it: audio goes on and is dropped.
+        # Pipecat's serializer drops the audio that arrives after `pause`.
         await heard(call, "pause")
         assert await call.serializer.deserialize(AUDIO) is None
         call.serializer.create_resumed_response()

@@ -1,4 +1,4 @@
-"""The audio frame, beside the one that pipecat's constructor makes."""
+"""Audio frames that are made without pipecat's constructor."""
 
 from dataclasses import fields
 
@@ -8,7 +8,7 @@ from pipecat_genesys.call.frames import input_audio_frame
 
 
 @pytest.mark.parametrize(("audio", "rate", "channels"), [(bytes(640), 16000, 1), (b"", 8000, 2)])
-def test_it_is_the_frame_that_the_constructor_makes(audio, rate, channels):
+def test_audio_frame_equals_one_made_by_the_constructor(audio, rate, channels):
     theirs = InputAudioRawFrame(audio=audio, sample_rate=rate, num_channels=channels)
     ours = input_audio_frame(audio, rate, channels)
     assert type(ours) is InputAudioRawFrame
@@ -24,7 +24,7 @@ def test_it_is_the_frame_that_the_constructor_makes(audio, rate, channels):
     )
 
 
-def test_frames_share_nothing_that_can_change():
+def test_audio_frames_share_no_mutable_value():
     first, second = (input_audio_frame(bytes(2), 8000, 1) for _ in range(2))
     first.metadata["mark"] = True
     first.transport_source = "external"

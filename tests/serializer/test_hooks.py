@@ -1,4 +1,4 @@
-"""What an application decides before Genesys gets its answer."""
+"""The handlers `on_opening`, `on_updating` and `on_closing`, which run before the reply."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def on(call: Call, name: str) -> Any:
 
 
 class TestOpening:
-    async def test_runs_before_opened_and_knows_who_calls(self) -> None:
+    async def test_on_opening_runs_before_opened_with_the_details_of_the_call(self) -> None:
         call = Call()
         seen: list[Any] = []
 
@@ -31,7 +31,7 @@ class TestOpening:
         await call.open()
         assert seen == [(False, "d7934305-0972-4844-938e-9060eef73d05", "open"), media()]
 
-    async def test_may_set_the_languages_when_genesys_asks(self) -> None:
+    async def test_on_opening_may_set_the_supported_languages(self) -> None:
         for asked in (True, False):
             call = Call(supported_languages=["fr-FR"])
 
@@ -44,7 +44,7 @@ class TestOpening:
             assert named == (["en-US", "de-DE"] if asked else None)
 
     @pytest.mark.parametrize("configured", [True, False])
-    async def test_may_open_paused_or_change_its_mind(self, configured: bool) -> None:
+    async def test_on_opening_may_pause_or_resume(self, configured: bool) -> None:
         call = Call(start_paused=configured)
 
         @on(call, "on_opening")
@@ -54,7 +54,7 @@ class TestOpening:
         opened = await call.open()
         assert opened["parameters"]["startPaused"] is not configured
 
-    async def test_may_say_how_far_a_session_before_had_come(self) -> None:
+    async def test_on_opening_may_set_discard_to(self) -> None:
         call = Call()
 
         @on(call, "on_opening")
@@ -68,7 +68,7 @@ class TestOpening:
         assert opened["parameters"]["discardTo"] == "PT12.5S"
 
     @pytest.mark.parametrize("reason", ["unauthorized", "error", "completed"])
-    async def test_may_refuse(self, reason: str) -> None:
+    async def test_on_opening_may_disconnect(self, reason: str) -> None:
         call = Call()
         opened: list[Any] = []
         call.serializer.add_event_handler("on_open", lambda *_: opened.append(1))
@@ -79,7 +79,7 @@ class TestOpening:
 
         await call.connect()
         frame = await call.serializer.deserialize(call.genesys.open())
-        # Nothing that waits for a call may take this for one.
+        # Processors that wait for a `GenesysOpenFrame` must not see one.
         assert not isinstance(frame, GenesysOpenFrame)
         await handlers_done(call.serializer)
         assert opened == []
@@ -87,12 +87,12 @@ class TestOpening:
         refusal = call.genesys.heard(await call.serializer.serialize(frame))
         assert refusal["type"] == "disconnect"
         assert refusal["parameters"] == {"reason": reason, "info": "unknown tenant"}
-        # Still one disconnect, and an answer to the `close` that follows.
+        # There is one `disconnect`, and `close` is answered.
         assert await call.serializer.serialize(EndFrame()) is None
         closed = await call.exchange(call.genesys.text("close", {"reason": "disconnect"}))
         assert (closed["type"], closed["seq"]) == ("closed", 2)
 
-    async def test_is_not_asked_where_nothing_can_be_opened(self) -> None:
+    async def test_on_opening_is_not_called_for_a_rejected_offer(self) -> None:
         call = Call()
         asked: list[Any] = []
         call.serializer.add_event_handler("on_opening", lambda *_: asked.append(1))
@@ -102,7 +102,7 @@ class TestOpening:
 
 
 class TestUpdating:
-    async def test_pause_is_an_answer(self) -> None:
+    async def test_on_updating_may_answer_with_pause(self) -> None:
         call = AttachedCall()
         await call.open()
         languages: list[Any] = []
@@ -121,7 +121,7 @@ class TestUpdating:
         assert languages == ["de-DE", "fi-FI"]
         assert call.transport.frames == []
 
-    async def test_disconnect_is_an_answer(self) -> None:
+    async def test_on_updating_may_answer_with_disconnect(self) -> None:
         call = Call()
         await call.open()
 
@@ -132,7 +132,7 @@ class TestUpdating:
         answer = await call.exchange(call.genesys.text("update", {"language": "fi-FI"}))
         assert (answer["type"], answer["parameters"]["reason"]) == ("disconnect", "error")
 
-    async def test_is_not_asked_where_there_is_nothing_to_answer(self) -> None:
+    async def test_on_updating_is_not_called_for_an_update_without_a_reply(self) -> None:
         call = Call()
         asked: list[Any] = []
         call.serializer.add_event_handler("on_updating", lambda *_: asked.append(1))
@@ -142,7 +142,7 @@ class TestUpdating:
 
 
 class TestClosing:
-    async def test_variables_and_last_words_go_out_before_closed(self) -> None:
+    async def test_on_closing_may_send_events_and_set_output_variables(self) -> None:
         call = AttachedCall()
         await call.open()
 
@@ -159,9 +159,9 @@ class TestClosing:
         assert closed["parameters"] == {"outputVariables": {"intent": "billing"}}
 
 
-class TestBounds:
+class TestLimits:
     @pytest.mark.parametrize("name", ["on_opening", "on_updating", "on_closing"])
-    async def test_one_that_hangs_costs_its_time_and_no_answer(self, name: str) -> None:
+    async def test_handler_that_hangs_is_cancelled_and_the_reply_is_sent(self, name: str) -> None:
         call = Call(hook_timeout_secs=0.01)
         cancelled: list[str] = []
 
@@ -180,7 +180,7 @@ class TestBounds:
         assert cancelled == [name]
         assert call.serializer.call.faults == {}
 
-    async def test_what_was_decided_in_time_counts(self) -> None:
+    async def test_decision_before_the_time_limit_counts(self) -> None:
         call = Call(hook_timeout_secs=0.01)
 
         @on(call, "on_opening")
@@ -190,7 +190,7 @@ class TestBounds:
 
         assert (await call.open())["type"] == "disconnect"
 
-    async def test_one_that_raises_costs_no_answer(self) -> None:
+    async def test_handler_that_raises_does_not_prevent_the_reply(self) -> None:
         call = Call()
 
         @on(call, "on_opening")
@@ -199,7 +199,7 @@ class TestBounds:
 
         assert (await call.open())["type"] == "opened"
 
-    async def test_after_it_verbs_are_verbs_again(self) -> None:
+    async def test_methods_send_messages_after_the_handler(self) -> None:
         call = AttachedCall()
 
         @on(call, "on_opening")
@@ -213,12 +213,12 @@ class TestBounds:
 
 
 @pytest.mark.parametrize("languages", ["en-US", [5], ["en-US", None]])
-def test_languages_are_a_list_of_codes(languages: Any) -> None:
+def test_supported_languages_must_be_a_list_of_codes(languages: Any) -> None:
     with pytest.raises(TypeError, match="en-US"):
         Call().serializer.call.set_supported_languages(languages)
 
 
 @pytest.mark.parametrize("position", ["1.5", -1, None, "PT1M"])
-def test_a_position_is_a_duration(position: Any) -> None:
+def test_discard_to_must_be_a_duration(position: Any) -> None:
     with pytest.raises(ValueError, match=r"duration|seconds"):
         Call().serializer.call.set_discard_to(position)

@@ -1,4 +1,4 @@
-"""Whatever the peer sends: no exception, no lost call, and the audio goes on where it may."""
+"""Invalid input of the peer: the serializer does not raise, and the call goes on if it may."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ MESSAGES = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("text", JUNK, ids=range(len(JUNK)))
-async def test_junk_is_counted_and_the_call_goes_on(text: str) -> None:
+async def test_invalid_text_is_counted_and_the_call_goes_on(text: str) -> None:
     call = Call()
     await call.open()
     await call.silent(text)
@@ -98,7 +98,7 @@ async def test_junk_is_counted_and_the_call_goes_on(text: str) -> None:
     assert (await call.exchange(call.genesys.text("ping", seq=seq)))["type"] == "pong"
 
 
-async def test_a_ping_that_does_not_say_its_seq_is_answered() -> None:
+async def test_ping_with_an_invalid_seq_is_answered() -> None:
     call = Call()
     await call.open()
     assert (await call.exchange(call.genesys.text("ping", seq="two")))["type"] == "pong"
@@ -108,7 +108,7 @@ async def test_a_ping_that_does_not_say_its_seq_is_answered() -> None:
 @pytest.mark.parametrize(
     "name", ["update", "paused", "resumed", "discarded", "dtmf", "error", "playback_started"]
 )
-async def test_bad_parameters_do_not_end_a_call(name: str, parameters: Any) -> None:
+async def test_invalid_parameters_do_not_end_the_call(name: str, parameters: Any) -> None:
     call = Call()
     await call.open()
     await call.silent(call.genesys.text(name, parameters))
@@ -117,7 +117,7 @@ async def test_bad_parameters_do_not_end_a_call(name: str, parameters: Any) -> N
 
 @pytest.mark.parametrize("parameters", PARAMETERS)
 @pytest.mark.parametrize(("name", "reply"), [("ping", "pong"), ("close", "closed")])
-async def test_what_needs_an_answer_gets_it_whatever_its_parameters(
+async def test_ping_and_close_with_invalid_parameters_are_answered(
     name: str, reply: str, parameters: Any
 ) -> None:
     call = Call()
@@ -128,7 +128,7 @@ async def test_what_needs_an_answer_gets_it_whatever_its_parameters(
 @pytest.mark.parametrize(
     "offer", [5, "PCMU", {}, [], [5], [media(rate=16000)], [media("PCMU", "left")], [None, []]]
 )
-async def test_an_offer_that_makes_no_sense_is_rejected(offer: Any) -> None:
+async def test_invalid_offer_is_rejected(offer: Any) -> None:
     call = Call()
     await call.connect()
     raw = json.loads(call.genesys.open())
@@ -145,7 +145,7 @@ async def test_audio_before_open_is_dropped_and_counted() -> None:
     assert (await call.exchange(call.genesys.open()))["seq"] == 1
 
 
-async def test_nothing_happens_after_closed() -> None:
+async def test_messages_and_audio_after_closed_are_ignored() -> None:
     call = Call()
     await call.open()
     await call.exchange(call.genesys.text("close", {"reason": "end"}))
@@ -156,7 +156,7 @@ async def test_nothing_happens_after_closed() -> None:
 
 
 @given(st.lists(st.one_of(MESSAGES.map(json.dumps), JSON.map(json.dumps), st.text(), st.binary())))
-def test_nothing_a_peer_sends_raises_or_breaks_the_numbering(traffic: list[str | bytes]) -> None:
+def test_arbitrary_input_does_not_raise_or_break_the_sequence(traffic: list[str | bytes]) -> None:
     async def run() -> None:
         call = Call()
         await call.connect()
@@ -177,7 +177,7 @@ def test_nothing_a_peer_sends_raises_or_breaks_the_numbering(traffic: list[str |
     asyncio.run(run())
 
 
-async def test_a_flood_of_faults_is_one_line_of_log() -> None:
+async def test_many_equal_faults_give_one_log_line() -> None:
     lines: list[str] = []
     sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
     try:
@@ -192,7 +192,7 @@ async def test_a_flood_of_faults_is_one_line_of_log() -> None:
     assert "'json': 100" in lines[-1]
 
 
-async def test_a_defect_of_ours_costs_one_message_and_is_logged_once(
+async def test_exception_in_the_serializer_loses_one_message_and_is_logged_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""What an operator finds in the log, and what must not be there."""
+"""Log lines of the serializer, and data that must not appear in them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def talk(call: Call) -> None:
     await call.exchange(call.genesys.text("close", {"reason": "tel:+4915550004"}))
 
 
-async def test_nobody_and_no_digit_at_any_level(log: list[tuple[str, str]]) -> None:
+async def test_personal_data_is_not_logged_by_default(log: list[tuple[str, str]]) -> None:
     await talk(Call())
     text = "\n".join(line for _, line in log)
     for secret in ("1555000", "271828", "4111", "4222", "DE89", "4242", "Doe", "'7'"):
@@ -48,7 +48,7 @@ async def test_nobody_and_no_digit_at_any_level(log: list[tuple[str, str]]) -> N
     assert [level for level, _ in log if level == "INFO"] == ["INFO", "INFO"]
 
 
-async def test_personal_data_at_debug_for_those_who_ask(log: list[tuple[str, str]]) -> None:
+async def test_personal_data_is_logged_at_debug_if_enabled(log: list[tuple[str, str]]) -> None:
     await talk(Call(log_personal_data=True))
     debug = "\n".join(line for level, line in log if level == "DEBUG")
     above = "\n".join(line for level, line in log if level != "DEBUG")
@@ -57,7 +57,7 @@ async def test_personal_data_at_debug_for_those_who_ask(log: list[tuple[str, str
         assert shown not in above
 
 
-async def test_a_server_error_is_logged_once(log: list[tuple[str, str]]) -> None:
+async def test_error_message_of_the_server_is_logged_once(log: list[tuple[str, str]]) -> None:
     call = Call()
     await call.open()
     for _ in range(3):
@@ -69,7 +69,7 @@ async def test_a_server_error_is_logged_once(log: list[tuple[str, str]]) -> None
     assert "create_disconnect_message" in errors[0]
 
 
-async def test_rtvi_messages_are_nobodys_fault(log: list[tuple[str, str]]) -> None:
+async def test_rtvi_messages_are_dropped_without_a_warning(log: list[tuple[str, str]]) -> None:
     call = Call()
     await call.open()
     frame = OutputTransportMessageUrgentFrame(
@@ -79,7 +79,9 @@ async def test_rtvi_messages_are_nobodys_fault(log: list[tuple[str, str]]) -> No
     assert [level for level, _ in log if level in ("WARNING", "ERROR")] == []
 
 
-async def test_variables_that_come_too_late_are_warned_of(log: list[tuple[str, str]]) -> None:
+async def test_output_variables_set_after_the_end_give_a_warning(
+    log: list[tuple[str, str]],
+) -> None:
     call = Call()
     await call.open()
     await call.exchange(call.genesys.text("close", {"reason": "end"}))
@@ -87,7 +89,7 @@ async def test_variables_that_come_too_late_are_warned_of(log: list[tuple[str, s
     assert [level for level, line in log if "not sent" in line] == ["WARNING"]
 
 
-async def test_audio_dropped_in_a_pause_is_said_once(log: list[tuple[str, str]]) -> None:
+async def test_audio_dropped_during_a_pause_is_logged_once(log: list[tuple[str, str]]) -> None:
     call = Call()
     await call.open()
     await call.silent(call.genesys.text("paused"))
@@ -96,7 +98,7 @@ async def test_audio_dropped_in_a_pause_is_said_once(log: list[tuple[str, str]])
     assert len([line for _, line in log if "while the session is paused" in line]) == 1
 
 
-async def test_a_peers_names_cannot_forge_a_line(log: list[tuple[str, str]]) -> None:
+async def test_line_breaks_of_the_peer_do_not_reach_the_log(log: list[tuple[str, str]]) -> None:
     call = Call()
     await call.open()
     forged: dict[str, Any] = {"x\nERROR | forged": 1}
@@ -106,7 +108,7 @@ async def test_a_peers_names_cannot_forge_a_line(log: list[tuple[str, str]]) -> 
     assert not any("\n" in line for _, line in log)
 
 
-async def test_a_peer_cannot_fill_the_log(log: list[tuple[str, str]]) -> None:
+async def test_number_of_log_lines_for_one_call_is_limited(log: list[tuple[str, str]]) -> None:
     call = Call()
     await call.open()
     for code in range(1000):

@@ -1,4 +1,4 @@
-"""Two channels in one frame become two mono frames."""
+"""`StereoSplitter` splits a frame of two channels into two mono frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pipecat.tests.utils import run_test
 from pipecat_genesys import StereoSplitter
 
 
-async def test_two_channels_become_two_frames_and_the_rest_passes() -> None:
+async def test_stereo_frame_becomes_two_mono_frames_and_other_frames_pass() -> None:
     stereo = InputAudioRawFrame(b"\x01\x00\x02\x00" * 3, 16000, 2)
     mono = InputAudioRawFrame(b"\x09\x00", 16000, 1)
     down, _ = await run_test(

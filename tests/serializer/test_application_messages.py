@@ -1,4 +1,4 @@
-"""What an application says to Genesys."""
+"""Methods with which an application sends messages to Genesys."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ async def opened(*offer: dict[str, Any], **params: Any) -> AttachedCall:
 
 
 class TestMessages:
-    async def test_pause_and_resume(self) -> None:
+    async def test_pause_and_resume_send_their_messages(self) -> None:
         call = await opened()
         assert await call.serializer.call.pause()
         assert await call.serializer.call.resume()
         messages = await call.said()
         assert [(m["type"], m["parameters"]) for m in messages] == [("pause", {}), ("resume", {})]
 
-    async def test_reconnect(self) -> None:
+    async def test_reconnect_sends_its_message(self) -> None:
         call = await opened()
         assert await call.serializer.call.reconnect("draining")
         (message,) = await call.said()
         assert (message["type"], message["parameters"]) == ("reconnect", {"info": "draining"})
 
-    async def test_events_of_genesyss_and_of_ones_own(self) -> None:
+    async def test_send_event_takes_entities_and_own_types(self) -> None:
         call = await opened()
         turn = BotTurnResponse(disposition="match", text="Hello", confidence=0.9)
         assert await call.serializer.call.send_event(turn)
@@ -64,7 +64,9 @@ class TestMessages:
             (("internal",), "internal", 0),
         ],
     )
-    async def test_a_transcript(self, channels: tuple[str, ...], channel: str, number: int) -> None:
+    async def test_send_transcript_sends_a_complete_entity(
+        self, channels: tuple[str, ...], channel: str, number: int
+    ) -> None:
         call = await opened(media("PCMU", *channels), channel="both")
         assert await call.serializer.call.send_transcript(
             "hello",
@@ -108,7 +110,7 @@ class TestMessages:
             ],
         }
 
-    async def test_transcripts_have_ids_of_their_own(self) -> None:
+    async def test_transcripts_get_different_ids(self) -> None:
         call = await opened()
         for _ in range(2):
             await call.serializer.call.send_transcript("x", offset=0, duration=1)
@@ -118,7 +120,7 @@ class TestMessages:
     @pytest.mark.parametrize(
         ("own", "expected"), [(None, {"a": "1"}), ({"b": True}, {"b": "true"}), ({}, None)]
     )
-    async def test_disconnect_has_the_variables_that_were_set_or_its_own(
+    async def test_disconnect_has_its_own_output_variables_or_those_set_before(
         self, own: dict[str, Any] | None, expected: dict[str, str] | None
     ) -> None:
         call = await opened()
@@ -128,30 +130,30 @@ class TestMessages:
         assert message["type"] == "disconnect"
         assert message["parameters"].pop("outputVariables", None) == expected
         assert message["parameters"] == {"reason": "completed", "info": "done"}
-        # At most one, whoever asks.
+        # There is at most one `disconnect`.
         assert not await call.serializer.call.disconnect()
         assert await call.serializer.serialize(EndFrame()) is None
 
 
-class TestMistakes:
-    async def test_a_reason_that_genesys_does_not_know(self) -> None:
+class TestInvalidArguments:
+    async def test_unknown_disconnect_reason_raises(self) -> None:
         call = await opened()
         with pytest.raises(ValueError, match=r"'busy'.*completed"):
             await call.serializer.call.disconnect("busy")
 
-    async def test_what_json_does_not_have(self) -> None:
+    async def test_value_that_is_not_json_raises_with_the_name(self) -> None:
         call = await opened()
         with pytest.raises(ValueError, match="'mood'"):
             await call.serializer.call.send_event("mood", {1, 2})
         with pytest.raises(ValueError, match="'when'"):
             await call.serializer.call.disconnect(output_variables={"when": object()})
 
-    async def test_more_than_fits_into_a_message(self) -> None:
+    async def test_message_that_is_too_large_raises_with_its_size(self) -> None:
         call = await opened()
         with pytest.raises(ValueError, match=r"'mood' takes 640\d\d bytes"):
             await call.serializer.call.send_event("mood", "x" * 64_000)
 
-    async def test_a_channel_that_the_call_does_not_have(self) -> None:
+    async def test_channel_that_the_medium_lacks_raises(self) -> None:
         call = await opened()
         with pytest.raises(ValueError, match=r"external, not internal"):
             await call.serializer.call.send_transcript(
@@ -161,7 +163,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("field", "wrong"), [("offset", -1), ("duration", "1 s"), ("id", "one"), ("confidence", 2)]
     )
-    async def test_a_transcript_that_makes_no_sense_names_the_field(
+    async def test_invalid_field_of_a_transcript_raises_with_its_name(
         self, field: str, wrong: Any
     ) -> None:
         call = await opened()
@@ -170,7 +172,7 @@ class TestMistakes:
             await call.serializer.call.send_transcript("x", **given)
         assert await call.said() == []
 
-    async def test_no_way_to_send(self) -> None:
+    async def test_sending_without_a_transport_raises(self) -> None:
         call = Call()
         await call.open()
         with pytest.raises(RuntimeError, match=r"attach\(transport\)"):
@@ -178,18 +180,18 @@ class TestMistakes:
 
 
 class TestTiming:
-    async def test_before_opened_a_pause_is_how_the_session_starts(self) -> None:
+    async def test_pause_before_opened_sets_start_paused(self) -> None:
         call = AttachedCall()
         await call.connect()
         assert await call.serializer.call.pause()
         frame = await call.serializer.deserialize(call.genesys.open())
-        # Until it is on the wire the application may think again.
+        # `opened` is not sent yet, so `resume` still changes it.
         assert await call.serializer.call.resume()
         message = call.genesys.heard(await call.serializer.serialize(frame))
         assert message["parameters"]["startPaused"] is False
         assert await call.said() == []
 
-    async def test_what_is_said_while_opened_is_on_its_way_follows_it(self) -> None:
+    async def test_event_before_opened_is_sent_after_it(self) -> None:
         call = AttachedCall()
         await call.connect()
         frame = await call.serializer.deserialize(call.genesys.open())
@@ -197,7 +199,7 @@ class TestTiming:
         assert call.genesys.heard(await call.serializer.serialize(frame))["type"] == "opened"
         assert [m["type"] for m in await call.said()] == ["event"]
 
-    async def test_nothing_is_on_its_way_before_open_or_after_the_end(self) -> None:
+    async def test_methods_return_false_before_open_and_after_the_end(self) -> None:
         call = AttachedCall()
         await call.connect()
         serializer = call.serializer
@@ -205,7 +207,7 @@ class TestTiming:
             if end == "close":
                 await call.exchange(call.genesys.open())
                 frame = await serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
-                # Last words may still be said.
+                # Events may still be sent before `closed`.
                 assert await serializer.call.send_event("last")
             if end == "closed":
                 await call.said()
@@ -221,7 +223,7 @@ class TestTiming:
                 assert not await serializer.call.resume()
         assert await call.said() == []
 
-    async def test_without_a_transport_the_pipelines_worker_takes_the_frames(self) -> None:
+    async def test_frames_go_to_the_pipeline_worker_without_a_transport(self) -> None:
         call = Call()
         frames: list[Frame] = []
 
@@ -237,8 +239,8 @@ class TestTiming:
         assert call.genesys.heard(await call.serializer.serialize(frame))["type"] == "pause"
 
 
-class TestLostConnections:
-    async def test_one_without_closed_is_reported_once(self) -> None:
+class TestConnectionLost:
+    async def test_connection_lost_before_closed_is_reported_once(self) -> None:
         call = await opened()
         lost: list[Any] = []
         call.serializer.add_event_handler("on_connection_lost", lambda _, e: lost.append(e.state))
@@ -250,7 +252,7 @@ class TestLostConnections:
         assert not await call.serializer.call.send_event("late")
         assert await call.serializer.serialize(EndFrame()) is None
 
-    async def test_one_after_closed_is_how_calls_end(self) -> None:
+    async def test_connection_lost_after_closed_is_not_reported(self) -> None:
         call = await opened()
         await call.exchange(call.genesys.text("close", {"reason": "end"}))
         lost: list[Any] = []
