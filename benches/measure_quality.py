@@ -34,8 +34,9 @@ SINAD_DB = {True: 95.0, False: 93.0}
 NOISE_DBC = -95.0
 # Less noise cannot be distinguished from the rounding of the output.
 NOISE_FLOOR_DBC = -115.0
-# The upper edge of the band of images; the filter does not attenuate between 4000 Hz and here.
-IMAGE_BAND_HZ = 4600
+# The lowest image of the band at 8000 Hz. Images below it are of tones between 3400 and 4000 Hz,
+# which the filter does not remove.
+LOWEST_IMAGE_HZ = 4600
 SPEECH = Path(__file__).parents[1] / "examples" / "audio" / "caller-question.wav"
 _ROUNDING_POWER = 1 / 12
 _NOISE_TONES = (317, 997, 2203, 3389)
@@ -91,8 +92,8 @@ def _noise_dbc(error: Samples) -> float:
     return max(decibels(np.sqrt(2 * power) / MINUS_1_DBFS), NOISE_FLOOR_DBC)
 
 
-def above_image_band(out_rate: int, tones: list[float]) -> dict[str, Any]:
-    """Measure the power above 4.6 kHz, of the worst tone.
+def power_above_lowest_image(out_rate: int, tones: list[float]) -> dict[str, Any]:
+    """Measure the power above 4.6 kHz for tones of the band.
 
     Returns:
         The worst level of each resampler, and as `difference` the largest amount by which ours is
@@ -100,7 +101,7 @@ def above_image_band(out_rate: int, tones: list[float]) -> dict[str, Any]:
     """
     levels = {
         name: [
-            metrics.power_above(RESAMPLERS[name], hz, WIRE_RATE, out_rate, IMAGE_BAND_HZ)
+            metrics.power_above(RESAMPLERS[name], hz, WIRE_RATE, out_rate, LOWEST_IMAGE_HZ)
             for hz in tones
         ]
         for name in ("ours", "soxr VHQ")
@@ -261,7 +262,7 @@ def measure(step: int) -> dict[str, Any]:
             for name in ("ours", "soxr VHQ")
         ],
         "noise": [added_noise(*pair) for pair in PAIRS],
-        "above": [above_image_band(rate, tones) for rate in RATES],
+        "above": [power_above_lowest_image(rate, tones) for rate in RATES],
         "curves": {name: frequency_response(name, max(step // 4, 25)) for name in PLOTTED},
         "roll_off": [
             {"hz": hz, **{name: roll_off(name, hz, RATES[0]) for name in ("ours", "soxr VHQ")}}

@@ -27,7 +27,7 @@ BAND = (300, 3400)
 _SETTLING_SECONDS = 0.1
 # Of one second of input, every resampler has returned this much after the settling time.
 _EVALUATED_SECONDS = 0.5
-# audioop's linear interpolation distorts the signal to this correlation.
+# A lower correlation means another signal; linear interpolation, the worst resampler, reaches it.
 _LOWEST_CORRELATION = 0.85
 
 RESAMPLERS: dict[str, MakeStream] = {

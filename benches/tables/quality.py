@@ -105,7 +105,7 @@ def pairs(results: Results) -> Table:
 
 
 def above(results: Results) -> Table:
-    """Power above the band of images."""
+    """Power above 4.6 kHz, where the images of the band are."""
     rows = [
         (f"{row['rate'] // 1000}", f"{row['ours']:.1f}", f"{row['soxr VHQ']:.1f}")
         for row in results["quality"]["above"]
