@@ -88,7 +88,7 @@ async def test_every_way_to_end_a_pipeline_ends_the_session_in_order(moment: str
     served = Served(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:
-        await served.transport.connection.started.wait()
+        await served.running.wait()
         if MOMENTS[moment]:
             await served.queue(*utterance(1.2))
             await caller.wait_for_bot_audio()

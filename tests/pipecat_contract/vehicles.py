@@ -98,6 +98,8 @@ class Served:
         vehicle: How the pipeline is connected.
         transport: The transport, once a call has arrived.
         worker: The pipeline's worker.
+        started: Set when the worker is there.
+        running: Set when its pipeline has started.
         done: Set when the worker has ended.
     """
 
@@ -117,6 +119,7 @@ class Served:
         self.worker: Any = None
         self.done = asyncio.Event()
         self.started = asyncio.Event()
+        self.running = asyncio.Event()
         self._before, self._after = before, after
         self._prepare = prepare
         self._rate = rate
@@ -136,6 +139,11 @@ class Served:
             ),
             **self._worker_options,
         )
+
+        @self.worker.event_handler("on_pipeline_started")
+        async def on_pipeline_started(*_: Any) -> None:
+            self.running.set()
+
         self._prepare(self)
         runner = WorkerRunner(handle_sigint=False)
         await runner.add_workers(self.worker)
