@@ -103,7 +103,7 @@ class _Verifier(HTTPMessageVerifier):
     def validate_created_and_expires(
         self, sig_input: Any, max_age: timedelta | None = None
     ) -> None:
-        """Check nothing; `SignatureVerifier` checks both with its own clock."""
+        """Check nothing. `SignatureVerifier` checks `created` and `expires` with its own clock."""
 
 
 class _ComponentResolver(HTTPSignatureComponentResolver):
