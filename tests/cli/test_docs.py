@@ -40,8 +40,3 @@ def test_the_guide_lists_every_rule_with_the_reaction(rule: ServerRule) -> None:
         expected = f"`error` {reaction.code}" + (", `close`" if reaction.ends_call else "")
     (row,) = [line for line in GUIDE.splitlines() if line.startswith(f"| `{rule}` | ")]
     assert row.endswith(f" | {expected} |")
-
-
-def test_the_readme_states_the_number_of_faults() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"makes {len(FAULTS)} faults by" in readme
