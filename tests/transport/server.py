@@ -1,4 +1,4 @@
-"""A real server whose calls run on our transport: uvicorn, FastAPI, a pipecat pipeline."""
+"""A server on FastAPI whose calls run on `AudioHookTransport` and a pipecat pipeline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ except ImportError:  # pipecat before 1.3
 
 
 class Server:
-    """What the tests look at and do on the server's side; one call after the other."""
+    """A server for one call at a time.
+
+    Attributes:
+        transport: The transport of the newest call.
+        worker: The worker of the newest call.
+        called: Set when a call has connected.
+        done: Set when the pipeline of the newest call has ended.
+        prepare: Called with each transport before its pipeline runs.
+        app: The ASGI application.
+    """
 
     def __init__(
         self,

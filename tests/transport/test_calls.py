@@ -1,4 +1,4 @@
-"""Calls on our transport: a real WebSocket, a real pipeline, the simulator as Genesys."""
+"""Calls of the simulator on `AudioHookTransport`, with a real WebSocket and pipeline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from pipecat_genesys.conformance import CATALOGUE, Outcome, Target, Timeouts, ru
 from pipecat_genesys.simulator import (
     BargedIn,
     CallMode,
+    CallOptions,
     CallParameters,
+    CallReport,
+    ClientTimeouts,
     PongReceived,
     SimulatedCall,
     new_call,
@@ -39,12 +42,18 @@ from pipecat_genesys.transport import AudioHookParams, TransportObserver, call_w
 from .server import Server
 
 RATE = 16000
+PINGS_EVERY_SECOND = CallOptions(timeouts=ClientTimeouts(ping_interval=1))
 LOUD = b"\x00\x40\x00\xc0" * (RATE // 2)
 """A second of PCM that is not silence."""
 
 
 class Bot(FrameProcessor):
-    """Takes its time where told to, and remembers what it saw."""
+    """Passes frames on and records them.
+
+    Args:
+        setup: Seconds that its set-up takes.
+        each: Seconds that each frame of caller audio takes.
+    """
 
     def __init__(self, *, setup: float = 0.0, each: float = 0.0) -> None:
         super().__init__()
@@ -63,12 +72,12 @@ class Bot(FrameProcessor):
             await asyncio.sleep(self.seconds_for_audio)
         await self.push_frame(frame, direction)
 
-    def times(self, kind: type[Frame]) -> list[float]:
+    def times_of(self, kind: type[Frame]) -> list[float]:
         return [at for at, frame in self.seen if isinstance(frame, kind)]
 
 
 class Speech:
-    """A turn of the bot's, as a TTS service makes it: faster than speech."""
+    """The frames of a turn, as a TTS service pushes them: faster than real time."""
 
     def __init__(self, seconds: float) -> None:
         count = round(seconds / 0.1)
@@ -79,16 +88,18 @@ class Speech:
         ]
 
 
-async def call(server: Server, script: Any, parameters: CallParameters | None = None) -> Any:
-    """Place a call and wait until the server is done with it, too."""
+async def call(
+    server: Server, script: Any, parameters: CallParameters | None = None, **options: Any
+) -> CallReport:
+    """Place a call and wait until its pipeline has ended."""
     async with serving(server.app) as url:
-        report = await SimulatedCall(url, parameters).run(script)
+        report = await SimulatedCall(url, parameters, **options).run(script)
         await asyncio.wait_for(server.done.wait(), 10)
     assert report.script_error is None
     return report
 
 
-async def test_the_bot_ends_the_call_and_the_client_closes_the_socket() -> None:
+async def test_end_frame_plays_all_audio_then_disconnects_with_the_output_variables() -> None:
     server = Server()
 
     async def script(caller: SimulatedCall) -> None:
@@ -102,7 +113,7 @@ async def test_the_bot_ends_the_call_and_the_client_closes_the_socket() -> None:
     heard: list[float] = []
     report = await call(server, script)
     assert report.clean, report.violations
-    # All of it, to the last chunk, and no silence after it.
+    # All audio, and no silence after it.
     assert heard == [pytest.approx(1.5, abs=0.05)]
     assert report.ending.disconnect_reason == "completed"
     assert report.ending.output_variables == {
@@ -113,7 +124,7 @@ async def test_the_bot_ends_the_call_and_the_client_closes_the_socket() -> None:
     assert report.underruns == ()
 
 
-async def test_the_caller_hangs_up_and_the_pipeline_ends() -> None:
+async def test_pipeline_ends_when_the_caller_hangs_up() -> None:
     server = Server(Echo)
 
     async def script(caller: SimulatedCall) -> None:
@@ -127,7 +138,7 @@ async def test_the_caller_hangs_up_and_the_pipeline_ends() -> None:
     assert report.ending.disconnect_reason is None
 
 
-async def test_a_socket_that_drops_ends_the_pipeline_and_leaves_no_task() -> None:
+async def test_pipeline_ends_when_the_socket_drops_and_no_task_is_left() -> None:
     server = Server(Echo)
     async with serving(server.app) as url:
         caller = SimulatedCall(url)
@@ -146,7 +157,7 @@ async def test_a_socket_that_drops_ends_the_pipeline_and_leaves_no_task() -> Non
     "audio_in_sample_rate" not in FrameProcessorSetup.__dataclass_fields__,
     reason="before pipecat 1.8 nothing is read until the pipeline has started",
 )
-async def test_opened_does_not_wait_for_a_bot_that_starts_slowly() -> None:
+async def test_opened_does_not_wait_for_the_pipeline_and_no_audio_is_lost() -> None:
     bots: list[Bot] = []
 
     def make() -> Bot:
@@ -155,7 +166,7 @@ async def test_opened_does_not_wait_for_a_bot_that_starts_slowly() -> None:
 
     async def script(caller: SimulatedCall) -> None:
         opened = await caller.opened()
-        # Of the 2 s that the pipeline takes, next to nothing; a busy machine has a second.
+        # The pipeline takes 2 s to start; the limit allows for a busy machine.
         assert opened.at < 1.0
         await asyncio.sleep(3)
         await caller.hang_up()
@@ -164,31 +175,29 @@ async def test_opened_does_not_wait_for_a_bot_that_starts_slowly() -> None:
     server = Server(make)
     report = await call(server, script)
     assert report.clean, report.violations
-    # What was said meanwhile is heard, from its first sample.
+    # Audio from before the start of the pipeline reaches it.
     heard = sum(
         frame.num_frames for _, frame in bots[0].seen if isinstance(frame, InputAudioRawFrame)
     )
     assert heard / RATE >= 2.5
 
 
-async def test_pings_do_not_wait_for_a_pipeline_that_cannot_keep_up() -> None:
+async def test_pings_do_not_wait_for_a_slow_pipeline() -> None:
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
-        first = await caller.wait_for(PongReceived)
-        later = await caller.wait_for(PongReceived, since=first.at + 0.1)
-        last = await caller.wait_for(PongReceived, since=later.at + 0.1)
-        # Through the pipeline they would wait for seconds of audio by then.
-        assert max(float(p.rtt) for p in (first, later, last)) < 0.25
+        pongs = [await caller.wait_for(PongReceived) for _ in range(3)]
+        # After 3 s the pipeline is 4 s behind.
+        assert max(float(pong.rtt) for pong in pongs) < 1
         await caller.hang_up()
         closed = await caller.ended(5)
         assert closed.ending.closed_received
 
-    server = Server(lambda: Bot(each=0.26))
-    report = await call(server, script)
+    server = Server(lambda: Bot(each=0.5))
+    report = await call(server, script, options=PINGS_EVERY_SECOND)
     assert report.clean, report.violations
 
 
-async def test_barge_in() -> None:
+async def test_interruption_sends_barge_in_and_reports_the_seconds_heard() -> None:
     heard: list[float] = []
     server = Server(Bot)
 
@@ -201,7 +210,7 @@ async def test_barge_in() -> None:
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
-        # Nothing plays: nothing to say to Genesys.
+        # No audio is playing, so this interruption sends no message.
         await server.queue(InterruptionFrame())
         await server.queue(*Speech(6).frames)
         started = await caller.wait_for_bot_audio()
@@ -221,7 +230,7 @@ async def test_barge_in() -> None:
     assert heard[0] == pytest.approx(1.0, abs=0.5)
 
 
-async def test_a_stall_of_the_event_loop_is_not_heard() -> None:
+async def test_blocking_the_event_loop_for_half_a_second_causes_no_underrun() -> None:
     server = Server()
 
     async def script(caller: SimulatedCall) -> None:
@@ -229,7 +238,7 @@ async def test_a_stall_of_the_event_loop_is_not_heard() -> None:
         await server.queue(*Speech(4).frames)
         await caller.wait_for_bot_audio()
         await asyncio.sleep(0.7)
-        time.sleep(0.5)  # noqa: ASYNC251 - everything stands still, the caller's clock too
+        time.sleep(0.5)  # noqa: ASYNC251 - blocks the simulator, too
         await server.queue(EndFrame())
         await caller.ended(12)
 
@@ -238,7 +247,7 @@ async def test_a_stall_of_the_event_loop_is_not_heard() -> None:
     assert report.underruns == ()
 
 
-async def test_speaking_frames_follow_what_the_caller_hears() -> None:
+async def test_bot_speaking_frames_follow_the_playback() -> None:
     bots: list[Bot] = []
 
     def make() -> Bot:
@@ -261,14 +270,14 @@ async def test_speaking_frames_follow_what_the_caller_hears() -> None:
 
     report = await call(server, script)
     assert report.clean, report.violations
-    (started,) = bots[0].times(BotStartedSpeakingFrame)
-    (stopped,) = bots[0].times(BotStoppedSpeakingFrame)
+    (started,) = bots[0].times_of(BotStartedSpeakingFrame)
+    (stopped,) = bots[0].times_of(BotStoppedSpeakingFrame)
     assert started - times["started"] == pytest.approx(0, abs=0.3)
-    # Without the clock it would come a lead's length, a second, early.
+    # Without the playout clock the frame would come early by the lead, which is 1 s.
     assert stopped - times["completed"] == pytest.approx(0, abs=0.3)
 
 
-async def test_each_party_of_a_stereo_call_is_a_mono_frame_of_its_own() -> None:
+async def test_stereo_call_gives_a_mono_frame_for_each_channel() -> None:
     bots: list[Bot] = []
 
     def make() -> Bot:
@@ -296,8 +305,8 @@ async def test_each_party_of_a_stereo_call_is_a_mono_frame_of_its_own() -> None:
     assert by_party["external"] == by_party["internal"] > 0
 
 
-async def test_the_observer_is_told() -> None:
-    class Told(TransportObserver):
+async def test_observer_is_called_for_replies_and_audio() -> None:
+    class RecordingObserver(TransportObserver):
         def __init__(self) -> None:
             self.replies: list[str] = []
             self.audio = 0.0
@@ -308,8 +317,8 @@ async def test_the_observer_is_told() -> None:
         def audio_sent(self, seconds: float, tokens: float, waited: float) -> None:
             self.audio += seconds
 
-    told = Told()
-    server = Server(observer=told)
+    observer = RecordingObserver()
+    server = Server(observer=observer)
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
@@ -318,9 +327,9 @@ async def test_the_observer_is_told() -> None:
         await caller.ended(10)
 
     await call(server, script, new_call())
-    assert told.replies[:2] == ["opened", "pong"]
-    assert told.replies[-1] == "closed"
-    assert told.audio == pytest.approx(0.5, abs=0.05)
+    assert observer.replies[:2] == ["opened", "pong"]
+    assert observer.replies[-1] == "closed"
+    assert observer.audio == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.timeout(200)
@@ -328,7 +337,7 @@ async def test_the_observer_is_told() -> None:
     ("mode", "channel"),
     [(CallMode.BOT, AudioHookChannel.EXTERNAL), (CallMode.MONITOR, AudioHookChannel.BOTH)],
 )
-async def test_every_conformance_check_passes(mode: CallMode, channel: Any) -> None:
+async def test_transport_passes_every_conformance_check(mode: CallMode, channel: Any) -> None:
     inputs = GenesysAudioHookSerializer.InputParams(channel=channel)
     server = Server(Echo, params=AudioHookParams(call=inputs))
     timeouts = Timeouts(pong=2, close=2, observation=0.5, conversation=7)
@@ -342,6 +351,6 @@ async def test_every_conformance_check_passes(mode: CallMode, channel: Any) -> N
     ("options", "turns"),
     [({}, False), ({"enable_turn_tracking": True}, True), ({"enable_tracing": True}, True)],
 )
-async def test_turns_are_counted_where_asked_for(options: dict[str, bool], turns: bool) -> None:
+async def test_turn_tracking_is_off_by_default(options: dict[str, bool], turns: bool) -> None:
     worker = call_worker(Pipeline([]), **options)
     assert (worker.turn_tracking_observer is not None) == turns

@@ -1,4 +1,4 @@
-"""Peers that do not do their part: the call ends all the same, and nothing is left behind."""
+"""Peers that do not keep the protocol: the call ends, and no task is left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from echo_server import Echo
 from loopback import serving
-from pipecat_genesys.simulator import PongReceived, SimulatedCall
+from pipecat_genesys.simulator import CallOptions, ClientTimeouts, PongReceived, SimulatedCall
 from pipecat_genesys.transport import AudioHookParams, TransportObserver
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,32 +21,32 @@ from websockets.asyncio.client import ClientConnection, connect
 from .server import Server
 
 
-def impatient(seconds: float) -> AudioHookParams:
+def params_with_dead_peer_after(seconds: float) -> AudioHookParams:
     params = AudioHookParams()
-    # Below what is accepted, as nobody wants to wait for that.
+    # The constructor refuses values as short as this.
     params.dead_peer_secs = seconds
     return params
 
 
 class Peer:
-    """A client that does what the test says and nothing else."""
+    """A client that sends only the messages that the test sends."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.id = str(uuid.uuid4())
         self.seq = 0
 
-    async def say(self, type_: str, serverseq: int = 0, **parameters: Any) -> None:
+    async def send(self, type_: str, serverseq: int = 0, **parameters: Any) -> None:
         self.seq += 1
         message = {"version": "2", "type": type_, "id": self.id, "seq": self.seq}
         message |= {"serverseq": serverseq, "position": "PT0S", "parameters": parameters}
         await self.socket.send(json.dumps(message))
 
     async def open(self) -> None:
-        await self.say("open", **OPEN)
-        assert (await self.hear())["type"] == "opened"
+        await self.send("open", **OPEN)
+        assert (await self.receive())["type"] == "opened"
 
-    async def hear(self) -> Any:
+    async def receive(self) -> Any:
         """Return the next message that is not audio."""
         async with asyncio.timeout(10):
             while isinstance(message := await self.socket.recv(), bytes):
@@ -66,7 +66,7 @@ OPEN = {
 async def peer(server: Server) -> AsyncIterator[Peer]:
     async with (
         serving(server.app) as url,
-        connect(url, ping_interval=None, compression=None) as socket,
+        connect(url, ping_interval=None, compression=None, close_timeout=1) as socket,
     ):
         yield Peer(socket)
 
@@ -77,28 +77,29 @@ def nothing_left(server: Server) -> bool:
     return not [task for task in asyncio.all_tasks() if name in task.get_name()]
 
 
-async def test_a_peer_of_which_nothing_is_heard_is_given_up() -> None:
-    server = Server(Echo, params=impatient(0.5))
+async def test_call_ends_if_the_peer_sends_nothing() -> None:
+    server = Server(Echo, params=params_with_dead_peer_after(0.5))
     async with peer(server) as client:
         await client.open()
-        # It is still connected, and neither pings nor closes.
+        # The client stays connected and sends no ping.
         await asyncio.wait_for(server.done.wait(), 10)
         assert nothing_left(server)
 
 
-async def test_pings_are_enough_to_be_alive() -> None:
-    server = Server(Echo, params=impatient(0.5))
+async def test_pings_keep_a_call_alive() -> None:
+    server = Server(Echo, params=params_with_dead_peer_after(0.5))
     async with peer(server) as client:
         await client.open()
         for serverseq in range(1, 8):
             await asyncio.sleep(0.3)
-            await client.say("ping", serverseq)
-            assert (await client.hear())["type"] == "pong"
+            await client.send("ping", serverseq)
+            assert (await client.receive())["type"] == "pong"
         assert not server.done.is_set()
 
 
-async def test_a_peer_that_does_not_read_is_given_up() -> None:
-    """Its pings come, and the answers stay in our socket."""
+async def test_call_ends_if_the_peer_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer sends pings. The replies stay in the send buffer of the server."""
+    monkeypatch.setattr("pipecat_genesys.transport.connection._SOCKET_CLOSE_SECONDS", 0.5)
     taken = asyncio.Semaphore(3)
     incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
@@ -120,7 +121,7 @@ async def test_a_peer_that_does_not_read_is_given_up() -> None:
             await asyncio.sleep(0.2)
             say("ping")
 
-    server = Server(Echo, params=impatient(0.5))
+    server = Server(Echo, params=params_with_dead_peer_after(0.5))
     incoming.put_nowait({"type": "websocket.connect"})
     say("open", **OPEN)
     pinging = asyncio.create_task(ping())
@@ -130,22 +131,22 @@ async def test_a_peer_that_does_not_read_is_given_up() -> None:
     assert nothing_left(server)
 
 
-async def test_a_peer_that_never_says_close_is_not_waited_for(
+async def test_call_ends_if_the_peer_does_not_close_after_disconnect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its session has failed, and its pings go on."""
+    """The session has failed, and the peer still sends pings."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     server = Server(Echo)
     async with peer(server) as client:
         await client.open()
         client.seq += 5
-        await client.say("ping", 1)
-        assert (await client.hear())["type"] == "disconnect"
+        await client.send("ping", 1)
+        assert (await client.receive())["type"] == "disconnect"
         await asyncio.wait_for(server.done.wait(), 10)
         assert nothing_left(server)
 
 
-class Told(TransportObserver):
+class ThrottlingObserver(TransportObserver):
     def __init__(self) -> None:
         self.seconds = 0.0
 
@@ -153,94 +154,97 @@ class Told(TransportObserver):
         self.seconds += seconds
 
 
-async def test_a_flood_fills_its_own_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And ends; the call beside it notices nothing."""
-    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 10.0)
+async def test_peer_that_floods_is_throttled_and_disconnected_and_other_calls_are_not_delayed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 3.0)
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
-    told = Told()
-    flooded, healthy = Server(Echo, observer=told), Server(Echo)
+    observer = ThrottlingObserver()
+    flooded, healthy = Server(Echo, observer=observer), Server(Echo)
 
     async def flood(client: Peer) -> None:
-        # 4 s of audio each; it can be sent as fast as it is read.
+        # Each message has 4 s of audio and is sent as soon as the server reads.
         while True:
-            await client.say("ping", 1)
+            await client.send("ping", 1)
             await client.socket.send(b"\xff" * 32000)
 
-    heard: list[str] = []
+    received_types: list[str] = []
 
-    async def hear(client: Peer) -> None:
+    async def read(client: Peer) -> None:
         async for message in client.socket:
             if isinstance(message, str):
-                heard.append(json.loads(message)["type"])
+                received_types.append(json.loads(message)["type"])
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
         first = await caller.wait_for(PongReceived)
-        later = await caller.wait_for(PongReceived, since=first.at + 2)
+        later = await caller.wait_for(PongReceived, since=first.at + 1)
         assert float(later.rtt) < 1
         await caller.hang_up()
         await caller.ended(5)
 
     async with peer(flooded) as client, serving(healthy.app) as url:
         await client.open()
-        tasks = (asyncio.create_task(flood(client)), asyncio.create_task(hear(client)))
-        report = await SimulatedCall(url).run(script)
+        tasks = (asyncio.create_task(flood(client)), asyncio.create_task(read(client)))
+        options = CallOptions(timeouts=ClientTimeouts(ping_interval=2))
+        report = await SimulatedCall(url, options=options).run(script)
         await asyncio.wait_for(flooded.done.wait(), 30)
         await asyncio.gather(*tasks, return_exceptions=True)
         assert flooded.transport is not None
         received = flooded.transport.call.session.position / 8000
     assert report.script_error is None
     assert report.clean, report.violations
-    assert told.seconds > 10
+    assert observer.seconds > 3
     assert received < 30 + 60
-    assert "disconnect" in heard
+    assert "disconnect" in received_types
 
 
 async def disconnect_reason(client: Peer) -> str:
-    """Return the reason of the server's ``disconnect``."""
+    """Return the reason of the server's `disconnect`."""
     async with asyncio.timeout(10):
-        while (message := await client.hear())["type"] != "disconnect":
+        while (message := await client.receive())["type"] != "disconnect":
             pass
     return str(message["parameters"]["reason"])
 
 
-async def test_a_client_that_floods_with_pings_gets_disconnect_at_once(
+async def test_peer_that_floods_with_pings_gets_disconnect_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The pongs have used up the rate of text messages, for half a minute to come."""
+    """The pongs have used up the rate limit of text messages for 30 s."""
+    monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 1.0)
     async with peer(Server(Echo)) as client:
         await client.open()
         for _ in range(150):
-            await client.say("ping", 1)
+            await client.send("ping", 1)
         began = time.monotonic()
         assert await disconnect_reason(client) == "error"
         assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff"])
-async def test_audio_messages_count_however_little_is_in_them(
+async def test_audio_messages_of_one_byte_or_none_are_throttled(
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_AUDIO_BURST", 100)
     monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 0.5)
-    told = Told()
-    async with peer(Server(Echo, observer=told)) as client:
+    observer = ThrottlingObserver()
+    async with peer(Server(Echo, observer=observer)) as client:
         await client.open()
         for _ in range(300):
             await client.socket.send(data)
         assert await disconnect_reason(client) == "error"
-        assert told.seconds > 0.5
+        assert observer.seconds > 0.5
 
 
-async def test_a_bot_that_repeats_a_message_after_the_end_does_not_stop_the_event_loop() -> None:
+async def test_sending_in_a_loop_after_the_end_does_not_block_the_event_loop() -> None:
     server = Server(Echo)
     async with peer(server) as client:
         await client.open()
         assert server.transport is not None
         call = server.transport.call
-        await client.say("close", 1, reason="end")
-        assert (await client.hear())["type"] == "closed"
+        await client.send("close", 1, reason="end")
+        assert (await client.receive())["type"] == "closed"
 
         async def repeat() -> None:
             while True:

@@ -1,6 +1,6 @@
-"""When bot audio goes out, under a virtual clock, against Genesys's own buckets and queue.
+"""The times at which bot audio is sent, with a virtual clock.
 
-The other side is the simulator's: its token buckets with the published limits, its playback queue.
+The receiver is made of the simulator's token bucket, with Genesys's limits, and playback queue.
 """
 
 from __future__ import annotations
@@ -26,8 +26,15 @@ CHUNK = 0.04
 
 
 @dataclass
-class Line:
-    """A queue on one side, Genesys on the other, and a clock between them."""
+class PacedCall:
+    """A pacing queue, the receiver of its packets, and their clock.
+
+    Attributes:
+        queue: The queue under test.
+        now: The time in seconds.
+        stalled_until: The event loop is blocked until this time.
+        packets: The packets sent, with their times.
+    """
 
     queue: PacingQueue = field(default_factory=PacingQueue)
     now: float = 100.0
@@ -39,7 +46,7 @@ class Line:
         self.playback = Playback()
 
     def advance(self, until: float) -> None:
-        """Let time pass; what is due goes out, unless everything stands still."""
+        """Move the clock to a time; send the packets that are due, unless the loop is blocked."""
         while True:
             now = max(self.now, self.stalled_until)
             if now > until:
@@ -56,12 +63,18 @@ class Line:
             wake = self.queue.due_at(now)
             if wake is None or wake > until:
                 break
-            assert wake > now, "a wake-up that comes at once, for ever"
+            assert wake > now, "the queue asks to be polled at once, without end"
             self.now = wake
         self.now = max(self.now, until)
 
     def speak(self, seconds: float, *, speed: float, chunk: float = CHUNK) -> float:
-        """A turn from a source that is so many times as fast as speech; the time it ended."""
+        """Put the audio of a turn; returns the time at which it ended.
+
+        Args:
+            seconds: Length of the audio.
+            speed: Speed of the source, as a multiple of real time.
+            chunk: Length of each piece, in seconds.
+        """
         for begin in itertools.count():
             at = begin * chunk
             if at >= seconds:
@@ -86,116 +99,116 @@ class Line:
         return list(self.playback.underruns())
 
 
-def test_the_first_audio_of_a_turn_goes_out_as_it_comes() -> None:
-    line = Line()
+def test_first_audio_of_a_turn_is_sent_at_once() -> None:
+    call = PacedCall()
     for _ in range(5):
-        begin, before = line.now, len(line.packets)
-        line.speak(2.0, speed=10)
-        assert line.packets[before][0] - begin <= 0.02
-        line.silent(4)
+        begin, before = call.now, len(call.packets)
+        call.speak(2.0, speed=10)
+        assert call.packets[before][0] - begin <= 0.02
+        call.silent(4)
 
 
 @pytest.mark.parametrize("speed", [0.999, 1.5, 10, 1000])
-def test_the_tail_goes_out_at_the_end(speed: float) -> None:
-    line = Line()
-    end = line.speak(1.234, speed=speed)
-    line.silent(0.05)
-    assert line.queue.unsent_samples == 0
-    assert line.packets[-1][0] <= end + 0.05
-    assert len(line.sent) == round(1.234 * SECOND)
+def test_rest_of_a_turn_is_sent_when_the_turn_ends(speed: float) -> None:
+    call = PacedCall()
+    end = call.speak(1.234, speed=speed)
+    call.silent(0.05)
+    assert call.queue.unsent_samples == 0
+    assert call.packets[-1][0] <= end + 0.05
+    assert len(call.sent) == round(1.234 * SECOND)
 
 
-def test_packets_grow_and_run_ahead_by_the_lead() -> None:
-    line = Line()
-    line.speak(20.0, speed=50)
-    line.silent(20)
-    sizes = [len(audio) / SECOND for _, audio in line.packets]
+def test_packets_grow_once_the_lead_is_reached() -> None:
+    call = PacedCall()
+    call.speak(20.0, speed=50)
+    call.silent(20)
+    sizes = [len(audio) / SECOND for _, audio in call.packets]
     assert sizes[0] == pytest.approx(CHUNK)
-    # Two messages a second, once the lead is there.
+    # Two messages a second once the lead is reached.
     assert max(sizes[3:-1]) >= 0.4
     assert len(sizes) <= 2 * 20 + 8
-    assert line.underruns() == []
+    assert call.underruns() == []
 
 
 @pytest.mark.parametrize("at", [0.3, 1.0, 2.2, 7.0])
-def test_an_event_loop_that_stands_still_for_half_a_second_is_not_heard(at: float) -> None:
-    line = Line()
-    begin = line.now
+def test_blocking_the_event_loop_for_half_a_second_causes_no_underrun(at: float) -> None:
+    call = PacedCall()
+    begin = call.now
     stalled = False
     for number in range(250):
-        if not stalled and line.now - begin >= at:
+        if not stalled and call.now - begin >= at:
             stalled = True
-            line.stalled_until = line.now + 0.5
-            line.advance(line.stalled_until)
-        while not line.queue.has_room(line.now):
-            line.advance(line.now + 0.02)
-        line.queue.put(bytes([number]) * 320, line.now)
-        line.advance(line.now + 0.004)
-    line.queue.finish()
-    line.silent(12)
+            call.stalled_until = call.now + 0.5
+            call.advance(call.stalled_until)
+        while not call.queue.has_room(call.now):
+            call.advance(call.now + 0.02)
+        call.queue.put(bytes([number]) * 320, call.now)
+        call.advance(call.now + 0.004)
+    call.queue.finish()
+    call.silent(12)
     assert stalled
-    assert line.underruns() == []
-    assert len(line.sent) == 250 * 320
+    assert call.underruns() == []
+    assert len(call.sent) == 250 * 320
 
 
-def test_ten_minutes_of_conversation_without_429_or_underrun() -> None:
-    line = Line()
-    begin, turn = line.now, 0
-    while line.now < begin + 600:
-        line.speak(1.0 + turn % 7, speed=(1.5, 4, 30)[turn % 3])
-        line.silent(line.queue.ahead(line.now) + 0.5 + turn % 4)
+def test_ten_minutes_of_conversation_cause_no_429_and_no_underrun() -> None:
+    call = PacedCall()
+    begin, turn = call.now, 0
+    while call.now < begin + 600:
+        call.speak(1.0 + turn % 7, speed=(1.5, 4, 30)[turn % 3])
+        call.silent(call.queue.ahead(call.now) + 0.5 + turn % 4)
         turn += 1
-    assert line.underruns() == []
+    assert call.underruns() == []
     assert turn > 60
 
 
-def test_many_tiny_utterances_are_joined_as_tokens_run_out_and_none_is_lost() -> None:
-    """Interruptions every 300 ms, and a new turn after each."""
-    line = Line()
+def test_short_turns_wait_for_a_token_at_most_and_lose_no_audio() -> None:
+    """A turn of 120 ms starts every 300 ms and is interrupted."""
+    call = PacedCall()
     given, dropped = 0, 0
     waits = []
     for _ in range(200):
-        begin, before = line.now, len(line.packets)
+        begin, before = call.now, len(call.packets)
         given += 1
-        line.speak(0.12, speed=20)
-        line.advance(begin + 0.3)
-        if len(line.packets) > before:
-            waits.append(line.packets[before][0] - begin)
-        dropped += line.queue.unsent_samples
-        line.queue.clear(line.now)
-        line.playback.clear(line.now)
+        call.speak(0.12, speed=20)
+        call.advance(begin + 0.3)
+        if len(call.packets) > before:
+            waits.append(call.packets[before][0] - begin)
+        dropped += call.queue.unsent_samples
+        call.queue.clear(call.now)
+        call.playback.clear(call.now)
     assert max(waits[:20]) <= 0.02
-    # Later a turn waits for its token, never longer than it takes to come.
+    # Once the tokens are used up, a turn waits for the next token.
     assert max(waits) <= 0.25
-    assert len(line.sent) + dropped == given * round(0.12 * SECOND)
+    assert len(call.sent) + dropped == given * round(0.12 * SECOND)
 
 
-def test_what_429_says_is_kept_and_no_audio_is_lost() -> None:
-    line = Line()
-    line.speak(0.2, speed=100)
-    line.silent(0.1)
-    before = len(line.packets)
-    line.queue.hold_until(line.now + 3)
-    line.queue.put(b"\1" * 4000, line.now)
-    line.queue.finish()
-    line.silent(2.99)
-    assert len(line.packets) == before
-    line.silent(0.02)
-    assert line.sent[-4000:] == b"\1" * 4000
+def test_hold_after_429_is_obeyed_and_loses_no_audio() -> None:
+    call = PacedCall()
+    call.speak(0.2, speed=100)
+    call.silent(0.1)
+    before = len(call.packets)
+    call.queue.hold_until(call.now + 3)
+    call.queue.put(b"\1" * 4000, call.now)
+    call.queue.finish()
+    call.silent(2.99)
+    assert len(call.packets) == before
+    call.silent(0.02)
+    assert call.sent[-4000:] == b"\1" * 4000
 
 
-def test_an_interruption_says_what_was_heard() -> None:
-    line = Line()
-    line.speak(5.0, speed=100)
-    begin = line.packets[0][0]
-    line.advance(begin + 6)
-    assert line.queue.clear(line.now) == pytest.approx(5.0)
-    line.silent(1)
-    begin = line.now
-    line.speak(1.0, speed=100)
-    line.advance(begin + 0.4)
-    assert line.queue.clear(line.now) == pytest.approx(0.4, abs=0.05)
-    assert line.queue.ahead(line.now) == 0
+def test_clear_returns_the_seconds_that_were_heard() -> None:
+    call = PacedCall()
+    call.speak(5.0, speed=100)
+    begin = call.packets[0][0]
+    call.advance(begin + 6)
+    assert call.queue.clear(call.now) == pytest.approx(5.0)
+    call.silent(1)
+    begin = call.now
+    call.speak(1.0, speed=100)
+    call.advance(begin + 0.4)
+    assert call.queue.clear(call.now) == pytest.approx(0.4, abs=0.05)
+    assert call.queue.ahead(call.now) == 0
 
 
 @given(
@@ -208,46 +221,44 @@ def test_an_interruption_says_what_was_heard() -> None:
     ),
     st.floats(0.2, 4.0),
 )
-def test_whatever_happens_the_limits_hold_and_nothing_is_lost_or_reordered(
+def test_arbitrary_use_keeps_the_limits_and_the_order_and_loses_no_audio(
     steps: Iterable[tuple[str, float]], lead: float
 ) -> None:
-    line = Line(PacingQueue(lead_seconds=lead))
+    call = PacedCall(PacingQueue(lead_seconds=lead))
     expected, number = bytearray(), 0
     for step, amount in steps:
         if step == "put":
             number += 1
             audio = bytes([number % 256]) * round(amount * SECOND)
-            line.queue.put(audio, line.now)
+            call.queue.put(audio, call.now)
             expected += audio
         elif step == "wait":
-            line.silent(amount)
+            call.silent(amount)
         elif step == "finish":
-            line.queue.finish()
+            call.queue.finish()
         else:
-            line.advance(line.now)
-            del expected[len(line.sent) :]
-            line.queue.clear(line.now)
-    line.queue.finish()
-    line.silent(500)
-    assert line.sent == bytes(expected)
-    assert line.queue.ahead(line.now) == 0
+            call.advance(call.now)
+            del expected[len(call.sent) :]
+            call.queue.clear(call.now)
+    call.queue.finish()
+    call.silent(500)
+    assert call.sent == bytes(expected)
+    assert call.queue.ahead(call.now) == 0
 
 
 @given(st.integers(1, 40), st.floats(0.2, 4.0))
-def test_the_lead_is_bounded(chunks: int, lead: float) -> None:
-    line = Line(PacingQueue(lead_seconds=lead))
+def test_lead_is_bounded(chunks: int, lead: float) -> None:
+    call = PacedCall(PacingQueue(lead_seconds=lead))
     for _ in range(chunks):
-        line.queue.put(b"\0" * 4000, line.now)
-        line.advance(line.now + 0.1)
-        # Before the end of the turn is known: what is ahead plus the shortest useful message.
-        assert line.queue.clock.lead(line.now) <= lead + 0.25 + 1e-6
+        call.queue.put(b"\0" * 4000, call.now)
+        call.advance(call.now + 0.1)
+        # The turn has not ended: the lead, and the shortest message that is worth a token.
+        assert call.queue.clock.lead(call.now) <= lead + 0.25 + 1e-6
 
 
-def test_for_how_long_everything_can_block() -> None:
-    """As long as the caller has something to hear, unless that is all there is to hear."""
-
+def test_time_until_underrun_ends_with_the_audio_unless_the_turn_has_ended() -> None:
     async def nowhere(_: str | bytes) -> None:
-        raise AssertionError("nothing is written here")
+        raise AssertionError("this test writes no message")
 
     queue, writer = PacingQueue(), Writer(nowhere, nowhere)
     pacer = AudioPacer(queue, writer, TransportObserver())
@@ -257,11 +268,11 @@ def test_for_how_long_everything_can_block() -> None:
     packet = queue.poll(100.0)
     assert packet is not None
     assert pacer.until_underrun(100.0) == pytest.approx(0.25)
-    # The source pauses, which may be the end or not.
+    # The source pauses without ending the turn.
     queue.put(bytes(SECOND // 100), 100.01)
     assert queue.poll(100.1) is not None
     assert pacer.until_underrun(100.1) == pytest.approx(0.16)
-    # It was not: more comes, and then it says that it was all.
+    # More audio follows, and then the turn ends.
     queue.put(bytes(SECOND // 10), 100.12)
     queue.finish()
     assert queue.poll(100.12) is not None
@@ -272,8 +283,8 @@ def test_for_how_long_everything_can_block() -> None:
     assert pacer.until_underrun(101.0) == math.inf
 
 
-async def test_before_everything_stands_still_what_was_said_is_sent() -> None:
-    """What has gathered is sent ahead, where that is enough; what is not sent does not count."""
+async def test_can_block_sends_waiting_audio_if_that_suffices() -> None:
+    """Audio that the writer has not sent yet does not count."""
     sent: list[int] = []
     go_on = asyncio.Event()
 
@@ -288,7 +299,7 @@ async def test_before_everything_stands_still_what_was_said_is_sent() -> None:
     await asyncio.sleep(0)
     queue.put(bytes(6 * SECOND // 10), time.monotonic())
     pacer.poke()
-    # More has come since, and is not due as long as the caller has enough to hear.
+    # More audio follows, which is not due while the lead is long enough.
     queue.put(bytes(3 * SECOND // 10), time.monotonic())
     pacer.poke()
     assert writer.queued_audio_bytes == 6 * SECOND // 10
@@ -296,7 +307,7 @@ async def test_before_everything_stands_still_what_was_said_is_sent() -> None:
     go_on.set()
     await writer.flushed()
     assert not can_block(0.95)
-    assert not writer.queued_audio_bytes, "what there is is not enough"
+    assert not writer.queued_audio_bytes, "all audio together is too short"
     assert not can_block(0.7)
     assert writer.queued_audio_bytes == 3 * SECOND // 10
     await writer.flushed()
@@ -306,33 +317,33 @@ async def test_before_everything_stands_still_what_was_said_is_sent() -> None:
     writing.cancel()
 
 
-def test_a_fast_source_is_soon_ahead() -> None:
-    """Pieces of 0.1 s, three times as fast as speech: what has been said does not lie about."""
-    line = Line()
-    begin, least = line.now, 0.0
+def test_audio_of_a_fast_source_is_sent_ahead_early() -> None:
+    """The source is three times as fast as real time, in pieces of 0.1 s."""
+    call = PacedCall()
+    begin, least = call.now, 0.0
     for piece in range(30):
-        line.queue.put(bytes(SECOND // 10), line.now)
-        line.advance(begin + (piece + 1) * 0.033)
-        lead = line.queue.clock.lead(line.now)
+        call.queue.put(bytes(SECOND // 10), call.now)
+        call.advance(begin + (piece + 1) * 0.033)
+        lead = call.queue.clock.lead(call.now)
         if piece >= 3:
             least = min(least or lead, lead)
         if piece >= 12:
             assert lead >= 0.5
-    # A stall of so long is not heard once 0.4 s were said, a tenth of a second after the first.
+    # The lead after 0.4 s of audio, 0.1 s after the first piece.
     assert least >= 0.15
-    assert len(line.packets) <= 9
+    assert len(call.packets) <= 9
 
 
-def test_tokens_are_kept_for_what_is_due() -> None:
+def test_audio_sent_early_leaves_tokens_for_audio_that_is_due() -> None:
     queue = PacingQueue()
     queue.put(bytes(6 * SECOND // 10), 100.0)
     assert queue.poll(100.0) is not None
     early = 0
     for _ in range(40):
         queue.put(bytes(SECOND // 200), 100.0)
-        assert queue.poll(100.0) is None, "there is enough ahead"
+        assert queue.poll(100.0) is None, "the lead is long enough"
         early += queue.poll(100.0, early=True) is not None
     assert 0 < early < 12
     assert queue.bucket.level(100.0) > 10
-    # What was kept back goes out as ever, when half is heard.
+    # The rest is sent as usual, when half of the lead has been played.
     assert queue.poll(100.4) is not None

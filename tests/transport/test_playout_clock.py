@@ -1,4 +1,4 @@
-"""What the clock makes of Genesys's reports about audio that an interruption cleared."""
+"""Reports of Genesys about audio that an interruption has cleared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_completion_of_cleared_audio_does_not_end_the_audio_sent_after_it(
 ) -> None:
     clock.add(2 * SECOND, 1.0)
     clock.completed(1.05)  # Genesys has cleared its queue
-    clock.started(1.06)  # and now has the new audio
+    clock.started(1.06)  # and starts the new audio
     assert clock.lead(1.06) == pytest.approx(2.0, abs=0.07)
     clock.completed(2.9)
     assert clock.lead(2.9) == 0

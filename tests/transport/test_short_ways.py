@@ -1,4 +1,4 @@
-"""The ways that ARCHITECTURE.md lists, traced in a call over a real WebSocket."""
+"""The call paths that ARCHITECTURE.md lists, traced in a call over a real WebSocket."""
 
 from __future__ import annotations
 
@@ -28,14 +28,19 @@ LONGEST = {
 
 
 def listed(heading: str) -> list[str]:
-    """The functions of a list, as `room/file.py:Class.function`."""
+    """Return the functions of the list under a heading, as `room/file.py:Class.function`."""
     numbered = PAGE.split(heading)[1].strip().split("\n\n")[0]
     lines = re.findall(r"^\d+\. (.*)$", numbered, re.MULTILINE)
     return [re.findall(r"`([a-z_/]+\.py:[\w.]+)`", line)[0] for line in lines]
 
 
 class Trace:
-    """Counts the calls of the package's functions, and the texts that it parses as JSON."""
+    """A profile function.
+
+    Attributes:
+        called: The functions of the package that were called.
+        parsed: The functions of the transport that parsed a text as JSON.
+    """
 
     def __init__(self) -> None:
         self.called: set[str] = set()
@@ -75,11 +80,11 @@ async def traced_call() -> Trace:
 
 
 @pytest.mark.parametrize("heading", LONGEST)
-def test_a_listed_way_is_as_short_as_promised(heading: str) -> None:
+def test_listed_path_is_at_most_as_long_as_promised(heading: str) -> None:
     assert 3 <= len(listed(heading)) <= LONGEST[heading]
 
 
-async def test_a_call_takes_the_listed_ways_and_parses_no_text_of_its_own() -> None:
+async def test_call_takes_the_listed_paths_and_the_transport_parses_no_json() -> None:
     trace = await traced_call()
     functions = {function for heading in LONGEST for function in listed(heading)}
     assert sorted(functions - trace.called) == []
