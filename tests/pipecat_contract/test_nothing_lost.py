@@ -15,8 +15,7 @@ from pipecat.frames.frames import (
     TTSAudioRawFrame,
 )
 from pipecat_genesys.simulator import SimulatedCall
-
-from .vehicles import EVERY, OURS, Served, Tap, Vehicle, call, utterance
+from vehicles import EVERY, OURS, Served, Tap, Vehicle, call, utterance
 
 HAS_UNINTERRUPTIBLE_AUDIO = hasattr(TTSAudioRawFrame(b"", 16000, 1), "interruptible")
 

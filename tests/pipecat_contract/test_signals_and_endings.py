@@ -16,8 +16,7 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat_genesys import GenesysOpenFrame
 from pipecat_genesys.simulator import SimulatedCall
-
-from .vehicles import EVERY, OURS, Served, Tap, Vehicle, call, utterance
+from vehicles import EVERY, OURS, Served, Tap, Vehicle, call, utterance
 
 
 @pytest.mark.parametrize("vehicle", EVERY)

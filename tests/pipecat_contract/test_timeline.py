@@ -21,8 +21,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
 from pipecat_genesys.simulator import SimulatedCall
-
-from .vehicles import EVERY, OURS, RATE, Served, Tap, Vehicle, call, tone, utterance
+from vehicles import EVERY, OURS, RATE, Served, Tap, Vehicle, call, tone, utterance
 
 
 class Marker(DataFrame):
