@@ -141,7 +141,7 @@ async def test_a_monitor_is_offered_the_chosen_channels_and_formats(
             "--language=",
             *options,
         )
-    # A server that names no languages when asked earns a warning only.
+    # A server that was asked for languages and sends none is reported with a warning.
     assert done.exit_code == 0, done.output
     assert "languages_missing" in done.output
     opening = server.peer.received[0]["parameters"]

@@ -85,7 +85,7 @@ async def test_a_check_that_cannot_read_a_message_fails_alone() -> None:
 
 @pytest.fixture
 async def server_url() -> AsyncIterator[str]:
-    """A server that earns one warning."""
+    """Run a server that fails one check, of severity `warning`."""
     async with reference_server(MUTATIONS["closed-empty"], secret=SECRET) as url:
         yield url
 
@@ -207,7 +207,7 @@ async def test_pytest_plugin_runs_each_check_once_under_xdist(pytester: pytest.P
             *load_plugin(),
         )
     run.assert_outcomes(passed=len(selected))
-    # Each check runs alone here: the plain call that begins a run, and the call of the check.
+    # In a worker, each check is a run of its own: the plain call, and the call of the check.
     assert len(opened) == 2 * len(selected)
 
 

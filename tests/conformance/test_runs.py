@@ -44,16 +44,22 @@ class MortalServer:
     Args:
         kills: Returns whether a message stops the server.
         restart_after: Seconds until the server listens again on the same port; None for never.
-        lives: Number of times that the server stops; later messages do no harm.
+        lives: Number of times that the server stops; later messages do not stop it.
+        delay: Seconds from the message until the server stops.
     """
 
     def __init__(
-        self, kills: Callable[[str | bytes], bool], restart_after: float | None, lives: int = 1000
+        self,
+        kills: Callable[[str | bytes], bool],
+        restart_after: float | None,
+        lives: int = 1000,
+        delay: float = 0.0,
     ) -> None:
         self.deaths = 0
         self._kills = kills
         self._restart_after = restart_after
         self._lives = lives
+        self._delay = delay
         self._server: Server | None = None
         self._port = 0
         self._connections: set[ServerConnection] = set()
@@ -99,6 +105,9 @@ class MortalServer:
         if self.deaths >= self._lives or not self._kills(data):
             return False
         self.deaths += 1
+        if self._delay:
+            asyncio.get_running_loop().call_later(self._delay, self._stop)
+            return False
         self._stop()
         if self._restart_after is not None:
             self._restarts.add(asyncio.create_task(self._restart(self._restart_after)))
@@ -170,6 +179,17 @@ async def test_a_crash_that_does_not_happen_again_is_reported_once() -> None:
     (detail,) = failed(results).values()
     assert "this happened once, while these checks ran: " in detail
     assert "playback" in detail
+
+
+async def test_a_crash_after_a_check_has_passed_is_a_finding_for_that_check() -> None:
+    server = MortalServer(is_type("error"), restart_after=None, delay=0.05)
+    names = ("client-error", "hostile-nothing-said", "hostile-deep")
+    timeouts = Timeouts(observation=0.6, restart=0.3)
+    async with server.running() as url:
+        target = Target(url=url, timeouts=timeouts)
+        results = await run_checks(target, [CATALOGUE[name] for name in names])
+    assert len(failed(results)) == 1
+    assert skipped(results)["hostile-deep"].startswith("not run, because the server died after ")
 
 
 async def test_authentication_checks_do_not_pass_on_a_server_that_answers_nobody() -> None:
@@ -258,6 +278,34 @@ async def test_a_monitor_that_takes_stereo_only_fails_no_check() -> None:
     async with reference_server(StereoOnly, is_bot=False) as url:
         results = await run_catalogue(url, mode=CallMode.MONITOR)
     assert failed(results) == {}
+
+
+async def test_a_cancelled_run_closes_its_connections() -> None:
+    is_busy, is_idle = asyncio.Event(), asyncio.Event()
+
+    class CountedCall(ReferenceCall):
+        running = 0
+
+        async def run(self) -> None:
+            CountedCall.running += 1
+            if CountedCall.running == 5:
+                is_busy.set()
+            try:
+                await super().run()
+            finally:
+                CountedCall.running -= 1
+                if not CountedCall.running:
+                    is_idle.set()
+
+    async with reference_server(CountedCall) as url:
+        run = asyncio.create_task(run_catalogue(url))
+        await asyncio.wait_for(is_busy.wait(), 5)
+        is_idle.clear()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        await asyncio.wait_for(is_idle.wait(), 2)
+        assert CountedCall.running == 0
 
 
 async def test_a_server_that_repeats_closed_earns_a_warning_only() -> None:

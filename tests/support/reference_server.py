@@ -26,7 +26,7 @@ SECOND = b"\xff" * 8000
 
 
 class ReferenceCall:
-    """One call on the server. The methods are in the order in which a call usually needs them."""
+    """One call on the server. The methods are in the order in which a call usually runs them."""
 
     def __init__(self, socket: ServerConnection, *, is_bot: bool) -> None:
         self.socket = socket

@@ -40,7 +40,7 @@ def finite(value: float | None) -> float | None:
     """Refuse infinity and NaN as the value of an option.
 
     Raises:
-        BadParameter: If the value is one of them.
+        BadParameter: If the value is infinite or NaN.
     """
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a number of seconds")
@@ -51,7 +51,7 @@ def assert_writable(*files: Path | None) -> None:
     """Check before a call that the output files can be written.
 
     Args:
-        *files: The files; None for a file that is not wanted, `STDOUT` for standard output.
+        *files: The files; None for an output that was not requested, `STDOUT` for standard output.
 
     Raises:
         BadParameter: If a file cannot be written.

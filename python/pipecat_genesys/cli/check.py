@@ -66,10 +66,11 @@ def _selected(only: list[str] | None, without: list[str] | None) -> list[Check]:
 
 
 def _assert_some_can_run(checks: list[Check], target: Target) -> None:
-    """Refuse a command that would run no check, and so find no fault.
+    """Refuse a command that would run no check at all.
 
     Raises:
-        BadParameter: If none of the checks applies to the server's mode or can do without a secret.
+        BadParameter: If no check applies to the server's mode, or all of them need the client
+            secret and there is none.
     """
     applicable = [one for one in checks if target.mode in one.modes]
     if not applicable:

@@ -1,4 +1,4 @@
-"""The console of the commands, whose output never ends a command.
+"""Consoles for the commands. A write that fails does not end a command.
 
 A call must not fail because the terminal cannot show a character, or because the reader of a pipe
 (such as `head`) has stopped reading.
@@ -15,7 +15,10 @@ from rich.console import Console
 
 
 class SafeOutput:
-    """A text stream that replaces characters it cannot encode, and discards text once it is closed.
+    """A text stream that never fails to write.
+
+    Characters that the encoding does not have are replaced. After an error, such as a closed pipe,
+    all text is discarded.
 
     Args:
         stream: The stream to write to; None if the process has no such stream.
@@ -53,7 +56,7 @@ class SafeOutput:
         return getattr(self._stream, name)
 
     def _give_up(self) -> None:
-        """Discard all further text, also that which Python flushes when the process ends."""
+        """Discard all further text, including what Python flushes when the process ends."""
         stream, self._stream = self._stream, None
         if stream is not None:
             with suppress(OSError, ValueError):

@@ -23,7 +23,7 @@ _DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 _GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _APP = re.compile(r"[\w.]+:[\w.]+")
-# Bytes. Genesys sends at most 64,000; larger messages up to this limit are refused in order.
+# In bytes. Genesys sends at most 64,000; the endpoint itself refuses messages up to this limit.
 _MAX_MESSAGE = 2**18
 
 

@@ -286,9 +286,9 @@ class CheckedConnection:
 
     @property
     def server_ended_call(self) -> bool:
-        """Whether the server decided to end the call: `disconnect` with reason `completed`.
+        """Whether the server sent `disconnect` with reason `completed`.
 
-        A bot may do so at any time, so this is not a reaction to what the check sent.
+        A bot may end a call at any time. The reason `completed` is not a reaction to a fault.
         """
         return any(
             parameters_of(message).get("reason") == "completed"
@@ -367,7 +367,7 @@ class CheckedConnection:
         """Check that the connection did not end without a close frame.
 
         Raises:
-            ConnectionLostError: If it did.
+            ConnectionLostError: If the connection ended without a close frame.
         """
         if self.closure is not None and self.closure.code is None:
             raise ConnectionLostError(f"the connection ended without a close frame{self._so_far()}")
@@ -527,6 +527,6 @@ def duration(samples: int) -> str:
 
 
 def shown(value: object) -> str:
-    """Format a value for a message to a person, cut to 120 characters."""
+    """Format a value as JSON for the text of a finding, cut to 120 characters."""
     text = json.dumps(value, default=repr, ensure_ascii=False)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

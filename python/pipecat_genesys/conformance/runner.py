@@ -74,7 +74,10 @@ async def run_checks(
     """
     applicable = [check for check in checks if target.mode in check.modes]
     run = _Run(target, concurrency, on_result)
-    await run.run_all(applicable)
+    try:
+        await run.run_all(applicable)
+    finally:
+        await target.cancel_recorded_calls()
     return [run.results[check.id] for check in applicable]
 
 
@@ -209,11 +212,10 @@ class _Run:
         return result
 
     def _blame_previous(self) -> None:
-        """Record that the server died after the previous check, although it survived the check."""
+        """Record that the server died, although it was alive at the end of the previous check."""
         previous = self._previous
-        assert previous is not None
-        self._died_after = previous.check.id
-        if previous.outcome is not Outcome.FAILED:
+        self._died_after = "the plain call" if previous is None else previous.check.id
+        if previous is not None and previous.outcome is not Outcome.FAILED:
             self.results[previous.check.id] = _died(previous)
 
     async def _wait_until_alive(self) -> bool:
@@ -253,6 +255,8 @@ class _Run:
 
     def _finish(self, result: CheckResult) -> None:
         self.results[result.check.id] = result
+        if result.outcome is not Outcome.SKIPPED:
+            self._previous = result
         self._on_result(result)
 
 

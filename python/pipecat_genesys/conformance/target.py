@@ -120,7 +120,7 @@ class Target:
             yield connection
 
     async def is_alive(self) -> bool:
-        """Return whether the server answers an upgrade request, with acceptance or refusal."""
+        """Return whether the server answers an upgrade request; a refusal is an answer, too."""
         try:
             async with self.connection():
                 return True
@@ -138,6 +138,13 @@ class Target:
                 await connection.close_session()
         except (CheckFailedError, ConnectFailedError) as error:
             raise CheckFailedError(f"the server takes no further calls: {error}") from None
+
+    async def cancel_recorded_calls(self) -> None:
+        """Cancel the recorded calls that are not finished, and wait until they are closed."""
+        tasks = [task for task in self._recorded.values() if not task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def recorded_call(
         self, name: str, place: Callable[[Target], Coroutine[Any, Any, CheckedConnection]]

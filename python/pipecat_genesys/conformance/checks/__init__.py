@@ -1,1 +1,1 @@
-"""The checks, by subject. Each module defines some; `catalogue` puts them in order."""
+"""The checks, with one module for each subject. `catalogue` lists all of them in order."""

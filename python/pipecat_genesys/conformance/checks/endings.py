@@ -103,8 +103,8 @@ async def close_while_paused(target: Target) -> None:
 async def _provoke_disconnect(connection: CheckedConnection) -> None:
     """Make the server send `disconnect`, by a wrong `serverseq` or a gap in `seq`.
 
-    The next message of the check continues the `seq` that the server accepted last. Servers differ
-    in whether they count the wrong message, so the first attempt leaves no gap in `seq`.
+    Some servers count a message with a wrong number, others do not. Therefore the first message has
+    a correct `seq`. After the second message, the connection returns to the `seq` before the gap.
 
     Raises:
         CheckSkippedError: If the server does not send `disconnect`.

@@ -43,7 +43,7 @@ async def _assert_answers_or_disconnects(
     try:
         await connection.ping(answers=("pong", "disconnect"))
     except CheckFailedError:
-        # The close frame of a server that stops reading may be lost, so no code is required.
+        # A server that stops reading may lose its close frame, so the close code is not checked.
         if may_close_socket and connection.closure is not None:
             return
         raise

@@ -139,7 +139,7 @@ async def languages_list(target: Target) -> None:
     severity=WARNING,
 )
 async def languages_form(target: Target) -> None:
-    """Each code in `supportedLanguages` has two or three letters, a hyphen, and again as many."""
+    """Each code in `supportedLanguages` has a language and a region of letters, such as `en-US`."""
     async with target.open_call(target.new_call(supported_languages=True)) as connection:
         parameters = parameters_of(connection.of_type("opened")[0])
         languages = parameters.get("supportedLanguages", [])

@@ -15,7 +15,7 @@ _FRAME_SECONDS = 0.2
 
 
 async def sample_call(target: Target) -> CheckedConnection:
-    """Return a finished call of two seconds with audio and some pings.
+    """Return a finished call with two seconds of audio and some pings.
 
     The call is judged by what the server sent. It is also returned if the server did not answer
     `open` or `close`, because other checks report that.

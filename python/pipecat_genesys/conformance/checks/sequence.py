@@ -16,7 +16,7 @@ async def _assert_disconnects(connection: CheckedConnection, **envelope: Any) ->
     """Send `ping` with a wrong envelope; the answer must be `disconnect` with reason `error`.
 
     Raises:
-        CheckFailedError: If it is not.
+        CheckFailedError: If the answer is another one.
         CheckSkippedError: If the server ended the call with reason `completed`.
     """
     answer = await connection.ping(answers=("disconnect",), **envelope)
