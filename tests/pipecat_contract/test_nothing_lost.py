@@ -33,10 +33,10 @@ async def test_a_greeting_on_client_connected_is_heard(vehicle: Vehicle, open_af
         await caller.wait_for_silence(0.5)
 
     outcome = await call(Served(vehicle, prepare=prepare), script, open_after=open_after)
-    if vehicle is Vehicle.TRANSPORT:
-        assert outcome.heard() == pytest.approx(1.5, abs=0.05)
+    if vehicle in OURS:
+        assert outcome.heard() == pytest.approx(1.5, abs=0.1)
     else:
-        # Pipecat's transport plays the greeting to a session that is not open yet.
+        # Pipecat's serializer drops what is said to a session that is not open yet.
         assert outcome.heard() >= 1.5 - open_after - 0.65
 
 
@@ -97,8 +97,7 @@ async def test_audio_that_may_not_be_interrupted_is_heard_whole(
         await caller.wait_for_silence(0.8)
 
     outcome = await call(served, script)
-    least = {Vehicle.TRANSPORT: 1.95, Vehicle.SERIALIZER: 1.3, Vehicle.PIPECAT: 1.1}[vehicle]
-    assert outcome.heard() >= least
+    assert outcome.heard() >= (1.9 if vehicle in OURS else 1.1)
 
 
 @pytest.mark.skipif(not HAS_UNINTERRUPTIBLE_AUDIO, reason="pipecat 1.11 and newer")

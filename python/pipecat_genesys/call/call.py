@@ -10,6 +10,7 @@ import asyncio
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from enum import IntEnum
 from fractions import Fraction
 from types import NoneType
@@ -43,7 +44,7 @@ from pipecat_genesys.protocol.entities import Entity, Token, Transcript, seconds
 from .codec import CallCodec
 from .details import CallDetails
 from .frames import KEYPAD
-from .log import CallLog, brief
+from .log import CallLog, brief, log_context
 from .params import CallParams, check_params, check_rate
 from .variables import fit_output_variables
 
@@ -275,6 +276,18 @@ class Call(BaseObject):
         """
         arrived = self.session.positions.arrived(self.session.position)
         return arrived * (self.codec.sample_rate or WIRE_SAMPLE_RATE) // WIRE_SAMPLE_RATE
+
+    def log_context(self) -> AbstractContextManager[None]:
+        """Put the call's ids on every log line of the current task and of the tasks it starts.
+
+        ``record["extra"]`` then has ``session_id``, ``conversation_id`` and ``organization_id``,
+        on the lines of Pipecat and of the application too. `run_call` and the endpoint do this.
+        """
+        return log_context(
+            session_id=lambda: self.session.session_id,
+            conversation_id=lambda: self.details.conversation_id,
+            organization_id=lambda: self.details.organization_id,
+        )
 
     async def wait_for_phase(self, phase: Phase) -> None:
         """Wait until the end of the call has come as far as a phase.

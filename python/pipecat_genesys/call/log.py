@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 from loguru import logger
 
 # A peer chooses how often it is at fault; it must not be able to fill the disk.
@@ -67,3 +70,35 @@ class CallLog:
             text: The line, without the session id.
         """
         logger.log(level, text + self._suffix)
+
+
+class _CurrentValue:
+    """A value for loguru's ``extra`` that is read when a line is formatted."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Callable[[], str | None]) -> None:
+        self._read = read
+
+    def __str__(self) -> str:
+        return self._read() or ""
+
+    __repr__ = __str__
+
+    def __format__(self, specification: str) -> str:
+        return format(str(self), specification)
+
+
+def log_context(**ids: Callable[[], str | None]) -> AbstractContextManager[None]:
+    """Put ids on every log line of the current task and of the tasks it starts.
+
+    They are in ``record["extra"]``, on the lines of Pipecat and of the application too. Each id
+    is read when a line is formatted, because Genesys gives some of them in ``open``.
+
+    Args:
+        **ids: Returns the id of each name.
+
+    Returns:
+        A context manager; the ids are on the lines logged inside it.
+    """
+    return logger.contextualize(**{name: _CurrentValue(read) for name, read in ids.items()})

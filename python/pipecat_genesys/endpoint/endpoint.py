@@ -127,8 +127,9 @@ class AudioHookEndpoint:
         slot.handler = CallHandler(transport, gate, request, self.metrics, **self._times)
         self.metrics.active.inc()
         try:
-            await websocket.accept()
-            await slot.handler.run(self._bot)
+            with transport.call.log_context():
+                await websocket.accept()
+                await slot.handler.run(self._bot)
         finally:
             self.metrics.active.dec()
 

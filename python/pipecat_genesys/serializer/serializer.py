@@ -21,6 +21,7 @@ from pipecat.frames.frames import (
     EndFrame,
     Frame,
     InterruptionFrame,
+    OutputAudioRawFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
 )
@@ -56,6 +57,8 @@ from pipecat_genesys.protocol.types import parse_media
 from .pipecat_compat import PAUSES, PipecatState
 from .stock_transport import CHUNK_10MS
 
+# Genesys sends `open` at once; a network delays it by less.
+_MAX_EARLY_SECONDS = 4.0
 # 200 ms. Shorter chunks are more messages per second than Genesys accepts.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
 _CLOSED = server_messages.closed()
@@ -108,6 +111,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
         self._event_handlers = call._event_handlers
         self._event_tasks = call._event_tasks
         self._state = PipecatState(call.session)
+        # Bot audio from before `open`, and wire audio from before `opened`.
+        self._early: list[tuple[bytes, int, int]] = []
         self._unsent = b""
         self._transport: BaseTransport | None = None
         self._worker: Any = None
@@ -408,9 +413,24 @@ class GenesysAudioHookSerializer(FrameSerializer):
                 del message["parameters"]["outputVariables"]["action"]
             return self._serialize_message(message)
         if isinstance(frame, InterruptionFrame):
+            if self._has_protected_audio():
+                # Genesys can only discard everything, and some of it must be heard.
+                return None
             self._drop_bot_audio()
             return self._serialize_message(self.create_barge_in_event())
         return None
+
+    def _has_protected_audio(self) -> bool:
+        """Return whether the attached transport has audio left that may not be interrupted.
+
+        Pipecat's output transport keeps such audio through an interruption, and nothing else.
+        """
+        if self._transport is None:
+            return False
+        senders = getattr(self._transport.output(), "_media_senders", {})
+        queue = getattr(senders.get(None), "_audio_queue", None)
+        has_frame = getattr(queue, "has_frame", None)  # pipecat 1.11 and newer
+        return bool(has_frame is not None and has_frame(OutputAudioRawFrame))
 
     def _serialize_message(self, message: dict[str, Any]) -> str | None:
         call = self.call
@@ -436,7 +456,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return to_draft(message, self.call) if self._params.variables_in_closed else _CLOSED
 
     def _drop_bot_audio(self) -> None:
-        lost, self._unsent = len(self._unsent), b""
+        lost, self._unsent, self._early = len(self._unsent), b"", []
         self.call.codec.reset_outbound()
         if lost:
             self.call.log.once(
@@ -449,6 +469,9 @@ class GenesysAudioHookSerializer(FrameSerializer):
     def _serialize_audio(self, frame: AudioRawFrame) -> bytes | None:
         call = self.call
         state = call.session.state
+        if state is _PREPARING and not self._state.is_open:
+            self._keep_early(frame)
+            return None
         if not self._state.is_open or state not in BOT_AUDIO:
             return None
         if self._state.is_paused:
@@ -457,6 +480,10 @@ class GenesysAudioHookSerializer(FrameSerializer):
         medium = self._medium()
         if medium is None or not call.takes_bot_audio():
             return None
+        if self._early:
+            early, self._early = self._early, []
+            for pcm, rate, channels in early:
+                self._unsent += call.codec.encode(pcm, rate, channels, medium)
         wire = call.codec.encode(frame.audio, frame.sample_rate, frame.num_channels, medium)
         if state is not _OPENING and not self._unsent:
             self._check_chunk(wire, medium)
@@ -473,6 +500,16 @@ class GenesysAudioHookSerializer(FrameSerializer):
             return None
         self._unsent = unsent[MAX_MESSAGE_BYTES:]
         return unsent[:MAX_MESSAGE_BYTES]
+
+    def _keep_early(self, frame: AudioRawFrame) -> None:
+        """Keep bot audio from before ``open``, up to a limit; it is sent with what follows."""
+        if frame.sample_rate <= 0 or frame.num_channels <= 0:
+            return
+        seconds = sum(len(pcm) / 2 / rate / channels for pcm, rate, channels in self._early)
+        if seconds < _MAX_EARLY_SECONDS:
+            self._early.append((frame.audio, frame.sample_rate, frame.num_channels))
+        else:
+            self.call.log.once("WARNING", "bot audio dropped: 'open' has not arrived yet")
 
     def _check_chunk(self, wire: bytes, medium: Media) -> None:
         """Warn once where the transport sends more messages per second than Genesys accepts."""

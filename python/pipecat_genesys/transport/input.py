@@ -29,6 +29,9 @@ class AudioHookInputTransport(BaseInputTransport):
     The socket is read from the moment the input is set up, not from when the pipeline has started,
     because Genesys waits 5 s for its answer. The connection outlives the pipeline's end: the
     output sends ``disconnect``, and Genesys answers.
+
+    Attributes:
+        call: The call.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class AudioHookInputTransport(BaseInputTransport):
             **options: For Pipecat's base class.
         """
         super().__init__(params, **options)
+        self.call = connection.call
         self._connection = connection
         self._on_connected = on_connected
         self._finish_handlers = finish_handlers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from pipecat.pipeline.base_pipeline import BasePipeline
@@ -170,17 +171,20 @@ def call_worker(pipeline: BasePipeline, **options: Any) -> PipelineWorker:
 async def run_call(pipeline: BasePipeline, **options: Any) -> None:
     """Run a call's pipeline until the call has ended.
 
-    Cancelling this cancels the pipeline; the session then ends with ``disconnect``.
+    The ids of the call are on every log line meanwhile; see `Call.log_context`. Cancelling this
+    cancels the pipeline; the session then ends with ``disconnect``.
 
     Args:
         pipeline: The pipeline.
         **options: As for `call_worker`.
     """
-    worker = call_worker(pipeline, **options)
-    # Signals are for the server to handle.
-    if WorkerRunner is None:
-        await PipelineRunner(handle_sigint=False).run(worker)
-        return
-    runner = WorkerRunner(handle_sigint=False)
-    await runner.add_workers(worker)
-    await runner.run()
+    inputs = [one for one in pipeline.processors if isinstance(one, AudioHookInputTransport)]
+    with inputs[0].call.log_context() if inputs else nullcontext():
+        worker = call_worker(pipeline, **options)
+        # Signals are for the server to handle.
+        if WorkerRunner is None:
+            await PipelineRunner(handle_sigint=False).run(worker)
+            return
+        runner = WorkerRunner(handle_sigint=False)
+        await runner.add_workers(worker)
+        await runner.run()
