@@ -1,16 +1,26 @@
-"""How the workers of pytest-xdist share the tests of `make test`."""
+"""Logs while tests are collected, and how the workers of pytest-xdist share the tests."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from loguru import logger
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
-# The tests of these files use one fixture that makes all their calls at once.
-ONE_WORKER = ("tests/conformance/test_checks.py", "tests/e2e/test_faults.py")
+# The tests of these files share a fixture that makes all calls, which takes seconds.
+ONE_WORKER = ("tests/e2e/test_faults.py",)
+
+# Pipecat logs a line when it is imported. pytest would print it after the summary of all tests, if
+# a conftest.py imports pipecat.
+logger.disable("pipecat")
+
+
+def pytest_collection_finish() -> None:
+    """Let tests see the log of pipecat."""
+    logger.enable("pipecat")
 
 
 @pytest.hookimpl(optionalhook=True)

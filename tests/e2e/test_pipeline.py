@@ -45,7 +45,7 @@ async def test_echo_of_the_caller_is_bit_exact(echo: EchoServer) -> None:
     genesys = Genesys()
     async with connect(echo.url) as socket:
         await socket.send(genesys.open())
-        assert genesys.heard(await socket.recv())["type"] == "opened"
+        assert genesys.receive(await socket.recv())["type"] == "opened"
         # All at once, as Genesys sends the audio that it kept while the session opened.
         for packet in packets:
             await socket.send(packet)
@@ -73,7 +73,7 @@ async def test_invalid_text_messages_do_not_end_the_call(echo: EchoServer) -> No
     genesys = Genesys()
     async with connect(echo.url) as socket:
         await socket.send(genesys.open())
-        assert genesys.heard(await socket.recv())["type"] == "opened"
+        assert genesys.receive(await socket.recv())["type"] == "opened"
         for junk in ("[1]", "null", '{"type":"close"', '{"type":"update","parameters":null}'):
             await socket.send(junk)
         await socket.send(b"\xff" * 1600)

@@ -27,13 +27,13 @@ class TestMessages:
         call = await opened()
         assert await call.serializer.call.pause()
         assert await call.serializer.call.resume()
-        messages = await call.said()
+        messages = await call.sent_messages()
         assert [(m["type"], m["parameters"]) for m in messages] == [("pause", {}), ("resume", {})]
 
     async def test_reconnect_sends_its_message(self) -> None:
         call = await opened()
         assert await call.serializer.call.reconnect("draining")
-        (message,) = await call.said()
+        (message,) = await call.sent_messages()
         assert (message["type"], message["parameters"]) == ("reconnect", {"info": "draining"})
 
     async def test_send_event_takes_entities_and_own_types(self) -> None:
@@ -43,7 +43,7 @@ class TestMessages:
         assert await call.serializer.call.send_event(SpeechStarted())
         assert await call.serializer.call.send_event("mood", ["good", 0.5, None])
         assert await call.serializer.call.send_event("ping")
-        assert [m["parameters"]["entities"] for m in await call.said()] == [
+        assert [m["parameters"]["entities"] for m in await call.sent_messages()] == [
             [
                 {
                     "type": "bot_turn_response",
@@ -78,7 +78,7 @@ class TestMessages:
             id=ID,
             tokens=[Token(value="hello", confidence=1, offset=0.5, duration=0.25)],
         )
-        (message,) = await call.said()
+        (message,) = await call.sent_messages()
         (entity,) = message["parameters"]["entities"]
         assert entity["type"] == "transcript"
         assert entity["data"] == {
@@ -114,7 +114,7 @@ class TestMessages:
         call = await opened()
         for _ in range(2):
             await call.serializer.call.send_transcript("x", offset=0, duration=1)
-        ids = {m["parameters"]["entities"][0]["data"]["id"] for m in await call.said()}
+        ids = {m["parameters"]["entities"][0]["data"]["id"] for m in await call.sent_messages()}
         assert len(ids) == 2
 
     @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ class TestMessages:
         call = await opened()
         call.serializer.set_output_variables({"a": "1"})
         assert await call.serializer.call.disconnect(info="done", output_variables=own)
-        (message,) = await call.said()
+        (message,) = await call.sent_messages()
         assert message["type"] == "disconnect"
         assert message["parameters"].pop("outputVariables", None) == expected
         assert message["parameters"] == {"reason": "completed", "info": "done"}
@@ -170,7 +170,7 @@ class TestInvalidArguments:
         given = {"offset": 0, "duration": 1} | {field: wrong}
         with pytest.raises(ValueError, match=field):
             await call.serializer.call.send_transcript("x", **given)
-        assert await call.said() == []
+        assert await call.sent_messages() == []
 
     async def test_sending_without_a_transport_raises(self) -> None:
         call = Call()
@@ -187,17 +187,17 @@ class TestTiming:
         frame = await call.serializer.deserialize(call.genesys.open())
         # `opened` is not sent yet, so `resume` still changes it.
         assert await call.serializer.call.resume()
-        message = call.genesys.heard(await call.serializer.serialize(frame))
+        message = call.genesys.receive(await call.serializer.serialize(frame))
         assert message["parameters"]["startPaused"] is False
-        assert await call.said() == []
+        assert await call.sent_messages() == []
 
     async def test_event_before_opened_is_sent_after_it(self) -> None:
         call = AttachedCall()
         await call.connect()
         frame = await call.serializer.deserialize(call.genesys.open())
         assert await call.serializer.call.send_event("early")
-        assert call.genesys.heard(await call.serializer.serialize(frame))["type"] == "opened"
-        assert [m["type"] for m in await call.said()] == ["event"]
+        assert call.genesys.receive(await call.serializer.serialize(frame))["type"] == "opened"
+        assert [m["type"] for m in await call.sent_messages()] == ["event"]
 
     async def test_methods_return_false_before_open_and_after_the_end(self) -> None:
         call = AttachedCall()
@@ -210,7 +210,7 @@ class TestTiming:
                 # Events may still be sent before `closed`.
                 assert await serializer.call.send_event("last")
             if end == "closed":
-                await call.said()
+                await call.sent_messages()
                 await serializer.serialize(frame)
             assert not await serializer.call.disconnect()
             assert not await serializer.call.reconnect()
@@ -221,7 +221,7 @@ class TestTiming:
             if end:
                 assert not await serializer.call.pause()
                 assert not await serializer.call.resume()
-        assert await call.said() == []
+        assert await call.sent_messages() == []
 
     async def test_frames_go_to_the_pipeline_worker_without_a_transport(self) -> None:
         call = Call()
@@ -236,7 +236,7 @@ class TestTiming:
         await call.exchange(call.genesys.open())
         assert await call.serializer.call.pause()
         (frame,) = frames
-        assert call.genesys.heard(await call.serializer.serialize(frame))["type"] == "pause"
+        assert call.genesys.receive(await call.serializer.serialize(frame))["type"] == "pause"
 
 
 class TestConnectionLost:

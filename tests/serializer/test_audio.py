@@ -292,7 +292,7 @@ async def test_session_without_a_medium_carries_no_audio() -> None:
     await call.exchange(json.dumps(raw))
     speech = OutputAudioRawFrame(bytes(6400), 16000, 1)
     assert await call.serializer.serialize(speech) is None
-    await call.silent(b"\xff" * 1600)
+    await call.send_unanswered(b"\xff" * 1600)
 
 
 async def test_new_sample_rate_after_an_interruption_starts_without_rest_of_the_old_audio() -> None:

@@ -33,10 +33,10 @@ async def test_whole_call_from_open_to_closed() -> None:
     digit = await call.serializer.deserialize(call.genesys.text("dtmf", {"digit": "5"}))
     assert isinstance(digit, InputDTMFFrame)
     assert digit.button is KeypadEntry.FIVE
-    barge_in = call.genesys.heard(await call.serializer.serialize(InterruptionFrame()))
+    barge_in = call.genesys.receive(await call.serializer.serialize(InterruptionFrame()))
     assert barge_in["parameters"] == {"entities": [{"type": "barge_in", "data": {}}]}
     call.serializer.set_output_variables({"intent": "billing"})
-    disconnect = call.genesys.heard(await call.serializer.serialize(EndFrame()))
+    disconnect = call.genesys.receive(await call.serializer.serialize(EndFrame()))
     assert disconnect["parameters"] == {
         "reason": "completed",
         "outputVariables": {"action": "transfer", "intent": "billing"},
@@ -88,7 +88,7 @@ async def test_pipecats_action_and_variables_in_closed_can_be_switched_off() -> 
     call = Call(disconnect_action=False, variables_in_closed=False)
     await call.open()
     call.serializer.set_output_variables({"a": "1"})
-    disconnect = call.genesys.heard(await call.serializer.serialize(CancelFrame()))
+    disconnect = call.genesys.receive(await call.serializer.serialize(CancelFrame()))
     assert disconnect["parameters"]["outputVariables"] == {"a": "1"}
     closed = await call.exchange(call.genesys.text("close", {"reason": "disconnect"}))
     assert closed["parameters"] == {}
@@ -98,20 +98,22 @@ async def test_action_of_the_application_is_sent_if_the_default_is_off() -> None
     call = Call(disconnect_action=False)
     await call.open()
     call.serializer.set_output_variables({"action": "mine"})
-    disconnect = call.genesys.heard(await call.serializer.serialize(EndFrame()))
+    disconnect = call.genesys.receive(await call.serializer.serialize(EndFrame()))
     assert disconnect["parameters"]["outputVariables"] == {"action": "mine"}
 
 
 async def test_session_that_starts_paused_lasts_until_the_application_resumes() -> None:
     call = Call(start_paused=True)
     assert (await call.open())["parameters"]["startPaused"] is True
-    await call.silent(call.genesys.text("paused"))
+    await call.send_unanswered(call.genesys.text("paused"))
     assert call.serializer.is_paused
-    await call.silent(b"\xff" * 1600)
+    await call.send_unanswered(b"\xff" * 1600)
     resume = OutputTransportMessageUrgentFrame(message=call.serializer.create_resumed_response())
-    assert call.genesys.heard(await call.serializer.serialize(resume))["type"] == "resume"
+    assert call.genesys.receive(await call.serializer.serialize(resume))["type"] == "resume"
     call.genesys.position = "PT1.2S"
-    await call.silent(call.genesys.text("resumed", {"start": "PT0S", "discarded": "PT1.2S"}))
+    await call.send_unanswered(
+        call.genesys.text("resumed", {"start": "PT0S", "discarded": "PT1.2S"})
+    )
     assert await call.serializer.deserialize(b"\xff" * 1600) is not None
     assert call.serializer.call.faults == {"audio-state": 1}
 
@@ -197,7 +199,7 @@ class TestEndings:
         frames = [fault, EndFrame()] if order == "fault first" else [EndFrame(), fault]
         texts = [await call.serializer.serialize(frame) for frame in frames]
         assert texts[1] is None
-        parameters = call.genesys.heard(texts[0])["parameters"]
+        parameters = call.genesys.receive(texts[0])["parameters"]
         assert parameters["reason"] == "error"
         assert "seq" in parameters["info"]
         assert "outputVariables" not in parameters
@@ -208,7 +210,7 @@ class TestEndings:
         variables: dict[str, Any] = {"good": 1}
         call.serializer.set_output_variables(variables)
         variables["bad"] = object()
-        disconnect = call.genesys.heard(await call.serializer.serialize(EndFrame()))
+        disconnect = call.genesys.receive(await call.serializer.serialize(EndFrame()))
         assert disconnect["parameters"]["outputVariables"] == {"action": "transfer", "good": "1"}
 
     async def test_output_variables_may_be_cleared(self) -> None:
@@ -245,7 +247,7 @@ class TestEndings:
         text = await call.serializer.serialize(EndFrame())
         assert isinstance(text, str)
         assert len(text.encode()) <= 64_000
-        assert call.genesys.heard(text)["parameters"]["outputVariables"].keys() == {
+        assert call.genesys.receive(text)["parameters"]["outputVariables"].keys() == {
             "action",
             *kept,
         }
@@ -259,7 +261,7 @@ class TestEndings:
                 output_variables={"a": "b" * 30_000},
             )
             frame = OutputTransportMessageUrgentFrame(message=message)
-            disconnect = call.genesys.heard(await call.serializer.serialize(frame))
+            disconnect = call.genesys.receive(await call.serializer.serialize(frame))
             assert disconnect["parameters"]["outputVariables"]["a"] == "b" * 30_000
 
     async def test_variables_set_after_close_are_sent_with_a_copied_closed(self) -> None:
@@ -268,7 +270,7 @@ class TestEndings:
         frame = await call.serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
         call.serializer.set_output_variables({"late": "yes"})
         copied = OutputTransportMessageUrgentFrame(message=copy.deepcopy(frame.message))
-        closed = call.genesys.heard(await call.serializer.serialize(copied))
+        closed = call.genesys.receive(await call.serializer.serialize(copied))
         assert closed["parameters"] == {"outputVariables": {"late": "yes"}}
 
 
@@ -294,7 +296,7 @@ async def test_changes_by_handlers_to_a_message_do_not_reach_the_wire() -> None:
     frame = await call.serializer.deserialize(call.genesys.open())
     frame.message["parameters"]["media"][0]["rate"] = 1
     await handlers_done(call.serializer)
-    opened = call.genesys.heard(await call.serializer.serialize(frame))
+    opened = call.genesys.receive(await call.serializer.serialize(frame))
     assert opened["parameters"]["media"] == [media()]
 
 

@@ -25,7 +25,7 @@ from pipecat_genesys import (
 AUDIO = b"\xff" * 1600
 
 
-async def heard(call: Call, type: str, parameters: Any = None) -> Any:
+async def receive(call: Call, type: str, parameters: Any = None) -> Any:
     return await call.serializer.deserialize(call.genesys.text(type, parameters))
 
 
@@ -40,14 +40,14 @@ class TestReplyFrames:
         assert opening.opening.media.raw == media()
         await call.serializer.serialize(opening)
         call.genesys.serverseq = 1
-        ping = await heard(call, "ping", {"rtt": "PT0.025S"})
+        ping = await receive(call, "ping", {"rtt": "PT0.025S"})
         assert isinstance(ping, GenesysPingFrame)
         assert ping.rtt == Fraction(25, 1000)
-        assert (await heard(call, "ping")).rtt is None
-        update = await heard(call, "update", {"language": "en-US"})
+        assert (await receive(call, "ping")).rtt is None
+        update = await receive(call, "update", {"language": "en-US"})
         assert isinstance(update, GenesysUpdateFrame)
         assert update.language == "en-US"
-        close = await heard(call, "close", {"reason": "reconnect"})
+        close = await receive(call, "close", {"reason": "reconnect"})
         assert isinstance(close, GenesysCloseFrame)
         assert close.reason == "reconnect"
         for frame in (opening, ping, update, close):
@@ -58,16 +58,16 @@ class TestSystemFrames:
     async def test_paused_frames_name_the_message_they_answer(self) -> None:
         call = AttachedCall()
         await call.open()
-        own = await heard(call, "paused")
+        own = await receive(call, "paused")
         call.genesys.position = "PT0.5S"
-        resumed = await heard(call, "resumed", {"start": "PT0S", "discarded": "PT0.5S"})
+        resumed = await receive(call, "resumed", {"start": "PT0S", "discarded": "PT0.5S"})
         await call.serializer.call.pause()
-        await call.said()
-        ours = await heard(call, "paused")
-        both = await heard(call, "paused")
+        await call.sent_messages()
+        ours = await receive(call, "paused")
+        both = await receive(call, "paused")
         await call.serializer.call.resume()
-        await call.said()
-        still = await heard(call, "paused")
+        await call.sent_messages()
+        still = await receive(call, "paused")
         assert call.serializer.is_paused
         for frame in (own, ours, both, still):
             assert isinstance(frame, GenesysPausedFrame)
@@ -81,18 +81,18 @@ class TestSystemFrames:
         call = Call()
         await call.open()
         gap = {"start": "PT0S", "discarded": "PT0.000125S"}
-        frame = await heard(call, "discarded", gap)
+        frame = await receive(call, "discarded", gap)
         assert isinstance(frame, GenesysDiscardedFrame)
         assert (frame.start, frame.discarded) == (0, Fraction(1, 8000))
-        vague = await heard(call, "discarded", {"start": "now"})
+        vague = await receive(call, "discarded", {"start": "now"})
         assert isinstance(vague, GenesysDiscardedFrame)
         assert (vague.start, vague.discarded) == (None, None)
 
     async def test_playback_messages_give_frames(self) -> None:
         call = Call()
         await call.open()
-        assert isinstance(await heard(call, "playback_started"), GenesysPlaybackStartedFrame)
-        assert isinstance(await heard(call, "playback_completed"), GenesysPlaybackCompletedFrame)
+        assert isinstance(await receive(call, "playback_started"), GenesysPlaybackStartedFrame)
+        assert isinstance(await receive(call, "playback_completed"), GenesysPlaybackCompletedFrame)
 
 
 class TestStreamOffset:
@@ -102,12 +102,12 @@ class TestStreamOffset:
         await call.open()
         packet, delay = rate // 5, Fraction(0 if rate == 8000 else 24, 8000)
         await call.serializer.deserialize(AUDIO)
-        await heard(call, "discarded", {"start": "PT0.2S", "discarded": "PT1.3S"})
+        await receive(call, "discarded", {"start": "PT0.2S", "discarded": "PT1.3S"})
         call.genesys.position = "PT1.5S"
         await call.serializer.deserialize(AUDIO)
         call.genesys.position = "PT1.7S"
-        await heard(call, "paused")
-        await heard(call, "resumed", {"start": "PT1.7S", "discarded": "PT60S"})
+        await receive(call, "paused")
+        await receive(call, "resumed", {"start": "PT1.7S", "discarded": "PT60S"})
         await call.serializer.deserialize(AUDIO)
         at = call.serializer.call.stream_offset
         later = packet + int(delay * rate)
@@ -133,7 +133,7 @@ class TestStreamOffset:
         await call.open()
         await call.serializer.deserialize(AUDIO)
         # Pipecat's serializer drops the audio that arrives after `pause`.
-        await heard(call, "pause")
+        await receive(call, "pause")
         assert await call.serializer.deserialize(AUDIO) is None
         call.serializer.create_resumed_response()
         assert await call.serializer.deserialize(AUDIO) is not None

@@ -84,7 +84,7 @@ class TestOpening:
         await handlers_done(call.serializer)
         assert opened == []
         assert not call.serializer.is_open
-        refusal = call.genesys.heard(await call.serializer.serialize(frame))
+        refusal = call.genesys.receive(await call.serializer.serialize(frame))
         assert refusal["type"] == "disconnect"
         assert refusal["parameters"] == {"reason": reason, "info": "unknown tenant"}
         # There is one `disconnect`, and `close` is answered.
@@ -137,7 +137,7 @@ class TestUpdating:
         asked: list[Any] = []
         call.serializer.add_event_handler("on_updating", lambda *_: asked.append(1))
         await call.open()
-        await call.silent(call.genesys.text("update", {}))
+        await call.send_unanswered(call.genesys.text("update", {}))
         assert asked == []
 
 
@@ -153,9 +153,9 @@ class TestClosing:
             assert await serializer.call.send_event("summary", {"text": "billing"})
 
         frame = await call.serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
-        (event,) = await call.said()
+        (event,) = await call.sent_messages()
         assert event["parameters"]["entities"][0]["type"] == "summary"
-        closed = call.genesys.heard(await call.serializer.serialize(frame))
+        closed = call.genesys.receive(await call.serializer.serialize(frame))
         assert closed["parameters"] == {"outputVariables": {"intent": "billing"}}
 
 
@@ -208,7 +208,7 @@ class TestLimits:
 
         await call.open()
         assert await call.serializer.call.disconnect("error")
-        (message,) = await call.said()
+        (message,) = await call.sent_messages()
         assert message["parameters"]["reason"] == "error"
 
 

@@ -91,7 +91,7 @@ MESSAGES = st.fixed_dictionaries(
 async def test_invalid_text_is_counted_and_the_call_goes_on(text: str) -> None:
     call = Call()
     await call.open()
-    await call.silent(text)
+    await call.send_unanswered(text)
     assert sum(call.serializer.call.faults.values()) >= 1
     assert len((await call.serializer.deserialize(b"\xff" * 1600)).audio) == 6400
     seq = call.serializer.call.session.client_seq + 1
@@ -111,7 +111,7 @@ async def test_ping_with_an_invalid_seq_is_answered() -> None:
 async def test_invalid_parameters_do_not_end_the_call(name: str, parameters: Any) -> None:
     call = Call()
     await call.open()
-    await call.silent(call.genesys.text(name, parameters))
+    await call.send_unanswered(call.genesys.text(name, parameters))
     assert (await call.exchange(call.genesys.text("ping")))["type"] == "pong"
 
 
@@ -134,13 +134,13 @@ async def test_invalid_offer_is_rejected(offer: Any) -> None:
     raw = json.loads(call.genesys.open())
     raw["parameters"]["media"] = offer
     assert (await call.exchange(json.dumps(raw)))["type"] == "disconnect"
-    await call.silent(b"\xff" * 1600)
+    await call.send_unanswered(b"\xff" * 1600)
 
 
 async def test_audio_before_open_is_dropped_and_counted() -> None:
     call = Call()
     await call.connect()
-    await call.silent(b"\xff" * 1600)
+    await call.send_unanswered(b"\xff" * 1600)
     assert call.serializer.call.faults == {"audio-state": 1}
     assert (await call.exchange(call.genesys.open()))["seq"] == 1
 
@@ -149,10 +149,10 @@ async def test_messages_and_audio_after_closed_are_ignored() -> None:
     call = Call()
     await call.open()
     await call.exchange(call.genesys.text("close", {"reason": "end"}))
-    await call.silent(b"\xff" * 1600)
+    await call.send_unanswered(b"\xff" * 1600)
     for name in ("ping", "close", "dtmf", "update"):
-        await call.silent(call.genesys.text(name, {"digit": "1", "language": "de"}))
-    await call.silent(call.genesys.open())
+        await call.send_unanswered(call.genesys.text(name, {"digit": "1", "language": "de"}))
+    await call.send_unanswered(call.genesys.open())
 
 
 @given(st.lists(st.one_of(MESSAGES.map(json.dumps), JSON.map(json.dumps), st.text(), st.binary())))
@@ -184,7 +184,7 @@ async def test_many_equal_faults_give_one_log_line() -> None:
         call = Call()
         await call.open()
         for n in range(100):
-            await call.silent(f"junk {n}")
+            await call.send_unanswered(f"junk {n}")
         await call.exchange(call.genesys.text("close", {"reason": "end"}))
     finally:
         logger.remove(sink)
@@ -201,8 +201,8 @@ async def test_exception_in_the_serializer_loses_one_message_and_is_logged_once(
     await call.open()
     with monkeypatch.context() as patch:
         patch.setattr(call.serializer.call.codec, "decode", lambda *_: 1 / 0)
-        await call.silent(b"\xff" * 1600)
-        await call.silent(b"\xff" * 1600)
+        await call.send_unanswered(b"\xff" * 1600)
+        await call.send_unanswered(b"\xff" * 1600)
     logger.remove(sink)
     assert len(lines) == 1
     assert call.serializer.call.faults == {"internal": 2}

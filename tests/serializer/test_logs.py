@@ -33,8 +33,10 @@ def log() -> Iterator[list[tuple[str, str]]]:
 async def talk(call: Call) -> None:
     await call.open(**SECRETS)
     await call.serializer.deserialize(call.genesys.text("dtmf", {"digit": "7"}))
-    await call.silent(call.genesys.text("update", {"participant": {"ani": "tel:+4915550002"}}))
-    await call.silent(call.genesys.text("resumed", {"start": "tel:+4915550003"}))
+    await call.send_unanswered(
+        call.genesys.text("update", {"participant": {"ani": "tel:+4915550002"}})
+    )
+    await call.send_unanswered(call.genesys.text("resumed", {"start": "tel:+4915550003"}))
     call.serializer.set_output_variables({"card": "4222-2222"})
     await call.exchange(call.genesys.text("close", {"reason": "tel:+4915550004"}))
 
@@ -92,7 +94,7 @@ async def test_output_variables_set_after_the_end_give_a_warning(
 async def test_audio_dropped_during_a_pause_is_logged_once(log: list[tuple[str, str]]) -> None:
     call = Call()
     await call.open()
-    await call.silent(call.genesys.text("paused"))
+    await call.send_unanswered(call.genesys.text("paused"))
     for _ in range(3):
         assert await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1)) is None
     assert len([line for _, line in log if "while the session is paused" in line]) == 1
@@ -102,9 +104,11 @@ async def test_line_breaks_of_the_peer_do_not_reach_the_log(log: list[tuple[str,
     call = Call()
     await call.open()
     forged: dict[str, Any] = {"x\nERROR | forged": 1}
-    await call.silent(call.genesys.text("paused", forged))
-    await call.silent(call.genesys.text("evil\nERROR | forged"))
-    await call.silent(call.genesys.text("error", {"code": 400, "message": "a\nERROR | forged"}))
+    await call.send_unanswered(call.genesys.text("paused", forged))
+    await call.send_unanswered(call.genesys.text("evil\nERROR | forged"))
+    await call.send_unanswered(
+        call.genesys.text("error", {"code": 400, "message": "a\nERROR | forged"})
+    )
     assert not any("\n" in line for _, line in log)
 
 
@@ -112,5 +116,5 @@ async def test_number_of_log_lines_for_one_call_is_limited(log: list[tuple[str, 
     call = Call()
     await call.open()
     for code in range(1000):
-        await call.silent(call.genesys.text("error", {"code": code, "message": "x"}))
+        await call.send_unanswered(call.genesys.text("error", {"code": code, "message": "x"}))
     assert len(log) < 60

@@ -82,7 +82,7 @@ class AgentCall:
         return [entity["data"] for (entity,) in entities if entity["type"] == "transcript"]
 
     def _hear(self, wire: str | bytes) -> None:
-        self.received.append(self._genesys.heard(wire))
+        self.received.append(self._genesys.receive(wire))
 
     def _text(self, type: str, parameters: Any = None) -> str:
         return json.dumps(self._genesys.message(type, parameters, position=self._at()))

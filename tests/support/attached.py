@@ -27,15 +27,15 @@ class Transport:
 
 
 class AttachedCall(Call):
-    """A call whose application sends messages with methods such as `pause`; `said` returns them."""
+    """A call whose application sends messages, with methods such as `pause`."""
 
     def __init__(self, rate: int = 16000, **params: Any) -> None:
         super().__init__(rate, **params)
         self.transport = Transport()
         self.serializer.attach(self.transport)  # type: ignore[arg-type]
 
-    async def said(self) -> list[dict[str, Any]]:
+    async def sent_messages(self) -> list[dict[str, Any]]:
         """Serialize the frames pushed since the last call; return the messages on the wire."""
         frames, self.transport.frames = self.transport.frames, []
         wire = [await self.serializer.serialize(frame) for frame in frames]
-        return [self.genesys.heard(text) for text in wire if text is not None]
+        return [self.genesys.receive(text) for text in wire if text is not None]

@@ -33,9 +33,9 @@ class Call:
         """Send a client message that has a reply; return the reply as it is on the wire."""
         frame = await self.serializer.deserialize(text)
         assert frame is not None, "no reply frame"
-        return self.genesys.heard(await self.serializer.serialize(frame))
+        return self.genesys.receive(await self.serializer.serialize(frame))
 
-    async def silent(self, text: str | bytes) -> None:
+    async def send_unanswered(self, text: str | bytes) -> None:
         """Send a message that has no reply; it gives at most one system frame to the pipeline."""
         frame = await self.serializer.deserialize(text)
         if frame is not None:

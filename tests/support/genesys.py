@@ -67,7 +67,7 @@ class Genesys:
             participant={"id": NULL, "ani": "", "aniName": "", "dnis": ""},
         )
 
-    def heard(self, wire: str | bytes | None) -> dict[str, Any]:
+    def receive(self, wire: str | bytes | None) -> dict[str, Any]:
         """Parse a server message, and check and remember its `seq`."""
         assert isinstance(wire, str), wire
         message: dict[str, Any] = json.loads(wire)
