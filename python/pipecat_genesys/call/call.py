@@ -281,13 +281,18 @@ class Call(BaseObject):
         """Put the call's ids on every log line of the current task and of the tasks it starts.
 
         ``record["extra"]`` then has ``session_id``, ``conversation_id`` and ``organization_id``,
-        on the lines of Pipecat and of the application too. `run_call` and the endpoint do this.
+        on the lines of Pipecat and of the application too; they are empty before ``open``.
+        `run_call` and the endpoint do this.
         """
         return log_context(
-            session_id=lambda: self.session.session_id,
+            session_id=self._known_session_id,
             conversation_id=lambda: self.details.conversation_id,
             organization_id=lambda: self.details.organization_id,
         )
+
+    def _known_session_id(self) -> str | None:
+        """Return the session's id once the client has sent it."""
+        return None if self.session.state is State.PREPARING else self.session.session_id
 
     async def wait_for_phase(self, phase: Phase) -> None:
         """Wait until the end of the call has come as far as a phase.
