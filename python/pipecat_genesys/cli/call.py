@@ -71,7 +71,8 @@ def call(
         typer.Argument(
             metavar="STEP",
             help="What the caller does, in order, such as: wait:bot say:question.wav press:9 "
-            "(see --list-steps). Without steps, the caller talks for two seconds and waits.",
+            "(see --list-steps). Without steps, the caller talks for two seconds and then "
+            "waits for the end of the call.",
             show_default=False,
         ),
     ] = None,
