@@ -116,6 +116,7 @@ async def serve(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process
 )
 async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.Signals) -> None:
     options = ("--workers", str(workers), "--loop", loop, "--drain-seconds", "30")
+    options += ("--separate-replay-stores",)
     async with serve(*options) as (process, url):
         opened, stopping = asyncio.Barrier(5), asyncio.Event()
 
@@ -151,7 +152,7 @@ async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.S
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 async def test_workers_end_when_their_parent_is_killed() -> None:
-    async with serve("--workers", "2") as (process, _):
+    async with serve("--workers", "2", "--separate-replay-stores") as (process, _):
         workers = [
             child
             for child in psutil.Process(process.pid).children()

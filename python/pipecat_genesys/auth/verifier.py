@@ -130,11 +130,8 @@ class SignatureVerifier:
         refusal_seconds: float = 0.5,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if authority is not None and not is_authority(authority):
-            raise ValueError(
-                f"authority is {authority!r}; pass only the public host, "
-                "such as 'bot.example.com' or 'bot.example.com:8443'"
-            )
+        if authority is not None:
+            _checked_authority(authority)
         for organization in organizations or ():
             if not is_uuid(organization):
                 raise ValueError(f"organizations contains {organization!r}, which is not a UUID")
@@ -170,6 +167,35 @@ class SignatureVerifier:
             ValueError: If a key or a secret is invalid. The old ones stay in use.
         """
         self._keyring = Keyring(credentials, unsigned_keys)
+
+    @property
+    def authority(self) -> str | None:
+        """The public host; None if the Host header of each request is used."""
+        return self._authority
+
+    @property
+    def replay_store(self) -> ReplayStore:
+        """The store that remembers nonces."""
+        return self._store
+
+    def replace_authority(self, authority: str) -> None:
+        """Replace the public host. The next request is checked with the new one.
+
+        Args:
+            authority: Public host, as in the constructor.
+
+        Raises:
+            ValueError: If it is not a host. The old one stays in use.
+        """
+        self._authority = _checked_authority(authority)
+
+    def replace_replay_store(self, replay_store: ReplayStore) -> None:
+        """Replace the store that remembers nonces. The nonces in the old one are forgotten.
+
+        Args:
+            replay_store: The new store.
+        """
+        self._store = replay_store
 
     async def authenticate(
         self,
@@ -350,3 +376,12 @@ async def _refused_at(due: float) -> AsyncIterator[None]:
     except Exception:
         await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
         raise
+
+
+def _checked_authority(authority: str) -> str:
+    if not is_authority(authority):
+        raise ValueError(
+            f"authority is {authority!r}; pass only the public host, "
+            "such as 'bot.example.com' or 'bot.example.com:8443'"
+        )
+    return authority

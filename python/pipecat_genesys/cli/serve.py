@@ -7,18 +7,38 @@ import re
 import signal
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from socket import socket
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from .serve_logging import (
+    FORMAT_VARIABLE,
+    LEVEL_VARIABLE,
+    LogFormat,
+    LogLevel,
+    uvicorn_log_config,
+)
+
+if TYPE_CHECKING:
+    import uvicorn
+
 # uvicorn imports this name in the server processes. This module must not import the endpoint,
 # because that imports pipecat, which takes seconds.
-_APPLICATION = "pipecat_genesys.endpoint.gc_tuning:application"
+_APPLICATION = "pipecat_genesys.endpoint.served_application:application"
 _APP_VARIABLE = "PIPECAT_GENESYS_APP"
+_URL_VARIABLE = "PIPECAT_GENESYS_URL"
+_WORKERS_VARIABLE = "PIPECAT_GENESYS_WORKERS"
+_SEPARATE_VARIABLE = "PIPECAT_GENESYS_SEPARATE_REPLAY_STORES"
+_MAX_CALLS_VARIABLE = "MAX_CALLS"
+_AUTHORITY_VARIABLE = "AUDIOHOOK_AUTHORITY"
+_REDIS_VARIABLE = "REDIS_URL"
 _DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 _GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -50,7 +70,7 @@ def serve(
     workers: Annotated[
         int,
         typer.Option(
-            envvar="PIPECAT_GENESYS_WORKERS",
+            envvar=_WORKERS_VARIABLE,
             min=1,
             help="Number of server processes; each takes up to max_calls calls.",
         ),
@@ -82,6 +102,56 @@ def serve(
             "reports that it is not ready. Default: the setting of the application.",
         ),
     ] = None,
+    max_calls: Annotated[
+        int | None,
+        typer.Option(
+            envvar=_MAX_CALLS_VARIABLE,
+            min=1,
+            show_default=False,
+            help="Largest number of calls at once in each process. Default: the setting of the "
+            "application.",
+        ),
+    ] = None,
+    authority: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_AUTHORITY_VARIABLE,
+            help="Host in the URL of the Genesys integration, which signatures cover. Default: the "
+            "setting of the application.",
+        ),
+    ] = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_REDIS_VARIABLE,
+            show_default=False,
+            help="Redis server that remembers used signatures for all processes. Default: the "
+            "setting of the application.",
+        ),
+    ] = None,
+    separate_replay_stores: Annotated[
+        bool,
+        typer.Option(
+            "--separate-replay-stores",
+            envvar=_SEPARATE_VARIABLE,
+            help="Allow several processes without a common replay store: each of them accepts the "
+            "same signed request once.",
+        ),
+    ] = False,
+    log_level: Annotated[
+        LogLevel,
+        typer.Option(
+            envvar=[LEVEL_VARIABLE, "LOGURU_LEVEL"],
+            case_sensitive=False,
+            help="Least level that is logged.",
+        ),
+    ] = LogLevel.INFO,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(
+            envvar=FORMAT_VARIABLE, help="Format of the log: text, or a JSON object a line."
+        ),
+    ] = LogFormat.TEXT,
     ssl_certfile: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="PEM file with the certificate for wss://."),
@@ -103,49 +173,97 @@ def serve(
         raise typer.BadParameter(
             f"the application must be MODULE:APP, such as examples.endpoint_bot:app, got {app!r}"
         )
-    try:
-        import uvicorn
-    except ModuleNotFoundError:
+    if find_spec("uvicorn") is None:
         raise typer.BadParameter(
             "serve needs uvicorn; install it with: pip install 'pipecat-genesys[endpoint]'"
-        ) from None
+        )
+    import uvicorn
+
     if loop is Loop.UVLOOP and find_spec("uvloop") is None:
         raise typer.BadParameter("uvloop is not installed; install it with: pip install uvloop")
-    os.environ[_APP_VARIABLE] = app
-    for variable, seconds in (
-        (_DRAIN_VARIABLE, drain_seconds),
-        (_GRACE_VARIABLE, drain_grace_seconds),
-    ):
-        if seconds is not None:
-            os.environ[variable] = str(seconds)
+    # What the server processes read when uvicorn imports the application in them.
+    _export(
+        {
+            _APP_VARIABLE: app,
+            _WORKERS_VARIABLE: workers,
+            _DRAIN_VARIABLE: drain_seconds,
+            _GRACE_VARIABLE: drain_grace_seconds,
+            _MAX_CALLS_VARIABLE: max_calls,
+            _AUTHORITY_VARIABLE: authority,
+            _REDIS_VARIABLE: redis_url,
+            _SEPARATE_VARIABLE: "1" if separate_replay_stores else None,
+            LEVEL_VARIABLE: log_level.value,
+            FORMAT_VARIABLE: log_format.value,
+        }
+    )
     # uvicorn raises SIGTERM again after it has stopped, which would set the exit status.
     signal.signal(signal.SIGTERM, _exit)
+    config = uvicorn.Config(
+        _APPLICATION,
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        loop=loop.value,
+        log_config=uvicorn_log_config(),
+        ssl_certfile=ssl_certfile,
+        ssl_keyfile=ssl_keyfile,
+        # By name, as with several processes each imports it.
+        http="pipecat_genesys.endpoint.http_protocol:HttpProtocol",
+        # HttpProtocol has WebSockets of its own.
+        ws="none",
+        ws_max_size=_MAX_MESSAGE,
+        # Limit in seconds for connections that remain after the drain.
+        timeout_graceful_shutdown=10,
+        proxy_headers=False,
+        server_header=False,
+        # The access log would contain the path, which may contain the connector id.
+        access_log=False,
+    )
+    sys.path.insert(0, os.getcwd())
     with ExitStack() as stack:
-        if workers > 1 and _METRICS_VARIABLE not in os.environ:
+        if workers > 1 and not os.environ.get(_METRICS_VARIABLE):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pipecat-genesys-"))
             os.environ[_METRICS_VARIABLE] = folder
-        uvicorn.run(
-            _APPLICATION,
-            factory=True,
-            app_dir=".",
-            host=host,
-            port=port,
-            workers=workers,
-            loop=loop.value,
-            ssl_certfile=ssl_certfile,
-            ssl_keyfile=ssl_keyfile,
-            # By name, as with several processes each imports it.
-            http="pipecat_genesys.endpoint.http_protocol:HttpProtocol",
-            # HttpProtocol has WebSockets of its own.
-            ws="none",
-            ws_max_size=_MAX_MESSAGE,
-            # Limit in seconds for connections that remain after the drain.
-            timeout_graceful_shutdown=10,
-            proxy_headers=False,
-            server_header=False,
-            # The access log would contain the path, which may contain the connector id.
-            access_log=False,
-        )
+        listener = stack.enter_context(config.bind_socket())
+        os.environ[_URL_VARIABLE] = _url(listener, secure=ssl_certfile is not None)
+        with suppress(KeyboardInterrupt):
+            _run(config, listener)
+
+
+def _run(config: uvicorn.Config, listener: socket) -> None:
+    """Run the server, and exit with a status other than 0 if it did not start."""
+    from uvicorn import Server
+    from uvicorn.config import STARTUP_FAILURE
+    from uvicorn.supervisors import Multiprocess
+
+    if config.workers == 1:
+        server = Server(config)
+        server.run([listener])
+        has_started = server.started
+    else:
+        supervisor = Multiprocess(config, [listener])
+        supervisor.run()
+        has_started = all(one.exitcode != STARTUP_FAILURE for one in supervisor.processes)
+    if not has_started:
+        sys.exit(STARTUP_FAILURE)
+
+
+def _export(settings: Mapping[str, object]) -> None:
+    """Set environment variables; a setting that is None or empty is removed."""
+    for variable, value in settings.items():
+        if value is None or value == "":
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = str(value)
+
+
+def _url(listener: socket, *, secure: bool) -> str:
+    """Return the URL at which a listening socket can be reached from this machine."""
+    host, port = listener.getsockname()[:2]
+    if ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    return f"{'wss' if secure else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _exit(*_: Any) -> NoReturn:

@@ -9,7 +9,8 @@ shutdown that lets running calls end. ``docs/endpoint.md`` is the guide.
 * `call_handler`: one connection, from its first message to the end of its call.
 * `call`: what a bot gets.
 * `admission`: how many calls there may be.
-* `drain`: what SIGTERM does.
+* `drain`: what SIGTERM and SIGINT do.
+* `served_application`, `gc_tuning`: the application in the processes of ``pipecat-genesys serve``.
 * `http_protocol`, `websocket_connection`, `connection_socket`: the connections of uvicorn, with
   limits.
 * `metrics`: what Prometheus sees.

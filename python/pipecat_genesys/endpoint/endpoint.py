@@ -16,6 +16,7 @@ from pipecat_genesys.auth import (
     VerifiedRequest,
     upgrade_request,
 )
+from pipecat_genesys.auth.request import is_uuid
 from pipecat_genesys.transport import AudioHookParams, AudioHookTransport
 
 from .admission import Admission, NoRoomError
@@ -24,6 +25,8 @@ from .metrics import CallObserver, Metrics
 
 # For `disconnect`, `close`, `closed` and the socket, each of which has a time limit of its own.
 _FAREWELL_SECONDS = 15.0
+# Genesys's support finds a call by this header of the upgrade request.
+_CORRELATION_HEADER = "audiohook-correlation-id"
 # uvicorn logs an error if the application returns before the refused socket is closed.
 _AFTER_REFUSAL_SECONDS = 0.05
 
@@ -45,6 +48,8 @@ class AudioHookEndpoint:
     Attributes:
         admission: The running calls and their limit.
         metrics: Counts connections and calls.
+        verifier: Authenticates connections; None where any connection is accepted.
+        drain_settings: The arguments with which a signal calls `drain`.
     """
 
     def __init__(
@@ -62,7 +67,8 @@ class AudioHookEndpoint:
         self.admission = Admission(max_calls)
         self.metrics = metrics
         self._bot = bot
-        self._verifier = verifier
+        self.verifier = verifier
+        self.drain_settings: dict[str, float] = {}
         self._params = params
         self._times = {"ready_seconds": ready_seconds, "after_call_seconds": after_call_seconds}
         metrics.limit.inc(max_calls)
@@ -76,6 +82,15 @@ class AudioHookEndpoint:
     def is_ready(self) -> bool:
         """Whether a new call would be taken."""
         return not self.admission.draining and self.admission.refusal is None
+
+    def set_max_calls(self, max_calls: int) -> None:
+        """Change the largest number of calls at once; running calls go on.
+
+        Args:
+            max_calls: The number, 1 or more.
+        """
+        self.metrics.limit.inc(max_calls - self.admission.max_calls)
+        self.admission.max_calls = max_calls
 
     async def answer(self, websocket: WebSocket) -> None:
         """Handle a WebSocket to its end.
@@ -110,10 +125,10 @@ class AudioHookEndpoint:
         The call is reserved before the nonce is stored, so that another server can still take a
         call that this one refuses because it is full.
         """
-        if self._verifier is None:
+        if self.verifier is None:
             self.admission.enter(slot)
             return None
-        return await self._verifier.authenticate(
+        return await self.verifier.authenticate(
             *upgrade_request(websocket.scope), admit=lambda _: self.admission.enter(slot)
         )
 
@@ -126,8 +141,11 @@ class AudioHookEndpoint:
         )
         slot.handler = CallHandler(transport, gate, request, self.metrics, **self._times)
         self.metrics.active.inc()
+        correlation = websocket.headers.get(_CORRELATION_HEADER, "")
+        if not is_uuid(correlation):
+            correlation = ""
         try:
-            with transport.call.log_context():
+            with transport.call.log_context(), logger.contextualize(correlation_id=correlation):
                 await websocket.accept()
                 await slot.handler.run(self._bot)
         finally:

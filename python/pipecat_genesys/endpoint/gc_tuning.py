@@ -1,26 +1,13 @@
-"""Tunes the garbage collector in the processes of ``pipecat-genesys serve``.
-
-uvicorn imports `application` by name in its server processes. An environment variable names the
-application to load.
-"""
+"""Tunes the garbage collector in the processes of ``pipecat-genesys serve``."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from typing import Any
 
-from uvicorn.importer import import_from_string
-
 from pipecat_genesys.transport import can_block
-
-APP_VARIABLE = "PIPECAT_GENESYS_APP"
-"""The environment variable that names the application: ``module:attribute``."""
 
 # An ended call leaves mostly one cycle of 800 objects for the collector; a running call has 2,000.
 # The first threshold lets the collector examine new objects after two calls' worth, which takes
@@ -39,30 +26,6 @@ _FIRST_SECONDS, _DECAY = 0.2, 0.9
 _MARGIN, _LEAST_MARGIN = 3.0, 1.5
 # How often to look for a good moment, and for how long at most; the requirement relaxes meanwhile.
 _EVERY_SECONDS, _LONGEST_SECONDS = 0.01, 5.0
-
-
-def application() -> Any:
-    """Import the application and tune the garbage collector; uvicorn calls this as a factory."""
-    app = import_from_string(os.environ[APP_VARIABLE])
-    tune_collector()
-    end_with_parent()
-    return CollectedCalls(app)
-
-
-def end_with_parent() -> None:
-    """Send SIGTERM to this process when its parent process ends without having stopped it.
-
-    Without its parent a worker would go on, keep the port, and take calls that nobody counts.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, name="parent process", daemon=True).start()
 
 
 def tune_collector() -> None:

@@ -44,6 +44,7 @@ class AudioHookRouter(APIRouter):
         """Create it; `audiohook_router` does."""
         super().__init__(lifespan=partial(_lifespan, endpoint, drain))
         self.endpoint = endpoint
+        endpoint.drain_settings = drain
         self.add_websocket_route(path, endpoint.answer)
         self.add_route("/healthz", _healthz, include_in_schema=False)
         self.add_route("/readyz", self._readyz, include_in_schema=False)
@@ -106,11 +107,11 @@ def audiohook_router(
         ready_seconds: Longest time that ``opened`` waits for the bot's pipeline. Then the session
             is opened paused, and resumed when the pipeline runs.
         after_call_seconds: Longest time that a bot may run after the end of its call.
-        drain_seconds: Longest time that calls may run after SIGTERM; by default the value of
-            ``PIPECAT_GENESYS_DRAIN_SECONDS``, or 600.
-        drain_grace_seconds: Time after SIGTERM in which new calls are still taken, so that a load
-            balancer can notice that ``/readyz`` fails; by default the value of
-            ``PIPECAT_GENESYS_DRAIN_GRACE_SECONDS``, or 0.
+        drain_seconds: Longest time that calls may run after SIGTERM or SIGINT; by default 600. The
+            environment variable ``PIPECAT_GENESYS_DRAIN_SECONDS`` overrides it.
+        drain_grace_seconds: Time after the signal in which new calls are still taken, so that a
+            load balancer can notice that ``/readyz`` fails; by default 0. The environment variable
+            ``PIPECAT_GENESYS_DRAIN_GRACE_SECONDS`` overrides it.
         registry: The registry of the metrics; by default the process's own.
 
     Returns:
@@ -163,15 +164,15 @@ def audiohook_router(
 
 
 def _seconds(name: str, given: float | None, variable: str, default: float) -> float:
-    if given is None:
-        text = os.environ.get(variable)
-        if text is None:
-            return default
+    """Return a setting: the environment's, else the application's, else the default."""
+    if text := os.environ.get(variable):
         name = variable
         try:
             given = float(text)
         except ValueError:
             raise ValueError(f"{name} is {text!r}; give a number of seconds") from None
+    if given is None:
+        return default
     if not (given >= 0 and math.isfinite(given)):
         raise ValueError(f"{name} is {given}; it must be 0 or more")
     return given

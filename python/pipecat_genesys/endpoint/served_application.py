@@ -1,0 +1,257 @@
+"""The application as `pipecat-genesys serve` runs it, in each of its processes.
+
+uvicorn calls `application` by name. Environment variables, which the command sets from its options,
+name the application and override its settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+from urllib.parse import urlsplit, urlunsplit
+
+from loguru import logger
+from starlette.routing import Host, Mount, Route, WebSocketRoute
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.importer import ImportFromStringError, import_from_string
+
+from pipecat_genesys.auth import MemoryReplayStore
+
+from .endpoint import AudioHookEndpoint
+from .gc_tuning import CollectedCalls, tune_collector
+
+APP_VARIABLE = "PIPECAT_GENESYS_APP"
+"""Names the application: ``module:attribute``."""
+URL_VARIABLE = "PIPECAT_GENESYS_URL"
+"""The URL of the server without a path, for the log."""
+WORKERS_VARIABLE = "PIPECAT_GENESYS_WORKERS"
+"""The number of processes."""
+SEPARATE_VARIABLE = "PIPECAT_GENESYS_SEPARATE_REPLAY_STORES"
+"""Any value allows several processes to have a replay store each."""
+MAX_CALLS_VARIABLE = "MAX_CALLS"
+"""The largest number of calls at once in a process."""
+AUTHORITY_VARIABLE = "AUDIOHOOK_AUTHORITY"
+"""The public host that signatures cover."""
+REDIS_VARIABLE = "REDIS_URL"
+"""The Redis server of the replay store."""
+
+_REDIS_TIMEOUT = 0.2
+# uvicorn listens some milliseconds after the start-up of the application, and does not report it.
+_LISTENING_SECONDS = 0.2
+
+
+def application() -> Any:
+    """Import the application, apply the settings of the environment, and check it.
+
+    Returns:
+        The ASGI application.
+
+    Raises:
+        SystemExit: If the application cannot be served, after one line in the log.
+    """
+    name = os.environ[APP_VARIABLE]
+    app = _import(name)
+    routes = Routes()
+    routes.add(app)
+    owners = [getattr(endpoint, "__self__", None) for _, endpoint in routes.websockets]
+    endpoints = [one for one in dict.fromkeys(owners) if isinstance(one, AudioHookEndpoint)]
+    if not routes.websockets and routes.are_complete:
+        _fail(f"{name} has no WebSocket route; include the router of audiohook_router in it")
+    for endpoint in endpoints:
+        try:
+            _apply_settings(endpoint)
+        except ValueError as error:
+            _fail(str(error))
+        _check_replay_store(endpoint)
+    for endpoint in endpoints:
+        logger.info(f"settings: {_describe(endpoint)}")
+    tune_collector()
+    end_with_parent()
+    url = os.environ.get(URL_VARIABLE, "")
+    return AnnouncedApplication(CollectedCalls(app), [url + path for path, _ in routes.websockets])
+
+
+class AnnouncedApplication:
+    """An ASGI application whose URLs are logged when it accepts connections."""
+
+    def __init__(self, app: Any, urls: Sequence[str]) -> None:
+        """Wrap an application.
+
+        Args:
+            app: The ASGI application.
+            urls: The URLs of its WebSocket routes.
+        """
+        self._app = app
+        self._urls = urls
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Run the application for one connection, or for its lifespan."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        async def announced(message: Any) -> None:
+            await send(message)
+            if message["type"] == "lifespan.startup.complete":
+                self._announce_soon()
+
+        try:
+            await self._app(scope, receive, announced)
+        except BaseException:
+            # An application without a lifespan raises, and is served all the same.
+            self._announce_soon()
+            raise
+
+    def _announce_soon(self) -> None:
+        asyncio.get_running_loop().call_later(_LISTENING_SECONDS, self._announce)
+
+    def _announce(self) -> None:
+        for url in self._urls:
+            logger.info(f"calls are accepted at {url}")
+        self._urls = ()
+
+
+@dataclass(slots=True)
+class Routes:
+    """The WebSocket routes of an application, as far as they can be found.
+
+    Attributes:
+        websockets: Path and endpoint of each WebSocket route.
+        are_complete: Whether no route is of an unknown kind.
+    """
+
+    websockets: list[tuple[str, Any]] = field(default_factory=list)
+    are_complete: bool = True
+
+    def add(self, app: Any, prefix: str = "") -> None:
+        """Add the routes of a Starlette or FastAPI application, or of middleware around one.
+
+        Args:
+            app: The application, or a router.
+            prefix: The path at which it is mounted.
+        """
+        while not hasattr(app, "routes") and hasattr(app, "app"):
+            app = app.app
+        if not hasattr(app, "routes"):
+            self.are_complete = False
+            return
+        for route in app.routes:
+            if isinstance(route, WebSocketRoute):
+                self.websockets.append((prefix + route.path, route.endpoint))
+            elif isinstance(route, Mount):
+                self.add(route.app, prefix + route.path)
+            elif isinstance(route, Host):
+                self.add(route.app, prefix)
+            elif hasattr(route, "original_router"):
+                # How FastAPI 0.136 and newer keep an included router; the class is private.
+                context = getattr(route, "include_context", None)
+                self.add(route.original_router, prefix + getattr(context, "prefix", ""))
+            elif not isinstance(route, Route):
+                self.are_complete = False
+
+
+def end_with_parent() -> None:
+    """Send SIGTERM to this process when its parent process ends without having stopped it.
+
+    Without its parent a worker would keep the port, and take calls that nothing counts.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent process", daemon=True).start()
+
+
+def _import(name: str) -> Any:
+    try:
+        return import_from_string(name)
+    except ImportFromStringError as error:
+        _fail(str(error))
+    except SystemExit as error:
+        _fail(f"{name} cannot be imported: it exits with status {error.code}")
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        logger.opt(exception=error).debug(f"the import of {name} failed")
+        text = " ".join(str(error).split())
+        kind = type(error).__name__
+        _fail(f"{name} cannot be imported: {kind}: {text} ({frame.filename}:{frame.lineno})")
+
+
+def _apply_settings(endpoint: AudioHookEndpoint) -> None:
+    """Override what the application has set with what the environment says."""
+    if text := os.environ.get(MAX_CALLS_VARIABLE):
+        if not text.isascii() or not text.isdigit() or int(text) < 1:
+            raise ValueError(f"{MAX_CALLS_VARIABLE} is {text!r}; give a number of 1 or more")
+        endpoint.set_max_calls(int(text))
+    verifier = endpoint.verifier
+    if verifier is None:
+        return
+    if authority := os.environ.get(AUTHORITY_VARIABLE):
+        verifier.replace_authority(authority)
+    if url := os.environ.get(REDIS_VARIABLE):
+        try:
+            from redis.asyncio import Redis
+
+            from pipecat_genesys.auth.redis_store import RedisReplayStore
+        except ModuleNotFoundError:
+            raise ValueError(
+                f"{REDIS_VARIABLE} needs redis; install it: pip install 'pipecat-genesys[redis]'"
+            ) from None
+        try:
+            client = Redis.from_url(url, socket_timeout=_REDIS_TIMEOUT)
+        except ValueError as error:
+            raise ValueError(f"{REDIS_VARIABLE} is no URL of a Redis server: {error}") from None
+        verifier.replace_replay_store(RedisReplayStore(client))
+
+
+def _check_replay_store(endpoint: AudioHookEndpoint) -> None:
+    workers = int(os.environ.get(WORKERS_VARIABLE) or 1)
+    verifier = endpoint.verifier
+    if workers == 1 or os.environ.get(SEPARATE_VARIABLE) or verifier is None:
+        return
+    if isinstance(verifier.replay_store, MemoryReplayStore):
+        _fail(
+            f"{workers} processes with a replay store each would accept a signed request {workers} "
+            f"times; set a common Redis server with --redis-url or {REDIS_VARIABLE}, or allow this "
+            "with --separate-replay-stores"
+        )
+
+
+def _describe(endpoint: AudioHookEndpoint) -> str:
+    verifier = endpoint.verifier
+    parts = [f"max_calls={endpoint.admission.max_calls}"]
+    if verifier is None:
+        parts.append("authentication=none")
+    else:
+        authority = verifier.authority or "the Host header of each request"
+        parts += [f"authority={authority}", f"replay_store={type(verifier.replay_store).__name__}"]
+        if url := os.environ.get(REDIS_VARIABLE):
+            parts.append(f"redis={_masked(url)}")
+    parts += [f"drain_{name}={value:g}" for name, value in endpoint.drain_settings.items()]
+    return " ".join(parts)
+
+
+def _masked(url: str) -> str:
+    """Return a URL without its password and its query."""
+    parts = urlsplit(url)
+    address = parts.netloc.rpartition("@")[2]
+    if "@" in parts.netloc:
+        address = f"***@{address}"
+    return urlunsplit((parts.scheme, address, parts.path, "", ""))
+
+
+def _fail(reason: str) -> NoReturn:
+    logger.error(reason)
+    sys.exit(STARTUP_FAILURE)

@@ -1,0 +1,117 @@
+"""`pipecat-genesys serve`: the log of a server process, and its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipecat_genesys.simulator import CallOptions, SimulatedCall, new_call
+
+APPLICATIONS = Path(__file__).parents[1] / "endpoint"
+API_KEY = "an-api-key-of-the-tests"
+SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
+COMMAND = "import sys; from pipecat_genesys.cli import main; sys.exit(main())"
+
+
+@asynccontextmanager
+async def serve(*options: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", COMMAND, "serve", "drained_app:app", "--port", "0", *options),
+        cwd=APPLICATIONS,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def lines_until(process: asyncio.subprocess.Process, words: str) -> list[str]:
+    """Read the log up to a line that contains these words."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    while not lines or words not in lines[-1]:
+        line = (await process.stderr.readline()).decode()
+        assert line, lines
+        lines.append(line)
+    return lines
+
+
+async def rest_of(process: asyncio.subprocess.Process) -> list[str]:
+    assert process.stderr is not None
+    process.send_signal(signal.SIGINT)
+    lines = (await process.stderr.read()).decode().splitlines()
+    assert await process.wait() == 0
+    return lines
+
+
+async def short(caller: SimulatedCall) -> None:
+    await caller.opened()
+    await caller.hang_up()
+    await caller.ended(5)
+
+
+async def call(line: str) -> str:
+    """Call the URL in a line of the log, and return the session's ID."""
+    found = re.search(r"wss?://[^\s\"]+", line)
+    assert found is not None
+    options = CallOptions(api_key=API_KEY, client_secret=SECRET)
+    parameters = new_call()
+    report = await SimulatedCall(found[0], parameters, options=options).run(short)
+    assert report.clean, report
+    return parameters.session_id
+
+
+async def test_every_line_is_a_json_object_and_those_of_a_call_name_it() -> None:
+    async with serve("--log-format", "json", "--log-level", "debug") as process:
+        lines = await lines_until(process, "calls are accepted at")
+        session = await call(lines[-1])
+        lines += await rest_of(process)
+    entries: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    assert all({"time", "level", "logger", "message"} <= entry.keys() for entry in entries)
+    of_call = [entry for entry in entries if entry.get("session_id") == session]
+    assert of_call
+    for entry in of_call:
+        assert {"organization_id", "correlation_id"} <= entry.keys()
+    # Pipecat's own lines are among them, and know the conversation.
+    pipecats = [entry for entry in of_call if entry["logger"].startswith("pipecat.")]
+    assert any("conversation_id" in entry for entry in pipecats)
+    assert {entry["logger"].partition(".")[0] for entry in entries} >= {"pipecat", "uvicorn"}
+
+
+async def test_a_line_of_text_ends_with_the_ids_of_its_call() -> None:
+    async with serve("--log-level", "debug") as process:
+        lines = await lines_until(process, "calls are accepted at")
+        session = await call(lines[-1])
+        lines += await rest_of(process)
+    assert any(
+        re.search(
+            rf"\[session_id={session} conversation_id=\S+ correlation_id=\S+ \S+\]$", line.strip()
+        )
+        for line in lines
+    )
+
+
+async def test_lines_below_the_level_are_not_written() -> None:
+    async with serve("--log-level", "ERROR", "--max-calls", "3") as process:
+        await asyncio.sleep(4)
+        assert await rest_of(process) == []
+
+
+@pytest.mark.slow
+async def test_two_processes_without_a_common_replay_store_do_not_start() -> None:
+    async with serve("--workers", "2") as process:
+        assert await process.wait() == 3
+        assert process.stderr is not None
+        assert b"--separate-replay-stores" in await process.stderr.read()
