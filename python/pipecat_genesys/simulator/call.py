@@ -18,8 +18,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar, overload
 
-from websockets.asyncio.client import ClientConnection
-
 from pipecat_genesys import audio
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel, AudioHookMediaFormat
 
@@ -29,8 +27,6 @@ from .connection import (
     CallOptions,
     ConnectionEnd,
     audiohook_headers,
-    open_websocket,
-    upgrade_headers,
 )
 from .errors import AwaitTimeoutError, CallEndedError, CallStateError, SimulatorError
 from .event_log import EventLog
@@ -180,8 +176,7 @@ class SimulatedCall:
         self._clock = asyncio.get_running_loop().time
         for attempt in range(self.options.lost_attempts):
             await self._lose(await self._connect(attempt))
-        websocket = await self._connect(self.options.lost_attempts)
-        self._connection = CallConnection(websocket, self.options.socket_close_timeout)
+        self._connection = await self._connect(self.options.lost_attempts)
         now = self._started_at = self._clock()
         self.caller_audio.start(now)
         self.session.start(now)
@@ -197,18 +192,20 @@ class SimulatedCall:
     ) -> None:
         """Hang up if the call is still running, and wait for its end.
 
-        After an exception or a cancellation, the wait is limited to `socket_close_timeout`. In any
-        case the socket is closed and no task is left when this method returns.
+        After an exception or a cancellation, the wait is limited to `socket_close_timeout` and the
+        delay of the network. In any case the socket is closed and no task is left when this method
+        returns.
         """
         assert self._connection is not None
         assert self._task is not None
         try:
             if not self._task.done():
                 self._do(self.session.hang_up)
-                timeout = self.options.socket_close_timeout
+                options = self.options
+                timeout = options.socket_close_timeout + options.rtt + 2 * options.jitter
                 if kind is None:
                     # The session limits the wait for `closed`; the rest is a margin.
-                    timeout = 2 * timeout + self.options.timeouts.close + 1
+                    timeout = 2 * timeout + options.timeouts.close + 1
                 await asyncio.wait({self._task}, timeout=timeout)
         finally:
             if not self._task.done():
@@ -476,25 +473,18 @@ class SimulatedCall:
 
     # The loop between the socket, the clock and the session.
 
-    async def _connect(self, attempt: int) -> ClientConnection:
-        options = self.options
-        headers = audiohook_headers(self.parameters, options.api_key, attempt)
-        return await open_websocket(
-            self.url,
-            upgrade_headers(self.url, headers, options),
-            timeout=options.connect_timeout,
-            close_timeout=options.socket_close_timeout,
-            ssl=options.ssl,
-        )
+    async def _connect(self, attempt: int) -> CallConnection:
+        headers = audiohook_headers(self.parameters, self.options.api_key, attempt)
+        return await CallConnection.open(self.url, headers, self.options)
 
-    async def _lose(self, websocket: ClientConnection) -> None:
+    async def _lose(self, connection: CallConnection) -> None:
         """Send `open`, and abort the connection."""
         session = GenesysClientSession(self.parameters)
         session.start(self._clock())
         for message in session.messages_to_send():
-            await websocket.send(message)
-        websocket.transport.abort()
-        await websocket.wait_closed()
+            connection.send(message)
+        connection.drop_when_sent()
+        await connection.run(lambda message: None)
 
     async def _run(self, connection: CallConnection) -> None:
         """Run the call until its socket is closed, or until an exception is raised."""
@@ -596,6 +586,8 @@ class SimulatedCall:
             connection.close()
         if self._faults.socket_should_drop:
             connection.drop_when_sent()
+            # The client sends nothing more, even if the end of the connection takes some time.
+            self.session.socket_lost(self._clock(), by=ev.Party.CLIENT)
         events = self.session.take_events()
         self._log.events.extend(events)
         entries = self.session.capture.entries[self._observed_entries :]

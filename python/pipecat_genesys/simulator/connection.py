@@ -1,4 +1,4 @@
-"""The connection of a simulated call: its options, the upgrade request and the WebSocket."""
+"""The connection of a simulated call: options, upgrade request, WebSocket and network delay."""
 
 # The timeouts are passed to the WebSocket library, which reports them in its error messages.
 # ruff: noqa: ASYNC109
@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from inspect import signature
 from ipaddress import ip_address
 from ssl import SSLContext, SSLError
-from typing import Any, cast
+from typing import Any, Generic, Self, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -32,6 +33,8 @@ session receives a message above that limit and reports it."""
 _NO_STATUS = 1005
 _KNOWS_PROXIES = "proxy" in signature(connect.__init__).parameters
 """Whether the installed version of websockets (15 or newer) uses the proxies of the environment."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,10 @@ class CallOptions:
             taken that long. It is sent after `opened`, faster than real time.
         catch_up_at_once: Whether audio that is overdue is sent in one message, as large as
             allowed, and not in frames of 200 ms.
+        rtt: Round-trip time of the simulated network. Each message is delayed by one half of it,
+            in both directions; 0 for no delay.
+        jitter: Maximum of an additional random delay of each message. The order of the messages
+            does not change.
     """
 
     api_key: str = "simulator"
@@ -74,6 +81,14 @@ class CallOptions:
     lost_attempts: int = 0
     backlog: float = 0.0
     catch_up_at_once: bool = False
+    rtt: float = 0.04
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rtt < 0 or self.jitter < 0:
+            raise ValueError(
+                f"rtt and jitter must not be negative, got {self.rtt:g} and {self.jitter:g}"
+            )
 
 
 def audiohook_headers(parameters: CallParameters, api_key: str, attempt: int = 0) -> dict[str, str]:
@@ -206,6 +221,48 @@ def _has_socks_proxy() -> bool:
     return any(proxy.lower().startswith("socks") for proxy in getproxies().values())
 
 
+class _Link(Generic[_T]):
+    """One direction of the network: items come out in order, each after a delay.
+
+    Args:
+        delay: Delay of each item in seconds.
+        jitter: Maximum of an additional random delay in seconds.
+    """
+
+    def __init__(self, delay: float, jitter: float) -> None:
+        self._delay = delay
+        self._jitter = jitter
+        self._queue: asyncio.Queue[tuple[float, _T]] = asyncio.Queue()
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether items come out without a delay."""
+        return not self._delay and not self._jitter
+
+    @property
+    def max_delay(self) -> float:
+        """Maximum delay of an item in seconds."""
+        return self._delay + self._jitter
+
+    def put(self, item: _T) -> None:
+        due = 0.0
+        if not self.is_immediate:
+            # The delays need not be unpredictable.
+            jitter = random.uniform(0, self._jitter)  # noqa: S311
+            due = asyncio.get_running_loop().time() + self._delay + jitter
+        self._queue.put_nowait((due, item))
+
+    async def get(self) -> _T:
+        """Return the next item when its delay is over. Cancelling this method may lose the item."""
+        due, item = await self._queue.get()
+        if not self.is_immediate:
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
+        return item
+
+    def empty(self) -> bool:
+        return self._queue.empty()
+
+
 class _Ending(Enum):
     """How the writer ends the connection after the last message."""
 
@@ -239,31 +296,69 @@ class CallConnection:
         websocket: An established WebSocket.
         close_timeout: Maximum time in seconds that a server which does not read can delay the end
             of the connection after `close`.
+        rtt: Round-trip time of the simulated network, in seconds.
+        jitter: Maximum of an additional random delay of each message, in seconds.
     """
 
-    def __init__(self, websocket: ClientConnection, close_timeout: float) -> None:
+    def __init__(
+        self,
+        websocket: ClientConnection,
+        close_timeout: float,
+        *,
+        rtt: float = 0.0,
+        jitter: float = 0.0,
+    ) -> None:
         self._websocket = websocket
         self._close_timeout = close_timeout
-        self._outgoing: asyncio.Queue[str | bytes | _Ending] = asyncio.Queue()
+        self._outgoing: _Link[str | bytes | _Ending] = _Link(rtt / 2, jitter)
+        self._incoming: _Link[str | bytes | ConnectionClosed] = _Link(rtt / 2, jitter)
         self._closing = False
+
+    @classmethod
+    async def open(cls, url: str, headers: Mapping[str, str], options: CallOptions) -> Self:
+        """Connect to a server.
+
+        The method returns when the server's answer to the upgrade request has arrived, which takes
+        one half of the round-trip time.
+
+        Args:
+            url: URL of the server, `ws://` or `wss://`.
+            headers: Headers that identify the call, see `audiohook_headers`.
+            options: Credentials, timeouts and network delay.
+
+        Raises:
+            ConnectFailedError: If the WebSocket cannot be established.
+            ValueError: If the client secret is not base64.
+        """
+        websocket = await open_websocket(
+            url,
+            upgrade_headers(url, headers, options),
+            timeout=options.connect_timeout,
+            close_timeout=options.socket_close_timeout,
+            ssl=options.ssl,
+        )
+        if options.rtt:
+            await asyncio.sleep(options.rtt / 2)
+        return cls(websocket, options.socket_close_timeout, rtt=options.rtt, jitter=options.jitter)
 
     def send(self, message: str | bytes) -> None:
         """Queue a message. After `close`, `drop_when_sent` or `drop` it is discarded."""
         if not self._closing:
-            self._outgoing.put_nowait(message)
+            self._outgoing.put(message)
 
     def close(self) -> None:
         """Close the connection after all queued messages are sent."""
         if not self._closing:
             self._closing = True
-            self._outgoing.put_nowait(_Ending.CLOSE)
-            asyncio.get_running_loop().call_later(self._close_timeout, self._drop_unless_sent)
+            self._outgoing.put(_Ending.CLOSE)
+            timeout = self._close_timeout + self._outgoing.max_delay
+            asyncio.get_running_loop().call_later(timeout, self._drop_unless_sent)
 
     def drop_when_sent(self) -> None:
         """Abort the connection, without a close frame, after all queued messages are sent."""
         if not self._closing:
             self._closing = True
-            self._outgoing.put_nowait(_Ending.ABORT)
+            self._outgoing.put(_Ending.ABORT)
 
     def drop(self) -> None:
         """Abort the connection at once, without a close frame."""
@@ -285,15 +380,34 @@ class CallConnection:
         Returns:
             How the connection ended.
         """
-        writer = asyncio.create_task(self._write())
+        tasks = [asyncio.create_task(self._write())]
+        receive: Callable[[], Awaitable[str | bytes]] = self._websocket.recv
+        if not self._incoming.is_immediate:
+            tasks.append(asyncio.create_task(self._read()))
+            receive = self._receive_delayed
         try:
             while True:
-                on_message(await self._websocket.recv())
+                on_message(await receive())
         except ConnectionClosed as closed:
             return self._end(closed)
         finally:
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self) -> None:
+        """Put received messages, and the end of the connection, on the delayed link."""
+        try:
+            while True:
+                self._incoming.put(await self._websocket.recv())
+        except ConnectionClosed as closed:
+            self._incoming.put(closed)
+
+    async def _receive_delayed(self) -> str | bytes:
+        item = await self._incoming.get()
+        if isinstance(item, ConnectionClosed):
+            raise item
+        return item
 
     async def _write(self) -> None:
         try:

@@ -28,11 +28,9 @@ from .connection import (
     CallConnection,
     CallOptions,
     ConnectionEnd,
-    open_websocket,
-    upgrade_headers,
 )
 from .session.events import Party
-from .session.messages import AUDIO, CaptureEntry, Direction, message_size
+from .session.messages import AUDIO, CaptureEntry, Direction, content_size
 
 _T = AudioHookMessageType
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -149,15 +147,7 @@ class _Replay:
             )
 
     async def run(self) -> ReplayReport:
-        options = self._options
-        websocket = await open_websocket(
-            self._url,
-            upgrade_headers(self._url, self._recorded.headers, options),
-            timeout=options.connect_timeout,
-            close_timeout=options.socket_close_timeout,
-            ssl=options.ssl,
-        )
-        connection = CallConnection(websocket, options.socket_close_timeout)
+        connection = await CallConnection.open(self._url, self._recorded.headers, self._options)
         self._started_at = self._clock()
         reading = asyncio.create_task(self._read(connection))
         try:
@@ -262,7 +252,7 @@ class _Replay:
         self, direction: Direction, kind: str, seq: int | None, content: str | bytes
     ) -> None:
         entry = CaptureEntry(
-            self._elapsed(), direction, kind, seq, message_size(content), content=content
+            self._elapsed(), direction, kind, seq, content_size(content), content=content
         )
         self._entries.append(entry)
         if self._observer is not None:

@@ -21,7 +21,7 @@ class Direction(StrEnum):
     FROM_SERVER = "from_server"
 
 
-def message_size(content: str | bytes) -> int:
+def content_size(content: str | bytes) -> int:
     """Return the size of a message in bytes, without the WebSocket frame header."""
     return len(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
 
@@ -103,7 +103,7 @@ class Capture:
         """
         kept = content if self._record_audio or isinstance(content, str) else None
         entry = CaptureEntry(
-            at, direction, str(type), seq, message_size(content), note=note, content=kept
+            at, direction, str(type), seq, content_size(content), note=note, content=kept
         )
         self._entries.append(entry)
         return len(self._entries) - 1

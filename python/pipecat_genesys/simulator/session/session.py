@@ -10,7 +10,7 @@ from . import validation
 from .handlers import HANDLERS
 from .limits import ClientLimits, ClientTimeouts
 from .machine import ClientMachine, SessionState
-from .messages import AUDIO, Direction, message_size
+from .messages import AUDIO, Direction, content_size
 from .parameters import CallMode, CallParameters
 from .playback import SILENCE, Playback
 from .rules import BrokenRuleError, ServerRule
@@ -365,7 +365,7 @@ class GenesysClientSession:
         except BrokenRuleError as error:
             not_json = error
         self._identify(parsed, now)
-        size = message_size(text)
+        size = content_size(text)
         if self.state in _ENDED:
             raise BrokenRuleError(ServerRule.AFTER_CLOSED, f"text of {size} bytes")
         client.check_size(size)
