@@ -49,7 +49,7 @@ async def test_a_clean_call_prints_and_writes_everything(tmp_path: Path) -> None
             "wait:quiet",
             "press:1",
             "wait:end",
-            "--variable=tier=gold",
+            "--input=tier=gold",
             f"--capture={capture}",
             f"--wav={wav}",
             f"--report={report}",
@@ -76,6 +76,47 @@ async def test_a_clean_call_prints_and_writes_everything(tmp_path: Path) -> None
         assert (reader.getnchannels(), reader.getframerate()) == (2, 8000)
         assert reader.getnframes() > 8000 * 0.3
     assert tone(440, 0.3) in b"".join(server.peer.audio)
+
+
+async def test_the_options_of_the_caller_are_sent_in_open() -> None:
+    organization = "d7934305-0972-4844-938e-9060eef73d05"
+    conversation = "090eaa2f-72fa-480a-83e0-8667ff89c0ec"
+    async with scripted() as server:
+        done = await run_call(
+            server.url,
+            "wait:0.1",
+            "--ani=tel:+4930123",
+            "--dnis=tel:+4930456",
+            f"--organization={organization}",
+            f"--conversation={conversation}",
+            "--language=de-DE",
+            "--input=tier=gold",
+            "--input=name=a=b",
+        )
+    assert done.exit_code == 0, done.output
+    opening = server.peer.received[0]["parameters"]
+    assert opening["participant"]["ani"] == "tel:+4930123"
+    assert opening["participant"]["dnis"] == "tel:+4930456"
+    assert opening["organizationId"] == organization
+    assert opening["conversationId"] == conversation
+    assert opening["language"] == "de-DE"
+    assert opening["inputVariables"] == {"tier": "gold", "name": "a=b"}
+    headers = server.peer.socket.request.headers  # type: ignore[union-attr]
+    assert headers["Audiohook-Organization-Id"] == organization
+
+
+@pytest.mark.parametrize(
+    ("options", "least", "most"),
+    [(["--rtt=0.3", "--jitter=0"], 0.3, 60.0), (["--rtt=0"], 0.0, 0.3)],
+)
+async def test_rtt_delays_every_answer(
+    options: list[str], least: float, most: float, tmp_path: Path
+) -> None:
+    report = tmp_path / "c.json"
+    async with scripted() as server:
+        done = await run_call(server.url, "wait:0.1", f"--report={report}", *options)
+    assert done.exit_code == 0, done.output
+    assert least <= json.loads(report.read_text())["report"]["opened_latency"] < most
 
 
 async def test_a_broken_rule_exits_with_1() -> None:
@@ -175,7 +216,7 @@ async def test_credentials_come_from_the_environment_or_a_file(tmp_path: Path) -
     [
         (["sing:song.wav"], "unknown verb 'sing'"),
         (["--fault=seqgap"], "unknown fault 'seqgap'; the faults are:"),
-        (["--variable=tier"], "NAME=VALUE"),
+        (["--input=tier"], "NAME=VALUE"),
         (["--mode=spy"], "spy"),
         (["--hang-up-after=0"], "0"),
         (["--secret-file=/no/such/file"], "/no/such/file"),

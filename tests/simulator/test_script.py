@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from pipecat_genesys.simulator import (
     VERBS,
     AwaitTimeoutError,
+    BotAudioStarted,
     CallEndedError,
     SimulatedCall,
     new_monitor_call,
@@ -111,6 +113,52 @@ async def test_wait_recognizes_everything_that_a_server_can_do() -> None:
         "wait:end",
         dtmf=disconnect,
     )
+
+
+@virtual_time
+async def test_wait_bot_ignores_speech_before_a_silence() -> None:
+    async def greet_twice(peer: Peer, message: dict[str, Any]) -> None:
+        await peer.accept(message)
+        await peer.socket.send(b"\x55" * 800)
+        await asyncio.sleep(0.3)
+        await peer.socket.send(b"\x55" * 800)
+
+    async def answer(peer: Peer, message: dict[str, Any]) -> None:
+        await asyncio.sleep(2)
+        await peer.socket.send(b"\x66" * 800)
+
+    async with (
+        scripted(open=greet_twice, dtmf=answer) as server,
+        SimulatedCall(server.url) as call,
+    ):
+        await play(parse_script(["wait:bot", "wait:quiet", "press:1", "wait:bot"]), call)
+        elapsed = call.elapsed
+        answered = [e.at for e in call.events if isinstance(e, BotAudioStarted)][-1]
+    assert elapsed == pytest.approx(answered, abs=0.01)
+    assert answered > 2
+
+
+@virtual_time
+async def test_wait_bot_counts_speech_that_began_during_the_step_before() -> None:
+    async def answer_early(peer: Peer, message: dict[str, Any]) -> None:
+        if len(peer.audio) == 2:
+            await peer.socket.send(b"\x66" * 800)
+
+    async with scripted(audio=answer_early) as server, SimulatedCall(server.url) as call:
+        await play(parse_script(["say:tone:440:1.4", "wait:bot"]), call)
+        assert call.elapsed < 2
+
+
+@virtual_time
+async def test_first_wait_bot_counts_speech_since_the_beginning_of_the_call() -> None:
+    async def greet(peer: Peer, message: dict[str, Any]) -> None:
+        await peer.accept(message)
+        await peer.socket.send(b"\x55" * 800)
+
+    async with scripted(open=greet) as server, SimulatedCall(server.url) as call:
+        await asyncio.sleep(1)
+        await play(parse_script(["wait:bot"]), call)
+        assert call.elapsed == pytest.approx(1, abs=0.05)
 
 
 @virtual_time

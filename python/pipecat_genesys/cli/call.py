@@ -106,12 +106,47 @@ def call(
         bool,
         typer.Option("--ask-languages", help="Ask the server which languages it supports."),
     ] = False,
-    variable: Annotated[
+    ani: Annotated[
+        str | None,
+        typer.Option(help="Number or URI of the caller, such as tel:+4930123.", show_default=False),
+    ] = None,
+    dnis: Annotated[
+        str | None,
+        typer.Option(help="Number or URI that the caller dialled.", show_default=False),
+    ] = None,
+    organization: Annotated[
+        str | None,
+        typer.Option(help="Id of the Genesys organization. Default: random.", show_default=False),
+    ] = None,
+    conversation: Annotated[
+        str | None,
+        typer.Option(help="Id of the conversation. Default: random.", show_default=False),
+    ] = None,
+    inputs: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=VALUE", help="An input variable; may be repeated.", show_default=False
+            "--input",
+            metavar="NAME=VALUE",
+            help="An input variable; may be repeated.",
+            show_default=False,
         ),
     ] = None,
+    rtt: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=10.0,
+            help="Round-trip time of the simulated network in seconds; 0 for none.",
+        ),
+    ] = 0.04,
+    jitter: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=10.0,
+            help="Maximum additional delay of each message, at random, in seconds.",
+        ),
+    ] = 0.0,
     backlog: Annotated[
         float,
         typer.Option(
@@ -191,7 +226,18 @@ def call(
     try:
         script = parse_script(steps or [])
         chosen_fault = None if fault is None else find_fault(fault)
-        parameters = call_parameters(mode, channels, format, language, ask_languages, variable)
+        parameters = call_parameters(
+            mode,
+            channels,
+            format,
+            language,
+            ask_languages,
+            inputs,
+            ani=ani,
+            dnis=dnis,
+            organization=organization,
+            conversation=conversation,
+        )
         options = connection_options(url, api_key, secret_file, ca_file)
         for option, file in (("--capture", capture), ("--wav", wav)):
             if file == STDOUT:
@@ -216,7 +262,7 @@ def call(
     simulated = SimulatedCall(
         url,
         parameters,
-        options=replace(options, backlog=backlog),
+        options=replace(options, backlog=backlog, rtt=rtt, jitter=jitter),
         fault=chosen_fault,
         observer=observe,
     )

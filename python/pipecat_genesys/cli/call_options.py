@@ -107,7 +107,12 @@ def call_parameters(
     formats: Sequence[AudioHookMediaFormat] | None,
     language: str,
     ask_languages: bool,
-    variables: Sequence[str] | None,
+    inputs: Sequence[str] | None,
+    *,
+    ani: str | None = None,
+    dnis: str | None = None,
+    organization: str | None = None,
+    conversation: str | None = None,
 ) -> CallParameters:
     """Make the parameters of the call.
 
@@ -118,10 +123,14 @@ def call_parameters(
         formats: Formats of the offered media, in order of preference; None for mu-law.
         language: Language of the conversation; an empty string leaves the field out.
         ask_languages: Whether `open` asks for the languages of the server.
-        variables: Input variables, each as `NAME=VALUE`.
+        inputs: Input variables, each as `NAME=VALUE`.
+        ani: Number or URI of the caller; None for the simulator's own.
+        dnis: Number or URI that the caller dialled; None for the simulator's own.
+        organization: Id of the Genesys organization; None for a random one.
+        conversation: Id of the conversation; None for a random one.
 
     Raises:
-        ValueError: If a variable is not of the form `NAME=VALUE`.
+        ValueError: If an input variable is not of the form `NAME=VALUE`.
     """
     new = new_call if mode is CallMode.BOT else new_monitor_call
     if channels is None:
@@ -134,7 +143,7 @@ def call_parameters(
         for format in formats or [AudioHookMediaFormat.PCMU]
         for name in channels
     )
-    pairs = [variable.partition("=") for variable in variables or []]
+    pairs = [variable.partition("=") for variable in inputs or []]
     wrong = [name for name, equals, _ in pairs if not equals or not name]
     if wrong:
         raise ValueError(f"an input variable has the form NAME=VALUE, got {wrong[0]!r}")
@@ -143,7 +152,13 @@ def call_parameters(
     )
     if pairs:
         parameters = replace(parameters, input_variables={name: v for name, _, v in pairs})
-    return parameters
+    return replace(
+        parameters,
+        ani=parameters.ani if ani is None else ani,
+        dnis=parameters.dnis if dnis is None else dnis,
+        organization_id=organization or parameters.organization_id,
+        conversation_id=conversation or parameters.conversation_id,
+    )
 
 
 def problem_of(call: SimulatedCall, report: CallReport) -> str:

@@ -19,9 +19,23 @@ from .session import events as ev
 from .session.session import DTMF_KEYS
 from .sounds import read_stereo_wav, read_wav, silence, speech_like, tone
 
-Action = Callable[[SimulatedCall, float], Awaitable[object]]
-"""Performs a step. It is called with the call, and with the maximum time in seconds to wait for
-the server."""
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a step must know about the script that it belongs to.
+
+    Attributes:
+        patience: Maximum time in seconds to wait for the server.
+        since: Time in seconds since `open` from which bot audio is new: the beginning of the
+            previous step, or the end of the previous `wait:quiet`.
+    """
+
+    patience: float = 10.0
+    since: float = 0.0
+
+
+Action = Callable[[SimulatedCall, StepContext], Awaitable[object]]
+"""Performs a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +89,15 @@ async def play(steps: Sequence[Step], call: SimulatedCall, patience: float = 10.
     Raises:
         SimulatorError: If the call does not do what a step waits for, see `SimulatedCall`.
     """
+    since = 0.0
     for step in steps:
-        await step.action(call, patience)
+        began = call.elapsed
+        await step.action(call, StepContext(patience, since))
+        # Audio before a silence is over, even if it began during the step.
+        since = call.elapsed if step.text == _QUIET else began
+
+
+_QUIET = "wait:quiet"
 
 
 def _parse_step(text: str) -> Step:
@@ -134,7 +155,7 @@ def _wait(argument: str) -> Action:
         return _WAITS[argument]
     kind, _, entity = argument.partition(":")
     if kind == "event" and entity:
-        return lambda call, patience: _wait_for_entity(call, entity, patience)
+        return lambda call, context: _wait_for_entity(call, entity, context.patience)
     try:
         seconds = _seconds(argument)
     except ValueError:
@@ -165,20 +186,16 @@ async def _wait_for_entity(call: SimulatedCall, kind: str, patience: float) -> N
     await call.wait_for(is_wanted, patience)
 
 
-async def _quiet(call: SimulatedCall, patience: float) -> None:
-    await call.wait_for_silence(0.5, patience)
-
-
 _WAITS: Mapping[str, Action] = MappingProxyType(
     {
-        "bot": lambda call, patience: call.wait_for_bot_audio(patience),
-        "quiet": _quiet,
-        "barge-in": lambda call, patience: call.wait_for(ev.BargedIn, patience),
-        "pause": lambda call, patience: call.wait_for(ev.StreamPaused, patience),
-        "resumed": lambda call, patience: call.wait_for(ev.StreamResumed, patience),
-        "updated": lambda call, patience: call.wait_for(ev.Updated, patience),
-        "pong": lambda call, patience: call.wait_for(ev.PongReceived, patience),
-        "end": lambda call, patience: call.ended(patience),
+        "bot": lambda call, context: call.wait_for_bot_audio(context.patience, since=context.since),
+        "quiet": lambda call, context: call.wait_for_silence(0.5, context.patience),
+        "barge-in": lambda call, context: call.wait_for(ev.BargedIn, context.patience),
+        "pause": lambda call, context: call.wait_for(ev.StreamPaused, context.patience),
+        "resumed": lambda call, context: call.wait_for(ev.StreamResumed, context.patience),
+        "updated": lambda call, context: call.wait_for(ev.Updated, context.patience),
+        "pong": lambda call, context: call.wait_for(ev.PongReceived, context.patience),
+        "end": lambda call, context: call.ended(context.patience),
     }
 )
 
@@ -188,7 +205,7 @@ def _press(argument: str) -> Action:
     if wrong or not argument:
         raise ValueError(f"the keys are {DTMF_KEYS}, got {argument!r}")
 
-    async def press(call: SimulatedCall, _: float) -> None:
+    async def press(call: SimulatedCall, _: StepContext) -> None:
         for index, key in enumerate(argument):
             if index:
                 await asyncio.sleep(0.1)
