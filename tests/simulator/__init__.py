@@ -1,1 +1,1 @@
-"""The Genesys side, tested without any server of ours."""
+"""Tests of the simulator of Genesys Cloud."""
