@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from pipecat_genesys import audio
 from pipecat_genesys.vad import VADModelError, model
-from pipecat_genesys.vad.model import INITIAL_STATE, SpeechModel, State, UnusableModelError
+from pipecat_genesys.vad.model import INITIAL_STATE, ModelState, SpeechModel, UnusableModelError
 
 from . import oracle
 
@@ -48,7 +48,7 @@ def test_one_window_of_each_of_many_calls(speech_model: SpeechModel, calls: int)
     random = np.random.default_rng(calls)
     for start in starts:
         state = random.uniform(-1, 1, (2, 1, 128)).astype(np.float32)
-        states.append(State(state[:1], state[1:]))
+        states.append(ModelState(state[:1], state[1:]))
         expected.append(oracle.model_alone(speech[start : start + 256], state))
     windows = [rows_of(speech[start : start + 256]) for start in starts]
     scores = speech_model.score(list(zip(windows, states, strict=True)))

@@ -13,7 +13,7 @@ not: sockets, and Pipecat's dict messages. The serializer and the transport each
 * `log`: the log of a call.
 """
 
-from .call import Call, OpenGate, Phase
+from .call import Call, Handler, OpenGate, Phase
 from .params import CallParams
 
-__all__ = ["Call", "CallParams", "OpenGate", "Phase"]
+__all__ = ["Call", "CallParams", "Handler", "OpenGate", "Phase"]

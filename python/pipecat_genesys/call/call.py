@@ -17,6 +17,8 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from loguru import logger
+from pipecat.frames.frames import StartFrame
+from pipecat.processors.frame_processor import FrameProcessorSetup
 from pipecat.utils.base_object import BaseObject
 
 from pipecat_genesys.protocol import (
@@ -30,6 +32,7 @@ from pipecat_genesys.protocol import (
     LocalProtocolError,
     Media,
     MediaPreference,
+    Position,
     Rule,
     State,
     WireMessage,
@@ -54,8 +57,8 @@ Send = Callable[[Draft], Awaitable[bool]]
 OpenGate = Callable[[events.OpenReceived], Awaitable[None]]
 """Awaited between ``open`` and its answer, before the hooks."""
 
-Position = Fraction | float | int | str
-"""A stream position or a duration: seconds, or the protocol's text such as ``PT1.5S``."""
+Handler = Callable[..., Awaitable[None] | None]
+"""A handler of an event or a hook: a function or a coroutine function."""
 
 # Room for the envelope, in which an id may have 256 characters.
 _MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 2000
@@ -163,7 +166,7 @@ class Call(BaseObject):
 
     # -- handlers ----------------------------------------------------------------------------
 
-    def add_event_handler(self, event_name: str, handler: Callable[..., Any]) -> None:
+    def add_event_handler(self, event_name: str, handler: Handler) -> None:
         """Add a handler of an event or a hook; ``event_handler`` is the decorator for it.
 
         Args:
@@ -313,7 +316,7 @@ class Call(BaseObject):
 
     # -- what can be set ---------------------------------------------------------------------
 
-    def set_pipeline(self, setup: Any) -> None:
+    def set_pipeline(self, setup: FrameProcessorSetup | StartFrame) -> None:
         """Take the input rate of the pipeline.
 
         Args:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from typing import Any
+from typing import Generic, TypeVar
 
 from pipecat_genesys.errors import PipecatGenesysError
 
 # A refusal takes half a second, so twice this many unauthenticated connections a second are
 # accepted. Each takes some kilobytes while it waits.
 _MAX_HANDSHAKES = 1000
+
+
+_Call = TypeVar("_Call")
 
 
 class Refused(StrEnum):
@@ -36,7 +39,7 @@ class NoRoomError(PipecatGenesysError):
         self.reason = reason
 
 
-class Admission:
+class Admission(Generic[_Call]):
     """Counts calls and handshakes against their limits. It has no clock and no sockets.
 
     Attributes:
@@ -53,7 +56,7 @@ class Admission:
             max_calls: Largest number of calls at once.
         """
         self.max_calls = max_calls
-        self.calls: set[Any] = set()
+        self.calls: set[_Call] = set()
         self.draining = False
         self.closed = False
         self._handshakes = 0
@@ -84,7 +87,7 @@ class Admission:
         """Free an authentication slot."""
         self._handshakes -= 1
 
-    def enter(self, call: Any) -> None:
+    def enter(self, call: _Call) -> None:
         """Add a call, which `leave` removes.
 
         Raises:
@@ -96,7 +99,7 @@ class Admission:
         self.calls.add(call)
         self._empty.clear()
 
-    def leave(self, call: Any) -> None:
+    def leave(self, call: _Call) -> None:
         """Remove a call."""
         self.calls.discard(call)
         if not self.calls:

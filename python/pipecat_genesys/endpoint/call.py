@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pipecat.pipeline.base_pipeline import BasePipeline
+
 from pipecat_genesys.auth import VerifiedRequest
 from pipecat_genesys.protocol import events
 from pipecat_genesys.transport import AudioHookTransport, run_call
@@ -34,7 +36,7 @@ class AudioHookCall:
         """The Architect flow's input variables."""
         return self.transport.call.input_variables or {}
 
-    async def run(self, pipeline: Any, **options: Any) -> None:
+    async def run(self, pipeline: BasePipeline, **options: Any) -> None:
         """Run a pipeline until the call has ended.
 
         ``opened`` is sent as soon as the pipeline is set up, so set languages, or `refuse`,

@@ -64,7 +64,7 @@ class AudioHookEndpoint:
         after_call_seconds: float,
     ) -> None:
         """Create it; `audiohook_router` does."""
-        self.admission = Admission(max_calls)
+        self.admission: Admission[_Slot] = Admission(max_calls)
         self.metrics = metrics
         self._bot = bot
         self.verifier = verifier

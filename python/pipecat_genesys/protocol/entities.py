@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from .types import format_duration, parse_duration
+from .types import Position, format_duration, parse_duration
 
 
 def seconds(value: object) -> Fraction:
@@ -60,7 +60,7 @@ Confidence = Annotated[float, Field(ge=0, le=1)]
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 
 
-class _Model(BaseModel):
+class _EntityModel(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
@@ -71,7 +71,7 @@ class _Model(BaseModel):
     )
 
 
-class Entity(_Model):
+class Entity(_EntityModel):
     """Base of the entities.
 
     Attributes:
@@ -113,7 +113,7 @@ class BotTurnResponse(Entity):
     confidence: float | None = None
 
 
-class Token(_Model):
+class Token(_EntityModel):
     """One word of a transcript.
 
     Attributes:
@@ -132,7 +132,7 @@ class Token(_Model):
     language: str | None = None
 
 
-class Interpretation(_Model):
+class Interpretation(_EntityModel):
     """One written form of an utterance.
 
     Attributes:
@@ -152,7 +152,7 @@ class Interpretation(_Model):
         return tokens
 
 
-class Alternative(_Model):
+class Alternative(_EntityModel):
     """One hypothesis of the words of an utterance.
 
     Attributes:
@@ -196,8 +196,8 @@ class Transcript(Entity):
         *,
         id: str,
         channel_id: int,
-        offset: Any,
-        duration: Any,
+        offset: Position,
+        duration: Position,
         is_final: bool = True,
         confidence: float = 1.0,
         language: str | None = None,
@@ -239,7 +239,7 @@ class Transcript(Entity):
         )
 
 
-class Utterance(_Model):
+class Utterance(_EntityModel):
     """An utterance, for agent assistance.
 
     Attributes:
@@ -263,7 +263,7 @@ class Utterance(_Model):
     duration: Seconds | None = None
 
 
-class FaqSuggestion(_Model):
+class FaqSuggestion(_EntityModel):
     """A suggested answer for the agent.
 
     Attributes:
@@ -282,7 +282,7 @@ class FaqSuggestion(_Model):
     position: Seconds | None = None
 
 
-class ArticleSuggestion(_Model):
+class ArticleSuggestion(_EntityModel):
     """A suggested article for the agent.
 
     Attributes:

@@ -45,7 +45,7 @@ def short(number: int) -> str:
     return str(number) if abs(number) < 10**20 else "out of range"
 
 
-def encode(value: Any) -> str:
+def encode(value: object) -> str:
     """Encode a value as JSON that UTF-8 can encode.
 
     Raises:
@@ -62,7 +62,7 @@ def encode(value: Any) -> str:
     return text
 
 
-def encode_read(value: Any) -> str:
+def encode_read(value: object) -> str:
     """Encode a value that was decoded from JSON, in a third of the time of `encode`.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .entities import BargeIn, Entity, seconds
 from .types import AudioHookMessageType as Type
-from .types import DisconnectReason, format_duration
+from .types import DisconnectReason, Position, format_duration
 
 # Needed for every ping and every call, and slow to look up in the enumeration.
 _PONG, _OPENED = Type.PONG, Type.OPENED
@@ -59,7 +59,7 @@ def opened(
     *,
     start_paused: bool = False,
     supported_languages: Sequence[str] | None = None,
-    discard_to: Any = None,
+    discard_to: Position | None = None,
 ) -> Draft:
     """Accept a session.
 
@@ -120,7 +120,7 @@ def disconnect(
     return Draft(Type.DISCONNECT, parameters)
 
 
-def event(entity_type: str, data: Any) -> Draft:
+def event(entity_type: str, data: object) -> Draft:
     """Report one entity by name; one only, because clients record only the first of a message."""
     return Draft(Type.EVENT, {"entities": [{"type": entity_type, "data": data}]})
 

@@ -17,6 +17,9 @@ from itertools import permutations
 from types import MappingProxyType
 from typing import Any
 
+Position = Fraction | float | int | str
+"""A stream position or a duration: seconds, or the protocol's text such as ``PT1.5S``."""
+
 PROTOCOL_VERSION = "2"
 WIRE_SAMPLE_RATE = 8000
 """The only sample rate of AudioHook media, in Hz."""

@@ -24,12 +24,14 @@ from pipecat.frames.frames import (
     OutputAudioRawFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
+    StartFrame,
 )
+from pipecat.processors.frame_processor import FrameProcessorSetup
 from pipecat.serializers.base_serializer import FrameSerializer
 from pipecat.transports.base_transport import BaseTransport
 
 from pipecat_genesys import audio
-from pipecat_genesys.call import Call, CallParams, Phase
+from pipecat_genesys.call import Call, CallParams, Handler, Phase
 from pipecat_genesys.call.frames import (
     NOTICE_FRAMES,
     GenesysCloseFrame,
@@ -116,7 +118,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         self._unsent = b""
         self._transport: BaseTransport | None = None
         self._worker: Any = None
-        self._adapters: dict[tuple[str, Any], Callable[..., Any]] | None = None
+        self._adapters: dict[tuple[str, Handler], Handler] | None = None
 
     # -- Pipecat's surface -------------------------------------------------------------------
 
@@ -167,7 +169,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         """
         self.call.set_output_variables(variables)
 
-    def add_event_handler(self, event_name: str, handler: Any) -> None:
+    def add_event_handler(self, event_name: str, handler: Handler) -> None:
         """Add a handler of an event or a hook; ``event_handler`` is the decorator for it.
 
         Args:
@@ -188,7 +190,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         self._adapters[event_name, handler] = adapter
         self.call.add_event_handler(event_name, adapter)
 
-    def remove_event_handler(self, event_name: str, handler: Any) -> None:
+    def remove_event_handler(self, event_name: str, handler: Handler) -> None:
         """Remove a handler that was added; no effect if it was not.
 
         Args:
@@ -330,7 +332,10 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
     # -- the transport -----------------------------------------------------------------------
 
-    async def setup(self, setup: Any) -> None:
+    # Pipecat's FrameSerializer takes another argument than its base class, too.
+    async def setup(  # type: ignore[override]
+        self, setup: FrameProcessorSetup | StartFrame
+    ) -> None:
         """Take the pipeline's configuration; each side of a transport calls this.
 
         Args:

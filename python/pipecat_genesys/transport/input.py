@@ -8,7 +8,7 @@ from typing import Any
 
 from loguru import logger
 from pipecat.frames.frames import ClientConnectedFrame, Frame, InputAudioRawFrame, StartFrame
-from pipecat.processors.frame_processor import FrameDirection
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.transports.base_input import BaseInputTransport
 from pipecat.transports.base_transport import TransportParams
 
@@ -57,7 +57,8 @@ class AudioHookInputTransport(BaseInputTransport):
         self._on_connected = on_connected
         self._finish_handlers = finish_handlers
 
-    async def setup(self, setup: Any) -> None:
+    # Pipecat's FrameProcessor takes another argument than its base class, too.
+    async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
         """Begin to read the socket."""
         await super().setup(setup)
         if hasattr(setup, "audio_in_sample_rate"):
@@ -73,7 +74,7 @@ class AudioHookInputTransport(BaseInputTransport):
         await self.set_transport_ready(frame)
         await self._connection.deliver_to(self._deliver)
 
-    def _begin(self, setup: Any) -> None:
+    def _begin(self, setup: FrameProcessorSetup | StartFrame) -> None:
         self._connection.call.set_pipeline(setup)
         self._connection.ready.set()
         self._connection.begin()

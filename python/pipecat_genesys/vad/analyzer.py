@@ -15,7 +15,7 @@ from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 
 from .model import Scores, UnusableModelError
 from .resets import reset_rule
-from .stream import Packet, SpeechStream
+from .stream import SpeechStream, WindowedPacket
 from .worker import Job, WorkerFailure, call_in_loop, shared_worker
 
 SAMPLE_RATES = (8000, 16000)
@@ -73,7 +73,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         self._pipecat_analyzer: VADAnalyzer | None = None
         self._stream: SpeechStream | None = None
         # The packet whose windows `_run_analyzer` of the base class goes through.
-        self._packet: Packet | None = None
+        self._packet: WindowedPacket | None = None
         # Held while a packet of the call is processed.
         self._turn = asyncio.Lock()
         self._turn_loop: asyncio.AbstractEventLoop | None = None
@@ -234,7 +234,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             return None
         return analysis.future
 
-    def _run_scored(self, packet: Packet, buffer: bytes, scores: Scores) -> VADState:
+    def _run_scored(self, packet: WindowedPacket, buffer: bytes, scores: Scores) -> VADState:
         """Update the state with a packet that the worker has scored, in the worker's thread."""
         packet.accept(scores)
         return self._run_packet(packet, buffer)
@@ -244,7 +244,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         packet = stream.cut(buffer)
         return self._run_analyzer(buffer) if packet is None else self._run_packet(packet, buffer)
 
-    def _run_packet(self, packet: Packet, buffer: bytes) -> VADState:
+    def _run_packet(self, packet: WindowedPacket, buffer: bytes) -> VADState:
         """Let the base class go through the windows of a packet and update the state."""
         self._packet = packet
         try:
@@ -255,7 +255,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             raise RuntimeError("pipecat's VADAnalyzer uses other windows than expected")
         return state
 
-    def _next_confidence(self, packet: Packet) -> float:
+    def _next_confidence(self, packet: WindowedPacket) -> float:
         return packet.next_confidence(shared_worker().model, self._vad_state == VADState.QUIET)
 
     def _get_smoothed_volume(self, audio: bytes) -> float:
@@ -315,7 +315,7 @@ class _Analysis:
         self._turn = turn
         self._loop = loop
 
-    def run_in_worker(self, packet: Packet, buffer: bytes, stream: SpeechStream) -> None:
+    def run_in_worker(self, packet: WindowedPacket, buffer: bytes, stream: SpeechStream) -> None:
         """Let the shared worker score a packet. If it fails, run the packet in a thread."""
         job = Job(
             packet.rows,
@@ -334,7 +334,7 @@ class _Analysis:
         )
 
     def _worker_done(
-        self, packet: Packet, buffer: bytes, result: VADState | WorkerFailure | Exception
+        self, packet: WindowedPacket, buffer: bytes, result: VADState | WorkerFailure | Exception
     ) -> None:
         if not isinstance(result, WorkerFailure):
             self._done(result)

@@ -53,7 +53,7 @@ class Session(Protocol):
         """Run the graph. Releases the GIL."""
 
 
-class State(NamedTuple):
+class ModelState(NamedTuple):
     """The recurrent state of one call.
 
     Attributes:
@@ -65,7 +65,7 @@ class State(NamedTuple):
     cell: Floats
 
 
-INITIAL_STATE = State(
+INITIAL_STATE = ModelState(
     np.zeros((1, 1, STATE_SIZE), np.float32), np.zeros((1, 1, STATE_SIZE), np.float32)
 )
 for _array in INITIAL_STATE:
@@ -81,7 +81,7 @@ class Scores(NamedTuple):
     """
 
     confidences: list[float]
-    state: State
+    state: ModelState
 
 
 class SpeechModel:
@@ -91,7 +91,7 @@ class SpeechModel:
         """Create a model from a session of the second graph. Use `load_model` instead."""
         self._session = session
 
-    def score(self, calls: Sequence[tuple[Floats, State]]) -> list[Scores]:
+    def score(self, calls: Sequence[tuple[Floats, ModelState]]) -> list[Scores]:
         """Score windows of any number of calls in one run. Releases the GIL during the run.
 
         Args:
@@ -125,11 +125,12 @@ class SpeechModel:
         # One row for each step of the LSTM, one column for each call.
         columns = outputs[0].reshape(-1, len(calls)).T.tolist()
         if len(calls) == 1:
-            states = [State(outputs[1], outputs[2])]
+            states = [ModelState(outputs[1], outputs[2])]
         else:
             # Copies, because a view would keep the states of all calls in memory.
             states = [
-                State(outputs[1][:, [call]], outputs[2][:, [call]]) for call in range(len(calls))
+                ModelState(outputs[1][:, [call]], outputs[2][:, [call]])
+                for call in range(len(calls))
             ]
         return [
             Scores(confidences[:length], state)

@@ -37,7 +37,7 @@ class SpeechStream:
         scale = self.scale or expected_scale(sample_rate)
         self._windows = _native.SpeechWindows(sample_rate, scale.sections, scale.half_windows)
 
-    def cut(self, pcm: bytes) -> Packet | None:
+    def cut(self, pcm: bytes) -> WindowedPacket | None:
         """Add audio to the stream.
 
         Args:
@@ -49,7 +49,9 @@ class SpeechStream:
         rows, energies = self._windows.process(pcm)
         if not energies:
             return None
-        return Packet(self, np.frombuffer(rows, np.float32).reshape(-1, ROW_SAMPLES), energies)
+        return WindowedPacket(
+            self, np.frombuffer(rows, np.float32).reshape(-1, ROW_SAMPLES), energies
+        )
 
     def count_window(self, confidence: float, quiet: bool) -> bool:
         """Count one scored window and return whether the state is reset after it.
@@ -68,7 +70,7 @@ class SpeechStream:
         self._windows.clear_context()
 
 
-class Packet:
+class WindowedPacket:
     """The windows that one piece of audio completes.
 
     The windows are scored in advance by `accept`, or when `next_confidence` needs them. A reset of

@@ -19,7 +19,7 @@ from typing import Any
 
 from loguru import logger
 
-from .model import Floats, Scores, SpeechModel, State, UnusableModelError, load_model
+from .model import Floats, ModelState, Scores, SpeechModel, UnusableModelError, load_model
 
 # Number of windows at which a run takes no further job. Larger runs are not faster per window.
 MAX_RUN_WINDOWS = 64
@@ -55,7 +55,7 @@ class Job:
     def __init__(
         self,
         rows: Floats,
-        state: State,
+        state: ModelState,
         loop: asyncio.AbstractEventLoop,
         conclude: Callable[[Scores], Any],
         deliver: Callable[[Any], None],
