@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipecat.pipeline.base_pipeline import BasePipeline
-
 from pipecat_genesys.auth import VerifiedRequest
 from pipecat_genesys.protocol import events
-from pipecat_genesys.transport import AudioHookTransport, run_call
+from pipecat_genesys.transport import AudioHookTransport, CallPipeline, run_call
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +34,7 @@ class AudioHookCall:
         """The Architect flow's input variables."""
         return self.transport.call.input_variables or {}
 
-    async def run(self, pipeline: BasePipeline, **options: Any) -> None:
+    async def run(self, pipeline: CallPipeline, **options: Any) -> None:
         """Run a pipeline until the call has ended.
 
         ``opened`` is sent as soon as the pipeline is set up, so set languages, or `refuse`,

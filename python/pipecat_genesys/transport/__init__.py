@@ -18,11 +18,12 @@ protocol requires.
 
 from .observer import TransportObserver
 from .pacer import can_block, seconds_until_underrun
-from .transport import AudioHookParams, AudioHookTransport, call_worker, run_call
+from .transport import AudioHookParams, AudioHookTransport, CallPipeline, call_worker, run_call
 
 __all__ = [
     "AudioHookParams",
     "AudioHookTransport",
+    "CallPipeline",
     "TransportObserver",
     "call_worker",
     "can_block",

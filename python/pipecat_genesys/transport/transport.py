@@ -28,6 +28,10 @@ except ImportError:  # pipecat before 1.3
     WorkerRunner = None  # type: ignore[assignment,misc]
 
 
+CallPipeline = BasePipeline
+"""A pipeline that begins with a transport's input and ends with its output."""
+
+
 class AudioHookParams(TransportParams):
     """Parameters of the transport.
 
@@ -140,7 +144,7 @@ class AudioHookTransport(BaseTransport):
         await self.call.cleanup()  # type: ignore[no-untyped-call]
 
 
-def call_worker(pipeline: BasePipeline, **options: Any) -> PipelineWorker:
+def call_worker(pipeline: CallPipeline, **options: Any) -> PipelineWorker:
     """Make the worker of a call's pipeline, with defaults that suit a phone call.
 
     Three of Pipecat's options are off by default:
@@ -168,7 +172,7 @@ def call_worker(pipeline: BasePipeline, **options: Any) -> PipelineWorker:
     return PipelineWorker(pipeline, **(defaults | options))
 
 
-async def run_call(pipeline: BasePipeline, **options: Any) -> None:
+async def run_call(pipeline: CallPipeline, **options: Any) -> None:
     """Run a call's pipeline until the call has ended.
 
     The ids of the call are on every log line meanwhile; see `Call.log_context`. Cancelling this
