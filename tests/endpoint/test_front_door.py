@@ -337,7 +337,7 @@ async def test_tls(tmp_path: Path) -> None:
         async with connect(url, ssl=trust, compression=None) as socket:
             await socket.send(b"x" * 100_000)
             assert await socket.recv() == b"x" * 100_000
-        assert socket.close_code == 1000
+        assert socket.protocol.close_code == 1000
         reader, writer = await asyncio.open_connection("localhost", server.port, ssl=trust)
         writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
         async with asyncio.timeout(5):

@@ -27,6 +27,8 @@ _READ_SIZE = 4096
 # Genesys's request has some 20 lines and 2 KB.
 _MAX_HEAD_SIZE = 2**14
 _MAX_HEAD_LINES = 100
+# The library `websockets` takes lines of up to 8192 bytes.
+_MAX_LINE_SIZE = 8000
 # Time for a request's head to arrive, from the connection's first moment.
 _HEAD_SECONDS = 5.0
 # More connections that have not sent a head are strangers'. The oldest gives way to the newest.
@@ -171,7 +173,12 @@ class HttpProtocol(asyncio.BufferedProtocol):
         if self._socket.is_closing:
             return
         head, self._head = bytes(self._head), bytearray()
-        if len(head) > _MAX_HEAD_SIZE or head.count(b"\n") > _MAX_HEAD_LINES:
+        lines = head.split(b"\n")
+        if (
+            len(head) > _MAX_HEAD_SIZE
+            or len(lines) > _MAX_HEAD_LINES
+            or max(map(len, lines)) > _MAX_LINE_SIZE
+        ):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_SIZE)

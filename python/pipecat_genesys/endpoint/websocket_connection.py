@@ -124,7 +124,9 @@ class WebSocketConnection:
         protocol.receive_data(head)
         events = protocol.events_received()
         if not events:
-            self._reject_head()
+            rejection = protocol.reject(HTTPStatus.BAD_REQUEST, "Invalid upgrade request\n")
+            self._socket.write(rejection.serialize())
+            self._socket.finish()
             return
         request = events[0]
         assert isinstance(request, Request)
@@ -140,17 +142,6 @@ class WebSocketConnection:
         task = self._loop.create_task(self._run())
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
-
-    def _reject_head(self) -> None:
-        """Answer a request that `websockets` does not take, such as one with a line over 8 KB."""
-        answer = b"".join(self._protocol.data_to_send())
-        if answer:
-            self._socket.write(answer)
-            self._socket.finish()
-        else:
-            rejection = self._protocol.reject(HTTPStatus.BAD_REQUEST, "Invalid upgrade request\n")
-            self._socket.write(rejection.serialize())
-            self._socket.finish()
 
     def _make_scope(self, request: Request) -> dict[str, Any]:
         transport = self._socket.transport
