@@ -48,7 +48,6 @@ class AudioHookEndpoint:
     Attributes:
         admission: The running calls and their limit.
         metrics: Counts connections and calls.
-        verifier: Authenticates connections; None where any connection is accepted.
         drain_settings: The arguments with which a signal calls `drain`.
     """
 
@@ -67,11 +66,16 @@ class AudioHookEndpoint:
         self.admission: Admission[_Slot] = Admission(max_calls)
         self.metrics = metrics
         self._bot = bot
-        self.verifier = verifier
+        self._verifier = verifier
         self.drain_settings: dict[str, float] = {}
         self._params = params
         self._times = {"ready_seconds": ready_seconds, "after_call_seconds": after_call_seconds}
         metrics.limit.inc(max_calls)
+
+    @property
+    def verifier(self) -> SignatureVerifier | None:
+        """The verifier of upgrade requests; None where any connection is accepted."""
+        return self._verifier
 
     @property
     def active_calls(self) -> int:
@@ -125,10 +129,10 @@ class AudioHookEndpoint:
         The call is reserved before the nonce is stored, so that another server can still take a
         call that this one refuses because it is full.
         """
-        if self.verifier is None:
+        if self._verifier is None:
             self.admission.enter(slot)
             return None
-        return await self.verifier.authenticate(
+        return await self._verifier.authenticate(
             *upgrade_request(websocket.scope), admit=lambda _: self.admission.enter(slot)
         )
 
