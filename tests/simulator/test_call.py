@@ -52,6 +52,11 @@ async def no_answer(peer: Peer, message: dict[str, Any]) -> None:
     """Leave a message unanswered."""
 
 
+async def wait_a_minute(call: SimulatedCall) -> None:
+    await call.opened()
+    await asyncio.sleep(60)
+
+
 async def accept_and_speak(peer: Peer, message: dict[str, Any]) -> None:
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 2400)
@@ -398,6 +403,45 @@ async def test_server_that_closes_the_socket_after_closed_is_reported() -> None:
         report = await SimulatedCall(server.url).run(lambda call: call.opened())
     rules = {v.rule for v in report.violations} | {w.rule for w in report.warnings}
     assert rules & {ServerRule.SERVER_CLOSED_SOCKET, ServerRule.SOCKET_CLOSE_RACE}
+
+
+@virtual_time
+async def test_close_frame_with_a_code_that_crosses_the_client_s_is_a_warning() -> None:
+    async def close_with_1000(peer: Peer, message: dict[str, Any]) -> None:
+        # The server does not read the client's close frame, and sends its own.
+        peer.socket.transport.pause_reading()
+        await peer.text("closed")
+        await asyncio.sleep(0.1)
+        peer.socket.transport.write(b"\x88\x02\x03\xe8")
+
+    async with scripted(close=close_with_1000) as server:
+        options = CallOptions(rtt=0)
+        report = await SimulatedCall(server.url, options=options).run(lambda call: call.opened())
+        server.peer.socket.transport.abort()
+    assert [w.rule for w in report.warnings] == [ServerRule.SOCKET_CLOSE_RACE]
+    assert report.clean
+    assert report.ending.socket_closed_by is Party.CLIENT
+    assert report.ending.socket_code == 1000
+
+
+@virtual_time
+async def test_cancelled_call_hangs_up_and_leaves_no_task() -> None:
+    async with scripted() as server:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(SimulatedCall(server.url).run(wait_a_minute), 1)
+        await server.done.wait()
+    assert server.peer.received[-1]["type"] == "close"
+
+
+@virtual_time
+async def test_cancelled_call_is_dropped_if_the_server_does_not_answer_close() -> None:
+    async with scripted(close=no_answer) as server:
+        call = SimulatedCall(server.url)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(call.run(wait_a_minute), 1)
+        await server.done.wait()
+        assert call.elapsed < 4
+    assert server.peer.close_code == 1006
 
 
 @virtual_time

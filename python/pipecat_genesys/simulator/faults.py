@@ -133,7 +133,7 @@ class FaultInjector:
                 act.do(self, now)
                 self._has_performed = True
 
-    # What acts consist of.
+    # Elementary actions of which acts are composed.
 
     def send(
         self, kind: str, parameters: Mapping[str, object], now: float, **envelope: object
