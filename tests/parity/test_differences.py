@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -480,6 +481,34 @@ async def test_interruption_clears_the_filter_history(twin: Any) -> None:
     theirs, ours = await both.serialize(silence)
     assert set(theirs) != {0xFF}
     assert set(ours) == {0xFF}
+
+
+@row("early-audio")
+async def test_bot_audio_from_before_open_is_sent_after_opened(twin: Any) -> None:
+    both = twin()
+    await both.setup()
+    assert await both.serialize(speech()) == (None, None)
+    replies = await both.deserialize(Genesys().open())
+    assert sent(await both.ours.serialize(replies[1]))["type"] == "opened"
+    await both.theirs.serialize(replies[0])
+    theirs, ours = await both.serialize(speech())
+    assert (len(theirs), len(ours)) == (1600, 3200)
+
+
+@row("protected-audio")
+async def test_barge_in_is_not_sent_while_protected_audio_is_left(twin: Any) -> None:
+    if not hasattr(OutputAudioRawFrame(b"", 8000, 1), "interruptible"):
+        pytest.skip("pipecat before 1.11 has no audio that may not be interrupted")
+    both = twin()
+    await opened(both)
+    queue = SimpleNamespace(has_frame=lambda kind: kind is OutputAudioRawFrame)
+    senders = {None: SimpleNamespace(_audio_queue=queue)}
+    output = SimpleNamespace(_media_senders=senders)
+    transport = SimpleNamespace(output=lambda: output, add_event_handler=lambda *_: None)
+    both.ours.attach(transport)
+    theirs, ours = await both.serialize(InterruptionFrame())
+    assert "barge_in" in theirs
+    assert ours is None
 
 
 @row("l16")
