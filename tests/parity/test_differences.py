@@ -492,7 +492,8 @@ async def test_bot_audio_from_before_open_is_sent_after_opened(twin: Any) -> Non
     assert sent(await both.ours.serialize(replies[1]))["type"] == "opened"
     await both.theirs.serialize(replies[0])
     theirs, ours = await both.serialize(speech())
-    assert (len(theirs), len(ours)) == (1600, 3200)
+    assert len(theirs) <= 1600
+    assert len(ours) == 3200
 
 
 @row("protected-audio")
