@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
-# A peer that takes no data would keep a closing socket, and its descriptor, for ever.
+# Time for the peer to take the last data. Without a limit, a peer that takes no data would keep
+# the socket and its file descriptor open.
 _CLOSE_SECONDS = 5.0
-# After a final answer, what the peer still sends is read and discarded: closing a socket that has
-# unread data resets the connection, and the peer may then lose the answer.
+# Limits for data that is discarded after the last answer. Closing a socket that has unread data
+# resets the connection, and the peer may then lose the answer.
 _DISCARD_SECONDS = 1.0
 _DISCARD_BYTES = 2**18
 
 
 class ConnectionSocket:
-    """A transport that can be paused twice, and that closes in bounded time.
+    """A transport that closes within a limited time, and can be paused repeatedly.
 
     Attributes:
         transport: The transport, of asyncio or uvloop.
-        is_discarding: Whether received data is to be discarded, because the last data was written.
+        is_discarding: Whether received data must be discarded, because `finish` was called.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -57,11 +58,11 @@ class ConnectionSocket:
             self.transport.write(data)
 
     def finish(self) -> None:
-        """Close after the last data was written, in a way that lets the peer read it.
+        """Close the connection after the last data, so that the peer can read that data.
 
-        The sending direction is closed at once. The socket is closed when the peer closes its
-        direction, after 256 KB of data that is discarded, or after 1 s; after 5 s if the peer has
-        not taken what was written.
+        The sending direction is closed when the data is sent. The socket is closed when the peer
+        closes its direction, after 256 KB of discarded data, or after 1 s. If the peer has not
+        taken all data when `finish` is called, the limit is 5 s.
         """
         if self.is_closing:
             return

@@ -1,8 +1,9 @@
-"""The server side of one TCP connection, for uvicorn: `uvicorn.run(app, http=HttpProtocol)`.
+"""A protocol class for uvicorn that limits each connection: `uvicorn.run(app, http=HttpProtocol)`.
 
-uvicorn's own protocols parse whatever a read of the socket brought, at once and in Python, whoever
-sent it. This one reads a request's head and nothing else, takes the heads of all connections in
-turn, and hands each to uvicorn's h11 protocol or to a `WebSocketConnection`.
+uvicorn's own protocol classes parse all data of a read at once, in Python and without a limit, so
+one connection can stop the event loop for seconds. `HttpProtocol` reads only the head of a request.
+The heads of all connections are handled one after the other, each by uvicorn's h11 protocol or by a
+`WebSocketConnection`.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ from uvicorn.server import ServerState
 from .connection_socket import ConnectionSocket
 from .websocket_connection import WebSocketConnection
 
-# At most this much is read in one turn of the event loop.
+# Bytes that one read takes from the socket, at most.
 _READ_SIZE = 4096
-# Genesys's request has some 20 lines and 2 KB.
+# Limits of a head in bytes and lines. The requests of Genesys have some 20 lines and 2 KB.
 _MAX_HEAD_SIZE = 2**14
 _MAX_HEAD_LINES = 100
-# The library `websockets` takes lines of up to 8192 bytes.
+# Bytes in a line of a head; the library `websockets` accepts up to 8192.
 _MAX_LINE_SIZE = 8000
-# Time for a request's head to arrive, from the connection's first moment.
+# Time from the start of a connection until its head must be complete.
 _HEAD_SECONDS = 5.0
-# More connections that have not sent a head are strangers'. The oldest gives way to the newest.
+# Connections at once without a complete head, at most. A new connection then closes the oldest.
 _MAX_WAITING = 1000
-# More complete heads than this wait only in a flood; the next are refused.
+# Requests at once that wait for their turn, at most. Further requests are refused.
 _MAX_QUEUED_HEADS = 500
-# A client that does not take an answer to a plain request is given up after this time.
+# Time for a client to take data of the response to a plain request.
 _BLOCKED_SECONDS = 10.0
 _END_OF_HEAD = b"\r\n\r\n"
-# Headers that concern the connection and not the request.
+# Headers that concern only the connection. They are not passed to uvicorn's protocol.
 _CONNECTION_HEADERS = frozenset({b"connection", b"upgrade", b"expect", b"keep-alive"})
 
 _logger = logging.getLogger("uvicorn.error")
@@ -81,7 +82,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
-        # Not isinstance: the transports of uvloop have a base of their own.
+        # No isinstance, because the transports of uvloop are not subclasses of asyncio's.
         self._socket = ConnectionSocket(cast(asyncio.Transport, transport), self._loop)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn's classes only
         self._deadline = self._loop.call_later(_HEAD_SECONDS, self._head_overdue)
@@ -98,7 +99,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         elif self._websocket is not None:
             self._websocket.data_received(bytes(self._buffer[:nbytes]))
         elif self._plain is not None:
-            # A body or a second request; neither is served.
+            # This is a body or a second request, which are not served.
             self._socket.pause_reading()
         else:
             self._head_received(self._buffer[:nbytes])
@@ -139,7 +140,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     # -- uvicorn's protocol ------------------------------------------------------------------
 
     def shutdown(self) -> None:
-        """Close the connection, as the server stops."""
+        """Close the connection because the server stops."""
         if self._websocket is not None:
             self._websocket.shutdown()
         else:
@@ -148,7 +149,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     # -- the head of the request -------------------------------------------------------------
 
     def drop(self) -> None:
-        """Close the connection for a newer one."""
+        """Close the connection at once, to make room for a newer one."""
         self._socket.abort()
 
     def _head_received(self, data: memoryview) -> None:
@@ -169,7 +170,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def head_complete(self) -> None:
-        """Serve the request; called when it is the connection's turn."""
+        """Handle the request whose head was received; called when it is its turn."""
         if self._socket.is_closing:
             return
         head, self._head = bytes(self._head), bytearray()
@@ -201,7 +202,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._serve_plain(request)
 
     def _serve_plain(self, request: h11.Request) -> None:
-        """Hand the request to uvicorn's own protocol, alone on its connection."""
+        """Pass a request to uvicorn's h11 protocol, as the only request of its connection."""
         self._server_state.connections.discard(self)
         self._plain = H11Protocol(self._config, self._server_state, self._app_state, self._loop)
         self._plain.connection_made(self._socket.transport)
@@ -213,7 +214,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         ]
         lines += [b"connection: close", b"", b""]
         self._plain.data_received(b"\r\n".join(lines))
-        # Not for data: the event loop notices only while reading that the client has gone.
+        # Reading goes on only to notice that the client closes the connection.
         self._socket.resume_reading()
         self._check_plain(was_closing=False)
 
@@ -252,10 +253,10 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
 
 class _HeadQueue:
-    """The connections of a server that have no request yet, and those whose request waits.
+    """The connections of a server that wait for a head, and those whose head waits for its turn.
 
-    One request is started in a turn of the event loop, so that a flood of them leaves time for the
-    calls that run.
+    One head is handled in each turn of the event loop, so that a flood of requests leaves time for
+    the running calls.
     """
 
     _of_servers: ClassVar[WeakKeyDictionary[ServerState, _HeadQueue]] = WeakKeyDictionary()

@@ -1,7 +1,8 @@
-"""The WebSocket connection of one ASGI application call, with limits on what its peer may send.
+"""A WebSocket connection of an ASGI application, with limits on the data that its peer sends.
 
-The frames are those of the library `websockets`, whose protocol object does no I/O. What is here is
-the ASGI side, and the limits: a peer that floods is read at the speed of a call, whatever it sends.
+The library `websockets` parses and builds the frames; its protocol object does no I/O. This module
+connects that object with ASGI and enforces the limits. A peer that sends too much is read slowly,
+so that its data fills its own socket.
 """
 
 from __future__ import annotations
@@ -27,28 +28,30 @@ from .connection_socket import ConnectionSocket
 
 Message = MutableMapping[str, Any]
 
-# A call has some ten messages a second, and up to 20 s of audio at once after a reconnection. The
-# protocol lets a client send 200 ms of audio in 1600 messages.
+# The budget of frames of any kind: frames per second, and frames at once. A call has some ten
+# messages a second, and 100 at once after a reconnection. The AudioHook protocol allows 200 ms of
+# audio in 1600 messages.
 _FRAMES_PER_SECOND = 200.0
 _FRAME_BURST = 2000.0
-# This much payload costs as much as a frame.
+# Bytes of payload that cost as much of the budget as one frame.
 _PAYLOAD_PER_FRAME = 4096
-# A frame of a client has a header of 6 bytes or more, so a budget of frames is one of bytes, too.
+# Bytes of the smallest frame of a client, which is empty and masked.
 _LEAST_FRAME = 6
-# At most this much is parsed at once, which is 170 empty frames or about 1 ms; when it had this
-# many frames, the rest has to wait for the next turn of the event loop.
+# Bytes that are parsed at once, which are 170 empty frames or about 1 ms. When they contained
+# `_FRAMES_PER_TURN` frames or more, parsing goes on in the next turn of the event loop.
 _PARSED_AT_ONCE = 1024
 _FRAMES_PER_TURN = 50
-# After a pause, reading goes on when so many frames may come.
+# After the budget is used up, reading goes on when it allows this many frames.
 _RESUME_FRAMES = 20.0
-# A peer that was kept waiting so long is no call.
+# Total time without reading, because the budget was used up, after which the WebSocket is closed.
+# The total starts again when the budget is full.
 _MAX_THROTTLED_SECONDS = 30.0
-# Reading stops while so much waits for the application.
+# Reading stops while this many messages, or this much data, wait for the application.
 _MAX_QUEUED_MESSAGES = 16
 _MAX_QUEUED_SIZE = 2**16
-# An application that takes queued messages gives way to other tasks after so many.
+# Messages that the application can receive in a row before other tasks run.
 _MESSAGES_PER_TURN = 4
-# Time for the application to accept or refuse.
+# Time for the application to accept or refuse the WebSocket.
 _ANSWER_SECONDS = 30.0
 # Time for the peer to answer a close frame.
 _CLOSE_SECONDS = 5.0
@@ -59,9 +62,9 @@ _logger = logging.getLogger("uvicorn.error")
 class WebSocketConnection:
     """One WebSocket, from its upgrade request to its end.
 
-    Nothing is read between the upgrade request and the application's answer. After it, each frame
-    of any kind counts against a budget; reading stops while the budget is used up, while messages
-    wait for the application, and while the peer does not take what is written.
+    Nothing is read between the upgrade request and the application's answer. After the answer, each
+    frame of any kind counts against a budget. Reading stops while the budget is used up, while
+    messages wait for the application, and while the peer does not take the data that was written.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class WebSocketConnection:
             socket: The socket, of which reading is paused.
             config: The configuration of uvicorn.
             server_state: The state that the connections of a server share.
-            app_state: The state that the application's lifespan left.
+            app_state: The state that the application's lifespan has set.
             loop: The event loop.
         """
         self._socket = socket
@@ -118,7 +121,7 @@ class WebSocketConnection:
 
         Args:
             head: The request, without a body.
-            early: What came after the request in the same read.
+            early: The data that followed the request in the same read.
         """
         protocol = self._protocol
         protocol.receive_data(head)
@@ -180,7 +183,7 @@ class WebSocketConnection:
             self._socket.abort()
             raise
         except BaseException:
-            # SystemExit, too: it would end the server, and every other call.
+            # SystemExit is included, because it would end the server and all other calls.
             _logger.exception("Exception in ASGI application\n")
             self._application_ended(1011)
         else:
@@ -244,12 +247,12 @@ class WebSocketConnection:
     # -- from the peer -----------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Take data from the socket."""
+        """Handle data from the socket."""
         self._unparsed = self._unparsed + data if self._unparsed else data
         self._parse()
 
     def _parse(self) -> None:
-        """Parse what was read, as far as the limits allow, and pause or resume reading."""
+        """Parse received data as far as the limits allow, and pause or resume reading."""
         protocol = self._protocol
         parsed = 0
         while self._unparsed and self._is_open:
@@ -259,7 +262,7 @@ class WebSocketConnection:
                 if self._is_open:
                     self._socket.pause_reading()
                 return
-            # The budget pays for this much, even if all of it is empty frames.
+            # The budget is enough for this data even if all of it is empty frames.
             size = min(int(self._frames) * _LEAST_FRAME, _PARSED_AT_ONCE)
             data, self._unparsed = self._unparsed[:size], self._unparsed[size:]
             protocol.receive_data(data)
@@ -307,9 +310,9 @@ class WebSocketConnection:
         if opcode is Opcode.CLOSE:
             self._close_received()
         elif opcode is Opcode.PING or opcode is Opcode.PONG:
-            pass  # the protocol object has answered the ping
+            pass  # the protocol object answers pings
         elif self._close_sent:
-            pass  # the application has closed the WebSocket, and takes no more messages
+            pass  # the application has closed the WebSocket
         else:
             if opcode is not Opcode.CONT:
                 self._is_text = opcode is Opcode.TEXT
@@ -343,7 +346,7 @@ class WebSocketConnection:
         self._socket.finish()
 
     def _fail(self, code: int, reason: str) -> None:
-        """End the connection for a fault of the peer."""
+        """Close the WebSocket because the peer broke a rule."""
         if self._is_open:
             self._protocol.fail(code, reason)
             self._flush()
@@ -430,9 +433,10 @@ class WebSocketConnection:
         self._flush()
 
     def _close(self, code: int, reason: str) -> None:
-        """Send a close frame, and wait for the peer's for a limited time.
+        """Send a close frame, and wait for the peer's close frame for a limited time.
 
-        Unlike a message, a close frame does not wait until the peer takes data: it may never.
+        A message waits until the peer takes data. A close frame does not wait, because the peer may
+        never take data.
         """
         if self._close_sent:
             return
@@ -456,31 +460,31 @@ class WebSocketConnection:
                 "reason": reason,
             }
             self._events.put_nowait(self._disconnect)
-            # A `send` that waits until data can be written finds out now.
+            # Wakes a `send` that waits until data can be written.
             self._writable.set()
 
     # -- from the event loop and the server --------------------------------------------------
 
     def pause_writing(self) -> None:
-        """The peer does not take what is written: messages wait, and nothing is read."""
+        """Stop reading and sending messages until the peer takes the written data."""
         if self._disconnect is None:
             self._writable.clear()
             self._parse()
 
     def resume_writing(self) -> None:
-        """The peer takes data again."""
+        """Go on reading and sending messages, because the peer has taken data."""
         self._writable.set()
         self._parse()
 
     def shutdown(self) -> None:
-        """The server stops: refuse or close the WebSocket."""
+        """Refuse or close the WebSocket because the server stops."""
         if self._acceptance is not None:
             self._deny(503, [], b"Service Unavailable")
         elif self._is_open:
             self._close(1012, "")
 
     def connection_lost(self) -> None:
-        """The socket is closed."""
+        """Tell the application that the socket is closed."""
         was_open = self._is_open
         self._is_lost, self._is_open = True, False
         self._acceptance = None
