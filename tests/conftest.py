@@ -1,4 +1,4 @@
-"""Logs while tests are collected, and how the workers of pytest-xdist share the tests."""
+"""The order of the tests, their distribution by pytest-xdist, and logs during collection."""
 
 from __future__ import annotations
 
@@ -10,12 +10,28 @@ from loguru import logger
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
-# The tests of these files share a fixture that makes all calls, which takes seconds.
-ONE_WORKER = ("tests/e2e/test_faults.py",)
+# The tests of these files share a fixture that takes seconds of processor time.
+ONE_WORKER = ("tests/e2e/test_faults.py", "tests/endpoint/test_front_door.py")
+
+# These tests judge delays. They run last, when no other test needs much processor time.
+JUDGES_OF_DELAYS = (
+    "tests/conformance/test_servers.py",
+    "tests/e2e/",
+    "tests/endpoint/test_bots.py",
+    "tests/endpoint/test_faults.py",
+    "tests/endpoint/test_gc_tuning.py",
+    "tests/pipecat_contract/",
+    "tests/transport/",
+)
 
 # Pipecat logs a line when it is imported. pytest would print it after the summary of all tests, if
 # a conftest.py imports pipecat.
 logger.disable("pipecat")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the tests that judge delays to the end."""
+    items.sort(key=lambda item: item.nodeid.startswith(JUDGES_OF_DELAYS))
 
 
 def pytest_collection_finish() -> None:

@@ -87,7 +87,8 @@ class PacedCall:
         self.queue.finish()
         return self.now
 
-    def silent(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
+        """Move the clock by some seconds."""
         self.advance(self.now + seconds)
 
     @property
@@ -105,14 +106,14 @@ def test_first_audio_of_a_turn_is_sent_at_once() -> None:
         begin, before = call.now, len(call.packets)
         call.speak(2.0, speed=10)
         assert call.packets[before][0] - begin <= 0.02
-        call.send_unanswered(4)
+        call.wait(4)
 
 
 @pytest.mark.parametrize("speed", [0.999, 1.5, 10, 1000])
 def test_rest_of_a_turn_is_sent_when_the_turn_ends(speed: float) -> None:
     call = PacedCall()
     end = call.speak(1.234, speed=speed)
-    call.send_unanswered(0.05)
+    call.wait(0.05)
     assert call.queue.unsent_samples == 0
     assert call.packets[-1][0] <= end + 0.05
     assert len(call.sent) == round(1.234 * SECOND)
@@ -121,7 +122,7 @@ def test_rest_of_a_turn_is_sent_when_the_turn_ends(speed: float) -> None:
 def test_packets_grow_once_the_lead_is_reached() -> None:
     call = PacedCall()
     call.speak(20.0, speed=50)
-    call.send_unanswered(20)
+    call.wait(20)
     sizes = [len(audio) / SECOND for _, audio in call.packets]
     assert sizes[0] == pytest.approx(CHUNK)
     # Two messages a second once the lead is reached.
@@ -145,7 +146,7 @@ def test_blocking_the_event_loop_for_half_a_second_causes_no_underrun(at: float)
         call.queue.put(bytes([number]) * 320, call.now)
         call.advance(call.now + 0.004)
     call.queue.finish()
-    call.send_unanswered(12)
+    call.wait(12)
     assert stalled
     assert call.underruns() == []
     assert len(call.sent) == 250 * 320
@@ -156,7 +157,7 @@ def test_ten_minutes_of_conversation_cause_no_429_and_no_underrun() -> None:
     begin, turn = call.now, 0
     while call.now < begin + 600:
         call.speak(1.0 + turn % 7, speed=(1.5, 4, 30)[turn % 3])
-        call.send_unanswered(call.queue.ahead(call.now) + 0.5 + turn % 4)
+        call.wait(call.queue.ahead(call.now) + 0.5 + turn % 4)
         turn += 1
     assert call.underruns() == []
     assert turn > 60
@@ -186,14 +187,14 @@ def test_short_turns_wait_for_a_token_at_most_and_lose_no_audio() -> None:
 def test_hold_after_429_is_obeyed_and_loses_no_audio() -> None:
     call = PacedCall()
     call.speak(0.2, speed=100)
-    call.send_unanswered(0.1)
+    call.wait(0.1)
     before = len(call.packets)
     call.queue.hold_until(call.now + 3)
     call.queue.put(b"\1" * 4000, call.now)
     call.queue.finish()
-    call.send_unanswered(2.99)
+    call.wait(2.99)
     assert len(call.packets) == before
-    call.send_unanswered(0.02)
+    call.wait(0.02)
     assert call.sent[-4000:] == b"\1" * 4000
 
 
@@ -203,7 +204,7 @@ def test_clear_returns_the_seconds_that_were_heard() -> None:
     begin = call.packets[0][0]
     call.advance(begin + 6)
     assert call.queue.clear(call.now) == pytest.approx(5.0)
-    call.send_unanswered(1)
+    call.wait(1)
     begin = call.now
     call.speak(1.0, speed=100)
     call.advance(begin + 0.4)
@@ -233,7 +234,7 @@ def test_arbitrary_use_keeps_the_limits_and_the_order_and_loses_no_audio(
             call.queue.put(audio, call.now)
             expected += audio
         elif step == "wait":
-            call.send_unanswered(amount)
+            call.wait(amount)
         elif step == "finish":
             call.queue.finish()
         else:
@@ -241,7 +242,7 @@ def test_arbitrary_use_keeps_the_limits_and_the_order_and_loses_no_audio(
             del expected[len(call.sent) :]
             call.queue.clear(call.now)
     call.queue.finish()
-    call.send_unanswered(500)
+    call.wait(500)
     assert call.sent == bytes(expected)
     assert call.queue.ahead(call.now) == 0
 
