@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import importlib.util
 import re
 import sys
+import wave
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loopback import serving
+from pipecat_genesys.audio import ulaw_decode
+from pipecat_genesys.simulator import CallOptions, SimulatedCall
 
 pytest.importorskip("pipecat.pipeline.worker", reason="the examples need pipecat 1.3 or newer")
 ROOT = Path(__file__).parents[2]
@@ -70,6 +74,40 @@ async def test_command_shown_for_an_example_makes_a_clean_call_in_which_it_answe
     answers = "event transcript" if example == "monitor.py" else " <-  audio "
     # The bots greet the caller, and answer what the caller does.
     assert output.count(answers) >= 2, output
+
+
+def loud_seconds(pcm: bytes, rate: int) -> float:
+    """The time in which 16-bit PCM is louder than noise."""
+    samples, size = array.array("h", pcm), rate // 50
+    blocks = (samples[at : at + size] for at in range(0, len(samples), size))
+    return sum(max(map(abs, block)) > 500 for block in blocks) / 50
+
+
+@pytest.mark.parametrize("rtt", [0.0, 0.04, 0.4])
+@pytest.mark.parametrize("example", ["bot.py", "serializer_bot.py", "endpoint_bot.py"])
+async def test_greeting_of_an_example_is_heard_whole_at_any_distance(
+    example: str, rtt: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wave.open(str(EXAMPLES / "audio" / "greeting.wav")) as wav:
+        rate, length = wav.getframerate(), wav.getnframes()
+        greeting = loud_seconds(wav.readframes(length), rate)
+
+    async def script(caller: SimulatedCall) -> None:
+        await caller.opened()
+        await caller.wait_for_bot_audio()
+        # The endpoint's bot repeats the caller's silence too, so the bot is never silent.
+        await asyncio.sleep(length / rate + 1.0)
+        track = caller.session.playback.render(asyncio.get_running_loop().time())
+        heard.append(loud_seconds(ulaw_decode(track), 8000))
+        await caller.hang_up()
+        await caller.ended(10)
+
+    heard: list[float] = []
+    options = CallOptions(rtt=rtt, api_key="a-key", client_secret=SECRET)
+    async with serving(app_of(EXAMPLES / example, monkeypatch), lifespan="on") as url:
+        report = await SimulatedCall(url, options=options).run(script)
+    assert report.script_error is None, report.script_error
+    assert heard[0] == pytest.approx(greeting, abs=0.2)
 
 
 def test_every_example_is_called() -> None:
