@@ -287,15 +287,17 @@ class Call(BaseObject):
         on the lines of Pipecat and of the application too; they are empty before ``open``.
         `run_call` and the endpoint do this.
         """
-        return log_context(
-            session_id=self._known_session_id,
-            conversation_id=lambda: self.details.conversation_id,
-            organization_id=lambda: self.details.organization_id,
-        )
+        # Not `self`: a timer that started inside the context keeps it for seconds after the call.
+        session, details = self.session, self.details
 
-    def _known_session_id(self) -> str | None:
-        """Return the session's id once the client has sent it."""
-        return None if self.session.state is State.PREPARING else self.session.session_id
+        def session_id() -> str | None:
+            return None if session.state is State.PREPARING else session.session_id
+
+        return log_context(
+            session_id=session_id,
+            conversation_id=lambda: details.conversation_id,
+            organization_id=lambda: details.organization_id,
+        )
 
     async def wait_for_phase(self, phase: Phase) -> None:
         """Wait until the end of the call has come as far as a phase.
