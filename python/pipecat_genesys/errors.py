@@ -9,6 +9,7 @@ column names the module or subpackage that raises the class::
             LocalProtocolError                  pipecat_genesys.protocol
             RemoteProtocolError                 pipecat_genesys.protocol
         AuthenticationError                     pipecat_genesys.auth
+        BotExitError                            pipecat_genesys.call
         BrokenRuleError                         pipecat_genesys.simulator
         CallStateError (RuntimeError)           pipecat_genesys.simulator
         CheckFailedError                        pipecat_genesys.conformance

@@ -6,6 +6,7 @@ not: sockets, and Pipecat's dict messages. The serializer and the transport each
 
 * `call`: the `Call`, and the `Phase` of its end.
 * `codec`: wire audio to PCM and back.
+* `containment`: limits what the code of a bot can do to other calls.
 * `details`: what Genesys said about the call.
 * `frames`: the pipeline frames.
 * `params`: the configuration of a call.
@@ -13,7 +14,7 @@ not: sockets, and Pipecat's dict messages. The serializer and the transport each
 * `log`: the log of a call.
 """
 
-from .call import Call, Handler, OpenGate, Phase
+from .call import Call, Ending, Handler, OpenGate, Phase
 from .params import CallParams
 
-__all__ = ["Call", "CallParams", "Handler", "OpenGate", "Phase"]
+__all__ = ["Call", "CallParams", "Ending", "Handler", "OpenGate", "Phase"]

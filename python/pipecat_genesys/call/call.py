@@ -45,6 +45,7 @@ from pipecat_genesys.protocol.client_messages import ContinuedSession
 from pipecat_genesys.protocol.entities import Entity, Token, Transcript, seconds
 
 from .codec import CallCodec
+from .containment import PROCESS_EXITS, BotExitError
 from .details import CallDetails
 from .frames import KEYPAD
 from .log import CallLog, brief, log_context
@@ -68,6 +69,20 @@ _UNOPENED = (State.PREPARING, State.OPENING)
 # Compared for every message, and slow to look up in an enumeration.
 _DISCONNECT, _CLOSED = AudioHookMessageType.DISCONNECT, AudioHookMessageType.CLOSED
 _CLOSE_REASONS = frozenset(reason.value for reason in CloseReason)
+
+
+class Ending(NamedTuple):
+    """What began the end of a call.
+
+    Attributes:
+        by: ``genesys`` for ``close`` or a lost socket, ``bot`` for ``disconnect``, ``server`` for
+            anything that this package ends.
+        reason: The reason of that message, ``lost``, or the reason of the server, such as
+            ``fault-seq`` for a fault of the client in ``seq``.
+    """
+
+    by: str
+    reason: str
 
 
 class Phase(IntEnum):
@@ -111,6 +126,7 @@ class Call(BaseObject):
         details: What ``open`` and ``update`` said.
         log: The log of the call.
         phase: How far the end of the call has come.
+        ending: What began the end of the call; None while it has not begun.
         output_variables: The variables for the Architect flow; `set_output_variables` sets them.
         start_paused_choice: Whether `pause` or `resume` decided how the session starts; None
             where neither was called before ``opened``.
@@ -149,6 +165,7 @@ class Call(BaseObject):
         self.details = CallDetails()
         self.log = CallLog(self.session.session_id, personal_data=params.log_personal_data)
         self.phase = Phase.RUNNING
+        self.ending: Ending | None = None
         self.output_variables: dict[str, Any] | None = None
         self.start_paused_choice: bool | None = None
         self.discard_to: str | None = None
@@ -420,6 +437,7 @@ class Call(BaseObject):
         effect.
         """
         event = self.session.connection_lost()
+        self.record_ending("genesys", "lost")
         self._set_phase(_GONE)
         if event is None:
             return
@@ -474,6 +492,7 @@ class Call(BaseObject):
         if isinstance(event, events.Faulted):
             self.log.once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
             if event.reply is not None:
+                self.record_ending("server", f"fault-{event.error.rule.value}")
                 self._set_phase(_ENDING)
 
     async def _run_hook(self, event: events.Event, name: str) -> Draft | None:
@@ -524,9 +543,10 @@ class Call(BaseObject):
             log.line("DEBUG", f"participant: {details.participant}")
 
     def _close(self, event: events.CloseReceived) -> None:
-        self._set_phase(_ENDING)
         faults = f" faults={self.faults}" if self.session.faults else ""
         reason = event.reason if event.reason in _CLOSE_REASONS else "(unknown)"
+        self.record_ending("genesys", reason)
+        self._set_phase(_ENDING)
         self.log.line("INFO", f"AudioHook close: reason={reason}{faults}")
 
     def _update(self, event: events.UpdateReceived) -> None:
@@ -574,6 +594,29 @@ class Call(BaseObject):
             output_variables=fit_output_variables(variables, self.log.once)
         )
 
+    def record_ending(self, by: str, reason: str) -> None:
+        """Set `ending`, unless it was set before. This sends nothing.
+
+        Args:
+            by: What ends the call; see `Ending`.
+            reason: The reason.
+        """
+        if self.ending is None:
+            self.ending = Ending(by, reason)
+
+    async def end_failed_bot(self) -> None:
+        """Send ``disconnect`` for the reason ``error``, because code of the bot failed."""
+        self.record_ending("server", "bot-failed")
+        await self.disconnect("error", info="the bot has failed")
+
+    async def _run_handler(self, event_name: str, handler: Any, *args: Any, **kwargs: Any) -> None:
+        """Run one handler; pipecat's base class calls this, and logs ordinary exceptions."""
+        try:
+            await super()._run_handler(event_name, handler, *args, **kwargs)
+        except PROCESS_EXITS as error:
+            self.log.once("ERROR", str(BotExitError(f"the handler of {event_name!r}", error)))
+            await self.end_failed_bot()
+
     def record_defect(self, error: Exception) -> None:
         """Count and log an exception that a message from Genesys caused in this package.
 
@@ -604,6 +647,7 @@ class Call(BaseObject):
                 logger.debug(f"{draft.type.value!r} not sent: the session is {self.session.state}")
             return None
         if draft.type is _DISCONNECT:
+            self.record_ending("bot", str(draft.parameters.get("reason")))
             self._set_phase(_ENDING)
         elif draft.type is _CLOSED:
             self._set_phase(_ENDED)
@@ -629,9 +673,11 @@ class Call(BaseObject):
         """
         if self.session.state in _UNOPENED:
             self.start_paused_choice = True
+            await asyncio.sleep(0)  # for an application that calls this in a loop
             return True
         if self._hook is events.UpdateReceived:
             self._chosen = server_messages.pause()
+            await asyncio.sleep(0)  # for an application that calls this in a loop
             return True
         return await self._send(server_messages.pause())
 
@@ -647,6 +693,7 @@ class Call(BaseObject):
         """
         if self.session.state in _UNOPENED:
             self.start_paused_choice = False
+            await asyncio.sleep(0)  # for an application that calls this in a loop
             return True
         return await self._send(server_messages.resume())
 
@@ -717,6 +764,7 @@ class Call(BaseObject):
         """
         media = self.session.media
         if media is None:
+            await self._refused()
             return False
         transcript = Transcript.of(
             text,
@@ -769,8 +817,10 @@ class Call(BaseObject):
         )
         if self._hook in (events.OpenReceived, events.UpdateReceived):
             if self._chosen is not None and self._chosen.type is AudioHookMessageType.DISCONNECT:
+                await self._refused()
                 return False
             self._chosen = draft
+            await asyncio.sleep(0)  # for an application that calls this in a loop
             return True
         return await self._send(draft)
 
@@ -795,9 +845,12 @@ class Call(BaseObject):
         """
         if await self._send_draft(draft):
             return True
-        if not self.is_in_hook:
-            await asyncio.sleep(_UNSENT_SECONDS)
+        await self._refused()
         return False
+
+    async def _refused(self) -> None:
+        """Wait for a moment, or only yield in a hook, because the reply waits for the hook."""
+        await asyncio.sleep(0 if self.is_in_hook else _UNSENT_SECONDS)
 
 
 class _Handling(NamedTuple):

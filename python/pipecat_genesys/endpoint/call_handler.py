@@ -9,6 +9,7 @@ Whatever the bot does, the session ends as the protocol requires: ``disconnect``
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -17,11 +18,13 @@ from loguru import logger
 
 from pipecat_genesys.auth import VerifiedRequest
 from pipecat_genesys.call import Phase
-from pipecat_genesys.protocol import events
+from pipecat_genesys.call.containment import PROCESS_EXITS, BotExitError, cancel_tasks
+from pipecat_genesys.call.log import brief
+from pipecat_genesys.protocol import Rule, events
 from pipecat_genesys.transport import AudioHookTransport
 
 from .call import AudioHookCall
-from .metrics import Metrics
+from .metrics import CallObserver, Metrics
 
 Bot = Callable[[AudioHookCall], Awaitable[None]]
 """Handles one call; the call ends when it returns or raises."""
@@ -30,6 +33,8 @@ Bot = Callable[[AudioHookCall], Awaitable[None]]
 _OPEN_SECONDS = 5.0
 # Genesys ends a connection probe by itself.
 _PROBE_SECONDS = 10.0
+# Longest time that a cancelled bot may take to clean up.
+_CANCEL_SECONDS = 10.0
 
 
 class OpenGate:
@@ -65,6 +70,7 @@ class CallHandler:
         gate: OpenGate,
         request: VerifiedRequest | None,
         metrics: Metrics,
+        observer: CallObserver,
         *,
         ready_seconds: float,
         after_call_seconds: float,
@@ -76,6 +82,7 @@ class CallHandler:
             gate: The open gate of the transport.
             request: The verified upgrade request; None where nobody is authenticated.
             metrics: Counts what happens.
+            observer: The observer of the transport, whose counts are logged at the end.
             ready_seconds: Longest time that ``opened`` waits for the bot.
             after_call_seconds: Longest time that the bot may run after the end of its call.
         """
@@ -85,6 +92,7 @@ class CallHandler:
         self._gate = gate
         self._request = request
         self._metrics = metrics
+        self._observer = observer
         self._ready_seconds = ready_seconds
         self._after_call_seconds = after_call_seconds
 
@@ -95,22 +103,18 @@ class CallHandler:
             bot: Called with the call; not called for a connection probe or a refused session.
         """
         connection = self._connection
+        began = time.monotonic()
+        opening = None
         connection.begin(outlives_pipeline=True)
         try:
             opening = await self._opening()
             if opening is None:
-                if self._call.phase is Phase.RUNNING:
-                    logger.warning(f"{self._call}: no 'open' within {_OPEN_SECONDS:g} s")
-                    self._metrics.refusals.labels("no-open").inc()
-                await connection.close()
+                await self._refuse_opening()
             elif (reason := self._mismatch(opening)) is not None:
                 logger.warning(f"{self._call}: refused: {reason}")
                 self._metrics.refusals.labels("mismatch").inc()
+                self._call.record_ending("server", "mismatch")
                 await self._call.disconnect("unauthorized")
-                await self._end()
-            elif opening.reply is not None:
-                # The reply is a `disconnect`: no offered medium can be carried.
-                self._metrics.refusals.labels("media").inc()
                 await self._end()
             elif opening.is_probe:
                 self._metrics.opens.labels("probe").inc()
@@ -122,6 +126,8 @@ class CallHandler:
         finally:
             await connection.end()
             self._metrics.faulted(self._call.faults)
+            if opening is None or not opening.is_probe:
+                self._log_summary(time.monotonic() - began)
 
     async def disconnect(self, info: str) -> None:
         """End the call with the reason ``error``, because the server must stop.
@@ -129,18 +135,55 @@ class CallHandler:
         Args:
             info: A line for Genesys's log.
         """
+        self._call.record_ending("server", "stopping")
         await self._call.disconnect("error", info=info)
+
+    def _log_summary(self, seconds: float) -> None:
+        """Write the line that the log has of each call at its end; it has no personal data."""
+        call, observer = self._call, self._observer
+        by, reason = call.ending or ("server", "defect")
+        request = self._request
+        answers = sorted(observer.answers)
+        times = (
+            f"first_answer={observer.answers[0]:.2f} "
+            f"p95_answer={answers[math.ceil(0.95 * len(answers)) - 1]:.2f}"
+            if answers
+            else "first_answer=- p95_answer=-"
+        )
+        faults = ",".join(f"{rule}:{count}" for rule, count in sorted(call.faults.items()))
+        call.log.line(
+            "INFO",
+            f"call ended: by={by} reason={reason} seconds={seconds:.1f} {times} "
+            f"underruns={observer.underruns} interruptions={observer.interruptions} "
+            f"pauses={observer.pauses} errors_429={observer.rate_limits} faults={faults or '-'} "
+            f"conversation={brief(call.conversation_id)} "
+            f"organization={brief(call.organization_id)} "
+            f"correlation={brief(request.correlation_id if request else None)}",
+        )
 
     # -- before `opened` ---------------------------------------------------------------------
 
     async def _opening(self) -> events.OpenReceived | None:
-        """Wait for ``open``; return None at the deadline or when the session ends before."""
-        ended = asyncio.ensure_future(self._call.wait_for_phase(Phase.ENDED))
+        """Wait for a valid ``open``; return None at the deadline or if the session ends before."""
+        ended = asyncio.ensure_future(self._call.wait_for_phase(Phase.ENDING))
         await asyncio.wait(
             (self._gate.opening, ended), timeout=_OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
         ended.cancel()
         return self._gate.opening.result() if self._gate.opening.done() else None
+
+    async def _refuse_opening(self) -> None:
+        """End a session that has no valid ``open``."""
+        if self._call.phase is Phase.RUNNING:
+            logger.warning(f"{self._call}: no 'open' within {_OPEN_SECONDS:g} s")
+            self._metrics.refusals.labels("no-open").inc()
+            self._call.record_ending("server", "no-open")
+            await self._connection.close()
+            return
+        # The session has sent a `disconnect` that names the fault, or the client has left.
+        if Rule.MEDIA.value in self._call.faults:
+            self._metrics.refusals.labels("media").inc()
+        await self._end()
 
     def _mismatch(self, opening: events.OpenReceived) -> str | None:
         """Return how ``open`` differs from the verified request, or None."""
@@ -163,7 +206,7 @@ class CallHandler:
         self._metrics.opens.labels("call").inc()
         began = time.monotonic()
         call = AudioHookCall(self._transport, opening, self._request)
-        work = asyncio.ensure_future(bot(call))
+        work = asyncio.create_task(_contained(bot, call), name=f"{self._call}: bot")
         ended = asyncio.create_task(self._call.wait_for_phase(Phase.ENDED))
         opener = asyncio.create_task(self._open_when_ready(work))
         try:
@@ -175,9 +218,13 @@ class CallHandler:
             await self._end(self._outcome(work))
         finally:
             self._gate.release()
-            for task in (work, ended, opener):
-                task.cancel()
-            await asyncio.gather(work, ended, opener, return_exceptions=True)
+            if await cancel_tasks((work, ended, opener), _CANCEL_SECONDS):
+                self._observer.ignored_cancellation()
+                logger.error(
+                    f"{self._call}: the bot ignored its cancellation for {_CANCEL_SECONDS:g} s and "
+                    "still runs; its call no longer counts. Let CancelledError pass in the bot: "
+                    "a bare 'except:' or 'except BaseException:' catches it"
+                )
 
     async def _open_when_ready(self, work: asyncio.Future[None]) -> None:
         """Let ``opened`` be sent when the bot's pipeline is set up, or at the deadline."""
@@ -220,6 +267,7 @@ class CallHandler:
             started = self._connection.started.is_set() or self._call.phase is not Phase.RUNNING
             return "completed" if started else "error"
         self._metrics.bot_failures.inc()
+        self._call.record_ending("server", "bot-failed")
         # loguru's own traceback shows the values of variables, which may be personal.
         text = "".join(traceback.format_exception(error))
         logger.error(f"{self._call}: the bot failed, and its call ends:\n{text}")
@@ -242,3 +290,15 @@ class CallHandler:
             await self._call.disconnect(reason)
         self._gate.release()
         await self._connection.disconnect()
+
+
+async def _contained(bot: Bot, call: AudioHookCall) -> None:
+    """Run a bot; an attempt to end the process fails like any other error of the bot.
+
+    Raises:
+        BotExitError: If the bot raises ``SystemExit`` or ``KeyboardInterrupt``.
+    """
+    try:
+        await bot(call)
+    except PROCESS_EXITS as error:
+        raise BotExitError("the bot", error) from error

@@ -140,10 +140,9 @@ class AudioHookEndpoint:
         self, websocket: WebSocket, request: VerifiedRequest | None, slot: _Slot
     ) -> None:
         gate = OpenGate()
-        transport = AudioHookTransport(
-            websocket, self._params, observer=CallObserver(self.metrics), open_gate=gate
-        )
-        slot.handler = CallHandler(transport, gate, request, self.metrics, **self._times)
+        observer = CallObserver(self.metrics)
+        transport = AudioHookTransport(websocket, self._params, observer=observer, open_gate=gate)
+        slot.handler = CallHandler(transport, gate, request, self.metrics, observer, **self._times)
         self.metrics.active.inc()
         correlation = websocket.headers.get(_CORRELATION_HEADER, "")
         if not is_uuid(correlation):

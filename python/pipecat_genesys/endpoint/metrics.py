@@ -25,6 +25,8 @@ MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable with which prometheus-client adds up the counts of several processes."""
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+# Turns of a call whose answer times are kept: hours of conversation.
+_MAX_ANSWERS = 10_000
 _REPLIES = frozenset({"opened", "pong", "updated", "closed", "disconnect"})
 _ENDS = frozenset({*(reason.value for reason in CloseReason), "lost"})
 
@@ -61,6 +63,9 @@ class Metrics:
         self.ends = counter("ends", "Sessions ended, by the reason that Genesys gave.", "reason")
         self.bot_failures = counter(
             "bot_failures", "Calls ended because the bot raised an exception."
+        )
+        self.stuck_bots = counter(
+            "stuck_bots", "Calls whose bot ignored its cancellation and still runs."
         )
         self.late_bots = counter(
             "late_bots", "Sessions opened paused because the bot was not ready."
@@ -154,7 +159,16 @@ def _is_alive(process: int) -> bool:
 
 
 class CallObserver(TransportObserver):
-    """Counts the events of a call in the metrics."""
+    """Counts the events of a call in the metrics, and for the line that the log has of each call.
+
+    Attributes:
+        underruns: Number of gaps in the bot's audio.
+        rate_limits: Number of errors 429.
+        interruptions: Number of times that the caller interrupted the bot.
+        pauses: Number of times that Genesys paused the audio.
+        answers: Seconds from the end of a turn of the caller to the bot's first audio, for each
+            turn that the bot answered.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         """Create it.
@@ -163,6 +177,11 @@ class CallObserver(TransportObserver):
             metrics: The metrics to count in.
         """
         self._metrics = metrics
+        self.underruns = 0
+        self.rate_limits = 0
+        self.interruptions = 0
+        self.pauses = 0
+        self.answers: list[float] = []
 
     def replied(self, message_type: str, seconds: float) -> None:
         """See `TransportObserver`."""
@@ -180,16 +199,32 @@ class CallObserver(TransportObserver):
 
     def underrun(self, seconds: float) -> None:
         """See `TransportObserver`."""
+        self.underruns += 1
         self._metrics.underruns.inc()
         self._metrics.underrun_seconds.inc(seconds)
 
     def rate_limited(self, retry_after: float) -> None:
         """See `TransportObserver`."""
+        self.rate_limits += 1
         self._metrics.rate_limited.inc()
 
     def interrupted(self, heard_seconds: float) -> None:
         """See `TransportObserver`."""
+        self.interruptions += 1
         self._metrics.interruptions.inc()
+
+    def paused(self) -> None:
+        """See `TransportObserver`."""
+        self.pauses += 1
+
+    def answered(self, seconds: float) -> None:
+        """See `TransportObserver`."""
+        if len(self.answers) < _MAX_ANSWERS:
+            self.answers.append(seconds)
+
+    def ignored_cancellation(self) -> None:
+        """See `TransportObserver`."""
+        self._metrics.stuck_bots.inc()
 
     def throttled(self, seconds: float) -> None:
         """See `TransportObserver`."""

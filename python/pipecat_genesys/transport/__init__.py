@@ -13,6 +13,7 @@ protocol requires.
 * `playout_clock`: how much of it Genesys has played.
 * `rate_limit`: Genesys's message rates.
 * `writer`: the queue in front of the socket.
+* `task_manager`: the tasks of a pipeline, which must not end the process.
 * `observer`: what operators can measure.
 """
 

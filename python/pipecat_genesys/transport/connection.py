@@ -16,6 +16,7 @@ from pipecat.frames.frames import Frame
 from starlette.websockets import WebSocket, WebSocketState
 
 from pipecat_genesys.call import Call, CallParams, OpenGate, Phase
+from pipecat_genesys.call.containment import cancel_tasks
 from pipecat_genesys.call.frames import NOTICE_FRAMES, REPLY_FRAMES, input_audio_frame
 from pipecat_genesys.protocol import (
     WIRE_SAMPLE_RATE,
@@ -40,6 +41,8 @@ _MAX_EARLY_FRAMES = 300
 _CLOSE_SECONDS = 5.0
 _SOCKET_CLOSE_SECONDS = 2.0
 _END_SECONDS = 10.0
+# Longest time for cancelled tasks to end. Only code of the application takes any.
+_CANCEL_SECONDS = 5.0
 # Below Genesys's 5 text messages a second and 25 at once.
 _TEXT_RATE, _TEXT_BURST = 4.8, 22
 # Tokens kept for replies, which never wait: pongs, `updated`, `closed`.
@@ -165,11 +168,17 @@ class Connection:
         await self.end()
 
     async def end(self) -> None:
-        """Cancel all tasks of the connection; the socket is not closed."""
+        """Cancel all tasks of the connection; the socket is not closed.
+
+        A hook that ignores its cancellation is abandoned after 5 s, and logged.
+        """
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if await cancel_tasks(tasks, _CANCEL_SECONDS):
+            self.observer.ignored_cancellation()
+            logger.error(
+                f"{self.call}: a hook or a frame processor ignored its cancellation for "
+                f"{_CANCEL_SECONDS:g} s and still runs; let CancelledError pass in the bot's code"
+            )
         self.pacer.stop()
 
     # -- from Genesys ------------------------------------------------------------------------
@@ -265,6 +274,8 @@ class Connection:
             self.pacer.playback_started()
         elif kind is events.PlaybackCompleted:
             self.pacer.playback_completed()
+        elif kind is events.Paused:
+            self.observer.paused()
         elif kind is events.Resumed:
             # The caller's clock stood still.
             self._least_delay = math.inf
@@ -313,6 +324,7 @@ class Connection:
             if self._throttled > _MAX_THROTTLED and self.call.phase is Phase.RUNNING:
                 logger.warning(f"{self.call}: disconnected: the client sends far too much")
                 self._is_flooded = True
+                self.call.record_ending("server", "flood")
                 await self.call.disconnect("error", info="far more messages than a call has")
             await asyncio.sleep(wait)
             self._heard_at = time.monotonic()
@@ -333,6 +345,8 @@ class Connection:
             Whether the message will reach the wire.
         """
         if self.call.is_in_hook or self._is_flooded:
+            # An application that sends in a loop would stop the event loop otherwise.
+            await asyncio.sleep(0)
             return self._send_now(draft)
         async with self._send_lock:
             now = time.monotonic()

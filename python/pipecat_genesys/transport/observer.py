@@ -43,6 +43,19 @@ class TransportObserver:
     def interrupted(self, heard_seconds: float) -> None:
         """The caller interrupted the bot, having heard that many seconds of the bot's turn."""
 
+    def answered(self, seconds: float) -> None:
+        """The bot's first audio after a turn of the caller was queued for the socket.
+
+        Args:
+            seconds: Time since the caller's last speech, by Pipecat's voice activity detection.
+        """
+
+    def paused(self) -> None:
+        """Genesys paused the audio."""
+
+    def ignored_cancellation(self) -> None:
+        """Code of the application that was cancelled at the end of the call still runs."""
+
     def throttled(self, seconds: float) -> None:
         """The client sends too much; its socket is not read for that many seconds."""
 

@@ -17,7 +17,10 @@ from pipecat.frames.frames import (
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
     StartFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
 )
+from pipecat.processors.frame_processor import FrameDirection
 from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.transports.base_transport import TransportParams
 
@@ -84,6 +87,15 @@ class AudioHookOutputTransport(BaseOutputTransport):
         """Get ready for the bot's audio."""
         await super().start(frame)
         await self.set_transport_ready(frame)
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Handle a frame as Pipecat's base class does; measure how fast the bot answers."""
+        if isinstance(frame, VADUserStartedSpeakingFrame):
+            self._pacer.caller_stopped_at = None
+        elif isinstance(frame, VADUserStoppedSpeakingFrame) and not self._pacer.is_audible():
+            # The detector reports the end of speech after `stop_secs` of silence.
+            self._pacer.caller_stopped_at = time.monotonic() - frame.stop_secs
+        await super().process_frame(frame, direction)
 
     # -- frames in order with audio ----------------------------------------------------------
 

@@ -284,6 +284,8 @@ class AudioPacer:
     Attributes:
         queue: The audio that is not sent yet.
         on_progress: Called when audio was sent, and when the clock of `queue` was corrected.
+        caller_stopped_at: When the caller's turn ended, on the monotonic clock; None once the bot
+            has answered.
     """
 
     def __init__(self, queue: PacingQueue, writer: Writer, observer: TransportObserver) -> None:
@@ -296,6 +298,7 @@ class AudioPacer:
         """
         self.queue = queue
         self.on_progress: Callable[[], None] = lambda: None
+        self.caller_stopped_at: float | None = None
         self._writer = writer
         self._observer = observer
         self._timer: asyncio.TimerHandle | None = None
@@ -407,6 +410,9 @@ class AudioPacer:
         self._completed.clear()
         seconds = len(packet.audio) / queue.frame_bytes / WIRE_SAMPLE_RATE
         self._observer.audio_sent(seconds, queue.bucket.level(now), packet.waited)
+        if self.caller_stopped_at is not None:
+            self._observer.answered(now - self.caller_stopped_at)
+            self.caller_stopped_at = None
         if packet.gap:
             self._observer.underrun(packet.gap)
         self.on_progress()

@@ -12,7 +12,9 @@ from pydantic import Field
 from starlette.websockets import WebSocket
 
 from pipecat_genesys.call import CallParams, OpenGate
+from pipecat_genesys.call.containment import PROCESS_EXITS, BotExitError
 
+from . import task_manager
 from .connection import Connection
 from .input import AudioHookInputTransport
 from .observer import TransportObserver
@@ -128,6 +130,15 @@ class AudioHookTransport(BaseTransport):
         """Return the last processor of a pipeline, or the last before those that record."""
         return self._output
 
+    async def _run_handler(self, event_name: str, handler: Any, *args: Any, **kwargs: Any) -> None:
+        """Run one handler; pipecat's base class calls this, and logs ordinary exceptions."""
+        try:
+            await super()._run_handler(event_name, handler, *args, **kwargs)
+        except PROCESS_EXITS as error:
+            exits = BotExitError(f"the handler of {event_name!r}", error)
+            self.call.log.once("ERROR", str(exits))
+            await self.call.end_failed_bot()
+
     async def _interrupted(self, heard_seconds: float) -> None:
         await self._call_event_handler("on_interrupted", heard_seconds)
 
@@ -181,6 +192,10 @@ async def run_call(pipeline: CallPipeline, **options: Any) -> None:
     Args:
         pipeline: The pipeline.
         **options: As for `call_worker`.
+
+    Raises:
+        BotExitError: If a task of the pipeline raises ``SystemExit`` or ``KeyboardInterrupt``.
+            The session has then ended with ``disconnect`` for the reason ``error``.
     """
     inputs = [one for one in pipeline.processors if isinstance(one, AudioHookInputTransport)]
     with inputs[0].call.log_context() if inputs else nullcontext():
@@ -189,6 +204,19 @@ async def run_call(pipeline: CallPipeline, **options: Any) -> None:
         if WorkerRunner is None:
             await PipelineRunner(handle_sigint=False).run(worker)
             return
-        runner = WorkerRunner(handle_sigint=False)
+        if not task_manager.IS_SUPPORTED:
+            runner = WorkerRunner(handle_sigint=False)
+            await runner.add_workers(worker)
+            await runner.run()
+            return
+
+        async def end_pipeline() -> None:
+            if inputs:
+                await inputs[0].call.end_failed_bot()
+            await worker.cancel(reason="a task of the pipeline tried to end the process")
+
+        tasks = task_manager.ContainedTaskManager(end_pipeline)
+        runner = WorkerRunner(handle_sigint=False, task_manager=tasks)
         await runner.add_workers(worker)
         await runner.run()
+        await tasks.finish()

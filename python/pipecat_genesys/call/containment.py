@@ -1,0 +1,75 @@
+"""Keeps a bot's code from harming other calls: attempts to end the process, ignored cancellation.
+
+Several calls share a process and an event loop. asyncio lets ``SystemExit`` and
+``KeyboardInterrupt`` of any task stop the event loop, and waits without a limit for cancelled
+tasks when the event loop ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from pipecat_genesys.errors import PipecatGenesysError
+
+PROCESS_EXITS = (SystemExit, KeyboardInterrupt)
+"""The exceptions that stop the event loop when a task raises them."""
+
+# Tasks that ignored their cancellation. The event loop itself has only weak references to tasks.
+_abandoned: set[asyncio.Future[Any]] = set()
+
+
+class BotExitError(PipecatGenesysError):
+    """The code of a bot tried to end the process, which serves other calls too."""
+
+    def __init__(self, where: str, error: BaseException) -> None:
+        """Create the error.
+
+        Args:
+            where: The part of the bot that raised.
+            error: The exception that would have ended the process.
+        """
+        super().__init__(
+            f"{where} raised {type(error).__name__}, which must not end the process, because it "
+            "serves other calls too; to end one call, return from the bot or push an EndFrame"
+        )
+
+
+async def cancel_tasks(
+    tasks: Iterable[asyncio.Future[Any]], seconds: float
+) -> list[asyncio.Future[Any]]:
+    """Cancel tasks and wait until they have ended, but not for ever.
+
+    A task that ignores its cancellation is abandoned: it may run on, and neither this function
+    nor the end of the event loop waits for it. Exceptions of the tasks are discarded.
+
+    Args:
+        tasks: The tasks.
+        seconds: Longest time to wait.
+
+    Returns:
+        The tasks that still run.
+    """
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    if not tasks:
+        return []
+    done, running = await asyncio.wait(tasks, timeout=seconds)
+    for task in done:
+        _discard(task)
+    for task in running:
+        _abandoned.add(task)
+        task.add_done_callback(_discard)
+        if isinstance(task, asyncio.Task):
+            # `asyncio.run` ends only when all the tasks that it knows have ended.
+            asyncio._unregister_task(task)
+    return list(running)
+
+
+def _discard(task: asyncio.Future[Any]) -> None:
+    _abandoned.discard(task)
+    if not task.cancelled():
+        # asyncio logs exceptions that were not retrieved.
+        task.exception()
