@@ -75,11 +75,19 @@ class Tap(FrameProcessor):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[tuple[float, Frame, FrameDirection]] = []
+        self._passed = asyncio.Condition()
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
         self.seen.append((time.monotonic(), frame, direction))
+        async with self._passed:
+            self._passed.notify_all()
         await self.push_frame(frame, direction)
+
+    async def wait_for(self, kind: type[Frame]) -> None:
+        """Wait until a frame of a type has passed, for at most 8 s."""
+        async with asyncio.timeout(8), self._passed:
+            await self._passed.wait_for(lambda: bool(self.times(kind)))
 
     def times(self, kind: type[Frame]) -> list[float]:
         """The times at which frames of a type passed."""

@@ -15,6 +15,7 @@ protocol requires.
 * `writer`: the queue in front of the socket.
 * `task_manager`: the tasks of a pipeline, which must not end the process.
 * `observer`: what operators can measure.
+* `tracing`: the ids of the call on OpenTelemetry spans.
 """
 
 from .observer import TransportObserver

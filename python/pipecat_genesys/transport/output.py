@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from loguru import logger
+from pipecat.audio.dtmf.utils import load_dtmf_audio
 from pipecat.frames.frames import (
     CancelFrame,
     EndFrame,
     Frame,
     InterruptionFrame,
     OutputAudioRawFrame,
+    OutputDTMFFrame,
+    OutputDTMFUrgentFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
     StartFrame,
@@ -78,7 +81,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
             volume=getattr(params, "audio_out_volume", 1.0),
         )
         connection.timeline = self._timeline
-        # Ids of audio frames that were sent before Pipecat's media sender gets them.
+        # Ids of frames whose audio was sent before Pipecat's media sender gets them.
         self._sent: set[int] = set()
         filtered = getattr(params, "audio_out_filter", None)  # pipecat 1.14 and newer
         self._takes_audio = params.audio_out_enabled and not (params.audio_out_mixer or filtered)
@@ -106,6 +109,9 @@ class AudioHookOutputTransport(BaseOutputTransport):
         elif isinstance(frame, OutputAudioRawFrame) and not self._is_valid(frame):
             return
         elif self._takes_audio and not frame.pts and frame.transport_destination is None:
+            if isinstance(frame, OutputDTMFFrame):
+                for tone in await self._key_tones(frame):
+                    await self._timeline.add(tone)
             await self._timeline.add(frame)
         else:
             # Timed frames have a clock of their own in Pipecat.
@@ -125,6 +131,8 @@ class AudioHookOutputTransport(BaseOutputTransport):
 
     async def _pass_on(self, frame: Frame) -> None:
         """Give Pipecat a frame that the playout clock has reached."""
+        if isinstance(frame, OutputDTMFFrame):
+            self._sent.add(frame.id)
         if not isinstance(frame, OutputAudioRawFrame):
             await super()._handle_frame(frame)
             return
@@ -150,6 +158,32 @@ class AudioHookOutputTransport(BaseOutputTransport):
                 return self._send_now(frame)
             await asyncio.sleep(min(max(ahead - _ENDLESS_LEAD_SECONDS, 0.01), _ROOM_SECONDS))
         return False
+
+    async def write_dtmf(self, frame: OutputDTMFFrame | OutputDTMFUrgentFrame) -> None:
+        """Send key tones as audio, because Genesys has no message for keys that a bot presses.
+
+        The tones of an urgent frame follow the audio that the pacer holds, about 2 s at most, and
+        not the rest of the turn.
+        """
+        if frame.id in self._sent:
+            self._sent.discard(frame.id)
+        elif isinstance(frame, OutputDTMFUrgentFrame):
+            for tone in await self._key_tones(frame):
+                self._send_now(tone)
+        else:
+            await super().write_dtmf(frame)
+
+    async def _key_tones(
+        self, frame: OutputDTMFFrame | OutputDTMFUrgentFrame
+    ) -> list[OutputAudioRawFrame]:
+        # A frame of pipecat before 1.7 has one key.
+        keys = getattr(frame, "buttons", None) or [frame.button]
+        return [
+            OutputAudioRawFrame(
+                await load_dtmf_audio(key, sample_rate=self.sample_rate), self.sample_rate, 1
+            )
+            for key in keys
+        ]
 
     def _send_now(self, frame: OutputAudioRawFrame) -> bool:
         call = self._call

@@ -19,6 +19,7 @@ from .connection import Connection
 from .input import AudioHookInputTransport
 from .observer import TransportObserver
 from .output import AudioHookOutputTransport
+from .tracing import find_call, trace_open, tracing_options
 
 try:
     from pipecat.pipeline.worker import PipelineWorker
@@ -167,6 +168,11 @@ def call_worker(pipeline: CallPipeline, **options: Any) -> PipelineWorker:
     * ``enable_turn_tracking``: counting turns takes a tenth of a call's CPU. It is on where
       ``enable_tracing`` needs it.
 
+    With ``enable_tracing``, Genesys's conversation id is the ``conversation.id`` of the spans, and
+    the conversation's span has the attributes ``genesys.conversation_id``,
+    ``genesys.organization_id`` and ``genesys.session_id``. The options ``conversation_id`` and
+    ``additional_span_attributes`` replace them.
+
     Args:
         pipeline: The pipeline.
         **options: For Pipecat's ``PipelineWorker`` (``PipelineTask`` before 1.3); they replace
@@ -180,7 +186,12 @@ def call_worker(pipeline: CallPipeline, **options: Any) -> PipelineWorker:
         "enable_rtvi": False,
         "enable_turn_tracking": options.get("enable_tracing", False),
     }
-    return PipelineWorker(pipeline, **(defaults | options))
+    call = find_call(pipeline) if options.get("enable_tracing") else None
+    ids = {} if call is None else tracing_options(call, options)
+    worker = PipelineWorker(pipeline, **(defaults | options | ids))
+    if call is not None and not ids and worker.turn_trace_observer is not None:
+        trace_open(call, worker.turn_trace_observer, options)
+    return worker
 
 
 async def run_call(pipeline: CallPipeline, **options: Any) -> None:
