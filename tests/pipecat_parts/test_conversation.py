@@ -127,3 +127,33 @@ async def test_keys_become_a_message_of_the_caller_and_silence_the_bot() -> None
     assert bot.said()[0] == ("user", "DTMF: 12#")
     begin, end = outcome.loud()[0]
     assert end - begin < 1.0
+
+
+@needs_sentences
+async def test_a_flow_speaks_its_nodes_and_ends_the_call_when_all_was_heard() -> None:
+    flows = pytest.importorskip("pipecat.flows", reason="flows are a part of pipecat since 1.5")
+    bot = Bot("The shop is open.")
+
+    async def script(caller: SimulatedCall) -> None:
+        await asyncio.wait_for(bot.served.running.wait(), 5)
+        flow = flows.FlowManager(
+            llm=bot.llm,
+            context_aggregator=bot.aggregators,
+            worker=bot.served.worker,
+            transport=bot.served.transport,
+        )
+        await flow.initialize(
+            {
+                "name": "opening hours",
+                "task_messages": [{"role": "developer", "content": "Say when we open."}],
+                "functions": [],
+                "pre_actions": [{"type": "tts_say", "text": "Welcome."}],
+                "post_actions": [{"type": "end_conversation", "text": "Good bye."}],
+            }
+        )
+
+    outcome = await call(bot.served, script, hang_up=False)
+    assert outcome.heard() == pytest.approx(1.5, abs=0.05)
+    assert outcome.report.ending.disconnect_reason == "completed"
+    (request,) = bot.llm.requests
+    assert "Say when we open." in str(request)
