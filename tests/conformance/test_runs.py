@@ -366,3 +366,21 @@ async def test_a_bot_that_ends_the_call_at_a_key_fails_no_check() -> None:
             target = Target(url=url, timeouts=SHORT)
             (result,) = await run_checks(target, [CATALOGUE["dtmf"]])
         assert result.outcome is Outcome.PASSED, result
+
+
+async def test_checks_pass_over_a_simulated_network_and_replies_take_its_round_trip() -> None:
+    async with reference_server(ReferenceCall) as url:
+        target = Target(url=url, rtt=0.2)
+        async with target.open_call() as connection:
+            began = connection.now
+            for _ in range(3):
+                last = await connection.send("ping")
+            await connection.wait_for(
+                lambda message: message.get("clientseq") == last, "the last pong", 2
+            )
+            assert connection.now - began >= 0.2
+            assert [one["type"] for one in connection.messages[-3:]] == ["pong"] * 3
+            await connection.close_session()
+        checks = [CATALOGUE[name] for name in ("opened-in-time", "pong-in-time", "pong-clientseq")]
+        results = await run_checks(target, checks)
+    assert failed(results) == {}

@@ -98,6 +98,14 @@ def check(
         list[str] | None,
         typer.Option(metavar="CHECK", help="Do not run this check; may be repeated."),
     ] = None,
+    rtt: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Round-trip time of the simulated network in seconds; 0 for none.",
+        ),
+    ] = 0.04,
     strict: Annotated[
         bool, typer.Option(help="Exit with status 1 on warnings, too.", show_default=False)
     ] = False,
@@ -143,7 +151,7 @@ def check(
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
     target = Target(
-        url=url, mode=mode, api_key=api_key, secret=options.client_secret, ssl=options.ssl
+        url=url, mode=mode, api_key=api_key, secret=options.client_secret, ssl=options.ssl, rtt=rtt
     )
     _assert_some_can_run(selected, target)
     if json_file == junit_file == STDOUT:

@@ -102,6 +102,8 @@ class CheckedConnection:
         call: Identity of the call and the media that `open` offers.
         timeouts: How long to wait for the server.
         ssl: TLS settings for `wss://`; None for the defaults.
+        rtt: Round-trip time of the simulated network, in seconds; each message is delayed by one
+            half of it.
 
     Attributes:
         received: All messages from the server, in the order of arrival.
@@ -118,6 +120,7 @@ class CheckedConnection:
         call: CallParameters,
         timeouts: Timeouts,
         ssl: SSLContext | None = None,
+        rtt: float = 0.0,
     ) -> None:
         self.call = call
         self.received: list[ReceivedMessage] = []
@@ -126,6 +129,8 @@ class CheckedConnection:
         self.position = 0
         self.timeouts = timeouts
         self._url, self._headers, self._ssl = url, headers, ssl
+        self._delay = rtt / 2
+        self._sending: set[asyncio.Task[None]] = set()
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -157,6 +162,8 @@ class CheckedConnection:
         """Close the WebSocket and stop reading."""
         assert self._socket is not None
         assert self._reader is not None
+        if self._delay:
+            await asyncio.gather(*self._sending)
         await self._socket.close()
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
@@ -164,13 +171,25 @@ class CheckedConnection:
     async def _read(self, socket: ClientConnection) -> None:
         try:
             while True:
-                data = await socket.recv()
-                size = len(data.encode() if isinstance(data, str) else data)
-                self.received.append(ReceivedMessage(self.now, _parsed(data), size, self.seq))
-                self._changed.set()
+                self._deliver(self._take_message, await socket.recv())
         except ConnectionClosed as closed:
-            self.closure = SocketClosure(self.now, closed.rcvd.code if closed.rcvd else None)
-            self._changed.set()
+            self._deliver(self._take_closure, closed)
+
+    def _deliver(self, take: Callable[[Any], None], item: object) -> None:
+        """Take what arrived; over the simulated network after its delay, in order."""
+        if self._delay:
+            asyncio.get_running_loop().call_later(self._delay, take, item)
+        else:
+            take(item)
+
+    def _take_message(self, data: str | bytes) -> None:
+        size = len(data.encode() if isinstance(data, str) else data)
+        self.received.append(ReceivedMessage(self.now, _parsed(data), size, self.seq))
+        self._changed.set()
+
+    def _take_closure(self, closed: ConnectionClosed) -> None:
+        self.closure = SocketClosure(self.now, closed.rcvd.code if closed.rcvd else None)
+        self._changed.set()
 
     @property
     def now(self) -> float:
@@ -216,6 +235,18 @@ class CheckedConnection:
 
     async def send_raw(self, data: str | bytes) -> None:
         """Send a text or binary message as it is; do nothing if the WebSocket is closed."""
+        if self._delay:
+            task = asyncio.create_task(self._send_late(data))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        else:
+            await self._send_now(data)
+
+    async def _send_late(self, data: str | bytes) -> None:
+        await asyncio.sleep(self._delay)
+        await self._send_now(data)
+
+    async def _send_now(self, data: str | bytes) -> None:
         assert self._socket is not None
         try:
             await self._socket.send(data)
@@ -250,7 +281,10 @@ class CheckedConnection:
     def drop(self) -> None:
         """Cut the TCP connection without a WebSocket close frame."""
         assert self._socket is not None
-        self._socket.transport.abort()
+        if self._delay:
+            asyncio.get_running_loop().call_later(self._delay, self._socket.transport.abort)
+        else:
+            self._socket.transport.abort()
 
     # What the server sent.
 

@@ -40,6 +40,7 @@ class Target:
         secret: Client secret in base64, with which requests are signed; None for unsigned requests.
         ssl: TLS settings for `wss://`; None for the defaults.
         timeouts: How long checks wait for the server.
+        rtt: Round-trip time of the simulated network, in seconds.
     """
 
     url: str
@@ -48,6 +49,7 @@ class Target:
     secret: str | None = field(default=None, repr=False)
     ssl: SSLContext | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    rtt: float = 0.0
     _recorded: dict[str, asyncio.Task[CheckedConnection]] = field(default_factory=dict, repr=False)
 
     def new_call(self, **parameters: Any) -> CallParameters:
@@ -97,7 +99,7 @@ class Target:
         call = call or self.new_call()
         headers = self.headers(call) if headers is None else headers
         all_headers = {**headers, **(extra_headers or {})}
-        return CheckedConnection(self.url, all_headers, call, self.timeouts, self.ssl)
+        return CheckedConnection(self.url, all_headers, call, self.timeouts, self.ssl, self.rtt)
 
     @asynccontextmanager
     async def open_call(
