@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from echo_server import Echo
 from loopback import serving
+from pipecat_genesys.protocol import State
 from pipecat_genesys.simulator import CallOptions, ClientTimeouts, PongReceived, SimulatedCall
 from pipecat_genesys.transport import AudioHookParams, TransportObserver
 from starlette.websockets import WebSocket
@@ -256,3 +257,40 @@ async def test_sending_in_a_loop_after_the_end_does_not_block_the_event_loop() -
             await asyncio.sleep(0.01)
         repeating.cancel()
         assert time.monotonic() - began < 1
+
+
+async def test_messages_wait_while_the_peer_takes_no_data_except_disconnect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipecat_genesys.transport.connection._BLOCKED_SECONDS", 0.1)
+    taken = asyncio.Semaphore(1)
+    incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.send":
+            await taken.acquire()
+
+    server = Server(Echo)
+    incoming.put_nowait({"type": "websocket.connect"})
+    message = {"version": "2", "type": "open", "id": "one", "seq": 1, "serverseq": 0}
+    message |= {"position": "PT0S", "parameters": OPEN}
+    incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(message)})
+    websocket = WebSocket({"type": "websocket", "headers": []}, incoming.get, send)
+    answering = asyncio.create_task(server.answer(websocket))
+    async with asyncio.timeout(10):
+        await server.called.wait()
+        assert server.transport is not None
+        connection = server.transport.connection
+        while connection.call.session.state is not State.ACTIVE:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.01)
+    events = [asyncio.create_task(connection.call.send_event("mood", n)) for n in range(20)]
+    await asyncio.sleep(0.3)
+    # The peer has taken `opened`. The first event is being sent, and no other is queued.
+    assert sum(event.done() for event in events) == 1
+    assert len(connection._writer._queue) == 0
+    assert await asyncio.wait_for(connection.call.disconnect("error"), 1)
+    assert len(connection._writer._queue) == 1
+    incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
+    async with asyncio.timeout(10):
+        assert not any([await event for event in events[1:]])
+        await answering

@@ -45,6 +45,8 @@ _END_SECONDS = 10.0
 _CANCEL_SECONDS = 5.0
 # Below Genesys's 5 text messages a second and 25 at once.
 _TEXT_RATE, _TEXT_BURST = 4.8, 22
+# The socket does not take data if a message has waited for this long.
+_BLOCKED_SECONDS = 1.0
 # Tokens kept for replies, which never wait: pongs, `updated`, `closed`.
 _REPLY_RESERVE = 6
 # More than a real client sends: it pings every 5 s, a caller types a few digits a second, and 20 s
@@ -336,7 +338,9 @@ class Connection:
 
         Messages are sent in the order of the calls. In a hook they do not wait for the rate,
         because the receive path waits for the hook, and after a flood neither: replies to it have
-        used up the rate. Cancelling the wait leaves the message out.
+        used up the rate. A message waits until the socket has taken those before it, so that they
+        do not fill memory; only ``disconnect`` does not wait for a peer that takes no data.
+        Cancelling the wait leaves the message out.
 
         Args:
             draft: The message.
@@ -348,12 +352,19 @@ class Connection:
             # An application that sends in a loop would stop the event loop otherwise.
             await asyncio.sleep(0)
             return self._send_now(draft)
+        if draft.type is AudioHookMessageType.DISCONNECT and self._is_blocked():
+            return self._send_now(draft)
         async with self._send_lock:
+            await self._writer.flushed()
             now = time.monotonic()
             wait = self._outgoing_text.ready_at(now, _REPLY_RESERVE) - now
             if wait > 0:
                 await asyncio.sleep(wait)
             return self._send_now(draft)
+
+    def _is_blocked(self) -> bool:
+        since = self._writer.blocked_since
+        return since is not None and time.monotonic() - since > _BLOCKED_SECONDS
 
     def _send_now(self, draft: Draft) -> bool:
         wire = self.call.to_wire(draft)
