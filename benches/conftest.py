@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def no_gc() -> Iterator[None]:
-    """Disable garbage collection: a pause would be charged to the competitor it interrupts."""
+    """Disable garbage collection: a pause would count as time of the interrupted competitor."""
     gc.collect()
     gc.disable()
     yield

@@ -171,7 +171,7 @@ def main() -> int:
     console.print(f"[bold]{time.monotonic() - begin:4.0f} s  finished[/bold]", highlight=False)
 
     if output:
-        # The values first: the tables can be made again from them.
+        # Save the values first, because the tables can be generated from the values later.
         report.save_results(run, (output / today).with_suffix(".json"))
     tables = list(make_tables(run["parts"]).values())
     for table in tables:

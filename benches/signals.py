@@ -26,7 +26,7 @@ _TONE_AMPLITUDE = 32767 * 10 ** (-6 / 20)
 # of the second filter of a cascade.
 ZERO_CROSSINGS, _SECOND_STAGE_ZERO_CROSSINGS = 24, 8
 _KAISER_BETA = 11.16
-# The second of a repeated one-second signal that is evaluated; by then all filters are full.
+# Index of the second that is evaluated in a repeated one-second signal. All filters are full then.
 _EVALUATED_SECOND = 2
 # `measure_lag` searches this many samples on each side of its last estimate: coarse, then fine.
 _LAG_SEARCH_SAMPLES = (1.0, 0.05)

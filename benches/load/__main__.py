@@ -109,7 +109,7 @@ def main() -> int:
         if row["server"].startswith("ours") and delivered < _LOWEST_DELIVERED_PERCENT:
             problems.append(f"{row['server']} lost caller audio: {delivered:.2f} % delivered")
         if path is not None:
-            # After every step, because a run takes long.
+            # Save the results after every step, because a run takes a long time.
             report.save_results(run, path)
     tables = list(make_load_tables(run["parts"]).values())
     for table in tables:

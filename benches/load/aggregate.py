@@ -101,7 +101,7 @@ def step_failures(row: dict[str, Any], smallest: dict[str, Any]) -> list[str]:
     return failures
 
 
-# In its first minutes a process allocates what it then keeps; that is not growth.
+# In its first minutes, a process allocates memory that it keeps; this does not count as growth.
 _WARM_UP_MINUTES = 10
 
 

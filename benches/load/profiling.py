@@ -1,4 +1,4 @@
-"""Where a server's CPU time goes: py-spy samples it from outside while calls run."""
+"""The CPU time of a server by layer and function; py-spy samples the process during calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A soak: an hour of calls that begin and end; checks memory, audio and what is left over.
+"""A soak: an hour of short calls; checks memory, audio, and leaked descriptors and tasks.
 
     python -m load.soak [--calls 50] [--minutes 60]
 

@@ -37,9 +37,10 @@ from .bots import GREETING, RATE_IN, RATE_OUT, CallerAudioCounter, CallerAudioPr
 _ANSWER_SECONDS = 3
 _PIECE_BYTES = RATE_OUT // 10 * 2
 _PIECE_INTERVAL_SECONDS = 0.03
-# So much silence ends the caller's turn.
+# Silence that ends the caller's turn, in seconds.
 _TURN_END_SECONDS = 0.3
-# Shorter collections cannot be heard. Playout leads above the second value are all the same.
+# Collections below the first value, in seconds, are not recorded, because they are inaudible. Leads
+# above the second value are recorded as the second value.
 _LONG_COLLECTION_SECONDS, _LONGEST_LEAD_SECONDS = 0.01, 10.0
 
 

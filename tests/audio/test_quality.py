@@ -88,10 +88,10 @@ def test_the_band_is_flat(kind, in_rate, out_rate):
 
 @pytest.mark.parametrize(("kind", "in_rate", "out_rate"), CASES)
 def test_images_are_gone(kind, in_rate, out_rate):
-    """Of a tone in the band, around each multiple of the input rate."""
+    """Images of a tone in the band lie around each multiple of the input rate."""
     for frequency in BAND:
         out = steady(kind(in_rate, out_rate)(tone(frequency, in_rate, 0.5)), out_rate)
-        # Less the tone itself, whose skirt would drown what is measured.
+        # Subtract the tone, because its spectral leakage would hide the images.
         rest = without(out, frequency, out_rate)
         for centre in range(in_rate, out_rate // 2 + 3400, in_rate):
             for image in (centre - frequency, centre + frequency):
@@ -102,7 +102,7 @@ def test_images_are_gone(kind, in_rate, out_rate):
 
 @pytest.mark.parametrize(("kind", "in_rate", "out_rate"), CASES)
 def test_aliases_are_gone(kind, in_rate, out_rate):
-    """Of tones that would fall into the band when the output rate is the lower."""
+    """Aliases are tones that fall into the band if the output rate is lower."""
     for wanted in BAND:
         for centre in range(out_rate, in_rate // 2 + 3400, out_rate):
             for frequency in (centre - wanted, centre + wanted):

@@ -36,7 +36,7 @@ def run(output: Path, step: str, module: str, *options: str) -> list[dict[str, A
 
 
 def check_two_short_calls(row: dict[str, Any]) -> None:
-    """Check what holds however slow the machine is."""
+    """Check the results that do not depend on the speed of the machine."""
     assert (row["calls"], row["completed"], row["late_opened"]) == (2, 2, 0)
     assert row["broken_rules"] == {}
     # Both callers hung up, and pressed a key while the bot was speaking.

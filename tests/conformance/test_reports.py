@@ -157,7 +157,7 @@ async def test_check_lists_the_catalogue() -> None:
 
 
 async def run_pytest(pytester: pytest.Pytester, url: str, *names: str) -> pytest.RunResult:
-    """Run the named checks in a new pytest process, beside one test of the user."""
+    """Run the named checks and one ordinary test in a new pytest process."""
     pytester.makepyfile("def test_of_the_user(): pass")
     return await asyncio.to_thread(
         pytester.runpytest_subprocess,

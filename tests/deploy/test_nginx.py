@@ -167,7 +167,7 @@ async def test_a_call_that_a_full_server_refuses_goes_to_the_other(tmp_path: Pat
 
 
 async def test_a_caller_gets_503_when_all_servers_are_full(tmp_path: Path) -> None:
-    """nginx 1.23 and newer answer 502 where the headers of a response are there twice."""
+    """nginx 1.23 and newer answer 502 if a response has duplicate headers."""
     async with (
         installation(tmp_path) as installed,
         busy(installed.endpoints[0]),

@@ -30,12 +30,12 @@ SPEECH = speech_like(1.2)
 
 @dataclass
 class Outcome:
-    """How a call with a fault ended, and the healthy call beside it.
+    """The results of a call with a fault and of a healthy call at the same time.
 
     Attributes:
         call: The call with the fault.
-        report: Its report.
-        server: The server's side of it.
+        report: The report of the call with the fault.
+        server: The server's side of the call with the fault.
         healthy: The report of the healthy call.
         received_samples: Samples at 16 kHz that the server's pipeline got in the healthy call.
         sent_bytes: Mu-law bytes that the client sent in the healthy call.

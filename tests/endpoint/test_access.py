@@ -230,7 +230,7 @@ async def test_signature_that_a_full_server_refuses_is_valid_at_another_server()
 
 
 async def test_calls_that_are_being_refused_take_no_place() -> None:
-    """A refusal takes 0.5 s. A valid call arrives in this time."""
+    """A refusal takes 0.5 s; a valid call that arrives meanwhile is accepted."""
     async with served(max_calls=1) as server:
         strangers = [asyncio.create_task(is_refused(server.url, 401)) for _ in range(20)]
         await asyncio.sleep(0.1)

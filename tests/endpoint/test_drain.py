@@ -1,4 +1,4 @@
-"""A server that stops lets its calls end first."""
+"""Before a server stops, it waits until its calls have ended."""
 
 from __future__ import annotations
 

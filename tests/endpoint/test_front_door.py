@@ -182,7 +182,7 @@ async def test_frames_are_answered_as_rfc_6455_has_it(case: str) -> None:
         for opcode, payload in expected:
             answer = await client.receive()
             assert answer is not None
-            # What follows a close code is for people to read.
+            # The text after a close code is not compared.
             assert (answer[0], answer[1][: len(payload)]) == (opcode, payload)
         if not expected or expected[-1][0] == CLOSE:
             if not expected:
@@ -373,7 +373,7 @@ async def test_an_application_can_refuse(answer: list[Any], status: int) -> None
 
 
 async def test_a_refusal_has_each_header_once() -> None:
-    """nginx 1.23 and newer make 502 of a response that has Content-Length twice."""
+    """nginx 1.23 and newer replace a response with two Content-Length headers by 502."""
 
     async def refuse(scope: Any, receive: Any, send: Any) -> None:
         await WebSocket(scope, receive, send).send_denial_response(
@@ -447,7 +447,7 @@ async def test_a_flood_leaves_each_turn_of_the_event_loop_to_others() -> None:
 
 
 async def test_audio_may_come_byte_by_byte() -> None:
-    """As Genesys's protocol has it: 200 ms of audio in 1600 messages."""
+    """Genesys's protocol allows 200 ms of audio in 1600 messages."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         began = time.monotonic()
@@ -480,7 +480,7 @@ async def test_a_client_that_floods_for_long_is_closed(
 
 
 async def test_a_budget_recovers() -> None:
-    """20 s of audio at once, as after a reconnection, and then a call's pace: no wait adds up."""
+    """After a burst of 20 s of audio, as after a reconnection, the budget is full again."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         for _ in range(2):
@@ -774,7 +774,7 @@ async def calling(url: str) -> AsyncIterator[Caller]:
 async def test_a_flood_does_not_delay_a_call(
     kind: str, loop: str, servers: dict[str, tuple[str, psutil.Process]]
 ) -> None:
-    """Half of the pongs come within 50 ms, and all; without limits they take seconds."""
+    """All pongs arrive, half of them within 50 ms; without limits, pongs take seconds."""
     url, process = servers[loop]
     port = int(url.split(":")[2].split("/")[0])
     request, data = FLOODS[kind]

@@ -32,9 +32,9 @@ from .served import SIGNED, served
 
 @pytest.fixture
 def collections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """The times of full collections, of which Python itself makes none.
+    """The times of full collections by `CollectedCalls`; automatic collections are off.
 
-    They may follow each other without a pause, so that a test need not wait between them.
+    Collections may follow each other without a pause, so that a test need not wait.
     """
     monkeypatch.setattr(gc_tuning, "_MOST_TIME", 1.0)
     times: list[float] = []
@@ -98,7 +98,7 @@ async def test_ended_calls_are_collected_ten_or_more_at_a_time(collections: list
                 assert report.clean, report
                 calls += 1
     assert calls >= 30
-    # The call that was about to end at the last collection may be left.
+    # A call that was ending at the last collection may remain.
     assert len(transports) <= 2
 
 
@@ -208,5 +208,5 @@ def test_collections_take_one_per_cent_of_the_time_however_many_connections_end(
 
     monkeypatch.setattr(gc_tuning, "can_block", lambda seconds: True)
     times = collection_times(monkeypatch, flood, collection_seconds=0.1)
-    # The first after ten connections, then one in ten seconds.
+    # The first collection is after ten connections, and then one follows every ten seconds.
     assert [round(at) for at in times] == [0, 10, 20, 30, 41, 51]

@@ -36,11 +36,11 @@ SETTINGS = (
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The lines of the log, in an environment without settings."""
+    """The log lines of an application; all environment variables with settings are removed."""
     for variable in SETTINGS:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PIPECAT_GENESYS_URL", "wss://127.0.0.1:8080")
-    # It would tune the collector of the tests.
+    # `tune_collector` would change the garbage collector of the test process.
     monkeypatch.setattr(served_application, "tune_collector", lambda: None)
     found: list[str] = []
     sink = logger.add(lambda message: found.append(message.record["message"]), level="INFO")

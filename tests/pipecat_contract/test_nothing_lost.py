@@ -1,4 +1,4 @@
-"""Bot audio that cannot be sent yet waits and is heard; audio that must be heard is."""
+"""Bot audio that cannot be sent yet is sent later, and uninterruptible audio is not lost."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_interruptible_audio_behind_protected_audio_is_dropped() -> None:
         await caller.wait_for_silence(0.8)
 
     outcome = await call(served, script)
-    # What had been sent behind the protected audio, up to the lead, is heard with it.
+    # Audio that was sent after the uninterruptible audio, up to the lead, is heard too.
     assert 1.45 <= outcome.heard() <= 2.6
     assert tap.seconds(TTSAudioRawFrame) == pytest.approx(outcome.heard(), abs=0.3)
 
@@ -140,7 +140,7 @@ async def test_interruptions_with_nothing_to_drop_change_nothing(vehicle: Vehicl
 
 
 class Hum(BaseAudioMixer):
-    """A quiet background sound; loud audio passes as it is."""
+    """A mixer that adds quiet background sound, and does not change loud audio."""
 
     async def start(self, sample_rate: int) -> None: ...
 
@@ -166,7 +166,7 @@ async def test_a_mixer_delays_no_answer_and_ends_no_speech(vehicle: Vehicle) -> 
         await caller.pause()
         paused = len(after.seen)
         await asyncio.sleep(1.0)
-        # Real time at most: the mixer must not spin while nothing is sent.
+        # The mixer must not generate audio faster than real time while nothing is sent.
         assert len(after.seen) - paused < 60
         await caller.resume()
 

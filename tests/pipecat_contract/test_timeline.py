@@ -1,4 +1,4 @@
-"""What leaves the output has been heard: recordings, contexts, markers and signals."""
+"""Frames leave the output after they were heard: for recordings, contexts, markers, signals."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Ve
     (begin, end), *rest = outcome.loud()
     if rest:
         end = rest[-1][1]
-    # Pipecat's transport runs 0.2 s ahead; ours does not show that it does.
+    # Frames leave Pipecat's transport 0.2 s early, and ours when they are heard.
     early = 0.12 if vehicle is Vehicle.TRANSPORT else 0.45
     assert begin + 1.0 - early <= marker - outcome.began <= begin + 1.0 + 0.3
     assert end - early <= divider - outcome.began <= end + 0.3

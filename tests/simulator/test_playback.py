@@ -97,7 +97,7 @@ def test_start_and_end_of_bot_audio_are_exact() -> None:
 
 def test_short_gaps_are_underruns_unless_the_audio_was_cut() -> None:
     playback = Playback(0.0)
-    for start in (0.0, 0.2, 0.8, 1.4):  # 0.1 s each: gaps of 0.1, 0.5 and 0.5 s
+    for start in (0.0, 0.2, 0.8, 1.4):  # 0.1 s of audio per message: gaps of 0.1, 0.5 and 0.5 s
         playback.advance(start)
         if start == 1.4:
             playback.receive(b"\x55" * 1600, start)

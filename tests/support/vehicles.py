@@ -168,7 +168,7 @@ class Served:
             serializer = GenesysAudioHookSerializer()
             params = genesys_params(serializer, **self._params)
         else:
-            # As tuned as it can be: its chunks are within Genesys's rate.
+            # The best settings for Pipecat's serializer: the chunks keep within Genesys's rate.
             chosen = {"audio_in_enabled": True, "audio_out_enabled": True}
             chosen |= {"audio_out_10ms_chunks": 20, "audio_out_end_silence_secs": 0}
             params = {"serializer": PipecatSerializer(), **chosen, **self._params}
@@ -189,7 +189,7 @@ class Served:
 
 @dataclass
 class Outcome:
-    """What a call came to.
+    """The result of a call.
 
     Attributes:
         report: The simulator's report.

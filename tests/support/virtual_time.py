@@ -1,4 +1,4 @@
-"""An event loop whose clock waiting moves: a sleep of 500 ms takes no time and exactly 500 ms."""
+"""An event loop with a virtual clock: a sleep of 500 ms ends at once and moves the clock 500 ms."""
 
 from __future__ import annotations
 

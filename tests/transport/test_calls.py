@@ -273,7 +273,7 @@ async def test_bot_speaking_frames_follow_the_playback() -> None:
     (started,) = bots[0].times_of(BotStartedSpeakingFrame)
     (stopped,) = bots[0].times_of(BotStoppedSpeakingFrame)
     assert started - times["started"] == pytest.approx(0, abs=0.3)
-    # Without the playout clock the frame would come early by the lead, which is 1 s.
+    # Without the playout clock, the frame would arrive 1 s early, which is the lead.
     assert stopped - times["completed"] == pytest.approx(0, abs=0.3)
 
 

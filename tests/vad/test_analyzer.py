@@ -1,4 +1,4 @@
-"""The analyzer has the states of pipecat's, whatever the packets, the company and the failures."""
+"""The states equal those of pipecat's analyzer, for any packet size, load or failure."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_speech_at_16_khz_starts_and_stops_as_with_pipecat(milliseconds: i
     ours = changes(await states(TelephoneVADAnalyzer(), pcm, packet, 16000))
     pipecats = changes(await states(SileroVADAnalyzer(), pcm, packet, 16000))
     assert [state for _, state in ours] == [state for _, state in pipecats]
-    # Another model judges, from half the samples: some windows of 32 ms sooner or later.
+    # The 8 kHz model has half of the samples, so its result is some windows of 32 ms early or late.
     assert all(
         abs(one - other) * milliseconds <= max(200, milliseconds)
         for (one, _), (other, _) in zip(ours, pipecats, strict=True)

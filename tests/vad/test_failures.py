@@ -1,4 +1,4 @@
-"""What fails is said once, and speech is detected all the same."""
+"""Each failure is logged once, and speech is still detected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("own_worker")
 
 
 class FaultyModel(SpeechModel):
-    """Fails in runs with the windows of a marked call, or blocks in the thread of one worker.
+    """A model whose runs fail if they have a marked call, or block in the thread of one worker.
 
     Attributes:
         mark: The sample that marks a call.
@@ -131,7 +131,7 @@ async def test_failure_of_a_run_leaves_all_states_as_they_were(
     pieces[12] = b"\x00\x80" + pieces[12][2:]
     plain = oracle.packets(oracle.conversation(8000), PACKET)
     expected = [await judge(ready(SileroVADAnalyzer), one) for one in (pieces, plain)]
-    faulty.mark, faulty.failures = -1.0, 2  # in company, and alone
+    faulty.mark, faulty.failures = -1.0, 2  # once with other calls, and once alone
     calls = [ready() for _ in range(4)]
     found = await asyncio.gather(judge(calls[0], pieces), *(judge(one, plain) for one in calls[1:]))
     assert faulty.failures == 0
@@ -228,7 +228,7 @@ async def test_suspended_process_is_not_taken_for_a_stalled_worker(
     faulty.block(worker.shared_worker(), release)
     judged = asyncio.create_task(one.analyze_audio(bytes(PACKET)))
     await asyncio.sleep(0.01)
-    threading.Event().wait(1.0)  # this thread, and with it the event loop, stands still
+    threading.Event().wait(1.0)  # blocks the event loop
     release.set()
     assert await judged == VADState.QUIET
     assert not one.uses_pipecat

@@ -1,4 +1,4 @@
-"""Scores are those of the model run alone, in any company."""
+"""Scores do not depend on the other calls in a run of the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipecat_genesys.vad.model import INITIAL_STATE, ModelState, SpeechModel, Un
 from . import oracle
 
 TOLERANCE = 1e-4
-# Where the scores are not only near those of the model run alone but equal to the last bit.
+# Whether the scores equal those of a separate run of the model exactly, not only approximately.
 EXACT = audio.instruction_set() == "avx512" and sys.platform == "linux"
 
 
@@ -90,7 +90,7 @@ def test_a_state_does_not_keep_the_states_of_other_calls_in_memory(
 
 
 def test_the_gil_is_free_while_the_model_runs(speech_model: SpeechModel) -> None:
-    # Some 50 ms of one run.
+    # One run takes about 50 ms.
     calls = [(rows_of(np.zeros(256 * 50, np.float32)), INITIAL_STATE)] * 40
     started, ended = threading.Event(), threading.Event()
 
@@ -111,7 +111,7 @@ def test_the_gil_is_free_while_the_model_runs(speech_model: SpeechModel) -> None
         time.sleep(0.001)
         turns += 1
     thread.join()
-    # With the GIL held, this thread would run again only when the run has ended.
+    # If the model held the GIL, this thread would be blocked during the whole run.
     assert turns > 5
 
 

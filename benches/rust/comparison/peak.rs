@@ -8,7 +8,7 @@
 pub(crate) struct PeakLoop {
     /// Name of the instruction set, as in the core.
     pub(crate) instruction_set: &'static str,
-    /// Multiplications in one call.
+    /// Number of multiplications in one call.
     pub(crate) products: u64,
     call: unsafe fn(),
 }

@@ -21,9 +21,9 @@ pub(crate) struct Quality {
     ripple_db: f64,
     /// The loudest image or alias.
     spurious_dbc: f64,
-    /// The lag of the content plus the audio held back after each packet, on average.
+    /// The average delay: the lag of the content plus the audio held back after a packet.
     delay_mean_ms: f64,
-    /// The largest sum of the lag and the audio held back after a packet.
+    /// The largest delay: the lag of the content plus the audio held back after a packet.
     delay_max_ms: f64,
     /// Whether ripple and spurious are within the limits.
     meets_limits: bool,

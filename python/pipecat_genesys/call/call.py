@@ -61,9 +61,9 @@ OpenGate = Callable[[events.OpenReceived], Awaitable[None]]
 Handler = Callable[..., Awaitable[None] | None]
 """A handler of an event or a hook: a function or a coroutine function."""
 
-# Room for the envelope, in which an id may have 256 characters.
+# 2000 bytes are reserved for the envelope, which has an id of up to 256 characters.
 _MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 2000
-# How long a message takes that cannot be sent.
+# Delay in seconds before a send method returns False.
 _UNSENT_SECONDS = 0.01
 _UNOPENED = (State.PREPARING, State.OPENING)
 # Compared for every message, and slow to look up in an enumeration.
@@ -86,7 +86,7 @@ class Ending(NamedTuple):
 
 
 class Phase(IntEnum):
-    """How far the end of a call has come. A call never goes back to an earlier phase."""
+    """Phase of a call. A call never returns to an earlier phase."""
 
     RUNNING = 0
     """The end has not begun."""
@@ -317,7 +317,7 @@ class Call(BaseObject):
         )
 
     async def wait_for_phase(self, phase: Phase) -> None:
-        """Wait until the end of the call has come as far as a phase.
+        """Wait until the call has reached a phase.
 
         Cancelling the wait has no effect on the call.
 
@@ -840,8 +840,8 @@ class Call(BaseObject):
     async def _send(self, draft: Draft) -> bool:
         """Send a message of the application.
 
-        A message that cannot be sent any more takes a moment. An application that repeats it in a
-        loop would stop the event loop otherwise.
+        If the message cannot be sent, the method returns after a short delay. Without the delay,
+        an application that repeats the call in a loop would block the event loop.
         """
         if await self._send_draft(draft):
             return True

@@ -86,9 +86,9 @@ class GenesysPausedFrame(SystemFrame):
     """No caller audio comes until `GenesysResumedFrame`.
 
     Parameters:
-        answers: The message of this side that it answers: ``pause``, ``opened``, or ``resume``
-            where Genesys stays paused for reasons of its own. None where Genesys paused without
-            being asked.
+        answers: The server message that ``paused`` answers: ``pause``, ``opened``, or ``resume``
+            if Genesys itself still pauses the audio. None if Genesys paused the audio without a
+            request.
     """
 
     answers: AudioHookMessageType | None = field(default=None, kw_only=True)
@@ -112,7 +112,8 @@ class GenesysResumedFrame(GenesysGapFrame):
     """Caller audio flows again after a pause.
 
     Parameters:
-        answers: ``resume``, or None where Genesys ended a pause of its own.
+        answers: The server message that ``resumed`` answers: ``resume``; None if Genesys ended
+            its own pause.
     """
 
     answers: AudioHookMessageType | None = field(default=None, kw_only=True)

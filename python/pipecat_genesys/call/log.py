@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from loguru import logger
 
-# A peer chooses how often it is at fault; it must not be able to fill the disk.
+# Maximum number of lines of one call, so that a faulty peer cannot fill the disk.
 _MAX_LINES = 40
 _REDACTED = "(redacted)"
 

@@ -208,7 +208,7 @@ def serve(
         log_config=uvicorn_log_config(),
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,
-        # By name, as with several processes each imports it.
+        # Given by name, because each server process imports the class.
         http="pipecat_genesys.endpoint.http_protocol:HttpProtocol",
         # HttpProtocol has WebSockets of its own.
         ws="none",

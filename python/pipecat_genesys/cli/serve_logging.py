@@ -102,12 +102,12 @@ def configure_log(level: LogLevel, log_format: LogFormat) -> None:
     if log_format is LogFormat.JSON:
         logger.add(_write_json, level=level.upper(), format="{message}", diagnose=False)
     else:
-        # Never with the values of variables, which may be personal.
+        # `diagnose` would log the values of variables, which may be personal data.
         logger.add(sys.stderr, level=level.upper(), format=_text_format, diagnose=False)
 
 
 def _text_format(record: Record) -> str:
-    # Braces would be fields of the format.
+    # Escape braces, because loguru reads them as fields of the format.
     fields = " ".join(
         f"{name}={value}".replace("{", "{{").replace("}", "}}")
         for name, value in _call_fields(record).items()
@@ -116,7 +116,7 @@ def _text_format(record: Record) -> str:
 
 
 def _call_fields(record: Record) -> dict[str, str]:
-    """Return the IDs of the call to which a line belongs, which are text of the client's choice."""
+    """Return the IDs of the call that a line belongs to. The client chooses the IDs."""
     values = {name: str(record["extra"].get(name, "")) for name in CALL_FIELDS}
     return {
         name: "".join(filter(str.isprintable, value))[:_MAX_ID_LENGTH]

@@ -45,7 +45,7 @@ class OpenGate:
     """
 
     def __init__(self) -> None:
-        """Create a closed gate."""
+        """Create a gate that holds the answer until `release`."""
         self.opening: asyncio.Future[events.OpenReceived] = (
             asyncio.get_running_loop().create_future()
         )
@@ -57,7 +57,7 @@ class OpenGate:
         await self._released.wait()
 
     def release(self) -> None:
-        """Let the answer be sent."""
+        """Allow the transport to answer ``open``."""
         self._released.set()
 
 
@@ -227,7 +227,7 @@ class CallHandler:
                 )
 
     async def _open_when_ready(self, work: asyncio.Future[None]) -> None:
-        """Let ``opened`` be sent when the bot's pipeline is set up, or at the deadline."""
+        """Release the gate when the bot's pipeline is set up, or at the deadline."""
         connection = self._connection
         ready = asyncio.ensure_future(connection.ready.wait())
         try:
@@ -252,7 +252,7 @@ class CallHandler:
         await self._call.resume()
 
     def _outcome(self, work: asyncio.Future[None]) -> str:
-        """Return the reason of the ``disconnect`` that is due, if none was sent."""
+        """Return the reason of the final ``disconnect``, according to the bot's result."""
         if not work.done():
             logger.error(
                 f"{self._call}: cancelled: the bot ran for {self._after_call_seconds:g} s after "
@@ -263,7 +263,7 @@ class CallHandler:
             return "error"
         error = work.exception()
         if error is None:
-            # A bot whose pipeline never started has not served the call.
+            # If the pipeline never started, the call counts as failed.
             started = self._connection.started.is_set() or self._call.phase is not Phase.RUNNING
             return "completed" if started else "error"
         self._metrics.bot_failures.inc()

@@ -1,4 +1,4 @@
-"""A transport of asyncio whose closing has a deadline."""
+"""A wrapper of an asyncio transport that limits how long closing takes."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class AudioHookEndpoint:
         ready_seconds: float,
         after_call_seconds: float,
     ) -> None:
-        """Create it; `audiohook_router` does."""
+        """Create the endpoint. Use `audiohook_router` instead."""
         self.admission: Admission[_Slot] = Admission(max_calls)
         self.metrics = metrics
         self._bot = bot
@@ -160,7 +160,7 @@ class AudioHookEndpoint:
             await websocket.send_denial_response(_plain(status))
             await asyncio.sleep(_AFTER_REFUSAL_SECONDS)
         else:
-            # The server makes an HTTP 403 of it.
+            # The server then responds with HTTP 403.
             await websocket.close()
 
     async def drain(self, seconds: float, grace_seconds: float = 0.0) -> None:

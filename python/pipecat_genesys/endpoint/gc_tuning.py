@@ -19,12 +19,15 @@ _THRESHOLDS = (5_000, 100, 10)
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
 # Collections take at most this fraction of the time, however fast connections come and go.
 _MOST_TIME = 0.01
-# The assumed duration of a collection before the first, and the decay of the longest measured one.
+# The expected duration of the first collection in seconds. Later, the expected duration is the last
+# measured one, or this fraction of the previous expectation if that is longer.
 _FIRST_SECONDS, _DECAY = 0.2, 0.9
-# How far bots must be ahead, in durations of a collection. A collection may take longer than the
-# last one, and handling what arrived meanwhile takes about as long again.
+# Lead that every speaking bot must have, as a multiple of the expected duration of a collection:
+# at first, and after `_LONGEST_SECONDS`. A collection may take longer than expected, and processing
+# the data that arrived meanwhile takes about as long again.
 _MARGIN, _LEAST_MARGIN = 3.0, 1.5
-# How often to look for a good moment, and for how long at most; the requirement relaxes meanwhile.
+# Interval between two checks of the lead, and maximum time until a collection starts in any case.
+# The required lead decreases meanwhile.
 _EVERY_SECONDS, _LONGEST_SECONDS = 0.01, 5.0
 
 
@@ -42,10 +45,10 @@ def tune_collector() -> None:
 class CollectedCalls:
     """An ASGI application that collects garbage after some of its WebSockets have ended.
 
-    By default the collector examines all objects when there are a quarter more than last time and
-    enough were created since. With calls that come and go this happens after thousands of calls,
-    when their remains are ten times the objects in use, and takes a second. This class collects
-    often, so that it is short, and at moments when every speaking bot is far enough ahead that no
+    By default, a full collection starts when the number of objects has grown by a quarter. With
+    short calls this happens after thousands of calls, when the garbage is ten times as large as the
+    objects in use, and the collection takes a second. This class collects more often, so that each
+    collection is short. It collects when every speaking bot has enough audio sent ahead, so that no
     caller hears a gap.
     """
 
@@ -63,7 +66,7 @@ class CollectedCalls:
         self._waiting = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run it for one connection."""
+        """Run the application for one connection."""
         if scope["type"] != "websocket":
             await self._app(scope, receive, send)
             return
@@ -80,7 +83,7 @@ class CollectedCalls:
         enough = self._ended >= max(_LEAST_ENDED, _ENDED_PART * self._running)
         if enough and not self._waiting and now >= self._not_before:
             self._waiting = True
-            # When the server, too, has forgotten the one that ends now.
+            # Scheduled for later, when the server has released the connection that ends now.
             asyncio.get_running_loop().call_soon(self._collect, now + _LONGEST_SECONDS)
 
     def _collect(self, latest: float) -> None:

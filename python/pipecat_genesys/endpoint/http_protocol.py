@@ -219,7 +219,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._check_plain(was_closing=False)
 
     def _check_plain(self, was_closing: bool) -> None:
-        """Abort the connection if its client does not take the end of a response."""
+        """Abort the connection if it is still closing after `_BLOCKED_SECONDS`."""
         is_closing = self._socket.transport.is_closing()
         if is_closing and was_closing:
             self._socket.abort()
@@ -263,7 +263,7 @@ class _HeadQueue:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        # In the order in which they came.
+        # Connections without a complete head, the oldest first.
         self._incomplete: dict[HttpProtocol, None] = {}
         self._complete: deque[HttpProtocol] = deque()
 
@@ -284,7 +284,7 @@ class _HeadQueue:
         self._incomplete[connection] = None
 
     def enter(self, connection: HttpProtocol) -> bool:
-        """Add a connection with a complete head; False if too many wait."""
+        """Add a connection with a complete head. Return False if the queue is full."""
         self._incomplete.pop(connection, None)
         if len(self._complete) >= _MAX_QUEUED_HEADS:
             return False
@@ -308,7 +308,7 @@ class _HeadQueue:
 
 
 def _refusal_of_body(request: h11.Request) -> HTTPStatus | None:
-    """Return the status with which a request is refused that has a body."""
+    """Return the HTTP status that refuses a request with a body; None without a body."""
     for name, value in request.headers:
         if name == b"transfer-encoding":
             return HTTPStatus.LENGTH_REQUIRED

@@ -138,7 +138,7 @@ def default_metrics() -> Metrics:
 
 
 def remove_dead_processes() -> None:
-    """Remove the gauges of processes that have ended, where several processes count."""
+    """Remove the gauges of ended processes; no effect without `MULTIPROCESS_DIRECTORY`."""
     directory = os.environ.get(MULTIPROCESS_DIRECTORY)
     if directory is None:
         return
@@ -171,10 +171,10 @@ class CallObserver(TransportObserver):
     """
 
     def __init__(self, metrics: Metrics) -> None:
-        """Create it.
+        """Create the observer of one call.
 
         Args:
-            metrics: The metrics to count in.
+            metrics: The metrics in which events are counted.
         """
         self._metrics = metrics
         self.underruns = 0

@@ -26,10 +26,10 @@ from .metrics import Metrics, default_metrics, remove_dead_processes
 
 DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
-# Calls are some minutes long; Kubernetes is told the same.
+# Calls take some minutes. `drain` in the Helm chart has similar values.
 _DRAIN_SECONDS, _GRACE_SECONDS = 600.0, 0.0
 _LOOP_LAG_EVERY = 0.5
-# Genesys gives up on a session 5 s after `open`, and hooks and the network need some of it.
+# Genesys ends a session without `opened` after 5 s. Hooks and the network need part of this time.
 _MAX_READY_SECONDS = 4.0
 
 
@@ -41,7 +41,7 @@ class AudioHookRouter(APIRouter):
     """
 
     def __init__(self, endpoint: AudioHookEndpoint, path: str, drain: dict[str, float]) -> None:
-        """Create it; `audiohook_router` does."""
+        """Create the router. Use `audiohook_router` instead."""
         super().__init__(lifespan=partial(_lifespan, endpoint, drain))
         self.endpoint = endpoint
         endpoint.drain_settings = drain

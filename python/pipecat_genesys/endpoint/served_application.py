@@ -106,7 +106,7 @@ class AnnouncedApplication:
         try:
             await self._app(scope, receive, announced)
         except BaseException:
-            # An application without a lifespan raises, and is served all the same.
+            # An application without lifespan support raises here, but serves connections.
             self._announce_soon()
             raise
 
@@ -151,7 +151,7 @@ class Routes:
             elif isinstance(route, Host):
                 self.add(route.app, prefix)
             elif hasattr(route, "original_router"):
-                # How FastAPI 0.136 and newer keep an included router; the class is private.
+                # FastAPI 0.136 and newer store an included router in this private class.
                 context = getattr(route, "include_context", None)
                 self.add(route.original_router, prefix + getattr(context, "prefix", ""))
             elif not isinstance(route, Route):
@@ -161,7 +161,7 @@ class Routes:
 def end_with_parent() -> None:
     """Send SIGTERM to this process when its parent process ends without having stopped it.
 
-    Without its parent a worker would keep the port, and take calls that nothing counts.
+    Without its parent, a worker would keep the port and accept calls outside all limits.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -190,7 +190,7 @@ def _import(name: str) -> Any:
 
 
 def _apply_settings(endpoint: AudioHookEndpoint) -> None:
-    """Override what the application has set with what the environment says."""
+    """Override the application's settings with those of the environment."""
     if text := os.environ.get(MAX_CALLS_VARIABLE):
         if not text.isascii() or not text.isdigit() or int(text) < 1:
             raise ValueError(f"{MAX_CALLS_VARIABLE} is {text!r}; give a number of 1 or more")

@@ -91,7 +91,7 @@ class WebSocketConnection:
         self._loop = loop
         self._protocol = ServerProtocol(max_size=config.ws_max_size)
         self._scope: dict[str, Any] = {}
-        # None until `begin`, and after the answer.
+        # The prepared 101 response; None before `begin` and after the application has answered.
         self._acceptance: Response | None = None
         self._denial: tuple[int, list[tuple[str, str]], bytearray] | None = None
         self._is_open = False
@@ -361,7 +361,7 @@ class WebSocketConnection:
     # -- from the application ----------------------------------------------------------------
 
     async def receive(self) -> Message:
-        """Give the application its next event, as ASGI has it."""
+        """Return the next event for the application, as ASGI specifies."""
         if self._disconnect is not None and self._events.empty():
             return self._disconnect
         if self._events.empty():
@@ -378,11 +378,11 @@ class WebSocketConnection:
         return message
 
     async def send(self, message: Message) -> None:
-        """Take an event of the application, as ASGI has it.
+        """Process an event from the application, as ASGI specifies.
 
         Raises:
             ClientDisconnected: If the connection is closed.
-            RuntimeError: If the event is not one that may come now.
+            RuntimeError: If ASGI does not allow the event in the current state.
         """
         kind = message["type"]
         if kind == "websocket.send" and not self._writable.is_set():
@@ -452,7 +452,7 @@ class WebSocketConnection:
         self._socket.write(b"".join(self._protocol.data_to_send()))
 
     def _disconnected(self, code: int, reason: str = "") -> None:
-        """Tell the application, once, that the connection is closed."""
+        """Queue one `websocket.disconnect` event for the application."""
         if self._disconnect is None:
             self._disconnect = {
                 "type": "websocket.disconnect",

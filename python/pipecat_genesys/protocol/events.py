@@ -105,9 +105,9 @@ class Paused(Event):
     """The client sends no audio until `Resumed`.
 
     Attributes:
-        answers: The message of this side that it answers: ``pause``, ``opened`` (with
-            ``startPaused``), or ``resume`` where the client stays paused for reasons of its own.
-            None where the client paused without being asked.
+        answers: The server message that ``paused`` answers: ``pause``, ``opened`` (with
+            ``startPaused``), or ``resume`` if the client itself still pauses the audio. None if
+            the client paused the audio without a request.
     """
 
     answers: AudioHookMessageType | None = None
@@ -136,7 +136,8 @@ class Resumed(Gap):
     """The client sends audio again, after a gap.
 
     Attributes:
-        answers: ``resume``, or None where the client ended a pause of its own.
+        answers: The server message that ``resumed`` answers: ``resume``; None if the client ended
+            its own pause.
     """
 
     answers: AudioHookMessageType | None = None

@@ -12,7 +12,7 @@ from collections import deque
 
 from .types import AudioHookMessageType as Type
 
-# Far more than a client accepts: 2 a second, 4 at once.
+# Far above the rate that a client accepts: 2 messages per second, 4 at once.
 _MAX_UNANSWERED = 64
 
 

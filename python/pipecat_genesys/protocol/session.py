@@ -56,7 +56,7 @@ from .types import (
 from .types import AudioHookMessageType as Type
 
 _Raw = dict[str, Any]
-# Half the time of a named tuple's own constructor.
+# Takes half the time of the constructor of a named tuple.
 _new_tuple = tuple.__new__
 # The messages that `paused` and `resumed` answer, besides `opened` with `startPaused`.
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
@@ -163,7 +163,7 @@ class AudioHookSession:
         if wrong is None:
             self._note_seq(raw)
         else:
-            # The client ends the session, and waits 10 s for `closed` whatever its fault.
+            # Even after an invalid `close`, the client waits 10 s for `closed`.
             found.append(self._fault(wrong, raw))
         if message_type is not None:
             found += self._handle(message_type, raw, exact=exact)
@@ -254,7 +254,7 @@ class AudioHookSession:
             raise LocalProtocolError(
                 f"{message_type.value!r} may not be sent{again} while {self.state.value}"
             )
-        # `opened` repeats what was read from the client; nearly all else has no parameters.
+        # `opened` repeats values from the client; most other messages have no parameters.
         encode = fields.encode_read if message_type is _OPENED else fields.encode
         try:
             encoded = encode(parameters) if parameters else "{}"
@@ -262,7 +262,7 @@ class AudioHookSession:
             raise LocalProtocolError(
                 f"{message_type.value!r} cannot be written as JSON: {error}"
             ) from None
-        # The envelope is not encoded as a whole, because little but its numbers changes.
+        # The envelope is formatted as text, because mostly only its numbers change.
         seq = self.server_seq + 1
         text = (
             f'{{"version": "{PROTOCOL_VERSION}", "type": "{message_type}", '

@@ -59,7 +59,7 @@ from pipecat_genesys.protocol.types import parse_media
 from .pipecat_compat import PAUSES, PipecatState
 from .stock_transport import CHUNK_10MS
 
-# Genesys sends `open` at once; a network delays it by less.
+# Maximum bot audio that is kept before `open`, in seconds. `open` arrives earlier than this.
 _MAX_EARLY_SECONDS = 4.0
 # 200 ms. Shorter chunks are more messages per second than Genesys accepts.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
@@ -419,7 +419,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
             return self._serialize_message(message)
         if isinstance(frame, InterruptionFrame):
             if self._has_protected_audio():
-                # Genesys can only discard everything, and some of it must be heard.
+                # `barge_in` discards all queued audio, but some of it is not interruptible.
                 return None
             self._drop_bot_audio()
             return self._serialize_message(self.create_barge_in_event())
@@ -558,7 +558,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
                     frame = make_frame(self, event, chosen) or frame
             return frame
         except Exception as error:
-            # The call must outlive a defect of this package.
+            # An exception in this package must not end the call.
             self.call.record_defect(error)
             return None
 
@@ -566,7 +566,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return None if event.reply is None else self._refusal_frame(event.reply)
 
     def _refusal_frame(self, draft: Draft) -> Frame:
-        # A plain frame: processors that wait for a call must not take a refusal for one.
+        # Not a `GenesysOpenFrame`, because processors would start a call on that frame.
         self._state.is_open = False
         return OutputTransportMessageUrgentFrame(message=self._message_of(draft))
 

@@ -1,7 +1,7 @@
 """The socket of a call, both ways, and the end of the call on it.
 
-The socket is there before a pipeline is, and after it. So reading, answering, sending and the end
-of the call do not need a pipeline; a pipeline joins with `Connection.deliver_to`.
+The socket exists before a pipeline starts and after it ends. Therefore reading, answering, sending
+and ending the call work without a pipeline; `Connection.deliver_to` connects a pipeline.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _REPLY_RESERVE = 6
 # of audio can arrive at once after a reconnection. A client that sends more is read more slowly,
 # and one that goes on like that is disconnected.
 _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
-# Of audio, in which 200 ms may come in 1600 messages.
+# The limits for audio messages: 200 ms of audio may arrive in 1600 messages.
 _MAX_AUDIO_RATE, _MAX_AUDIO_BURST = 100, 2000
 _MAX_AUDIO_AHEAD = 30.0
 _MAX_THROTTLED = 30.0
@@ -203,7 +203,7 @@ class Connection:
                         else await self._receive_text(data)
                     )
                 except Exception as error:
-                    # The call must outlive a defect of this package.
+                    # An exception in this package must not end the call.
                     self.call.record_defect(error)
                     frames = []
                 for frame in frames:
@@ -279,16 +279,16 @@ class Connection:
         elif kind is events.Paused:
             self.observer.paused()
         elif kind is events.Resumed:
-            # The caller's clock stood still.
+            # The caller's clock may have stopped during the pause.
             self._least_delay = math.inf
         elif isinstance(event, events.ErrorReceived) and event.code == ErrorCode.RATE_LIMIT:
-            # A second at least, because sending sooner would make the limit last longer.
+            # At least 1 s, because sending audio earlier would extend the limit.
             self.pacer.limit(max(1.0, float(event.retry_after or 0)))
         make = NOTICE_FRAMES.get(kind)
         return None if make is None else make(event)
 
     def _follow_session(self) -> None:
-        """Send or hold bot audio, and end the timeline, as the session's state has it."""
+        """Send or hold bot audio, and end the timeline, according to the session's state."""
         call, pacer = self.call, self.pacer
         if call.media is not None:
             pacer.queue.frame_bytes = call.media.frame_bytes
@@ -301,11 +301,11 @@ class Connection:
             if self.timeline is not None:
                 self.timeline.end()
         elif self.timeline is not None:
-            # `open` tells the medium, without which no bot audio can be encoded.
+            # Bot audio can be encoded only when `open` has selected the medium.
             self.timeline.poke()
 
     async def _throttle(self, data: str | bytes) -> None:
-        """Read no faster than a real client sends: a flood then fills its socket, not memory."""
+        """Limit the read rate to that of a real client, so that a flood does not fill memory."""
         now = time.monotonic()
         if isinstance(data, str):
             self._incoming_text.take(now)
@@ -418,7 +418,7 @@ class Connection:
         """End the connection if the client stops sending, or does not complete the end."""
         if await self._is_alive():
             try:
-                # For `close`, for `closed`, and for the client to close the socket.
+                # The limit covers `close`, `closed`, and the closing of the socket by the client.
                 async with asyncio.timeout(_END_SECONDS):
                     await self.call.wait_for_phase(Phase.GONE)
                 return
@@ -429,7 +429,7 @@ class Connection:
         await self._gone()
 
     async def _is_alive(self) -> bool:
-        """Wait for the end of the call to begin; return False if the client is silent instead."""
+        """Wait until the call begins to end; return False if the client sends nothing."""
         overdue = False
         while self.call.phase is Phase.RUNNING:
             since = min(self._heard_at, self._writer.blocked_since or self._heard_at)
@@ -437,7 +437,7 @@ class Connection:
             if left <= 0 and overdue:
                 logger.warning(f"{self.call}: no message for {self._dead_peer_seconds:g} s")
                 return False
-            # A second look: this process may have been blocked, with a ping in the socket.
+            # Check twice: if this process was blocked, a ping may be waiting in the socket.
             overdue = left <= 0
             try:
                 async with asyncio.timeout(max(left, _SECOND_LOOK_SECONDS)):

@@ -42,7 +42,7 @@ class AudioHookInputTransport(BaseInputTransport):
         finish_handlers: Callable[[], Awaitable[None]],
         **options: Any,
     ) -> None:
-        """Create the input; `AudioHookTransport.input` does.
+        """Create the input. Use `AudioHookTransport.input` instead.
 
         Args:
             connection: The socket and its call.

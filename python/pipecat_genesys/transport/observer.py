@@ -1,4 +1,4 @@
-"""What an operator can measure of a call."""
+"""Measurements of a call, for operators."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class TransportObserver:
         """
 
     def underrun(self, seconds: float) -> None:
-        """The caller heard silence in the middle of the bot's turn, for that many seconds."""
+        """The caller heard silence of `seconds` in the middle of the bot's turn."""
 
     def rate_limited(self, retry_after: float) -> None:
-        """Genesys reported error 429; no audio is sent for that many seconds."""
+        """Genesys reported error 429; no audio is sent for `retry_after` seconds."""
 
     def interrupted(self, heard_seconds: float) -> None:
-        """The caller interrupted the bot, having heard that many seconds of the bot's turn."""
+        """The caller interrupted the bot after `heard_seconds` of the bot's turn."""
 
     def answered(self, seconds: float) -> None:
         """The bot's first audio after a turn of the caller was queued for the socket.
@@ -57,7 +57,7 @@ class TransportObserver:
         """Code of the application that was cancelled at the end of the call still runs."""
 
     def throttled(self, seconds: float) -> None:
-        """The client sends too much; its socket is not read for that many seconds."""
+        """The client sends too much; its socket is not read for `seconds`."""
 
     def ended(self, reason: str) -> None:
-        """The session ended, for the reason that Genesys gave; ``lost`` where it gave none."""
+        """The session ended; `reason` is that of ``close``, or ``lost`` without a ``close``."""

@@ -35,11 +35,11 @@ from pipecat_genesys.protocol import AudioHookMessageType, server_messages
 from .connection import Connection
 from .timeline import PlayoutTimeline
 
-# Audio that Pipecat generates without end, such as a mixer's, runs ahead of real time by this much.
+# Lead over real time, in seconds, of audio without an end, such as the audio of a mixer.
 _ENDLESS_LEAD_SECONDS = 0.3
-# Longest wait between two looks whether there is room for such audio.
+# Maximum time in seconds between two checks whether there is room for such audio.
 _ROOM_SECONDS = 0.1
-# Without progress for this long, what is left to say is given up when the pipeline ends.
+# When the pipeline ends, the remaining audio is dropped after this time without progress.
 _STALLED_SECONDS = 6.0
 
 
@@ -59,7 +59,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         on_interrupted: Callable[[float], Awaitable[None]],
         **options: Any,
     ) -> None:
-        """Create the output; `AudioHookTransport.output` does.
+        """Create the output. Use `AudioHookTransport.output` instead.
 
         Args:
             connection: The socket and its call.
@@ -114,7 +114,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
                     await self._timeline.add(tone)
             await self._timeline.add(frame)
         else:
-            # Timed frames have a clock of their own in Pipecat.
+            # Pipecat handles frames with a timestamp by its own clock.
             await super()._handle_frame(frame)
 
     def _is_valid(self, frame: OutputAudioRawFrame) -> bool:
@@ -199,12 +199,12 @@ class AudioHookOutputTransport(BaseOutputTransport):
         return True
 
     async def _interrupt(self, frame: InterruptionFrame) -> None:
-        """Discard what the caller has not heard; Genesys discards what it has queued."""
+        """Discard the bot audio that the caller has not heard, here and in Genesys's queue."""
         was_audible = self._pacer.is_audible()
         heard = self._pacer.interrupt()
         self._timeline.interrupt()
         if heard is None:
-            # Some audio must be heard whole, and Genesys can only discard everything.
+            # `barge_in` discards all queued audio, but some of it is not interruptible.
             return
         self._call.codec.reset_outbound()
         await super()._handle_frame(frame)

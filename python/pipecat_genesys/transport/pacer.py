@@ -1,14 +1,15 @@
-"""When how much bot audio is sent.
+"""Decides when bot audio is sent, and how much of it in one message.
 
-Two goals conflict: the caller should hear the bot at once, and the message rate calls for few, long
-messages. So the first audio of a turn is sent as it comes. Audio after it waits while Genesys has
-audio left to play: until half of that is played, or as much again has gathered. Each message then
-carries what has gathered, and the lead over real time grows up to a limit. A source faster than
-real time has half the lead after a few messages, and then two messages a second, of half a second
-each. From a source as fast as real time nothing gathers; the messages stay short as long as tokens
-last, and grow to what the rate allows before the tokens run out.
+Two goals conflict: the caller should hear the bot at once, and the message rate requires few, long
+messages. Therefore the first audio of a turn is sent immediately. Later audio waits while Genesys
+still has audio to play: until half of Genesys's audio is played, or until the waiting audio is as
+long as Genesys's audio. Each message then has all waiting audio, and the lead over real time grows
+up to a limit. With a source that is faster than real time, half of the lead is reached after a few
+messages; then two messages of half a second are sent per second. With a source in real time, no
+audio accumulates; the messages stay short while there are enough tokens, and become as long as the
+rate requires before the tokens are used up.
 
-The end of an utterance is sent at once, and so is audio after which the source pauses.
+The end of an utterance is sent at once, and also audio after which the source pauses.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from .writer import Writer
 
 # Below Genesys's 5 a second and 25 at once.
 _RATE, _BURST = 4.8, 22
-# With fewer tokens than this, messages get longer, up to what the rate alone carries.
+# With fewer tokens than this, messages become longer, until the rate alone is sufficient.
 _PLENTY = 12.0
 _STEADY_SECONDS = 0.25
-# A lead so small that a busy event loop uses it up.
+# A lead below this can be used up while the event loop is busy.
 _SMALL_LEAD_SECONDS = 0.2
-# How much gathers when Genesys's queue ran empty in mid-turn: the next audio may be late, too.
+# Audio to collect after an underrun, in seconds, because the next audio may be late too.
 _CUSHION_SECONDS = 0.03
 # Tokens kept for the first audio and the end of utterances.
 _RESERVE = 2.0
-# A report of playback takes less than this to arrive.
+# Maximum delay of a playback report, in seconds.
 _REPORT_SECONDS = 0.5
 # A timer may fire early by the clock's resolution.
 _SHORTEST_SECONDS = 0.001
@@ -176,7 +177,7 @@ class PacingQueue:
     def has_room(self, now: float) -> bool:
         """Return whether more audio should be put: less than twice the lead is ahead.
 
-        One lead gathers here, so that it is at hand when it is due.
+        The queue can hold one lead of audio, so that the audio is available when it is due.
         """
         return self.ahead(now) < 2 * self._lead
 
@@ -212,7 +213,7 @@ class PacingQueue:
         """
         most = MAX_MESSAGE_BYTES
         if not self._over:
-            # No further ahead than the lead; the first message of a turn always has room.
+            # Do not exceed the lead; the first message of a turn is always allowed.
             room = max(self._lead - self.clock.lead(now), _STEADY_SECONDS)
             most = min(most, int(room * WIRE_SAMPLE_RATE) * self.frame_bytes)
         most -= most % self.frame_bytes
@@ -248,19 +249,19 @@ class PacingQueue:
         if self._over or (lead <= 0 and not self.clock.in_turn):
             due = self.bucket.ready_at(now)
         else:
-            # When half of what was ahead is played; sooner while little is ahead, and where as
-            # much has gathered as is ahead, so that a fast source soon has half the lead.
+            # Send when half of Genesys's audio is played. Send earlier if Genesys has little audio,
+            # or if the waiting audio is as long, so that a fast source soon has half the lead.
             ahead = min(self._last_lead, self._lead)
             least = ahead * (0.5 if ahead > _SMALL_LEAD_SECONDS else 0.75)
             least = max(least, min(self._seconds(len(self._buffer)), self._lead / 2))
             due = max(now + max(0.0, lead - least), self.bucket.ready_at(now, self._needed()))
-            # Or when the source pauses, which may be the end of an utterance. What is beyond the
-            # lead is not urgent.
+            # Also send when the source pauses, because this may be the end of an utterance. Audio
+            # beyond the lead still waits.
             room_at = now + lead - self._lead
             due = min(due, max(paused_at, room_at, self.bucket.ready_at(now, _RESERVE)))
             empty_since = self.clock.empty_since(now)
             if empty_since is not None:
-                # One audible gap instead of one before each piece.
+                # After an underrun, wait once, so that there is not a gap before each piece.
                 due = max(due, empty_since + _CUSHION_SECONDS)
         if self._starved_at is None and not self.bucket.has(now):
             self._starved_at = now
@@ -278,8 +279,8 @@ class PacingQueue:
 class AudioPacer:
     """Queues bot audio for the socket when it is due.
 
-    It has no task: whatever may make audio due calls `poke`, and a timer does when nothing else
-    happens. A call in which the bot is silent costs nothing.
+    The pacer has no task. Each event that can make audio due calls `poke`, and otherwise a timer
+    does. A silent bot needs no CPU time.
 
     Attributes:
         queue: The audio that is not sent yet.
@@ -313,7 +314,7 @@ class AudioPacer:
         """Send nothing until `release`: the session is not open yet, paused, or over."""
         if not self._held:
             self._held = True
-            # Silence during the hold is no underrun.
+            # Silence during the hold does not count as an underrun.
             self.queue.clock.end_turn()
             self.stop()
 

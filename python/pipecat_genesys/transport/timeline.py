@@ -1,9 +1,9 @@
-"""Frames in order with bot audio, each passed on when the caller hears the audio before it.
+"""Delays frames that are queued with bot audio until the caller has heard the audio before them.
 
-Bot audio is sent to Genesys ahead of real time. Processors after the output must not see that: a
-recording, a context or a transcript holds what the caller heard. So every frame that is in order
-with bot audio has a position in the stream of bot audio, and is passed on when the playout clock
-reaches that position. An interruption discards what was not reached.
+Bot audio is sent to Genesys ahead of real time. Processors after the output must not see this lead:
+a recording, a context or a transcript must contain what the caller heard. Therefore every queued
+frame has a position in the stream of bot audio, and is passed on when the playout clock reaches
+that position. An interruption discards the frames whose positions were not reached.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ try:
 except ImportError:  # pipecat before 1.0 has no such frames
     UninterruptibleFrame = ()  # type: ignore[assignment,misc]
 
-# Audio is passed on in pieces of this length. A piece is passed on when its middle is heard, so
-# that it is at most half of this late or early; the first of a turn is half as long, and is passed
-# on when it begins.
+# Audio is passed on in pieces of this length. A piece is passed on when its middle is heard, so it
+# is early or late by at most half of this length. The first piece of a turn is half as long, and is
+# passed on when its beginning is heard.
 _PIECE_SECONDS = 0.2
 _SAMPLE_BYTES = 2
-# So much audio waits here before more is refused for the moment.
+# While more audio than this waits, in seconds, `add` waits.
 _MAX_WAITING_SECONDS = 60.0
 
 
@@ -55,9 +55,10 @@ class _Entry(NamedTuple):
 
     Attributes:
         frame: The frame.
-        start: The position where its audio begins, or behind which it follows.
-        samples: The length of its audio on the wire.
-        due: The position at which it is passed on.
+        start: The position where the frame's audio begins; without audio, the end of the audio
+            before the frame.
+        samples: The length of the frame's audio on the wire.
+        due: The position at which the frame is passed on.
     """
 
     frame: Frame
@@ -174,7 +175,7 @@ class PlayoutTimeline:
         self._room.set()
 
     def poke(self) -> None:
-        """Look again what can be encoded or passed on, because the pacer has made progress."""
+        """Encode and pass on the frames for which this is possible after the pacer's progress."""
         while self._feed():
             pass
         wakeup = self._wakeup
@@ -261,7 +262,7 @@ class PlayoutTimeline:
             self._volume = frame.volume
         elif isinstance(frame, VolumeGainFrame):
             self._gain = frame.gain
-        # These two may come back here, so they are last.
+        # `poke` and `finish` of the pacer may call `_feed` again, so they are called last.
         if wire:
             queue.put(wire, time.monotonic(), interruptible=is_interruptible(frame))
             self._pacer.poke()

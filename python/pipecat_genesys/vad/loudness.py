@@ -27,7 +27,7 @@ WINDOW_SECONDS = 0.032
 # A step of the histogram in which the package `loudness` counts, in LU, and its lowest value.
 HISTOGRAM_STEP = 0.1
 HISTOGRAM_LOWEST = -70.0
-# Largest difference of two volumes that are taken for the same: one step of the histogram.
+# Maximum difference of two volumes that count as equal: one step of the histogram.
 TOLERANCE = 1.5 * HISTOGRAM_STEP / 100
 
 
@@ -75,7 +75,7 @@ def volume_scale(sample_rate: int) -> VolumeScale | None:
     try:
         return scale if _agrees_with_pipecat(scale, sample_rate) else None
     except Exception:
-        # pipecat has no such function or calls it otherwise.
+        # This pipecat does not have the function, or its signature is different.
         return None
 
 

@@ -88,7 +88,7 @@ class SpeechModel:
     """A loaded speech model. Threads may share it."""
 
     def __init__(self, session: Session) -> None:
-        """Create a model from a session of the second graph. Use `load_model` instead."""
+        """Create a model from a session of `_second_graph`. Use `load_model` instead."""
         self._session = session
 
     def score(self, calls: Sequence[tuple[Floats, ModelState]]) -> list[Scores]:

@@ -86,8 +86,8 @@ class Job:
             timeout: Time in seconds.
             on_stall: Called in the event loop.
         """
-        # In two steps: after the process was suspended, the first one is due at once, but the
-        # worker still has the time of the second.
+        # The timeout has two steps. After the process was suspended, the first step is over at
+        # once, but the worker still has the time of the second step.
         half = timeout / 2
         stalled = partial(self._stall, timeout, on_stall)
         self._stall_timer = self.loop.call_later(half, self._watch_again, half, stalled)
@@ -179,7 +179,7 @@ class ModelWorker:
                 _deliver(jobs)
             if job is None:
                 return
-            # Not kept until the next job arrives.
+            # Release the jobs now, not when the next job arrives.
             del job, jobs
 
     def _score(self, jobs: Sequence[Job]) -> None:
@@ -278,7 +278,7 @@ def _forget_after_fork() -> None:
 
 
 def _stop_at_exit() -> None:
-    """End the thread before the interpreter is torn down under it."""
+    """End the thread before the interpreter shuts down."""
     if _shared.worker is not None:
         _shared.worker.stop(EXIT_TIMEOUT)
 
