@@ -74,8 +74,12 @@ def parse_options() -> argparse.Namespace:
         "--servers", nargs="+", choices=SERVERS + SERVERS_ON_UVLOOP, default=SERVERS
     )
     parser.add_argument("--steps", nargs="+", type=int, default=STEPS, help="numbers of calls")
-    parser.add_argument("--gap", type=float, default=0.15, help="seconds between two beginnings")
-    parser.add_argument("--plateau", type=float, default=30.0, help="seconds with all calls")
+    parser.add_argument(
+        "--gap", type=float, default=0.15, help="seconds between the starts of two calls"
+    )
+    parser.add_argument(
+        "--plateau", type=float, default=30.0, help="seconds during which all calls run"
+    )
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--output", type=Path, help="write the results to this folder")
     options = parser.parse_args()

@@ -104,9 +104,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--calls", type=int, required=True)
-    parser.add_argument("--gap", type=float, required=True, help="seconds between two beginnings")
-    parser.add_argument("--plateau", type=float, required=True, help="seconds with all calls")
-    parser.add_argument("--begin", type=float, required=True, help="on the monotonic clock")
+    parser.add_argument(
+        "--gap", type=float, required=True, help="seconds between the starts of two calls"
+    )
+    parser.add_argument(
+        "--plateau", type=float, required=True, help="seconds during which all calls run"
+    )
+    parser.add_argument(
+        "--begin",
+        type=float,
+        required=True,
+        help="start of the first call, in seconds on the monotonic clock",
+    )
     parser.add_argument("--cores", type=int, nargs="*", help="cores to run on")
     options = parser.parse_args()
     if options.cores:

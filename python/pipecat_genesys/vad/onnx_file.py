@@ -182,7 +182,7 @@ def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if position >= len(data) or shift > 63:
-            raise ValueError("a protobuf number ends too late")
+            raise ValueError("a protobuf number is longer than 64 bits or than its message")
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift

@@ -171,7 +171,9 @@ async def disconnect_reason(target: Target) -> None:
         await _provoke_disconnect(connection)
         reason = parameters_of(connection.of_type("disconnect")[0]).get("reason")
         if reason not in _DISCONNECT_REASONS:
-            raise CheckFailedError(f"'reason' is {shown(reason)}")
+            raise CheckFailedError(
+                f"'reason' of 'disconnect' is {shown(reason)}, which the client does not know"
+            )
 
 
 @check(f"{CONNECTOR}, JsonStringMap", modes=BOT)
@@ -182,4 +184,6 @@ async def disconnect_variables(target: Target) -> None:
         parameters = parameters_of(connection.of_type("disconnect")[0])
         for name, value in (parameters.get("outputVariables") or {}).items():
             if not isinstance(value, str):
-                raise CheckFailedError(f"the output variable {name!r} is {shown(value)}")
+                raise CheckFailedError(
+                    f"the output variable {name!r} is {shown(value)}, which is not a string"
+                )

@@ -49,4 +49,6 @@ async def size_of_audio(target: Target) -> None:
     """No binary message exceeds 64,000 bytes."""
     for one in (await conversation(target)).received:
         if isinstance(one.content, bytes) and one.size > MAX_MESSAGE_BYTES:
-            raise CheckFailedError(f"a binary message has {one.size} bytes")
+            raise CheckFailedError(
+                f"a binary message has {one.size} bytes, above the limit of {MAX_MESSAGE_BYTES}"
+            )

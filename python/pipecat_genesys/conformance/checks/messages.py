@@ -37,7 +37,9 @@ async def message_json(target: Target) -> None:
     """Every text message of the server is a JSON object."""
     for text in await _texts(target):
         if isinstance(text.content, str):
-            raise CheckFailedError(f"the server sent {shown(text.content)}")
+            raise CheckFailedError(
+                f"the server sent text that is not a JSON object: {shown(text.content)}"
+            )
 
 
 @check(REFERENCE)
@@ -46,7 +48,8 @@ async def message_version(target: Target) -> None:
     for message in await _messages(target):
         if message.get("version") != "2":
             raise CheckFailedError(
-                f"'version' of {shown(message.get('type'))} is {shown(message.get('version'))}"
+                f"'version' of {shown(message.get('type'))} is {shown(message.get('version'))}, "
+                'not "2"'
             )
 
 
@@ -57,7 +60,8 @@ async def message_id(target: Target) -> None:
     for message in connection.messages:
         if message.get("id") != connection.call.session_id:
             raise CheckFailedError(
-                f"'id' of {shown(message.get('type'))} is {shown(message.get('id'))}"
+                f"'id' of {shown(message.get('type'))} is {shown(message.get('id'))}, "
+                "not the id of the session"
             )
 
 
@@ -89,7 +93,7 @@ async def message_parameters(target: Target) -> None:
         if not isinstance(message.get("parameters"), dict):
             raise CheckFailedError(
                 f"'parameters' of {shown(message.get('type'))} is "
-                f"{shown(message.get('parameters'))}"
+                f"{shown(message.get('parameters'))}, not an object"
             )
 
 
@@ -99,7 +103,7 @@ async def message_types(target: Target) -> None:
     for message in await _messages(target):
         if message.get("type") not in SERVER_MESSAGE_TYPES:
             raise CheckFailedError(
-                f"the server sent a message of type {shown(message.get('type'))}"
+                f"the server sent a message of the unknown type {shown(message.get('type'))}"
             )
 
 
@@ -118,7 +122,7 @@ async def message_fields(target: Target) -> None:
         unknown = message.keys() - _FIELDS - {"position"}
         if unknown:
             raise CheckFailedError(
-                f"{shown(message.get('type'))} has the fields {shown(sorted(unknown))}"
+                f"{shown(message.get('type'))} has the unknown fields {shown(sorted(unknown))}"
             )
 
 
@@ -127,7 +131,9 @@ async def message_size(target: Target) -> None:
     """No text message exceeds 64,000 bytes."""
     for text in await _texts(target):
         if text.size > MAX_MESSAGE_BYTES:
-            raise CheckFailedError(f"a text message has {text.size} bytes")
+            raise CheckFailedError(
+                f"a text message has {text.size} bytes, above the limit of {MAX_MESSAGE_BYTES}"
+            )
 
 
 @check(f"{MEASURED}: an event without entities ends the call")

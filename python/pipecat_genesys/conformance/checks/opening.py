@@ -64,10 +64,10 @@ async def opened_comes_first(target: Target) -> None:
         raise CheckFailedError("the server sent nothing")
     first = connection.received[0].content
     if isinstance(first, bytes):
-        raise CheckFailedError(f"the server sent {len(first)} bytes of audio first")
+        raise CheckFailedError(f"the server sent {len(first)} bytes of audio before 'opened'")
     if not isinstance(first, dict) or first.get("type") != "opened":
         what = first.get("type") if isinstance(first, dict) else first
-        raise CheckFailedError(f"the server sent {shown(what)} first")
+        raise CheckFailedError(f"the server sent {shown(what)} before 'opened'")
 
 
 @check(MEASURED)
@@ -113,7 +113,7 @@ async def start_paused_boolean(target: Target) -> None:
     async with target.open_call() as connection:
         value = parameters_of(connection.of_type("opened")[0]).get("startPaused", False)
         if not isinstance(value, bool):
-            raise CheckFailedError(f"'startPaused' is {shown(value)}")
+            raise CheckFailedError(f"'startPaused' is {shown(value)}, not true or false")
 
 
 @check(f"{REFERENCE}, OpenedParameters", severity=WARNING)
@@ -131,7 +131,9 @@ async def languages_list(target: Target) -> None:
         parameters = parameters_of(connection.of_type("opened")[0])
         languages = parameters.get("supportedLanguages", [])
         if not (isinstance(languages, list) and all(isinstance(one, str) for one in languages)):
-            raise CheckFailedError(f"'supportedLanguages' is {shown(languages)}")
+            raise CheckFailedError(
+                f"'supportedLanguages' is {shown(languages)}, not a list of strings"
+            )
 
 
 @check(
