@@ -197,7 +197,13 @@ def test_task_that_ignores_its_cancellation_does_not_keep_the_process_running() 
         "    task = asyncio.create_task(stubborn())\n"
         "    await asyncio.sleep(0)\n"
         "    assert await cancel_tasks([task], 0.1) == [task]\n"
+        "async def interrupted():\n"
+        "    task = asyncio.create_task(stubborn())\n"
+        "    await asyncio.sleep(0)\n"
+        "    asyncio.create_task(cancel_tasks([task], 0.1))\n"
+        "    await asyncio.sleep(0)\n"
         "asyncio.run(main())\n"
+        "asyncio.run(interrupted())\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
@@ -243,3 +249,23 @@ async def test_hook_that_sends_in_a_loop_does_not_stop_the_event_loop(hook: str,
     async with served(bot, params=params) as server:
         await SimulatedCall(server.url, options=SIGNED).run(script)
         await server.idle()
+
+
+async def test_interrupted_cancel_tasks_still_waits_for_tasks_that_clean_up() -> None:
+    cleaned_up = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned_up.append(True)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    cancelling = asyncio.create_task(cancel_tasks([task], 5))
+    await asyncio.sleep(0)
+    cancelling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelling
+    assert cleaned_up

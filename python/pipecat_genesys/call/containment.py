@@ -8,6 +8,7 @@ tasks when the event loop ends.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,8 +17,8 @@ from pipecat_genesys.errors import PipecatGenesysError
 PROCESS_EXITS = (SystemExit, KeyboardInterrupt)
 """The exceptions that stop the event loop when a task raises them."""
 
-# Tasks that ignored their cancellation. The event loop itself has only weak references to tasks.
-_abandoned: set[asyncio.Future[Any]] = set()
+# Cancelled tasks that still run. The event loop itself has only weak references to tasks.
+_cancelled: set[asyncio.Future[Any]] = set()
 
 
 class BotExitError(PipecatGenesysError):
@@ -42,7 +43,8 @@ async def cancel_tasks(
     """Cancel tasks and wait until they have ended, but not for ever.
 
     A task that ignores its cancellation is abandoned: it may run on, and neither this function
-    nor the end of the event loop waits for it. Exceptions of the tasks are discarded.
+    nor the end of the event loop waits for it. Exceptions of the tasks are discarded. Cancelling
+    this function has an effect only after the wait, so that the tasks can clean up.
 
     Args:
         tasks: The tasks.
@@ -51,25 +53,29 @@ async def cancel_tasks(
     Returns:
         The tasks that still run.
     """
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    if not tasks:
-        return []
-    done, running = await asyncio.wait(tasks, timeout=seconds)
-    for task in done:
-        _discard(task)
+    running = set(tasks)
     for task in running:
-        _abandoned.add(task)
+        task.cancel()
+        _cancelled.add(task)
         task.add_done_callback(_discard)
         if isinstance(task, asyncio.Task):
-            # `asyncio.run` ends only when all the tasks that it knows have ended.
+            # At its end `asyncio.run` waits for all the tasks that it knows, without a limit.
             asyncio._unregister_task(task)
+    ends_at = time.monotonic() + seconds
+    interrupted: asyncio.CancelledError | None = None
+    while running and (left := ends_at - time.monotonic()) > 0:
+        try:
+            running = (await asyncio.wait(running, timeout=left))[1]
+        except asyncio.CancelledError as error:
+            interrupted = error
+            running = {task for task in running if not task.done()}
+    if interrupted is not None:
+        raise interrupted
     return list(running)
 
 
 def _discard(task: asyncio.Future[Any]) -> None:
-    _abandoned.discard(task)
+    _cancelled.discard(task)
     if not task.cancelled():
         # asyncio logs exceptions that were not retrieved.
         task.exception()
