@@ -83,7 +83,8 @@ async def test_a_recording_has_the_pauses_of_the_conversation() -> None:
     pause = heard[1][0] - heard[0][1]
     assert second[0] - first[1] == pytest.approx(pause, abs=0.25)
     assert first[1] < words[0][0]
-    assert words[-1][1] < second[0] + 0.25
+    # The caller's words come in packets of 200 ms, so their track is behind that of the bot.
+    assert words[-1][1] < second[0] + 0.5
 
 
 def write_hum(path: Path, rate: int) -> None:

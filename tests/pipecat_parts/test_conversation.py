@@ -112,6 +112,8 @@ async def test_the_idle_timer_begins_when_the_caller_has_heard_the_bot() -> None
     assert times[0] - heard_until == pytest.approx(0.5, abs=0.3)
 
 
+# Pipecat 1.0 drops a task of its own when two interruptions follow each other at once.
+@pytest.mark.filterwarnings("ignore:coroutine 'FrameProcessor:RuntimeWarning")
 async def test_keys_become_a_message_of_the_caller_and_silence_the_bot() -> None:
     bot = Bot("Account 12.", before=[DTMFAggregator(timeout=1.0)])
 

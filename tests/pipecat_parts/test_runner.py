@@ -26,7 +26,9 @@ def free_port() -> int:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def port() -> AsyncIterator[int]:
     """The port of a development runner that serves the bot."""
-    pytest.importorskip("pipecat.runner.run")
+    pytest.importorskip(
+        "pipecat.runner.run", reason="the runner is pipecat-ai[runner]", exc_type=ImportError
+    )
     number = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(PROGRAM), "--host", "127.0.0.1", "--port", str(number)),
