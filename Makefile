@@ -18,6 +18,8 @@ SUDO := $$(test "$$(id -u)" = 0 || echo sudo)
 APT_INSTALL := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Without compiled files, each process of the tests would compile all modules that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A target's help is `## GROUP | TIME | TEXT`. Times are those on two cores with everything set up,
 # except for `make dev`.
