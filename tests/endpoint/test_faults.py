@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -70,6 +71,10 @@ class Bots:
         await call.run(Pipeline([call.transport.input(), echo, call.transport.output()]))
 
 
+# pipecat 1.0 keeps the pipelines that ended last, and with them their transports.
+FREES_PIPELINES = find_spec("pipecat.pipeline.worker") is not None
+
+
 class BlockingEcho(Echo):
     """Blocks the event loop for as many seconds as the digit that the caller presses."""
 
@@ -106,7 +111,8 @@ async def nothing_left(server: Served, bots: Bots) -> AsyncIterator[None]:
     assert await becomes(lambda: descriptors() <= open_before), (descriptors(), open_before)
     bots.echoes.clear()
     gc.collect()
-    assert list(bots.transports) == []
+    if FREES_PIPELINES:
+        assert list(bots.transports) == []
 
 
 class HealthyCall:
