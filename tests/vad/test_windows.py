@@ -21,7 +21,7 @@ def windows(rate: int, half_windows: int = 25) -> SpeechWindows:
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])
-def test_rows_have_context_window_and_mirror_image(rate: int) -> None:
+def test_rows_have_frames_of_context_window_and_mirror_image(rate: int) -> None:
     pcm = oracle.conversation(rate)
     narrow = pcm if rate == 8000 else audio.Resampler(rate, 8000).process(pcm)
     samples = oracle.as_floats(narrow)
@@ -30,8 +30,9 @@ def test_rows_have_context_window_and_mirror_image(rate: int) -> None:
     assert len(energies) == count
     whole = samples[: count * 256].reshape(-1, 256)
     context = np.vstack([np.zeros((1, 32), np.float32), whole[:-1, -32:]])
-    expected = np.hstack([context, whole, whole[:, ::-1][:, 1:33]])
-    np.testing.assert_array_equal(np.frombuffer(rows, np.float32).reshape(-1, 320), expected)
+    seen = np.hstack([context, whole, whole[:, ::-1][:, 1:33]])
+    expected = np.hstack([seen[:, start : start + 128] for start in (0, 64, 128, 192)])
+    np.testing.assert_array_equal(np.frombuffer(rows, np.float32).reshape(-1, 512), expected)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])

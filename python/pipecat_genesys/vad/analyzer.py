@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -13,10 +12,10 @@ from loguru import logger
 from pipecat.audio.utils import exp_smoothing
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 
-from .model import Scores, UnusableModelError
+from .model import Scores, ModelState, UnusableModelError
 from .resets import reset_rule
-from .stream import SpeechStream, WindowedPacket
-from .worker import Job, WorkerFailure, call_in_loop, shared_worker
+from .stream import WindowedPacket, SpeechStream
+from .worker import call_in_loop, shared_worker
 
 SAMPLE_RATES = (8000, 16000)
 # Duration of the largest packet that the shared worker scores, in seconds. Larger packets use a
@@ -221,23 +220,19 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             return None
         if len(buffer) > 2 * self.sample_rate * MAX_SHARED_SECONDS:
             analysis = _Analysis(self, turn, loop)
-            analysis.run_in_own_thread(partial(self._run_long, stream, buffer))
+            analysis.run_in_own_thread(self._run_long, stream, buffer)
             return analysis.future
         packet = stream.cut(buffer)
         if packet is None:
             return self._run_analyzer(buffer)
-        analysis = _Analysis(self, turn, loop)
         try:
-            analysis.run_in_worker(packet, buffer, stream)
+            worker = shared_worker()
         except UnusableModelError as error:
             self._use_pipecat(str(error))
             return None
+        analysis = _Analysis(self, turn, loop)
+        worker.submit(_PacketJob(self, analysis, packet, buffer, stream.state, loop))
         return analysis.future
-
-    def _run_scored(self, packet: WindowedPacket, buffer: bytes, scores: Scores) -> VADState:
-        """Update the state with a packet that the worker has scored, in the worker's thread."""
-        packet.accept(scores)
-        return self._run_packet(packet, buffer)
 
     def _run_long(self, stream: SpeechStream, buffer: bytes) -> VADState:
         """Cut and score long audio in this thread and update the state."""
@@ -306,52 +301,24 @@ class _Analysis:
         future: Future of the state; None if pipecat's analyzer has to process the audio.
     """
 
+    __slots__ = ("_analyzer", "_loop", "_turn", "future")
+
     def __init__(
         self, analyzer: TelephoneVADAnalyzer, turn: asyncio.Lock, loop: asyncio.AbstractEventLoop
     ) -> None:
-        """Create an analysis that releases `turn` when it is done."""
+        """Create an analysis that releases `turn` when it is finished."""
         self.future: asyncio.Future[VADState | None] = loop.create_future()
         self._analyzer = analyzer
         self._turn = turn
         self._loop = loop
 
-    def run_in_worker(self, packet: WindowedPacket, buffer: bytes, stream: SpeechStream) -> None:
-        """Let the shared worker score a packet. If it fails, run the packet in a thread."""
-        job = Job(
-            packet.rows,
-            stream.state,
-            self._loop,
-            conclude=partial(self._analyzer._run_scored, packet, buffer),
-            deliver=partial(self._worker_done, packet, buffer),
-        )
-        shared_worker().submit(job)
+    def run_in_own_thread(self, run: Callable[..., VADState], *arguments: object) -> None:
+        """Run a function in the thread that pipecat's base class has for the call."""
+        running = self._analyzer._executor.submit(run, *arguments)
+        running.add_done_callback(lambda done: call_in_loop(self._loop, self._thread_done, done))
 
-    def run_in_own_thread(self, run: Callable[[], VADState]) -> None:
-        """Run a function in the thread that pipecat's base class has for this call."""
-        running = self._analyzer._executor.submit(run)
-        running.add_done_callback(
-            lambda done: call_in_loop(self._loop, partial(self._thread_done, done))
-        )
-
-    def _worker_done(
-        self, packet: WindowedPacket, buffer: bytes, result: VADState | WorkerFailure | Exception
-    ) -> None:
-        if not isinstance(result, WorkerFailure):
-            self._done(result)
-            return
-        _warn_once(
-            f"The thread of the shared speech model has failed: {result.reason}. Affected calls "
-            "score their audio in threads of their own, which takes more CPU time."
-        )
-        try:
-            self.run_in_own_thread(partial(self._analyzer._run_packet, packet, buffer))
-        except RuntimeError as no_thread:
-            self._done(no_thread)
-
-    def _thread_done(self, done: Future[VADState]) -> None:
-        self._done(done.exception() or done.result())
-
-    def _done(self, result: VADState | BaseException) -> None:
+    def finish(self, result: VADState | BaseException) -> None:
+        """Set the future to a state, or to None after an error, and release the turn."""
         state: VADState | None = None
         try:
             if isinstance(result, BaseException):
@@ -368,6 +335,66 @@ class _Analysis:
                 self.future.set_result(state)
         finally:
             self._turn.release()
+
+    def _thread_done(self, done: Future[VADState]) -> None:
+        self.finish(done.exception() or done.result())
+
+
+class _PacketJob:
+    """One packet on its way through the shared worker. Implements `Job`."""
+
+    __slots__ = (
+        "_analysis",
+        "_analyzer",
+        "_buffer",
+        "_packet",
+        "_result",
+        "is_abandoned",
+        "loop",
+        "rows",
+        "state",
+    )
+
+    def __init__(
+        self,
+        analyzer: TelephoneVADAnalyzer,
+        analysis: _Analysis,
+        packet: WindowedPacket,
+        buffer: bytes,
+        state: ModelState,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.rows = packet.rows
+        self.state = state
+        self.loop = loop
+        self.is_abandoned = False
+        self._analyzer = analyzer
+        self._analysis = analysis
+        self._packet = packet
+        self._buffer = buffer
+        self._result: VADState | Exception = VADState.QUIET
+
+    def conclude(self, scores: Scores) -> None:
+        """See `Job.conclude`."""
+        try:
+            self._packet.accept(scores)
+            self._result = self._analyzer._run_packet(self._packet, self._buffer)
+        except Exception as error:
+            self._result = error
+
+    def deliver(self, failure: str | None) -> None:
+        """See `Job.deliver`. After a failure of the worker, a thread of the call does the work."""
+        if failure is None:
+            self._analysis.finish(self._result)
+            return
+        _warn_once(
+            f"The shared speech model has failed: {failure}. Affected calls score their audio in "
+            "threads of their own, which takes more CPU time."
+        )
+        try:
+            self._analysis.run_in_own_thread(self._analyzer._run_packet, self._packet, self._buffer)
+        except RuntimeError as no_thread:
+            self._analysis.finish(no_thread)
 
 
 def _warn_once(message: str) -> None:

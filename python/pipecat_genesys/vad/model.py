@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib import import_module, resources
 from typing import Any, NamedTuple, Protocol
 
@@ -25,10 +26,12 @@ from .onnx_file import Node, Tensor, Value, read_branches, write_model
 Floats = NDArray[np.float32]
 
 SAMPLE_RATE = 8000
-# A row of `SpeechWindows`: the context, the window and the mirror image of its end.
-CONTEXT_SAMPLES = 32
 WINDOW_SAMPLES = 256
-ROW_SAMPLES = CONTEXT_SAMPLES + WINDOW_SAMPLES + 32
+# A row of `SpeechWindows`: four frames of the window with its context, which comes first.
+CONTEXT_SAMPLES = 32
+FRAME_SAMPLES = 128
+FRAME_STEP = 64
+ROW_SAMPLES = 4 * FRAME_SAMPLES
 STATE_SIZE = 128
 
 # Largest difference between the two graphs at which the second one is used.
@@ -95,7 +98,7 @@ class SpeechModel:
         """Score windows of any number of calls in one run. Releases the GIL during the run.
 
         Args:
-            calls: For each call, its windows in the order of time, of shape (windows, 320) with at
+            calls: For each call, its windows in the order of time, of shape (windows, 512) with at
                 least one window, and the call's state before the first window.
 
         Returns:
@@ -105,7 +108,8 @@ class SpeechModel:
         Raises:
             Exception: onnxruntime failed, for example for lack of memory.
         """
-        lengths = [len(rows) for rows, _ in calls]
+        lengths = tuple(len(rows) for rows, _ in calls)
+        order, lengths_array = _order(lengths)
         if len(calls) == 1:
             rows, (hidden, cell) = calls[0]
         else:
@@ -115,9 +119,9 @@ class SpeechModel:
         outputs = self._session.run(
             ("confidence", "next_hidden", "next_cell"),
             {
-                "rows": rows.reshape(-1, 1, ROW_SAMPLES),
-                "order": _order(lengths),
-                "lengths": np.array(lengths, np.int32),
+                "frames": rows.reshape(-1, FRAME_SAMPLES),
+                "order": order,
+                "lengths": lengths_array,
                 "hidden": hidden,
                 "cell": cell,
             },
@@ -201,6 +205,8 @@ def open_session(content: bytes) -> Session:
     # Both would keep memory for each combination of input shapes, of which there are many.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
+    # Errors only. onnxruntime warns of constants that are inputs too.
+    options.log_severity_level = 3
     try:
         session: Session = onnxruntime.InferenceSession(
             content, sess_options=options, providers=["CPUExecutionProvider"]
@@ -213,52 +219,77 @@ def open_session(content: bytes) -> Session:
     return session
 
 
-def _order(lengths: Sequence[int]) -> NDArray[np.int64]:
-    """Return the number of the row that each step of the LSTM reads for each call.
+@lru_cache(maxsize=256)
+def _order(lengths: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the inputs `order` and `lengths` of the second graph.
 
-    The shape is (steps, calls). Steps after the last window of a call read any row, because the
-    LSTM ignores them.
+    `order` has the number of the row that each step of the LSTM reads for each call, and the shape
+    (steps, calls). Steps after the last window of a call read any row, because the LSTM ignores
+    them.
+
+    Args:
+        lengths: Number of windows of each call.
     """
     ends = list(itertools.accumulate(lengths))
     starts = np.array([0, *ends[:-1]], np.int64)
     steps = np.arange(max(lengths), dtype=np.int64)
-    order: NDArray[np.int64] = np.minimum(starts + steps[:, None], ends[-1] - 1)
-    return order
+    return np.minimum(starts + steps[:, None], ends[-1] - 1), np.array(lengths, np.int32)
 
 
 def _second_graph(content: bytes) -> bytes:
-    """Return an ONNX model with the constants of pipecat's file and inputs for many windows."""
-    constants = _constants_at_8_khz(content)
+    """Return an ONNX model with the constants of pipecat's file and inputs for many windows.
+
+    onnxruntime computes the convolutions of short inputs slowly: as a matrix product for each
+    window. Here the three large convolutions are matrix products for all windows at once, with
+    the same sums in the same order. The two others are too small to matter.
+    """
+    last_tap_order = {"perm": [0, 1, 3, 2]}
+    recurrent_weights = ["steps", "input_weight", "recurrent_weight", "recurrent_bias"]
     nodes = [
-        Node("Conv", ["rows", "stft"], ["spectrum"], {"kernel_shape": [128], "strides": [64]}),
+        Node("MatMul", ["frames", "stft"], ["spectrum"]),
         Node("Split", ["spectrum"], ["real", "imaginary"], {"axis": 1}),
         Node("Mul", ["real", "real"], ["real_square"]),
         Node("Mul", ["imaginary", "imaginary"], ["imaginary_square"]),
         Node("Add", ["real_square", "imaginary_square"], ["power"]),
-        Node("Sqrt", ["power"], ["layer_0"]),
-    ]
-    for layer, stride in enumerate((1, 2, 2, 1)):
-        inputs = [f"layer_{layer}", f"weight_{layer}", f"bias_{layer}"]
-        convolution = {"kernel_shape": [3], "strides": [stride], "pads": [1, 1]}
-        nodes += [
-            Node("Conv", inputs, [f"convolved_{layer}"], convolution),
-            Node("Relu", [f"convolved_{layer}"], [f"layer_{layer + 1}"]),
-        ]
-    recurrent_inputs = ["steps", "input_weight", "recurrent_weight", "recurrent_bias"]
-    nodes += [
-        Node("Squeeze", ["layer_4", "last_axis"], ["features"]),
+        Node("Sqrt", ["power"], ["magnitude"]),
+        # Layer 0: 65 to 128 channels, 4 to 4 frames. Each row of the product has the three taps
+        # of each channel.
+        Node("Reshape", ["magnitude", "shape_0"], ["frames_0"]),
+        Node("Pad", ["frames_0", "padding_0"], ["padded_0"]),
+        Node("Gather", ["padded_0", "taps_0"], ["taken_0"], {"axis": 1}),
+        Node("Transpose", ["taken_0"], ["ordered_0"], last_tap_order),
+        Node("Reshape", ["ordered_0", "row_shape_0"], ["rows_0"]),
+        Node("Gemm", ["rows_0", "weight_0", "bias_0"], ["product_0"]),
+        Node("Relu", ["product_0"], ["result_0"]),
+        # Layer 1: 128 to 64 channels, 4 to 2 frames. The product has two halves of 32 channels,
+        # because onnxruntime splits the sums of wider products.
+        Node("Reshape", ["result_0", "shape_1"], ["frames_1"]),
+        Node("Pad", ["frames_1", "padding_1"], ["padded_1"]),
+        Node("Gather", ["padded_1", "taps_1"], ["taken_1"], {"axis": 1}),
+        Node("Transpose", ["taken_1"], ["ordered_1"], last_tap_order),
+        Node("Reshape", ["ordered_1", "row_shape_1"], ["rows_1"]),
+        Node("MatMul", ["rows_1", "weight_1"], ["product_1"]),
+        Node("Add", ["product_1", "bias_1"], ["biased_1"]),
+        Node("Relu", ["biased_1"], ["halves_1"]),
+        Node("Reshape", ["halves_1", "half_shape_1"], ["split_1"]),
+        Node("Transpose", ["split_1"], ["joined_1"], {"perm": [1, 0, 3, 2]}),
+        Node("Reshape", ["joined_1", "shape_2"], ["result_1"]),
+        # Layers 2 and 3: 64 to 64 and 64 to 128 channels, 2 to 1 frames.
+        *_convolution(2, {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
+        *_convolution(3, {"kernel_shape": [3], "strides": [1], "pads": [1, 1]}),
+        Node("Squeeze", ["result_3", "last_axis"], ["features"]),
         Node("Gather", ["features", "order"], ["steps"], {"axis": 0}),
         Node(
             "LSTM",
-            [*recurrent_inputs, "lengths", "hidden", "cell"],
+            [*recurrent_weights, "lengths", "hidden", "cell"],
             ["hidden_steps", "next_hidden", "next_cell"],
             {"hidden_size": STATE_SIZE},
         ),
         Node("Reshape", ["hidden_steps", "decoder_shape"], ["decoder_rows"]),
-        Node("Relu", ["decoder_rows"], ["positive_rows"]),
+        Node("Relu", ["decoder_rows"], ["result_4"]),
         Node(
             "Conv",
-            ["positive_rows", "decoder_weight", "decoder_bias"],
+            ["result_4", "decoder_weight", "decoder_bias"],
             ["logits"],
             {"kernel_shape": [1]},
         ),
@@ -268,15 +299,26 @@ def _second_graph(content: bytes) -> bytes:
     return write_model(
         nodes,
         inputs=[
-            Value("rows", "f4", ["windows", 1, ROW_SAMPLES]),
+            Value("frames", "f4", ["frames", FRAME_SAMPLES]),
             Value("order", "i8", ["steps", "calls"]),
             Value("lengths", "i4", ["calls"]),
             Value("hidden", "f4", state),
             Value("cell", "f4", state),
+            # As an input with a default value, so that onnxruntime does not rearrange it for
+            # products of another order of the sums.
+            Value("weight_1", "f4", [2, 384, 32]),
         ],
         outputs=[Value(name, "f4") for name in ("confidence", "next_hidden", "next_cell")],
-        constants=constants,
+        constants=_constants_at_8_khz(content),
     )
+
+
+def _convolution(layer: int, attributes: Mapping[str, int | str | Sequence[int]]) -> list[Node]:
+    inputs = [f"result_{layer - 1}", f"weight_{layer}", f"bias_{layer}"]
+    return [
+        Node("Conv", inputs, [f"product_{layer}"], attributes),
+        Node("Relu", [f"product_{layer}"], [f"result_{layer}"]),
+    ]
 
 
 # Constants of the model file, by the end of their name, and their shapes in the branch for 8 kHz.
@@ -317,51 +359,67 @@ def _constants_at_8_khz(content: bytes) -> dict[str, Tensor]:
         input_gate, forget, cell, output = np.split(found[f"decoder.rnn.{name}"], 4)
         return np.concatenate([input_gate, output, forget, cell])
 
-    constants = {
-        "stft": found["stft.forward_basis_buffer"],
+    weights = [found[f"encoder.{layer}.reparam_conv.weight"] for layer in range(4)]
+    biases = [found[f"encoder.{layer}.reparam_conv.bias"] for layer in range(4)]
+    numbers = {
+        "shape_0": [-1, 4, 65],
+        "padding_0": [0, 1, 0, 0, 1, 0],
+        "taps_0": [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]],
+        "row_shape_0": [-1, 195],
+        "shape_1": [-1, 4, 128],
+        "padding_1": [0, 1, 0, 0, 0, 0],
+        "taps_1": [[0, 1, 2], [2, 3, 4]],
+        "row_shape_1": [-1, 384],
+        "half_shape_1": [2, -1, 2, 32],
+        "shape_2": [-1, 64, 2],
+        "last_axis": [2],
+        "decoder_shape": [-1, STATE_SIZE, 1],
+    }
+    return {
+        **{name: np.array(value, np.int64) for name, value in numbers.items()},
+        "stft": found["stft.forward_basis_buffer"][:, 0].T,
+        "weight_0": weights[0].reshape(128, 195).T,
+        "bias_0": biases[0],
+        "weight_1": weights[1].reshape(2, 32, 384).transpose(0, 2, 1),
+        "bias_1": biases[1].reshape(2, 1, 32),
+        "weight_2": weights[2],
+        "bias_2": biases[2],
+        "weight_3": weights[3],
+        "bias_3": biases[3],
         "input_weight": gates("weight_ih")[None],
         "recurrent_weight": gates("weight_hh")[None],
         "recurrent_bias": np.concatenate([gates("bias_ih"), gates("bias_hh")])[None],
         "decoder_weight": found["decoder.decoder.2.weight"],
         "decoder_bias": found["decoder.decoder.2.bias"],
-        "decoder_shape": np.array([-1, STATE_SIZE, 1], np.int64),
-        "last_axis": np.array([2], np.int64),
     }
-    for layer in range(4):
-        constants[f"weight_{layer}"] = found[f"encoder.{layer}.reparam_conv.weight"]
-        constants[f"bias_{layer}"] = found[f"encoder.{layer}.reparam_conv.bias"]
-    return constants
 
 
 def _largest_difference(model: SpeechModel, original: Session) -> float:
     """Score the same windows with both graphs and return the largest difference of the results."""
-    random = np.random.default_rng(8000)
-    lengths = (3, 1, 4)
-    # Noise of rising power, so that the confidences cover a wide range.
-    rows = [
-        (
-            random.standard_normal((length, ROW_SAMPLES))
-            * 10.0 ** -random.uniform(0.5, 4, (length, 1))
-        )
-        for length in lengths
+    random = np.random.default_rng(SAMPLE_RATE)
+    # Noise of very different power in each window, so that the confidences vary.
+    views = [
+        (random.standard_normal((length, 288)) * 10.0 ** -random.uniform(0.5, 4, (length, 1)))
+        .clip(-1, 1)
+        .astype(np.float32)
+        for length in (3, 1, 4)
     ]
-    windows = [np.clip(row, -1, 1).astype(np.float32) for row in rows]
-    end = CONTEXT_SAMPLES + WINDOW_SAMPLES
-    for row in windows:
-        row[:, end:] = row[:, end - 2 : CONTEXT_SAMPLES + WINDOW_SAMPLES - 34 : -1]
-    results = model.score([(row, INITIAL_STATE) for row in windows])
+    results = model.score([(_rows(view), INITIAL_STATE) for view in views])
     differences = []
-    for row, result in zip(windows, results, strict=True):
+    for view, result in zip(views, results, strict=True):
         state = np.zeros((2, 1, STATE_SIZE), np.float32)
-        for window, confidence in zip(row, result.confidences, strict=True):
+        for window, confidence in zip(view, result.confidences, strict=True):
             expected, state = original.run(
                 ("output", "stateN"),
-                {
-                    "input": window[None, :end],
-                    "state": state,
-                    "sr": np.array(SAMPLE_RATE, np.int64),
-                },
+                {"input": window[None], "state": state, "sr": np.array(SAMPLE_RATE, np.int64)},
             )
             differences.append(abs(confidence - float(expected[0, 0])))
         differences.append(float(np.abs(np.concatenate(result.state) - state).max()))
     return max(differences)
+
+
+def _rows(views: Floats) -> Floats:
+    """Return the rows of windows that have their context, of shape (windows, 288)."""
+    mirrored = np.concatenate([views, views[:, -2:-34:-1]], axis=1)
+    starts = range(0, mirrored.shape[1] - FRAME_SAMPLES + 1, FRAME_STEP)
+    return np.concatenate([mirrored[:, at : at + FRAME_SAMPLES] for at in starts], axis=1)

@@ -78,7 +78,7 @@ class WindowedPacket:
     again.
 
     Attributes:
-        rows: Windows of shape (windows, 320).
+        rows: Windows of shape (windows, 512).
     """
 
     def __init__(self, stream: SpeechStream, rows: Floats, energies: Sequence[float]) -> None:

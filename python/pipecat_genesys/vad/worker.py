@@ -12,14 +12,12 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Protocol
 
 from loguru import logger
 
-from .model import Floats, ModelState, Scores, SpeechModel, UnusableModelError, load_model
+from .model import Floats, Scores, SpeechModel, ModelState, UnusableModelError, load_model
 
 # Number of windows at which a run takes no further job. Larger runs are not faster per window.
 MAX_RUN_WINDOWS = 64
@@ -31,92 +29,31 @@ MAX_WORKERS = 3
 EXIT_TIMEOUT = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFailure:
-    """The worker could not score the windows of a job. The call's state has not changed.
-
-    Attributes:
-        reason: What happened, as the end of a sentence about the worker.
-    """
-
-    reason: str
-
-
-class Job:
+class Job(Protocol):
     """The windows of one packet on their way through the worker.
 
     Attributes:
-        rows: Windows of shape (windows, 320).
-        state: State of the call before the first window.
+        rows: Windows of shape (windows, 512), at least one.
+        state: ModelState of the call before the first window.
         loop: Event loop of the call.
-        is_abandoned: Whether the job has counted as stalled. The worker skips such a job.
+        is_abandoned: Set by the worker when the job counts as stalled.
     """
 
-    def __init__(
-        self,
-        rows: Floats,
-        state: ModelState,
-        loop: asyncio.AbstractEventLoop,
-        conclude: Callable[[Scores], Any],
-        deliver: Callable[[Any], None],
-    ) -> None:
-        """Create a job.
-
-        Args:
-            rows: Windows of shape (windows, 320), at least one.
-            state: State of the call before the first window.
-            loop: Event loop of the call.
-            conclude: Called in the worker's thread with the scores; returns the result.
-            deliver: Called once in the event loop with the result, a `WorkerFailure`, or the
-                exception that `conclude` raised.
-        """
-        self.rows = rows
-        self.state = state
-        self.loop = loop
-        self.is_abandoned = False
-        self._conclude = conclude
-        self._deliver = deliver
-        self._result: Any = None
-        self._stall_timer: asyncio.TimerHandle | None = None
-
-    def watch(self, timeout: float, on_stall: Callable[[], None]) -> None:
-        """Call `on_stall` and deliver a failure if there is no result after `timeout`.
-
-        Args:
-            timeout: Time in seconds.
-            on_stall: Called in the event loop.
-        """
-        # The timeout has two steps. After the process was suspended, the first step is over at
-        # once, but the worker still has the time of the second step.
-        half = timeout / 2
-        stalled = partial(self._stall, timeout, on_stall)
-        self._stall_timer = self.loop.call_later(half, self._watch_again, half, stalled)
+    rows: Floats
+    state: ModelState
+    loop: asyncio.AbstractEventLoop
+    is_abandoned: bool
 
     def conclude(self, scores: Scores) -> None:
-        """Make the result from the scores. Runs in the worker's thread."""
-        try:
-            self._result = self._conclude(scores)
-        except Exception as error:
-            self._result = error
+        """Take the scores. Called in the worker's thread; must not raise."""
 
-    def fail(self, error: Exception) -> None:
-        """Make a failure of the model the result. Runs in the worker's thread."""
-        self._result = WorkerFailure(f"a run failed with {error!r}")
+    def deliver(self, failure: str | None) -> None:
+        """Pass the result on. Called once, in the event loop of the call.
 
-    def deliver(self) -> None:
-        """Deliver the result. Runs in the event loop."""
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-        if not self.is_abandoned:
-            self._deliver(self._result)
-
-    def _watch_again(self, timeout: float, stalled: Callable[[], None]) -> None:
-        self._stall_timer = self.loop.call_later(timeout, stalled)
-
-    def _stall(self, timeout: float, on_stall: Callable[[], None]) -> None:
-        self.is_abandoned = True
-        on_stall()
-        self._deliver(WorkerFailure(f"its thread has not answered for {timeout:.1f} s"))
+        Args:
+            failure: None after `conclude`. Otherwise the job has no scores, and this is the reason
+                as the end of a sentence about the worker.
+        """
 
 
 class ModelWorker:
@@ -128,9 +65,12 @@ class ModelWorker:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
+        # For each event loop with jobs that are not delivered: these jobs, and how often
+        # `_check_progress` has seen them.
+        self._pending: dict[asyncio.AbstractEventLoop, dict[Job, int]] = {}
 
     def submit(self, job: Job) -> None:
-        """Queue a job. Runs in the event loop of the job.
+        """Queue a job. Must be called in the event loop of the job.
 
         A call must not submit a job before its previous one is delivered, because the state
         before the first window is then unknown.
@@ -140,7 +80,10 @@ class ModelWorker:
         """
         if self._thread is None:
             self._start()
-        job.watch(STALL_TIMEOUT, partial(retire_worker, self))
+        pending = self._pending.get(job.loop)
+        if pending is None:
+            pending = self._watch(job.loop)
+        pending[job] = 0
         self._jobs.put(job)
 
     def stop(self, timeout: float | None = None) -> None:
@@ -175,49 +118,78 @@ class ModelWorker:
                     break
                 job = self._jobs.get()
             if jobs:
-                self._score(jobs)
-                _deliver(jobs)
+                self._deliver(self._score(jobs))
             if job is None:
                 return
             # Release the jobs now, not when the next job arrives.
             del job, jobs
 
-    def _score(self, jobs: Sequence[Job]) -> None:
+    def _score(self, jobs: Sequence[Job]) -> list[tuple[Job, str | None]]:
+        """Score jobs in one run and return each with None or the reason of a failure."""
         try:
             results = self.model.score([(job.rows, job.state) for job in jobs])
         except Exception as error:
             if len(jobs) == 1:
-                jobs[0].fail(error)
-            else:
-                # One call's failure must not end the others.
-                for job in jobs:
-                    self._score([job])
-            return
+                return [(jobs[0], f"a run failed with {error!r}")]
+            # Each alone, so that one call's failure does not affect the others.
+            return [outcome for job in jobs for outcome in self._score([job])]
         for job, scores in zip(jobs, results, strict=True):
             if not job.is_abandoned:
                 job.conclude(scores)
+        return [(job, None) for job in jobs]
+
+    def _deliver(self, outcomes: Sequence[tuple[Job, str | None]]) -> None:
+        """Deliver jobs in their event loops, with one wake-up of each loop."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Job, str | None]]] = {}
+        for outcome in outcomes:
+            by_loop.setdefault(outcome[0].loop, []).append(outcome)
+        for loop, of_loop in by_loop.items():
+            call_in_loop(loop, self._deliver_in_loop, of_loop)
+
+    def _deliver_in_loop(self, outcomes: Sequence[tuple[Job, str | None]]) -> None:
+        for job, failure in outcomes:
+            if not job.is_abandoned:
+                del self._pending[job.loop][job]
+                job.deliver(failure)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> dict[Job, int]:
+        for other in list(self._pending):
+            if other.is_closed():
+                del self._pending[other]
+        loop.call_later(STALL_TIMEOUT / 2, self._check_progress, loop)
+        self._pending[loop] = {}
+        return self._pending[loop]
+
+    def _check_progress(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Twice in a stall timeout: count for how long jobs have been waiting."""
+        pending = self._pending[loop]
+        if not pending:
+            del self._pending[loop]
+            return
+        stalled = []
+        for job in pending:
+            pending[job] += 1
+            # Not by the clock, which goes on while the whole process is suspended. The first
+            # check can follow the submission at once, so the second proves half a timeout.
+            if pending[job] > 2:
+                stalled.append(job)
+        if stalled:
+            retire_worker(self)
+        for job in stalled:
+            job.is_abandoned = True
+            del pending[job]
+            job.deliver(f"its thread has not answered for {STALL_TIMEOUT:g} s")
+        loop.call_later(STALL_TIMEOUT / 2, self._check_progress, loop)
 
 
-def call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+def call_in_loop(
+    loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: object
+) -> None:
     """Call a function in an event loop from another thread. Nothing happens in a closed loop."""
     try:
-        loop.call_soon_threadsafe(callback)
+        loop.call_soon_threadsafe(callback, *arguments)
     except RuntimeError:
         logger.debug("The event loop was closed before the voice activity result was ready")
-
-
-def _deliver(jobs: Sequence[Job]) -> None:
-    """Deliver jobs in their event loops, with one wake-up of each loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
-    for job in jobs:
-        by_loop.setdefault(job.loop, []).append(job)
-    for loop, of_loop in by_loop.items():
-        call_in_loop(loop, partial(_deliver_in_loop, of_loop))
-
-
-def _deliver_in_loop(jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        job.deliver()
 
 
 class _Shared:

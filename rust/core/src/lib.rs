@@ -52,5 +52,5 @@ pub use outbound::OutboundAudio;
 pub use pcm::ByteOrder;
 pub use ratio::MAX_FACTOR;
 pub use resample::Resampler;
-pub use speech_windows::{ROW_BYTES, ROW_SAMPLES, SpeechWindows, WINDOW_SAMPLES};
+pub use speech_windows::{ROW_SAMPLES, SpeechWindows, WINDOW_SAMPLES};
 pub use wire::{WIRE_RATE, WireFormat};

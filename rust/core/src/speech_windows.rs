@@ -13,10 +13,19 @@ const WIDEBAND_RATE: u32 = 2 * WIRE_RATE;
 const CONTEXT_SAMPLES: usize = 32;
 /// Number of samples after the window, which mirror its end.
 const MIRRORED_SAMPLES: usize = 32;
+/// Number of samples of which the model sees a window: the context, the window and its mirror
+/// image.
+const VIEW_SAMPLES: usize = CONTEXT_SAMPLES + WINDOW_SAMPLES + MIRRORED_SAMPLES;
+/// Number of samples in a frame.
+const FRAME_SAMPLES: usize = 128;
+/// Number of samples from the start of a frame to the start of the next.
+const FRAME_STEP: usize = 64;
+/// Number of frames of a window.
+const FRAMES: usize = (VIEW_SAMPLES - FRAME_SAMPLES) / FRAME_STEP + 1;
 /// Number of samples in one row of output.
-pub const ROW_SAMPLES: usize = CONTEXT_SAMPLES + WINDOW_SAMPLES + MIRRORED_SAMPLES;
+pub const ROW_SAMPLES: usize = FRAMES * FRAME_SAMPLES;
 /// Bytes in one row of output.
-pub const ROW_BYTES: usize = ROW_SAMPLES * size_of::<f32>();
+const ROW_BYTES: usize = ROW_SAMPLES * size_of::<f32>();
 
 /// Number of blocks per window in the measurement of loudness.
 const BLOCKS_PER_WINDOW: usize = 2;
@@ -26,10 +35,11 @@ const SCALE: f32 = 1.0 / 32_768.0;
 /// A stream of PCM that becomes rows of input for a speech model, with the loudness at the
 /// end of each row's window.
 ///
-/// A row has the 32 samples before the window, the 256 samples of the window and the mirror
-/// image of its last 32 samples (without the last sample itself). Samples are f32 from -1 to
-/// 1 at 8 kHz. Windows follow each other without gap or overlap. Audio at 16 kHz is resampled
-/// to 8 kHz, which delays it by 3 ms.
+/// The model sees a window as 320 samples: the 32 samples before the window, the 256 samples
+/// of the window and the mirror image of its last 32 samples (without the last sample
+/// itself). A row has these samples in four frames of 128 samples, which begin 64 samples
+/// apart. Samples are f32 from -1 to 1 at 8 kHz. Windows follow each other without gap or
+/// overlap. Audio at 16 kHz is resampled to 8 kHz, which delays it by 3 ms.
 #[derive(Clone, Debug)]
 pub struct SpeechWindows {
     in_rate: u32,
@@ -37,8 +47,8 @@ pub struct SpeechWindows {
     window_inputs: usize,
     resampler: Option<Resampler>,
     loudness: SlidingEnergy,
-    /// The row in progress: context, samples of the window, space for the mirror image.
-    row: [f32; ROW_SAMPLES],
+    /// The window in progress: context, samples of the window, space for the mirror image.
+    view: [f32; VIEW_SAMPLES],
     /// Number of samples in the window in progress.
     filled: usize,
     /// Number of input samples that belong to the window in progress.
@@ -70,7 +80,7 @@ impl SpeechWindows {
             window_inputs,
             resampler,
             loudness: SlidingEnergy::new(sections, block, blocks),
-            row: [0.0; ROW_SAMPLES],
+            view: [0.0; VIEW_SAMPLES],
             filled: 0,
             inputs: 0,
         })
@@ -117,7 +127,7 @@ impl SpeechWindows {
         let mut rows = rows.chunks_exact_mut(ROW_BYTES);
         let mut samples = samples(pcm);
         loop {
-            let window = &mut self.row[CONTEXT_SAMPLES..CONTEXT_SAMPLES + WINDOW_SAMPLES];
+            let window = &mut self.view[CONTEXT_SAMPLES..CONTEXT_SAMPLES + WINDOW_SAMPLES];
             let missing = WINDOW_SAMPLES - self.filled;
             let mut added = 0;
             for (place, sample) in window[self.filled..]
@@ -139,7 +149,7 @@ impl SpeechWindows {
 
     /// Makes the next window begin without the samples of the window before it.
     pub fn clear_context(&mut self) {
-        self.row[..CONTEXT_SAMPLES].fill(0.0);
+        self.view[..CONTEXT_SAMPLES].fill(0.0);
     }
 
     /// Discards all audio. The next sample starts a new stream.
@@ -148,7 +158,7 @@ impl SpeechWindows {
             resampler.reset();
         }
         self.loudness.reset();
-        self.row.fill(0.0);
+        self.view.fill(0.0);
         self.filled = 0;
         self.inputs = 0;
     }
@@ -172,12 +182,16 @@ impl SpeechWindows {
     fn complete_row(&mut self, output: &mut [u8]) {
         let end = CONTEXT_SAMPLES + WINDOW_SAMPLES;
         for distance in 0..MIRRORED_SAMPLES {
-            self.row[end + distance] = self.row[end - 2 - distance];
+            self.view[end + distance] = self.view[end - 2 - distance];
         }
-        for (bytes, sample) in output.chunks_exact_mut(size_of::<f32>()).zip(&self.row) {
+        let frames = self.view.windows(FRAME_SAMPLES).step_by(FRAME_STEP);
+        for (bytes, sample) in output
+            .chunks_exact_mut(size_of::<f32>())
+            .zip(frames.flatten())
+        {
             bytes.copy_from_slice(&sample.to_ne_bytes());
         }
-        self.row.copy_within(end - CONTEXT_SAMPLES..end, 0);
+        self.view.copy_within(end - CONTEXT_SAMPLES..end, 0);
         self.filled = 0;
     }
 }
@@ -220,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_context_window_and_mirror_image() {
+    fn a_row_has_frames_of_context_window_and_mirror_image() {
         let pcm = pcm(3 * WINDOW_SAMPLES + 100);
         let (rows, _) = rows(&mut stream(8_000), &pcm, usize::MAX / 4);
         assert_eq!(rows.len(), 3 * ROW_SAMPLES);
@@ -231,7 +245,8 @@ mod tests {
             for (place, &value) in row.iter().enumerate() {
                 // The position of the place in the stream, mirrored about the last sample.
                 let last = (number + 1) * WINDOW_SAMPLES - 1;
-                let at = (number * WINDOW_SAMPLES + place).checked_sub(CONTEXT_SAMPLES);
+                let seen = place / FRAME_SAMPLES * FRAME_STEP + place % FRAME_SAMPLES;
+                let at = (number * WINDOW_SAMPLES + seen).checked_sub(CONTEXT_SAMPLES);
                 let at = at.map(|at| if at > last { 2 * last - at } else { at });
                 let sample = at.map_or(0.0, |at| expected[at]);
                 assert_eq!(
