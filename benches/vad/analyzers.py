@@ -1,0 +1,45 @@
+"""The measured analyzers: ours and pipecat's, each in pipelines of 8 and 16 kHz."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipecat.audio.vad.silero import SileroVADAnalyzer
+from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADState
+from pipecat_genesys.vad import TelephoneVADAnalyzer
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A kind of analyzer at a sample rate.
+
+    Attributes:
+        name: Name in the tables.
+        rate: Input sample rate of the pipeline in Hz.
+        make: Returns a new analyzer.
+    """
+
+    name: str
+    rate: int
+    make: Callable[[], VADAnalyzer]
+
+    def ready(self) -> VADAnalyzer:
+        """Return an analyzer whose sample rate is set."""
+        analyzer = self.make()
+        analyzer.set_sample_rate(self.rate)
+        return analyzer
+
+
+CONFIGURATIONS = (
+    Configuration("ours, 8 kHz", 8000, TelephoneVADAnalyzer),
+    Configuration("ours, 16 kHz", 16000, TelephoneVADAnalyzer),
+    Configuration("pipecat, 8 kHz", 8000, SileroVADAnalyzer),
+    Configuration("pipecat, 16 kHz", 16000, SileroVADAnalyzer),
+)
+BY_NAME = {configuration.name: configuration for configuration in CONFIGURATIONS}
+
+
+async def states_of(analyzer: VADAnalyzer, packets: list[bytes]) -> list[VADState]:
+    """Return the analyzer's state after each packet."""
+    return [await analyzer.analyze_audio(packet) for packet in packets]

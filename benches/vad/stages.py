@@ -1,0 +1,105 @@
+"""Where the CPU time of one call goes: stage by stage, one call at a time, without waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from pipecat.audio.vad.silero import SileroVADAnalyzer
+from pipecat_genesys.vad import TelephoneVADAnalyzer, worker
+from pipecat_genesys.vad.resets import reset_rule
+from pipecat_genesys.vad.stream import SpeechStream
+
+from .analyzers import BY_NAME, Configuration, states_of
+from .speech import caller_packets
+
+_SECONDS = 12
+_ROUNDS = 5
+
+
+def measure_stages(quick: bool = False) -> list[dict[str, Any]]:
+    """Return the CPU time of each stage in ms per second of audio; each includes those before it.
+
+    The stages of pipecat's analyzer: a run of the model, conversion to floats and back (with the
+    model), volume, the whole analyzer without a thread, and with its thread in packets of 200 and
+    of 20 ms. Ours has native code for windows and volume, a run for each packet, and one thread.
+    """
+    rounds = 1 if quick else _ROUNDS
+    rows = []
+    for rate in (8000, 16000):
+        row: dict[str, Any] = {"rate": rate}
+        row["pipecat"] = _pipecat_stages(rate, rounds)
+        row["ours"] = _our_stages(rate, rounds)
+        rows.append(row)
+    return rows
+
+
+def _pipecat_stages(rate: int, rounds: int) -> dict[str, float]:
+    windows = caller_packets(rate, 32, _SECONDS)
+    analyzer = SileroVADAnalyzer(sample_rate=rate)
+    analyzer.set_sample_rate(rate)
+    session = analyzer._model.session
+    samples = windows[0]
+    view = np.zeros((1, len(samples) // 2 * 9 // 8), np.float32)
+    feed = {
+        "input": view,
+        "state": np.zeros((2, 1, 128), np.float32),
+        "sr": np.array(rate, np.int64),
+    }
+    return {
+        "model": _cpu_ms(lambda: [session.run(None, feed) for _ in windows], rounds),
+        "floats": _cpu_ms(lambda: [analyzer.voice_confidence(one) for one in windows], rounds),
+        "volume": _cpu_ms(lambda: [analyzer._get_smoothed_volume(one) for one in windows], rounds),
+        "all": _cpu_ms(lambda: [analyzer._run_analyzer(one) for one in windows], rounds),
+    } | _with_thread(BY_NAME[f"pipecat, {rate // 1000} kHz"], rounds)
+
+
+def _our_stages(rate: int, rounds: int) -> dict[str, float]:
+    packets = caller_packets(rate, 200, _SECONDS)
+    model = worker.shared_worker().model
+    analyzer = TelephoneVADAnalyzer(sample_rate=rate)
+    analyzer.set_sample_rate(rate)
+    stream = SpeechStream(rate, reset_rule())
+    cut = [packet for one in packets if (packet := stream.cut(one))]
+    return {
+        "cut": _cpu_ms(lambda: [stream.cut(one) for one in packets], rounds),
+        "model": _cpu_ms(
+            lambda: [model.score([(packet.rows, stream.state)]) for packet in cut], rounds
+        ),
+        "all": _cpu_ms(lambda: [_analyze_here(analyzer, one) for one in packets], rounds),
+    } | _with_thread(BY_NAME[f"ours, {rate // 1000} kHz"], rounds)
+
+
+def _analyze_here(analyzer: Any, buffer: bytes) -> None:
+    """Do all work of our analyzer in this thread."""
+    analyzer._run_long(analyzer._stream, buffer)
+
+
+def _with_thread(configuration: Configuration, rounds: int) -> dict[str, float]:
+    analyzer = configuration.ready()
+
+    def run(packets: list[bytes]) -> None:
+        asyncio.run(states_of(analyzer, packets))
+
+    by_packet = {
+        milliseconds: caller_packets(configuration.rate, milliseconds, _SECONDS)
+        for milliseconds in (200, 20)
+    }
+    return {
+        f"thread_{milliseconds}": _cpu_ms(partial(run, packets), rounds)
+        for milliseconds, packets in by_packet.items()
+    }
+
+
+def _cpu_ms(run: Callable[[], object], rounds: int) -> float:
+    """Return the smallest CPU time of the process for 12 s of audio, in ms per second of audio."""
+    best = float("inf")
+    for _ in range(rounds):
+        begin = time.process_time()
+        run()
+        best = min(best, time.process_time() - begin)
+    return 1000 * best / _SECONDS

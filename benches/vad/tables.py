@@ -1,0 +1,235 @@
+"""The tables of the benchmarks of voice activity detection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from report import Table
+
+from .accuracy import MEASURED
+from .analyzers import CONFIGURATIONS
+
+Row = Mapping[str, Any]
+_NAMES = tuple(configuration.name for configuration in CONFIGURATIONS)
+
+
+def make_vad_tables(results: Mapping[str, Any]) -> dict[str, Table]:
+    """Return the tables by name."""
+    tables = {}
+    if results.get("calls"):
+        tables["vad-cpu"] = cpu(results["calls"])
+        tables["vad-latency"] = latency(results["calls"])
+    if results.get("model"):
+        tables["vad-model"] = model(results["model"]["rows"])
+    if results.get("stages"):
+        tables["vad-stages"] = stages(results["stages"])
+    if results.get("memory"):
+        tables["vad-memory"] = memory(results["memory"])
+    if results.get("accuracy"):
+        rows = results["accuracy"]["rows"]
+        source = results["accuracy"]["source"]
+        tables["vad-auc"] = frames(rows, source)
+        tables["vad-delays"] = delays(rows, source)
+    if results.get("turns"):
+        tables["vad-turns"] = turns(results["turns"])
+    return tables
+
+
+def cpu(rows: Sequence[Row]) -> Table:
+    """CPU time of many calls."""
+    return Table(
+        "CPU time of voice activity detection",
+        "CPU time of the process in ms per call and second, in real time, less the CPU time of the "
+        "same run without an analyzer (`driver`). Ratio: pipecat at 16 kHz, which is its default, "
+        "to ours at 16 kHz. `late`: the analyzers did not keep up with the audio.",
+        ("calls", "packets", *_NAMES, "ratio", "driver"),
+        [
+            (
+                str(calls),
+                _packets(ms, at_once),
+                *(_cpu_cell(by_name[name]) for name in _NAMES),
+                f"{by_name[_NAMES[3]]['cpu_ms'] / by_name[_NAMES[1]]['cpu_ms']:.1f}x",
+                f"{by_name[_NAMES[0]]['driver_cpu_ms']:.2f}",
+            )
+            for (calls, ms, at_once), by_name in _by_case(rows).items()
+        ],
+    )
+
+
+def latency(rows: Sequence[Row]) -> Table:
+    """Latency of many calls."""
+    return Table(
+        "Latency of voice activity detection",
+        "Time from passing a packet to its result in ms: median / 99th percentile / longest. "
+        "`at once`: all calls pass their packets at the same moment.",
+        ("calls", "packets", *_NAMES),
+        [
+            (
+                str(calls),
+                _packets(ms, at_once),
+                *(
+                    " / ".join(
+                        f"{by_name[name][key]:.1f}" for key in ("p50_ms", "p99_ms", "worst_ms")
+                    )
+                    for name in _NAMES
+                ),
+            )
+            for (calls, ms, at_once), by_name in _by_case(rows).items()
+        ],
+    )
+
+
+def model(rows: Sequence[Row]) -> Table:
+    """Runs of the model alone."""
+    return Table(
+        "The model alone, by the size of a run",
+        "CPU time per window of 32 ms in us, and per call-second in ms. Difference: the largest "
+        "difference of a probability or state from that of pipecat's graph at 8 kHz with one "
+        "window a run; 0 means equal to the last bit.",
+        ("graph", "calls", "windows of each", "us per window", "ms per second", "difference"),
+        [
+            (
+                row["graph"],
+                str(row["calls"]),
+                str(row["windows"]),
+                f"{row['us']:.1f}",
+                f"{row['us'] / 32:.2f}",
+                f"{row['difference']:.1g}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def stages(rows: Sequence[Row]) -> Table:
+    """CPU time by stage."""
+    lines = []
+    for row in rows:
+        pipecat, ours = row["pipecat"], row["ours"]
+        parts = {
+            "pipecat": (
+                pipecat["model"],
+                pipecat["floats"] - pipecat["model"],
+                pipecat["volume"],
+                pipecat["all"] - pipecat["floats"] - pipecat["volume"],
+            ),
+            "ours": (
+                ours["model"],
+                None,
+                ours["cut"],
+                ours["all"] - ours["cut"] - ours["model"],
+            ),
+        }
+        for name, stage in parts.items():
+            whole = row[name]
+            values = (
+                *stage,
+                whole["thread_200"] - whole["all"],
+                whole["thread_200"],
+                whole["thread_20"],
+            )
+            cells = ("" if value is None else f"{max(0.0, value):.2f}" for value in values)
+            lines.append((name, f"{row['rate'] // 1000}", *cells))
+    return Table(
+        "CPU time of one call by stage",
+        "CPU time in ms per second of audio, one packet after the other without waiting: runs of "
+        "the model; conversion to floats and state of the model; volume (ours: windows, floats, "
+        "resampling and volume in native code); states; the way to the thread and back with "
+        "packets of 200 ms; the sum of these with packets of 200 ms and of 20 ms.",
+        ("analyzer", "kHz", "model", "floats", "volume", "states", "thread", "200 ms", "20 ms"),
+        lines,
+    )
+
+
+def memory(rows: Sequence[Row]) -> Table:
+    """Memory of one more analyzer."""
+    return Table(
+        "Memory per analyzer in KB",
+        "Growth of the resident memory for each further analyzer, after three packets of 200 ms. "
+        "Linux only.",
+        tuple(row["name"] for row in rows),
+        [tuple("not measured" if row["kb"] is None else f"{row['kb']:.0f}" for row in rows)],
+    )
+
+
+def frames(rows: Sequence[Row], source: str) -> Table:
+    """Accuracy of frames."""
+    return Table(
+        "Frames of 10 ms against the labels",
+        f"{source} Area under the ROC curve / best F1 (threshold of the best F1).",
+        ("coding", "noise", *MEASURED),
+        [
+            (
+                *case,
+                *(
+                    f"{by_name[name]['auc']:.3f} / {by_name[name]['f1']:.3f} "
+                    f"({by_name[name]['threshold']:.2f})"
+                    for name in MEASURED
+                ),
+            )
+            for case, by_name in _by_condition(rows).items()
+        ],
+    )
+
+
+def delays(rows: Sequence[Row], source: str) -> Table:
+    """Delays of onset and end of turn."""
+    return Table(
+        "Onset and end of turn",
+        f"{source} With pipecat's default parameters and packets of 20 ms: median delay of the "
+        "start of speech in ms (% of sentences without a start), median delay of its stop in ms (% "
+        "without a stop), false starts per minute, number of stops.",
+        ("coding", "noise", *MEASURED),
+        [
+            (*case, *(_delay_cell(by_name[name]) for name in MEASURED))
+            for case, by_name in _by_condition(rows).items()
+        ],
+    )
+
+
+def turns(rows: Sequence[Row]) -> Table:
+    """CPU time of Smart Turn."""
+    return Table(
+        "CPU time of Smart Turn per turn",
+        "CPU time of one judgement of pipecat's `LocalSmartTurnAnalyzerV3` in ms. It runs after "
+        "each stop of speech.",
+        tuple(f"{row['rate'] // 1000} kHz" for row in rows),
+        [tuple(f"{row['ms']:.0f}" for row in rows)],
+    )
+
+
+def _by_case(rows: Sequence[Row]) -> dict[tuple[int, int, bool], dict[str, Row]]:
+    cases: dict[tuple[int, int, bool], dict[str, Row]] = {}
+    for row in rows:
+        case = (row["calls"], row["packet_ms"], row["at_once"])
+        cases.setdefault(case, {})[row["name"]] = row
+    return cases
+
+
+def _by_condition(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:
+    conditions: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        noise = f"{row['noise']}, {row['snr']} dB" if row["noise"] else "none"
+        conditions.setdefault((row["coding"], noise), {})[row["name"]] = row
+    return conditions
+
+
+def _packets(milliseconds: int, at_once: bool) -> str:
+    return f"{milliseconds} ms" + (" at once" if at_once else "")
+
+
+def _cpu_cell(row: Row) -> str:
+    return f"{row['cpu_ms']:.2f}" + ("" if row["kept_up"] else " late")
+
+
+def _delay_cell(row: Row) -> str:
+    def with_missed(key: str) -> str:
+        delay = row[f"{key}_ms"]
+        shown = "-" if delay is None else f"{delay:.0f}"
+        return f"{shown} ({row[f'{key}_missed_percent']:.0f} %)"
+
+    return (
+        f"{with_missed('onset')}, {with_missed('end')}, "
+        f"{row['false_starts_per_minute']:.1f}, {row['stops']}"
+    )
