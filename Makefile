@@ -212,8 +212,13 @@ $(VENV)/.bench: $(VENV)/.deps
 	@touch $@
 
 .PHONY: bench
-bench: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 15 min | speed, quality, delay and memory beside other libraries; writes benches/results/
+bench: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 35 min | speed, quality, delay and memory beside other libraries; writes benches/results/
 	$(PY) benches/run.py $(if $(ONLY),--only $(ONLY))
+	$(if $(ONLY),,cd benches && ../$(PY) -m vad $(VAD))
+
+.PHONY: bench-vad
+bench-vad: dev  ## Measurements, on a quiet machine | 20 min | voice activity detection: CPU, latency, memory, accuracy on a labelled set; writes benches/results/
+	cd benches && ../$(PY) -m vad $(VAD)
 
 .PHONY: load soak
 load: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 30 min | how many calls a core holds, ours and pipecat's (2 cores); writes benches/results/

@@ -4,8 +4,8 @@
     python benches/update_docs.py --check   fails if a table differs from the newest results
 
 A generated table stands between the comments `<!-- table: NAME -->` and `<!-- end -->`. The names
-are those in `tables` and `load/tables.py`, and `machine`, which lists what was measured and where.
-Everything between the two comments is replaced.
+are those in `tables`, `load/tables.py` and `vad/tables.py`, and `machine`, which lists what was
+measured and where. Everything between the two comments is replaced.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import report
 from load import tables as load_tables
 from report import ROOT
 from tables import make_tables
+from vad.tables import make_vad_tables
 
-DOCUMENTS = (ROOT / "docs" / "performance.md", ROOT / "docs" / "audio-quality.md")
+DOCUMENTS = tuple(ROOT / "docs" / name for name in ("performance.md", "audio-quality.md", "vad.md"))
 PLOTS = ROOT / "docs" / "plots"
 _TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -32,7 +33,7 @@ def newest_results(kind: str = "") -> Path:
     """Return the newest results file.
 
     Args:
-        kind: Empty for `make bench`; else `-load`, `-profile` or `-soak`.
+        kind: Empty for `make bench`; else `-load`, `-profile`, `-soak` or `-vad`.
 
     Raises:
         SystemExit: There is no such file.
@@ -87,6 +88,7 @@ def main() -> int:
     blocks |= load_blocks("-load", load_tables.make_load_tables)
     blocks |= load_blocks("-profile", load_tables.make_load_tables)
     blocks |= load_blocks("-soak", load_tables.make_soak_tables)
+    blocks |= load_blocks("-vad", make_vad_tables)
     outdated = []
     for document in DOCUMENTS:
         before = document.read_text(encoding="utf-8")

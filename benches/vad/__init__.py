@@ -2,3 +2,11 @@
 
 `python -m vad`, run from `benches`, runs all of them.
 """
+
+OURS_8, OURS_16 = "ours, 8 kHz", "ours, 16 kHz"
+PIPECAT_8, PIPECAT_16 = "pipecat, 8 kHz", "pipecat, 16 kHz"
+NAMES = (OURS_8, OURS_16, PIPECAT_8, PIPECAT_16)
+"""The measured analyzers, by the sample rate of the pipeline."""
+
+JUDGED_NAMES = (OURS_8, OURS_16, PIPECAT_16)
+"""Those whose accuracy is measured. pipecat's at 8 kHz has the states of ours at 8 kHz."""

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pipecat.audio.vad.vad_analyzer import VADState
 
+from . import JUDGED_NAMES, OURS_8, OURS_16, PIPECAT_16
 from .analyzers import BY_NAME, Configuration
 from .labelled import Recording, Segment
 from .telephone import NOISES, SNRS, noisy, through_telephone
 
-MEASURED = ("ours, 8 kHz", "ours, 16 kHz", "pipecat, 16 kHz")
 _WINDOW_SECONDS = 0.032
 _FRAME_SECONDS = 0.01
 # Constant delay of the audio by resampling, before the analyzer and in it, in seconds. Frames are
 # compared with the labels without this delay; delays of onset and end include it.
-_DELAYS = {"ours, 8 kHz": 0.0, "ours, 16 kHz": 0.006, "pipecat, 16 kHz": 0.003}
+_DELAYS = {OURS_8: 0.0, OURS_16: 0.006, PIPECAT_16: 0.003}
 # Packets as short as a pipeline has them, so that delays are those of the analyzer.
 _PACKET_MS = 20
 # A label that belongs to the same sentence as the label before it: the longest pause in seconds.
@@ -45,7 +45,7 @@ def measure_accuracy(recordings: Sequence[Recording], quick: bool = False) -> li
     rows = []
     for coding, noise, snr in list(conditions())[: 1 if quick else None]:
         mixed = noisy(recordings, noise, snr or 0)
-        for name in MEASURED:
+        for name in JUDGED_NAMES:
             row = _judge(recordings, mixed, coding, BY_NAME[name])
             rows.append({"coding": coding, "noise": noise, "snr": snr, "name": name} | row)
     return rows

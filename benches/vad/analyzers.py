@@ -9,6 +9,8 @@ from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADState
 from pipecat_genesys.vad import TelephoneVADAnalyzer
 
+from . import OURS_8, OURS_16, PIPECAT_8, PIPECAT_16
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -32,10 +34,10 @@ class Configuration:
 
 
 CONFIGURATIONS = (
-    Configuration("ours, 8 kHz", 8000, TelephoneVADAnalyzer),
-    Configuration("ours, 16 kHz", 16000, TelephoneVADAnalyzer),
-    Configuration("pipecat, 8 kHz", 8000, SileroVADAnalyzer),
-    Configuration("pipecat, 16 kHz", 16000, SileroVADAnalyzer),
+    Configuration(OURS_8, 8000, TelephoneVADAnalyzer),
+    Configuration(OURS_16, 16000, TelephoneVADAnalyzer),
+    Configuration(PIPECAT_8, 8000, SileroVADAnalyzer),
+    Configuration(PIPECAT_16, 16000, SileroVADAnalyzer),
 )
 BY_NAME = {configuration.name: configuration for configuration in CONFIGURATIONS}
 

@@ -49,7 +49,7 @@ def measure_model(quick: bool = False) -> dict[str, Any]:
     for windows, calls in (*((1, calls) for calls in WINDOWS), *PACKETS[1:]):
         views, states = _inputs(8000, calls, windows)
         batch = [
-            (model._rows(views[call]), model.State(states[:1, [call]], states[1:, [call]]))
+            (model._rows(views[call]), model.ModelState(states[:1, [call]], states[1:, [call]]))
             for call in range(calls)
         ]
         scores = ours.score(batch)

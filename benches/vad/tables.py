@@ -7,11 +7,9 @@ from typing import Any
 
 from report import Table
 
-from .accuracy import MEASURED
-from .analyzers import CONFIGURATIONS
+from . import JUDGED_NAMES, NAMES, OURS_8, OURS_16, PIPECAT_16
 
 Row = Mapping[str, Any]
-_NAMES = tuple(configuration.name for configuration in CONFIGURATIONS)
 
 
 def make_vad_tables(results: Mapping[str, Any]) -> dict[str, Table]:
@@ -43,14 +41,14 @@ def cpu(rows: Sequence[Row]) -> Table:
         "CPU time of the process in ms per call and second, in real time, less the CPU time of the "
         "same run without an analyzer (`driver`). Ratio: pipecat at 16 kHz, which is its default, "
         "to ours at 16 kHz. `late`: the analyzers did not keep up with the audio.",
-        ("calls", "packets", *_NAMES, "ratio", "driver"),
+        ("calls", "packets", *NAMES, "ratio", "driver"),
         [
             (
                 str(calls),
                 _packets(ms, at_once),
-                *(_cpu_cell(by_name[name]) for name in _NAMES),
-                f"{by_name[_NAMES[3]]['cpu_ms'] / by_name[_NAMES[1]]['cpu_ms']:.1f}x",
-                f"{by_name[_NAMES[0]]['driver_cpu_ms']:.2f}",
+                *(_cpu_cell(by_name[name]) for name in NAMES),
+                f"{by_name[PIPECAT_16]['cpu_ms'] / by_name[OURS_16]['cpu_ms']:.1f}x",
+                f"{by_name[OURS_8]['driver_cpu_ms']:.2f}",
             )
             for (calls, ms, at_once), by_name in _by_case(rows).items()
         ],
@@ -63,7 +61,7 @@ def latency(rows: Sequence[Row]) -> Table:
         "Latency of voice activity detection",
         "Time from passing a packet to its result in ms: median / 99th percentile / longest. "
         "`at once`: all calls pass their packets at the same moment.",
-        ("calls", "packets", *_NAMES),
+        ("calls", "packets", *NAMES),
         [
             (
                 str(calls),
@@ -72,7 +70,7 @@ def latency(rows: Sequence[Row]) -> Table:
                     " / ".join(
                         f"{by_name[name][key]:.1f}" for key in ("p50_ms", "p99_ms", "worst_ms")
                     )
-                    for name in _NAMES
+                    for name in NAMES
                 ),
             )
             for (calls, ms, at_once), by_name in _by_case(rows).items()
@@ -158,14 +156,14 @@ def frames(rows: Sequence[Row], source: str) -> Table:
     return Table(
         "Frames of 10 ms against the labels",
         f"{source} Area under the ROC curve / best F1 (threshold of the best F1).",
-        ("coding", "noise", *MEASURED),
+        ("coding", "noise", *JUDGED_NAMES),
         [
             (
                 *case,
                 *(
                     f"{by_name[name]['auc']:.3f} / {by_name[name]['f1']:.3f} "
                     f"({by_name[name]['threshold']:.2f})"
-                    for name in MEASURED
+                    for name in JUDGED_NAMES
                 ),
             )
             for case, by_name in _by_condition(rows).items()
@@ -180,9 +178,9 @@ def delays(rows: Sequence[Row], source: str) -> Table:
         f"{source} With pipecat's default parameters and packets of 20 ms: median delay of the "
         "start of speech in ms (% of sentences without a start), median delay of its stop in ms (% "
         "without a stop), false starts per minute, number of stops.",
-        ("coding", "noise", *MEASURED),
+        ("coding", "noise", *JUDGED_NAMES),
         [
-            (*case, *(_delay_cell(by_name[name]) for name in MEASURED))
+            (*case, *(_delay_cell(by_name[name]) for name in JUDGED_NAMES))
             for case, by_name in _by_condition(rows).items()
         ],
     )

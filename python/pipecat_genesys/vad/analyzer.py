@@ -12,9 +12,9 @@ from loguru import logger
 from pipecat.audio.utils import exp_smoothing
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 
-from .model import Scores, ModelState, UnusableModelError
+from .model import ModelState, Scores, UnusableModelError
 from .resets import reset_rule
-from .stream import WindowedPacket, SpeechStream
+from .stream import SpeechStream, WindowedPacket
 from .worker import call_in_loop, shared_worker
 
 SAMPLE_RATES = (8000, 16000)

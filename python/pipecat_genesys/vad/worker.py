@@ -17,7 +17,7 @@ from typing import Protocol
 
 from loguru import logger
 
-from .model import Floats, Scores, SpeechModel, ModelState, UnusableModelError, load_model
+from .model import Floats, ModelState, Scores, SpeechModel, UnusableModelError, load_model
 
 # Number of windows at which a run takes no further job. Larger runs are not faster per window.
 MAX_RUN_WINDOWS = 64
@@ -34,7 +34,7 @@ class Job(Protocol):
 
     Attributes:
         rows: Windows of shape (windows, 512), at least one.
-        state: ModelState of the call before the first window.
+        state: State of the call before the first window.
         loop: Event loop of the call.
         is_abandoned: Set by the worker when the job counts as stalled.
     """
