@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benches" / "results"
 # A change of these files can change a measurement; a change of the documents cannot.
 _SOURCES = ("python", "rust", "benches", "Cargo.toml", "Cargo.lock", ":!benches/results")
-_PACKAGES = ("pipecat-genesys", "pipecat-ai", "soxr", "numpy", "audioop-lts")
+_PACKAGES = ("pipecat-genesys", "pipecat-ai", "soxr", "numpy", "onnxruntime", "audioop-lts")
 _CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "asimd", "neon")
 _SIGNIFICANT_DIGITS = 6
 

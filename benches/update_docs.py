@@ -4,8 +4,8 @@
     python benches/update_docs.py --check   fails if a table differs from the newest results
 
 A generated table stands between the comments `<!-- table: NAME -->` and `<!-- end -->`. The names
-are those in `tables`, `load/tables.py` and `vad/tables.py`, and `machine`, which lists what was
-measured and where. Everything between the two comments is replaced.
+are those in `tables`, `load/tables.py` and `vad/tables.py`, and `machine` and `vad-machine`,
+which list what was measured and where. Everything between the two comments is replaced.
 """
 
 from __future__ import annotations
@@ -50,9 +50,14 @@ def benchmark_blocks(run: Mapping[str, Any], source: str) -> dict[str, str]:
         name: f"{table.method}\n\n{table.markdown_rows()}\n"
         for name, table in make_tables(run["parts"]).items()
     }
+    return blocks | {"machine": facts_table(run, source)}
+
+
+def facts_table(run: Mapping[str, Any], source: str) -> str:
+    """Return what was measured and where, as a table."""
     facts = [*run["facts"], ("Commit", report.measured_commits(run)), ("Values", f"`{source}`")]
     lines = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts)]
-    return blocks | {"machine": "\n".join(lines) + "\n"}
+    return "\n".join(lines) + "\n"
 
 
 def load_blocks(
@@ -89,6 +94,9 @@ def main() -> int:
     blocks |= load_blocks("-profile", load_tables.make_load_tables)
     blocks |= load_blocks("-soak", load_tables.make_soak_tables)
     blocks |= load_blocks("-vad", make_vad_tables)
+    path_of_vad = newest_results("-vad")
+    run_of_vad = json.loads(path_of_vad.read_text(encoding="utf-8"))
+    blocks["vad-machine"] = facts_table(run_of_vad, path_of_vad.relative_to(ROOT).as_posix())
     outdated = []
     for document in DOCUMENTS:
         before = document.read_text(encoding="utf-8")
