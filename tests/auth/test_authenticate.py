@@ -17,7 +17,7 @@ from pipecat_genesys.auth import (
     SignatureVerifier,
     VerifiedRequest,
 )
-from virtual_time import run
+from virtual_loop import run
 
 from .signing import KEY, NONCE, NOW, ORGANIZATION, SECRET, TARGET, Call
 

@@ -116,8 +116,9 @@ def test_fault_is_handled_and_the_healthy_call_loses_nothing(
         raise outcome
     fault = FAULTS[name]
     assert outcome.call.fault_happened
-    assert fault.is_handled(outcome.report), outcome.report
-    assert outcome.healthy.clean, outcome.healthy
+    report = outcome.report
+    assert fault.is_handled(report), (report.violations, report.ending)
+    assert outcome.healthy.clean, outcome.healthy.violations
     assert outcome.received_samples == 2 * outcome.sent_bytes
 
 

@@ -143,7 +143,7 @@ class HealthyCall:
         """End the call; check that the client saw no violation and the bot got all audio."""
         self._may_end.set()
         report = await self.running
-        assert report.clean, report
+        assert report.clean, (report.violations, report.script_error)
         heard = self._bots.echoes[self.call.parameters.session_id].heard / 16000
         assert heard == pytest.approx(report.audio_to_server.size / 8000, abs=1e-3)
 
@@ -190,7 +190,7 @@ async def test_every_fault_of_a_client_is_handled() -> None:
             )
         metrics = await server.metrics()
     for fault, report in zip(FAULTS.values(), reports, strict=True):
-        assert fault.is_handled(report), (fault.name, report)
+        assert fault.is_handled(report), (fault.name, report.violations, report.ending)
     # Each fault has one connection, except that the lost connection was made twice.
     assert metrics["audiohook_connections_total"] == 3 + len(FAULTS) + 1
     assert metrics["audiohook_opens_total{kind=probe}"] == 1
@@ -211,7 +211,7 @@ async def test_bot_that_blocks_the_event_loop_for_1_s_ends_no_call_and_loses_no_
 
             report = await SimulatedCall(server.url, options=SIGNED).run(script)
         metrics = await server.metrics()
-    assert report.clean, report
+    assert report.clean, (report.violations, report.script_error)
     # The metric tells an operator that the event loop was blocked.
     lag = "audiohook_event_loop_lag_seconds"
     assert metrics[f"{lag}_bucket{{le=0.5}}"] < metrics[f"{lag}_count"]
@@ -246,7 +246,7 @@ async def test_calls_go_on_and_new_ones_are_refused_while_redis_is(how: str) -> 
                 await client.connection_pool.disconnect()
             metrics = await server.metrics()
             assert (await server.get("/readyz"))[0] == 200
-    assert report.clean, report
+    assert report.clean, (report.violations, report.script_error)
     assert metrics["audiohook_refusals_total{reason=replay-store}"] == 1
 
 
@@ -268,5 +268,5 @@ async def test_step_of_the_wall_clock_refuses_signatures_and_ends_no_call(
                 await asyncio.gather(*(next_pong(one.call) for one in healthy))
             report = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
         metrics = await server.metrics()
-    assert report.clean, report
+    assert report.clean, (report.violations, report.script_error)
     assert metrics["audiohook_refusals_total{reason=time}"] == 1

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import virtual_time
+import virtual_loop
 from pipecat.frames.frames import (
     Frame,
     StartFrame,
@@ -157,12 +157,12 @@ def collection_times(
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, virtual_time.VirtualLoop)
-        begin = loop.now
+        assert isinstance(loop, virtual_loop.VirtualLoop)
+        begin = loop.time()
 
         def collect() -> None:
-            times.append(loop.now - begin)
-            loop.now += collection_seconds
+            times.append(loop.time() - begin)
+            loop.advance(collection_seconds)
 
         monkeypatch.setattr(gc_tuning, "time", SimpleNamespace(monotonic=loop.time))
         monkeypatch.setattr(gc_tuning, "gc", SimpleNamespace(collect=collect))
@@ -173,7 +173,7 @@ def collection_times(
 
         await scenario(connection)
 
-    virtual_time.run(main())
+    virtual_loop.run(main())
     return times
 
 

@@ -189,6 +189,22 @@ async def test_abort_of_the_socket_follows_the_messages_before_it() -> None:
 
 
 @virtual_time
+async def test_message_on_its_way_to_a_client_that_dropped_its_socket_is_no_violation() -> None:
+    async def talk(peer: Peer, message: dict[str, Any]) -> None:
+        await peer.accept(message)
+        for _ in range(40):
+            await asyncio.sleep(0.05)
+            await peer.socket.send(b"\xff" * 400)
+
+    async with scripted(open=talk) as server:
+        call = SimulatedCall(server.url, fault=FAULTS["socket-drop"], options=CallOptions(rtt=RTT))
+        async with call:
+            await call.opened()
+            report = await call.ended()
+    assert report.violations == ()
+
+
+@virtual_time
 async def test_network_without_delay_needs_no_additional_task() -> None:
     async def tasks_of(options: CallOptions) -> set[str]:
         async with scripted() as server, SimulatedCall(server.url, options=options) as call:

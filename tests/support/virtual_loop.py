@@ -11,11 +11,12 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import pipecat_genesys
 
 _P = ParamSpec("_P")
+_T = TypeVar("_T")
 _IN_FLIGHT = 0.002
 """Real seconds to wait for data on the loopback interface before the clock jumps."""
 _STUCK = 10.0
@@ -27,16 +28,19 @@ _PACKAGE = pipecat_genesys.__path__[0]
 
 
 class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
-    def __init__(self) -> None:
+    def __init__(self, *, has_sockets: bool) -> None:
         super().__init__()
         self.now = 1000.0
+        self._in_flight, self._stuck, self._pass = (
+            (_IN_FLIGHT, _STUCK, _PASS) if has_sockets else (0, 0, 0)
+        )
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        self.now += _PASS
+        self.now += self._pass
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
-        ready = super().select(_STUCK if timeout is None else _IN_FLIGHT)
+        ready = super().select(self._stuck if timeout is None else self._in_flight)
         if not ready and timeout is None:
             raise RuntimeError("all tasks are waiting, and no timer is scheduled")
         if not ready and timeout is not None:
@@ -45,14 +49,29 @@ class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time is virtual."""
+    """An event loop whose time is virtual.
 
-    def __init__(self) -> None:
-        self._virtual = _Selector()
+    Args:
+        has_sockets: Whether tasks wait for sockets, threads or signals. If they do not, the clock
+            jumps to the next timer without a real delay, and is exact.
+    """
+
+    def __init__(self, *, has_sockets: bool = True) -> None:
+        self._virtual = _Selector(has_sockets=has_sockets)
         super().__init__(self._virtual)
 
     def time(self) -> float:
         return self._virtual.now
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock on, as code that blocks the event loop does."""
+        self._virtual.now += seconds
+
+
+def run(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine that waits for timers and other tasks alone, and return its result."""
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(has_sockets=False)) as runner:
+        return runner.run(main)
 
 
 def virtual_time(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, None]:

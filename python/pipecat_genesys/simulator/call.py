@@ -542,6 +542,8 @@ class SimulatedCall:
         self._send_frames(now)
 
     def _on_message(self, message: str | bytes) -> None:
+        if self._faults.socket_should_drop:
+            return  # The message was on its way when the client dropped the socket.
         now = self._clock()
         self.session.tick(now)
         self._faults.update(now)
