@@ -15,11 +15,14 @@ from pipecat.frames.frames import (
     TTSAudioRawFrame,
 )
 from pipecat_genesys.simulator import SimulatedCall
-from vehicles import EVERY, OURS, Served, Tap, Vehicle, call, utterance
+from vehicles import EVERY, IS_NEWEST, OURS, Served, Tap, Vehicle, call, utterance
 
 HAS_UNINTERRUPTIBLE_AUDIO = hasattr(TTSAudioRawFrame(b"", 16000, 1), "interruptible")
 
 
+@pytest.mark.skipif(
+    not IS_NEWEST, reason="older pipecats drop frames queued while the pipeline starts"
+)
 @pytest.mark.parametrize("open_after", [0.0, 0.04, 0.4])
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_a_greeting_on_client_connected_is_heard(vehicle: Vehicle, open_after: float) -> None:
@@ -118,6 +121,9 @@ async def test_interruptible_audio_behind_protected_audio_is_dropped() -> None:
     assert tap.seconds(TTSAudioRawFrame) == pytest.approx(outcome.heard(), abs=0.3)
 
 
+# Pipecat 1.0 leaves a coroutine of its own unawaited when two interruptions come at once.
+@pytest.mark.filterwarnings("ignore:coroutine 'FrameProcessor:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_interruptions_with_nothing_to_drop_change_nothing(vehicle: Vehicle) -> None:
     served = Served(vehicle)

@@ -16,7 +16,7 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat_genesys import GenesysOpenFrame
 from pipecat_genesys.simulator import SimulatedCall
-from vehicles import EVERY, OURS, Served, Tap, Vehicle, call, utterance
+from vehicles import EVERY, IS_NEWEST, OURS, Served, Tap, Vehicle, call, utterance
 
 
 @pytest.mark.parametrize("vehicle", EVERY)
@@ -117,6 +117,9 @@ class NeverReady(FrameProcessor):
         await self.push_frame(frame, direction)
 
 
+@pytest.mark.skipif(
+    not IS_NEWEST, reason="older pipecats cancel a pipeline only once it has started"
+)
 async def test_a_pipeline_cancelled_in_set_up_ends_the_call_with_disconnect_error() -> None:
     served = Served(Vehicle.TRANSPORT, before=[NeverReady()])
 
