@@ -73,7 +73,7 @@ async def test_call_without_a_valid_signature_is_refused_before_the_upgrade(
 
 
 async def send_open(url: str, headers_of: CallParameters, open_of: CallParameters) -> list[Any]:
-    """Connect with the headers of one call, send the `open` of another, and `close`.
+    """Connect with the headers of one call; send `open` of another call, and then `close`.
 
     Returns:
         The server's messages.
@@ -188,11 +188,11 @@ async def test_full_server_refuses_calls_and_is_not_ready() -> None:
 
 
 async def test_signature_that_a_full_server_refuses_is_valid_at_another_server() -> None:
-    """Two calls arrive at once for the last place."""
+    """Two calls arrive at the same time, and the server has room for one of them."""
     store = MemoryReplayStore()
 
     def verifier() -> SignatureVerifier:
-        # Both servers are behind one load balancer: one host name, one store of nonces.
+        # Both servers are behind one load balancer: they have the same host name and nonce store.
         return SignatureVerifier({API_KEY: SECRET}, authority="bot.example.com", replay_store=store)
 
     async with (

@@ -1,4 +1,4 @@
-"""How a bot's behaviour decides the course of its call, and leaves other calls alone."""
+"""What happens in a call when its bot ends, fails or is late; other calls are not affected."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .served import API_KEY, SECRET, SIGNED, Served, echo, hang_up, hang_up_at_o
 
 
 async def wait_for_the_end(caller: SimulatedCall) -> None:
-    """A caller who stays until the bot ends the call."""
+    """Run a caller who stays connected until the bot ends the call."""
     await caller.opened()
     await caller.ended(10)
 
 
 async def call(server: Served, script: Any, **options: Any) -> CallReport:
-    """Place a call and wait until the server has no call any more."""
+    """Make a call, and wait until no call is running on the server."""
     report = await SimulatedCall(server.url, options=SIGNED, **options).run(script)
     await server.idle()
     return report

@@ -77,7 +77,7 @@ async def test_drain_disconnects_calls_that_outlast_it() -> None:
 
 @asynccontextmanager
 async def serve(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """Run `pipecat-genesys serve` in a process; yields it when it is ready, and its URL."""
+    """Run `pipecat-genesys serve` in a process. When it is ready, yield the process and its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -124,7 +124,7 @@ async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.S
             await caller.opened()
             await opened.wait()
             await stopping.wait()
-            # Without a drain, uvicorn would close the sockets within 0.1 s of the signal.
+            # Without a drain, uvicorn would close the sockets less than 0.1 s after the signal.
             await asyncio.sleep(1)
             await next_pong(caller)
             await hang_up(caller)
@@ -135,7 +135,7 @@ async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.S
             await opened.wait()
         status, text = await asyncio.to_thread(fetch, url.replace("ws", "http", 1), "/metrics")
         assert status == 200
-        # Any process reports the calls of all processes.
+        # Each worker process reports the calls of all worker processes.
         active = [v for k, v in samples(text).items() if k.startswith("audiohook_active_calls")]
         assert sum(active) == 4
         process.send_signal(number)

@@ -1,4 +1,4 @@
-"""What `pipecat-genesys serve` does with an application before it serves it."""
+"""How `pipecat-genesys serve` imports, checks and configures an application."""
 
 from __future__ import annotations
 

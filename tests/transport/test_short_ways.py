@@ -38,7 +38,7 @@ class Trace:
     """A profile function.
 
     Attributes:
-        called: The functions of the package that were called.
+        called: Functions of the package that were called.
         parsed: The functions of the transport that parsed a text as JSON.
     """
 
