@@ -1,4 +1,4 @@
-"""`examples/monitor.py` over a real WebSocket: each utterance at its offset in the call."""
+"""`examples/monitor.py` over a real WebSocket reports the offset of each utterance."""
 
 from __future__ import annotations
 

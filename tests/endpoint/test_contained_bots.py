@@ -185,7 +185,7 @@ async def test_place_of_a_call_whose_hook_ignores_cancellation_is_freed(
 
 
 def test_task_that_ignores_its_cancellation_does_not_keep_the_process_running() -> None:
-    """At its end, `asyncio.run` would wait for such a task without a time limit."""
+    """At its end, `asyncio.run` must not wait for a task that `cancel_tasks` gave up."""
     code = (
         "import asyncio\n"
         "from pipecat_genesys.call.containment import cancel_tasks\n"

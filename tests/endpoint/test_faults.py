@@ -260,7 +260,7 @@ async def test_step_of_the_wall_clock_refuses_signatures_and_ends_no_call(
     async with served(bots, verifier=verifier) as server, nothing_left(server, bots):
         async with beside_healthy_calls(server, bots) as healthy:
             with monkeypatch.context() as stepped:
-                # Only the verifier uses the changed clock; the simulator signs with the system's date.
+                # Only the verifier uses the changed clock; the simulator signs with the real date.
                 stepped.setattr(time, "time", lambda: true_time() + step)
                 with pytest.raises(ConnectFailedError, match="HTTP status 401"):
                     async with SimulatedCall(server.url, options=SIGNED):

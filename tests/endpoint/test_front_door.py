@@ -42,7 +42,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """An ASGI application that echoes WebSocket messages and answers HTTP requests with the path."""
+    """An ASGI application that echoes WebSocket messages, and answers requests with the path."""
     if scope["type"] == "http":
         headers = [(b"content-length", b"%d" % len(scope["path"]))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -640,7 +640,7 @@ async def test_the_end_of_the_server_ends_every_kind_of_connection() -> None:
         await server.idle()
 
 
-# -- a call during a flood ------------------------------------------------------------------------
+# -- a call during a flood -------------------------------------------------------------------------
 
 
 class Flood:

@@ -36,7 +36,7 @@ async def test_a_greeting_on_client_connected_is_heard(vehicle: Vehicle, open_af
     if vehicle in OURS:
         assert outcome.heard() == pytest.approx(1.5, abs=0.1)
     else:
-        # Pipecat's serializer drops what is said to a session that is not open yet.
+        # Pipecat's serializer drops bot audio until the session is open.
         assert outcome.heard() >= 1.5 - open_after - 0.65
 
 
@@ -76,7 +76,7 @@ async def test_an_answer_during_a_pause_is_heard_after_it(vehicle: Vehicle) -> N
     if vehicle is Vehicle.TRANSPORT:
         assert outcome.heard() == pytest.approx(1.0, abs=0.05)
     else:
-        # Pipecat's transport keeps real time: what falls into the pause is lost.
+        # Pipecat's transport sends in real time, so the audio during the pause is lost.
         assert outcome.heard() <= 0.9
 
 
@@ -113,7 +113,7 @@ async def test_interruptible_audio_behind_protected_audio_is_dropped() -> None:
         await caller.wait_for_silence(0.8)
 
     outcome = await call(served, script)
-    # Audio that was sent after the uninterruptible audio, up to the lead, is heard too.
+    # Interruptible audio that was already sent, at most the lead, is heard too.
     assert 1.45 <= outcome.heard() <= 2.6
     assert tap.seconds(TTSAudioRawFrame) == pytest.approx(outcome.heard(), abs=0.3)
 

@@ -1,4 +1,4 @@
-"""Pipecat's signals, event handlers, and the ways in which a pipeline ends a call."""
+"""Pipecat's events for a connected client, and all ways in which a pipeline can end a call."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Transport:
 
 
 class AttachedCall(Call):
-    """A call whose application sends messages, with methods such as `pause`."""
+    """A call in which the application sends messages with methods such as `pause`."""
 
     def __init__(self, rate: int = 16000, **params: Any) -> None:
         super().__init__(rate, **params)

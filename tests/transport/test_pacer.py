@@ -46,7 +46,7 @@ class PacedCall:
         self.playback = Playback()
 
     def advance(self, until: float) -> None:
-        """Advance the clock to a time; send the packets that are due, unless the loop is blocked."""
+        """Advance the clock to a time; send packets that are due, unless the loop is blocked."""
         while True:
             now = max(self.now, self.stalled_until)
             if now > until:

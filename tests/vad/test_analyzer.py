@@ -1,4 +1,4 @@
-"""The states equal those of pipecat's analyzer, for any packet size, load or failure."""
+"""The states equal those of pipecat's analyzer, for any packet size and number of calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import oracle
 
 @pytest.fixture(autouse=True)
 def no_reset_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Older pipecats reset by the wall clock, so that states would depend on the test's speed."""
+    """Disable resets by the wall clock: states would depend on the speed of the test."""
     monkeypatch.setattr(resets.WallClockReset, "is_due", lambda *_, **__: False)
     monkeypatch.setattr("pipecat.audio.vad.silero._MODEL_RESET_STATES_TIME", 1e12, raising=False)
 
@@ -31,7 +31,7 @@ async def states(
 
 
 def changes(found: Sequence[VADState]) -> list[tuple[int, VADState]]:
-    """Where speech starts and stops, as pipecat's `VADController` reports it."""
+    """Return the positions at which speech starts and stops, as `VADController` reports them."""
     known, reported = VADState.QUIET, []
     for number, state in enumerate(found):
         if state in (VADState.QUIET, VADState.SPEAKING) and state != known:
@@ -76,7 +76,7 @@ async def test_speech_at_16_khz_starts_and_stops_as_with_pipecat(milliseconds: i
     ours = changes(await states(TelephoneVADAnalyzer(), pcm, packet, 16000))
     pipecats = changes(await states(SileroVADAnalyzer(), pcm, packet, 16000))
     assert [state for _, state in ours] == [state for _, state in pipecats]
-    # The 8 kHz model has half of the samples, so its result is some windows of 32 ms early or late.
+    # The model gets 8 kHz audio, so its result differs from pipecat's by some windows of 32 ms.
     assert all(
         abs(one - other) * milliseconds <= max(200, milliseconds)
         for (one, _), (other, _) in zip(ours, pipecats, strict=True)
@@ -130,7 +130,7 @@ async def test_audio_passed_at_once_is_processed_in_order() -> None:
     pcm = oracle.conversation(8000)
     analyzer = TelephoneVADAnalyzer(sample_rate=8000)
     analyzer.set_sample_rate(8000)
-    # Among them pieces without a whole window, and one that is too long for the shared thread.
+    # Some pieces are shorter than a window; one is too long for the shared thread.
     pieces = [pcm[:100], pcm[100:40000], *oracle.packets(pcm[40000:], 1700)]
     found = await asyncio.gather(*(analyzer.analyze_audio(piece) for piece in pieces))
     pipecats = SileroVADAnalyzer(sample_rate=8000)

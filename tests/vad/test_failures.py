@@ -1,4 +1,4 @@
-"""Each failure is logged once, and speech is still detected."""
+"""After each kind of failure, speech is still detected; each failure is logged once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FaultyModel(SpeechModel):
 
     Attributes:
         mark: The sample that marks a call.
-        failures: Number of runs that still fail, or None if all do.
+        failures: Number of runs that will fail; None if all runs fail.
     """
 
     def __init__(self, good: SpeechModel) -> None:
@@ -57,7 +57,7 @@ def good_model() -> SpeechModel:
 
 @pytest.fixture
 def faulty(good_model: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> FaultyModel:
-    """The model of the shared worker that the test creates."""
+    """A faulty model that the shared worker of this test uses."""
     faulty = FaultyModel(good_model)
     monkeypatch.setattr(worker, "load_model", lambda: faulty)
     return faulty
@@ -127,11 +127,14 @@ async def test_failure_of_a_run_leaves_all_states_as_they_were(
     faulty: FaultyModel, warnings_logged: list[str]
 ) -> None:
     pieces = oracle.packets(oracle.conversation(8000), PACKET)
-    # The sample of -32768, which no other audio has.
+    # The sample -32768 marks this call; no other audio contains it.
     pieces[12] = b"\x00\x80" + pieces[12][2:]
     plain = oracle.packets(oracle.conversation(8000), PACKET)
     expected = [await judge(ready(SileroVADAnalyzer), one) for one in (pieces, plain)]
-    faulty.mark, faulty.failures = -1.0, 2  # once with other calls, and once alone
+    faulty.mark, faulty.failures = (
+        -1.0,
+        2,
+    )  # one run together with other calls, and one run of this call alone
     calls = [ready() for _ in range(4)]
     found = await asyncio.gather(judge(calls[0], pieces), *(judge(one, plain) for one in calls[1:]))
     assert faulty.failures == 0
@@ -156,7 +159,7 @@ async def test_lasting_failure_of_one_call_leaves_the_others_alone(
     assert found[1:] == [expected] * 3
     assert [one.uses_pipecat for one in calls] == [True, False, False, False]
     assert len(warnings_logged) == 2
-    # pipecat's analyzer begins with a new state of the model, in the middle of the call.
+    # pipecat's analyzer starts in the middle of the call, with a new state of the model.
     assert found[0][:12] == expected[:12]
     assert sum(one != other for one, other in zip(found[0], expected, strict=True)) <= 6
 
@@ -191,7 +194,7 @@ async def test_stalled_worker_is_replaced_and_no_call_stays_deaf(
     assert len(warnings_logged) == 1
     assert "has not answered" in warnings_logged[0]
 
-    # The old worker ends as soon as it can, and changes nothing any more.
+    # The old worker ends when its run returns; its results are ignored.
     assert worker.shared_worker() is not stalled
     release.set()
     await asyncio.to_thread(stalled.stop, 10)

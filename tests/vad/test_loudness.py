@@ -1,4 +1,4 @@
-"""Volumes are those that pipecat measures."""
+"""The measured volumes equal those of pipecat."""
 
 from __future__ import annotations
 

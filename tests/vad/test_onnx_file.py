@@ -1,4 +1,4 @@
-"""ONNX files are read and written as onnxruntime understands them."""
+"""ONNX files are read and written in the same way as onnxruntime reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several event loops, forked processes, and the end of a process."""
+"""The analyzer with several event loops, in forked processes, and at the end of a process."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_a_forked_process_has_a_worker_of_its_own() -> None:
     code = """
 import asyncio, os, sys

@@ -1,4 +1,4 @@
-"""`SpeechWindows` cuts and measures as numpy and scipy do."""
+"""The windows and energies of `SpeechWindows` equal those computed with numpy and scipy."""
 
 from __future__ import annotations
 
