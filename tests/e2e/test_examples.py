@@ -88,6 +88,7 @@ def loud_seconds(pcm: bytes, rate: int) -> float:
 async def test_greeting_of_an_example_is_heard_whole_at_any_distance(
     example: str, rtt: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The caller hears the complete greeting at any round-trip time."""
     with wave.open(str(EXAMPLES / "audio" / "greeting.wav")) as wav:
         rate, length = wav.getframerate(), wav.getnframes()
         greeting = loud_seconds(wav.readframes(length), rate)

@@ -69,6 +69,7 @@ def test_rows_of_the_demo_in_the_readme_are_rows_of_the_demo() -> None:
 
 @pytest.mark.parametrize("side", ["-", "+"])
 async def test_bot_carries_a_call_before_and_after_the_two_changed_lines(side: str) -> None:
+    """The bot in the diff serves a call with the removed lines and with the added lines."""
     kept = [line[1:] for line in DIFF.splitlines() if line.startswith((" ", side))]
     assert sum(line.startswith("+") for line in DIFF.splitlines()) == 2
     code = compile("\n".join(kept), "README.md", "exec")
@@ -165,6 +166,7 @@ def run_endpoint_commands(folder: Path, *, last: int) -> str:
 
 @posix_only
 def test_endpoint_of_the_readme_takes_the_call_of_the_readme(tmp_path: Path) -> None:
+    """The server command of the README serves the call command of the README."""
     output = run_endpoint_commands(tmp_path, last=1)
     assert output.splitlines()[-1] == "clean"
     assert " <-  audio " in output

@@ -108,6 +108,7 @@ async def send_open(url: str, headers_of: CallParameters, open_of: CallParameter
 
 @pytest.mark.parametrize("field", ["session_id", "organization_id"])
 async def test_open_of_another_call_than_the_signed_one_is_disconnected(field: str) -> None:
+    """If an id in `open` differs from that in the signed headers, the server sends `disconnect`."""
     signed = new_call()
     other = dataclasses.replace(signed, **{field: str(uuid.uuid4())})
     calls: list[AudioHookCall] = []
@@ -135,6 +136,7 @@ async def test_session_id_of_open_may_differ_in_upper_case() -> None:
 
 
 async def test_signature_is_valid_for_one_connection() -> None:
+    """A second connection with the same signature is refused as a replay."""
     call = new_call()
     async with served() as server:
         headers = upgrade_headers(server.url, audiohook_headers(call, API_KEY), SIGNED)

@@ -134,6 +134,8 @@ async def test_bot_that_returns_disconnects_with_completed_and_its_variables() -
 
 
 async def test_bot_that_refuses_disconnects_with_its_reason() -> None:
+    """A bot rejects a call with `disconnect` and a reason; the client receives this reason."""
+
     async def bot(call: AudioHookCall) -> None:
         await call.refuse("error", "closed on Sundays")
 
@@ -145,6 +147,7 @@ async def test_bot_that_refuses_disconnects_with_its_reason() -> None:
 
 
 async def test_opened_comes_in_time_and_paused_while_the_bot_starts() -> None:
+    """After `ready_seconds`, `opened` is sent; the session is paused until the bot is ready."""
     is_open = asyncio.Event()
 
     async def bot(call: AudioHookCall) -> None:
@@ -220,6 +223,7 @@ async def test_bot_still_ends_when_the_caller_hangs_up_before_its_pipeline_runs(
 
 
 async def test_bot_that_goes_on_after_its_call_is_cancelled(log: list[str]) -> None:
+    """The endpoint cancels a bot that still runs some time after its call has ended."""
     cancelled: list[AudioHookCall] = []
 
     async def bot(call: AudioHookCall) -> None:

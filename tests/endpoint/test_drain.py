@@ -47,6 +47,7 @@ async def test_drain_lets_calls_end_and_refuses_new_ones() -> None:
 
 
 async def test_drain_accepts_calls_while_the_load_balancer_learns_of_it() -> None:
+    """At the start of a drain, `/readyz` fails at once, but calls are still accepted for a time."""
     async with served() as server:
         draining = asyncio.create_task(server.endpoint.drain(30, 1.0))
         await asyncio.sleep(0.2)
@@ -115,6 +116,7 @@ async def serve(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process
     ],
 )
 async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.Signals) -> None:
+    """After a signal, the server waits until the running call has ended."""
     options = ("--workers", str(workers), "--loop", loop, "--drain-seconds", "30")
     options += ("--separate-replay-stores",)
     async with serve(*options) as (process, url):

@@ -172,6 +172,7 @@ FRAMING: dict[str, tuple[list[bytes], list[tuple[int, bytes]]]] = {
 
 @pytest.mark.parametrize("case", FRAMING)
 async def test_frames_are_answered_as_rfc_6455_has_it(case: str) -> None:
+    """Each sequence of WebSocket frames gets the answer that RFC 6455 specifies."""
     sent, expected = FRAMING[case]
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
@@ -276,6 +277,7 @@ async def test_nothing_is_read_between_the_upgrade_request_and_its_answer() -> N
 async def test_a_head_has_a_deadline(
     data: bytes, status: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A connection is closed if the head of its request is not complete in time."""
     monkeypatch.setattr(http_protocol, "_HEAD_SECONDS", 0.2)
     async with front() as server, RawClient(server.port) as client:
         if status is not None:
@@ -422,6 +424,7 @@ async def pongs_within(client: RawClient, seconds: float) -> int:
 
 
 async def test_control_frames_have_a_budget() -> None:
+    """The number of control frames that are read per second is limited."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         client.writer.write(frame(PING) * 10_000)
@@ -429,6 +432,7 @@ async def test_control_frames_have_a_budget() -> None:
 
 
 async def test_a_flood_leaves_each_turn_of_the_event_loop_to_others() -> None:
+    """During a flood of frames, other tasks run after each small part of the data."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         (connection,) = server.state.connections
@@ -497,6 +501,7 @@ async def test_a_budget_recovers() -> None:
 
 
 async def test_messages_wait_in_the_socket_while_the_application_does_not_take_them() -> None:
+    """If the application does not call `receive`, the server stops reading from the socket."""
     go = asyncio.Event()
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
@@ -605,6 +610,7 @@ async def test_a_bot_that_exits_ends_its_own_connection(caplog: pytest.LogCaptur
 
 
 async def test_no_path_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The path of a request does not appear in the log, because it can contain secrets."""
     caplog.set_level("INFO")
     async with front(log_level="info") as server, RawClient(server.port) as client:
         assert await client.status(upgrade(path="/secret?connector=secret")) == 101
@@ -810,6 +816,7 @@ async def test_a_flood_does_not_delay_a_call(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 async def test_sigterm_ends_a_server_that_strangers_hold_connections_to() -> None:
+    """On SIGTERM, the server ends although clients keep connections without a valid request."""
     async with serve() as (process, url), contextlib.AsyncExitStack() as stack:
         port = int(url.split(":")[2].split("/")[0])
         strangers = [await stack.enter_async_context(RawClient(port)) for _ in range(4)]

@@ -199,6 +199,7 @@ async def test_error_429_with_a_long_wait_is_obeyed_and_all_is_said(vehicle: Veh
 
 
 async def test_ten_minutes_at_once_are_taken_and_dropped_by_an_interruption() -> None:
+    """The output accepts ten minutes of audio at once; an interruption drops the rest of it."""
     served = Served(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:

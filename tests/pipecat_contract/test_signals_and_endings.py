@@ -21,6 +21,7 @@ from vehicles import EVERY, OURS, Served, Tap, Vehicle, call, utterance
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_the_pipeline_and_the_application_learn_of_the_client(vehicle: Vehicle) -> None:
+    """A connected client is reported by a frame in the pipeline and by an event handler."""
     tap, events = Tap(), list[str]()
 
     def prepare(served: Served) -> None:
@@ -40,6 +41,7 @@ async def test_the_pipeline_and_the_application_learn_of_the_client(vehicle: Veh
 async def test_a_bot_that_ends_the_call_does_not_learn_of_a_client_that_left(
     vehicle: Vehicle,
 ) -> None:
+    """If the bot ends the call, `on_client_disconnected` is not called."""
     events: list[str] = []
 
     def prepare(served: Served) -> None:

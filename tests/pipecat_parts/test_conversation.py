@@ -115,6 +115,7 @@ async def test_the_idle_timer_begins_when_the_caller_has_heard_the_bot() -> None
 # pipecat 1.0 does not await one of its coroutines if two interruptions arrive together.
 @pytest.mark.filterwarnings("ignore:coroutine 'FrameProcessor:RuntimeWarning")
 async def test_keys_become_a_message_of_the_caller_and_silence_the_bot() -> None:
+    """DTMF digits interrupt the bot, and become a user message in the context."""
     bot = Bot("Account 12.", before=[DTMFAggregator(timeout=1.0)])
 
     async def script(caller: SimulatedCall) -> None:
@@ -133,6 +134,7 @@ async def test_keys_become_a_message_of_the_caller_and_silence_the_bot() -> None
 
 @needs_sentences
 async def test_a_flow_speaks_its_nodes_and_ends_the_call_when_all_was_heard() -> None:
+    """A flow speaks the text of its nodes; the call ends when the caller has heard all audio."""
     flows = pytest.importorskip("pipecat.flows", reason="flows are a part of pipecat since 1.5")
     bot = Bot("The shop is open.")
 

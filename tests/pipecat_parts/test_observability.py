@@ -191,6 +191,7 @@ class RTVISocket(FrameProcessor):
     not SPLITS_SENTENCES, reason="RTVI in this version of pipecat needs a download of NLTK's data"
 )
 async def test_a_page_follows_a_call_by_rtvi_and_genesys_gets_none_of_it() -> None:
+    """A browser receives RTVI messages about a call; no RTVI message is sent to Genesys."""
     socket = RTVISocket()
     bot = Bot("Hello.", before=[socket], worker_options={"enable_rtvi": True})
     received: list[dict[str, Any]] = []

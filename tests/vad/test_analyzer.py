@@ -140,6 +140,7 @@ async def test_audio_passed_at_once_is_processed_in_order() -> None:
 
 @pytest.mark.parametrize("size", [3200, 32000])
 async def test_audio_of_a_cancelled_caller_still_counts(size: int) -> None:
+    """If `analyze_audio` is cancelled while it runs, its audio is still part of the stream."""
     pcm = oracle.conversation(8000)
     pieces = oracle.packets(pcm, size)
     expected = await states(SileroVADAnalyzer(), pcm, size)
@@ -157,6 +158,7 @@ async def test_audio_of_a_cancelled_caller_still_counts(size: int) -> None:
 
 
 async def test_a_caller_that_is_cancelled_before_its_turn_leaves_no_trace() -> None:
+    """If `analyze_audio` is cancelled while it waits, its audio is not part of the stream."""
     pcm = oracle.conversation(8000)
     analyzer = TelephoneVADAnalyzer()
     analyzer.set_sample_rate(8000)
@@ -173,6 +175,7 @@ async def test_a_caller_that_is_cancelled_before_its_turn_leaves_no_trace() -> N
 
 
 async def test_a_flood_of_one_call_does_not_change_another() -> None:
+    """A large amount of waiting audio in one call does not change the states of another call."""
     pcm = oracle.conversation(8000)
     flood, other = TelephoneVADAnalyzer(), TelephoneVADAnalyzer()
     flood.set_sample_rate(8000)
@@ -259,6 +262,7 @@ async def test_odd_byte_at_the_end_is_dropped_with_one_warning(warnings_logged: 
 
 
 def test_voice_confidence_judges_one_window_after_the_other() -> None:
+    """Consecutive calls of `voice_confidence` return the scores of consecutive windows."""
     pcm = oracle.recording("caller-question", 8000)
     ours, pipecats = TelephoneVADAnalyzer(), SileroVADAnalyzer()
     for analyzer in (ours, pipecats):
@@ -277,6 +281,7 @@ def test_window_of_a_wrong_length_has_no_confidence(warnings_logged: list[str]) 
 
 
 async def test_cleanup_while_audio_is_judged() -> None:
+    """`cleanup` does not cancel an `analyze_audio` that runs."""
     analyzer = TelephoneVADAnalyzer()
     analyzer.set_sample_rate(8000)
     judged = asyncio.create_task(analyzer.analyze_audio(bytes(3200)))

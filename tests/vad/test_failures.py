@@ -175,6 +175,7 @@ async def test_failure_of_long_audio_falls_back_too(faulty: FaultyModel) -> None
 async def test_stalled_worker_is_replaced_and_no_call_stays_deaf(
     faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch, warnings_logged: list[str]
 ) -> None:
+    """If the worker does not answer in time, a new worker processes the audio of all calls."""
     monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.2)
     pieces = oracle.packets(oracle.conversation(8000), PACKET)
     expected = await judge(ready(SileroVADAnalyzer), pieces)
@@ -225,6 +226,7 @@ async def test_worker_that_stalls_again_and_again_is_given_up(
 async def test_suspended_process_is_not_taken_for_a_stalled_worker(
     faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """If the whole process was suspended, its worker is not replaced."""
     monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.4)
     one = ready()
     release = threading.Event()

@@ -55,6 +55,7 @@ def test_an_analyzer_may_move_to_another_event_loop() -> None:
 
 
 def test_a_loop_that_closes_before_its_result_disturbs_nobody() -> None:
+    """An event loop that closes before its result arrives does not affect other analyzers."""
     analyzer = TelephoneVADAnalyzer(sample_rate=8000)
     analyzer.set_sample_rate(8000)
     loop = asyncio.new_event_loop()
@@ -90,7 +91,7 @@ before = TelephoneVADAnalyzer()
 expected = asyncio.run(judge(TelephoneVADAnalyzer()))
 child = os.fork()
 if child == 0:
-    # One analyzer from before the fork, and one from after it.
+    # The first analyzer was created before the fork, the second after it.
     same = [asyncio.run(judge(one)) for one in (before, TelephoneVADAnalyzer())]
     os._exit(0 if same == [expected] * 2 else 3)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
