@@ -131,7 +131,7 @@ FRAMING: dict[str, tuple[list[bytes], list[tuple[int, bytes]]]] = {
         [frame(TEXT, b"a ", fin=False), frame(PING, b"1"), frame(CONT, b"message")],
         [(PONG, b"1"), (TEXT, ONE)],
     ),
-    "a pong that nobody asked for": ([frame(PONG, b"1") + frame(TEXT, ONE)], [(TEXT, ONE)]),
+    "an unsolicited pong": ([frame(PONG, b"1") + frame(TEXT, ONE)], [(TEXT, ONE)]),
     "a close frame": ([frame(*CLOSED)], [CLOSED]),
     "an empty close frame": ([frame(CLOSE)], [(CLOSE, b"")]),
     "a close frame with a reason": (
@@ -331,6 +331,7 @@ async def test_of_too_many_requests_at_once_the_last_are_refused(
 
 
 async def test_tls(tmp_path: Path) -> None:
+    """Calls and refusals also work over TLS."""
     certificate = tmp_path / "localhost.pem"
     write_certificate(certificate)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -558,6 +559,7 @@ async def test_nothing_is_read_from_a_peer_that_does_not_read() -> None:
 async def test_a_peer_that_takes_no_data_is_aborted_at_the_end(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """If the peer does not read, the connection is aborted when the application ends."""
     monkeypatch.setattr(connection_socket, "_CLOSE_SECONDS", 0.2)
     monkeypatch.setattr(websocket_connection, "_CLOSE_SECONDS", 0.2)
 
@@ -584,6 +586,7 @@ async def test_a_peer_that_takes_no_data_is_aborted_at_the_end(
 
 
 async def test_a_client_that_takes_no_response_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the client does not read the HTTP response, the connection is aborted."""
     monkeypatch.setattr(http_protocol, "_BLOCKED_SECONDS", 0.2)
 
     async def big(scope: Any, receive: Any, send: Any) -> None:
@@ -600,6 +603,8 @@ async def test_a_client_that_takes_no_response_is_aborted(monkeypatch: pytest.Mo
 
 
 async def test_a_bot_that_exits_ends_its_own_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """`sys.exit` in the application closes only its connection, with code 1011."""
+
     async def exits(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
         sys.exit(3)

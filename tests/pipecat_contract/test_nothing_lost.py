@@ -120,6 +120,7 @@ async def test_interruptible_audio_behind_protected_audio_is_dropped() -> None:
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_interruptions_with_nothing_to_drop_change_nothing(vehicle: Vehicle) -> None:
+    """An interruption while no bot audio waits does not affect the next utterance."""
     served = Served(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
@@ -154,6 +155,7 @@ class Hum(BaseAudioMixer):
 
 @pytest.mark.parametrize("vehicle", OURS)
 async def test_a_mixer_delays_no_answer_and_ends_no_speech(vehicle: Vehicle) -> None:
+    """With a mixer, answers are not late, and the end of speech is reported at the right time."""
     before, after = Tap(), Tap()
     served = Served(vehicle, before=[before], after=[after], audio_out_mixer=Hum())
     asked: list[float] = []

@@ -86,6 +86,7 @@ MOMENTS = {"before any audio": 0.3, "in a turn": 0.7, "after a turn": 1.6}
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("end", ["EndFrame", "CancelFrame", "worker.cancel"])
 async def test_every_way_to_end_a_pipeline_ends_the_session_in_order(moment: str, end: str) -> None:
+    """However the pipeline ends, the server sends `disconnect`, and the client closes."""
     served = Served(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:
@@ -156,6 +157,7 @@ async def test_a_slow_bot_speaks_when_the_session_resumes() -> None:
 
 
 async def test_frames_that_take_parallel_branches_are_heard_once() -> None:
+    """Audio that arrives at the output from two parallel branches is sent once."""
     from pipecat.pipeline.parallel_pipeline import ParallelPipeline
 
     class Passing(FrameProcessor):

@@ -55,6 +55,7 @@ async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Ve
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_bot_speaking_frames_surround_what_the_caller_hears(vehicle: Vehicle) -> None:
+    """The bot speaking frames are pushed when the caller hears the start and end of a turn."""
     tap = Tap()
     served = Served(vehicle, before=[tap])
 
@@ -110,6 +111,7 @@ async def test_a_recording_after_the_output_is_as_long_as_the_conversation(
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_an_interruption_leaves_downstream_only_what_was_heard(vehicle: Vehicle) -> None:
+    """On an interruption, only audio and text that were heard have been pushed downstream."""
     tap = Tap()
     served = Served(vehicle, after=[tap])
 

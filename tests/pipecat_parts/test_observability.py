@@ -98,6 +98,7 @@ async def test_an_application_chooses_its_own_conversation_id(spans: InMemorySpa
 
 
 async def test_the_measured_latency_is_what_the_caller_waited() -> None:
+    """The latency that Pipecat measures equals the time that the caller waited."""
     observer = UserBotLatencyObserver()
     latencies: list[float] = []
 

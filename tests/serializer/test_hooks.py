@@ -181,6 +181,7 @@ class TestLimits:
         assert call.serializer.call.faults == {}
 
     async def test_decision_before_the_time_limit_counts(self) -> None:
+        """If a handler decides and then exceeds its time limit, its decision is still sent."""
         call = Call(hook_timeout_secs=0.01)
 
         @on(call, "on_opening")
@@ -200,6 +201,7 @@ class TestLimits:
         assert (await call.open())["type"] == "opened"
 
     async def test_methods_send_messages_after_the_handler(self) -> None:
+        """When the handler has returned, the methods send messages again instead of decisions."""
         call = AttachedCall()
 
         @on(call, "on_opening")

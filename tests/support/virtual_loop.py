@@ -22,8 +22,8 @@ _IN_FLIGHT = 0.002
 _STUCK = 10.0
 """Real seconds to wait for a thread or a signal while no timer is scheduled."""
 _PASS = 1e-6
-"""Virtual seconds that each iteration of the loop takes. Without it, a task that waits for less than
-the resolution of the clock would wait forever."""
+"""Virtual seconds that each loop iteration takes. Without this time, a task that waits for less
+than the resolution of the clock would wait forever."""
 _PACKAGE = pipecat_genesys.__path__[0]
 
 

@@ -30,6 +30,7 @@ def test_completion_of_cleared_audio_does_not_end_the_audio_sent_after_it(
 
 
 def test_start_of_cleared_audio_is_not_taken_for_the_start_of_newer_audio() -> None:
+    """The start message of cleared audio does not start the newer audio in the clock."""
     clock = PlayoutClock()
     clock.add(3 * SECOND, 0.0)
     clock.clear(0.01)
@@ -43,6 +44,7 @@ def test_start_of_cleared_audio_is_not_taken_for_the_start_of_newer_audio() -> N
 
 
 def test_missing_completion_of_cleared_audio_is_not_awaited_for_ever(clock: PlayoutClock) -> None:
+    """If Genesys sends no completion for cleared audio, the clock still ends the newer audio."""
     clock.add(2 * SECOND, 1.0)
     clock.started(1.05)
     clock.completed(2.8)
@@ -50,6 +52,7 @@ def test_missing_completion_of_cleared_audio_is_not_awaited_for_ever(clock: Play
 
 
 def test_clear_of_an_empty_queue_expects_no_reports() -> None:
+    """After an interruption without audio, the next playback messages are for newer audio."""
     clock = PlayoutClock()
     clock.clear(1.0)
     clock.add(2 * SECOND, 1.0)

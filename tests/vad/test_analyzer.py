@@ -42,6 +42,7 @@ def changes(found: Sequence[VADState]) -> list[tuple[int, VADState]]:
 
 @pytest.mark.parametrize("milliseconds", [10, 20, 32, 100, 200, 500, 1000, 3000])
 async def test_states_at_8_khz_are_pipecats(milliseconds: int) -> None:
+    """At 8 kHz, the states after all packets equal those of pipecat's analyzer."""
     pcm, packet = oracle.conversation(8000), 16 * milliseconds
     ours = await states(TelephoneVADAnalyzer(), pcm, packet)
     assert ours == await states(SileroVADAnalyzer(), pcm, packet)
@@ -86,6 +87,7 @@ async def test_speech_at_16_khz_starts_and_stops_as_with_pipecat(milliseconds: i
 async def test_confidences_at_16_khz_are_those_of_the_model_at_8_khz(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """At 16 kHz, the confidences equal those of the 8 kHz model for resampled audio."""
     monkeypatch.setattr(resets.NonSpeechReset, "is_due", lambda *_, **__: False)
     pcm = oracle.conversation(16000)
     expected, _ = oracle.model_alone(oracle.as_floats(audio.Resampler(16000, 8000).process(pcm)))
@@ -102,6 +104,7 @@ async def test_confidences_at_16_khz_are_those_of_the_model_at_8_khz(
 
 
 async def test_calls_at_once_have_the_states_that_they_have_alone() -> None:
+    """The states of concurrent calls equal the states of the same calls one after another."""
     calls = [oracle.conversation(8000, seed) for seed in range(8)]
     sizes = [320, 3200, 1600, 2000]
     alone = [
@@ -217,6 +220,7 @@ async def test_another_rate_starts_a_new_stream() -> None:
 
 
 def test_windows_and_defaults_are_pipecats() -> None:
+    """Window length, sample rate and default parameters equal those of pipecat's analyzer."""
     for rate in (8000, 16000):
         ours, pipecats = TelephoneVADAnalyzer(), SileroVADAnalyzer()
         ours.set_sample_rate(rate)

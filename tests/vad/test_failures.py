@@ -165,6 +165,7 @@ async def test_lasting_failure_of_one_call_leaves_the_others_alone(
 
 
 async def test_failure_of_long_audio_falls_back_too(faulty: FaultyModel) -> None:
+    """After a failure with long audio, which has its own thread, pipecat's analyzer is used."""
     one = ready()
     faulty.mark = -1.0
     pcm = oracle.recording("caller-question", 8000)
@@ -207,6 +208,7 @@ async def test_stalled_worker_is_replaced_and_no_call_stays_deaf(
 async def test_worker_that_stalls_again_and_again_is_given_up(
     faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch, warnings_logged: list[str]
 ) -> None:
+    """After `MAX_WORKERS` stalled workers, all calls use pipecat's analyzer."""
     monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.05)
     pieces = oracle.packets(oracle.conversation(8000), PACKET)
     one, release, stalled = ready(), threading.Event(), []
@@ -242,6 +244,7 @@ async def test_suspended_process_is_not_taken_for_a_stalled_worker(
 async def test_base_class_with_other_windows_falls_back(
     faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch, warnings_logged: list[str]
 ) -> None:
+    """If the base class has windows of another length, pipecat's analyzer is used."""
     one = ready()
     one._vad_frames_num_bytes = 1024
     await one.analyze_audio(bytes(PACKET))

@@ -43,6 +43,7 @@ def same(scores: model.Scores, expected: tuple[list[float], NDArray[np.float32]]
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 4, 5, 8, 13, 16, 25, 32, 64, 100, 128])
 def test_one_window_of_each_of_many_calls(speech_model: SpeechModel, calls: int) -> None:
+    """One run scores one window of each call; the scores equal those of separate runs."""
     speech = oracle.as_floats(oracle.recording("caller-question", 8000))
     starts = np.linspace(0, len(speech) - 256, calls).astype(int)
     states, expected = [], []
@@ -60,6 +61,7 @@ def test_one_window_of_each_of_many_calls(speech_model: SpeechModel, calls: int)
     "lengths", [(1,), (7,), (32,), (6, 7), (1, 31), (6, 6, 7, 6), (9, 1, 40, 2)]
 )
 def test_packets_of_different_lengths(speech_model: SpeechModel, lengths: tuple[int, ...]) -> None:
+    """One run scores calls with different numbers of windows."""
     speech = oracle.as_floats(oracle.conversation(8000))
     pieces = [speech[9000 * n : 9000 * n + 256 * length] for n, length in enumerate(lengths)]
     scores = speech_model.score([(rows_of(piece), INITIAL_STATE) for piece in pieces])
@@ -70,6 +72,7 @@ def test_packets_of_different_lengths(speech_model: SpeechModel, lengths: tuple[
 
 
 def test_a_call_goes_on_from_its_state(speech_model: SpeechModel) -> None:
+    """The score of a packet depends on the state that the previous packet of the call returned."""
     speech = oracle.as_floats(oracle.conversation(8000))[: 256 * 280]
     rows, state, confidences = rows_of(speech), INITIAL_STATE, []
     for start in range(0, 280, 7):

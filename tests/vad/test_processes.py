@@ -80,6 +80,7 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_a_forked_process_has_a_worker_of_its_own() -> None:
+    """After a fork, both processes analyze audio; the child process creates a new worker."""
     code = """
 import asyncio, os, sys
 from pipecat_genesys.vad import TelephoneVADAnalyzer
@@ -104,6 +105,7 @@ assert "SPEAKING" in expected
 
 @pytest.mark.parametrize("end", ["sys.exit(0)", "raise SystemExit(0)", "pass"])
 def test_a_process_ends_in_the_middle_of_a_run(end: str) -> None:
+    """A process that ends during a run of the model exits with status 0."""
     code = f"""
 import asyncio, sys
 from pipecat_genesys.vad import TelephoneVADAnalyzer

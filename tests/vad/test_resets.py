@@ -15,6 +15,7 @@ AUDIO_TIME = hasattr(silero, "_MODEL_RESET_INTERVAL_SECS")
 
 @pytest.mark.skipif(not AUDIO_TIME, reason="this version of pipecat resets by the wall clock")
 def test_resets_in_non_speech_come_with_pipecats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is no speech, both analyzers reset the model after the same windows."""
     pipecats = silero.SileroVADAnalyzer(sample_rate=8000)
     pipecats.set_sample_rate(8000)
     resets_of_pipecat: list[int] = []
@@ -35,6 +36,7 @@ def test_resets_in_non_speech_come_with_pipecats(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(AUDIO_TIME, reason="this version of pipecat resets by the time of the audio")
 def test_wall_clock_interval_is_pipecats() -> None:
+    """The interval between resets by the wall clock equals pipecat's."""
     rule = resets.reset_rule()
     assert isinstance(rule, resets.WallClockReset)
     assert rule._interval == silero._MODEL_RESET_STATES_TIME
