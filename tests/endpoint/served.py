@@ -108,7 +108,7 @@ async def served(
 
     Args:
         bot: The bot.
-        wrap: Returns the application to serve in place of FastAPI's.
+        wrap: Called with the FastAPI application; returns the application that is served.
         options: Options of `audiohook_router`; by default only signed calls are accepted.
     """
     if not {"verifier", "unauthenticated"} & options.keys():

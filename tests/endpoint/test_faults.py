@@ -140,7 +140,7 @@ class HealthyCall:
         await hang_up(caller)
 
     async def end_and_check(self) -> None:
-        """End the call; check that the client saw no violation and the bot got all audio."""
+        """End the call; check that the server made no violation and the bot received all audio."""
         self._may_end.set()
         report = await self.running
         assert report.clean, (report.violations, report.script_error)

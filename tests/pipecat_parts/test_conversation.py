@@ -80,7 +80,7 @@ async def test_a_mute_strategy_mutes_the_caller_for_as_long_as_the_bot_is_heard(
         await caller.wait_for_bot_audio()
         await caller.say(INTERRUPTION)
         await caller.wait_for_silence(0.4)
-        # Now the caller is not muted.
+        # The bot is silent, so the caller is no longer muted.
         await caller.say(QUESTION)
         await caller.wait_for_bot_audio()
 

@@ -270,7 +270,7 @@ class TestAudioBeforeOpened:
         await call.serializer.serialize(opened)
         frame = OutputAudioRawFrame(bytes(3200), 8000, 1)
         sizes = [len(await call.serializer.serialize(frame)) for _ in range(3)]
-        # Audio that does not fit into the first message follows in the second.
+        # The first message has the maximum size; the second has the rest of the audio.
         assert sizes == [64_000, 3200, 1600]
 
     @pytest.mark.parametrize("end", [InterruptionFrame(), EndFrame()])

@@ -1,4 +1,4 @@
-"""A call whose serializer is attached to a transport that records the frames it gets."""
+"""A call whose serializer is attached to a transport that records the frames it receives."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Echo(FrameProcessor):
 
 
 class EchoServer:
-    """The server's side of one call.
+    """The server side of one call.
 
     Attributes:
         rate: Sample rate of the pipeline in Hz.

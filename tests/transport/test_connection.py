@@ -99,7 +99,7 @@ async def test_pings_keep_a_call_alive() -> None:
 
 
 async def test_call_ends_if_the_peer_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The peer sends pings. The replies stay in the send buffer of the server."""
+    """The peer sends pings but does not read the pongs, so `send` of the server blocks."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._SOCKET_CLOSE_SECONDS", 0.5)
     taken = asyncio.Semaphore(3)
     incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()

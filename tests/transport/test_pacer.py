@@ -181,7 +181,7 @@ def test_short_turns_wait_for_a_token_at_most_and_lose_no_audio() -> None:
         call.queue.clear(call.now)
         call.playback.clear(call.now)
     assert max(waits[:20]) <= 0.02
-    # Once the tokens are used up, a turn waits for the next token.
+    # When the bucket is empty, a turn waits for the next token.
     assert max(waits) <= 0.25
     assert len(call.sent) + dropped == given * round(0.12 * SECOND)
 
