@@ -1,4 +1,4 @@
-"""`make demo`: a call to `bot.py` and one to `serializer_bot.py`, judged by the demo itself."""
+"""`make demo` calls `bot.py` and `serializer_bot.py`, and checks the results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_demo_exits_with_0_and_records_the_call(tmp_path: Path) -> None:
     logs = "".join(path.read_text() for path in sorted(tmp_path.glob("*.log")))
     assert run.returncode == 0, run.stdout + run.stderr + logs
     assert "NOT OK" not in run.stdout
-    assert run.stdout.count("none ok") == 2, "no rule is broken in either call"
+    assert run.stdout.count("none ok") == 2, "both calls must be without violations"
     with wave.open(str(wav)) as recording:
         assert recording.getnchannels() == 2
         assert recording.getframerate() == 8000

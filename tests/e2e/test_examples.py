@@ -1,4 +1,4 @@
-"""The commands that the examples and the guide of the simulator show, run as they are written."""
+"""Runs the commands in the examples and in the guide of the simulator without changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
 
 
 def steps_of(text: str) -> list[str]:
-    """The arguments of the first `pipecat-genesys call` in a text, without the URL."""
+    """Return the arguments of the first `pipecat-genesys call` in a text, without the URL."""
     command = COMMAND.search(text)
     assert command is not None
     return command["steps"].replace("\\\n", " ").split()
@@ -72,12 +72,12 @@ async def test_command_shown_for_an_example_makes_a_clean_call_in_which_it_answe
         output = (await call.communicate())[0].decode()
     assert call.returncode == 0, output
     answers = "event transcript" if example == "monitor.py" else " <-  audio "
-    # The bots greet the caller, and answer what the caller does.
+    # The bots greet the caller, and answer speech and digits of the caller.
     assert output.count(answers) >= 2, output
 
 
 def loud_seconds(pcm: bytes, rate: int) -> float:
-    """The time in which 16-bit PCM is louder than noise."""
+    """The duration in seconds for which 16-bit PCM is louder than noise."""
     samples, size = array.array("h", pcm), rate // 50
     blocks = (samples[at : at + size] for at in range(0, len(samples), size))
     return sum(max(map(abs, block)) > 500 for block in blocks) / 50
@@ -88,6 +88,7 @@ def loud_seconds(pcm: bytes, rate: int) -> float:
 async def test_greeting_of_an_example_is_heard_whole_at_any_distance(
     example: str, rtt: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The caller hears the complete greeting at any round-trip time."""
     with wave.open(str(EXAMPLES / "audio" / "greeting.wav")) as wav:
         rate, length = wav.getframerate(), wav.getnframes()
         greeting = loud_seconds(wav.readframes(length), rate)
@@ -95,7 +96,7 @@ async def test_greeting_of_an_example_is_heard_whole_at_any_distance(
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
         await caller.wait_for_bot_audio()
-        # The endpoint's bot repeats the caller's silence too, so the bot is never silent.
+        # `endpoint_bot.py` also echoes silence, so the test cannot wait for the end of bot audio.
         await asyncio.sleep(length / rate + 1.0)
         track = caller.session.playback.render(asyncio.get_running_loop().time())
         heard.append(loud_seconds(ulaw_decode(track), 8000))

@@ -1,4 +1,4 @@
-"""A faulty client harms no other call: every fault of the simulator, each beside a healthy call."""
+"""Every fault of the simulator, each during a healthy call that must not be affected."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Outcome:
 
 
 async def _talk(call: SimulatedCall, center: EchoCenter) -> None:
-    """Speak for 1.2 s. Before that the server pauses and resumes, if the fault needs a pause."""
+    """Speak for 1.2 s. If the fault needs a pause, the server pauses and resumes first."""
     try:
         await call.opened()
         server = await center.call(call.parameters.session_id)
@@ -62,7 +62,7 @@ async def _talk(call: SimulatedCall, center: EchoCenter) -> None:
             assert await server.serializer.call.resume()
             await call.wait_for(StreamResumed)
         if not call.parameters.is_probe:
-            # A message of 8 s of audio delays the speech after it as long.
+            # One fault sends a message with 8 s of audio, which delays the speech by 8 s.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(call.say(SPEECH), 4)
     except SimulatorError:
@@ -95,7 +95,7 @@ async def _run_all_faults() -> dict[str, Outcome]:
                 return await _call_with_and_without(url, center, fault)
 
         outcomes = await asyncio.gather(*map(one, FAULTS.values()), return_exceptions=True)
-        # After all faults the server still takes a call.
+        # After all faults, the server must still accept a call.
         last = await SimulatedCall(url).run(lambda call: _talk(call, center))
         assert last.clean, last
     return dict(zip(FAULTS, outcomes, strict=True))  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ async def _run_all_faults() -> dict[str, Outcome]:
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
-    """Outcomes by fault. One server takes all calls, so that damage shows in the other calls."""
+    """Outcomes by fault. One server handles all calls, so that a fault could affect other calls."""
     return asyncio.run(_run_all_faults())
 
 

@@ -1,4 +1,4 @@
-"""`examples/monitor.py` over a real WebSocket: each utterance at its offset in the call."""
+"""`examples/monitor.py` over a real WebSocket reports the offset of each utterance."""
 
 from __future__ import annotations
 
@@ -99,6 +99,7 @@ async def test_offsets_include_paused_and_lost_audio(app: Any) -> None:
 
 
 async def test_lost_audio_divides_an_utterance_in_two(app: Any) -> None:
+    """If audio is lost in the middle of an utterance, the example reports two utterances."""
     call = AgentCall([Speech("external", 0.5, 2.0)], ("external",))
     async with serving(app) as url:
         await call.run(url, [("send", 1.0), ("lose", 0.8), ("send", 1.5)])

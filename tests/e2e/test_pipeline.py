@@ -34,7 +34,7 @@ async def test_call_that_the_caller_ends_is_clean_and_loses_no_audio(echo: EchoS
     assert report.ending.socket_closed_by is Party.CLIENT
     sent = report.audio_to_server.size
     await asyncio.wait_for(echo.done.wait(), 10)
-    # The pipeline runs at twice the rate: two samples for each byte of mu-law.
+    # The pipeline runs at 16 kHz, so it gets two samples for each byte of mu-law.
     assert echo.echo.heard == 2 * sent
     assert echo.serializer.call.faults == {}
 
@@ -46,7 +46,7 @@ async def test_echo_of_the_caller_is_bit_exact(echo: EchoServer) -> None:
     async with connect(echo.url) as socket:
         await socket.send(genesys.open())
         assert genesys.receive(await socket.recv())["type"] == "opened"
-        # All at once, as Genesys sends the audio that it kept while the session opened.
+        # Send all packets at once, as Genesys does with the audio from before `opened`.
         for packet in packets:
             await socket.send(packet)
         back = [await socket.recv() for _ in packets]

@@ -23,13 +23,11 @@ from pipecat_genesys.simulator import SimulatedCall, read_wav
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-# A block that is added here needs a test below.
+# A new block in the README needs a test below.
 MAKE, DEMO_OUTPUT, INSTALL, DIFF, ENDPOINT, CALL = (text for _, text in BLOCKS)
 RESULTS = ROOT / "benches" / "results"
 
-posix_only = pytest.mark.skipif(
-    sys.platform == "win32", reason="the commands are for a POSIX shell"
-)
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="the commands need a POSIX shell")
 
 
 def commands(block: str) -> list[str]:
@@ -49,7 +47,7 @@ def test_readme_has_at_most_120_lines_and_only_blocks_that_are_run() -> None:
 
 @posix_only
 def test_make_targets_of_the_readme_run_the_demo_and_the_tests() -> None:
-    """Other tests run the demo; `make test` runs this one."""
+    """The targets are only printed: another test runs the demo, and `make test` runs this test."""
     assert commands(MAKE) == ["make demo", "make test"]
     for command, part in (("make demo", "examples/demo.py"), ("make test", "pytest")):
         done = subprocess.run(
@@ -71,6 +69,7 @@ def test_rows_of_the_demo_in_the_readme_are_rows_of_the_demo() -> None:
 
 @pytest.mark.parametrize("side", ["-", "+"])
 async def test_bot_carries_a_call_before_and_after_the_two_changed_lines(side: str) -> None:
+    """The bot in the diff serves a call with the removed lines and with the added lines."""
     kept = [line[1:] for line in DIFF.splitlines() if line.startswith((" ", side))]
     assert sum(line.startswith("+") for line in DIFF.splitlines()) == 2
     code = compile("\n".join(kept), "README.md", "exec")
@@ -131,11 +130,11 @@ def run_endpoint_commands(folder: Path, *, last: int) -> str:
     """Save the endpoint's example and run the commands below it.
 
     Args:
-        folder: Where `my_bot.py` goes, and where the commands run.
-        last: How many of the commands after the server's start to run.
+        folder: Folder in which `my_bot.py` is saved and the commands run.
+        last: Number of commands to run after the server has started.
 
     Returns:
-        What the commands printed.
+        The output of the commands.
     """
     (folder / "my_bot.py").write_text(ENDPOINT, encoding="utf-8")
     with socket.socket() as listener:
@@ -167,10 +166,11 @@ def run_endpoint_commands(folder: Path, *, last: int) -> str:
 
 @posix_only
 def test_endpoint_of_the_readme_takes_the_call_of_the_readme(tmp_path: Path) -> None:
+    """The server command of the README serves the call command of the README."""
     output = run_endpoint_commands(tmp_path, last=1)
     assert output.splitlines()[-1] == "clean"
     assert " <-  audio " in output
-    assert read_wav(tmp_path / "call.wav"), "the call is recorded"
+    assert read_wav(tmp_path / "call.wav"), "the recording of the call is empty"
 
 
 @posix_only

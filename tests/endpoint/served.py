@@ -1,4 +1,4 @@
-"""An endpoint on a real server, for tests to call."""
+"""An endpoint on a real server, to which tests make calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 API_KEY = "an-api-key-of-the-tests"
 SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
-# A caller who pings every 2 s, not every 5 s, so that a test need not wait long for a pong.
+# The client sends a ping every 2 s instead of 5 s, so that tests wait less for a pong.
 SIGNED = CallOptions(
     api_key=API_KEY, client_secret=SECRET, timeouts=ClientTimeouts(close=4, ping_interval=2)
 )
@@ -33,7 +33,7 @@ async def echo(call: AudioHookCall) -> None:
 
 
 async def hang_up_at_once(caller: SimulatedCall) -> None:
-    """A caller who hangs up as soon as the call is open."""
+    """Hang up as soon as the session is open."""
     await caller.opened()
     await hang_up(caller)
 
@@ -72,7 +72,7 @@ class Served:
         return samples(text)
 
     async def idle(self) -> None:
-        """Wait until no call runs."""
+        """Wait until no call is running."""
         await asyncio.wait_for(self.endpoint.admission.empty(), 15)
 
 
@@ -108,7 +108,7 @@ async def served(
 
     Args:
         bot: The bot.
-        wrap: Returns the application to serve in place of FastAPI's.
+        wrap: Called with the FastAPI application; returns the application that is served.
         options: Options of `audiohook_router`; by default only signed calls are accepted.
     """
     if not {"verifier", "unauthenticated"} & options.keys():

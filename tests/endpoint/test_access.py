@@ -73,7 +73,7 @@ async def test_call_without_a_valid_signature_is_refused_before_the_upgrade(
 
 
 async def send_open(url: str, headers_of: CallParameters, open_of: CallParameters) -> list[Any]:
-    """Connect with the headers of one call, send the `open` of another, and `close`.
+    """Connect with the headers of one call; send `open` of another call, and then `close`.
 
     Returns:
         The server's messages.
@@ -108,6 +108,7 @@ async def send_open(url: str, headers_of: CallParameters, open_of: CallParameter
 
 @pytest.mark.parametrize("field", ["session_id", "organization_id"])
 async def test_open_of_another_call_than_the_signed_one_is_disconnected(field: str) -> None:
+    """If an id in `open` differs from that in the signed headers, the server sends `disconnect`."""
     signed = new_call()
     other = dataclasses.replace(signed, **{field: str(uuid.uuid4())})
     calls: list[AudioHookCall] = []
@@ -135,6 +136,7 @@ async def test_session_id_of_open_may_differ_in_upper_case() -> None:
 
 
 async def test_signature_is_valid_for_one_connection() -> None:
+    """A second connection with the same signature is refused as a replay."""
     call = new_call()
     async with served() as server:
         headers = upgrade_headers(server.url, audiohook_headers(call, API_KEY), SIGNED)
@@ -188,11 +190,11 @@ async def test_full_server_refuses_calls_and_is_not_ready() -> None:
 
 
 async def test_signature_that_a_full_server_refuses_is_valid_at_another_server() -> None:
-    """Two calls arrive at once for the last place."""
+    """Two calls arrive at the same time, and the server has room for one of them."""
     store = MemoryReplayStore()
 
     def verifier() -> SignatureVerifier:
-        # Both servers are behind one load balancer: one host name, one store of nonces.
+        # Both servers are behind one load balancer: they have the same host name and nonce store.
         return SignatureVerifier({API_KEY: SECRET}, authority="bot.example.com", replay_store=store)
 
     async with (

@@ -1,4 +1,4 @@
-"""How a bot's behaviour decides the course of its call, and leaves other calls alone."""
+"""What happens in a call when its bot ends, fails or is late; other calls are not affected."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .served import API_KEY, SECRET, SIGNED, Served, echo, hang_up, hang_up_at_o
 
 
 async def wait_for_the_end(caller: SimulatedCall) -> None:
-    """A caller who stays until the bot ends the call."""
+    """Run a caller who stays connected until the bot ends the call."""
     await caller.opened()
     await caller.ended(10)
 
 
 async def call(server: Served, script: Any, **options: Any) -> CallReport:
-    """Place a call and wait until the server has no call any more."""
+    """Make a call, and wait until no call is running on the server."""
     report = await SimulatedCall(server.url, options=SIGNED, **options).run(script)
     await server.idle()
     return report
@@ -134,6 +134,8 @@ async def test_bot_that_returns_disconnects_with_completed_and_its_variables() -
 
 
 async def test_bot_that_refuses_disconnects_with_its_reason() -> None:
+    """A bot rejects a call with `disconnect` and a reason; the client receives this reason."""
+
     async def bot(call: AudioHookCall) -> None:
         await call.refuse("error", "closed on Sundays")
 
@@ -145,6 +147,7 @@ async def test_bot_that_refuses_disconnects_with_its_reason() -> None:
 
 
 async def test_opened_comes_in_time_and_paused_while_the_bot_starts() -> None:
+    """After `ready_seconds`, `opened` is sent; the session is paused until the bot is ready."""
     is_open = asyncio.Event()
 
     async def bot(call: AudioHookCall) -> None:
@@ -220,6 +223,7 @@ async def test_bot_still_ends_when_the_caller_hangs_up_before_its_pipeline_runs(
 
 
 async def test_bot_that_goes_on_after_its_call_is_cancelled(log: list[str]) -> None:
+    """The endpoint cancels a bot that still runs some time after its call has ended."""
     cancelled: list[AudioHookCall] = []
 
     async def bot(call: AudioHookCall) -> None:

@@ -1,4 +1,4 @@
-"""The one line that the log has of each call at its end, and how refused media are counted."""
+"""The log line that summarises each call at its end, and the count of refused media."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def log() -> Iterator[list[str]]:
 
 
 def summary(log: list[str]) -> dict[str, str]:
-    """Return the fields of the only line about the end of a call."""
+    """Return the fields of the summary line; the log must have exactly one."""
     [line] = [line for line in log if line.startswith("call ended:")]
     return dict(re.findall(r"(\w+)=(\S+)", line))
 
 
 async def wait_for_the_end(caller: SimulatedCall) -> None:
-    """A caller who stays until the bot ends the call."""
+    """Run a caller who stays connected until the bot ends the call."""
     await caller.opened()
     await caller.ended(10)
 
 
 class Answering(FrameProcessor):
-    """Answers each digit as the end of a turn, 0.2 s later, with 2 s of audio; 0 interrupts it."""
+    """Answers each digit after 0.2 s with 2 s of audio; the digit 0 interrupts the audio."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)

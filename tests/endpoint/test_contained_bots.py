@@ -1,4 +1,4 @@
-"""Bots that try to end the process, ignore cancellation or never yield harm no other call."""
+"""Other calls go on if a bot tries to end the process, ignores cancellation or never yields."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXITS = [SystemExit(3), KeyboardInterrupt()]
 
 
 async def wait_for_the_end(caller: SimulatedCall) -> None:
-    """A caller who stays until the bot ends the call."""
+    """Run a caller who stays connected until the bot ends the call."""
     await caller.opened()
     await caller.ended(10)
 
@@ -41,7 +41,7 @@ def log() -> Iterator[list[str]]:
 
 
 async def failing_beside_healthy_call(server: Served) -> CallReport:
-    """Run a call with variables, which the bot fails, beside one that must go on."""
+    """During a healthy call, run a call whose input variables make the bot fail."""
     failed: list[CallReport] = []
 
     async def healthy(caller: SimulatedCall) -> None:
@@ -129,7 +129,7 @@ async def test_frame_processor_that_ends_the_process_ends_its_own_call_only(
 
 
 async def ignore_cancellation() -> None:
-    """Wait for a second, whatever is cancelled."""
+    """Wait for one second, also if the task is cancelled."""
     ends_at = asyncio.get_running_loop().time() + 1
     while (left := ends_at - asyncio.get_running_loop().time()) > 0:
         with contextlib.suppress(asyncio.CancelledError):
@@ -185,7 +185,7 @@ async def test_place_of_a_call_whose_hook_ignores_cancellation_is_freed(
 
 
 def test_task_that_ignores_its_cancellation_does_not_keep_the_process_running() -> None:
-    """`asyncio.run` waits for all the tasks that it knows."""
+    """At its end, `asyncio.run` must not wait for a task that `cancel_tasks` gave up."""
     code = (
         "import asyncio\n"
         "from pipecat_genesys.call.containment import cancel_tasks\n"

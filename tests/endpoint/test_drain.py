@@ -47,6 +47,7 @@ async def test_drain_lets_calls_end_and_refuses_new_ones() -> None:
 
 
 async def test_drain_accepts_calls_while_the_load_balancer_learns_of_it() -> None:
+    """At the start of a drain, `/readyz` fails at once, but calls are still accepted for a time."""
     async with served() as server:
         draining = asyncio.create_task(server.endpoint.drain(30, 1.0))
         await asyncio.sleep(0.2)
@@ -77,7 +78,7 @@ async def test_drain_disconnects_calls_that_outlast_it() -> None:
 
 @asynccontextmanager
 async def serve(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """Run `pipecat-genesys serve` in a process; yields it when it is ready, and its URL."""
+    """Run `pipecat-genesys serve` in a process. When it is ready, yield the process and its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -115,6 +116,7 @@ async def serve(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process
     ],
 )
 async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.Signals) -> None:
+    """After a signal, the server waits until the running call has ended."""
     options = ("--workers", str(workers), "--loop", loop, "--drain-seconds", "30")
     options += ("--separate-replay-stores",)
     async with serve(*options) as (process, url):
@@ -124,7 +126,7 @@ async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.S
             await caller.opened()
             await opened.wait()
             await stopping.wait()
-            # Without a drain, uvicorn would close the sockets within 0.1 s of the signal.
+            # Without a drain, uvicorn would close the sockets less than 0.1 s after the signal.
             await asyncio.sleep(1)
             await next_pong(caller)
             await hang_up(caller)
@@ -135,7 +137,7 @@ async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.S
             await opened.wait()
         status, text = await asyncio.to_thread(fetch, url.replace("ws", "http", 1), "/metrics")
         assert status == 200
-        # Any process reports the calls of all processes.
+        # Each worker process reports the calls of all worker processes.
         active = [v for k, v in samples(text).items() if k.startswith("audiohook_active_calls")]
         assert sum(active) == 4
         process.send_signal(number)

@@ -1,4 +1,4 @@
-"""A failure in one call leaves other calls alone and leaves no task, socket or object behind.
+"""A failure in one call does not affect other calls; no task, socket or object remains.
 
 These are the rows of the table "When something goes wrong" in docs/endpoint.md, except for a bot
 that raises (test_bots.py), SIGTERM (test_drain.py), and peers that are dead, do not read or flood
@@ -58,7 +58,7 @@ class Bots:
 
     Attributes:
         echoes: The echo of each call, by session id.
-        transports: The transports that are still in memory.
+        transports: Weak references to the transports; those in memory are listed.
     """
 
     def __init__(self) -> None:
@@ -71,12 +71,12 @@ class Bots:
         await call.run(Pipeline([call.transport.input(), echo, call.transport.output()]))
 
 
-# pipecat 1.0 keeps the pipelines that ended last, and with them their transports.
+# pipecat 1.0 keeps references to the last pipelines that ended, and thus to their transports.
 FREES_PIPELINES = find_spec("pipecat.pipeline.worker") is not None
 
 
 class BlockingEcho(Echo):
-    """Blocks the event loop for as many seconds as the digit that the caller presses."""
+    """Blocks the event loop when the caller presses a digit; the digit is the time in seconds."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         if isinstance(frame, InputDTMFFrame):
@@ -85,12 +85,12 @@ class BlockingEcho(Echo):
 
 
 def descriptors() -> int:
-    """Count the open file descriptors of this process; 0 where the system does not list them."""
+    """Return the number of open file descriptors of this process; 0 if the system has no list."""
     return len(os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else 0
 
 
 async def becomes(true: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Wait until a condition is true; returns whether it is, at the latest after `seconds`."""
+    """Wait until a condition is true, for at most `seconds`; return whether it is true."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while not true():  # noqa: ASYNC110 - a closing descriptor sets no event
@@ -100,7 +100,7 @@ async def becomes(true: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 @asynccontextmanager
 async def nothing_left(server: Served, bots: Bots) -> AsyncIterator[None]:
-    """Check at the end that no task, no file descriptor and no transport is left."""
+    """When the context ends, check that no new task, file descriptor or transport remains."""
     # The first call creates objects that all later calls share.
     await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
     await server.idle()
@@ -140,7 +140,7 @@ class HealthyCall:
         await hang_up(caller)
 
     async def end_and_check(self) -> None:
-        """End the call; check that the client saw no violation and the bot got all audio."""
+        """End the call; check that the server made no violation and the bot received all audio."""
         self._may_end.set()
         report = await self.running
         assert report.clean, (report.violations, report.script_error)
@@ -150,7 +150,7 @@ class HealthyCall:
 
 @asynccontextmanager
 async def beside_healthy_calls(server: Served, bots: Bots) -> AsyncIterator[list[HealthyCall]]:
-    """Run two healthy calls meanwhile, and check them at the end."""
+    """Run two healthy calls during the context, and check them at its end."""
     healthy = [HealthyCall(server, bots) for _ in range(2)]
     try:
         async with asyncio.timeout(20):
@@ -163,13 +163,13 @@ async def beside_healthy_calls(server: Served, bots: Bots) -> AsyncIterator[list
 
 
 async def call_with_fault(server: Served, fault: Fault) -> CallReport:
-    """Run a call whose client has a fault, which shows while the caller speaks."""
+    """Run a call whose client has a fault; the fault occurs while the caller speaks."""
 
     async def script(caller: SimulatedCall) -> None:
         with contextlib.suppress(CallEndedError):
             if not caller.parameters.is_probe:
                 await caller.opened()
-                # A message of 8 s of audio delays the speech after it as long.
+                # One fault sends a message with 8 s of audio, which delays the speech by 8 s.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(caller.say(SPEECH), 3)
             await caller.hang_up()
@@ -191,7 +191,7 @@ async def test_every_fault_of_a_client_is_handled() -> None:
         metrics = await server.metrics()
     for fault, report in zip(FAULTS.values(), reports, strict=True):
         assert fault.is_handled(report), (fault.name, report.violations, report.ending)
-    # Each fault has one connection, except that the lost connection was made twice.
+    # One connection for each fault; the client with the lost connection connects twice.
     assert metrics["audiohook_connections_total"] == 3 + len(FAULTS) + 1
     assert metrics["audiohook_opens_total{kind=probe}"] == 1
     assert metrics["audiohook_ends_total{reason=lost}"] >= 1
@@ -242,7 +242,7 @@ async def test_calls_go_on_and_new_ones_are_refused_while_redis_is(how: str) -> 
                     else:
                         redis.resume()
                     report = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
-                # The pool keeps its connections open, which `nothing_left` would count.
+                # The connection pool keeps its sockets open, and `nothing_left` would count them.
                 await client.connection_pool.disconnect()
             metrics = await server.metrics()
             assert (await server.get("/readyz"))[0] == 200
@@ -260,7 +260,7 @@ async def test_step_of_the_wall_clock_refuses_signatures_and_ends_no_call(
     async with served(bots, verifier=verifier) as server, nothing_left(server, bots):
         async with beside_healthy_calls(server, bots) as healthy:
             with monkeypatch.context() as stepped:
-                # The verifier sees the step; the simulator signs with the system's date.
+                # Only the verifier uses the changed clock; the simulator signs with the real date.
                 stepped.setattr(time, "time", lambda: true_time() + step)
                 with pytest.raises(ConnectFailedError, match="HTTP status 401"):
                     async with SimulatedCall(server.url, options=SIGNED):

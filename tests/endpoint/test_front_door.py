@@ -42,7 +42,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """An ASGI application that sends back each message, and answers each request with its path."""
+    """An ASGI application that echoes WebSocket messages, and answers requests with the path."""
     if scope["type"] == "http":
         headers = [(b"content-length", b"%d" % len(scope["path"]))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -55,14 +55,14 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Front:
-    """A listening `HttpProtocol`, as uvicorn makes it, without the rest of uvicorn."""
+    """A server that listens with `HttpProtocol`, created as uvicorn does, but without uvicorn."""
 
     def __init__(self, port: int, state: ServerState) -> None:
         self.port = port
         self.state = state
 
     async def idle(self) -> None:
-        """Wait until no connection is left."""
+        """Wait until the server has no connections."""
         async with asyncio.timeout(5):
             while self.state.connections:  # noqa: ASYNC110 - a set announces no change
                 await asyncio.sleep(0.01)
@@ -131,7 +131,7 @@ FRAMING: dict[str, tuple[list[bytes], list[tuple[int, bytes]]]] = {
         [frame(TEXT, b"a ", fin=False), frame(PING, b"1"), frame(CONT, b"message")],
         [(PONG, b"1"), (TEXT, ONE)],
     ),
-    "a pong that nobody asked for": ([frame(PONG, b"1") + frame(TEXT, ONE)], [(TEXT, ONE)]),
+    "an unsolicited pong": ([frame(PONG, b"1") + frame(TEXT, ONE)], [(TEXT, ONE)]),
     "a close frame": ([frame(*CLOSED)], [CLOSED]),
     "an empty close frame": ([frame(CLOSE)], [(CLOSE, b"")]),
     "a close frame with a reason": (
@@ -172,6 +172,7 @@ FRAMING: dict[str, tuple[list[bytes], list[tuple[int, bytes]]]] = {
 
 @pytest.mark.parametrize("case", FRAMING)
 async def test_frames_are_answered_as_rfc_6455_has_it(case: str) -> None:
+    """Each sequence of WebSocket frames gets the answer that RFC 6455 specifies."""
     sent, expected = FRAMING[case]
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
@@ -182,7 +183,7 @@ async def test_frames_are_answered_as_rfc_6455_has_it(case: str) -> None:
         for opcode, payload in expected:
             answer = await client.receive()
             assert answer is not None
-            # The text after a close code is not compared.
+            # Of a close frame, only the code is compared, not the reason text.
             assert (answer[0], answer[1][: len(payload)]) == (opcode, payload)
         if not expected or expected[-1][0] == CLOSE:
             if not expected:
@@ -224,7 +225,7 @@ async def test_every_request_is_answered(case: str) -> None:
     request, status = REQUESTS[case]
     async with front() as server, RawClient(server.port) as client:
         answer = await client.status(request)
-        # websockets 15 has no status of its own for a line that is too long.
+        # websockets 15 answers 400, not 431, if a line is too long.
         assert answer == status or (answer, status) == (400, 431)
         if status != 101:
             assert await client.ended()
@@ -232,7 +233,7 @@ async def test_every_request_is_answered(case: str) -> None:
 
 
 async def test_a_client_that_sends_a_body_first_can_read_the_refusal() -> None:
-    """Closing a socket with unread data resets it, and the client loses what it has not read."""
+    """If a server closed the socket before it read the body, a reset would destroy the response."""
     async with front() as server, RawClient(server.port) as client:
         await client.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n")
         await client.send(b"x" * 99999)
@@ -260,7 +261,7 @@ async def test_nothing_is_read_between_the_upgrade_request_and_its_answer() -> N
         await echo(scope, receive, send)
 
     async with front(slow) as server, RawClient(server.port) as client:
-        # Some of it comes with the request, and most of it waits in the socket.
+        # Some of this data arrives with the request. Most of it must stay in the socket.
         await client.send(upgrade() + early)
         client.writer.write(frame(BINARY, b"x" * 60000) * 200)
         await asyncio.sleep(0.2)
@@ -276,6 +277,7 @@ async def test_nothing_is_read_between_the_upgrade_request_and_its_answer() -> N
 async def test_a_head_has_a_deadline(
     data: bytes, status: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A connection is closed if the head of its request is not complete in time."""
     monkeypatch.setattr(http_protocol, "_HEAD_SECONDS", 0.2)
     async with front() as server, RawClient(server.port) as client:
         if status is not None:
@@ -329,6 +331,7 @@ async def test_of_too_many_requests_at_once_the_last_are_refused(
 
 
 async def test_tls(tmp_path: Path) -> None:
+    """Calls and refusals also work over TLS."""
     certificate = tmp_path / "localhost.pem"
     write_certificate(certificate)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -412,7 +415,7 @@ async def test_a_subprotocol_and_headers_of_the_application_are_sent() -> None:
 
 
 async def pongs_within(client: RawClient, seconds: float) -> int:
-    """Count the pongs that arrive."""
+    """Return the number of pongs that arrive within a time."""
     count = 0
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -422,6 +425,7 @@ async def pongs_within(client: RawClient, seconds: float) -> int:
 
 
 async def test_control_frames_have_a_budget() -> None:
+    """The number of control frames that are read per second is limited."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         client.writer.write(frame(PING) * 10_000)
@@ -429,6 +433,7 @@ async def test_control_frames_have_a_budget() -> None:
 
 
 async def test_a_flood_leaves_each_turn_of_the_event_loop_to_others() -> None:
+    """During a flood of frames, other tasks run after each small part of the data."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         (connection,) = server.state.connections
@@ -482,7 +487,7 @@ async def test_a_client_that_floods_for_long_is_closed(
 
 
 async def test_a_budget_recovers() -> None:
-    """After a burst of 20 s of audio, as after a reconnection, the budget is full again."""
+    """A client sends 20 s of audio at once, as after a reconnection; then the budget refills."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         for _ in range(2):
@@ -497,6 +502,7 @@ async def test_a_budget_recovers() -> None:
 
 
 async def test_messages_wait_in_the_socket_while_the_application_does_not_take_them() -> None:
+    """If the application does not call `receive`, the server stops reading from the socket."""
     go = asyncio.Event()
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
@@ -553,6 +559,7 @@ async def test_nothing_is_read_from_a_peer_that_does_not_read() -> None:
 async def test_a_peer_that_takes_no_data_is_aborted_at_the_end(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """If the peer does not read, the connection is aborted when the application ends."""
     monkeypatch.setattr(connection_socket, "_CLOSE_SECONDS", 0.2)
     monkeypatch.setattr(websocket_connection, "_CLOSE_SECONDS", 0.2)
 
@@ -579,6 +586,7 @@ async def test_a_peer_that_takes_no_data_is_aborted_at_the_end(
 
 
 async def test_a_client_that_takes_no_response_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the client does not read the HTTP response, the connection is aborted."""
     monkeypatch.setattr(http_protocol, "_BLOCKED_SECONDS", 0.2)
 
     async def big(scope: Any, receive: Any, send: Any) -> None:
@@ -595,6 +603,8 @@ async def test_a_client_that_takes_no_response_is_aborted(monkeypatch: pytest.Mo
 
 
 async def test_a_bot_that_exits_ends_its_own_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """`sys.exit` in the application closes only its connection, with code 1011."""
+
     async def exits(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
         sys.exit(3)
@@ -605,6 +615,7 @@ async def test_a_bot_that_exits_ends_its_own_connection(caplog: pytest.LogCaptur
 
 
 async def test_no_path_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The path of a request does not appear in the log, because it can contain secrets."""
     caplog.set_level("INFO")
     async with front(log_level="info") as server, RawClient(server.port) as client:
         assert await client.status(upgrade(path="/secret?connector=secret")) == 101
@@ -640,11 +651,11 @@ async def test_the_end_of_the_server_ends_every_kind_of_connection() -> None:
         await server.idle()
 
 
-# -- floods, with a call beside them ---------------------------------------------------------------
+# -- a call during a flood -------------------------------------------------------------------------
 
 
 class Flood:
-    """Threads that connect again and again, and send as fast as the server reads."""
+    """A thread that connects repeatedly, and sends data as fast as the server reads."""
 
     def __init__(self, port: int, request: Callable[[], bytes], data: bytes) -> None:
         self._port = port
@@ -675,12 +686,12 @@ class Flood:
 
 
 def signed(url: str) -> bytes:
-    """Return the upgrade request of a call of its own."""
+    """Return a signed upgrade request of a new call."""
     return upgrade(upgrade_headers(url, audiohook_headers(new_call(), API_KEY), SIGNED))
 
 
 def unsigned(_: str) -> bytes:
-    """Return an upgrade request without a key."""
+    """Return an upgrade request without an API key and a signature."""
     return upgrade()
 
 
@@ -703,7 +714,7 @@ FLOODS: dict[str, tuple[Callable[[str], bytes], bytes]] = {
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[str, tuple[str, psutil.Process]]]:
-    """`pipecat-genesys serve` on each event loop: a URL, and the process."""
+    """URL and process of `pipecat-genesys serve`, by type of event loop."""
     command = "import sys; from pipecat_genesys.cli import main; sys.exit(main())"
     processes: dict[str, subprocess.Popen[bytes]] = {}
     urls: dict[str, str] = {}
@@ -739,7 +750,7 @@ def servers() -> Iterator[dict[str, tuple[str, psutil.Process]]]:
 
 
 class Caller:
-    """A call whose client sends pings of the AudioHook protocol, and times the pongs."""
+    """A client that sends AudioHook pings in a call and measures the time until each pong."""
 
     def __init__(self, socket: ClientConnection, call: CallParameters) -> None:
         self._socket = socket
@@ -747,7 +758,7 @@ class Caller:
         self._seq = 0
 
     async def say(self, kind: str, **parameters: Any) -> dict[str, Any]:
-        """Send a message, and return the server's next."""
+        """Send a message, and return the next message of the server."""
         self._seq += 1
         message = {"version": "2", "type": kind, "id": self._call.session_id, "seq": self._seq}
         message |= {"serverseq": self._seq - 1, "position": "PT0S", "parameters": parameters}
@@ -756,7 +767,7 @@ class Caller:
             return json.loads(await self._socket.recv())  # type: ignore[no-any-return]
 
     async def pong_seconds(self, count: int, every: float) -> list[float]:
-        """Return how long each pong took."""
+        """Send `count` pings; return the seconds until each pong."""
         took: list[float] = []
         for _ in range(count):
             began = time.monotonic()
@@ -794,7 +805,7 @@ async def calling(url: str) -> AsyncIterator[Caller]:
 async def test_a_flood_does_not_delay_a_call(
     kind: str, loop: str, servers: dict[str, tuple[str, psutil.Process]]
 ) -> None:
-    """All pongs arrive, half of them within 50 ms; without limits, pongs take seconds."""
+    """All pongs arrive, and the median is below 50 ms. Without limits, a pong takes seconds."""
     url, process = servers[loop]
     port = int(url.split(":")[2].split("/")[0])
     request, data = FLOODS[kind]
@@ -810,6 +821,7 @@ async def test_a_flood_does_not_delay_a_call(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 async def test_sigterm_ends_a_server_that_strangers_hold_connections_to() -> None:
+    """On SIGTERM, the server ends although clients keep connections without a valid request."""
     async with serve() as (process, url), contextlib.AsyncExitStack() as stack:
         port = int(url.split(":")[2].split("/")[0])
         strangers = [await stack.enter_async_context(RawClient(port)) for _ in range(4)]

@@ -32,9 +32,9 @@ from .served import SIGNED, served
 
 @pytest.fixture
 def collections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """The times of full collections by `CollectedCalls`; automatic collections are off.
+    """The times at which `CollectedCalls` starts full collections; automatic ones are disabled.
 
-    Collections may follow each other without a pause, so that a test need not wait.
+    The pause between collections is removed, so that the test is fast.
     """
     monkeypatch.setattr(gc_tuning, "_MOST_TIME", 1.0)
     times: list[float] = []
@@ -53,7 +53,7 @@ def collections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 
 class Talker(FrameProcessor):
-    """Says four packets of 20 ms, again and again, a little faster than they are heard."""
+    """Sends four packets of 20 ms of audio repeatedly, slightly faster than real time."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
@@ -89,7 +89,7 @@ async def test_ended_calls_are_collected_ten_or_more_at_a_time(collections: list
         await call.run(Pipeline([call.transport.input(), call.transport.output()]))
 
     async with served(bot, wrap=CollectedCalls) as server:
-        # The objects that exist before the first call would make a collection slow, and so rare.
+        # With the objects from before the first call, collections would be slow, and thus rare.
         gc.freeze()
         calls = 0
         async with asyncio.timeout(60):
@@ -98,7 +98,7 @@ async def test_ended_calls_are_collected_ten_or_more_at_a_time(collections: list
                 assert report.clean, report
                 calls += 1
     assert calls >= 30
-    # A call that was ending at the last collection may remain.
+    # A call that had not ended completely at the last collection may remain.
     assert len(transports) <= 2
 
 
@@ -144,11 +144,11 @@ def collection_times(
     *,
     collection_seconds: float = 0.0,
 ) -> list[float]:
-    """Run a scenario in virtual time; the seconds at which collections began.
+    """Run a scenario in virtual time; return the seconds at which collections started.
 
     Args:
-        scenario: Gets a coroutine function that is one connection, which ends at once.
-        collection_seconds: How long a collection takes.
+        scenario: Called with a coroutine function that runs one connection, which ends at once.
+        collection_seconds: Duration of a collection.
     """
     times: list[float] = []
 
@@ -181,7 +181,7 @@ def collection_times(
     ("lead", "waited"),
     [
         (math.inf, 0.0),
-        # The required lead falls from 0.6 to 0.3 s in 5 s: a collection is expected to take 0.2 s.
+        # A collection is expected to take 0.2 s: the required lead falls from 0.6 to 0.3 s in 5 s.
         (0.4, 5 * 2 / 3),
         (0.0, 5.0),
     ],
@@ -208,5 +208,5 @@ def test_collections_take_one_per_cent_of_the_time_however_many_connections_end(
 
     monkeypatch.setattr(gc_tuning, "can_block", lambda seconds: True)
     times = collection_times(monkeypatch, flood, collection_seconds=0.1)
-    # The first collection is after ten connections, and then one follows every ten seconds.
+    # The first collection starts after ten connections; then one starts every ten seconds.
     assert [round(at) for at in times] == [0, 10, 20, 30, 41, 51]

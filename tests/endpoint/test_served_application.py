@@ -1,4 +1,4 @@
-"""What `pipecat-genesys serve` does with an application before it serves it."""
+"""How `pipecat-genesys serve` imports, checks and configures an application."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def router(**options: Any) -> AudioHookRouter:
 
 
 def load(monkeypatch: pytest.MonkeyPatch, app: Any) -> Any:
-    """Load an application as a server process does."""
+    """Load an application in the same way as a server process."""
     module = ModuleType("an_application")
     module.app = app  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "an_application", module)

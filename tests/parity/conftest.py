@@ -1,4 +1,4 @@
-"""Pipecat's serializer and this one, given the same input."""
+"""Fixtures that pass the same input to Pipecat's serializer and to this one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Twin:
     Attributes:
         theirs: Pipecat's serializer.
         ours: The serializer of this package.
-        calls: The calls of event handlers, by side.
+        calls: Calls of event handlers, by serializer: `theirs` or `ours`.
     """
 
     def __init__(self, **params: Any) -> None:
@@ -35,7 +35,7 @@ class Twin:
         self.ours = ours.GenesysAudioHookSerializer(
             ours.GenesysAudioHookSerializer.InputParams(**params)
         )
-        # The session ids before `open` are random.
+        # Before `open`, each serializer has a random session id.
         self.theirs._session_id = self.ours.call.session.session_id = SESSION
         self.calls: dict[str, list[Any]] = {"theirs": [], "ours": []}
         for name in self.theirs._event_handlers:
@@ -58,7 +58,7 @@ class Twin:
         return await self.theirs.serialize(frame), await self.ours.serialize(frame)
 
     async def wire(self, text: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        """Deserialize a message and serialize the reply; return both replies on the wire."""
+        """Deserialize a message and serialize the reply; return the replies of both serializers."""
         replies = []
         for serializer in (self.theirs, self.ours):
             frame = await serializer.deserialize(text)

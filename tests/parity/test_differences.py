@@ -123,7 +123,7 @@ def test_processing_no_channel_raises(twin: Any) -> None:
 async def test_seq_is_assigned_in_wire_order(twin: Any) -> None:
     both = twin()
     genesys, _, _ = await opened(both)
-    # The pong is built first, and an interruption is sent before it.
+    # The pong is created first, but the message of an interruption is sent before the pong.
     pongs = await both.deserialize(genesys.text("ping"))
     events = await both.serialize(InterruptionFrame())
     wire = [
@@ -499,7 +499,7 @@ async def test_bot_audio_from_before_open_is_sent_after_opened(twin: Any) -> Non
 @row("protected-audio")
 async def test_barge_in_is_not_sent_while_protected_audio_is_left(twin: Any) -> None:
     if not hasattr(OutputAudioRawFrame(b"", 8000, 1), "interruptible"):
-        pytest.skip("pipecat before 1.11 has no audio that may not be interrupted")
+        pytest.skip("pipecat before 1.11 has no uninterruptible audio")
     both = twin()
     await opened(both)
     queue = SimpleNamespace(has_frame=lambda kind: kind is OutputAudioRawFrame)

@@ -43,7 +43,7 @@ def dicts(*frames: Any) -> list[Any]:
 
 def same_frame(theirs: Any, ours: Any) -> None:
     if theirs is None and isinstance(ours, ANNOUNCED):
-        return  # row `frames` in docs/parity.md
+        return  # a documented difference: row `frames` in docs/parity.md
     # Reply frames of this serializer are subclasses that carry the message they answer.
     assert isinstance(ours, type(theirs))
     if isinstance(theirs, OutputTransportMessageUrgentFrame):

@@ -60,7 +60,7 @@ def test_parameters_have_the_same_names_kinds_and_defaults(name: str) -> None:
     "name", [n for n in METHODS if n.startswith(("create_", "set_", "de", "se"))]
 )
 def test_parameters_have_the_same_types(name: str) -> None:
-    if name == "setup":  # its annotation is wider, for both kinds of argument
+    if name == "setup":  # the annotation of `setup` also allows the older kind of argument
         return
     expected = {**hints(getattr(THEIRS, name))}
     actual = hints(getattr(OURS, name))
@@ -136,6 +136,6 @@ async def test_setup_accepts_both_kinds_of_argument_and_may_be_repeated(setup: A
     await serializer.setup(setup)
     second = await serializer.deserialize(b"\x00" * 160)
     assert (first.sample_rate, len(first.audio)) == (24000, 960)
-    # The second call of `setup` keeps the history of the filter.
+    # The second call of `setup` does not reset the resampler.
     stream = audio.InboundAudio("PCMU", 1, 24000)
     assert first.audio + second.audio == stream.process(b"\xff" * 160 + b"\x00" * 160)[0]

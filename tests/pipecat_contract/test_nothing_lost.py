@@ -39,7 +39,7 @@ async def test_a_greeting_on_client_connected_is_heard(vehicle: Vehicle, open_af
     if vehicle in OURS:
         assert outcome.heard() == pytest.approx(1.5, abs=0.1)
     else:
-        # Pipecat's serializer drops what is said to a session that is not open yet.
+        # Pipecat's serializer drops bot audio until the session is open.
         assert outcome.heard() >= 1.5 - open_after - 0.65
 
 
@@ -79,7 +79,7 @@ async def test_an_answer_during_a_pause_is_heard_after_it(vehicle: Vehicle) -> N
     if vehicle is Vehicle.TRANSPORT:
         assert outcome.heard() == pytest.approx(1.0, abs=0.05)
     else:
-        # Pipecat's transport keeps real time: what falls into the pause is lost.
+        # Pipecat's transport sends in real time, so the audio during the pause is lost.
         assert outcome.heard() <= 0.9
 
 
@@ -116,7 +116,7 @@ async def test_interruptible_audio_behind_protected_audio_is_dropped() -> None:
         await caller.wait_for_silence(0.8)
 
     outcome = await call(served, script)
-    # Audio that was sent after the uninterruptible audio, up to the lead, is heard too.
+    # Interruptible audio that was already sent, at most the lead, is heard too.
     assert 1.45 <= outcome.heard() <= 2.6
     assert tap.seconds(TTSAudioRawFrame) == pytest.approx(outcome.heard(), abs=0.3)
 
@@ -126,6 +126,7 @@ async def test_interruptible_audio_behind_protected_audio_is_dropped() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_interruptions_with_nothing_to_drop_change_nothing(vehicle: Vehicle) -> None:
+    """An interruption while no bot audio waits does not affect the next utterance."""
     served = Served(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
@@ -160,6 +161,7 @@ class Hum(BaseAudioMixer):
 
 @pytest.mark.parametrize("vehicle", OURS)
 async def test_a_mixer_delays_no_answer_and_ends_no_speech(vehicle: Vehicle) -> None:
+    """With a mixer, answers are not late, and the end of speech is reported at the right time."""
     before, after = Tap(), Tap()
     served = Served(vehicle, before=[before], after=[after], audio_out_mixer=Hum())
     asked: list[float] = []
@@ -205,6 +207,7 @@ async def test_error_429_with_a_long_wait_is_obeyed_and_all_is_said(vehicle: Veh
 
 
 async def test_ten_minutes_at_once_are_taken_and_dropped_by_an_interruption() -> None:
+    """The output accepts ten minutes of audio at once; an interruption drops the rest of it."""
     served = Served(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:

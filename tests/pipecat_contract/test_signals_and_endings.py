@@ -1,4 +1,4 @@
-"""Pipecat's signals, event handlers, and the ways in which a pipeline ends a call."""
+"""Pipecat's events for a connected client, and all ways in which a pipeline can end a call."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from vehicles import EVERY, IS_NEWEST, OURS, Served, Tap, Vehicle, call, utteran
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_the_pipeline_and_the_application_learn_of_the_client(vehicle: Vehicle) -> None:
+    """A connected client is reported by a frame in the pipeline and by an event handler."""
     tap, events = Tap(), list[str]()
 
     def prepare(served: Served) -> None:
@@ -40,6 +41,7 @@ async def test_the_pipeline_and_the_application_learn_of_the_client(vehicle: Veh
 async def test_a_bot_that_ends_the_call_does_not_learn_of_a_client_that_left(
     vehicle: Vehicle,
 ) -> None:
+    """If the bot ends the call, `on_client_disconnected` is not called."""
     events: list[str] = []
 
     def prepare(served: Served) -> None:
@@ -84,6 +86,7 @@ MOMENTS = {"before any audio": 0.3, "in a turn": 0.7, "after a turn": 1.6}
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("end", ["EndFrame", "CancelFrame", "worker.cancel"])
 async def test_every_way_to_end_a_pipeline_ends_the_session_in_order(moment: str, end: str) -> None:
+    """However the pipeline ends, the server sends `disconnect`, and the client closes."""
     served = Served(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:
@@ -157,6 +160,7 @@ async def test_a_slow_bot_speaks_when_the_session_resumes() -> None:
 
 
 async def test_frames_that_take_parallel_branches_are_heard_once() -> None:
+    """Audio that arrives at the output from two parallel branches is sent once."""
     from pipecat.pipeline.parallel_pipeline import ParallelPipeline
 
     class Passing(FrameProcessor):

@@ -1,4 +1,4 @@
-"""Frames leave the output after they were heard: for recordings, contexts, markers, signals."""
+"""Audio and the frames queued behind it leave the output when the caller has heard the audio."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vehicles import EVERY, OURS, RATE, Served, Tap, Vehicle, call, tone, uttera
 
 
 class Marker(DataFrame):
-    """A frame of the application between two utterances."""
+    """A data frame of the application between two utterances."""
 
 
 class Divider(ControlFrame):
@@ -48,7 +48,7 @@ async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Ve
     (begin, end), *rest = outcome.loud()
     if rest:
         end = rest[-1][1]
-    # Frames leave Pipecat's transport 0.2 s early, and ours when they are heard.
+    # Frames leave Pipecat's transport 0.2 s before the audio is heard; ours, when it is heard.
     early = 0.12 if vehicle is Vehicle.TRANSPORT else 0.45
     assert begin + 1.0 - early <= marker - outcome.began <= begin + 1.0 + 0.3
     assert end - early <= divider - outcome.began <= end + 0.3
@@ -56,6 +56,7 @@ async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Ve
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_bot_speaking_frames_surround_what_the_caller_hears(vehicle: Vehicle) -> None:
+    """The bot speaking frames are pushed when the caller hears the start and end of a turn."""
     tap = Tap()
     served = Served(vehicle, before=[tap])
 
@@ -104,13 +105,14 @@ async def test_a_recording_after_the_output_is_as_long_as_the_conversation(
         await asyncio.sleep(0.2)
 
     await call(served, script)
-    # Caller audio comes in packets of 200 ms, by which the recorder keeps time.
+    # The recorder is synchronised by the caller audio, which arrives in packets of 200 ms.
     assert len(tracks["bot"]) / 2 / RATE == pytest.approx(lengths[0], abs=0.35)
     assert len(tracks["user"]) / 2 / RATE == pytest.approx(lengths[0], abs=0.35)
 
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_an_interruption_leaves_downstream_only_what_was_heard(vehicle: Vehicle) -> None:
+    """On an interruption, only audio and text that were heard have been pushed downstream."""
     tap = Tap()
     served = Served(vehicle, after=[tap])
 
@@ -149,7 +151,7 @@ async def test_a_disconnect_queued_behind_speech_follows_the_speech(vehicle: Veh
     if vehicle is Vehicle.TRANSPORT:
         assert outcome.heard() == pytest.approx(2.0, abs=0.05)
     else:
-        # The last of Pipecat's chunks is cut off.
+        # Pipecat's transport does not send the last chunk.
         assert 1.5 <= outcome.heard() <= 2.05
 
 

@@ -1,4 +1,4 @@
-"""Pipecat's own parts around `AudioHookTransport`, each in a real pipeline over a real WebSocket.
+"""Pipecat's processors and tools with `AudioHookTransport`, in a pipeline over a real WebSocket.
 
-The page `docs/with-pipecat.md` has a row for each. None needs a key or a download.
+The page `docs/with-pipecat.md` has a row for each part. No test needs an API key or a download.
 """

@@ -1,4 +1,4 @@
-"""A bot made of Pipecat's own parts, with stand-ins for the services that need a key."""
+"""A bot of Pipecat's processors, with local replacements for services that need an API key."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ INTERRUPTION = AUDIO / "caller-interrupt.wav"
 
 
 SPLITS_SENTENCES = find_spec("sentencex") is not None
-"""Whether Pipecat finds the ends of sentences without NLTK's data, which is a download."""
+"""Whether Pipecat can split sentences without NLTK's data, which must be downloaded."""
 needs_sentences = pytest.mark.skipif(
     not SPLITS_SENTENCES and hasattr(string, "_sent_tokenizer"),
-    reason="this version of pipecat speaks nothing without NLTK's data, which is a download",
+    reason="TTS in this version of pipecat needs a download of NLTK's data",
 )
 
 
 class ScriptedSTT(FrameProcessor):
-    """Transcribes every turn of the caller as the same text, when the caller has stopped."""
+    """Pushes the same transcription after each turn of the caller."""
 
     def __init__(self, text: str = "I have a question.") -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class ScriptedSTT(FrameProcessor):
 
 
 class ScriptedLLM(LLMService):
-    """Answers each request with the next of its answers, and then always with the last one.
+    """Returns its answers in order, one for each request; the last answer is repeated.
 
     Attributes:
         requests: The messages of each request.
@@ -107,13 +107,13 @@ class ToneTTS(TTSService):
 
 
 class Bot:
-    """A bot that hears, thinks and speaks, on `AudioHookTransport`.
+    """A bot with STT, LLM and TTS on `AudioHookTransport`.
 
     Attributes:
         context: The context of the conversation.
-        llm: The language model's stand-in.
+        llm: The replacement for the language model.
         aggregators: Pipecat's context aggregators.
-        tap: Records the frames behind the output.
+        tap: Recorder of the frames that leave the output.
         served: The server of the bot.
     """
 
@@ -132,9 +132,9 @@ class Bot:
         Args:
             answers: The answers of the language model.
             sentence_seconds: Length of each sentence that the bot speaks.
-            vad: The voice activity detection; by default the one of this package.
-            before: Processors behind the input.
-            after: Processors behind the output, before the assistant's aggregator.
+            vad: The voice activity analyzer; by default that of this package.
+            before: Processors directly after the input.
+            after: Processors between the output and the assistant's aggregator.
             user: More parameters of the user aggregator.
             served: More arguments of `Served`.
         """
@@ -157,7 +157,7 @@ class Bot:
         )
 
     def said(self) -> list[tuple[str, Any]]:
-        """Return role and text of the conversation's messages, without the system's."""
+        """Return role and text of each message in the context, without system messages."""
         return [
             (message["role"], message["content"])
             for message in self.context.get_messages()

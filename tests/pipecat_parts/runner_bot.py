@@ -1,6 +1,6 @@
 """A bot for Pipecat's development runner, which `test_runner.py` starts as a program.
 
-Genesys calls its own route beside the runner's. Pipecat's evals use the runner's.
+Genesys calls the route `/audiohook` of this module. Pipecat's evals use the runner's routes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RATE = 24000
 
 
 class Greeter(FrameProcessor):
-    """Answers each request with a text and half a second of sound."""
+    """Answers each LLM request with a text and half a second of audio."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
@@ -51,7 +51,7 @@ class Greeter(FrameProcessor):
 
 
 async def bot(runner_args: WebSocketRunnerArguments) -> None:
-    """Serve one call of Genesys or one eval; the runner calls this for its own routes."""
+    """Serve one call from Genesys or one eval. The runner calls this function for its routes."""
     is_call = "audiohook-session-id" in runner_args.websocket.headers
     if is_call:
         transport = AudioHookTransport(runner_args.websocket)
@@ -71,7 +71,7 @@ async def bot(runner_args: WebSocketRunnerArguments) -> None:
 
 @app.websocket("/audiohook")
 async def audiohook(websocket: WebSocket) -> None:
-    """Take a call of Genesys."""
+    """Accept a call from Genesys."""
     await websocket.accept()
     await bot(WebSocketRunnerArguments(websocket=websocket))
 

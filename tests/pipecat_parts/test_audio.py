@@ -40,7 +40,7 @@ def spectrum(outcome: Outcome, begin: float, end: float) -> list[float]:
 
 
 def loud(pcm: bytes, rate: int) -> list[tuple[float, float]]:
-    """Return the stretches of 16-bit PCM that are audible, in seconds."""
+    """Return start and end of each audible section of 16-bit PCM, in seconds."""
     samples = np.frombuffer(pcm, dtype=np.int16).astype(int)
     audible = np.flatnonzero(np.abs(samples) > 1000) / rate
     if not len(audible):
@@ -83,7 +83,7 @@ async def test_a_recording_has_the_pauses_of_the_conversation() -> None:
     pause = heard[1][0] - heard[0][1]
     assert second[0] - first[1] == pytest.approx(pause, abs=0.25)
     assert first[1] < words[0][0]
-    # The caller's words come in packets of 200 ms, so their track is behind that of the bot.
+    # Caller audio arrives in packets of 200 ms, so its track is later than the bot's track.
     assert words[-1][1] < second[0] + 0.5
 
 
@@ -123,7 +123,7 @@ async def test_a_mixer_is_heard_between_turns_and_delays_no_turn(tmp_path: Path)
     assert started - asked[0] < 0.6
     assert 0.7 < stopped - started < 2.0
     begin, end = outcome.loud()[0]
-    # The hum is heard from the beginning, through the turn, until it is switched off.
+    # The hum is audible before, during and after the turn, until it is switched off.
     assert end - begin > 1.8
     assert spectrum(outcome, begin + 0.1, begin + 0.4)[0] == pytest.approx(200, abs=15)
     assert outcome.report.duration - end > 0.2

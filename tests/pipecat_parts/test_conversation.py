@@ -68,7 +68,7 @@ async def test_the_context_holds_what_the_caller_heard_before_interrupting() -> 
     words = ["One.", "Two.", "Three.", "Four."]
     role, text = bot.said()[0]
     assert role == "assistant"
-    # A sentence is in the context when its last sample was heard.
+    # A sentence is added to the context when its last sample has been heard.
     assert text.split() == words[: int(end - begin + 0.05)]
 
 
@@ -80,7 +80,7 @@ async def test_a_mute_strategy_mutes_the_caller_for_as_long_as_the_bot_is_heard(
         await caller.wait_for_bot_audio()
         await caller.say(INTERRUPTION)
         await caller.wait_for_silence(0.4)
-        # The caller is not muted any more.
+        # The bot is silent, so the caller is no longer muted.
         await caller.say(QUESTION)
         await caller.wait_for_bot_audio()
 
@@ -112,9 +112,10 @@ async def test_the_idle_timer_begins_when_the_caller_has_heard_the_bot() -> None
     assert times[0] - heard_until == pytest.approx(0.5, abs=0.3)
 
 
-# Pipecat 1.0 drops a task of its own when two interruptions follow each other at once.
+# pipecat 1.0 does not await one of its coroutines if two interruptions arrive together.
 @pytest.mark.filterwarnings("ignore:coroutine 'FrameProcessor:RuntimeWarning")
 async def test_keys_become_a_message_of_the_caller_and_silence_the_bot() -> None:
+    """DTMF digits interrupt the bot, and become a user message in the context."""
     bot = Bot("Account 12.", before=[DTMFAggregator(timeout=1.0)])
 
     async def script(caller: SimulatedCall) -> None:
@@ -133,6 +134,7 @@ async def test_keys_become_a_message_of_the_caller_and_silence_the_bot() -> None
 
 @needs_sentences
 async def test_a_flow_speaks_its_nodes_and_ends_the_call_when_all_was_heard() -> None:
+    """A flow speaks the text of its nodes; the call ends when the caller has heard all audio."""
     flows = pytest.importorskip("pipecat.flows", reason="flows are a part of pipecat since 1.5")
     bot = Bot("The shop is open.")
 

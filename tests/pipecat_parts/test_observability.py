@@ -98,6 +98,7 @@ async def test_an_application_chooses_its_own_conversation_id(spans: InMemorySpa
 
 
 async def test_the_measured_latency_is_what_the_caller_waited() -> None:
+    """The latency that Pipecat measures equals the time that the caller waited."""
     observer = UserBotLatencyObserver()
     latencies: list[float] = []
 
@@ -116,7 +117,7 @@ async def test_the_measured_latency_is_what_the_caller_waited() -> None:
 
     outcome = await call(bot.served, script)
     (latency,) = latencies
-    # The caller's audio comes in packets of 200 ms, and the voice detection is as late.
+    # Caller audio arrives in packets of 200 ms, so voice activity is detected up to 200 ms late.
     assert latency == pytest.approx(outcome.loud()[0][0] - said[0], abs=0.5)
 
 
@@ -152,7 +153,7 @@ async def test_a_setup_file_is_run_for_the_worker_of_each_call(
     path = tmp_path / "setup.py"
     path.write_text(
         "async def setup_pipeline_worker(worker):\n    worker.was_set_up = True\n\n\n"
-        # The name before pipecat 1.3.
+        # The name of the hook in pipecat before 1.3.
         "async def setup_pipeline_task(task):\n    task.was_set_up = True\n"
     )
     monkeypatch.setenv("PIPECAT_SETUP_FILES", str(path))
@@ -166,14 +167,14 @@ async def test_a_setup_file_is_run_for_the_worker_of_each_call(
 
 
 class RTVISocket(FrameProcessor):
-    """Connects a page in a browser to the RTVI processor of a call."""
+    """A processor that exchanges RTVI messages with a browser over a WebSocket."""
 
     def __init__(self) -> None:
         super().__init__()
         self._page: WebSocket | None = None
 
     async def serve(self, page: WebSocket, worker: Any) -> None:
-        """Pass the page's messages to the pipeline until the page leaves."""
+        """Pass messages from the browser to the pipeline until the browser disconnects."""
         await page.accept()
         self._page = page
         async for message in page.iter_json():
@@ -187,8 +188,11 @@ class RTVISocket(FrameProcessor):
         await self.push_frame(frame, direction)
 
 
-@pytest.mark.skipif(not SPLITS_SENTENCES, reason="pipecat's RTVI needs NLTK's data, a download")
+@pytest.mark.skipif(
+    not SPLITS_SENTENCES, reason="RTVI in this version of pipecat needs a download of NLTK's data"
+)
 async def test_a_page_follows_a_call_by_rtvi_and_genesys_gets_none_of_it() -> None:
+    """A browser receives RTVI messages about a call; no RTVI message is sent to Genesys."""
     socket = RTVISocket()
     bot = Bot("Hello.", before=[socket], worker_options={"enable_rtvi": True})
     received: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Pipecat's development runner with a route for Genesys, and Pipecat's evals of the same bot."""
+"""A bot on Pipecat's development runner: calls on a route for Genesys, and Pipecat's evals."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_the_runner_takes_calls_on_a_route_of_the_bot(port: int) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-# Pipecat imports a deprecated name of websockets.
+# Pipecat imports a deprecated name from websockets.
 @pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning")
 async def test_evals_in_text_mode_talk_to_the_same_bot(port: int, tmp_path: Path) -> None:
     pytest.importorskip("pipecat.evals.session", reason="pipecat before 1.9 has other evals")

@@ -23,7 +23,7 @@ SPEECH = random.Random(7).randbytes(4000)
 
 
 def cuts(sizes: list[int], total: int, unit: int = 1) -> list[tuple[int, int]]:
-    """Return the bounds of slices of the given sizes, and of the rest."""
+    """Return start and end of consecutive slices with the given sizes, and of the rest."""
     edges = [0, *(min(total, e * unit) for e in accumulate(sizes)), total]
     return list(pairwise(edges))
 
@@ -138,7 +138,7 @@ async def test_sample_rate_of_bot_audio_may_change_during_a_call() -> None:
     await call.open()
     first = await call.serializer.serialize(OutputAudioRawFrame(bytes(9600), 24000, 1))
     second = await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1))
-    # The filter of the first rate still holds 3 ms, which are sent before the second audio.
+    # The first resampler still has 3 ms of audio, which are sent before the new audio.
     assert (first, second) == (b"\xff" * 1600, b"\xff" * 1624)
 
 
@@ -246,7 +246,7 @@ async def test_short_chunks_of_l16_warn(warnings: list[str]) -> None:
 
 
 class TestAudioBeforeOpened:
-    """Audio that the bot sends before `opened`, which a slow pipeline delays."""
+    """Audio that the bot sends before `opened`, because a slow pipeline delays `opened`."""
 
     async def early(self, chunks: int) -> tuple[Call, Any]:
         call = Call(8000)
@@ -270,7 +270,7 @@ class TestAudioBeforeOpened:
         await call.serializer.serialize(opened)
         frame = OutputAudioRawFrame(bytes(3200), 8000, 1)
         sizes = [len(await call.serializer.serialize(frame)) for _ in range(3)]
-        # Audio that does not fit into the first message follows in the second.
+        # The first message has the maximum size; the second has the rest of the audio.
         assert sizes == [64_000, 3200, 1600]
 
     @pytest.mark.parametrize("end", [InterruptionFrame(), EndFrame()])

@@ -1,4 +1,4 @@
-"""Calls through the serializer, as Genesys sees them."""
+"""Calls through the serializer, checked by the messages that Genesys receives."""
 
 from __future__ import annotations
 
@@ -232,9 +232,9 @@ class TestEndings:
     @pytest.mark.parametrize(
         ("variables", "kept"),
         [
-            # 54 kB in UTF-8, and twice as much in ASCII escapes.
+            # The text has 54 kB in UTF-8, and 108 kB in ASCII escapes.
             ({"summary": "語" * 18_000}, {"summary"}),
-            # A lone surrogate needs ASCII escapes, with which the summary does not fit.
+            # A lone surrogate needs ASCII escapes. With these, the summary is too large.
             ({"summary": "語" * 18_000, "odd": "\ud800"}, {"odd"}),
         ],
     )

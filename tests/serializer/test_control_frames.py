@@ -1,4 +1,4 @@
-"""Frames for the messages of Genesys, and stream offsets of audio samples."""
+"""Frames for messages from Genesys, and positions of audio samples in the stream."""
 
 from __future__ import annotations
 

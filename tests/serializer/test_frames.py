@@ -1,4 +1,4 @@
-"""Audio frames that are made without pipecat's constructor."""
+"""Audio frames that are created without calling pipecat's constructor."""
 
 from dataclasses import fields
 

@@ -79,7 +79,7 @@ class TestOpening:
 
         await call.connect()
         frame = await call.serializer.deserialize(call.genesys.open())
-        # Processors that wait for a `GenesysOpenFrame` must not see one.
+        # Processors that wait for a `GenesysOpenFrame` must not receive one.
         assert not isinstance(frame, GenesysOpenFrame)
         await handlers_done(call.serializer)
         assert opened == []
@@ -87,7 +87,7 @@ class TestOpening:
         refusal = call.genesys.receive(await call.serializer.serialize(frame))
         assert refusal["type"] == "disconnect"
         assert refusal["parameters"] == {"reason": reason, "info": "unknown tenant"}
-        # There is one `disconnect`, and `close` is answered.
+        # Only one `disconnect` is sent, and `close` is answered with `closed`.
         assert await call.serializer.serialize(EndFrame()) is None
         closed = await call.exchange(call.genesys.text("close", {"reason": "disconnect"}))
         assert (closed["type"], closed["seq"]) == ("closed", 2)
@@ -181,6 +181,7 @@ class TestLimits:
         assert call.serializer.call.faults == {}
 
     async def test_decision_before_the_time_limit_counts(self) -> None:
+        """If a handler decides and then exceeds its time limit, its decision is still sent."""
         call = Call(hook_timeout_secs=0.01)
 
         @on(call, "on_opening")
@@ -200,6 +201,7 @@ class TestLimits:
         assert (await call.open())["type"] == "opened"
 
     async def test_methods_send_messages_after_the_handler(self) -> None:
+        """When the handler has returned, the methods send messages again instead of decisions."""
         call = AttachedCall()
 
         @on(call, "on_opening")

@@ -1,4 +1,4 @@
-"""Invalid input of the peer: the serializer does not raise, and the call goes on if it may."""
+"""Invalid input from the peer does not raise in the serializer, and ends no call needlessly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines of the serializer, and data that must not appear in them."""
+"""Log lines of the serializer, which must not contain personal data."""
 
 from __future__ import annotations
 

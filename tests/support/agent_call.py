@@ -1,8 +1,8 @@
-"""A scripted AudioHook Monitor client for a call of an agent; it uses nothing of the package.
+"""A scripted AudioHook Monitor client for an agent's call; it imports nothing from the package.
 
 The script has the utterances of both parties on the timeline of the stream, and the parts of the
-timeline that are sent, paused or lost. The audio is computed from the timeline, so the script says
-where a server must find each utterance.
+timeline that are sent, paused or lost. The audio is generated from the timeline, so a test knows
+the offset at which a server must find each utterance.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACKET = RATE // 5
 
 @dataclass(frozen=True)
 class Speech:
-    """One utterance: who speaks, and from when for how long, in seconds on the timeline."""
+    """One utterance: its channel, and its offset and duration on the timeline, in seconds."""
 
     channel: str
     offset: float
@@ -36,13 +36,13 @@ class Speech:
 
 @dataclass
 class AgentCall:
-    """One call: connects, sends the script faster than real time, hangs up, records the replies.
+    """A client that sends a script faster than real time, hangs up, and records the replies.
 
     Attributes:
         speeches: The utterances of both parties.
         channels: The channels of the offered medium, in order.
         format: The format of the offered medium.
-        received: All messages of the server.
+        received: All messages from the server.
     """
 
     speeches: list[Speech]
@@ -76,7 +76,7 @@ class AgentCall:
 
     @property
     def transcripts(self) -> list[dict[str, Any]]:
-        """The data of the transcripts received."""
+        """The data of the transcripts that were received."""
         entities = [m["parameters"]["entities"] for m in self.received if m["type"] == "event"]
         assert all(len(entity) == 1 for entity in entities)
         return [entity["data"] for (entity,) in entities if entity["type"] == "transcript"]
@@ -105,7 +105,7 @@ class AgentCall:
 
     def _sample(self, channel: str, sample: int) -> int:
         if any(s.channel == channel and s.covers(sample) for s in self.speeches):
-            # Two frequencies, so that crosstalk between the channels does not cancel.
+            # Each channel has its own frequency, so that crosstalk cannot cancel the signal.
             hertz = 250 if channel == "external" else 400
             return round(8000 * math.sin(2 * math.pi * hertz * sample / RATE))
         return 0

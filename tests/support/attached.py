@@ -1,4 +1,4 @@
-"""A call whose serializer is attached to a transport that records the frames it gets."""
+"""A call whose serializer is attached to a transport that records the frames it receives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Transport:
 
 
 class AttachedCall(Call):
-    """A call whose application sends messages, with methods such as `pause`."""
+    """A call in which the application sends messages with methods such as `pause`."""
 
     def __init__(self, rate: int = 16000, **params: Any) -> None:
         super().__init__(rate, **params)

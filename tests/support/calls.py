@@ -12,7 +12,7 @@ from pipecat_genesys import GenesysAudioHookSerializer
 
 
 class Call:
-    """A serializer, and the Genesys client that talks to it."""
+    """A serializer, and a Genesys client that builds messages for it."""
 
     def __init__(self, rate: int = 16000, **params: Any) -> None:
         self.genesys = Genesys()
@@ -25,14 +25,14 @@ class Call:
         await self.serializer.setup(SimpleNamespace(audio_in_sample_rate=self.rate))
 
     async def open(self, *offer: dict[str, Any], **parameters: Any) -> dict[str, Any]:
-        """Set the serializer up and exchange `open` for `opened`; return `opened`."""
+        """Set up the serializer, send it `open`, and return the `opened` reply."""
         await self.connect()
         return await self.exchange(self.genesys.open(*offer, **parameters))
 
     async def exchange(self, text: str) -> dict[str, Any]:
-        """Send a client message that has a reply; return the reply as it is on the wire."""
+        """Pass a client message to the serializer; return the parsed reply, which must exist."""
         frame = await self.serializer.deserialize(text)
-        assert frame is not None, "no reply frame"
+        assert frame is not None, "the serializer returned no reply frame"
         return self.genesys.receive(await self.serializer.serialize(frame))
 
     async def send_unanswered(self, text: str | bytes) -> None:
@@ -45,6 +45,6 @@ class Call:
 
 
 async def handlers_done(*serializers: Any) -> None:
-    """Wait until the event handlers that were called have run; pipecat runs them as tasks."""
+    """Wait until all called event handlers have run; pipecat runs each in a task."""
     for serializer in serializers:
         await asyncio.gather(*(task for _, task in serializer._event_tasks))

@@ -1,4 +1,4 @@
-"""Certificates that tests make for themselves."""
+"""Self-signed certificates for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def write_certificate(target: Path) -> None:
-    """Write a certificate for localhost and its key into one file, as HAProxy reads them."""
+    """Write a certificate for localhost and its key to one file, the format of HAProxy."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

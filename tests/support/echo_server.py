@@ -29,10 +29,10 @@ except ImportError:  # pipecat before 1.3
 
 
 class Echo(FrameProcessor):
-    """Sends back the audio it gets.
+    """Sends back the audio that it receives.
 
     Attributes:
-        heard: Number of samples that came in.
+        heard: Number of samples received.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Echo(FrameProcessor):
 
 
 class EchoServer:
-    """The server's side of one call.
+    """The server side of one call.
 
     Attributes:
         rate: Sample rate of the pipeline in Hz.
@@ -97,7 +97,7 @@ class EchoServer:
 
 
 class EchoCenter:
-    """A server for many calls at a time, each with its own `EchoServer`."""
+    """A server for concurrent calls; each call has a separate `EchoServer`."""
 
     def __init__(self) -> None:
         self._calls: dict[str, EchoServer] = {}

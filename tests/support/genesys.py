@@ -1,4 +1,4 @@
-"""Client messages as Genesys sends them, with their sequence numbers."""
+"""Client messages in the form in which Genesys sends them, with sequence numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def media(format: str = "PCMU", *channels: str, rate: int = 8000) -> dict[str, A
 
 
 class Genesys:
-    """Builds the client's text messages; `seq` counts up, `serverseq` is the last one received."""
+    """Builds text messages of the client, with the next `seq` and the last `serverseq`."""
 
     def __init__(self, session_id: str = SESSION) -> None:
         self.session_id = session_id
@@ -68,9 +68,11 @@ class Genesys:
         )
 
     def receive(self, wire: str | bytes | None) -> dict[str, Any]:
-        """Parse a server message, and check and remember its `seq`."""
+        """Parse a server message; check its `seq`, and store it as the next `serverseq`."""
         assert isinstance(wire, str), wire
         message: dict[str, Any] = json.loads(wire)
-        assert message["seq"] == self.serverseq + 1, "server seq out of order"
+        assert message["seq"] == self.serverseq + 1, (
+            "'seq' of the server message is not the next number"
+        )
         self.serverseq = message["seq"]
         return message

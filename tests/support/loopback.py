@@ -13,11 +13,11 @@ import uvicorn
 
 @asynccontextmanager
 async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
-    """Serve an application until the context ends; yields the URL of its `/audiohook`.
+    """Serve an application until the context ends; yield the URL of its `/audiohook` route.
 
     Args:
         app: The ASGI application.
-        options: More options of uvicorn.
+        options: Additional options for uvicorn.
     """
     config = uvicorn.Config(
         app, log_level="warning", **{"ws": "websockets-sansio", "lifespan": "off"} | options

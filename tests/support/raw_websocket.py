@@ -1,4 +1,4 @@
-"""WebSocket frames made by hand, and a client that sends any bytes."""
+"""Functions that build WebSocket frames, valid or not, and a client that sends any bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def upgrade(headers: Mapping[str, str] | None = None, path: str = "/audiohook") 
     """Return an upgrade request.
 
     Args:
-        headers: More headers of the request; a value replaces the one that is usual.
+        headers: Additional headers of the request; they replace standard headers of the same name.
         path: The path of the URL.
     """
     lines = {
@@ -44,11 +44,11 @@ def frame(
 
     Args:
         opcode: The frame's opcode.
-        payload: The payload, not masked.
+        payload: The payload before masking.
         fin: Whether this is the last frame of its message.
         rsv: The three reserved bits.
         mask: The masking key; None for a frame that is not masked.
-        length: The length to state, instead of the payload's.
+        length: A false payload length for the frame's header; by default the true length.
     """
     size = len(payload) if length is None else length
     first, masked = fin << 7 | rsv << 4 | opcode, (mask is not None) << 7
@@ -84,7 +84,7 @@ class RawClient:
         self.writer.transport.abort()
 
     async def send(self, data: bytes) -> None:
-        """Send bytes, and wait until the event loop can take more."""
+        """Send bytes, and wait until the send buffer has room."""
         self.writer.write(data)
         await self.writer.drain()
 
@@ -107,8 +107,8 @@ class RawClient:
         async with asyncio.timeout(5):
             try:
                 first, size = await self.reader.readexactly(2)
-                assert first & 0x70 == 0, "a reserved bit is set"
-                assert size < 128, "a server must not mask"
+                assert first & 0x70 == 0, "the server has set a reserved bit"
+                assert size < 128, "the server has masked a frame"
                 if size == 126:
                     (size,) = struct.unpack("!H", await self.reader.readexactly(2))
                 elif size == 127:
@@ -119,7 +119,7 @@ class RawClient:
                 return None
 
     async def ended(self) -> bool:
-        """Read until the server closes the connection, and close it too."""
+        """Read until the server closes the connection; then close this side."""
         async with asyncio.timeout(5):
             try:
                 while await self.reader.read(2**16):

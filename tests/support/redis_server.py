@@ -26,7 +26,7 @@ class RedisServer:
 
     def __init__(self, *options: str, port: int = 0) -> None:
         self._program = require("redis-server")
-        # The path of a Unix socket is limited to about 100 characters; pytest's folders are longer.
+        # A Unix socket path has at most about 100 characters; the paths of `tmp_path` are longer.
         self._folder = tempfile.mkdtemp(prefix="redis-")
         self.socket = str(Path(self._folder, "redis.sock"))
         self._options = (*options, "--port", str(port))
@@ -55,7 +55,7 @@ class RedisServer:
             self._process = None
 
     def suspend(self) -> None:
-        """Suspend the process: it accepts connections but does not answer."""
+        """Suspend the process: connections succeed, but commands get no answer."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 

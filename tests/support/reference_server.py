@@ -1,7 +1,7 @@
-"""A small AudioHook server that keeps the protocol, for tests of the conformance checks.
+"""A small AudioHook server that follows the protocol, for tests of the conformance checks.
 
-The server uses `AudioHookSession` and websockets, without pipecat. A test makes a server that
-breaks one rule by a subclass of `ReferenceCall` that overrides one method.
+The server uses `AudioHookSession` and websockets, without pipecat. To create a server that breaks
+one rule, a test overrides one method in a subclass of `ReferenceCall`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ReferenceCall:
 
     @classmethod
     async def accepts(cls, verifier: SignatureVerifier, request: Request) -> bool:
-        """Return whether the server accepts an upgrade request; called if there is a secret."""
+        """Return whether the server accepts an upgrade request; called only if a secret is set."""
         try:
             url = f"ws://{request.headers['Host']}{request.path}"
             await verifier.authenticate("GET", url, request.headers.raw_items())
@@ -127,7 +127,7 @@ class ReferenceCall:
         await self.socket.send(audio)
 
     async def send(self, draft: Draft) -> None:
-        """Number a message and send it, if the session's state allows it."""
+        """Assign `seq` to a message and send it, if the state of the session allows the message."""
         if self.session.allows(draft.type):
             await self.send_message(json.loads(self.session.to_wire(draft).text))
 

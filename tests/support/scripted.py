@@ -15,7 +15,7 @@ Handler = Callable[["Peer", dict[str, Any]], Awaitable[None]]
 
 
 class Peer:
-    """The server's side of one call, which keeps the protocol.
+    """The server side of one call, which follows the protocol.
 
     Args:
         socket: The connection.

@@ -1,4 +1,4 @@
-"""The three transports, each with a real server and pipeline, and the simulator as Genesys."""
+"""Three ways to connect a pipeline, each with a real server; the simulator acts as Genesys."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def tone(seconds: float, rate: int = RATE) -> bytes:
 def utterance(
     seconds: float, rate: int = RATE, piece: float = 0.1, *, interruptible: bool = True
 ) -> list[Frame]:
-    """A turn as a TTS service makes it: short frames, faster than real time."""
+    """The frames of a turn as a TTS service pushes them: short, and faster than real time."""
     pcm, size = tone(seconds, rate), round(piece * rate) * 2
     pieces = [pcm[at : at + size] for at in range(0, len(pcm), size)]
     frames = [TTSAudioRawFrame(one, rate, 1) for one in pieces]
@@ -74,7 +74,7 @@ def utterance(
 
 
 class Tap(FrameProcessor):
-    """Records the frames that pass, with the time of each."""
+    """Records the frames that pass through it, with their times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Tap(FrameProcessor):
         return [at for at, frame, _ in self.seen if isinstance(frame, kind)]
 
     def seconds(self, kind: type[Frame]) -> float:
-        """The seconds of audio in frames of a type."""
+        """The duration of the audio in frames of a type, in seconds."""
         frames: list[Any] = [frame for _, frame, _ in self.seen if isinstance(frame, kind)]
         return sum(len(frame.audio) / 2 / frame.sample_rate for frame in frames)
 
@@ -108,11 +108,11 @@ class Served:
 
     Attributes:
         vehicle: How the pipeline is connected.
-        transport: The transport, once a call has arrived.
+        transport: The transport; set when a call has arrived.
         worker: The pipeline's worker.
-        started: Set when the worker is there.
-        running: Set when its pipeline has started.
-        done: Set when the worker has ended.
+        started: Event that is set when `worker` is available.
+        running: Event that is set when the pipeline has started.
+        done: Event that is set when the worker has ended.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Served:
             serializer = GenesysAudioHookSerializer()
             params = genesys_params(serializer, **self._params)
         else:
-            # The best settings for Pipecat's serializer: the chunks keep within Genesys's rate.
+            # The best settings for Pipecat's serializer: chunks stay within the rate limit.
             chosen = {"audio_in_enabled": True, "audio_out_enabled": True}
             chosen |= {"audio_out_10ms_chunks": 20, "audio_out_end_silence_secs": 0}
             params = {"serializer": PipecatSerializer(), **chosen, **self._params}
@@ -197,7 +197,7 @@ class Outcome:
 
     Attributes:
         report: The simulator's report.
-        track: What the caller heard of the bot, 16-bit samples at 8000 Hz since `open`.
+        track: The bot audio that the caller heard since `open`, as 16-bit samples at 8000 Hz.
         began: The time of `open`.
     """
 
@@ -206,7 +206,7 @@ class Outcome:
     began: float
 
     def loud(self) -> list[tuple[float, float]]:
-        """The stretches in which the bot was audible, in seconds since `open`."""
+        """Start and end of each section of audible bot audio, in seconds since `open`."""
         stretches: list[tuple[float, float]] = []
         size = WIRE_RATE // 50
         for at in range(0, len(self.track) - size, size):
@@ -219,12 +219,12 @@ class Outcome:
         return stretches
 
     def heard(self) -> float:
-        """The seconds of bot audio that the caller heard."""
+        """The duration of the bot audio that the caller heard, in seconds."""
         return sum(end - begin for begin, end in self.loud())
 
 
 class DelayedOpen(SimulatedCall):
-    """A client whose `open` arrives some time after the upgrade, as over a network."""
+    """A client that delays `open` after the upgrade, as a slow network does."""
 
     delay = 0.0
 
@@ -245,7 +245,7 @@ async def call(
 
     Args:
         served: The server.
-        script: Run once the call has begun.
+        script: Coroutine function that is run when the session is open.
         open_after: Seconds between the upgrade and `open`.
         hang_up: Whether to hang up after the script; otherwise the server ends the call.
     """

@@ -1,4 +1,4 @@
-"""An event loop with a virtual clock and real sockets, for tests that wait for times.
+"""An event loop with a virtual clock and real sockets, for tests that depend on time.
 
 When no task can run and no socket is readable, the clock jumps to the next timer. A call of ten
 seconds over the loopback interface takes a fraction of a second, and every timer is exact to some
@@ -22,8 +22,8 @@ _IN_FLIGHT = 0.002
 _STUCK = 10.0
 """Real seconds to wait for a thread or a signal while no timer is scheduled."""
 _PASS = 1e-6
-"""Virtual seconds that each pass of the loop takes. Without it, a task that waits for less than the
-resolution of the clock would wait forever."""
+"""Virtual seconds that each loop iteration takes. Without this time, a task that waits for less
+than the resolution of the clock would wait forever."""
 _PACKAGE = pipecat_genesys.__path__[0]
 
 
@@ -53,7 +53,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     Args:
         has_sockets: Whether tasks wait for sockets, threads or signals. If they do not, the clock
-            jumps to the next timer without a real delay, and is exact.
+            moves to the next timer without a real delay, and all times are exact.
     """
 
     def __init__(self, *, has_sockets: bool = True) -> None:
@@ -64,20 +64,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._virtual.now
 
     def advance(self, seconds: float) -> None:
-        """Move the clock on, as code that blocks the event loop does."""
+        """Advance the clock without running tasks, as code that blocks the event loop does."""
         self._virtual.now += seconds
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine that waits for timers and other tasks alone, and return its result."""
+    """Run a coroutine that waits only for timers and tasks, not sockets; return its result."""
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(has_sockets=False)) as runner:
         return runner.run(main)
 
 
 def virtual_time(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, None]:
-    """Run an async test in virtual time. The package must leave no task behind.
+    """Run an async test in virtual time; fail if a task of the package still runs at the end.
 
-    Only for code that measures time with `loop.time`, and that does not use threads.
+    The code under test must measure time with `loop.time`, and must not use threads.
     """
 
     @functools.wraps(test)
@@ -90,9 +90,9 @@ def virtual_time(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, 
 
 async def _checked(test: Coroutine[Any, Any, None]) -> None:
     await test
-    # The tasks of the test's own server may still end.
+    # Let tasks of the test's server end.
     await asyncio.sleep(0)
     coroutines = [task.get_coro() for task in asyncio.all_tasks() if not task.done()]
     files = [getattr(coroutine, "cr_code", None) for coroutine in coroutines]
     left = [code.co_qualname for code in files if code and code.co_filename.startswith(_PACKAGE)]
-    assert not left, f"tasks left behind: {left}"
+    assert not left, f"tasks of the package still run after the test: {left}"

@@ -23,8 +23,8 @@ class Server:
     Attributes:
         transport: The transport of the newest call.
         worker: The worker of the newest call.
-        called: Set when a call has connected.
-        done: Set when the pipeline of the newest call has ended.
+        called: Event that is set when a call has connected.
+        done: Event that is set when the pipeline of the newest call has ended.
         prepare: Called with each transport before its pipeline runs.
         app: The ASGI application.
     """

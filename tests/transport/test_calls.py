@@ -51,8 +51,8 @@ class Bot(FrameProcessor):
     """Passes frames on and records them.
 
     Args:
-        setup: Seconds that its set-up takes.
-        each: Seconds that each frame of caller audio takes.
+        setup: Duration of the processor's set-up in seconds.
+        each: Processing time of each frame of caller audio in seconds.
     """
 
     def __init__(self, *, setup: float = 0.0, each: float = 0.0) -> None:
@@ -91,7 +91,7 @@ class Speech:
 async def call(
     server: Server, script: Any, parameters: CallParameters | None = None, **options: Any
 ) -> CallReport:
-    """Place a call and wait until its pipeline has ended."""
+    """Make a call, and wait until its pipeline has ended."""
     async with serving(server.app) as url:
         report = await SimulatedCall(url, parameters, **options).run(script)
         await asyncio.wait_for(server.done.wait(), 10)
@@ -113,7 +113,7 @@ async def test_end_frame_plays_all_audio_then_disconnects_with_the_output_variab
     heard: list[float] = []
     report = await call(server, script)
     assert report.clean, report.violations
-    # All audio, and no silence after it.
+    # All audio was played, with no silence after it.
     assert heard == [pytest.approx(1.5, abs=0.05)]
     assert report.ending.disconnect_reason == "completed"
     assert report.ending.output_variables == {
@@ -155,7 +155,7 @@ async def test_pipeline_ends_when_the_socket_drops_and_no_task_is_left() -> None
 
 @pytest.mark.skipif(
     "audio_in_sample_rate" not in FrameProcessorSetup.__dataclass_fields__,
-    reason="before pipecat 1.8 nothing is read until the pipeline has started",
+    reason="pipecat before 1.8 reads nothing until the pipeline has started",
 )
 async def test_opened_does_not_wait_for_the_pipeline_and_no_audio_is_lost() -> None:
     bots: list[Bot] = []
@@ -166,7 +166,7 @@ async def test_opened_does_not_wait_for_the_pipeline_and_no_audio_is_lost() -> N
 
     async def script(caller: SimulatedCall) -> None:
         opened = await caller.opened()
-        # The pipeline takes 2 s to start; the limit allows for a busy machine.
+        # The pipeline needs 2 s to start. The limit is long enough for a busy machine.
         assert opened.at < 1.0
         await asyncio.sleep(3)
         await caller.hang_up()
@@ -186,7 +186,7 @@ async def test_pings_do_not_wait_for_a_slow_pipeline() -> None:
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
         pongs = [await caller.wait_for(PongReceived) for _ in range(3)]
-        # After 3 s the pipeline is 4 s behind.
+        # After 3 s of audio, the pipeline is 4 s late.
         assert max(float(pong.rtt) for pong in pongs) < 1
         await caller.hang_up()
         closed = await caller.ended(5)

@@ -1,4 +1,4 @@
-"""Peers that do not keep the protocol: the call ends, and no task is left."""
+"""If the peer breaks the protocol, the call ends and no task remains."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .server import Server
 
 def params_with_dead_peer_after(seconds: float) -> AudioHookParams:
     params = AudioHookParams()
-    # The constructor refuses values as short as this.
+    # The constructor rejects such a short time limit, so the attribute is set.
     params.dead_peer_secs = seconds
     return params
 
@@ -82,7 +82,7 @@ async def test_call_ends_if_the_peer_sends_nothing() -> None:
     server = Server(Echo, params=params_with_dead_peer_after(0.5))
     async with peer(server) as client:
         await client.open()
-        # The client stays connected and sends no ping.
+        # The client stays connected but sends no pings.
         await asyncio.wait_for(server.done.wait(), 10)
         assert nothing_left(server)
 
@@ -99,7 +99,7 @@ async def test_pings_keep_a_call_alive() -> None:
 
 
 async def test_call_ends_if_the_peer_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The peer sends pings. The replies stay in the send buffer of the server."""
+    """The peer sends pings but does not read the pongs, so `send` of the server blocks."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._SOCKET_CLOSE_SECONDS", 0.5)
     taken = asyncio.Semaphore(3)
     incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -135,7 +135,7 @@ async def test_call_ends_if_the_peer_does_not_read(monkeypatch: pytest.MonkeyPat
 async def test_call_ends_if_the_peer_does_not_close_after_disconnect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The session has failed, and the peer still sends pings."""
+    """After the session has failed, the peer goes on sending pings."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     server = Server(Echo)
     async with peer(server) as client:
@@ -164,7 +164,7 @@ async def test_peer_that_floods_is_throttled_and_disconnected_and_other_calls_ar
     flooded, healthy = Server(Echo, observer=observer), Server(Echo)
 
     async def flood(client: Peer) -> None:
-        # Each message has 4 s of audio and is sent as soon as the server reads.
+        # Each message has 4 s of audio; the client sends as fast as the server reads.
         while True:
             await client.send("ping", 1)
             await client.socket.send(b"\xff" * 32000)
@@ -211,7 +211,7 @@ async def disconnect_reason(client: Peer) -> str:
 async def test_peer_that_floods_with_pings_gets_disconnect_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The pongs have used up the rate limit of text messages for 30 s."""
+    """The pongs have used the rate limit of text messages for the next 30 s."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 1.0)
     async with peer(Server(Echo)) as client:
@@ -285,7 +285,7 @@ async def test_messages_wait_while_the_peer_takes_no_data_except_disconnect(
             await asyncio.sleep(0.01)
     events = [asyncio.create_task(connection.call.send_event("mood", n)) for n in range(20)]
     await asyncio.sleep(0.3)
-    # The peer has taken `opened`. The first event is being sent, and no other is queued.
+    # The peer has read `opened`. The first event is being sent; the others are not queued yet.
     assert sum(event.done() for event in events) == 1
     assert len(connection._writer._queue) == 0
     assert await asyncio.wait_for(connection.call.disconnect("error"), 1)

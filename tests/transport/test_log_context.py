@@ -17,7 +17,7 @@ from pipecat_genesys.transport import AudioHookTransport, run_call
 
 
 class Service(FrameProcessor):
-    """Logs when it starts, from a task of its own."""
+    """Writes a log line from a separate task when it starts."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)

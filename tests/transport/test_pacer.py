@@ -1,6 +1,6 @@
 """The times at which bot audio is sent, with a virtual clock.
 
-The receiver is made of the simulator's token bucket, with Genesys's limits, and playback queue.
+The receiver consists of the simulator's playback queue and token bucket with Genesys's limits.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class PacedCall:
     Attributes:
         queue: The queue under test.
         now: The time in seconds.
-        stalled_until: The event loop is blocked until this time.
-        packets: The packets sent, with their times.
+        stalled_until: Time until which the event loop is blocked.
+        packets: The packets that were sent, each with its time.
     """
 
     queue: PacingQueue = field(default_factory=PacingQueue)
@@ -46,7 +46,7 @@ class PacedCall:
         self.playback = Playback()
 
     def advance(self, until: float) -> None:
-        """Move the clock to a time; send the packets that are due, unless the loop is blocked."""
+        """Advance the clock to a time; send packets that are due, unless the loop is blocked."""
         while True:
             now = max(self.now, self.stalled_until)
             if now > until:
@@ -63,12 +63,14 @@ class PacedCall:
             wake = self.queue.due_at(now)
             if wake is None or wake > until:
                 break
-            assert wake > now, "the queue asks to be polled at once, without end"
+            assert wake > now, (
+                "the time of the next poll is not later than now, so the loop would never end"
+            )
             self.now = wake
         self.now = max(self.now, until)
 
     def speak(self, seconds: float, *, speed: float, chunk: float = CHUNK) -> float:
-        """Put the audio of a turn; returns the time at which it ended.
+        """Add the audio of a turn to the queue; return the time at which the source ended.
 
         Args:
             seconds: Length of the audio.
@@ -88,7 +90,7 @@ class PacedCall:
         return self.now
 
     def wait(self, seconds: float) -> None:
-        """Move the clock by some seconds."""
+        """Advance the clock by a number of seconds."""
         self.advance(self.now + seconds)
 
     @property
@@ -125,7 +127,7 @@ def test_packets_grow_once_the_lead_is_reached() -> None:
     call.wait(20)
     sizes = [len(audio) / SECOND for _, audio in call.packets]
     assert sizes[0] == pytest.approx(CHUNK)
-    # Two messages a second once the lead is reached.
+    # When the lead is reached, two messages a second are sent.
     assert max(sizes[3:-1]) >= 0.4
     assert len(sizes) <= 2 * 20 + 8
     assert call.underruns() == []
@@ -164,7 +166,7 @@ def test_ten_minutes_of_conversation_cause_no_429_and_no_underrun() -> None:
 
 
 def test_short_turns_wait_for_a_token_at_most_and_lose_no_audio() -> None:
-    """A turn of 120 ms starts every 300 ms and is interrupted."""
+    """A turn of 120 ms starts every 300 ms; each turn is interrupted before the next."""
     call = PacedCall()
     given, dropped = 0, 0
     waits = []
@@ -179,7 +181,7 @@ def test_short_turns_wait_for_a_token_at_most_and_lose_no_audio() -> None:
         call.queue.clear(call.now)
         call.playback.clear(call.now)
     assert max(waits[:20]) <= 0.02
-    # Once the tokens are used up, a turn waits for the next token.
+    # When the bucket is empty, a turn waits for the next token.
     assert max(waits) <= 0.25
     assert len(call.sent) + dropped == given * round(0.12 * SECOND)
 
@@ -253,7 +255,7 @@ def test_lead_is_bounded(chunks: int, lead: float) -> None:
     for _ in range(chunks):
         call.queue.put(b"\0" * 4000, call.now)
         call.advance(call.now + 0.1)
-        # The turn has not ended: the lead, and the shortest message that is worth a token.
+        # During a turn, the lead may exceed the limit by the shortest message that uses a token.
         assert call.queue.clock.lead(call.now) <= lead + 0.25 + 1e-6
 
 
@@ -285,7 +287,7 @@ def test_time_until_underrun_ends_with_the_audio_unless_the_turn_has_ended() -> 
 
 
 async def test_can_block_sends_waiting_audio_if_that_suffices() -> None:
-    """Audio that the writer has not sent yet does not count."""
+    """Audio that the writer has not sent yet does not count as lead."""
     sent: list[int] = []
     go_on = asyncio.Event()
 
@@ -300,7 +302,7 @@ async def test_can_block_sends_waiting_audio_if_that_suffices() -> None:
     await asyncio.sleep(0)
     queue.put(bytes(6 * SECOND // 10), time.monotonic())
     pacer.poke()
-    # More audio follows, which is not due while the lead is long enough.
+    # More audio is added. It is not due, because the lead is long enough.
     queue.put(bytes(3 * SECOND // 10), time.monotonic())
     pacer.poke()
     assert writer.queued_audio_bytes == 6 * SECOND // 10
@@ -308,7 +310,9 @@ async def test_can_block_sends_waiting_audio_if_that_suffices() -> None:
     go_on.set()
     await writer.flushed()
     assert not can_block(0.95)
-    assert not writer.queued_audio_bytes, "all audio together is too short"
+    assert not writer.queued_audio_bytes, (
+        "no audio must wait, because all audio together is too short"
+    )
     assert not can_block(0.7)
     assert writer.queued_audio_bytes == 3 * SECOND // 10
     await writer.flushed()
@@ -330,7 +334,7 @@ def test_audio_of_a_fast_source_is_sent_ahead_early() -> None:
             least = min(least or lead, lead)
         if piece >= 12:
             assert lead >= 0.5
-    # The lead after 0.4 s of audio, 0.1 s after the first piece.
+    # The smallest lead is that after 0.4 s of audio, 0.1 s after the first piece.
     assert least >= 0.15
     assert len(call.packets) <= 9
 
@@ -346,5 +350,5 @@ def test_audio_sent_early_leaves_tokens_for_audio_that_is_due() -> None:
         early += queue.poll(100.0, early=True) is not None
     assert 0 < early < 12
     assert queue.bucket.level(100.0) > 10
-    # The rest is sent as usual, when half of the lead has been played.
+    # The rest is sent at the normal time, when half of the lead has been played.
     assert queue.poll(100.4) is not None

@@ -1,4 +1,4 @@
-"""Reports of Genesys about audio that an interruption has cleared."""
+"""Playback messages from Genesys about audio that an interruption has cleared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SECOND = 8000
 
 @pytest.fixture
 def clock() -> PlayoutClock:
-    """A clock after a turn that Genesys has begun to play, interrupted after one second."""
+    """A clock after a turn of 3 s whose playback was interrupted after one second."""
     clock = PlayoutClock()
     clock.add(3 * SECOND, 0.0)
     clock.started(0.01)
@@ -22,19 +22,20 @@ def test_completion_of_cleared_audio_does_not_end_the_audio_sent_after_it(
     clock: PlayoutClock,
 ) -> None:
     clock.add(2 * SECOND, 1.0)
-    clock.completed(1.05)  # Genesys has cleared its queue
-    clock.started(1.06)  # and starts the new audio
+    clock.completed(1.05)  # for the audio that Genesys has cleared
+    clock.started(1.06)  # for the new audio
     assert clock.lead(1.06) == pytest.approx(2.0, abs=0.07)
     clock.completed(2.9)
     assert clock.lead(2.9) == 0
 
 
 def test_start_of_cleared_audio_is_not_taken_for_the_start_of_newer_audio() -> None:
+    """The start message of cleared audio does not start the newer audio in the clock."""
     clock = PlayoutClock()
     clock.add(3 * SECOND, 0.0)
     clock.clear(0.01)
     clock.add(2 * SECOND, 0.02)
-    clock.started(0.05)  # about the first audio
+    clock.started(0.05)  # for the audio that was cleared
     clock.completed(0.06)
     assert clock.lead(0.06) == pytest.approx(1.96)
     clock.started(0.07)
@@ -43,6 +44,7 @@ def test_start_of_cleared_audio_is_not_taken_for_the_start_of_newer_audio() -> N
 
 
 def test_missing_completion_of_cleared_audio_is_not_awaited_for_ever(clock: PlayoutClock) -> None:
+    """If Genesys sends no completion for cleared audio, the clock still ends the newer audio."""
     clock.add(2 * SECOND, 1.0)
     clock.started(1.05)
     clock.completed(2.8)
@@ -50,6 +52,7 @@ def test_missing_completion_of_cleared_audio_is_not_awaited_for_ever(clock: Play
 
 
 def test_clear_of_an_empty_queue_expects_no_reports() -> None:
+    """After an interruption without audio, the next playback messages are for newer audio."""
     clock = PlayoutClock()
     clock.clear(1.0)
     clock.add(2 * SECOND, 1.0)

@@ -28,18 +28,18 @@ LONGEST = {
 
 
 def listed(heading: str) -> list[str]:
-    """Return the functions of the list under a heading, as `room/file.py:Class.function`."""
+    """Return the functions that are listed under a heading, as `room/file.py:Class.function`."""
     numbered = PAGE.split(heading)[1].strip().split("\n\n")[0]
     lines = re.findall(r"^\d+\. (.*)$", numbered, re.MULTILINE)
     return [re.findall(r"`([a-z_/]+\.py:[\w.]+)`", line)[0] for line in lines]
 
 
 class Trace:
-    """A profile function.
+    """A profile function that records the functions of the package in a call.
 
     Attributes:
-        called: The functions of the package that were called.
-        parsed: The functions of the transport that parsed a text as JSON.
+        called: Functions of the package that were called.
+        parsed: Functions of the transport that called `json.loads`.
     """
 
     def __init__(self) -> None:
@@ -81,6 +81,7 @@ async def traced_call() -> Trace:
 
 @pytest.mark.parametrize("heading", LONGEST)
 def test_listed_path_is_at_most_as_long_as_promised(heading: str) -> None:
+    """The number of functions in each list does not exceed the limit in `LONGEST`."""
     assert 3 <= len(listed(heading)) <= LONGEST[heading]
 
 

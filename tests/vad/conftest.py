@@ -9,7 +9,7 @@ from pipecat_genesys.vad import analyzer, worker
 
 @pytest.fixture
 def warnings_logged() -> Iterator[list[str]]:
-    """The messages of level WARNING and above; each may be logged again in this test."""
+    """Logged messages of level WARNING and above; warnings of earlier tests are logged again."""
     lines: list[str] = []
     analyzer._warnings_given.clear()
     sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
@@ -19,7 +19,7 @@ def warnings_logged() -> Iterator[list[str]]:
 
 @pytest.fixture
 def own_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A shared worker of this test's own, which is not yet created."""
+    """Remove the shared worker, so that this test creates a new one."""
     shared = worker._Shared()
     monkeypatch.setattr(worker, "_shared", shared)
     yield

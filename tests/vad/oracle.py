@@ -1,4 +1,4 @@
-"""Audio for the tests, and the model run alone: a plain onnxruntime session, window by window."""
+"""Audio for the tests, and the expected scores from a separate onnxruntime session."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def session() -> Any:
 def model_alone(
     samples: NDArray[np.float32], state: NDArray[np.float32] | None = None
 ) -> tuple[list[float], NDArray[np.float32]]:
-    """The confidences of all whole windows at 8 kHz, never reset, and the state after them."""
+    """Run the model without resets at 8 kHz; return the score of each window and the state."""
     state = np.zeros((2, 1, 128), np.float32) if state is None else state
     context = np.zeros(32, np.float32)
     confidences = []
@@ -51,7 +51,7 @@ def as_floats(pcm: bytes) -> NDArray[np.float32]:
 
 @cache
 def recording(name: str, rate: int) -> bytes:
-    """One of the examples' recordings, resampled by soxr."""
+    """A recording from the examples as 16-bit PCM, resampled by soxr."""
     with wave.open(str(EXAMPLES / f"{name}.wav")) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
         return soxr.resample(samples, file.getframerate(), rate).astype(np.int16).tobytes()
@@ -64,7 +64,7 @@ def noise(rate: int, seconds: float, amplitude: float, seed: int = 0) -> bytes:
 
 @cache
 def conversation(rate: int, seed: int = 0) -> bytes:
-    """Two sentences of a caller, with noise, silence and hum between them: some 12 s."""
+    """About 12 s of audio: two sentences of a caller, with noise, silence and hum."""
     time = np.arange(rate // 2) / rate
     hum = (np.sin(2 * np.pi * 120 * time) * 500).astype(np.int16).tobytes()
     parts = [

@@ -1,4 +1,4 @@
-"""The states equal those of pipecat's analyzer, for any packet size, load or failure."""
+"""The states equal those of pipecat's analyzer, for any packet size and number of calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import oracle
 
 @pytest.fixture(autouse=True)
 def no_reset_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Older pipecats reset by the wall clock, so that states would depend on the test's speed."""
+    """Disable resets by the wall clock: states would depend on the speed of the test."""
     monkeypatch.setattr(resets.WallClockReset, "is_due", lambda *_, **__: False)
     monkeypatch.setattr("pipecat.audio.vad.silero._MODEL_RESET_STATES_TIME", 1e12, raising=False)
 
@@ -31,7 +31,7 @@ async def states(
 
 
 def changes(found: Sequence[VADState]) -> list[tuple[int, VADState]]:
-    """Where speech starts and stops, as pipecat's `VADController` reports it."""
+    """Return the positions at which speech starts and stops, as `VADController` reports them."""
     known, reported = VADState.QUIET, []
     for number, state in enumerate(found):
         if state in (VADState.QUIET, VADState.SPEAKING) and state != known:
@@ -42,6 +42,7 @@ def changes(found: Sequence[VADState]) -> list[tuple[int, VADState]]:
 
 @pytest.mark.parametrize("milliseconds", [10, 20, 32, 100, 200, 500, 1000, 3000])
 async def test_states_at_8_khz_are_pipecats(milliseconds: int) -> None:
+    """At 8 kHz, the states after all packets equal those of pipecat's analyzer."""
     pcm, packet = oracle.conversation(8000), 16 * milliseconds
     ours = await states(TelephoneVADAnalyzer(), pcm, packet)
     assert ours == await states(SileroVADAnalyzer(), pcm, packet)
@@ -76,7 +77,7 @@ async def test_speech_at_16_khz_starts_and_stops_as_with_pipecat(milliseconds: i
     ours = changes(await states(TelephoneVADAnalyzer(), pcm, packet, 16000))
     pipecats = changes(await states(SileroVADAnalyzer(), pcm, packet, 16000))
     assert [state for _, state in ours] == [state for _, state in pipecats]
-    # The 8 kHz model has half of the samples, so its result is some windows of 32 ms early or late.
+    # The model gets 8 kHz audio, so its result differs from pipecat's by some windows of 32 ms.
     assert all(
         abs(one - other) * milliseconds <= max(200, milliseconds)
         for (one, _), (other, _) in zip(ours, pipecats, strict=True)
@@ -86,6 +87,7 @@ async def test_speech_at_16_khz_starts_and_stops_as_with_pipecat(milliseconds: i
 async def test_confidences_at_16_khz_are_those_of_the_model_at_8_khz(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """At 16 kHz, the confidences equal those of the 8 kHz model for resampled audio."""
     monkeypatch.setattr(resets.NonSpeechReset, "is_due", lambda *_, **__: False)
     pcm = oracle.conversation(16000)
     expected, _ = oracle.model_alone(oracle.as_floats(audio.Resampler(16000, 8000).process(pcm)))
@@ -102,6 +104,7 @@ async def test_confidences_at_16_khz_are_those_of_the_model_at_8_khz(
 
 
 async def test_calls_at_once_have_the_states_that_they_have_alone() -> None:
+    """The states of concurrent calls equal the states of the same calls one after another."""
     calls = [oracle.conversation(8000, seed) for seed in range(8)]
     sizes = [320, 3200, 1600, 2000]
     alone = [
@@ -130,7 +133,7 @@ async def test_audio_passed_at_once_is_processed_in_order() -> None:
     pcm = oracle.conversation(8000)
     analyzer = TelephoneVADAnalyzer(sample_rate=8000)
     analyzer.set_sample_rate(8000)
-    # Among them pieces without a whole window, and one that is too long for the shared thread.
+    # Some pieces are shorter than a window; one is too long for the shared thread.
     pieces = [pcm[:100], pcm[100:40000], *oracle.packets(pcm[40000:], 1700)]
     found = await asyncio.gather(*(analyzer.analyze_audio(piece) for piece in pieces))
     pipecats = SileroVADAnalyzer(sample_rate=8000)
@@ -140,6 +143,7 @@ async def test_audio_passed_at_once_is_processed_in_order() -> None:
 
 @pytest.mark.parametrize("size", [3200, 32000])
 async def test_audio_of_a_cancelled_caller_still_counts(size: int) -> None:
+    """If `analyze_audio` is cancelled while it runs, its audio is still part of the stream."""
     pcm = oracle.conversation(8000)
     pieces = oracle.packets(pcm, size)
     expected = await states(SileroVADAnalyzer(), pcm, size)
@@ -157,6 +161,7 @@ async def test_audio_of_a_cancelled_caller_still_counts(size: int) -> None:
 
 
 async def test_a_caller_that_is_cancelled_before_its_turn_leaves_no_trace() -> None:
+    """If `analyze_audio` is cancelled while it waits, its audio is not part of the stream."""
     pcm = oracle.conversation(8000)
     analyzer = TelephoneVADAnalyzer()
     analyzer.set_sample_rate(8000)
@@ -173,6 +178,7 @@ async def test_a_caller_that_is_cancelled_before_its_turn_leaves_no_trace() -> N
 
 
 async def test_a_flood_of_one_call_does_not_change_another() -> None:
+    """A large amount of waiting audio in one call does not change the states of another call."""
     pcm = oracle.conversation(8000)
     flood, other = TelephoneVADAnalyzer(), TelephoneVADAnalyzer()
     flood.set_sample_rate(8000)
@@ -214,6 +220,7 @@ async def test_another_rate_starts_a_new_stream() -> None:
 
 
 def test_windows_and_defaults_are_pipecats() -> None:
+    """Window length, sample rate and default parameters equal those of pipecat's analyzer."""
     for rate in (8000, 16000):
         ours, pipecats = TelephoneVADAnalyzer(), SileroVADAnalyzer()
         ours.set_sample_rate(rate)
@@ -259,6 +266,7 @@ async def test_odd_byte_at_the_end_is_dropped_with_one_warning(warnings_logged: 
 
 
 def test_voice_confidence_judges_one_window_after_the_other() -> None:
+    """Consecutive calls of `voice_confidence` return the scores of consecutive windows."""
     pcm = oracle.recording("caller-question", 8000)
     ours, pipecats = TelephoneVADAnalyzer(), SileroVADAnalyzer()
     for analyzer in (ours, pipecats):
@@ -277,6 +285,7 @@ def test_window_of_a_wrong_length_has_no_confidence(warnings_logged: list[str]) 
 
 
 async def test_cleanup_while_audio_is_judged() -> None:
+    """`cleanup` does not cancel an `analyze_audio` that runs."""
     analyzer = TelephoneVADAnalyzer()
     analyzer.set_sample_rate(8000)
     judged = asyncio.create_task(analyzer.analyze_audio(bytes(3200)))

@@ -1,4 +1,4 @@
-"""Each failure is logged once, and speech is still detected."""
+"""After each kind of failure, speech is still detected; each failure is logged once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FaultyModel(SpeechModel):
 
     Attributes:
         mark: The sample that marks a call.
-        failures: Number of runs that still fail, or None if all do.
+        failures: Number of runs that will fail; None if all runs fail.
     """
 
     def __init__(self, good: SpeechModel) -> None:
@@ -57,7 +57,7 @@ def good_model() -> SpeechModel:
 
 @pytest.fixture
 def faulty(good_model: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> FaultyModel:
-    """The model of the shared worker that the test creates."""
+    """A faulty model that the shared worker of this test uses."""
     faulty = FaultyModel(good_model)
     monkeypatch.setattr(worker, "load_model", lambda: faulty)
     return faulty
@@ -127,11 +127,14 @@ async def test_failure_of_a_run_leaves_all_states_as_they_were(
     faulty: FaultyModel, warnings_logged: list[str]
 ) -> None:
     pieces = oracle.packets(oracle.conversation(8000), PACKET)
-    # The sample of -32768, which no other audio has.
+    # The sample -32768 marks this call; no other audio contains it.
     pieces[12] = b"\x00\x80" + pieces[12][2:]
     plain = oracle.packets(oracle.conversation(8000), PACKET)
     expected = [await judge(ready(SileroVADAnalyzer), one) for one in (pieces, plain)]
-    faulty.mark, faulty.failures = -1.0, 2  # once with other calls, and once alone
+    faulty.mark, faulty.failures = (
+        -1.0,
+        2,
+    )  # one run together with other calls, and one run of this call alone
     calls = [ready() for _ in range(4)]
     found = await asyncio.gather(judge(calls[0], pieces), *(judge(one, plain) for one in calls[1:]))
     assert faulty.failures == 0
@@ -156,12 +159,13 @@ async def test_lasting_failure_of_one_call_leaves_the_others_alone(
     assert found[1:] == [expected] * 3
     assert [one.uses_pipecat for one in calls] == [True, False, False, False]
     assert len(warnings_logged) == 2
-    # pipecat's analyzer begins with a new state of the model, in the middle of the call.
+    # pipecat's analyzer starts in the middle of the call, with a new state of the model.
     assert found[0][:12] == expected[:12]
     assert sum(one != other for one, other in zip(found[0], expected, strict=True)) <= 6
 
 
 async def test_failure_of_long_audio_falls_back_too(faulty: FaultyModel) -> None:
+    """After a failure with long audio, which has its own thread, pipecat's analyzer is used."""
     one = ready()
     faulty.mark = -1.0
     pcm = oracle.recording("caller-question", 8000)
@@ -172,6 +176,7 @@ async def test_failure_of_long_audio_falls_back_too(faulty: FaultyModel) -> None
 async def test_stalled_worker_is_replaced_and_no_call_stays_deaf(
     faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch, warnings_logged: list[str]
 ) -> None:
+    """If the worker does not answer in time, a new worker processes the audio of all calls."""
     monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.2)
     pieces = oracle.packets(oracle.conversation(8000), PACKET)
     expected = await judge(ready(SileroVADAnalyzer), pieces)
@@ -191,7 +196,7 @@ async def test_stalled_worker_is_replaced_and_no_call_stays_deaf(
     assert len(warnings_logged) == 1
     assert "has not answered" in warnings_logged[0]
 
-    # The old worker ends as soon as it can, and changes nothing any more.
+    # The old worker ends when its run returns; its results are ignored.
     assert worker.shared_worker() is not stalled
     release.set()
     await asyncio.to_thread(stalled.stop, 10)
@@ -203,6 +208,7 @@ async def test_stalled_worker_is_replaced_and_no_call_stays_deaf(
 async def test_worker_that_stalls_again_and_again_is_given_up(
     faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch, warnings_logged: list[str]
 ) -> None:
+    """After `MAX_WORKERS` stalled workers, all calls use pipecat's analyzer."""
     monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.05)
     pieces = oracle.packets(oracle.conversation(8000), PACKET)
     one, release, stalled = ready(), threading.Event(), []
@@ -222,6 +228,7 @@ async def test_worker_that_stalls_again_and_again_is_given_up(
 async def test_suspended_process_is_not_taken_for_a_stalled_worker(
     faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """If the whole process was suspended, its worker is not replaced."""
     monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.4)
     one = ready()
     release = threading.Event()
@@ -237,6 +244,7 @@ async def test_suspended_process_is_not_taken_for_a_stalled_worker(
 async def test_base_class_with_other_windows_falls_back(
     faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch, warnings_logged: list[str]
 ) -> None:
+    """If the base class has windows of another length, pipecat's analyzer is used."""
     one = ready()
     one._vad_frames_num_bytes = 1024
     await one.analyze_audio(bytes(PACKET))

@@ -1,4 +1,4 @@
-"""Volumes are those that pipecat measures."""
+"""The measured volumes equal those of pipecat."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ ROLLING = hasattr(vad_analyzer, "AudioVolumeTracker")
 
 @pytest.mark.parametrize("rate", [8000, 16000])
 def test_volume_of_every_window_is_pipecats(rate: int) -> None:
+    """The volume of each window equals the volume from pipecat's function."""
     scale = loudness.volume_scale(rate)
     assert scale is not None
     pcm = oracle.conversation(rate)
@@ -37,6 +38,7 @@ def test_volume_of_every_window_is_pipecats(rate: int) -> None:
 
 
 def test_another_volume_in_a_newer_pipecat_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If pipecat's volume function changes or is missing, `volume_scale` returns None."""
     original = utils.calculate_audio_volume
     changed = SimpleNamespace(calculate_audio_volume=lambda *args: original(*args) * 1.01)
     monkeypatch.setattr(loudness, "utils", changed)
@@ -46,6 +48,7 @@ def test_another_volume_in_a_newer_pipecat_is_recognised(monkeypatch: pytest.Mon
 
 
 def test_energy_beyond_the_scale_is_clipped() -> None:
+    """Energies outside the scale give the volume 0 or 1."""
     scale = loudness.expected_scale(8000)
     assert scale.volume(0.0) == 0.0
     assert scale.volume(1e-9) == 0.0

@@ -1,4 +1,4 @@
-"""Scores do not depend on the other calls in a run of the model."""
+"""The scores of a call do not depend on the other calls in the same run of the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipecat_genesys.vad.model import INITIAL_STATE, ModelState, SpeechModel, Un
 from . import oracle
 
 TOLERANCE = 1e-4
-# Whether the scores equal those of a separate run of the model exactly, not only approximately.
+# Whether the scores of a shared run equal those of a separate run exactly.
 EXACT = audio.instruction_set() == "avx512" and sys.platform == "linux"
 
 
@@ -27,7 +27,7 @@ def speech_model() -> SpeechModel:
 
 
 def rows_of(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The input windows of the second graph, by numpy."""
+    """The input windows of `_second_graph`, computed with numpy."""
     windows = samples[: len(samples) // 256 * 256].reshape(-1, 256)
     context = np.vstack([np.zeros((1, 32), np.float32), windows[:-1, -32:]])
     seen = np.hstack([context, windows, windows[:, -2:-34:-1]])
@@ -43,6 +43,7 @@ def same(scores: model.Scores, expected: tuple[list[float], NDArray[np.float32]]
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 4, 5, 8, 13, 16, 25, 32, 64, 100, 128])
 def test_one_window_of_each_of_many_calls(speech_model: SpeechModel, calls: int) -> None:
+    """One run scores one window of each call; the scores equal those of separate runs."""
     speech = oracle.as_floats(oracle.recording("caller-question", 8000))
     starts = np.linspace(0, len(speech) - 256, calls).astype(int)
     states, expected = [], []
@@ -60,6 +61,7 @@ def test_one_window_of_each_of_many_calls(speech_model: SpeechModel, calls: int)
     "lengths", [(1,), (7,), (32,), (6, 7), (1, 31), (6, 6, 7, 6), (9, 1, 40, 2)]
 )
 def test_packets_of_different_lengths(speech_model: SpeechModel, lengths: tuple[int, ...]) -> None:
+    """One run scores calls with different numbers of windows."""
     speech = oracle.as_floats(oracle.conversation(8000))
     pieces = [speech[9000 * n : 9000 * n + 256 * length] for n, length in enumerate(lengths)]
     scores = speech_model.score([(rows_of(piece), INITIAL_STATE) for piece in pieces])
@@ -70,6 +72,7 @@ def test_packets_of_different_lengths(speech_model: SpeechModel, lengths: tuple[
 
 
 def test_a_call_goes_on_from_its_state(speech_model: SpeechModel) -> None:
+    """The score of a packet depends on the state that the previous packet of the call returned."""
     speech = oracle.as_floats(oracle.conversation(8000))[: 256 * 280]
     rows, state, confidences = rows_of(speech), INITIAL_STATE, []
     for start in range(0, 280, 7):
@@ -96,7 +99,7 @@ def test_the_gil_is_free_while_the_model_runs(speech_model: SpeechModel) -> None
     started, ended = threading.Event(), threading.Event()
 
     class Session:
-        """Tells when the native run begins and ends."""
+        """Sets events before and after the native run."""
 
         def run(self, names: Any, feed: Any) -> Any:
             started.set()
@@ -144,7 +147,7 @@ def test_model_of_another_structure_is_recognised() -> None:
 
 def test_model_with_other_results_is_recognised() -> None:
     content = model.read_model_file()
-    # The stride of the spectrum at 8 kHz: the attribute's bytes are ints=64, type=INTS.
+    # The stride of the spectrum at 8 kHz, encoded as ints=64, type=INTS.
     name = b"strides\x40\x40\xa0\x01\x07"
     assert name in content
     with pytest.raises(UnusableModelError):

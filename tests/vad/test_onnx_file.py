@@ -1,4 +1,4 @@
-"""ONNX files are read and written as onnxruntime understands them."""
+"""ONNX files are read and written in the same way as onnxruntime reads them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipecat_genesys.vad.onnx_file import Node, Value, read_branches, write_mode
 
 
 def test_written_model_computes_what_its_nodes_say() -> None:
+    """onnxruntime runs a written model, and its results equal those computed with numpy."""
     random = np.random.default_rng(1)
     weight = random.standard_normal((3, 2, 2)).astype(np.float32)
     bias = random.standard_normal(3).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The analyzer in real pipelines, many at once."""
+"""The analyzer in many concurrent pipelines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def no_reset_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def speech_frames(analyzer: VADAnalyzer, pcm: bytes, rate: int) -> list[str]:
-    """The audio packets by number, and between them the starts and stops of speech."""
+    """Return each start and stop of speech, with the number of the packet before it."""
     audio: list[Frame] = [
         InputAudioRawFrame(audio=piece, sample_rate=rate, num_channels=1)
         for piece in oracle.packets(pcm, rate * 2 // 5)

@@ -1,4 +1,4 @@
-"""Several event loops, forked processes, and the end of a process."""
+"""The analyzer with several event loops, in forked processes, and at the end of a process."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def test_an_analyzer_may_move_to_another_event_loop() -> None:
 
 
 def test_a_loop_that_closes_before_its_result_disturbs_nobody() -> None:
+    """An event loop that closes before its result arrives does not affect other analyzers."""
     analyzer = TelephoneVADAnalyzer(sample_rate=8000)
     analyzer.set_sample_rate(8000)
     loop = asyncio.new_event_loop()
@@ -77,8 +78,9 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_a_forked_process_has_a_worker_of_its_own() -> None:
+    """After a fork, both processes analyze audio; the child process creates a new worker."""
     code = """
 import asyncio, os, sys
 from pipecat_genesys.vad import TelephoneVADAnalyzer
@@ -90,7 +92,7 @@ before = TelephoneVADAnalyzer()
 expected = asyncio.run(judge(TelephoneVADAnalyzer()))
 child = os.fork()
 if child == 0:
-    # One analyzer from before the fork, and one from after it.
+    # The first analyzer was created before the fork, the second after it.
     same = [asyncio.run(judge(one)) for one in (before, TelephoneVADAnalyzer())]
     os._exit(0 if same == [expected] * 2 else 3)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -103,6 +105,7 @@ assert "SPEAKING" in expected
 
 @pytest.mark.parametrize("end", ["sys.exit(0)", "raise SystemExit(0)", "pass"])
 def test_a_process_ends_in_the_middle_of_a_run(end: str) -> None:
+    """A process that ends during a run of the model exits with status 0."""
     code = f"""
 import asyncio, sys
 from pipecat_genesys.vad import TelephoneVADAnalyzer

@@ -1,4 +1,4 @@
-"""The model's state is reset when the installed pipecat resets it."""
+"""The model's state is reset at the same times as in the installed version of pipecat."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pipecat_genesys.vad import resets
 AUDIO_TIME = hasattr(silero, "_MODEL_RESET_INTERVAL_SECS")
 
 
-@pytest.mark.skipif(not AUDIO_TIME, reason="this pipecat resets by the wall clock")
+@pytest.mark.skipif(not AUDIO_TIME, reason="this version of pipecat resets by the wall clock")
 def test_resets_in_non_speech_come_with_pipecats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is no speech, both analyzers reset the model after the same windows."""
     pipecats = silero.SileroVADAnalyzer(sample_rate=8000)
     pipecats.set_sample_rate(8000)
     resets_of_pipecat: list[int] = []
@@ -33,8 +34,9 @@ def test_resets_in_non_speech_come_with_pipecats(monkeypatch: pytest.MonkeyPatch
     assert len(resets_of_ours) > 20
 
 
-@pytest.mark.skipif(AUDIO_TIME, reason="this pipecat resets by the time of the audio")
+@pytest.mark.skipif(AUDIO_TIME, reason="this version of pipecat resets by the time of the audio")
 def test_wall_clock_interval_is_pipecats() -> None:
+    """The interval between resets by the wall clock equals pipecat's."""
     rule = resets.reset_rule()
     assert isinstance(rule, resets.WallClockReset)
     assert rule._interval == silero._MODEL_RESET_STATES_TIME

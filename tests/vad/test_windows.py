@@ -1,4 +1,4 @@
-"""`SpeechWindows` cuts and measures as numpy and scipy do."""
+"""The windows and energies of `SpeechWindows` equal those computed with numpy and scipy."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def windows(rate: int, half_windows: int = 25) -> SpeechWindows:
 
 @pytest.mark.parametrize("rate", [8000, 16000])
 def test_rows_have_frames_of_context_window_and_mirror_image(rate: int) -> None:
+    """Each row has four frames of the context, the window and the mirrored end of the window."""
     pcm = oracle.conversation(rate)
     narrow = pcm if rate == 8000 else audio.Resampler(rate, 8000).process(pcm)
     samples = oracle.as_floats(narrow)
@@ -38,6 +39,7 @@ def test_rows_have_frames_of_context_window_and_mirror_image(rate: int) -> None:
 @pytest.mark.parametrize("rate", [8000, 16000])
 @pytest.mark.parametrize("half_windows", [1, 2, 25, 64])
 def test_energies_are_those_of_each_stretch_filtered_alone(rate: int, half_windows: int) -> None:
+    """Each energy equals that of the same audio section if the section is filtered alone."""
     pcm = oracle.conversation(rate)
     samples = np.frombuffer(pcm, np.int16).astype(np.float64)
     _, energies = windows(rate, half_windows).process(pcm)
