@@ -187,7 +187,7 @@ def test_energy_of_the_speech_band_equals_that_of_soxr(in_rate, out_rate):
     theirs = soxr.resample(voice.astype(np.float64), in_rate, out_rate, "VHQ")
     exactly = delay(in_rate, out_rate) * out_rate
     late = round(exactly)
-    # soxr's output has no delay; the delay of ours can be a fraction of a sample.
+    # soxr's output has no delay; the delay of our output can be a fraction of a sample.
     count = min(len(ours) - late, len(theirs))
     ours, theirs = ours[late:][:count], theirs[:count]
     assert decibels(np.std(ours) / np.std(theirs)) == pytest.approx(0, abs=0.05)

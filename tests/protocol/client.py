@@ -33,7 +33,7 @@ class _Omit:
 
 
 OMIT: Any = _Omit()
-"""As the value of a field: the message lacks the field."""
+"""A field with this value is left out of the message."""
 
 
 def medium(

@@ -59,7 +59,7 @@ _OWN_ACCOUNT = {
     ServerRule.AUDIO_CUT,
     ServerRule.REPEATED_DISCONNECT,
 }
-# Violations that follow once the client has given up waiting.
+# Violations that follow after a timeout of the client.
 _TOO_LATE = {ServerRule.AFTER_CLOSED}
 _LONGEST_END = 60.0
 
@@ -115,8 +115,8 @@ class CrossMachine(RuleBasedStateMachine):
         before = self.server.faults.total()
         found = self.server.receive_text(sent.content)
         tap.reached_server(sent)
-        # The first forgery is counted unless the call is ending. A second forgery may make up
-        # for the first one.
+        # The first forgery is counted unless the call is ending. A second forgery may cancel
+        # the effect of the first one.
         if sent is self.first_forgery:
             assert self.server.faults.total() > before or tap.server.has_ended
         for event in found:

@@ -122,7 +122,7 @@ class TestDiscarded:
         ("start", "discarded", "position"),
         [
             ("PT0.000125S", "PT0.000125S", 2),
-            # Each is shorter than half a sample, their sum is not.
+            # Each of the two is shorter than half a sample, but their sum is longer.
             ("PT0.00006S", "PT0.00006S", 1),
             ("PT1.00004S", "PT0.00004S", 8001),
         ],

@@ -27,9 +27,9 @@ class Schedule(StrEnum):
     """When a check runs, in relation to the other checks of a run."""
 
     FIRST = "first"
-    """At the beginning and beside other checks, because the check takes long."""
+    """At the beginning, at the same time as other checks, because the check takes long."""
     CONCURRENT = "concurrent"
-    """Beside other checks."""
+    """At the same time as other checks."""
     ALONE = "alone"
     """At the end and without other checks, because the check may crash the server."""
 

@@ -1,8 +1,8 @@
 """Builders of server messages.
 
 A `Draft` has no ``seq``. `AudioHookSession.to_wire` gives sequence numbers in wire order, when a
-message is handed to the socket. The builders know what each message may contain, and not whether
-it may be sent now.
+message is handed to the socket. The builders define the contents of each message. They do not
+check whether the message may be sent now.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .entities import BargeIn, Entity, seconds
 from .types import AudioHookMessageType as Type
 from .types import DisconnectReason, Position, format_duration
 
-# Needed for every ping and every call, and slow to look up in the enumeration.
+# Every ping and every call needs these members, and a lookup in the enumeration is slow.
 _PONG, _OPENED = Type.PONG, Type.OPENED
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -121,7 +121,10 @@ def disconnect(
 
 
 def event(entity_type: str, data: object) -> Draft:
-    """Report one entity by name; one only, because clients record only the first of a message."""
+    """Report one entity by its type.
+
+    A message has only one entity, because clients record only the first entity of a message.
+    """
     return Draft(Type.EVENT, {"entities": [{"type": entity_type, "data": data}]})
 
 
@@ -153,7 +156,7 @@ def resume() -> Draft:
 def reconnect(info: str | None = None) -> Draft:
     """Ask the client to continue in a new session, where Genesys is configured for it.
 
-    This session goes on, audio included, until the client sends ``close`` with the reason
+    This session and its audio continue until the client sends ``close`` with the reason
     ``reconnect``.
 
     Args:
@@ -182,7 +185,7 @@ def to_string_map(variables: Mapping[Any, Any]) -> dict[str, str]:
 
 def _as_text(name: Any, value: Any) -> str:
     if isinstance(value, str):
-        return str.__str__(value)  # the text itself, for enumerations too
+        return str.__str__(value)  # a member of a string enumeration becomes plain text
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:

@@ -4,8 +4,8 @@ Rules of this file:
 
 * Nothing here waits, logs, reads a clock or generates an id.
 * A fault of the peer becomes a `Faulted` event and a count; it never raises.
-* A message gets its ``seq`` in `AudioHookSession.to_wire` and nowhere else, so that the numbers on
-  the wire are 1, 2, 3 ... in whichever order the drafts were made.
+* A message gets its ``seq`` in `AudioHookSession.to_wire` and nowhere else, so that the numbers
+on the wire are 1, 2, 3 ..., also if the drafts were made in another order.
 * `states` has the tables of the messages that each state allows.
 """
 
@@ -56,13 +56,13 @@ from .types import (
 from .types import AudioHookMessageType as Type
 
 _Raw = dict[str, Any]
-# Takes half the time of the constructor of a named tuple.
+# `tuple.__new__` takes half the time of the constructor of a named tuple.
 _new_tuple = tuple.__new__
 # The messages that `paused` and `resumed` answer, besides `opened` with `startPaused`.
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
 # States in which a message's position must equal the audio received.
 _TIMED = frozenset({State.OPENING, State.ACTIVE})
-# Looked up with every packet or message, and slow to look up in an enumeration.
+# Every packet or message needs these members, and a lookup in an enumeration is slow.
 _ACTIVE, _FAILED = State.ACTIVE, State.FAILED
 _OPEN, _OPENED, _DISCONNECT, _RESUMED = Type.OPEN, Type.OPENED, Type.DISCONNECT, Type.RESUMED
 
@@ -89,7 +89,7 @@ class AudioHookSession:
         disconnect_sent: Whether ``disconnect`` was handed to the wire.
         server_seq: ``seq`` of the last message handed to the wire.
         client_seq: ``seq`` of the last message received.
-        faults: How often the peer broke each rule.
+        faults: Number of times that the peer broke each rule.
     """
 
     def __init__(
@@ -137,7 +137,8 @@ class AudioHookSession:
             text: The message.
 
         Returns:
-            The events that it caused, faults first; none where the state has no use for it.
+            The events that the message caused, faults first; no events if the message has no effect
+            in the current state.
         """
         raw = parse_strict(text)
         exact = raw is not None
@@ -176,8 +177,8 @@ class AudioHookSession:
             n_bytes: The length of the message.
 
         Returns:
-            The number of its bytes, from the first, that are audio of the call: all of them
-            without an incomplete sample at the end, or none where the state has no audio.
+            The number of bytes at the start of the message that are audio of the call: all bytes
+            except an incomplete sample at the end, or 0 if the state has no audio.
         """
         media = self.media
         if media is None or self.state is not _ACTIVE:
@@ -194,20 +195,20 @@ class AudioHookSession:
     def leave_out(self, n_bytes: int) -> None:
         """Record that the newest audio is not given to the pipeline.
 
-        Stream positions of later samples then leave it out.
+        `positions` then counts this audio as a gap.
 
         Args:
-            n_bytes: The result of `receive_audio` for it.
+            n_bytes: The result of `receive_audio` for this audio.
         """
         if self.media is not None:
             before = self.position - n_bytes // self.media.frame_bytes
             self.positions.skip(before, self.position)
 
     def connection_lost(self) -> events.ConnectionLost | None:
-        """Record that the socket is gone, whichever side closed it.
+        """Record the end of the connection, whichever side closed the socket.
 
         Returns:
-            The event, or None where the session had ended before.
+            The event, or None if the session had ended before.
         """
         state = self.state
         self.state = LOST[state]
@@ -238,7 +239,7 @@ class AudioHookSession:
 
         Raises:
             LocalProtocolError: If the message may not be sent in this state, is larger than
-                Genesys accepts, or is not JSON. Nothing has changed then.
+                Genesys accepts, or is not JSON. The session is then unchanged.
         """
         message_type, parameters, answers = draft
         if message_type is _DISCONNECT and self._verdict is not None:
@@ -372,9 +373,9 @@ class AudioHookSession:
             try:
                 said = duration_to_samples(raw.get("position"))
             except ValueError:
-                return  # was counted as a fault of the envelope
+                return  # already counted as a fault of the envelope
         if self.media is None:
-            # The client's clock runs without audio too.
+            # The client's clock also runs in a session without audio.
             self.position = said
         elif said != self.position:
             self.faults[Rule.POSITION] += 1
@@ -400,11 +401,11 @@ class AudioHookSession:
             self._id_known = True
         lenient = fields.parameters(raw)
         position = raw.get("position", "PT0S")
-        if position != "PT0S":  # the position of a session that continues no other
+        if position != "PT0S":  # PT0S: the session does not continue another one
             try:
                 self.position = duration_to_samples(position)
             except ValueError:
-                self.position = 0  # was counted as a fault of the envelope
+                self.position = 0  # already counted as a fault of the envelope
             self.positions = PositionMap(self.position)
         self.language = fields.typed(lenient, "language", str)
         self.is_probe = fields.is_probe(lenient)
@@ -419,7 +420,8 @@ class AudioHookSession:
         _, faults = validate(Envelope, raw, Rule.ENVELOPE)
         faults += validate(OpenParameters, parameters, Rule.PARAMETERS)[1]
         for fault in faults:
-            # New clients add fields. The other faults were counted before.
+            # Unknown fields are accepted, because new clients add fields. The other faults were
+            # already counted.
             if fault.rule is not Rule.UNKNOWN_FIELD:
                 return self._fail(fault, raw, counted=True)
         if raw["seq"] != 1:
@@ -461,7 +463,7 @@ class AudioHookSession:
 
     def _on_ping(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         seq = raw.get("seq")
-        # A `seq` that was not accepted is not repeated. True is not an integer here.
+        # The pong repeats `seq` only if it was accepted. `type` is compared, because True equals 1.
         taken = type(seq) is int and seq == self.client_seq
         return events.PingReceived(raw=raw, reply=server_messages.pong(seq if taken else None))
 

@@ -23,21 +23,21 @@ class State(StrEnum):
     """The states of a session, seen from the server."""
 
     PREPARING = "preparing"
-    """Connected; no ``open`` yet."""
+    """The client is connected; ``open`` was not received yet."""
     OPENING = "opening"
-    """``open`` received; ``opened`` not yet on the wire."""
+    """``open`` was received; ``opened`` was not sent yet."""
     ACTIVE = "active"
     """Audio flows."""
     PAUSED = "paused"
-    """The client said ``paused``."""
+    """The client sent ``paused``."""
     DISCONNECTING = "disconnecting"
-    """``disconnect`` for success is on the wire; caller audio may go on until ``close``."""
+    """``disconnect`` for success was sent; caller audio can continue until ``close``."""
     FAILED = "failed"
-    """The session cannot go on; ``disconnect`` is on its way, ``close`` is awaited."""
+    """The session has failed. ``disconnect`` is sent, and the client answers with ``close``."""
     CLOSING = "closing"
-    """``close`` received; ``closed`` not yet on the wire."""
+    """``close`` was received; ``closed`` was not sent yet."""
     CLOSED = "closed"
-    """``closed`` is on the wire, or the socket is gone. No message follows."""
+    """``closed`` was sent, or the connection was lost. No message follows."""
 
 
 _IN_CALL = (
@@ -142,7 +142,7 @@ AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.DISCONNE
 client, but still audio of the call."""
 
 ENDED: frozenset[State] = frozenset({State.DISCONNECTING, State.FAILED, State.CLOSED})
-"""States in which arriving audio is no fault: the client sent it before it knew of the end."""
+"""States in which received audio is not a fault: the client sent it before it received the end."""
 
 BOT_AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
 """States in which bot audio is accepted; while opening, it waits for ``opened``."""

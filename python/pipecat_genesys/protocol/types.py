@@ -117,7 +117,7 @@ class ErrorCode(IntEnum):
     RATE_LIMIT = 429
     """Too many messages; nothing may be sent for the time in ``retryAfter``."""
     INTERNAL = 500
-    """Also: a wrong ``seq``, an unknown message or reason, an event without entities."""
+    """An internal error, a wrong ``seq``, an unknown message or reason, or an empty event."""
     UNAVAILABLE = 503
 
 
@@ -142,8 +142,8 @@ class Media:
     def raw(self) -> dict[str, Any]:
         """The entry as it was offered, to copy into ``opened``; a new dict each time.
 
-        A client refuses an entry that it did not offer; one with an unknown key ended sessions
-        in production.
+        A client refuses an entry that it did not offer. An entry with an unknown key has ended
+        sessions in production.
         """
         entry = {
             "type": "audio",
@@ -276,10 +276,10 @@ def parse_media(entry: object) -> Media | None:
         entry: The entry as it came.
 
     Returns:
-        The medium, or None where the entry is not one this package can carry: another type,
-        format or rate, or channels that are not external, internal, or both once each.
+        The medium, or None if this package does not support the entry: another type, format or
+        rate, or channels that are not external, internal, or both once each.
     """
-    # Nearly always a dict, for which this check is faster than the one for Mapping.
+    # The entry is nearly always a dict. The check for dict is faster than the one for Mapping.
     if not isinstance(entry, (dict, Mapping)) or entry.get("type") != "audio":
         return None
     names = entry.get("channels")
@@ -287,7 +287,7 @@ def parse_media(entry: object) -> Media | None:
         return None
     try:
         media = _MEDIA.get((entry.get("format"), *names))
-    except TypeError:  # an unhashable value is not a name
+    except TypeError:  # an unhashable value cannot be the name of a channel
         return None
     if media is None or len(entry) == len(_STANDARD):
         return media
