@@ -170,7 +170,7 @@ def test_outbound_mu_law_equals_the_mu_law_of_the_model(in_rate, level):
     exact = np.rint(resample(samples(pcm), in_rate, 8000)).astype("<i2").tobytes()
     expected = ulaw_encode(exact)
     assert len(wire) == len(expected)
-    # Codes may differ where the exact result is within a fraction of a 16-bit step of a decision
+    # Codes may differ if the exact result is within a fraction of a 16-bit step of a decision
     # level. At 48 kHz the result is rounded twice.
     most = 16 if in_rate == 48000 else 2
     assert sum(a != b for a, b in zip(wire, expected, strict=True)) <= most

@@ -137,7 +137,7 @@ def media_with_an_extra_field(message: dict[str, Any]) -> Any:
 
 
 class _SelectsMedia(ReferenceCall):
-    """Sends `opened` with the media that `media` returns, also where no medium is supported."""
+    """Sends `opened` with the media that `media` returns, also if no medium is supported."""
 
     def media(self, offer: list[Any]) -> list[Any]:
         raise NotImplementedError

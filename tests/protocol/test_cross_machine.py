@@ -47,7 +47,7 @@ from .wiretap import SERVER_TYPES, Sent, Wiretap
 
 EXAMPLES = int(os.environ.get("CROSS_EXAMPLES", "300"))
 L16 = {**PCMU_EXTERNAL, "format": "L16"}
-# Violations of a server that keeps the protocol but is slow or sends a lot.
+# Violations by a server that follows the protocol but is slow or sends many messages.
 _OWN_ACCOUNT = {
     ServerRule.OPEN_TIMEOUT,
     ServerRule.PONG_TIMEOUT,
@@ -321,7 +321,8 @@ class CrossMachine(RuleBasedStateMachine):
         if not hasattr(self, "tap"):
             return
         if not self.tap.client_forges:
-            # Messages that cross the `disconnect` of the server count as faults of the state.
+            # Messages that the client sent before it received `disconnect` count as faults of the
+            # state.
             crossed = {Fault.STATE} if self.tap.server.has_ended else set()
             assert set(self.server.faults) <= crossed, self.server.faults
         if not (self.tap.server_forges or self.tap.client_forges):

@@ -132,7 +132,7 @@ class ClientAndSession(RuleBasedStateMachine):
             text = self.session.to_wire(draft).text
         except LocalProtocolError:
             assert (self.session.server_seq, self.session.state) == before
-            # `to_wire` refuses a valid draft only where `allows` denies its type.
+            # `to_wire` refuses a valid draft only if `allows` returns False for its type.
             assert not may
             return
         assert may
@@ -341,7 +341,7 @@ class ClientAndSession(RuleBasedStateMachine):
         ),
     )
     def break_a_rule(self, type: str, overrides: dict[str, Any]) -> None:
-        # Unreadable messages may have used the numbers in between.
+        # Unreadable messages may have used the numbers between the two.
         plausible = range(self.client.seq + 1, self.client.seq + 2 + self.unreadable)
         if overrides.get("seq") in plausible or overrides.get("id") == SESSION:
             return

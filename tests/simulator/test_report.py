@@ -29,7 +29,7 @@ def clean_call() -> SessionDriver:
     driver.send_frames(5)
     for _ in range(3):
         driver.receive_audio(b"\x55" * 4000)
-    driver.advance(0.875)  # the first ping is due at 1.125
+    driver.advance(0.875)  # the first ping is due at 1.125 s
     driver.advance(0.125)
     driver.advance(0.0625)
     driver.receive("pong")

@@ -37,7 +37,7 @@ from .types import DURATION_PATTERN
 from .types import AudioHookMessageType as Type
 
 MAX_TEXT_LENGTH = 65_535
-"""Longest text message accepted, in characters: the limit of Genesys's reference implementation.
+"""Maximum length of a text message in characters: the limit of Genesys's reference implementation.
 Genesys's own limit is 64,000 bytes."""
 
 _MAX_DEPTH = 200

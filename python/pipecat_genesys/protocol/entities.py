@@ -121,7 +121,7 @@ class Token(_EntityModel):
         confidence: The recogniser's confidence, 0 to 1.
         offset: Stream position of the word's beginning.
         duration: Length of the word.
-        language: Language code of the word, where it differs from the transcript's.
+        language: Language code of the word, if it differs from the language of the transcript.
     """
 
     type: Literal["word"] = "word"
@@ -214,7 +214,7 @@ class Transcript(Entity):
             is_final: Whether the transcript is final.
             confidence: The recogniser's confidence, 0 to 1.
             language: Code of the language spoken.
-            tokens: The single words, where they are known.
+            tokens: The single words, if they are known.
 
         Raises:
             pydantic.ValidationError: If an argument is invalid; the error names it.

@@ -23,7 +23,7 @@ class Event:
     """Base of all events.
 
     Attributes:
-        raw: The message as received, or None where it could not be read.
+        raw: The message as received, or None if it could not be read.
         reply: The answer that the protocol requires, or None.
     """
 
@@ -52,10 +52,10 @@ class Faulted(Event):
 
 @dataclass(slots=True, kw_only=True)
 class OpenReceived(Event):
-    """The client asks for a session; the application answers ``opened`` with ``media`` verbatim.
+    """The client asks for a session; the application answers ``opened`` with ``media`` unchanged.
 
     Attributes:
-        media: The medium chosen, or None where none was offered or none fits.
+        media: The medium chosen, or None if no medium was offered or supported.
         is_probe: Whether the client only tests the connection, without a call.
     """
 
@@ -85,7 +85,7 @@ class PingReceived(Event):
 
     @property
     def rtt(self) -> Fraction | None:
-        """Round-trip time of the previous ping in seconds, where the client gave one."""
+        """Round-trip time of the previous ping in seconds; None if the client gave none."""
         return _duration(self, "rtt")
 
 

@@ -20,18 +20,18 @@ _ASCII = json.JSONEncoder(allow_nan=False, check_circular=False)
 
 
 def parameters(raw: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the parameters of a message; empty where they are missing or not an object."""
+    """Return the parameters of a message; empty if they are missing or not an object."""
     return typed(raw or {}, "parameters", dict) or {}
 
 
 def typed(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    """Return a field, or None where it is missing or of another type."""
+    """Return a field, or None if it is missing or of another type."""
     value = fields.get(name)
     return value if isinstance(value, kind) else None
 
 
 def integer(raw: Mapping[str, Any], name: str) -> int | None:
-    """Return an integer field, or None where it is missing or of another type, such as bool."""
+    """Return an integer field, or None if it is missing or of another type, such as bool."""
     value = raw.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 

@@ -45,8 +45,8 @@ class Pauses:
         that the client had received.
 
         Args:
-            serverseq: Sequence number of the last message that the client had received, where it
-                gave one.
+            serverseq: Sequence number of the last message that the client had received; None if the
+                client gave none.
 
         Returns:
             The type (``resume`` if the client itself still pauses the audio), or None if the client
@@ -60,8 +60,8 @@ class Pauses:
         """Return the type of the message that a ``resumed`` answers: ``resume`` or None.
 
         Args:
-            serverseq: Sequence number of the last message that the client had received, where it
-                gave one.
+            serverseq: Sequence number of the last message that the client had received; None if the
+                client gave none.
         """
         while self._unanswered and self._saw(serverseq):
             if self._unanswered.popleft()[1] is Type.RESUME:

@@ -38,7 +38,7 @@ class Draft(NamedTuple):
 
 
 class WireMessage(NamedTuple):
-    """A server message as it goes on the wire.
+    """A server message with its envelope, ready to send.
 
     Attributes:
         text: The JSON text to send.
@@ -66,10 +66,10 @@ def opened(
     Args:
         media: The entry chosen from the offer, verbatim, or no entry.
         start_paused: Whether the client holds the audio until ``resume``.
-        supported_languages: Language codes; None where the client did not ask for them.
+        supported_languages: Language codes; None if the client did not ask for them.
         discard_to: Stream position, in seconds or as the protocol's text, before which the client
             need not send the audio that it kept; after a reconnection, the position that this
-            side has reached. The client reports what it left out with ``discarded``.
+            side has reached. The client reports the omitted audio with ``discarded``.
 
     Raises:
         ValueError: If ``discard_to`` is not a duration.
@@ -154,7 +154,7 @@ def resume() -> Draft:
 
 
 def reconnect(info: str | None = None) -> Draft:
-    """Ask the client to continue in a new session, where Genesys is configured for it.
+    """Ask the client to continue in a new session, if Genesys is configured for it.
 
     This session and its audio continue until the client sends ``close`` with the reason
     ``reconnect``.

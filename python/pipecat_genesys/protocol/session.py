@@ -5,7 +5,7 @@ Rules of this file:
 * Nothing here waits, logs, reads a clock or generates an id.
 * A fault of the peer becomes a `Faulted` event and a count; it never raises.
 * A message gets its ``seq`` in `AudioHookSession.to_wire` and nowhere else, so that the numbers
-on the wire are 1, 2, 3 ..., also if the drafts were made in another order.
+  on the wire are 1, 2, 3 ..., also if the drafts were made in another order.
 * `states` has the tables of the messages that each state allows.
 """
 
@@ -70,24 +70,24 @@ _OPEN, _OPENED, _DISCONNECT, _RESUMED = Type.OPEN, Type.OPENED, Type.DISCONNECT,
 class AudioHookSession:
     """The server's side of one AudioHook session.
 
-    Pass it what the socket delivers (`receive_text`, `receive_audio`), act on the events it
-    returns, and pass every message through `to_wire` when the socket is ready for it.
+    Pass received messages to `receive_text` and `receive_audio`, act on the events that they
+    return, and pass every message to send through `to_wire` when the socket is ready for it.
 
     Attributes:
-        preference: The medium to prefer among those offered.
+        preference: The preferred medium, if the client offers it.
         state: The state of the session.
-        session_id: The client's session id, once it has sent one.
+        session_id: The session id, as the client sent it; before that, the id of the constructor.
         media: The medium chosen at ``open``.
         is_probe: Whether this session only tests the connection.
         language: The conversation's language, as ``open`` or the last ``update`` gave it.
         continued_sessions: The sessions that this one continues, after a reconnection.
         pauses: The pauses that this side requested; `State.PAUSED` tells whether audio flows.
         position: The stream position in samples per channel: samples received plus samples that
-            the client reported as discarded; without a medium, the last position that the client
-            gave.
+            the client reported as discarded; without a medium, the last position in a
+                message.
         positions: Maps received samples to stream positions.
-        disconnect_sent: Whether ``disconnect`` was handed to the wire.
-        server_seq: ``seq`` of the last message handed to the wire.
+        disconnect_sent: Whether `to_wire` has numbered a ``disconnect``.
+        server_seq: ``seq`` of the last message that `to_wire` has numbered.
         client_seq: ``seq`` of the last message received.
         faults: Number of times that the peer broke each rule.
     """
@@ -102,8 +102,8 @@ class AudioHookSession:
         """Create a session that waits for ``open``.
 
         Args:
-            session_id: The id to use until the client sends one.
-            preference: The medium to prefer among those offered.
+            session_id: The id that is used until the client sends another id.
+            preference: The preferred medium, if the client offers it.
             strict: Whether to refuse an ``open`` without a required field, as Genesys's reference
                 server does. Otherwise the missing field is counted as a fault.
         """
@@ -113,7 +113,8 @@ class AudioHookSession:
         self._opened = False
         self._id_known = False
         self._verdict: Draft | None = None
-        # Messages since the last one with a readable `seq`. Each of them may have had a number.
+        # Number of messages since the last one with a readable `seq`. Each of them can have used a
+        # number.
         self._unnumbered = 0
         self.state = State.PREPARING
         self._identify(session_id)
@@ -263,7 +264,7 @@ class AudioHookSession:
             raise LocalProtocolError(
                 f"{message_type.value!r} cannot be written as JSON: {error}"
             ) from None
-        # The envelope is formatted as text, because mostly only its numbers change.
+        # The envelope is formatted as text, because usually only its numbers change.
         seq = self.server_seq + 1
         text = (
             f'{{"version": "{PROTOCOL_VERSION}", "type": "{message_type}", '
@@ -356,11 +357,11 @@ class AudioHookSession:
         event = _HANDLERS[message_type](self, raw, parameters)
         if event is None:
             return found
-        # While paused the client's clock runs on. `resumed` reports the skipped audio, unless the
-        # session ends during the pause.
+        # The client's clock keeps running during a pause. `resumed` reports the skipped audio,
+        # unless the session ends during the pause.
         if message_type is _RESUMED or (self.state in _TIMED and message_type is not _OPEN):
             self._check_position(raw, exact)
-        # A handler may have ended the session, by refusing an unusable `open`.
+        # The handler has ended the session if it refused an unusable `open`.
         if self.state is not _FAILED or target is State.CLOSING:
             self.state = target
         found.append(event)

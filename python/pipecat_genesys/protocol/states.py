@@ -113,33 +113,33 @@ OUTGOING: Mapping[State, Mapping[Type, State]] = {
     },
     State.CLOSED: {},
 }
-"""For each state, the server messages that may go out and the state they lead to. A
-``disconnect`` whose reason is not success leads to `State.FAILED` instead, and there is at most
-one in a session."""
+"""For each state, the server messages that may be sent and the state they lead to. A
+``disconnect`` whose reason is not success leads to `State.FAILED` instead. A session
+sends at most one ``disconnect``."""
 
 DISCONNECTS: Mapping[bool, State] = {True: State.DISCONNECTING, False: State.FAILED}
 """The state after a ``disconnect``, by whether its reason is success."""
 
 LOST: Mapping[State, State] = dict.fromkeys(State, State.CLOSED)
-"""The state after the loss of the socket, with or without ``close`` before it."""
+"""The state after the loss of the connection, with or without an earlier ``close``."""
 
 ENVELOPE_CHECKED: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
 """States in which a broken envelope ends the session. Before ``open`` there are no expected values,
-and once the end has begun, another ``disconnect`` has no use."""
+and while the session ends, another ``disconnect`` has no effect."""
 
 FAULTY: Mapping[State, State] = dict.fromkeys(
     (State.PREPARING, *sorted(ENVELOPE_CHECKED)), State.FAILED
 )
-"""The state after a fault that ends the session. While preparing, only an unusable ``open`` is such
-a fault."""
+"""The state after a fault that ends the session. In `State.PREPARING`, only an
+unusable ``open`` is such a fault."""
 
 UNOPENED: frozenset[Type] = frozenset({Type.OPENED, Type.DISCONNECT, Type.CLOSED})
-"""The messages that may be sent before ``opened``: itself, a rejection, and the answer to an early
-``close``."""
+"""The first messages that may be sent: ``opened``, a ``disconnect`` that rejects the call, and
+``closed`` as the answer to an early ``close``."""
 
 AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.DISCONNECTING})
 """States in which caller audio belongs to the call. Audio before ``opened`` is a fault of the
-client, but still audio of the call."""
+client, but it still belongs to the call."""
 
 ENDED: frozenset[State] = frozenset({State.DISCONNECTING, State.FAILED, State.CLOSED})
 """States in which received audio is not a fault: the client sent it before it received the end."""

@@ -201,7 +201,7 @@ def parse_duration(text: object) -> Fraction:
     AudioHook restricts ISO 8601 to non-negative seconds: ``PT1S``, ``PT0.000125S``, ``PT.5S``.
 
     Args:
-        text: The value as it came in a message.
+        text: The value as received in a message.
 
     Returns:
         Seconds.
@@ -273,7 +273,7 @@ def parse_media(entry: object) -> Media | None:
     """Read one media entry of an offer.
 
     Args:
-        entry: The entry as it came.
+        entry: The entry as received.
 
     Returns:
         The medium, or None if this package does not support the entry: another type, format or

@@ -604,7 +604,7 @@ class SimulatedCall:
 def continuation(call: SimulatedCall, *, url: str = "", history: float = HISTORY) -> SimulatedCall:
     """Return a call that continues the conversation of another call in a new session.
 
-    Genesys does this where reconnection is enabled, after `reconnect` or after a lost connection.
+    Genesys does this if reconnection is enabled, after `reconnect` or after a lost connection.
     The new session has its own id and its own numbering. Its `open` lists the previous sessions,
     and its stream begins up to 20 s earlier; that audio is sent again at once. When the new
     session is open, the previous one closes with reason `reconnect`. `paused`, `resumed` and

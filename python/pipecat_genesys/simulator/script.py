@@ -240,7 +240,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "say": Verb(
             "say:FILE.wav, say:speech:2, say:tone:440:1 or say:silence:1",
-            "the caller speaks: a WAV file, or generated sound of a given length",
+            "the caller speaks: a WAV file, or generated sound of the given length",
             _say(AudioHookChannel.EXTERNAL),
         ),
         "agent": Verb(
@@ -253,7 +253,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         ),
         "wait": Verb(
             f"wait:2.5, wait:{', wait:'.join(_WAITS)} or wait:event:TYPE",
-            "waits for some seconds, or until the bot speaks, falls silent, ends the call ...",
+            "waits for the given time, or until the bot speaks, falls silent, ends the call ...",
             _wait,
         ),
         "press": Verb("press:12#", "the caller presses keys", _press),
@@ -266,9 +266,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             "the client ends its own pause",
             _without_argument(lambda call, _: call.resume()),
         ),
-        "discard": Verb(
-            "discard:0.4", "the client drops audio of this length in seconds", _discard
-        ),
+        "discard": Verb("discard:0.4", "the client drops audio of the given length", _discard),
         "hang-up": Verb(
             "hang-up", "the caller hangs up", _without_argument(lambda call, _: call.hang_up())
         ),

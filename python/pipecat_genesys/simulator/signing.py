@@ -64,7 +64,7 @@ def decode_secret(text: str) -> bytes:
 
 
 def normalized_url(url: str) -> str:
-    """Check the URL of a server, and encode it in ASCII as it goes on the wire.
+    """Check the URL of a server, and encode the URL in ASCII as it is sent.
 
     Returns:
         The URL with the host in IDNA and with percent-encoded path and query.

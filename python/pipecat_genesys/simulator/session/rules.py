@@ -105,7 +105,7 @@ _TOLERATED = Reaction(is_tolerated=True)
 REACTIONS: Mapping[ServerRule, Reaction] = MappingProxyType(
     {
         ServerRule.OPEN_TIMEOUT: _fatal(408, "Open transaction timeout"),
-        # The client has already sent `close`; after this error it closes the socket.
+        # The client has already sent `close`; it closes the socket after this error.
         ServerRule.CLOSE_TIMEOUT: Reaction(408, "Close transaction timeout"),
         ServerRule.PONG_TIMEOUT: _fatal(408, "Timeout waiting for pong"),
         ServerRule.NOT_JSON: _fatal(400, "Message not well-formed JSON"),

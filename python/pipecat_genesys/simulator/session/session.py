@@ -187,9 +187,9 @@ class GenesysClientSession:
             now: Time of sending.
 
         Returns:
-            Whether the audio was sent. If it was not, the stream position advances all the same
-            while the session is open: the client's sample clock runs during a pause and in a
-            session without audio.
+            Whether the audio was sent. If it was not sent, the stream position still advances while
+            the session is open: the client's sample clock runs during a pause and in a session
+            without audio.
 
         Raises:
             CallStateError: Before `opened`. The audio must be kept and sent later.
