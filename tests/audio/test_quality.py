@@ -37,7 +37,7 @@ ROUNDING = 1 / 12
 
 
 class _Resampler:
-    """`Resampler` as a function of PCM."""
+    """Converts PCM with `Resampler`."""
 
     def __init__(self, in_rate: int, out_rate: int) -> None:
         self.stream = Resampler(in_rate, out_rate)
@@ -47,7 +47,7 @@ class _Resampler:
 
 
 class _Inbound:
-    """`InboundAudio` for L16 with loud noise on the left channel; returns the right channel."""
+    """Converts the right channel with `InboundAudio`; the left channel has loud noise."""
 
     def __init__(self, in_rate: int, out_rate: int) -> None:
         assert in_rate == 8000
@@ -60,7 +60,7 @@ class _Inbound:
 
 
 class _Outbound:
-    """`OutboundAudio` to L16."""
+    """Converts PCM to L16 with `OutboundAudio`."""
 
     def __init__(self, in_rate: int, out_rate: int) -> None:
         assert out_rate == 8000

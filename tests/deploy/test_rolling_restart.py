@@ -60,7 +60,7 @@ class Callers:
             await self._all_live.wait()
 
     def leave(self) -> None:
-        """Stop calling after the calls that are live now."""
+        """Start no more calls. The current calls continue to their end."""
         self._leave.set()
 
     async def keep_calling(self, number: int) -> None:

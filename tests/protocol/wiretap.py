@@ -278,7 +278,7 @@ class Wiretap:
         client.position += len(sent.content) // self.frame_bytes
 
     def _move(self, type: str, parameters: Any, position: int) -> None:
-        """Check the position of a message, which is that of the next sample, and move to it."""
+        """Check that a message has the position of the next sample, and advance the position."""
         client = self.client
         if type in ("discarded", "resumed"):
             start, length = samples(parameters["start"]), samples(parameters["discarded"])

@@ -41,7 +41,7 @@ def _duration(event: Event, name: str) -> Fraction | None:
 
 @dataclass(slots=True, kw_only=True)
 class Faulted(Event):
-    """The peer broke a rule. With a ``reply`` the fault ends the session.
+    """The peer broke a rule. If there is a ``reply``, the fault ends the session.
 
     Attributes:
         error: The fault.

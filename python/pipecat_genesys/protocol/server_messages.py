@@ -83,7 +83,7 @@ def opened(
 
 
 def pong(ping_seq: int | None) -> Draft:
-    """Answer the ping with this ``seq``."""
+    """Answer the ping that has this ``seq``."""
     return Draft(_PONG, _NONE, ping_seq)
 
 

@@ -307,7 +307,7 @@ class AudioHookSession:
         return True
 
     def _check_envelope(self, raw: _Raw) -> RemoteProtocolError | None:
-        """Return the fault of a wrong value in the envelope, which ends the session, or None."""
+        """Check the values of the envelope; return the fault that ends the session, or None."""
         version, identity = raw.get("version"), raw.get("id")
         seq, serverseq = fields.integer(raw, "seq"), fields.integer(raw, "serverseq")
         if version is not None and version != PROTOCOL_VERSION:

@@ -57,7 +57,7 @@ def _stay(state: State, *types: Type) -> dict[Type, State]:
 
 
 INCOMING: Mapping[State, Mapping[Type, State]] = {
-    # As pipecat's serializer does, every known message is handled before `open` too.
+    # Every known message is also handled before `open`, as in pipecat's serializer.
     State.PREPARING: {
         **_stay(State.PREPARING, *_IN_CALL, Type.PAUSED, Type.RESUMED),
         Type.OPEN: State.OPENING,

@@ -167,13 +167,13 @@ class Media:
     def is_listen_only(self) -> bool:
         """Whether the medium carries audio to the server only.
 
-        Bot audio exists on Audio Connector sessions alone, and those offer the external channel
-        in mono; the client refuses binary messages on any other medium (error 415).
+        Only Audio Connector sessions have bot audio, and they offer the external channel in mono.
+        The client refuses binary messages on any other medium (error 415).
         """
         return self.channels != (AudioHookChannel.EXTERNAL,)
 
     def channel_id(self, channel: str) -> int:
-        """Return the index of a party in the channels, by which a transcript names it.
+        """Return the index of a party in the channels. A transcript has this index.
 
         Args:
             channel: ``external`` or ``internal``.

@@ -22,7 +22,7 @@ from .sounds import read_stereo_wav, read_wav, silence, speech_like, tone
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What a step must know about the script that it belongs to.
+    """The state of the script that a step needs.
 
     Attributes:
         patience: Maximum time in seconds to wait for the server.
@@ -93,7 +93,7 @@ async def play(steps: Sequence[Step], call: SimulatedCall, patience: float = 10.
     for step in steps:
         began = call.elapsed
         await step.action(call, StepContext(patience, since))
-        # Audio before a silence is over, even if it began during the step.
+        # After `wait:quiet`, earlier audio is not new, even if it began during this step.
         since = call.elapsed if step.text == _QUIET else began
 
 

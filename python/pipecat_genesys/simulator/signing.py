@@ -42,7 +42,7 @@ LIFETIME = 30
 
 _SECRET = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _URL_CHARACTERS = ":/?#[]@!$&'()*+,;=%"
-"""Characters of a path or a query that are not percent-encoded: delimiters, and escapes."""
+"""Characters of a path or a query that are not percent-encoded: delimiters and the percent sign."""
 _DEFAULT_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 

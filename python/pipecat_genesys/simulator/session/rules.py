@@ -1,8 +1,8 @@
-"""The rules a server must keep, and how the client reacts when a server breaks one.
+"""The rules that a server must keep, and the client's reaction when a server breaks a rule.
 
 `REACTIONS` is the table. Error codes, texts and whether the session ends were measured with
-Genesys's reference client and a server that broke each rule. Where production is known to be
-stricter (unknown keys in a media entry, message rates, message size), the table has production's
+Genesys's reference client and a server that broke each rule. If production is known to
+be stricter (unknown keys in a media entry, message rates, message size), the table has production's
 reaction.
 """
 
