@@ -104,7 +104,7 @@ def releases_the_gil(call: Callable[[], object]) -> bool:
     gate.acquire()
     thread = threading.Thread(target=wait)
     thread.start()
-    # The exact time does not matter: a thread that has not reached the gate also wants the GIL.
+    # The thread need not have reached the gate, because it also waits for the GIL before that.
     time.sleep(0.0005)
     gate.release()
     call()
@@ -115,14 +115,15 @@ def releases_the_gil(call: Callable[[], object]) -> bool:
 
 @pytest.fixture
 def no_switching() -> Iterator[None]:
-    """Keep the interpreter from switching threads on its own."""
+    """Prevent the interpreter from switching threads at its regular interval."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1000)
     yield
     sys.setswitchinterval(before)
 
 
-# For each call: input bytes per KiB of input and output together, and the limit in KiB.
+# For each call: the number of input bytes that make 1 KiB of input plus output, and the size
+# of input plus output in KiB above which the call releases the GIL.
 GIL_LIMITS = [
     (lambda data: InboundAudio("PCMU", 1, 16000).process(data), 1024 / 5, 256),
     (lambda data: OutboundAudio("PCMU", 16000).process(data), 1024 / 1.25, 256),

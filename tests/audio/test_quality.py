@@ -37,7 +37,7 @@ ROUNDING = 1 / 12
 
 
 class _Resampler:
-    """`Resampler` as a function of PCM."""
+    """Converts PCM with `Resampler`."""
 
     def __init__(self, in_rate: int, out_rate: int) -> None:
         self.stream = Resampler(in_rate, out_rate)
@@ -47,7 +47,7 @@ class _Resampler:
 
 
 class _Inbound:
-    """`InboundAudio` for L16 with loud noise on the left channel; returns the right channel."""
+    """Converts the right channel with `InboundAudio`; the left channel has loud noise."""
 
     def __init__(self, in_rate: int, out_rate: int) -> None:
         assert in_rate == 8000
@@ -60,7 +60,7 @@ class _Inbound:
 
 
 class _Outbound:
-    """`OutboundAudio` to L16."""
+    """Converts PCM to L16 with `OutboundAudio`."""
 
     def __init__(self, in_rate: int, out_rate: int) -> None:
         assert out_rate == 8000
@@ -170,7 +170,7 @@ def test_outbound_mu_law_equals_the_mu_law_of_the_model(in_rate, level):
     exact = np.rint(resample(samples(pcm), in_rate, 8000)).astype("<i2").tobytes()
     expected = ulaw_encode(exact)
     assert len(wire) == len(expected)
-    # Codes may differ where the exact result is within a fraction of a 16-bit step of a decision
+    # Codes may differ if the exact result is within a fraction of a 16-bit step of a decision
     # level. At 48 kHz the result is rounded twice.
     most = 16 if in_rate == 48000 else 2
     assert sum(a != b for a, b in zip(wire, expected, strict=True)) <= most
@@ -187,7 +187,7 @@ def test_energy_of_the_speech_band_equals_that_of_soxr(in_rate, out_rate):
     theirs = soxr.resample(voice.astype(np.float64), in_rate, out_rate, "VHQ")
     exactly = delay(in_rate, out_rate) * out_rate
     late = round(exactly)
-    # soxr's output has no delay; the delay of ours can be a fraction of a sample.
+    # soxr's output has no delay; the delay of our output can be a fraction of a sample.
     count = min(len(ours) - late, len(theirs))
     ours, theirs = ours[late:][:count], theirs[:count]
     assert decibels(np.std(ours) / np.std(theirs)) == pytest.approx(0, abs=0.05)

@@ -97,7 +97,8 @@ def test_reset_starts_a_new_stream(in_rate, out_rate):
 @pytest.mark.parametrize(("in_rate", "out_rate"), PAIRS)
 def test_process_and_flush_together_return_the_whole_signal(in_rate, out_rate):
     pulse = np.hanning(in_rate // 50) * 20000
-    # A whole number of periods of the ratio, so that the output lasts as long as the input.
+    # The signal has a whole number of periods of the ratio, so the output lasts as long as the
+    # input.
     period = Fraction(out_rate, in_rate).denominator
     signal = np.zeros((len(pulse) // period + 2) * period)
     signal[-len(pulse) :] = pulse

@@ -128,12 +128,12 @@ def test_the_store_gets_a_digest_of_key_and_nonce_and_a_lifetime_of_22_seconds()
     store = Store(yes)
     run(authenticate(verifier(replay_store=store), Call()))
     digest = hashlib.sha256(b"SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh\0VGhpc0lzQVVuaXF1ZU5vbmNl").digest()
-    # 10 s of age, 3 s of skew before and after, 6 s between the clocks of two machines.
+    # 22 s: 10 s of age, 3 s of skew before and after, 6 s between the clocks of two machines.
     assert store.calls == [(digest, 22)]
 
 
 def test_a_nonce_is_remembered_until_no_clock_accepts_its_signature() -> None:
-    """The first machine's clock is as far ahead as allowed, the second one's as far behind."""
+    """The clock of one machine has the largest skew ahead, that of the other the largest behind."""
 
     async def main() -> None:
         passed = 0.0

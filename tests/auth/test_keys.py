@@ -89,7 +89,7 @@ def test_replacing_keys_by_invalid_ones_keeps_the_old_keys() -> None:
     assert verify(verifier, Call()).signed
 
 
-# Unknown
+# Unknown keys
 
 
 def test_an_unknown_key_gives_the_same_error_as_a_wrong_secret() -> None:
@@ -98,7 +98,7 @@ def test_an_unknown_key_gives_the_same_error_as_a_wrong_secret() -> None:
     unknown = refused(verifier, call_with_key("an-unknown-key", OTHER))
     assert (unknown.reason, str(unknown)) == (wrong.reason, str(wrong))
     assert unknown.reason is Refusal.SIGNATURE
-    # A logged traceback must not distinguish them either.
+    # A logged traceback must not distinguish an unknown key from a wrong secret either.
     shown = [traceback.format_exception_only(error) for error in (wrong, unknown)]
     assert shown[0] == shown[1]
     assert wrong.__cause__ is unknown.__cause__ is None

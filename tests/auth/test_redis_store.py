@@ -26,7 +26,7 @@ from .signing import KEY, NONCE, NOW, SECRET, Call
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[RedisServer]:
-    """A server for tests that leave it as it is."""
+    """A server for tests that do not stop, suspend or configure it."""
     with RedisServer() as server:
         yield server
 
@@ -149,7 +149,7 @@ async def test_connections_are_refused_while_redis_does_not_answer(
         refusals = await asyncio.gather(*(refusal(client, f"{NONCE}{n}", 0.2) for n in range(5)))
         assert refusals == 5 * [Refusal.REPLAY_STORE]
         own_server.resume()
-        # The reply to an abandoned command must not be taken for the reply to a later one.
+        # The reply to an abandoned command must not be used as the reply to a later command.
         store = RedisReplayStore(client)
         for nonce in map(bytes, zip(range(20), strict=True)):
             assert await store.first_use(nonce, 300) is True
@@ -261,7 +261,7 @@ async def test_a_lost_command_or_reply_does_not_refuse_a_call(
     path = str(Path(shared_server.socket).with_name(f"{fault}.sock"))
     async with (
         LossyProxy(shared_server.socket, path, fault),
-        # Without redis-py's own retries, and with its own limit of waiting for a reply.
+        # This client does not use the retries of redis-py; it waits at most 0.1 s for a reply.
         Redis.from_url(f"unix://{path}", socket_timeout=0.1) as client,
     ):
         assert await refusal(client, NONCE, 5) is None

@@ -42,7 +42,7 @@ def test_quick_run_finds_no_wrong_result_and_writes_every_table(tmp_path: Path) 
         "Clipping between the two filters of the 48 kHz path",
     ]
     parts = json.loads(values.read_text(encoding="utf-8"))["parts"]
-    # Two directions, three packet lengths, four pipeline rates.
+    # The rows of two directions, three packet lengths and four pipeline rates.
     assert len(parts["times"]) == 2 * 3 * 4
     echo = parts["echo"]["rows"]
     assert [row["missing"] for row in echo if row["serializer"] == "ours"] == [0, 0]

@@ -1,4 +1,4 @@
-"""The documents show the newest results, and all of them."""
+"""The documents show all tables, with the newest results."""
 
 import re
 import subprocess

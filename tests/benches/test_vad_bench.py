@@ -1,4 +1,4 @@
-"""A short run of the benchmarks of voice activity detection: they work, with right results."""
+"""A short run of the benchmarks of voice activity detection; their results are correct."""
 
 import json
 import subprocess

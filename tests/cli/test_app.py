@@ -1,4 +1,4 @@
-"""The command line before any command runs: version, entry point, missing packages."""
+"""The command line without a command: version, entry point, missing packages."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ async def test_every_line_is_a_json_object_and_those_of_a_call_name_it() -> None
     assert of_call
     for entry in of_call:
         assert {"organization_id", "correlation_id"} <= entry.keys()
-    # Pipecat's own lines are among them, and know the conversation.
+    # The log lines of the call include pipecat's own lines, which have the conversation id.
     pipecats = [entry for entry in of_call if entry["logger"].startswith("pipecat.")]
     assert any("conversation_id" in entry for entry in pipecats)
     assert {entry["logger"].partition(".")[0] for entry in entries} >= {"pipecat", "uvicorn"}

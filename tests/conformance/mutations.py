@@ -137,7 +137,7 @@ def media_with_an_extra_field(message: dict[str, Any]) -> Any:
 
 
 class _SelectsMedia(ReferenceCall):
-    """Sends `opened` with the media that `media` returns, also where no medium is supported."""
+    """Sends `opened` with the media that `media` returns, also if no medium is supported."""
 
     def media(self, offer: list[Any]) -> list[Any]:
         raise NotImplementedError
@@ -434,7 +434,7 @@ def closed_with_a_parameter(message: dict[str, Any]) -> Any:
 
 @breaks("close-early")
 class DoesNotReadWhileOpening(ReferenceCall):
-    # The server discards what arrives until it sends `opened`.
+    # The server discards all messages that arrive before it sends `opened`.
     async def on_open(self, event: events.OpenReceived) -> None:
         await asyncio.sleep(0.05)
         async with asyncio.timeout(0.05):

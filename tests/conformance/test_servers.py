@@ -23,8 +23,8 @@ from pipecat_genesys import AudioHookChannel, GenesysAudioHookSerializer, genesy
 from pipecat_genesys.conformance import CATALOGUE, Outcome, Target, Timeouts, run_checks
 from pipecat_genesys.simulator import CallMode
 
-# The servers answer within milliseconds. The conversation has to outlast the burst of 25 messages,
-# which pipecat's nine audio messages a second use up within seven seconds.
+# The servers answer within milliseconds, so short limits suffice. pipecat sends nine audio messages
+# a second, which exceed the burst of 25 within seven seconds. The conversation is longer.
 TIMEOUTS = Timeouts(open=5, pong=3, close=3, observation=0.5, conversation=12)
 
 theirs = pytest.importorskip("pipecat.serializers.genesys")

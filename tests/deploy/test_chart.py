@@ -208,7 +208,8 @@ def test_pods_run_with_restricted_permissions(profile: str) -> None:
     if "ServiceAccount" in objects:
         assert objects["ServiceAccount"]["automountServiceAccountToken"] is False
         assert objects["ServiceAccount"]["metadata"]["name"] == pod["serviceAccountName"]
-    # Service links would set PIPECAT_GENESYS_PORT to tcp://..., which is an option of the server.
+    # Service links would set PIPECAT_GENESYS_PORT to tcp://...; the server reads this variable
+    # as an option.
     assert pod["enableServiceLinks"] is False
 
 

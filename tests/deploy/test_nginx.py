@@ -136,7 +136,7 @@ async def installation(folder: Path) -> AsyncIterator[Installation]:
 
 @asynccontextmanager
 async def busy(endpoint: Endpoint) -> AsyncIterator[None]:
-    """Fill an endpoint with a call that nginx does not know of."""
+    """Fill an endpoint with a call that does not pass through nginx."""
     options = CallOptions(api_key=KEY, client_secret=SECRET, record_audio=False)
     opened, over = asyncio.Event(), asyncio.Event()
 

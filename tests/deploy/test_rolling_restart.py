@@ -60,7 +60,7 @@ class Callers:
             await self._all_live.wait()
 
     def leave(self) -> None:
-        """Stop calling after the calls that are live now."""
+        """Start no more calls. The current calls continue to their end."""
         self._leave.set()
 
     async def keep_calling(self, number: int) -> None:
@@ -68,7 +68,7 @@ class Callers:
         await asyncio.sleep(number / CALLS * SECONDS)
         while not self._leave.is_set():
             if not (await self.call()).clean:
-                return  # one failed call fails the test
+                return  # the test fails after one failed call
 
     async def call(self) -> CallReport:
         """Make one call and return its report."""

@@ -1,4 +1,4 @@
-"""Links, paths, modules and make targets that the Markdown files name exist."""
+"""All links, paths, modules and make targets in the Markdown files exist."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAKE_TARGET = re.compile(r"(?:^|`)make ([a-z][a-z0-9-]+)", re.MULTILINE)
 
 
 def pages() -> list[Path]:
-    """The Markdown files of the repository, without those that record the past."""
+    """The Markdown files of the repository, except the changelog and dated benchmark results."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
         cwd=ROOT,
@@ -62,7 +62,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def paths(page: Path) -> Iterator[str]:
-    """Paths in the page's inline code, without the name of a function behind them."""
+    """Paths in the page's inline code, without a function name after the colon."""
     for code in INLINE_CODE.findall(prose(page)):
         path = code.split(":")[0]
         if PATH.fullmatch(path) and path.endswith(SUFFIXES):

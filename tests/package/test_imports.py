@@ -1,4 +1,4 @@
-"""Imports run in one direction, without circles, and load pipecat only where it is needed."""
+"""Components import each other without cycles, and load pipecat only where it is needed."""
 
 from __future__ import annotations
 

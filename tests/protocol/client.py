@@ -1,4 +1,4 @@
-"""A Genesys client: it numbers its messages and keeps the position of the stream."""
+"""A Genesys client, which numbers its messages and counts the position of the stream."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Omit:
 
 
 OMIT: Any = _Omit()
-"""As the value of a field: the message lacks the field."""
+"""A field with this value is left out of the message."""
 
 
 def medium(
@@ -125,7 +125,7 @@ class Client:
 
 
 class Call:
-    """A session and the client that talks to it.
+    """A session under test, and the client that is connected to it.
 
     Attributes:
         session: The session under test.
@@ -175,7 +175,7 @@ class Call:
         return self.send(server_messages.opened([] if media is None else [media.raw]))
 
     def stands(self) -> State:
-        """Return the state. A method, because type checkers narrow the type of an attribute."""
+        """Return the state. A method is used, because type checkers narrow attributes."""
         return self.session.state
 
     @property

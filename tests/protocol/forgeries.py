@@ -1,9 +1,9 @@
-"""Messages that break a rule of the protocol, and the reaction that the other side owes.
+"""Messages that break a rule of the protocol, and the required reaction of the receiver.
 
 The reactions of a client were measured with Genesys's reference client against a faulty server:
 error 400 for malformed messages, 409 for messages in the wrong state, 413 for messages that are too
-large, 500 for messages that raise in its own code. `close` follows each error except the two errors
-about `pong`.
+large, 500 for messages that raise an exception in the client. `close` follows each error except the
+two errors about `pong`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ BROKEN_ENVELOPES: Mapping[str, tuple[Callable[[int, int], Message], Forgery]] = 
     "version 3": (lambda *_: {"version": "3"}, Forgery("version")),
     "version as number": (lambda *_: {"version": 2}, Forgery("version")),
 }
-"""Envelope fields to replace, given the last `seq` sent and received. Each ends the session."""
+"""Functions from the last `seq` sent and received to changed envelope fields.
+
+Each changed field ends the session."""
 
 BROKEN_PARAMETERS: Mapping[str, tuple[str, Any, Forgery]] = {
     "type of the future": ("weather", {"sky": "blue"}, Forgery("unknown-type", is_fatal=False)),
@@ -56,7 +58,7 @@ GARBAGE: Mapping[str, tuple[str, Forgery]] = {
     "null": ("null", Forgery("not-an-object", is_fatal=False)),
     "too large": (json.dumps({"x": _TOO_LARGE}), Forgery("text-size", is_fatal=False)),
 }
-"""Text that is no message; the server counts and ignores it."""
+"""Text that is not a message; the server counts and ignores it."""
 
 
 # -- faults of a server -----------------------------------------------------------------------

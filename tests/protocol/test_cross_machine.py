@@ -47,7 +47,7 @@ from .wiretap import SERVER_TYPES, Sent, Wiretap
 
 EXAMPLES = int(os.environ.get("CROSS_EXAMPLES", "300"))
 L16 = {**PCMU_EXTERNAL, "format": "L16"}
-# Violations of a server that keeps the protocol but is slow or sends a lot.
+# Violations by a server that follows the protocol but is slow or sends many messages.
 _OWN_ACCOUNT = {
     ServerRule.OPEN_TIMEOUT,
     ServerRule.PONG_TIMEOUT,
@@ -59,7 +59,7 @@ _OWN_ACCOUNT = {
     ServerRule.AUDIO_CUT,
     ServerRule.REPEATED_DISCONNECT,
 }
-# Violations that follow once the client has given up waiting.
+# Violations that follow after a timeout of the client.
 _TOO_LATE = {ServerRule.AFTER_CLOSED}
 _LONGEST_END = 60.0
 
@@ -115,8 +115,8 @@ class CrossMachine(RuleBasedStateMachine):
         before = self.server.faults.total()
         found = self.server.receive_text(sent.content)
         tap.reached_server(sent)
-        # The first forgery is counted unless the call is ending. A second forgery may make up
-        # for the first one.
+        # The first forgery is counted unless the call is ending. A second forgery may cancel
+        # the effect of the first one.
         if sent is self.first_forgery:
             assert self.server.faults.total() > before or tap.server.has_ended
         for event in found:
@@ -321,7 +321,8 @@ class CrossMachine(RuleBasedStateMachine):
         if not hasattr(self, "tap"):
             return
         if not self.tap.client_forges:
-            # Messages that cross the `disconnect` of the server count as faults of the state.
+            # Messages that the client sent before it received `disconnect` count as faults of the
+            # state.
             crossed = {Fault.STATE} if self.tap.server.has_ended else set()
             assert set(self.server.faults) <= crossed, self.server.faults
         if not (self.tap.server_forges or self.tap.client_forges):

@@ -54,7 +54,7 @@ def test_sources_import_no_clock_no_randomness_and_no_input_or_output(path: Path
         "enum",
         "fractions",
         "json",
-        "pipecat_genesys",  # only its errors; the import graph of the package has a test of its own
+        "pipecat_genesys",  # only `errors`; see tests/package/test_imports.py
         "pydantic",
         "pydantic_core",
         "typing_extensions",

@@ -37,23 +37,23 @@ def chosen(offer: list[Any], preference: MediaPreference) -> Any:
 @pytest.mark.parametrize(
     ("preference", "offer", "expected"),
     [
-        # The entry that matches, at any index of the offer.
+        # The matching entry is chosen, at any index of the offer.
         (external, [STEREO, EXTERNAL, INTERNAL], EXTERNAL),
         (internal, [STEREO, EXTERNAL, INTERNAL], INTERNAL),
         (both, [EXTERNAL, STEREO], STEREO),
         (both, [EXTERNAL, INVERTED], INVERTED),
         (external_l16, [EXTERNAL, L16], L16),
         (both_l16, [STEREO, L16, L16_STEREO], L16_STEREO),
-        # The first of several entries that match.
+        # The first of several matching entries is chosen.
         (both, [INVERTED, STEREO], INVERTED),
         (both, [STEREO, INVERTED], STEREO),
-        # No entry matches: the first supported entry.
+        # If no entry matches, the first supported entry is chosen.
         (external, [STEREO, INTERNAL], STEREO),
         (external, [L16, INTERNAL], L16),
         (external_l16, [INTERNAL, EXTERNAL], INTERNAL),
         (both, [L16_STEREO, EXTERNAL], L16_STEREO),
         (external, [WRONG_RATE, None, L16], L16),
-        # No entry is supported.
+        # No entry is supported, so none is chosen.
         (external, [], None),
         (external, USELESS, None),
     ],

@@ -46,9 +46,9 @@ values = st.recursive(
     max_leaves=8,
 )
 messages = st.one_of(
-    # An arbitrary object.
+    # Any JSON object.
     st.dictionaries(st.sampled_from(FIELDS) | st.text(), values, max_size=9),
-    # A message in which some fields have odd values.
+    # A message in which some fields have arbitrary values.
     st.builds(
         lambda type, changes: (
             {

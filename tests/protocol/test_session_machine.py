@@ -57,12 +57,12 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=4,
 )
-# No objects: a session takes an object for a message, which the client numbers.
+# Objects are left out, because a session treats an object as a message with a number.
 unnumbered = json_values.filter(lambda value: not isinstance(value, dict))
 
 
 class ClientAndSession(RuleBasedStateMachine):
-    """A model of the call, made from the protocol and the messages on the wire alone.
+    """A model of the call that uses only the protocol and the messages on the wire.
 
     Positions are fractions of seconds. The model does not read the state of the session.
     """
@@ -132,7 +132,7 @@ class ClientAndSession(RuleBasedStateMachine):
             text = self.session.to_wire(draft).text
         except LocalProtocolError:
             assert (self.session.server_seq, self.session.state) == before
-            # `to_wire` refuses a valid draft only where `allows` denies its type.
+            # `to_wire` refuses a valid draft only if `allows` returns False for its type.
             assert not may
             return
         assert may
@@ -282,7 +282,7 @@ class ClientAndSession(RuleBasedStateMachine):
     @precondition(lambda self: not self.closing)
     @rule(reason=st.sampled_from(["end", "error", "disconnect", "reconnect"]), often=st.booleans())
     def close(self, reason: str, often: bool) -> None:
-        if often:  # close seldom, so that calls last
+        if often:  # `close` is rare, so that calls are long
             return
         self.closing = True
         event = self.say("close", {"reason": reason})[-1]
@@ -341,7 +341,7 @@ class ClientAndSession(RuleBasedStateMachine):
         ),
     )
     def break_a_rule(self, type: str, overrides: dict[str, Any]) -> None:
-        # Unreadable messages may have used the numbers in between.
+        # Unreadable messages may have used the numbers between the two.
         plausible = range(self.client.seq + 1, self.client.seq + 2 + self.unreadable)
         if overrides.get("seq") in plausible or overrides.get("id") == SESSION:
             return

@@ -302,7 +302,7 @@ class TestMedia:
         call = Call()
         event = call.session.receive_text(text.replace('"HINT"', written))[-1]
         if call.session.state is State.PREPARING:
-            assert isinstance(event, events.Faulted)  # not accepted, so it needs no reply
+            assert isinstance(event, events.Faulted)  # an invalid `open` needs no reply
             return
         draft = event.reply or server_messages.opened([m.raw for m in [call.session.media] if m])
         assert call.send(draft)["type"] in ("opened", "disconnect")

@@ -88,7 +88,7 @@ class TestNesting:
         call = started()
         seen = call.client.serverseq
         call.send(server_messages.pause())
-        # Its `serverseq` is from before `pause`.
+        # The `serverseq` of this `paused` is older than the `pause` of the server.
         assert paused(call, serverseq=seen).answers is None
         assert paused(call).answers is Type.PAUSE
 
@@ -118,7 +118,7 @@ class TestNesting:
         assert paused(call).answers is None
 
     def test_repeated_paused_is_no_fault(self) -> None:
-        # The client of Genesys's reference test suite sends two.
+        # The client of Genesys's reference test suite sends `paused` twice.
         call = started()
         call.send(server_messages.pause())
         assert [paused(call).answers, paused(call).answers] == [Type.PAUSE, None]

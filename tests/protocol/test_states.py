@@ -164,7 +164,7 @@ def test_envelope_is_checked_during_the_call_only() -> None:
 
 
 def test_states_in_which_audio_is_accepted() -> None:
-    # Audio before `opened` is a fault of the client, and is accepted.
+    # Audio before `opened` is a fault of the client, but is accepted.
     assert {State.OPENING, State.ACTIVE, State.DISCONNECTING} == AUDIO
 
 

@@ -25,8 +25,8 @@ from pipecat_genesys.protocol.types import duration_to_samples, parse_media
 
 from .client import EXTERNAL, INVERTED, L16, L16_STEREO, STEREO, medium, unhurried
 
-# The pattern that Genesys's reference implementation validates with, and `PT5.S`, which its parser
-# accepts too.
+# The pattern with which Genesys's reference implementation validates durations, and `PT5.S`,
+# which its parser also accepts.
 LEGAL = re.compile(r"PT(?:(?:\d*\.)?\d+|\d+\.)S", re.ASCII)
 
 

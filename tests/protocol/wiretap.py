@@ -36,10 +36,10 @@ def samples(duration: str) -> int:
 
 @dataclass(frozen=True)
 class Forgery:
-    """The fault of a message, and the reaction that the receiver owes.
+    """The fault of a message, and the required reaction of the receiver.
 
     Attributes:
-        rule: The broken rule, by the receiver's name for it.
+        rule: Name of the broken rule, as the receiver reports it.
         is_fatal: Whether the fault ends the call.
         code: The code of the client's `error`; None for messages of the client.
     """
@@ -51,7 +51,7 @@ class Forgery:
 
 @dataclass
 class Sent:
-    """A message on its way.
+    """A message that was sent, and has perhaps not arrived yet.
 
     Attributes:
         content: Text or audio.
@@ -73,13 +73,13 @@ class Sent:
 
 
 class Client:
-    """The state of the client, as its messages show it."""
+    """The state of the client, computed from its messages."""
 
     def __init__(self, position: int) -> None:
         self.texts = 0
         self.types: Counter[str] = Counter()
         self.position = position
-        """The position after the audio and the gaps that it sent, in samples."""
+        """The stream position after all audio and gaps that the client sent, in samples."""
         self.paused_at: int | None = None
         self.playing = False
         self.audio_received = 0
@@ -94,27 +94,27 @@ class Client:
 
 
 class Server:
-    """The state of the server, as its messages show it."""
+    """The state of the server, computed from its messages."""
 
     def __init__(self) -> None:
         self.texts = 0
         self.types: Counter[str] = Counter()
         self.clientseq = 0
         self.received = 0
-        """The highest `seq` that it received."""
+        """The highest `seq` that the server received."""
         self.types_received: Counter[str] = Counter()
         self.pings: set[int] = set()
-        """The `seq` of pings that it received and has not answered."""
+        """The `seq` of pings that the server received and has not answered."""
         self.wants_pause = False
         self.accepts = False
-        """Whether it received an `open` that it can accept."""
+        """Whether the server received an `open` that it can accept."""
         self.must_end = False
-        """Whether it received a message that it must answer with `disconnect`."""
+        """Whether the server received a message that it must answer with `disconnect`."""
         self.is_gone = False
 
     @property
     def is_left(self) -> bool:
-        """Whether it received `close`."""
+        """Whether the server received `close`."""
         return self.types_received["close"] > 0
 
     @property
@@ -125,7 +125,7 @@ class Server:
 
     @property
     def is_open(self) -> bool:
-        """Whether it sent `opened` and the call is not ending."""
+        """Whether the server sent `opened` and the call is not ending."""
         return self.types["opened"] > 0 and not self.has_ended
 
     @property
@@ -278,7 +278,7 @@ class Wiretap:
         client.position += len(sent.content) // self.frame_bytes
 
     def _move(self, type: str, parameters: Any, position: int) -> None:
-        """Check the position of a message, which is that of the next sample, and move to it."""
+        """Check that a message has the position of the next sample, and advance the position."""
         client = self.client
         if type in ("discarded", "resumed"):
             start, length = samples(parameters["start"]), samples(parameters["discarded"])

@@ -1,4 +1,4 @@
-"""Drives a simulator session in a test: plays the server, the clock and the caller."""
+"""Drives a simulator session in a test, in place of the server, the clock and the caller."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class SessionDriver:
                 self.receive("pong", clientseq=parsed["seq"])
         self.events += self.session.take_events()
 
-    # What the server does.
+    # Input from the server.
 
     def receive(self, kind: str, parameters: Any = None, /, **overrides: Any) -> None:
         """Let the session receive a message. `...` as an override removes the field."""
@@ -114,7 +114,7 @@ class SessionDriver:
         """Let the session receive `opened`."""
         self.receive("opened", {"media": [MEDIUM]} | parameters)
 
-    # What the clock and the caller do.
+    # The clock, and actions of the caller.
 
     def advance(self, seconds: float) -> None:
         """Advance the clock, and call `tick` exactly at each deadline."""
@@ -144,7 +144,7 @@ class SessionDriver:
         self.session.socket_lost(self.now, **arguments)
         self._collect()
 
-    # What the client did.
+    # Output of the client.
 
     def take_sent(self) -> list[tuple[float, str, Any]]:
         """Return the messages since the last call: time, type, and parameters or payload."""

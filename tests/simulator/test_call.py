@@ -62,7 +62,7 @@ async def accept_and_speak(peer: Peer, message: dict[str, Any]) -> None:
     await peer.socket.send(b"\x55" * 2400)
 
 
-# A call as it should be.
+# Calls without faults.
 
 
 @pytest.mark.parametrize("clock", ["real", "virtual"])
@@ -200,7 +200,7 @@ async def test_bot_can_end_the_call_with_disconnect() -> None:
         await call.press("0")
         assert (await call.wait_for(Disconnected)).output_variables == {"a": "1"}
         report = await call.ended(5)
-        await call.hang_up()  # has no effect any more
+        await call.hang_up()  # has no effect after the end of the call
         with pytest.raises(CallEndedError, match="the session is disconnected"):
             await call.press("1")
     assert report.clean

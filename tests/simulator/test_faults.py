@@ -218,7 +218,7 @@ def test_overlapping_pauses_answer_the_server_with_paused_until_both_pauses_end(
 def test_huge_catch_up_sends_almost_as_much_audio_as_a_message_may_hold() -> None:
     options = FAULTS["huge-catch-up"].options(CallOptions())
     assert options.catch_up_at_once
-    # 64,000 bytes are 8 s. The caller speaks on while the server answers `open`.
+    # 64,000 bytes are 8 s. More audio is added while the server answers `open`.
     assert 7 < options.backlog < 8
 
 

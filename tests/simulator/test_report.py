@@ -29,7 +29,7 @@ def clean_call() -> SessionDriver:
     driver.send_frames(5)
     for _ in range(3):
         driver.receive_audio(b"\x55" * 4000)
-    driver.advance(0.875)  # the first ping is due at 1.125
+    driver.advance(0.875)  # the first ping is due at 1.125 s
     driver.advance(0.125)
     driver.advance(0.0625)
     driver.receive("pong")
@@ -61,7 +61,7 @@ def test_report_of_a_clean_call_has_all_figures() -> None:
     assert report.audio_from_server.size == 12800
     assert report.audio_from_server.burst == 3
     assert report.audio_from_server.lowest_bucket == 22
-    # open, started, ping, ping, completed, started, completed (barge-in), close
+    # The messages are open, started, ping, ping, completed, started, completed (barge-in), close
     assert report.text_to_server.messages == 8
     assert report.text_to_server.lowest_bucket is None
     assert report.audio_to_server.messages == 5

@@ -114,7 +114,7 @@ def test_pong_with_the_clientseq_of_a_later_message_is_wrong() -> None:
     driver = open_session()
     driver.advance(1.0)
     driver.call("press_dtmf", "1")
-    driver.receive("pong")  # its `clientseq` is the `seq` of the key
+    driver.receive("pong")  # the `clientseq` of this pong is the `seq` of `dtmf`
     assert [v.rule for v in driver.of(Violation)] == [ServerRule.PONG_CLIENTSEQ]
 
 
@@ -123,7 +123,7 @@ def test_right_pong_after_a_wrong_one_keeps_the_call() -> None:
     driver.advance(1.0)
     driver.receive("pong", clientseq=1)
     driver.receive("pong", clientseq=2)
-    driver.receive("pong", clientseq=4)  # answers the second ping; the error has seq 3
+    driver.receive("pong", clientseq=4)  # this pong answers the second ping; the error has seq 3
     driver.advance(5.0)
     assert driver.session.state is SessionState.OPEN
 

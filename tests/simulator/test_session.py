@@ -96,7 +96,7 @@ def test_opened_without_a_medium_advances_the_position_without_sending_audio() -
     driver.take_sent()
     driver.send_frames(2)
     assert driver.take_sent() == []
-    assert driver.session.position == 3200  # the client's clock runs
+    assert driver.session.position == 3200  # the client's clock also runs without audio
 
 
 def test_discard_to_skips_whole_frames_before_the_paused_start() -> None:

@@ -14,7 +14,7 @@ from pipecat_genesys.errors import PipecatGenesysError
 class Refusal(StrEnum):
     """The reasons for refusing a connection.
 
-    The list is closed, so that metrics can use a reason as a label.
+    The list is fixed, so that metrics can use a reason as a label.
     """
 
     REQUEST = "request"

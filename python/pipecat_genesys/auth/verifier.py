@@ -95,10 +95,10 @@ class SignatureVerifier:
     Args:
         credentials: Client secrets by API key, both as in the integration's settings (the secret
             is base64). While one secret replaces another, pass both secrets in a sequence.
-        authority: Public host, with the port if it is not 443. Without it the Host header of the
-            request is used: a proxy that changes the header makes every signature fail, and
-            signatures for other hosts of yours are accepted. `X-Forwarded-Host` and similar
-            headers are never used.
+        authority: Public host, with the port if it is not 443. Without it, the
+            Host header of the request is used. Then a proxy that changes the header makes every
+            signature fail, and signatures for your other hosts are accepted. `X-Forwarded-Host` and
+            similar headers are never used.
         organizations: IDs of the accepted Genesys organisations. None accepts every organisation
             that has an API key.
         unsigned_keys: API keys of integrations without a client secret. Requests with these keys
@@ -108,12 +108,12 @@ class SignatureVerifier:
         max_age_seconds: Largest age of a signature. Genesys's reference server uses 10 s.
         clock_skew_seconds: Largest difference between the clocks of signer and verifier. Genesys's
             reference server uses 3 s.
-        refusal_seconds: Duration of every refusal, whatever its reason, and time limit for the
+        refusal_seconds: Duration of every refusal, for any reason, and time limit for the
             replay store. Genesys's reference server uses 0.5 s; Genesys waits 5 s for `opened`.
         clock: Returns the current time in seconds since 1970.
 
     Raises:
-        ValueError: If an argument is invalid. The message names the argument and contains no
+        ValueError: If an argument is invalid. The message contains the name of the argument, but no
             secret.
     """
 

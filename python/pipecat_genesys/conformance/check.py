@@ -27,9 +27,9 @@ class Schedule(StrEnum):
     """When a check runs, in relation to the other checks of a run."""
 
     FIRST = "first"
-    """At the beginning and beside other checks, because the check takes long."""
+    """At the beginning, at the same time as other checks, because the check takes long."""
     CONCURRENT = "concurrent"
-    """Beside other checks."""
+    """At the same time as other checks."""
     ALONE = "alone"
     """At the end and without other checks, because the check may crash the server."""
 
@@ -64,7 +64,7 @@ BOT = frozenset({CallMode.BOT})
 MONITOR = frozenset({CallMode.MONITOR})
 WARNING = CheckSeverity.WARNING
 
-# Sources that several checks name.
+# Sources of several checks.
 REFERENCE = "Genesys AudioHook reference implementation"
 CONNECTOR = "Genesys Audio Connector reference implementation"
 MEASURED = "measured with Genesys's reference client and server"
@@ -84,7 +84,7 @@ def check(
     """Turn a coroutine function into a `Check`.
 
     The function's name, with hyphens for underscores, becomes the id. The docstring becomes the
-    rule; the id takes its place where Python removes docstrings.
+    rule; if Python removes docstrings, the id is used instead.
 
     Args:
         source: Document or measurement that the rule is taken from.

@@ -1,8 +1,9 @@
 """One client connection to the checked server.
 
-Unlike the simulator's client, the connection neither judges nor answers what the server sends. A
-check can send any data on it, valid or invalid. The connection numbers the messages that a check
-sends, unless the check gives a `seq`, and records everything it receives, in order.
+Unlike the simulator's client, the connection neither checks nor answers the messages of the
+server. A check can send any data on the connection, valid or invalid. The connection numbers
+the messages that a check sends, unless the check gives a `seq`, and records everything it receives,
+in order.
 """
 
 # Every wait takes its timeout as an argument, because the error message states it.
@@ -176,7 +177,7 @@ class CheckedConnection:
             self._deliver(self._take_closure, closed)
 
     def _deliver(self, take: Callable[[Any], None], item: object) -> None:
-        """Take what arrived; over the simulated network after its delay, in order."""
+        """Pass `item` to `take`, after the delay of the simulated network if there is one."""
         if self._delay:
             asyncio.get_running_loop().call_later(self._delay, take, item)
         else:
@@ -196,7 +197,7 @@ class CheckedConnection:
         """Seconds since the connection was established."""
         return time.monotonic() - self._connected_at
 
-    # What the client sends.
+    # Sending.
 
     async def send(
         self, type: str, parameters: Mapping[str, Any] | None = None, **envelope: Any
@@ -286,7 +287,7 @@ class CheckedConnection:
         else:
             self._socket.transport.abort()
 
-    # What the server sent.
+    # Received messages.
 
     @property
     def messages(self) -> list[Message]:

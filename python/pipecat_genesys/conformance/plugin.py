@@ -124,7 +124,7 @@ class CheckItem(pytest.Item):
         self.add_marker(pytest.mark.audiohook)
 
     def runtest(self) -> None:
-        """Fail, skip or, for a warning, xfail as the check's result says."""
+        """Report the result of the check; a failure of severity `warning` is reported as xfail."""
         from .runner import Outcome
 
         assert isinstance(self.parent, Suite)

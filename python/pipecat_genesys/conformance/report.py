@@ -17,7 +17,7 @@ from .target import Target
 
 
 def failures(results: Iterable[CheckResult], *, strict: bool = False) -> list[CheckResult]:
-    """Select the failed checks that make the server fail.
+    """Select the failed checks that make the whole run fail.
 
     Args:
         results: Results of all checks.

@@ -1,17 +1,17 @@
 """The AudioHook protocol as a server speaks it, sans-I/O.
 
-What belongs here: messages, states, faults, positions. What does not: sockets, clocks, tasks,
-pipecat, audio samples.
+This package has messages, states, faults and positions. It has no sockets, clocks, tasks, audio
+samples, and no pipecat.
 
-How the owner of a socket uses it:
+The owner of a socket uses the package as follows:
 
 1. Make an `AudioHookSession`.
 2. Pass every text message to `receive_text`, and the length of every binary message to
    `receive_audio`, which returns how many of the bytes are audio of the call.
-3. Act on the events. Where an event has a ``reply``, pass it to `to_wire` when the socket is ready,
+3. Act on the events. If an event has a ``reply``, pass it to `to_wire` when the socket is ready,
    and send the returned text before the next message is passed to `to_wire`.
-4. For other messages, build a draft with `server_messages` and do the same. `allows` tells
-   beforehand whether `to_wire` would raise `LocalProtocolError`.
+4. For other messages, build a draft with `server_messages` and do the same. Before
+   that, `allows` returns whether `to_wire` would raise `LocalProtocolError`.
 5. Do not close the socket: the client closes it after ``closed``.
 
 Faults of the peer are reported as `Faulted` events. No message of the peer makes a method raise.

@@ -1,8 +1,9 @@
 """Client messages, validated.
 
-Every known type has a model of its parameters. A model has what the protocol requires. `validate`
-reports what is wrong and never raises, because the session decides what an invalid message means.
-Unknown fields are reported by name and not used: new client versions add fields.
+Every known type has a model of its parameters. A model has the fields that the protocol
+requires. `validate` reports violations and never raises, because the session decides how to react
+to an invalid message. Unknown fields are reported by name and are not used: new client versions add
+fields.
 
 Nearly all messages are valid. `parse_strict` parses and checks a valid message in one step, with a
 validator made from the same models. A message that it rejects goes through `decode` and
@@ -36,14 +37,15 @@ from .types import DURATION_PATTERN
 from .types import AudioHookMessageType as Type
 
 MAX_TEXT_LENGTH = 65_535
-"""Longest text message accepted, in characters: the limit of Genesys's reference implementation.
+"""Maximum length of a text message in characters: the limit of Genesys's reference implementation.
 Genesys's own limit is 64,000 bytes."""
 
 _MAX_DEPTH = 200
-# More entries than a client sends. A longer list is not validated entry by entry.
+# Maximum length of a list whose entries are validated one by one. Clients send shorter lists.
 _MAX_ENTRIES = 32
 
-# Kept as text, because most durations are never used; the others become samples or fractions.
+# Durations are kept as text, because most of them are never used. The session converts the others
+# to samples or fractions.
 Duration = Annotated[StrictStr, Field(pattern=f"^{DURATION_PATTERN}$")]
 Sequence = Annotated[StrictInt, Field(ge=0)]
 
@@ -185,7 +187,7 @@ def _dict_of(model: type[_Model], **instead: Any) -> Any:
 def _faultless() -> Callable[[str], dict[str, Any]]:
     """Make a parser that accepts exactly the valid messages without unknown fields.
 
-    It returns dicts, because pydantic then creates no model objects: a third of the time.
+    It returns dicts and not model objects, which takes a third of the time.
     """
     kinds = tuple(
         _dict_of(Envelope, type=Literal[message_type.value], parameters=_dict_of(parameters))
@@ -205,8 +207,8 @@ def parse_strict(text: str) -> dict[str, Any] | None:
         text: The text.
 
     Returns:
-        The message, equal to the result of `decode`; None where it is not valid. `decode` and
-        `validate` then tell the reason.
+        The message, equal to the result of `decode`; None if it is not valid.
+        `decode` and `validate` then report the reason.
     """
     if len(text) > MAX_TEXT_LENGTH:
         return None
@@ -238,7 +240,8 @@ def decode(text: str) -> dict[str, Any]:
             Rule.TEXT_SIZE, f"text message of {len(text)} characters; limit {MAX_TEXT_LENGTH}"
         )
     try:
-        # Much faster than `json`, and stricter: it accepts neither lone surrogates nor 200 levels.
+        # This parser is much faster than `json`, and stricter: it rejects lone surrogates and 200
+        # nested levels.
         message = from_json(text, allow_inf_nan=False)
     except (ValueError, TypeError):
         message = _decode(text)
@@ -286,13 +289,13 @@ def validate(
     """Check part of a message against its model.
 
     Args:
-        model: The model of the part.
-        data: The part.
+        model: The model of this part.
+        data: The part of the message.
         rule: The rule that a violation breaks.
 
     Returns:
-        The typed part, or None where it is invalid; and the violations found, which name fields
-        and never values, because values may be personal.
+        The typed part, or None if it is invalid; and the violations. A violation contains field
+        names but no values, because values can be personal data.
     """
     try:
         # `model_validate` calls this method, but takes three times as long.

@@ -4,7 +4,7 @@ Sources: Genesys's reference implementation (``entities-transcript.ts``,
 ``entities-agentassist.ts``) for the Monitor and the Transcription Connector, its Audio Connector
 sample (``voice-bots.ts``) for bots, and integrators' findings for the Bot Transcription Connector.
 Any other entity is legal, with any JSON as its data; a client ignores an entity that it does not
-know. `pipecat_genesys.protocol.server_messages.event` builds those.
+know. `pipecat_genesys.protocol.server_messages.event` builds such entities.
 
 Durations and offsets are stream positions in seconds (a number, exact as a ``Fraction``) or the
 protocol's text. An invalid value raises pydantic's ``ValidationError``, which names the field.
@@ -92,7 +92,7 @@ class BargeIn(Entity):
 
 
 class SpeechStarted(Entity):
-    """Speech was detected (Bot Transcription Connector); once, before its transcript."""
+    """Speech was detected (Bot Transcription Connector). It is sent once, before the transcript."""
 
     entity_type = "speech_started"
 
@@ -121,7 +121,7 @@ class Token(_EntityModel):
         confidence: The recogniser's confidence, 0 to 1.
         offset: Stream position of the word's beginning.
         duration: Length of the word.
-        language: Language code of the word, where it differs from the transcript's.
+        language: Language code of the word, if it differs from the language of the transcript.
     """
 
     type: Literal["word"] = "word"
@@ -148,7 +148,7 @@ class Interpretation(_EntityModel):
     @classmethod
     def _offsets_differ(cls, tokens: tuple[Token, ...] | None) -> tuple[Token, ...] | None:
         if tokens and len({token.offset for token in tokens}) < len(tokens):
-            raise ValueError("two tokens have the same offset; give each word an offset of its own")
+            raise ValueError("two tokens have the same offset; give each word a different offset")
         return tokens
 
 
@@ -214,7 +214,7 @@ class Transcript(Entity):
             is_final: Whether the transcript is final.
             confidence: The recogniser's confidence, 0 to 1.
             language: Code of the language spoken.
-            tokens: The single words, where they are known.
+            tokens: The single words, if they are known.
 
         Raises:
             pydantic.ValidationError: If an argument is invalid; the error names it.
@@ -310,7 +310,7 @@ class AgentAssist(Entity):
 
     Attributes:
         id: Id of the entity.
-        utterances: New utterances. The client keeps the history, so each is sent once.
+        utterances: New utterances. The client keeps the history, so each utterance is sent once.
         suggestions: Suggestions for the agent.
     """
 

@@ -19,7 +19,7 @@ class LocalProtocolError(AudioHookError):
 
 
 class Rule(StrEnum):
-    """The rules that a peer can break; a closed list, so that counters by rule stay small."""
+    """The rules that a peer can break. The list is fixed, which limits the number of counters."""
 
     TEXT_SIZE = "text-size"
     JSON = "json"

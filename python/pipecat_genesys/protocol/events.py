@@ -23,7 +23,7 @@ class Event:
     """Base of all events.
 
     Attributes:
-        raw: The message as received, or None where it could not be read.
+        raw: The message as received, or None if it could not be read.
         reply: The answer that the protocol requires, or None.
     """
 
@@ -41,7 +41,7 @@ def _duration(event: Event, name: str) -> Fraction | None:
 
 @dataclass(slots=True, kw_only=True)
 class Faulted(Event):
-    """The peer broke a rule. With a ``reply`` the fault ends the session.
+    """The peer broke a rule. If there is a ``reply``, the fault ends the session.
 
     Attributes:
         error: The fault.
@@ -52,10 +52,10 @@ class Faulted(Event):
 
 @dataclass(slots=True, kw_only=True)
 class OpenReceived(Event):
-    """The client asks for a session; the application answers ``opened`` with ``media`` verbatim.
+    """The client asks for a session; the application answers ``opened`` with ``media`` unchanged.
 
     Attributes:
-        media: The medium chosen, or None where none was offered or none fits.
+        media: The medium chosen, or None if no medium was offered or supported.
         is_probe: Whether the client only tests the connection, without a call.
     """
 
@@ -64,7 +64,7 @@ class OpenReceived(Event):
 
     @property
     def parameters(self) -> OpenParameters | None:
-        """The parameters, typed, or None where a required one is missing or invalid."""
+        """The typed parameters, or None if a required parameter is missing or invalid."""
         return validate(OpenParameters, fields.parameters(self.raw), Rule.PARAMETERS)[0]
 
 
@@ -81,11 +81,11 @@ class CloseReceived(Event):
 
 @dataclass(slots=True, kw_only=True)
 class PingReceived(Event):
-    """The client sent ``ping``; without an answer within 5 s it ends the session."""
+    """The client sent ``ping``. It ends the session if it gets no answer within 5 s."""
 
     @property
     def rtt(self) -> Fraction | None:
-        """Round-trip time of the previous ping in seconds, where the client gave one."""
+        """Round-trip time of the previous ping in seconds; None if the client gave none."""
         return _duration(self, "rtt")
 
 
@@ -94,7 +94,7 @@ class UpdateReceived(Event):
     """The client sent ``update``, usually for a new language.
 
     Attributes:
-        language: Code of the new language, or None for an update of something else.
+        language: Code of the new language, or None if the update did not change the language.
     """
 
     language: str | None
@@ -120,11 +120,11 @@ class PauseRequested(Event):
 
 @dataclass(slots=True, kw_only=True)
 class Gap(Event):
-    """A stretch of audio was not sent and will not be.
+    """The client skipped a part of the caller audio, and will not send it.
 
     Attributes:
-        start: Stream position of the gap's beginning, in samples; None where the client gave none.
-        discarded: Length of the gap, in samples; None where the client gave none.
+        start: Stream position of the gap's beginning, in samples; None if the message lacks it.
+        discarded: Length of the gap, in samples; None if the message lacks it.
     """
 
     start: int | None
@@ -174,7 +174,7 @@ class ErrorReceived(Event):
     """The client reports an error, which does not end the session by itself.
 
     Attributes:
-        code: A code as in HTTP, often one of `ErrorCode`; 429 means that too much was sent.
+        code: A code as in HTTP, often one of `ErrorCode`; 429 means too many messages.
         message: A free text.
     """
 
@@ -183,16 +183,16 @@ class ErrorReceived(Event):
 
     @property
     def retry_after(self) -> Fraction | None:
-        """With 429, the seconds for which nothing may be sent, where the client gave them."""
+        """Seconds for which nothing may be sent, as given with code 429; None if not given."""
         return _duration(self, "retryAfter")
 
 
 @dataclass(slots=True, kw_only=True)
 class ConnectionLost(Event):
-    """The socket is gone before ``closed`` was sent.
+    """The connection was lost before ``closed`` was sent.
 
     Attributes:
-        state: The state of the session before.
+        state: The state of the session before the loss.
     """
 
     state: State

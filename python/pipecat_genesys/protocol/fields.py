@@ -10,27 +10,28 @@ from pydantic_core import to_json
 
 from .types import NULL_UUID
 
-# Ids are UUIDs. Any text is accepted as one, up to a length that leaves room in every message.
+# Maximum length of an id, in characters. Ids are UUIDs, but any text up to this length is accepted.
+# The limit ensures that every message has room for the id.
 _MAX_ID_LENGTH = 256
 _T = TypeVar("_T")
-# Without the check for circular values, encoding them raises RecursionError.
+# The check for circular values is disabled; encoding a circular value raises RecursionError.
 _PLAIN = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False)
 _ASCII = json.JSONEncoder(allow_nan=False, check_circular=False)
 
 
 def parameters(raw: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the parameters of a message; empty where they are missing or not an object."""
+    """Return the parameters of a message; empty if they are missing or not an object."""
     return typed(raw or {}, "parameters", dict) or {}
 
 
 def typed(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    """Return a field, or None where it is missing or of another type."""
+    """Return a field, or None if it is missing or of another type."""
     value = fields.get(name)
     return value if isinstance(value, kind) else None
 
 
 def integer(raw: Mapping[str, Any], name: str) -> int | None:
-    """Return an integer field, or None where it is missing or of another type, such as bool."""
+    """Return an integer field, or None if it is missing or of another type, such as bool."""
     value = raw.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -41,7 +42,7 @@ def is_usable_id(identity: object) -> bool:
 
 
 def short(number: int) -> str:
-    """Return a number as text for a log line, without the digits of an excessive one."""
+    """Return a number as text for a log line; ``out of range`` above 20 digits."""
     return str(number) if abs(number) < 10**20 else "out of range"
 
 
@@ -57,7 +58,7 @@ def encode(value: object) -> str:
     if not text.isascii():
         try:
             text.encode()
-        except UnicodeEncodeError:  # lone surrogates, which JSON can carry and UTF-8 cannot
+        except UnicodeEncodeError:  # lone surrogates, which JSON allows and UTF-8 does not
             return _ASCII.encode(value)
     return text
 
@@ -70,7 +71,7 @@ def encode_read(value: object) -> str:
     """
     try:
         text = to_json(value).decode()
-    except ValueError:  # lone surrogates
+    except ValueError:  # the value has lone surrogates
         return encode(value)
     # NaN and infinite numbers are encoded as these words, which are not JSON.
     return encode(value) if "NaN" in text or "Infinity" in text else text

@@ -12,7 +12,7 @@ from collections import deque
 
 from .types import AudioHookMessageType as Type
 
-# Far above the rate that a client accepts: 2 messages per second, 4 at once.
+# Maximum number of unanswered requests. A client accepts far fewer: 2 per second, 4 at once.
 _MAX_UNANSWERED = 64
 
 
@@ -41,16 +41,16 @@ class Pauses:
     def paused(self, serverseq: int | None) -> Type | None:
         """Return the type of the message that a ``paused`` answers.
 
-        Clients answer in order and at once, so it is the first unanswered message that the client
-        had received.
+        Clients answer in order and at once, so a ``paused`` answers the first unanswered message
+        that the client had received.
 
         Args:
-            serverseq: Sequence number of the last message that the client had received, where it
-                gave one.
+            serverseq: Sequence number of the last message that the client had received; None if the
+                client gave none.
 
         Returns:
-            The type (``resume`` where the client stays paused for reasons of its own), or None
-            where the client paused without being asked.
+            The type (``resume`` if the client itself still pauses the audio), or None if the client
+            paused without a request.
         """
         if self._unanswered and self._saw(serverseq):
             return self._unanswered.popleft()[1]
@@ -60,8 +60,8 @@ class Pauses:
         """Return the type of the message that a ``resumed`` answers: ``resume`` or None.
 
         Args:
-            serverseq: Sequence number of the last message that the client had received, where it
-                gave one.
+            serverseq: Sequence number of the last message that the client had received; None if the
+                client gave none.
         """
         while self._unanswered and self._saw(serverseq):
             if self._unanswered.popleft()[1] is Type.RESUME:

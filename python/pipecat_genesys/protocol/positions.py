@@ -1,14 +1,14 @@
 """Maps received samples to stream positions.
 
-The client's clock runs on while audio is paused or discarded, so the n-th received sample is not
-n samples from the start of the stream. Offsets in events are stream positions.
+The client's clock keeps running while audio is paused or discarded. Therefore the n-th received
+sample is not n samples from the start of the stream. Offsets in events are stream positions.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 
-# Gaps remembered. Positions are asked for about recent audio.
+# Maximum number of gaps that are kept. Only positions of recent audio are requested.
 _MAX_GAPS = 1024
 
 
@@ -27,7 +27,7 @@ class PositionMap:
         """
         self.start = start
         self._skipped = 0
-        # The number of the first sample after each gap, and the samples skipped by then.
+        # The number of the first sample after each gap, and the sum of all gaps up to this sample.
         self._after: list[int] = []
         self._sums: list[int] = []
         self._forgotten = 0

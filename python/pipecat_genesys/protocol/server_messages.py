@@ -1,8 +1,8 @@
 """Builders of server messages.
 
 A `Draft` has no ``seq``. `AudioHookSession.to_wire` gives sequence numbers in wire order, when a
-message is handed to the socket. The builders know what each message may contain, and not whether
-it may be sent now.
+message is handed to the socket. The builders define the contents of each message. They do not
+check whether the message may be sent now.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .entities import BargeIn, Entity, seconds
 from .types import AudioHookMessageType as Type
 from .types import DisconnectReason, Position, format_duration
 
-# Needed for every ping and every call, and slow to look up in the enumeration.
+# Every ping and every call needs these members, and a lookup in the enumeration is slow.
 _PONG, _OPENED = Type.PONG, Type.OPENED
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -38,7 +38,7 @@ class Draft(NamedTuple):
 
 
 class WireMessage(NamedTuple):
-    """A server message as it goes on the wire.
+    """A server message with its envelope, ready to send.
 
     Attributes:
         text: The JSON text to send.
@@ -66,10 +66,10 @@ def opened(
     Args:
         media: The entry chosen from the offer, verbatim, or no entry.
         start_paused: Whether the client holds the audio until ``resume``.
-        supported_languages: Language codes; None where the client did not ask for them.
+        supported_languages: Language codes; None if the client did not ask for them.
         discard_to: Stream position, in seconds or as the protocol's text, before which the client
             need not send the audio that it kept; after a reconnection, the position that this
-            side has reached. The client reports what it left out with ``discarded``.
+            side has reached. The client reports the omitted audio with ``discarded``.
 
     Raises:
         ValueError: If ``discard_to`` is not a duration.
@@ -83,7 +83,7 @@ def opened(
 
 
 def pong(ping_seq: int | None) -> Draft:
-    """Answer the ping with this ``seq``."""
+    """Answer the ping that has this ``seq``."""
     return Draft(_PONG, _NONE, ping_seq)
 
 
@@ -121,7 +121,10 @@ def disconnect(
 
 
 def event(entity_type: str, data: object) -> Draft:
-    """Report one entity by name; one only, because clients record only the first of a message."""
+    """Report one entity by its type.
+
+    A message has only one entity, because clients record only the first entity of a message.
+    """
     return Draft(Type.EVENT, {"entities": [{"type": entity_type, "data": data}]})
 
 
@@ -151,9 +154,9 @@ def resume() -> Draft:
 
 
 def reconnect(info: str | None = None) -> Draft:
-    """Ask the client to continue in a new session, where Genesys is configured for it.
+    """Ask the client to continue in a new session, if Genesys is configured for it.
 
-    This session goes on, audio included, until the client sends ``close`` with the reason
+    This session and its audio continue until the client sends ``close`` with the reason
     ``reconnect``.
 
     Args:
@@ -182,7 +185,7 @@ def to_string_map(variables: Mapping[Any, Any]) -> dict[str, str]:
 
 def _as_text(name: Any, value: Any) -> str:
     if isinstance(value, str):
-        return str.__str__(value)  # the text itself, for enumerations too
+        return str.__str__(value)  # a member of a string enumeration becomes plain text
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:

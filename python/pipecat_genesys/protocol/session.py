@@ -4,8 +4,8 @@ Rules of this file:
 
 * Nothing here waits, logs, reads a clock or generates an id.
 * A fault of the peer becomes a `Faulted` event and a count; it never raises.
-* A message gets its ``seq`` in `AudioHookSession.to_wire` and nowhere else, so that the numbers on
-  the wire are 1, 2, 3 ... in whichever order the drafts were made.
+* A message gets its ``seq`` in `AudioHookSession.to_wire` and nowhere else, so that the numbers
+  on the wire are 1, 2, 3 ..., also if the drafts were made in another order.
 * `states` has the tables of the messages that each state allows.
 """
 
@@ -56,13 +56,13 @@ from .types import (
 from .types import AudioHookMessageType as Type
 
 _Raw = dict[str, Any]
-# Takes half the time of the constructor of a named tuple.
+# `tuple.__new__` takes half the time of the constructor of a named tuple.
 _new_tuple = tuple.__new__
 # The messages that `paused` and `resumed` answer, besides `opened` with `startPaused`.
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
 # States in which a message's position must equal the audio received.
 _TIMED = frozenset({State.OPENING, State.ACTIVE})
-# Looked up with every packet or message, and slow to look up in an enumeration.
+# Every packet or message needs these members, and a lookup in an enumeration is slow.
 _ACTIVE, _FAILED = State.ACTIVE, State.FAILED
 _OPEN, _OPENED, _DISCONNECT, _RESUMED = Type.OPEN, Type.OPENED, Type.DISCONNECT, Type.RESUMED
 
@@ -70,26 +70,26 @@ _OPEN, _OPENED, _DISCONNECT, _RESUMED = Type.OPEN, Type.OPENED, Type.DISCONNECT,
 class AudioHookSession:
     """The server's side of one AudioHook session.
 
-    Pass it what the socket delivers (`receive_text`, `receive_audio`), act on the events it
-    returns, and pass every message through `to_wire` when the socket is ready for it.
+    Pass received messages to `receive_text` and `receive_audio`, act on the events that they
+    return, and pass every message to send through `to_wire` when the socket is ready for it.
 
     Attributes:
-        preference: The medium to prefer among those offered.
+        preference: The preferred medium, if the client offers it.
         state: The state of the session.
-        session_id: The client's session id, once it has sent one.
+        session_id: The session id, as the client sent it; before that, the id of the constructor.
         media: The medium chosen at ``open``.
         is_probe: Whether this session only tests the connection.
         language: The conversation's language, as ``open`` or the last ``update`` gave it.
         continued_sessions: The sessions that this one continues, after a reconnection.
         pauses: The pauses that this side requested; `State.PAUSED` tells whether audio flows.
         position: The stream position in samples per channel: samples received plus samples that
-            the client reported as discarded; without a medium, the last position that the client
-            gave.
+            the client reported as discarded; without a medium, the last position in a
+                message.
         positions: Maps received samples to stream positions.
-        disconnect_sent: Whether ``disconnect`` was handed to the wire.
-        server_seq: ``seq`` of the last message handed to the wire.
+        disconnect_sent: Whether `to_wire` has numbered a ``disconnect``.
+        server_seq: ``seq`` of the last message that `to_wire` has numbered.
         client_seq: ``seq`` of the last message received.
-        faults: How often the peer broke each rule.
+        faults: Number of times that the peer broke each rule.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class AudioHookSession:
         """Create a session that waits for ``open``.
 
         Args:
-            session_id: The id to use until the client sends one.
-            preference: The medium to prefer among those offered.
+            session_id: The id that is used until the client sends another id.
+            preference: The preferred medium, if the client offers it.
             strict: Whether to refuse an ``open`` without a required field, as Genesys's reference
                 server does. Otherwise the missing field is counted as a fault.
         """
@@ -113,7 +113,8 @@ class AudioHookSession:
         self._opened = False
         self._id_known = False
         self._verdict: Draft | None = None
-        # Messages since the last one with a readable `seq`. Each of them may have had a number.
+        # Number of messages since the last one with a readable `seq`. Each of them can have used a
+        # number.
         self._unnumbered = 0
         self.state = State.PREPARING
         self._identify(session_id)
@@ -137,7 +138,8 @@ class AudioHookSession:
             text: The message.
 
         Returns:
-            The events that it caused, faults first; none where the state has no use for it.
+            The events that the message caused, faults first; no events if the message has no effect
+            in the current state.
         """
         raw = parse_strict(text)
         exact = raw is not None
@@ -176,8 +178,8 @@ class AudioHookSession:
             n_bytes: The length of the message.
 
         Returns:
-            The number of its bytes, from the first, that are audio of the call: all of them
-            without an incomplete sample at the end, or none where the state has no audio.
+            The number of bytes at the start of the message that are audio of the call: all bytes
+            except an incomplete sample at the end, or 0 if the state has no audio.
         """
         media = self.media
         if media is None or self.state is not _ACTIVE:
@@ -194,20 +196,20 @@ class AudioHookSession:
     def leave_out(self, n_bytes: int) -> None:
         """Record that the newest audio is not given to the pipeline.
 
-        Stream positions of later samples then leave it out.
+        `positions` then counts this audio as a gap.
 
         Args:
-            n_bytes: The result of `receive_audio` for it.
+            n_bytes: The result of `receive_audio` for this audio.
         """
         if self.media is not None:
             before = self.position - n_bytes // self.media.frame_bytes
             self.positions.skip(before, self.position)
 
     def connection_lost(self) -> events.ConnectionLost | None:
-        """Record that the socket is gone, whichever side closed it.
+        """Record the end of the connection, whichever side closed the socket.
 
         Returns:
-            The event, or None where the session had ended before.
+            The event, or None if the session had ended before.
         """
         state = self.state
         self.state = LOST[state]
@@ -238,7 +240,7 @@ class AudioHookSession:
 
         Raises:
             LocalProtocolError: If the message may not be sent in this state, is larger than
-                Genesys accepts, or is not JSON. Nothing has changed then.
+                Genesys accepts, or is not JSON. The session is then unchanged.
         """
         message_type, parameters, answers = draft
         if message_type is _DISCONNECT and self._verdict is not None:
@@ -262,7 +264,7 @@ class AudioHookSession:
             raise LocalProtocolError(
                 f"{message_type.value!r} cannot be written as JSON: {error}"
             ) from None
-        # The envelope is formatted as text, because mostly only its numbers change.
+        # The envelope is formatted as text, because usually only its numbers change.
         seq = self.server_seq + 1
         text = (
             f'{{"version": "{PROTOCOL_VERSION}", "type": "{message_type}", '
@@ -305,7 +307,7 @@ class AudioHookSession:
         return True
 
     def _check_envelope(self, raw: _Raw) -> RemoteProtocolError | None:
-        """Return the fault of a wrong value in the envelope, which ends the session, or None."""
+        """Check the values of the envelope; return the fault that ends the session, or None."""
         version, identity = raw.get("version"), raw.get("id")
         seq, serverseq = fields.integer(raw, "seq"), fields.integer(raw, "serverseq")
         if version is not None and version != PROTOCOL_VERSION:
@@ -355,11 +357,11 @@ class AudioHookSession:
         event = _HANDLERS[message_type](self, raw, parameters)
         if event is None:
             return found
-        # While paused the client's clock runs on. `resumed` reports the skipped audio, unless the
-        # session ends during the pause.
+        # The client's clock keeps running during a pause. `resumed` reports the skipped audio,
+        # unless the session ends during the pause.
         if message_type is _RESUMED or (self.state in _TIMED and message_type is not _OPEN):
             self._check_position(raw, exact)
-        # A handler may have ended the session, by refusing an unusable `open`.
+        # The handler has ended the session if it refused an unusable `open`.
         if self.state is not _FAILED or target is State.CLOSING:
             self.state = target
         found.append(event)
@@ -372,9 +374,9 @@ class AudioHookSession:
             try:
                 said = duration_to_samples(raw.get("position"))
             except ValueError:
-                return  # was counted as a fault of the envelope
+                return  # already counted as a fault of the envelope
         if self.media is None:
-            # The client's clock runs without audio too.
+            # The client's clock also runs in a session without audio.
             self.position = said
         elif said != self.position:
             self.faults[Rule.POSITION] += 1
@@ -400,11 +402,11 @@ class AudioHookSession:
             self._id_known = True
         lenient = fields.parameters(raw)
         position = raw.get("position", "PT0S")
-        if position != "PT0S":  # the position of a session that continues no other
+        if position != "PT0S":  # PT0S: the session does not continue another one
             try:
                 self.position = duration_to_samples(position)
             except ValueError:
-                self.position = 0  # was counted as a fault of the envelope
+                self.position = 0  # already counted as a fault of the envelope
             self.positions = PositionMap(self.position)
         self.language = fields.typed(lenient, "language", str)
         self.is_probe = fields.is_probe(lenient)
@@ -419,7 +421,8 @@ class AudioHookSession:
         _, faults = validate(Envelope, raw, Rule.ENVELOPE)
         faults += validate(OpenParameters, parameters, Rule.PARAMETERS)[1]
         for fault in faults:
-            # New clients add fields. The other faults were counted before.
+            # Unknown fields are accepted, because new clients add fields. The other faults were
+            # already counted.
             if fault.rule is not Rule.UNKNOWN_FIELD:
                 return self._fail(fault, raw, counted=True)
         if raw["seq"] != 1:
@@ -461,7 +464,7 @@ class AudioHookSession:
 
     def _on_ping(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         seq = raw.get("seq")
-        # A `seq` that was not accepted is not repeated. True is not an integer here.
+        # The pong repeats `seq` only if it was accepted. `type` is compared, because True equals 1.
         taken = type(seq) is int and seq == self.client_seq
         return events.PingReceived(raw=raw, reply=server_messages.pong(seq if taken else None))
 

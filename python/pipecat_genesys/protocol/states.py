@@ -23,21 +23,21 @@ class State(StrEnum):
     """The states of a session, seen from the server."""
 
     PREPARING = "preparing"
-    """Connected; no ``open`` yet."""
+    """The client is connected; ``open`` was not received yet."""
     OPENING = "opening"
-    """``open`` received; ``opened`` not yet on the wire."""
+    """``open`` was received; ``opened`` was not sent yet."""
     ACTIVE = "active"
     """Audio flows."""
     PAUSED = "paused"
-    """The client said ``paused``."""
+    """The client sent ``paused``."""
     DISCONNECTING = "disconnecting"
-    """``disconnect`` for success is on the wire; caller audio may go on until ``close``."""
+    """``disconnect`` for success was sent; caller audio can continue until ``close``."""
     FAILED = "failed"
-    """The session cannot go on; ``disconnect`` is on its way, ``close`` is awaited."""
+    """The session has failed. ``disconnect`` is sent, and the client answers with ``close``."""
     CLOSING = "closing"
-    """``close`` received; ``closed`` not yet on the wire."""
+    """``close`` was received; ``closed`` was not sent yet."""
     CLOSED = "closed"
-    """``closed`` is on the wire, or the socket is gone. No message follows."""
+    """``closed`` was sent, or the connection was lost. No message follows."""
 
 
 _IN_CALL = (
@@ -57,7 +57,7 @@ def _stay(state: State, *types: Type) -> dict[Type, State]:
 
 
 INCOMING: Mapping[State, Mapping[Type, State]] = {
-    # As pipecat's serializer does, every known message is handled before `open` too.
+    # Every known message is also handled before `open`, as in pipecat's serializer.
     State.PREPARING: {
         **_stay(State.PREPARING, *_IN_CALL, Type.PAUSED, Type.RESUMED),
         Type.OPEN: State.OPENING,
@@ -113,36 +113,36 @@ OUTGOING: Mapping[State, Mapping[Type, State]] = {
     },
     State.CLOSED: {},
 }
-"""For each state, the server messages that may go out and the state they lead to. A
-``disconnect`` whose reason is not success leads to `State.FAILED` instead, and there is at most
-one in a session."""
+"""For each state, the server messages that may be sent and the state they lead to. A
+``disconnect`` whose reason is not success leads to `State.FAILED` instead. A session
+sends at most one ``disconnect``."""
 
 DISCONNECTS: Mapping[bool, State] = {True: State.DISCONNECTING, False: State.FAILED}
 """The state after a ``disconnect``, by whether its reason is success."""
 
 LOST: Mapping[State, State] = dict.fromkeys(State, State.CLOSED)
-"""The state after the loss of the socket, with or without ``close`` before it."""
+"""The state after the loss of the connection, with or without an earlier ``close``."""
 
 ENVELOPE_CHECKED: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
 """States in which a broken envelope ends the session. Before ``open`` there are no expected values,
-and once the end has begun, another ``disconnect`` has no use."""
+and while the session ends, another ``disconnect`` has no effect."""
 
 FAULTY: Mapping[State, State] = dict.fromkeys(
     (State.PREPARING, *sorted(ENVELOPE_CHECKED)), State.FAILED
 )
-"""The state after a fault that ends the session. While preparing, only an unusable ``open`` is such
-a fault."""
+"""The state after a fault that ends the session. In `State.PREPARING`, only an
+unusable ``open`` is such a fault."""
 
 UNOPENED: frozenset[Type] = frozenset({Type.OPENED, Type.DISCONNECT, Type.CLOSED})
-"""The messages that may be sent before ``opened``: itself, a rejection, and the answer to an early
-``close``."""
+"""The first messages that may be sent: ``opened``, a ``disconnect`` that rejects the call, and
+``closed`` as the answer to an early ``close``."""
 
 AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.DISCONNECTING})
 """States in which caller audio belongs to the call. Audio before ``opened`` is a fault of the
-client, but still audio of the call."""
+client, but it still belongs to the call."""
 
 ENDED: frozenset[State] = frozenset({State.DISCONNECTING, State.FAILED, State.CLOSED})
-"""States in which arriving audio is no fault: the client sent it before it knew of the end."""
+"""States in which received audio is not a fault: the client sent it before it received the end."""
 
 BOT_AUDIO: frozenset[State] = frozenset({State.OPENING, State.ACTIVE, State.PAUSED})
 """States in which bot audio is accepted; while opening, it waits for ``opened``."""

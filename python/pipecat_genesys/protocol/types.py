@@ -117,7 +117,7 @@ class ErrorCode(IntEnum):
     RATE_LIMIT = 429
     """Too many messages; nothing may be sent for the time in ``retryAfter``."""
     INTERNAL = 500
-    """Also: a wrong ``seq``, an unknown message or reason, an event without entities."""
+    """An internal error, a wrong ``seq``, an unknown message or reason, or an empty event."""
     UNAVAILABLE = 503
 
 
@@ -142,8 +142,8 @@ class Media:
     def raw(self) -> dict[str, Any]:
         """The entry as it was offered, to copy into ``opened``; a new dict each time.
 
-        A client refuses an entry that it did not offer; one with an unknown key ended sessions
-        in production.
+        A client refuses an entry that it did not offer. An entry with an unknown key has ended
+        sessions in production.
         """
         entry = {
             "type": "audio",
@@ -167,13 +167,13 @@ class Media:
     def is_listen_only(self) -> bool:
         """Whether the medium carries audio to the server only.
 
-        Bot audio exists on Audio Connector sessions alone, and those offer the external channel
-        in mono; the client refuses binary messages on any other medium (error 415).
+        Only Audio Connector sessions have bot audio, and they offer the external channel in mono.
+        The client refuses binary messages on any other medium (error 415).
         """
         return self.channels != (AudioHookChannel.EXTERNAL,)
 
     def channel_id(self, channel: str) -> int:
-        """Return the index of a party in the channels, by which a transcript names it.
+        """Return the index of a party in the channels. A transcript has this index.
 
         Args:
             channel: ``external`` or ``internal``.
@@ -201,7 +201,7 @@ def parse_duration(text: object) -> Fraction:
     AudioHook restricts ISO 8601 to non-negative seconds: ``PT1S``, ``PT0.000125S``, ``PT.5S``.
 
     Args:
-        text: The value as it came in a message.
+        text: The value as received in a message.
 
     Returns:
         Seconds.
@@ -273,13 +273,13 @@ def parse_media(entry: object) -> Media | None:
     """Read one media entry of an offer.
 
     Args:
-        entry: The entry as it came.
+        entry: The entry as received.
 
     Returns:
-        The medium, or None where the entry is not one this package can carry: another type,
-        format or rate, or channels that are not external, internal, or both once each.
+        The medium, or None if this package does not support the entry: another type, format or
+        rate, or channels that are not external, internal, or both once each.
     """
-    # Nearly always a dict, for which this check is faster than the one for Mapping.
+    # The entry is nearly always a dict. The check for dict is faster than the one for Mapping.
     if not isinstance(entry, (dict, Mapping)) or entry.get("type") != "audio":
         return None
     names = entry.get("channels")
@@ -287,7 +287,7 @@ def parse_media(entry: object) -> Media | None:
         return None
     try:
         media = _MEDIA.get((entry.get("format"), *names))
-    except TypeError:  # an unhashable value is not a name
+    except TypeError:  # an unhashable value cannot be the name of a channel
         return None
     if media is None or len(entry) == len(_STANDARD):
         return media

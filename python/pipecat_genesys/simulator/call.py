@@ -233,7 +233,7 @@ class SimulatedCall:
         """Whether the fault has happened during the call, or needs no act of the client."""
         return self._faults.has_acted
 
-    # What the caller does.
+    # Actions of the caller.
 
     async def say(
         self,
@@ -335,7 +335,7 @@ class SimulatedCall:
         """Send `close`, unless the session is already closing. `ended` waits for the end."""
         self._do(self.session.hang_up)
 
-    # What a script can wait for.
+    # Waiting.
 
     async def opened(self, timeout: float | None = None) -> ev.Opened:
         """Wait until the server has accepted the call.
@@ -523,7 +523,7 @@ class SimulatedCall:
                 continue
 
     def _do(self, action: Callable[[float], object]) -> None:
-        """Bring the session up to date, perform an action, and send what results."""
+        """Bring the session up to date, perform an action, and send the resulting messages."""
         now = self._clock()
         self._advance(now)
         try:
@@ -531,7 +531,7 @@ class SimulatedCall:
         except CallStateError as error:
             if self.session.state in _RUNNING:
                 raise
-            # The script could not know that the call had ended.
+            # The server can end the call before any action, so this is not a mistake of the script.
             raise self._log.error(CallEndedError, str(error)) from None
         finally:
             self._publish()
@@ -543,7 +543,7 @@ class SimulatedCall:
 
     def _on_message(self, message: str | bytes) -> None:
         if self._faults.socket_should_drop:
-            return  # The message was on its way when the client dropped the socket.
+            return  # The client dropped the socket before the message arrived.
         now = self._clock()
         self.session.tick(now)
         self._faults.update(now)
@@ -553,7 +553,7 @@ class SimulatedCall:
             self.session.receive_binary(message, now)
         self._faults.update(now)
         if self._continues is not None and self.session.state is SessionState.OPEN:
-            # This session carries the conversation from now on.
+            # From now on, this session continues the conversation.
             self._continues._do(self._continues.session.hand_over)
             self._continues = None
         # After `opened`, all caller audio since `open` is due.
@@ -604,7 +604,7 @@ class SimulatedCall:
 def continuation(call: SimulatedCall, *, url: str = "", history: float = HISTORY) -> SimulatedCall:
     """Return a call that continues the conversation of another call in a new session.
 
-    Genesys does this where reconnection is enabled, after `reconnect` or after a lost connection.
+    Genesys does this if reconnection is enabled, after `reconnect` or after a lost connection.
     The new session has its own id and its own numbering. Its `open` lists the previous sessions,
     and its stream begins up to 20 s earlier; that audio is sent again at once. When the new
     session is open, the previous one closes with reason `reconnect`. `paused`, `resumed` and

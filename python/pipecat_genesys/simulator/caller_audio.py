@@ -109,8 +109,8 @@ class Voice:
     def next_frame(self, position: int, samples: int) -> bytes:
         """Return the next frame. Call `frame_done` before the next call.
 
-        Audio that was sent at this position before, by a session that is being continued, is
-        returned again. Queued speech follows it.
+        If the call continues another session, audio that the other session sent at this position
+        is returned again. Queued speech follows it.
 
         Args:
             position: Stream position of the first sample.

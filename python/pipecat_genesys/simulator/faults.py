@@ -31,7 +31,7 @@ from .session.rules import ServerRule
 _EXTERNAL, _INTERNAL = AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL
 _ON_PURPOSE = "a fault on purpose"
 _SOON = 0.3
-"""Seconds from `opened` to most acts. Some audio has been sent by then, and no ping."""
+"""Seconds from `opened` to most acts. Before that, some audio is sent, but no ping."""
 _TOO_LARGE = 70_000
 """Size of a message that is too large, in bytes. It is above the protocol's limit, and above
 65,536, the limit of many WebSocket libraries."""
@@ -241,7 +241,7 @@ class Fault:
         if self.ends_call or not self.is_legal or (self.may_be_refused and was_refused):
             report = replace(report, script_error=None)
         if not self.is_legal:
-            # The fault itself may be a wrong sequence number of the client.
+            # The fault itself can be a wrong sequence number, which must not count here.
             report = replace(report, client_seq_ok=True)
         return self.judge(report)
 

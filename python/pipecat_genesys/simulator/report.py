@@ -61,7 +61,7 @@ class Ending:
         disconnect_reason: Reason of the server's `disconnect`, or None if the server sent none.
         disconnect_info: Text of the server's `disconnect`, or None.
         output_variables: Output variables in `disconnect`.
-        closed_output_variables: Output variables in `closed`, where the protocol has none.
+        closed_output_variables: Output variables in `closed`, which the protocol does not define.
         socket_closed_by: The party that closed the socket, or None while the socket is open. It
             should be the client.
         socket_code: Close code received from the server, or None.

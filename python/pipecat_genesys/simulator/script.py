@@ -22,7 +22,7 @@ from .sounds import read_stereo_wav, read_wav, silence, speech_like, tone
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What a step must know about the script that it belongs to.
+    """The state of the script that a step needs.
 
     Attributes:
         patience: Maximum time in seconds to wait for the server.
@@ -93,7 +93,7 @@ async def play(steps: Sequence[Step], call: SimulatedCall, patience: float = 10.
     for step in steps:
         began = call.elapsed
         await step.action(call, StepContext(patience, since))
-        # Audio before a silence is over, even if it began during the step.
+        # After `wait:quiet`, earlier audio is not new, even if it began during this step.
         since = call.elapsed if step.text == _QUIET else began
 
 
@@ -240,7 +240,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "say": Verb(
             "say:FILE.wav, say:speech:2, say:tone:440:1 or say:silence:1",
-            "the caller speaks: a WAV file, or generated sound of so many seconds",
+            "the caller speaks: a WAV file, or generated sound of the given length",
             _say(AudioHookChannel.EXTERNAL),
         ),
         "agent": Verb(
@@ -253,7 +253,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         ),
         "wait": Verb(
             f"wait:2.5, wait:{', wait:'.join(_WAITS)} or wait:event:TYPE",
-            "waits for so many seconds, or until the bot speaks, falls silent, ends the call ...",
+            "waits for the given time, or until the bot speaks, falls silent, ends the call ...",
             _wait,
         ),
         "press": Verb("press:12#", "the caller presses keys", _press),
@@ -266,7 +266,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             "the client ends its own pause",
             _without_argument(lambda call, _: call.resume()),
         ),
-        "discard": Verb("discard:0.4", "the client drops so many seconds of audio", _discard),
+        "discard": Verb("discard:0.4", "the client drops audio of the given length", _discard),
         "hang-up": Verb(
             "hang-up", "the caller hangs up", _without_argument(lambda call, _: call.hang_up())
         ),

@@ -42,7 +42,7 @@ LIFETIME = 30
 
 _SECRET = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _URL_CHARACTERS = ":/?#[]@!$&'()*+,;=%"
-"""Characters of a path or a query that are not percent-encoded: delimiters, and escapes."""
+"""Characters of a path or a query that are not percent-encoded: delimiters and the percent sign."""
 _DEFAULT_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 
@@ -64,7 +64,7 @@ def decode_secret(text: str) -> bytes:
 
 
 def normalized_url(url: str) -> str:
-    """Check the URL of a server, and encode it in ASCII as it goes on the wire.
+    """Check the URL of a server, and encode the URL in ASCII as it is sent.
 
     Returns:
         The URL with the host in IDNA and with percent-encoded path and query.

@@ -58,7 +58,7 @@ async def nothing_after_closed(target: Target) -> None:
             raise CheckFailedError(f"the server sent after 'closed': {shown(late)}")
 
 
-@check(f"{DOCUMENTED}: Genesys takes a socket closed by the server for a network failure")
+@check(f"{DOCUMENTED}: Genesys treats a socket that the server closed as a network failure")
 async def client_hangs_up(target: Target) -> None:
     """After `closed` the server leaves it to the client to close the socket."""
     async with target.open_call() as connection:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pipecat_genesys.protocol.types import MAX_MESSAGE_BYTES
 
 _ROUNDING = 1e-6
-"""Missing part of a token that still counts as a whole one. It covers floating-point error: a
-server exactly at the allowed rate is accepted even after months."""
+"""Part of a token that can be missing when a message takes the token. It compensates floating-point
+errors, so that a server exactly at the allowed rate is accepted even after months."""
 
 
 class MessageBudget:

@@ -74,7 +74,7 @@ class PingSchedule:
         self._due = now + self._timeouts.first_ping
 
     def stop(self) -> None:
-        """Schedule no more pings. A pong that is still on its way is accepted later."""
+        """Schedule no more pings. A pong that arrives later is still accepted."""
         self._due = None
 
     def skip_due(self, now: float) -> None:

@@ -17,8 +17,8 @@ SILENCE = {AudioHookMediaFormat.PCMU: b"\xff", AudioHookMediaFormat.L16: b"\x00\
 """One sample of silence in each encoding. In mu-law, a zero byte is the loudest sample."""
 
 _ROUNDING = 1e-3
-"""Part of a sample that is added to a time before rounding down. It covers the floating-point
-error of a clock that has run for months."""
+"""Part of a sample that is added to a time before rounding down. It compensates the
+floating-point error of a clock that has run for months."""
 
 
 @dataclass(frozen=True, slots=True)

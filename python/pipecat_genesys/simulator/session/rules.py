@@ -1,8 +1,8 @@
-"""The rules a server must keep, and how the client reacts when a server breaks one.
+"""The rules that a server must keep, and the client's reaction when a server breaks a rule.
 
 `REACTIONS` is the table. Error codes, texts and whether the session ends were measured with
-Genesys's reference client and a server that broke each rule. Where production is known to be
-stricter (unknown keys in a media entry, message rates, message size), the table has production's
+Genesys's reference client and a server that broke each rule. If production is known to
+be stricter (unknown keys in a media entry, message rates, message size), the table has production's
 reaction.
 """
 
@@ -105,7 +105,7 @@ _TOLERATED = Reaction(is_tolerated=True)
 REACTIONS: Mapping[ServerRule, Reaction] = MappingProxyType(
     {
         ServerRule.OPEN_TIMEOUT: _fatal(408, "Open transaction timeout"),
-        # The client has already sent `close`; after this error it closes the socket.
+        # The client has already sent `close`; it closes the socket after this error.
         ServerRule.CLOSE_TIMEOUT: Reaction(408, "Close transaction timeout"),
         ServerRule.PONG_TIMEOUT: _fatal(408, "Timeout waiting for pong"),
         ServerRule.NOT_JSON: _fatal(400, "Message not well-formed JSON"),

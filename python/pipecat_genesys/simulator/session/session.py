@@ -166,7 +166,7 @@ class GenesysClientSession:
         """Do everything that is due: play bot audio, send a ping, or report a timeout."""
         self._client.tick(now)
 
-    # What the caller and Genesys Cloud do.
+    # Actions of the caller and of Genesys Cloud.
 
     def start(self, now: float) -> None:
         """Send `open`. Call this method when the WebSocket is established.
@@ -187,9 +187,9 @@ class GenesysClientSession:
             now: Time of sending.
 
         Returns:
-            Whether the audio was sent. If it was not, the stream position advances all the same
-            while the session is open: the client's sample clock runs during a pause and in a
-            session without audio.
+            Whether the audio was sent. If it was not sent, the stream position still advances while
+            the session is open: the client's sample clock runs during a pause and in a session
+            without audio.
 
         Raises:
             CallStateError: Before `opened`. The audio must be kept and sent later.
@@ -297,7 +297,7 @@ class GenesysClientSession:
         if self.state is not SessionState.OPEN:
             raise CallStateError(f"cannot {action}: the session is {self.state}")
 
-    # What the server does.
+    # Input from the server.
 
     def receive_text(self, text: str, now: float) -> None:
         """Process a text message from the server."""
