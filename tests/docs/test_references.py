@@ -110,3 +110,18 @@ def test_make_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z][a-z0-9-]*):", makefile, re.MULTILINE))
     named = set(MAKE_TARGET.findall(page.read_text(encoding="utf-8")))
     assert sorted(named - targets) == []
+
+
+def test_every_guide_is_reached_by_links_from_the_readme() -> None:
+    reached: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached or page.suffix != ".md" or not page.is_file():
+            continue
+        reached.add(page)
+        targets = (link.partition("#")[0] for link in LINK.findall(prose(page)))
+        waiting += [(page.parent / target).resolve() for target in targets if target]
+    assert [
+        page_id(page) for page in pages() if page.parent == ROOT / "docs" and page not in reached
+    ] == []
