@@ -96,7 +96,7 @@ class GenesysPausedFrame(SystemFrame):
 
 @dataclass
 class GenesysGapFrame(SystemFrame):
-    """Genesys has discarded a part of the caller audio.
+    """A part of the caller audio is missing, because Genesys did not send it.
 
     Parameters:
         start: Stream position where the gap began, in seconds; None if it is not known.
