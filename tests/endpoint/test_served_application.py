@@ -196,7 +196,7 @@ def test_application_keeps_what_the_environment_does_not_set(
         ("MAX_CALLS", "0", "MAX_CALLS is '0'; give a number of 1 or more"),
         ("MAX_CALLS", "many", "MAX_CALLS is 'many'; give a number of 1 or more"),
         ("AUDIOHOOK_AUTHORITY", "https://x", "authority is 'https://x'; pass only the public"),
-        ("REDIS_URL", "localhost:6379", "REDIS_URL is no URL of a Redis server"),
+        ("REDIS_URL", "localhost:6379", "REDIS_URL is not the URL of a Redis server"),
     ],
 )
 def test_setting_that_is_invalid_is_named(

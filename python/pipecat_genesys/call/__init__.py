@@ -1,13 +1,13 @@
-"""A call as its application sees it: `Call` and what belongs to it.
+"""The interface of one call for its application: `Call` and its parts.
 
-What belongs here: hooks, events, the methods that send messages to Genesys, what ``open`` and
-``update`` said, the audio of the call, and the pipeline frames for Genesys's messages. What does
-not: sockets, and Pipecat's dict messages. The serializer and the transport each hold one `Call`.
+This package has hooks, events, the methods that send messages to Genesys, the details from ``open``
+and ``update``, the audio of the call, and the pipeline frames for Genesys's messages. It does not
+use sockets. The serializer and the transport each hold one `Call`.
 
 * `call`: the `Call`, and the `Phase` of its end.
-* `codec`: wire audio to PCM and back.
-* `containment`: limits what the code of a bot can do to other calls.
-* `details`: what Genesys said about the call.
+* `codec`: converts wire audio to PCM, and PCM to wire audio.
+* `containment`: limits the effects of a bot's code on other calls.
+* `details`: the details of the call from ``open`` and ``update``.
 * `frames`: the pipeline frames.
 * `params`: the configuration of a call.
 * `variables`: output variables in the form that Genesys accepts.

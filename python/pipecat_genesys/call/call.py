@@ -1,7 +1,7 @@
 """One AudioHook call: session, audio, events, hooks, and the messages an application sends.
 
-A `Call` knows neither a socket nor a serializer. Its owner passes it what the socket delivers,
-sends the replies it returns, and gives it a function that sends the messages of the application.
+A `Call` has no socket and no serializer. Its owner passes received messages to the call, sends the
+replies that the call returns, and provides a function that sends the messages of the application.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from .params import CallParams, check_params, check_rate
 from .variables import fit_output_variables
 
 Send = Callable[[Draft], Awaitable[bool]]
-"""Sends a message, in the order of the calls; returns whether it will reach the wire."""
+"""Sends messages in the order of its calls; returns whether the message will be sent to Genesys."""
 
 OpenGate = Callable[[events.OpenReceived], Awaitable[None]]
 """Awaited between ``open`` and its answer, before the hooks."""
@@ -61,24 +61,25 @@ OpenGate = Callable[[events.OpenReceived], Awaitable[None]]
 Handler = Callable[..., Awaitable[None] | None]
 """A handler of an event or a hook: a function or a coroutine function."""
 
-# 2000 bytes are reserved for the envelope, which has an id of up to 256 characters.
+# Largest parameters of an event. 2000 bytes are reserved for the envelope of the message, which has
+# an id of up to 256 characters.
 _MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 2000
 # Delay in seconds before a send method returns False.
 _UNSENT_SECONDS = 0.01
 _UNOPENED = (State.PREPARING, State.OPENING)
-# Compared for every message, and slow to look up in an enumeration.
+# Names for members that are compared for every message, because access through the class is slow.
 _DISCONNECT, _CLOSED = AudioHookMessageType.DISCONNECT, AudioHookMessageType.CLOSED
 _CLOSE_REASONS = frozenset(reason.value for reason in CloseReason)
 
 
 class Ending(NamedTuple):
-    """What began the end of a call.
+    """The cause of the end of a call.
 
     Attributes:
-        by: ``genesys`` for ``close`` or a lost socket, ``bot`` for ``disconnect``, ``server`` for
-            anything that this package ends.
-        reason: The reason of that message, ``lost``, or the reason of the server, such as
-            ``fault-seq`` for a fault of the client in ``seq``.
+        by: ``genesys`` for ``close`` or a lost socket, ``bot`` for ``disconnect``, ``server`` if
+            this package ended the call.
+        reason: The reason in ``close`` or ``disconnect``; ``lost`` for a lost socket; or the reason
+            of this package, such as ``fault-seq`` for a fault of the client in ``seq``.
     """
 
     by: str
@@ -91,14 +92,14 @@ class Phase(IntEnum):
     RUNNING = 0
     """The end has not begun."""
     ENDING = 1
-    """The end has begun: a fault, ``disconnect`` or ``close``."""
+    """The end has begun with a fault, ``disconnect`` or ``close``."""
     ENDED = 2
     """``closed`` was sent."""
     GONE = 3
     """The socket is gone."""
 
 
-# Looked up for every message, and slow to look up in an enumeration.
+# Names for members that are used for every message, because access through the class is slow.
 _ENDING, _ENDED, _GONE = Phase.ENDING, Phase.ENDED, Phase.GONE
 
 
@@ -108,29 +109,29 @@ class Call(BaseObject):
     Event handlers are added with ``@call.event_handler(name)``. Each is called with the call and
     the message as Genesys sent it: ``on_open``, ``on_close``, ``on_ping``, ``on_pause`` (also for
     the protocol's ``paused``), ``on_resumed``, ``on_update``, ``on_discarded``, ``on_dtmf``,
-    ``on_playback_started``, ``on_playback_completed``, ``on_error``; and ``on_connection_lost``,
-    whose second argument is the typed event. They run in tasks of their own.
+    ``on_playback_started``, ``on_playback_completed``, ``on_error``. The second argument of
+    ``on_connection_lost`` is the typed event. Each event handler runs in a separate task.
 
     Hooks are handlers that are awaited before the answer is sent, for at most
     ``hook_timeout_secs``: ``on_opening``, ``on_updating``, ``on_closing``. In a hook the
     application can set languages, variables or a pause, send events, or refuse.
 
-    The methods that send a message return whether it will reach the wire. It will not where the
-    session does not allow it: after ``close``, for example. Callers hang up at any time, so that
-    is not an error.
+    The methods that send a message return whether the message will be sent to Genesys. They return
+    False if the session does not allow the message, for example after ``close``. This is not an
+    error, because callers may hang up at any time.
 
     Attributes:
         params: The configuration.
         session: The protocol session.
         codec: The audio of the call.
-        details: What ``open`` and ``update`` said.
+        details: The details of the call from ``open`` and ``update``.
         log: The log of the call.
-        phase: How far the end of the call has come.
-        ending: What began the end of the call; None while it has not begun.
+        phase: The phase of the call.
+        ending: The cause of the end of the call; None while the end has not begun.
         output_variables: The variables for the Architect flow; `set_output_variables` sets them.
-        start_paused_choice: Whether `pause` or `resume` decided how the session starts; None
-            where neither was called before ``opened``.
-        discard_to: The position that `set_discard_to` set, as the protocol writes it, or None.
+        start_paused_choice: True if `pause`, or False if `resume`, was called last before
+            ``opened`` was sent; None if neither was called.
+        discard_to: The position of `set_discard_to` in the notation of the protocol, or None.
     """
 
     def __init__(
@@ -146,9 +147,9 @@ class Call(BaseObject):
         Args:
             params: The configuration; never modified, so calls may share one.
             send: Sends the messages of the application.
-            open_gate: Awaited at each ``open`` before its hooks. `disconnect` refuses the session
-                meanwhile, and `pause` opens it paused. If the gate is cancelled or raises, the
-                receive path ends with that exception.
+            open_gate: Awaited at each ``open`` before the hooks. While the gate is awaited,
+                `disconnect` refuses the session, and `pause` lets it start paused. If the gate is
+                cancelled or raises, the receive path ends with that exception.
             name: The name in Pipecat's logs.
 
         Raises:
@@ -171,10 +172,11 @@ class Call(BaseObject):
         self.discard_to: str | None = None
         self._send_draft = send
         self._open_gate = open_gate
-        # Names that have handlers. Without a handler nothing is awaited.
+        # Names of the events and hooks that have handlers. Others need no call of Pipecat's code.
         self._handled: frozenset[str] = frozenset()
         self._phase_waiters: list[tuple[Phase, asyncio.Future[None]]] = []
-        # The event whose hook runs now, and the answer that the application chose in it.
+        # The kind of event whose hook runs now, and the answer that the application chose in the
+        # hook.
         self._hook: type[events.Event] | None = None
         self._chosen: Draft | None = None
         self._languages: list[str] | None = None
@@ -187,7 +189,7 @@ class Call(BaseObject):
         """Add a handler of an event or a hook; ``event_handler`` is the decorator for it.
 
         Args:
-            event_name: The event's or hook's name. Pipecat logs a warning for an unknown one.
+            event_name: The event's or hook's name. For an unknown name, Pipecat logs a warning.
             handler: The function or coroutine function to call.
         """
         super().add_event_handler(event_name, handler)
@@ -197,7 +199,7 @@ class Call(BaseObject):
 
     @property
     def session_id(self) -> str:
-        """The session's id: Genesys's once ``open`` has arrived, before that a random one."""
+        """The id of the session: a random id before ``open``, and then the id from Genesys."""
         return self.session.session_id
 
     @property
@@ -247,37 +249,37 @@ class Call(BaseObject):
 
     @property
     def is_connection_probe(self) -> bool:
-        """Whether Genesys only tests the connection, so that no bot is needed."""
+        """Whether Genesys only tests the connection and needs no bot."""
         return self.session.is_probe
 
     @property
     def continued_sessions(self) -> tuple[ContinuedSession, ...]:
-        """After a reconnection, the sessions that this one continues."""
+        """The earlier sessions that this session continues after a reconnection."""
         return self.session.continued_sessions
 
     @property
     def faults(self) -> dict[str, int]:
-        """How often the peer broke each rule of the protocol, by the rule's name."""
+        """The number of the peer's faults for each rule of the protocol, by the rule's name."""
         return {rule.value: count for rule, count in self.session.faults.items()}
 
     @property
     def is_in_hook(self) -> bool:
-        """Whether the open gate or a hook runs, for which the receive path waits."""
+        """Whether the open gate or a hook runs. The receive path waits for it."""
         return self._hook is not None
 
     def stream_offset(self, sample: int, sample_rate: int | None = None) -> Fraction:
         """Return the stream position of a sample.
 
-        Genesys's clock runs on while audio is paused or dropped, so the position is not simply
-        the number of samples that came before. Offsets in events are such positions. The delay
-        of the resampler is taken into account.
+        Genesys's clock does not stop while audio is paused or dropped, so the position is not the
+        number of previous samples. Offsets in events are stream positions. The delay of the
+        resampler is included.
 
         Args:
-            sample: Number of samples of its party that reached the pipeline before it.
-            sample_rate: Their rate in Hz; by default the pipeline's.
+            sample: Number of samples of the same party that reached the pipeline before.
+            sample_rate: The rate of the samples in Hz; by default the rate of the pipeline.
 
         Returns:
-            Seconds from the beginning of this session, exactly.
+            Exact time since the beginning of this session, in seconds.
         """
         rate = sample_rate or self.codec.sample_rate or WIRE_SAMPLE_RATE
         # Every sample on the wire is `rate / 8000` samples in the pipeline.
@@ -291,8 +293,8 @@ class Call(BaseObject):
     def samples_delivered(self) -> int:
         """Number of samples of each party given to the pipeline so far, at the pipeline's rate.
 
-        An application that must process the caller's last word before ``closed`` is sent waits
-        in ``on_closing`` until it has processed that many samples.
+        An application may have to process all caller audio before ``closed`` is sent. Then its hook
+        ``on_closing`` waits until the application has processed this number of samples.
         """
         arrived = self.session.positions.arrived(self.session.position)
         return arrived * (self.codec.sample_rate or WIRE_SAMPLE_RATE) // WIRE_SAMPLE_RATE
@@ -300,11 +302,12 @@ class Call(BaseObject):
     def log_context(self) -> AbstractContextManager[None]:
         """Put the call's ids on every log line of the current task and of the tasks it starts.
 
-        ``record["extra"]`` then has ``session_id``, ``conversation_id`` and ``organization_id``,
-        on the lines of Pipecat and of the application too; they are empty before ``open``.
-        `run_call` and the endpoint do this.
+        The ids are ``session_id``, ``conversation_id`` and ``organization_id`` in
+        ``record["extra"]``, also on the lines of Pipecat and of the application. They are empty
+        before ``open``. `run_call` and the endpoint use this method.
         """
-        # Not `self`: a timer that started inside the context keeps it for seconds after the call.
+        # The functions below must not refer to `self`, because a timer that was started inside the
+        # context keeps the context in memory for seconds after the call.
         session, details = self.session, self.details
 
         def session_id() -> str | None:
@@ -336,7 +339,7 @@ class Call(BaseObject):
     # -- what can be set ---------------------------------------------------------------------
 
     def set_pipeline(self, setup: FrameProcessorSetup | StartFrame) -> None:
-        """Take the input rate of the pipeline.
+        """Set the input rate of the pipeline.
 
         Args:
             setup: Pipecat's ``FrameProcessorSetup`` (1.8 and newer) or ``StartFrame``.
@@ -344,23 +347,24 @@ class Call(BaseObject):
         Raises:
             ValueError: If wire audio cannot be resampled to the rate.
         """
-        # Newer Pipecats warn when a StartFrame's rate is read in the ordinary way.
+        # Newer versions of Pipecat warn if the rate of a StartFrame is read as an attribute.
         rate = self.params.sample_rate or object.__getattribute__(setup, "audio_in_sample_rate")
         check_rate(rate)
         self.codec.set_sample_rate(rate)
 
     def set_output_variables(self, variables: dict[str, Any] | None) -> None:
-        """Set the variables to give back to the Architect flow at the end of the call.
+        """Set the variables that the Architect flow gets at the end of the call.
 
-        Genesys takes strings. Strings are sent as they are, everything else as compact JSON
+        Genesys accepts only strings. Strings are sent unchanged, and other values as compact JSON
         (``true``, ``0.95``).
 
         Args:
-            variables: Names and values; they replace those set before. None means no variables.
+            variables: Names and values, which replace all previous variables. None means no
+                variables.
 
         Raises:
-            TypeError: If it is not a dict.
-            ValueError: If JSON cannot encode one of them; the message names it.
+            TypeError: If `variables` is not a dict.
+            ValueError: If a value cannot be encoded as JSON; the message names the variable.
         """
         if not isinstance(variables, (dict, NoneType)):
             raise TypeError(
@@ -373,40 +377,40 @@ class Call(BaseObject):
         self.log.line("DEBUG", f"output variables set: {self.log.redact(variables)}")
 
     def set_supported_languages(self, languages: Sequence[str]) -> None:
-        """Set the languages to name when Genesys asks, until ``opened`` is sent.
+        """Set the languages for ``opened``, which has them if Genesys asks for them.
 
         Args:
-            languages: Codes such as ``en-US``; they replace the parameter of this name.
+            languages: Codes such as ``en-US``; they replace the parameter ``supported_languages``.
 
         Raises:
-            TypeError: If they are not a list of strings.
+            TypeError: If `languages` is not a list of strings.
         """
         if isinstance(languages, str) or not all(isinstance(code, str) for code in languages):
             raise TypeError("supported languages are a list of codes such as 'en-US'")
         self._languages = list(languages)
 
     def set_discard_to(self, position: Position) -> None:
-        """Ask Genesys not to send the audio before a position, until ``opened`` is sent.
+        """Set the position for ``opened`` before which Genesys sends no audio.
 
-        After a reconnection Genesys offers up to 20 s of the audio before it; the position says
-        how much of that the application already has.
+        After a reconnection, Genesys offers up to 20 s of earlier audio. The application may
+        already have a part of this audio, which ends at the position.
 
         Args:
-            position: A stream position, as ``open`` and every message after it name one.
+            position: A stream position, in the notation of ``position`` in ``open``, or in seconds.
 
         Raises:
-            ValueError: If it is negative or not a duration.
+            ValueError: If the position is negative or not a duration.
         """
         self.discard_to = format_duration(seconds(position))
 
     @property
     def supported_languages(self) -> list[str] | None:
-        """The languages to name when Genesys asks, or None where none were set."""
+        """The languages for ``opened``, or None if none were set."""
         return self.params.supported_languages if self._languages is None else self._languages
 
     @property
     def start_paused(self) -> bool:
-        """Whether the session is to start paused."""
+        """Whether the session starts paused."""
         choice = self.start_paused_choice
         return self.params.start_paused if choice is None else choice
 
@@ -419,8 +423,8 @@ class Call(BaseObject):
             data: The message.
 
         Returns:
-            16-bit mono PCM at the pipeline's rate for each party that the pipeline wants, the
-            external party first; nothing where audio has no place in the session's state.
+            16-bit mono PCM at the pipeline's rate for each party that the parameters select, the
+            external party first; empty if the state of the session does not allow audio.
         """
         usable = self.session.receive_audio(len(data))
         medium = self.session.media
@@ -433,8 +437,7 @@ class Call(BaseObject):
     async def connection_lost(self) -> None:
         """Record that the socket is gone.
 
-        Calls ``on_connection_lost`` where ``closed`` had not been sent. Later calls have no
-        effect.
+        Calls ``on_connection_lost`` if ``closed`` was not sent. Further calls have no effect.
         """
         event = self.session.connection_lost()
         self.record_ending("genesys", "lost")
@@ -445,17 +448,17 @@ class Call(BaseObject):
         await self._call_event_handler("on_connection_lost", event)
 
     async def handle(self, event: events.Event) -> Draft | None:
-        """Handle one event of the session: details, hooks and event handlers.
+        """Handle one event of the session: update the details, and run hooks and event handlers.
 
-        Hooks are awaited; other handlers run in tasks of their own. Cancelling this method
-        cancels a running hook.
+        Hooks are awaited; other handlers run in separate tasks. If this method is cancelled, a
+        running hook is cancelled.
 
         Args:
-            event: One of those that ``session.receive_text`` returned, in their order.
+            event: The next event that ``session.receive_text`` returned.
 
         Returns:
-            The answer that the application chose instead of the ordinary one, or None. An answer
-            to ``open`` chosen so is a refusal.
+            The answer that the application chose instead of the ordinary answer, or None. A chosen
+            answer to ``open`` is a refusal.
         """
         kind = type(event)
         handling = EVENT_HANDLERS.get(kind)
@@ -475,11 +478,11 @@ class Call(BaseObject):
         return chosen
 
     def reply(self, event: events.Event, chosen: Draft | None) -> Draft | None:
-        """Return the message that answers an event, or None where none is due.
+        """Return the message that answers an event, or None if the event needs no answer.
 
         Args:
             event: The event.
-            chosen: What `handle` returned for it.
+            chosen: The result of `handle` for the event.
         """
         if chosen is not None:
             return chosen
@@ -499,7 +502,7 @@ class Call(BaseObject):
         """Await the open gate and the hook of an event, if there are any.
 
         Returns:
-            The answer that the application chose instead of the ordinary one, or None.
+            The answer that the application chose instead of the ordinary answer, or None.
         """
         if name not in self._handled and self._open_gate is None:
             return None
@@ -584,8 +587,8 @@ class Call(BaseObject):
     def final_disconnect(self) -> Draft:
         """Return the ``disconnect`` for the frames that end a pipeline.
 
-        It has the output variables and, unless ``disconnect_action`` is off, Pipecat's output
-        variable ``action``.
+        The message has the output variables and, unless ``disconnect_action`` is off, Pipecat's
+        output variable ``action``.
         """
         variables = dict(self.output_variables or {})
         if self.params.disconnect_action:
@@ -595,11 +598,11 @@ class Call(BaseObject):
         )
 
     def record_ending(self, by: str, reason: str) -> None:
-        """Set `ending`, unless it was set before. This sends nothing.
+        """Set `ending`, unless it was set before. This method sends no message.
 
         Args:
-            by: What ends the call; see `Ending`.
-            reason: The reason.
+            by: The party that ends the call; see `Ending`.
+            reason: The reason; see `Ending`.
         """
         if self.ending is None:
             self.ending = Ending(by, reason)
@@ -621,7 +624,7 @@ class Call(BaseObject):
         """Count and log an exception that a message from Genesys caused in this package.
 
         Args:
-            error: The exception. Its text is not logged, because it may hold personal data.
+            error: The exception. Its text is not logged, because it may contain personal data.
         """
         self.session.faults[Rule.INTERNAL] += 1
         where = "".join(traceback.format_tb(error.__traceback__))
@@ -629,14 +632,14 @@ class Call(BaseObject):
         self.log.once("ERROR", text, Rule.INTERNAL)
 
     def to_wire(self, draft: Draft) -> WireMessage | None:
-        """Number a message and write it as JSON, if it may be sent now.
+        """Give a message its sequence number and encode it as JSON, if it may be sent now.
 
         Args:
             draft: The message.
 
         Returns:
-            The message to send before the next one is numbered; None where the session does not
-            allow it or it cannot be written, which is logged.
+            The encoded message, which must be sent before the next call of this method. None if the
+            session does not allow the message, or it cannot be encoded; the reason is logged.
         """
         try:
             message = self.session.to_wire(draft)
@@ -654,7 +657,7 @@ class Call(BaseObject):
         return message
 
     def takes_bot_audio(self) -> bool:
-        """Return whether the medium carries bot audio; log once where it does not."""
+        """Return whether the medium carries bot audio; if not, log this once."""
         medium = self.session.media
         if medium is not None and medium.is_listen_only:
             channels = "+".join(medium.channels)
@@ -665,11 +668,12 @@ class Call(BaseObject):
     async def pause(self) -> bool:
         """Ask Genesys to stop the audio; Genesys answers ``paused``.
 
-        Before ``opened`` is sent, this opens the session paused. In ``on_updating`` it is the
-        answer to the update, as the protocol wants it for a language that is not supported.
+        Before ``opened`` is sent, no message is sent, and the session starts paused. In the hook
+        ``on_updating``, ``pause`` becomes the answer to the update; the protocol requires this
+        answer for a language that is not supported.
 
         Returns:
-            Whether the message will reach the wire. Genesys takes 2 a second.
+            Whether the message will be sent to Genesys, which accepts 2 of them per second.
         """
         if self.session.state in _UNOPENED:
             self.start_paused_choice = True
@@ -682,14 +686,14 @@ class Call(BaseObject):
         return await self._send(server_messages.pause())
 
     async def resume(self) -> bool:
-        """Ask Genesys for the audio after a pause.
+        """Ask Genesys to send audio again after a pause.
 
-        Genesys answers ``resumed``, or ``paused`` while it is paused for reasons of its own, in
-        which case the audio comes when those end. Before ``opened`` is sent, this opens the
-        session without a pause.
+        Genesys answers ``resumed``; or it answers ``paused`` if it has a reason to pause the audio,
+        such as a caller on hold, and sends audio when the reason ends. Before ``opened`` is sent,
+        no message is sent, and the session starts without a pause.
 
         Returns:
-            Whether the message will reach the wire. Genesys takes 2 a second.
+            Whether the message will be sent to Genesys, which accepts 2 of them per second.
         """
         if self.session.state in _UNOPENED:
             self.start_paused_choice = False
@@ -701,15 +705,14 @@ class Call(BaseObject):
         """Send one ``event`` message to Genesys.
 
         Args:
-            entity: One of `pipecat_genesys.protocol.entities`, or the name of an entity of your
-                own.
-            data: With a name, the entity's data: any JSON value.
+            entity: An entity of `pipecat_genesys.protocol.entities`, or the name of another entity.
+            data: The data of an entity that is given by name: any JSON value.
 
         Returns:
-            Whether the message will reach the wire.
+            Whether the message will be sent to Genesys.
 
         Raises:
-            ValueError: If JSON cannot encode the data, or it is too large for one message.
+            ValueError: If the data cannot be encoded as JSON, or is too large for one message.
         """
         draft = (
             server_messages.event(entity, data)
@@ -748,15 +751,15 @@ class Call(BaseObject):
             offset: Stream position where the utterance begins; `stream_offset` computes it.
             duration: Length of the utterance.
             channel: The party that spoke: ``external`` or ``internal``.
-            is_final: Whether the text will not change any more.
-            confidence: From 0 to 1.
+            is_final: Whether the text is final; False for an interim result.
+            confidence: Confidence of the recognition, from 0 to 1.
             language: Code of the language spoken.
-            tokens: The single words, where they are known.
+            tokens: The single words, if they are known.
             id: A UUID that the interim results and the final result of an utterance share; by
-                default a new one.
+                default a new UUID.
 
         Returns:
-            Whether the message will reach the wire. False before ``open`` is accepted.
+            Whether the message will be sent to Genesys. False before ``open`` is accepted.
 
         Raises:
             ValueError: If an argument has no valid value (the message names it), or the medium
@@ -788,23 +791,24 @@ class Call(BaseObject):
     ) -> bool:
         """End the session; Genesys answers ``close``.
 
-        In ``on_opening`` this refuses the session. A bot that wants its last words heard waits
-        for ``on_playback_completed`` first. The frames that end a pipeline send ``disconnect``
-        too; with Pipecat's own transports the socket is then closed at once, whereas after this
-        method Genesys closes it.
+        In the hook ``on_opening``, this method refuses the session. If the caller must hear the
+        bot's last words, wait for ``on_playback_completed`` before. The frames that end a pipeline
+        also send ``disconnect``, but then Pipecat's own transports close the socket immediately.
+        After this method, Genesys closes the socket.
 
         Args:
-            reason: ``completed``, ``error`` (the flow's failure path; may be retried) or
+            reason: ``completed``, ``error`` (the flow takes its failure path, and may try again) or
                 ``unauthorized``.
             info: A line for Genesys's log, without personal data.
-            output_variables: Variables for the Architect flow; by default those that
-                `set_output_variables` set.
+            output_variables: Variables for the Architect flow; by default the variables of
+                `set_output_variables`.
 
         Returns:
-            Whether the message will reach the wire; a session has at most one ``disconnect``.
+            Whether the message will be sent; a session has at most one ``disconnect``.
 
         Raises:
-            ValueError: If the reason is another, or JSON cannot encode a variable.
+            ValueError: If Genesys does not know the reason, or a variable cannot be encoded as
+                JSON.
         """
         if reason not in set(DisconnectReason):
             known = ", ".join(DisconnectReason)
@@ -825,7 +829,7 @@ class Call(BaseObject):
         return await self._send(draft)
 
     async def reconnect(self, info: str | None = None) -> bool:
-        """Ask Genesys to continue in a new session (Monitor, where it is configured to).
+        """Ask Genesys to continue in a new session, if the Monitor integration allows this.
 
         This session goes on until Genesys closes it with the reason ``reconnect``.
 
@@ -833,7 +837,7 @@ class Call(BaseObject):
             info: A line for Genesys's log, without personal data.
 
         Returns:
-            Whether the message will reach the wire.
+            Whether the message will be sent to Genesys.
         """
         return await self._send(server_messages.reconnect(info))
 
@@ -849,17 +853,17 @@ class Call(BaseObject):
         return False
 
     async def _refused(self) -> None:
-        """Wait for a moment, or only yield in a hook, because the reply waits for the hook."""
+        """Wait for a moment. In a hook, only yield, because the reply waits for the hook."""
         await asyncio.sleep(0 if self.is_in_hook else _UNSENT_SECONDS)
 
 
 class _Handling(NamedTuple):
-    """How a call handles one kind of event.
+    """The handling of one kind of event.
 
     Attributes:
-        name: The application's event.
-        update: Updates what the application can read.
-        hook: The hook that is awaited before the answer.
+        name: The name of the application's event.
+        update: A method that updates the attributes of the call, or None.
+        hook: The name of the hook that is awaited before the answer, or None.
     """
 
     name: str
@@ -881,7 +885,7 @@ EVENT_HANDLERS: Mapping[type[events.Event], _Handling] = {
     events.PlaybackCompleted: _Handling("on_playback_completed"),
     events.ErrorReceived: _Handling("on_error", Call._error),
 }
-"""How each event is handled; a fault has no row."""
+"""The handling of each kind of event. Faults are not in this table."""
 
 _HOOK_NAMES = frozenset(row.hook for row in EVENT_HANDLERS.values() if row.hook is not None)
 _EVENT_NAMES = tuple(

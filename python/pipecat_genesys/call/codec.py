@@ -1,4 +1,4 @@
-"""The audio of one call, both ways: wire audio to PCM and PCM to wire audio."""
+"""Converts the audio of one call: wire audio to PCM, and PCM to wire audio."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ class CallCodec:
     """Converts between wire audio and 16-bit PCM, for one call.
 
     Attributes:
-        sample_rate: Rate of the PCM given to the pipeline, in Hz; 0 until it is known.
+        sample_rate: Rate of the PCM for the pipeline, in Hz; 0 until the rate is known.
     """
 
     def __init__(self, params: CallParams) -> None:
         """Create the codec of a call.
 
         Args:
-            params: Which parties the pipeline gets, at which rate, and the byte order of L16.
+            params: The parameters of the call: the parties and the rate of the pipeline's audio,
+                and the byte order of L16.
         """
         self._params = params
         self._inbound: audio.InboundAudio | None = None
-        # Indices of the channels to return; None where that is all of them in wire order.
+        # Indices of the channels to return; None to return all channels in the order on the wire.
         self._order: tuple[int, ...] | None = None
         self._outbound: audio.OutboundAudio | None = None
         self._outbound_rate = 0
@@ -48,8 +49,8 @@ class CallCodec:
             medium: The medium of the session.
 
         Returns:
-            One buffer of 16-bit mono PCM for each party that the pipeline wants; with two, the
-            external party is first.
+            One buffer of 16-bit mono PCM for each party that the parameters select; the external
+            party is first.
         """
         if self._inbound is None:
             self._inbound = self._open_inbound(medium)
@@ -77,8 +78,7 @@ class CallCodec:
 
         Args:
             pcm: 16-bit little-endian samples, interleaved; stereo is mixed down.
-            rate: Sample rate of the PCM in Hz; it may differ from one call of `encode` to the
-                next.
+            rate: Sample rate of the PCM in Hz; it may be different in each call of `encode`.
             channels: Number of channels, 1 or 2.
             medium: The medium of the session.
 
@@ -88,13 +88,14 @@ class CallCodec:
         Raises:
             ValueError: If the length is not a multiple of the sample size, the rate cannot be
                 resampled, there are more than two channels, or the result would be larger than
-                one message. The codec's state is unchanged then.
+                one message. The codec's state is then unchanged.
         """
         if channels == 2:
             pcm = audio.mix_stereo(pcm)
         elif channels != 1:
             raise ValueError(f"{channels} channels of bot audio; Genesys takes mono or stereo")
-        # Audio this short, at the wire's rate or above, fits in one message in any format.
+        # PCM of at most `MAX_MESSAGE_BYTES`, at the wire's rate or above, fits in one message in
+        # any format.
         if len(pcm) > MAX_MESSAGE_BYTES or rate < WIRE_SAMPLE_RATE:
             size = len(pcm) // 2 * WIRE_SAMPLE_RATE * medium.format.sample_width // max(rate, 1)
             if size > MAX_MESSAGE_BYTES:
@@ -111,5 +112,5 @@ class CallCodec:
         return tail + wire
 
     def reset_outbound(self) -> None:
-        """Forget the history of the outbound resampler, because the bot was interrupted."""
+        """Discard the state of the outbound resampler, because the bot was interrupted."""
         self._outbound = None

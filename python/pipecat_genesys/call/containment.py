@@ -1,8 +1,8 @@
-"""Keeps a bot's code from harming other calls: attempts to end the process, ignored cancellation.
+"""Keeps a bot from harming other calls by ending the process or by ignoring its cancellation.
 
-Several calls share a process and an event loop. asyncio lets ``SystemExit`` and
-``KeyboardInterrupt`` of any task stop the event loop, and waits without a limit for cancelled
-tasks when the event loop ends.
+Several calls share a process and an event loop. In asyncio, a task that raises ``SystemExit`` or
+``KeyboardInterrupt`` stops the event loop. When the event loop ends, asyncio waits for cancelled
+tasks without a limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pipecat_genesys.errors import PipecatGenesysError
 PROCESS_EXITS = (SystemExit, KeyboardInterrupt)
 """The exceptions that stop the event loop when a task raises them."""
 
-# Cancelled tasks that still run. The event loop itself has only weak references to tasks.
+# Cancelled tasks that still run. This set keeps them in memory, because the event loop has only
+# weak references to tasks.
 _cancelled: set[asyncio.Future[Any]] = set()
 
 
@@ -28,7 +29,7 @@ class BotExitError(PipecatGenesysError):
         """Create the error.
 
         Args:
-            where: The part of the bot that raised.
+            where: The part of the bot that raised the exception.
             error: The exception that would have ended the process.
         """
         super().__init__(
@@ -40,11 +41,11 @@ class BotExitError(PipecatGenesysError):
 async def cancel_tasks(
     tasks: Iterable[asyncio.Future[Any]], seconds: float
 ) -> list[asyncio.Future[Any]]:
-    """Cancel tasks and wait until they have ended, but not for ever.
+    """Cancel tasks and wait for a limited time until they have ended.
 
-    A task that ignores its cancellation is abandoned: it may run on, and neither this function
-    nor the end of the event loop waits for it. Exceptions of the tasks are discarded. Cancelling
-    this function has an effect only after the wait, so that the tasks can clean up.
+    A task that ignores its cancellation may continue to run; neither this function nor the end of
+    the event loop waits for it. Exceptions of the tasks are discarded. If this function is
+    cancelled, it raises ``CancelledError`` only after the wait, so that the tasks can clean up.
 
     Args:
         tasks: The tasks.
@@ -59,7 +60,7 @@ async def cancel_tasks(
         _cancelled.add(task)
         task.add_done_callback(_discard)
         if isinstance(task, asyncio.Task):
-            # At its end `asyncio.run` waits for all the tasks that it knows, without a limit.
+            # At its end, `asyncio.run` waits without a limit for all registered tasks.
             asyncio._unregister_task(task)
     ends_at = time.monotonic() + seconds
     interrupted: asyncio.CancelledError | None = None
@@ -77,5 +78,5 @@ async def cancel_tasks(
 def _discard(task: asyncio.Future[Any]) -> None:
     _cancelled.discard(task)
     if not task.cancelled():
-        # asyncio logs exceptions that were not retrieved.
+        # Retrieve the exception, because asyncio logs exceptions that were not retrieved.
         task.exception()

@@ -1,4 +1,4 @@
-"""What Genesys said about a call in ``open`` and ``update``."""
+"""The details of a call from the messages ``open`` and ``update``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipecat_genesys.protocol import events, fields
 
 
 class CallDetails:
-    """The facts of a call that come with ``open``; ``update`` may replace the participant.
+    """The details of a call from ``open``; ``update`` may replace the participant.
 
     Attributes:
         organization_id: Id of the Genesys organization.
@@ -29,7 +29,7 @@ class CallDetails:
     )
 
     def __init__(self) -> None:
-        """Create the details of a call that has no ``open`` yet."""
+        """Create the details of a call before ``open``."""
         self.organization_id: str | None = None
         self.conversation_id: str | None = None
         self.participant: dict[str, Any] | None = None
@@ -38,7 +38,7 @@ class CallDetails:
         self.asks_languages = False
 
     def read_open(self, event: events.OpenReceived) -> None:
-        """Take the details from an ``open``; fields of a wrong type are left out."""
+        """Read the details from ``open``; fields of a wrong type are ignored."""
         parameters = fields.parameters(event.raw)
         self.organization_id = fields.typed(parameters, "organizationId", str)
         self.conversation_id = fields.typed(parameters, "conversationId", str)
@@ -48,7 +48,7 @@ class CallDetails:
         self.asks_languages = parameters.get("supportedLanguages") is True
 
     def read_update(self, event: events.UpdateReceived) -> None:
-        """Take the participant from an ``update``, where it has one."""
+        """Read the participant from ``update``, if the message has one."""
         participant = fields.typed(fields.parameters(event.raw), "participant", dict)
         if participant is not None:
             self.participant = participant

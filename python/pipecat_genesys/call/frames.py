@@ -1,12 +1,12 @@
-"""Pipeline frames for what Genesys sends.
+"""Pipeline frames for the messages from Genesys.
 
 A frame for a message that needs an answer is an ``OutputTransportMessageUrgentFrame``. With the
 serializer it carries the answer through the pipeline to the output transport. With
 `AudioHookTransport` the answer was sent before the frame is pushed. Frames for all other messages
 are system frames.
 
-None of them is Pipecat's ``InputTransportMessageFrame``, because its RTVI processor logs a warning
-for each one.
+Pipecat's ``InputTransportMessageFrame`` is not used, because Pipecat's RTVI processor logs a
+warning for each such frame.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class GenesysOpenFrame(OutputTransportMessageUrgentFrame):
     """Genesys opened the session; the message is ``opened``.
 
     Parameters:
-        opening: The ``open``: caller, language, variables, and the medium chosen.
+        opening: The event for ``open``: caller, language, variables, and the chosen medium.
     """
 
     opening: events.OpenReceived = field(kw_only=True, repr=False)
@@ -58,14 +58,14 @@ class GenesysPingFrame(OutputTransportMessageUrgentFrame):
     """Genesys sent ``ping``; the message is ``pong``.
 
     Parameters:
-        pinged: The ``ping``.
+        pinged: The event for ``ping``.
     """
 
     pinged: events.PingReceived = field(kw_only=True, repr=False)
 
     @property
     def rtt(self) -> Fraction | None:
-        """Round-trip time of the previous ping in seconds, where Genesys gave one."""
+        """Round-trip time of the previous ping in seconds, or None if Genesys did not send it."""
         return self.pinged.rtt
 
 
@@ -74,8 +74,8 @@ class GenesysCloseFrame(OutputTransportMessageUrgentFrame):
     """Genesys ends the session; the message is ``closed``.
 
     Parameters:
-        reason: ``end``, ``error``, ``disconnect``, ``reconnect``, or another text that the
-            client gave.
+        reason: The reason in ``close``: ``end``, ``error``, ``disconnect``, ``reconnect``, or
+            another text.
     """
 
     reason: str = field(kw_only=True)
@@ -83,7 +83,7 @@ class GenesysCloseFrame(OutputTransportMessageUrgentFrame):
 
 @dataclass
 class GenesysPausedFrame(SystemFrame):
-    """No caller audio comes until `GenesysResumedFrame`.
+    """Genesys sends no caller audio until `GenesysResumedFrame`.
 
     Parameters:
         answers: The server message that ``paused`` answers: ``pause``, ``opened``, or ``resume``
@@ -96,11 +96,11 @@ class GenesysPausedFrame(SystemFrame):
 
 @dataclass
 class GenesysGapFrame(SystemFrame):
-    """A stretch of caller audio was not sent and will not be.
+    """A part of the caller audio is missing, because Genesys did not send it.
 
     Parameters:
-        start: Stream position where the gap began, in seconds; None where Genesys did not say.
-        discarded: Length of the gap, in seconds; None where Genesys did not say.
+        start: Stream position where the gap began, in seconds; None if it is not known.
+        discarded: Length of the gap, in seconds; None if it is not known.
     """
 
     start: Fraction | None = field(default=None, kw_only=True)
@@ -109,7 +109,7 @@ class GenesysGapFrame(SystemFrame):
 
 @dataclass
 class GenesysResumedFrame(GenesysGapFrame):
-    """Caller audio flows again after a pause.
+    """Genesys sends caller audio again after a pause.
 
     Parameters:
         answers: The server message that ``resumed`` answers: ``resume``; None if Genesys ended
@@ -142,7 +142,7 @@ REPLY_FRAMES: Mapping[type[events.Event], Callable[[Any, Any], Frame]] = {
         message, language=event.language
     ),
 }
-"""For each event that needs an answer: makes its frame from the event and the answer."""
+"""For each event that needs an answer, a function that makes its frame from event and answer."""
 
 REPLY_FRAME_TYPES = (GenesysOpenFrame, GenesysUpdateFrame, GenesysPingFrame, GenesysCloseFrame)
 """The frames that carry an answer to Genesys."""
@@ -158,7 +158,7 @@ def _gap(event: events.Gap) -> dict[str, Fraction]:
 
 
 KEYPAD: Mapping[str, KeypadEntry] = {entry.value: entry for entry in KeypadEntry}
-"""The digits that Pipecat knows, by the character on the wire."""
+"""The keys that Pipecat supports, by the character in the message ``dtmf``."""
 
 
 def _dtmf(event: events.DtmfReceived) -> Frame | None:
@@ -174,15 +174,15 @@ NOTICE_FRAMES: Mapping[type[events.Event], Callable[[Any], Frame | None]] = {
     events.PlaybackStarted: lambda _: GenesysPlaybackStartedFrame(),
     events.PlaybackCompleted: lambda _: GenesysPlaybackCompletedFrame(),
 }
-"""For each event that needs no answer: makes its frame, or None where it has none."""
+"""For each event that needs no answer, a function that makes its frame or returns None."""
 
 
 # -- caller audio ----------------------------------------------------------------------------
 #
-# The constructor of the audio frame costs more than decoding and resampling what the frame
-# carries, mostly for `__post_init__` methods that set the same values several times. The function
-# below sets them once. It is used only where its result equals that of the constructor, which is
-# checked when this module is imported; with any other Pipecat the constructor is used.
+# The constructor of the audio frame takes more time than decoding and resampling the audio, mostly
+# because its `__post_init__` methods set the same values several times. The function below sets
+# each value once. When this module is imported, the result of the function is compared with that of
+# the constructor. If the results differ, the constructor is used.
 
 _NAME = InputAudioRawFrame.__name__
 _new = InputAudioRawFrame.__new__
@@ -205,12 +205,12 @@ def _input_audio_frame(audio: bytes, sample_rate: int, num_channels: int) -> Inp
 
 
 def _equals_constructor() -> bool:
-    """Return whether the function sets the attributes that the constructor sets, to its values."""
+    """Return whether the function sets the same attributes as the constructor, to equal values."""
     counted = {"id", "name"}
     theirs = vars(InputAudioRawFrame(audio=bytes(8), sample_rate=8000, num_channels=2))
     ours = vars(_input_audio_frame(bytes(8), 8000, 2))
     same = all(ours[key] == theirs[key] for key in theirs.keys() - counted if key in ours)
-    # The frames were made one after the other, so the id and the name count up by one.
+    # `ours` was made after `theirs`, so the id of `ours` is larger by one.
     follows = ours["id"] == theirs.get("id", 0) + 1 and ours["name"].startswith(f"{_NAME}#")
     return ours.keys() == theirs.keys() and same and follows
 

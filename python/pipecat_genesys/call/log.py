@@ -1,4 +1,4 @@
-"""The log of one call: bounded, and without personal data unless asked for."""
+"""The log of one call. The number of lines is limited, and personal data is hidden by default."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from loguru import logger
 
-# Maximum number of lines of one call, so that a faulty peer cannot fill the disk.
+# Maximum number of `once` lines of one call, so that a faulty peer cannot fill the disk.
 _MAX_LINES = 40
 _REDACTED = "(redacted)"
 
@@ -36,14 +36,14 @@ class CallLog:
         self._suffix = f" session={brief(session_id)}"
 
     def redact(self, value: object) -> object:
-        """Return what a log line may show of a value that may be personal.
+        """Return the part of a value that a log line may show, because the value may be personal.
 
         Args:
             value: A digit, a caller, or a dict of variables.
 
         Returns:
-            The value itself where personal data may be logged; otherwise the sorted names of a
-            dict, and a placeholder for anything else. None stays None.
+            The value if personal data may be logged. Otherwise the sorted names of a dict, None for
+            None, and a placeholder for any other value.
         """
         if self._personal_data or value is None:
             return value
@@ -73,7 +73,7 @@ class CallLog:
 
 
 class _CurrentValue:
-    """A value for loguru's ``extra`` that is read when a line is formatted."""
+    """A value in loguru's ``extra`` that calls a function when a line is formatted."""
 
     __slots__ = ("_read",)
 
@@ -92,13 +92,13 @@ class _CurrentValue:
 def log_context(**ids: Callable[[], str | None]) -> AbstractContextManager[None]:
     """Put ids on every log line of the current task and of the tasks it starts.
 
-    They are in ``record["extra"]``, on the lines of Pipecat and of the application too. Each id
-    is read when a line is formatted, because Genesys gives some of them in ``open``.
+    The ids are in ``record["extra"]``, also on the lines of Pipecat and of the application. Each id
+    is read when a line is formatted, because some ids are known only after ``open``.
 
     Args:
-        **ids: Returns the id of each name.
+        **ids: For each name, a function that returns the id.
 
     Returns:
-        A context manager; the ids are on the lines logged inside it.
+        A context manager; lines that are logged inside it have the ids.
     """
     return logger.contextualize(**{name: _CurrentValue(read) for name, read in ids.items()})

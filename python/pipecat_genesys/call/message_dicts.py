@@ -1,7 +1,8 @@
-"""Protocol messages that an application wrote as dicts, in transport message frames.
+"""Converts message dicts of an application, in transport message frames, to protocol messages.
 
-The dicts may come from Pipecat's ``create_*`` methods or be written by hand. `to_draft` converts
-them to what Genesys accepts; docs/parity.md lists what it changes, with reasons.
+The ``create_*`` methods of Pipecat's class or the application itself may have made the dicts.
+`to_draft` converts them to messages that Genesys accepts; docs/parity.md lists the changes, with
+reasons.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from .details import CallDetails
 from .log import CallLog
 from .variables import fit_output_variables
 
-# `info` is one line of a log. A longer text would take the space of the output variables.
+# Largest number of characters in `info`, which is one line of Genesys's log. A longer text would
+# leave less space for the output variables.
 _MAX_INFO = 500
 
 Log = Callable[[str, str], None]
-"""Logs a line: called with a loguru level name and the line."""
+"""A function that logs a line: called with a loguru level name and the line."""
 
-# Messages whose parameters are fixed, whatever the application gave them.
+# Messages with fixed parameters. The parameters in the dict are ignored.
 _FIXED: Mapping[str, Draft] = {
     "pause": server_messages.pause(),
     "resume": server_messages.resume(),
@@ -37,7 +39,7 @@ _FIXED: Mapping[str, Draft] = {
 
 
 class CallFacts(Protocol):
-    """What the conversion needs of a call."""
+    """The attributes of a call that the conversion uses."""
 
     session: AudioHookSession
     details: CallDetails
@@ -48,11 +50,11 @@ def to_draft(message: Mapping[str, Any], call: CallFacts) -> Draft | None:
     """Convert a message dict to a protocol message.
 
     Args:
-        message: The dict that a frame carried.
+        message: The dict from the frame.
         call: The call.
 
     Returns:
-        The protocol message, or None for one that Genesys would refuse, which is logged.
+        The protocol message; None if Genesys would refuse it, which is logged.
     """
     name = message.get("type")
     if name == "pong":
@@ -62,7 +64,7 @@ def to_draft(message: Mapping[str, Any], call: CallFacts) -> Draft | None:
     if isinstance(name, str) and name in _FIXED:
         return _FIXED[name]
     given = message.get("parameters")
-    # Nearly always a dict, for which this check is faster than the one for Mapping.
+    # `given` is nearly always a dict, and the check for dict is faster than the check for Mapping.
     parameters: Mapping[str, Any] = given if isinstance(given, (dict, Mapping)) else {}
     log = call.log.once
     match name:

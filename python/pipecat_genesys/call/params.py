@@ -12,28 +12,30 @@ from pipecat_genesys.protocol import WIRE_SAMPLE_RATE, AudioHookChannel, AudioHo
 
 
 class CallParams(FrameSerializer.InputParams):
-    """Configuration of one call; ``InputParams`` of `GenesysAudioHookSerializer`.
+    """The parameters of one call. `GenesysAudioHookSerializer.InputParams` is this class.
 
     Attributes:
-        ignore_rtvi_messages: Kept for compatibility; RTVI messages are never sent to Genesys.
-        resampler_clear_after_secs: Kept for compatibility, without effect: this package's
-            resamplers do not depend on when audio arrives.
-        genesys_sample_rate: Sample rate on the wire, in Hz; AudioHook has only 8000.
-        sample_rate: Sample rate of the audio given to the pipeline, in Hz; by default the
-            pipeline's input rate.
+        ignore_rtvi_messages: Has no effect and is kept for compatibility. RTVI messages are never
+            sent to Genesys.
+        resampler_clear_after_secs: Has no effect and is kept for compatibility. The resamplers of
+            this package do not depend on the time at which audio arrives.
+        genesys_sample_rate: Sample rate on the wire, in Hz; AudioHook supports only 8000.
+        sample_rate: Sample rate of the audio for the pipeline, in Hz; by default the pipeline's
+            input rate.
         channel: Preferred channels among the media that Genesys offers.
         media_format: Preferred format among the media that Genesys offers.
-        process_external: In stereo, whether the pipeline gets the customer's audio.
-        process_internal: In stereo, whether the pipeline gets the other party's audio. With
-            both, the serializer's frames have two channels, external first, and
+        process_external: Whether the pipeline gets the customer's audio of a stereo medium.
+        process_internal: Whether the pipeline gets the other party's audio of a stereo medium. If
+            both are set, the serializer's frames have two channels, external first, and
             `StereoSplitter` separates them.
-        supported_languages: Language codes to name when Genesys asks for them.
-        selected_language: Kept for compatibility; the protocol has no such field.
+        supported_languages: Language codes for ``opened``, if Genesys asks for them.
+        selected_language: Kept for compatibility. It is not sent, because the protocol has no such
+            field.
         start_paused: Whether the session starts paused.
-        disconnect_action: Whether the ``disconnect`` sent on EndFrame and CancelFrame has
-            Pipecat's output variable ``action``.
-        variables_in_closed: Whether ``closed`` carries output variables, as Pipecat's
-            serializer does.
+        disconnect_action: Whether the ``disconnect`` for EndFrame and CancelFrame has Pipecat's
+            output variable ``action``.
+        variables_in_closed: Whether ``closed`` has the output variables, as with Pipecat's
+            serializer.
         l16_byteorder: Byte order of L16 audio on the wire.
         log_personal_data: Whether DEBUG logs may show variables, digits and callers.
         hook_timeout_secs: Longest time for a handler of ``on_opening``, ``on_updating`` or
@@ -59,14 +61,14 @@ class CallParams(FrameSerializer.InputParams):
 
 
 def check_params(params: object) -> CallParams:
-    """Validate what the application configured.
+    """Validate the parameters of the application.
 
     Args:
         params: A `CallParams`, Pipecat's own ``InputParams`` (which has a subset of the fields),
             or None for the defaults.
 
     Returns:
-        Valid parameters; ``params`` itself where it is a `CallParams`.
+        Valid parameters; the same object as ``params`` if that is a `CallParams`.
 
     Raises:
         TypeError: If ``params`` is of another type.

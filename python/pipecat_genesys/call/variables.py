@@ -1,4 +1,4 @@
-"""Output variables as Genesys accepts them: strings, and no more than fit in one message."""
+"""Converts output variables to strings, and limits their size to that of one message."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections.abc import Callable, Mapping
 
 from pipecat_genesys.protocol import MAX_MESSAGE_BYTES, server_messages
 
-# Room for the envelope, the reason and the `info` text of a `disconnect`.
+# Largest size of all variables. 4000 bytes are reserved for the envelope, the reason and the `info`
+# text of a `disconnect`.
 _MAX_VARIABLES = MAX_MESSAGE_BYTES - 4000
 
 
 def fit_output_variables(
     variables: object, log: Callable[[str, str], None]
 ) -> dict[str, str] | None:
-    """Convert output variables to strings and leave out what cannot be sent.
+    """Convert output variables to strings, and leave out the variables that cannot be sent.
 
-    Variables are validated when they are set, but a dict can be changed afterwards, and the
-    ``create_*`` methods take any value. Raising here, at the end of the call, would lose all
-    variables instead of one.
+    Variables are validated when they are set, but the application can change the dict afterwards,
+    and the ``create_*`` methods accept any value. This function does not raise an exception,
+    because all variables would then be lost at the end of the call, and not only one.
 
     Args:
         variables: Names and values.
-        log: Called with a loguru level name and a line for each thing left out.
+        log: Called with a loguru level name and a line about variables that are left out.
 
     Returns:
-        The variables to send, or None where ``variables`` is not a mapping.
+        The variables to send, or None if ``variables`` is not a mapping.
     """
     if not isinstance(variables, Mapping):
         return None
@@ -61,7 +62,7 @@ def _json_sizes(variables: Mapping[str, str]) -> dict[str, int]:
         json.dumps(variables, ensure_ascii=False).encode()
         escaped = False
     except UnicodeEncodeError:
-        # UTF-8 cannot encode lone surrogates, and then the whole message is written as ASCII.
+        # UTF-8 cannot encode lone surrogates. A message that has any is written in ASCII.
         escaped = True
     return {
         name: len(json.dumps({name: value}, ensure_ascii=escaped).encode())

@@ -1,8 +1,8 @@
 """The command line `pipecat-genesys`, with one module for each command.
 
 A command reads its options, calls the library and prints the result; the logic is in the library,
-where tests and other programs can use it. `app` puts the commands together. No module here imports
-pipecat, because that takes seconds; `serve` lets its server processes import it.
+where tests and other programs can use it. `app` combines the commands. No module of this package
+imports pipecat, because the import takes seconds; only the server processes of `serve` import it.
 
 The command line needs the extra `cli`. This module itself does not need it, so that it can print
 how to install the extra.

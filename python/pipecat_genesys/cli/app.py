@@ -1,4 +1,4 @@
-"""The typer application: all commands, and the options that belong to no command."""
+"""The typer application: all commands, and the options that do not belong to a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments of several commands: the URL of the server, and the files to write."""
+"""Arguments that several commands use: the URL of the server, and the output files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _ADDRESS = re.compile(r"[/:.\[]")
 
 
 def _parse_url(text: str) -> str:
-    """Refuse text that is not an address at all, such as a step in place of the URL.
+    """Refuse text that cannot be an address, such as a step instead of the URL.
 
-    The connection explains what is wrong with an address, such as a missing `ws://`.
+    Other errors in an address, such as a missing `ws://`, are reported by the connection.
     """
     if not _ADDRESS.search(text):
         raise typer.BadParameter(f"{text!r} is not a URL, such as ws://localhost:8080/audiohook")
@@ -57,7 +57,7 @@ def assert_writable(*files: Path | None) -> None:
         BadParameter: If a file cannot be written.
     """
     for file in files:
-        # Pipes and devices are not opened: the reader of a pipe would see the end of the file.
+        # Do not open pipes and devices, because the reader of a pipe would see the end of the file.
         if file is None or file == STDOUT or (file.exists() and not file.is_file()):
             continue
         is_new = not file.exists()

@@ -1,4 +1,4 @@
-"""`pipecat-genesys call URL`: place one call as Genesys would, and report how it went."""
+"""`pipecat-genesys call URL`: place one call as Genesys would, and report the result."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def call(
         list[str] | None,
         typer.Argument(
             metavar="STEP",
-            help="What the caller does, in order, such as: wait:bot say:question.wav press:9 "
+            help="The actions of the caller, in order, such as: wait:bot say:question.wav press:9 "
             "(see --list-steps). Without steps, the caller talks for two seconds and then "
             "waits for the end of the call.",
             show_default=False,
@@ -255,7 +255,7 @@ def call(
             try:
                 observer(item)
             except OSError as error:
-                # The capture file cannot be written any more; the call goes on without it.
+                # The capture file can no longer be written; the call goes on without the file.
                 observers.remove(observer)
                 capture_errors.append(error)
 

@@ -1,4 +1,4 @@
-"""The options of `call`, turned into a call, the caller's script and a verdict."""
+"""Converts the options of `call` to parameters and a script, and judges the finished call."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _CHANNELS = {
 
 
 class CallerScript:
-    """What the caller does during a call, as a script for `SimulatedCall.run`.
+    """The actions of the caller during a call, as a script for `SimulatedCall.run`.
 
     Without steps, the caller talks for two seconds and waits for the end of the call. In a
     monitored call, the agent talks after the caller. A connection probe does nothing.
@@ -71,14 +71,14 @@ class CallerScript:
         """Run the script on a call that has been placed.
 
         Raises:
-            SimulatorError: If the server does not do what a step waits for.
+            SimulatorError: If a step waits in vain for an action of the server.
         """
         await call.opened()
         try:
             async with asyncio.timeout(self._limit) as limit:
                 await self._run_steps(call)
         except TimeoutError:
-            # A step that waited too long also raises TimeoutError, and that one is an error.
+            # A step that waited too long also raises TimeoutError; only that exception is an error.
             if not limit.expired():
                 raise
 
@@ -124,8 +124,8 @@ def call_parameters(
         language: Language of the conversation; an empty string leaves the field out.
         ask_languages: Whether `open` asks for the languages of the server.
         inputs: Input variables, each as `NAME=VALUE`.
-        ani: Number or URI of the caller; None for the simulator's own.
-        dnis: Number or URI that the caller dialled; None for the simulator's own.
+        ani: Number or URI of the caller; None for the default of the simulator.
+        dnis: Number or URI that the caller dialled; None for the default of the simulator.
         organization: Id of the Genesys organization; None for a random one.
         conversation: Id of the conversation; None for a random one.
 
@@ -162,14 +162,14 @@ def call_parameters(
 
 
 def problem_of(call: SimulatedCall, report: CallReport) -> str:
-    """Describe what was wrong with a finished call.
+    """Describe the problem of a finished call.
 
     Args:
         call: The call.
         report: The report of the call.
 
     Returns:
-        The problem; an empty string if the call was clean, or if the server handled its fault.
+        The problem; an empty string if the call was clean, or if the server handled the fault.
     """
     fault = call.fault
     if fault is None:

@@ -66,11 +66,11 @@ def _selected(only: list[str] | None, without: list[str] | None) -> list[Check]:
 
 
 def _assert_some_can_run(checks: list[Check], target: Target) -> None:
-    """Refuse a command that would run no check at all.
+    """Refuse a command that would not run any check.
 
     Raises:
-        BadParameter: If no check applies to the server's mode, or all of them need the client
-            secret and there is none.
+        BadParameter: If no selected check applies to the server's mode, or all these checks need
+            the client secret and it is not given.
     """
     applicable = [one for one in checks if target.mode in one.modes]
     if not applicable:

@@ -1,4 +1,4 @@
-"""Consoles for the commands. A write that fails does not end a command.
+"""Consoles for the commands. A failed write does not end a command.
 
 A call must not fail because the terminal cannot show a character, or because the reader of a pipe
 (such as `head`) has stopped reading.
@@ -15,7 +15,7 @@ from rich.console import Console
 
 
 class SafeOutput:
-    """A text stream that never fails to write.
+    """A text stream whose methods never raise an exception for a failed write.
 
     Characters that the encoding does not have are replaced. After an error, such as a closed pipe,
     all text is discarded.
@@ -52,11 +52,11 @@ class SafeOutput:
         return self._stream is not None and not self._stream.closed and self._stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
-        """Return any other attribute from the stream; rich asks for `encoding` and `fileno`."""
+        """Return any other attribute of the stream; rich uses `encoding` and `fileno`."""
         return getattr(self._stream, name)
 
     def _give_up(self) -> None:
-        """Discard all further text, including what Python flushes when the process ends."""
+        """Discard all further text, including the text that Python flushes at the process's end."""
         stream, self._stream = self._stream, None
         if stream is not None:
             with suppress(OSError, ValueError):

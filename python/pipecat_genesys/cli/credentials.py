@@ -1,4 +1,4 @@
-"""API key, client secret and certificate, as the commands take them, and advice on refusals.
+"""Options for the API key, the client secret and the certificates, and advice after a refusal.
 
 The client secret comes from a file or from the environment, never from an argument: other users of
 the machine can read the arguments of a process.
@@ -59,7 +59,7 @@ def connection_options(
         ca_file: File with certificates to trust; None for those of the system.
 
     Returns:
-        The options of a call, with all that a connection needs.
+        The options of a call that the connection needs.
 
     Raises:
         ValueError: If the API key cannot be sent in a header, the secret is not base64, the file

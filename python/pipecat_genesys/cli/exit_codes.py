@@ -9,9 +9,9 @@ class ExitCode(IntEnum):
     """Exit status; each number means the same in every command."""
 
     OK = 0
-    """The server did what it should."""
+    """The server kept all rules, and did everything that the command waited for."""
     NOT_CLEAN = 1
-    """The server broke a rule, or did not do what the command waited for."""
+    """The server broke a rule, or did not do something that the command waited for."""
     USAGE = 2
     """The command line is wrong, or a file cannot be written; typer uses the same number."""
     NO_CONNECTION = 3

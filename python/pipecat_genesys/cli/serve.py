@@ -43,7 +43,8 @@ _DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 _GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _APP = re.compile(r"[\w.]+:[\w.]+")
-# In bytes. Genesys sends at most 64,000; the endpoint itself refuses messages up to this limit.
+# Largest WebSocket message in bytes. Genesys sends at most 64,000; the endpoint refuses larger
+# messages up to this limit.
 _MAX_MESSAGE = 2**18
 
 
@@ -116,8 +117,8 @@ def serve(
         str | None,
         typer.Option(
             envvar=_AUTHORITY_VARIABLE,
-            help="Host in the URL of the Genesys integration, which signatures cover. Default: the "
-            "setting of the application.",
+            help="Host in the URL of the Genesys integration, which is part of the signed data. "
+            "Default: the setting of the application.",
         ),
     ] = None,
     redis_url: Annotated[
@@ -143,13 +144,13 @@ def serve(
         typer.Option(
             envvar=[LEVEL_VARIABLE, "LOGURU_LEVEL"],
             case_sensitive=False,
-            help="Least level that is logged.",
+            help="Lowest level that is logged.",
         ),
     ] = LogLevel.INFO,
     log_format: Annotated[
         LogFormat,
         typer.Option(
-            envvar=FORMAT_VARIABLE, help="Format of the log: text, or a JSON object a line."
+            envvar=FORMAT_VARIABLE, help="Format of the log: text, or one JSON object per line."
         ),
     ] = LogFormat.TEXT,
     ssl_certfile: Annotated[
@@ -181,7 +182,7 @@ def serve(
 
     if loop is Loop.UVLOOP and find_spec("uvloop") is None:
         raise typer.BadParameter("uvloop is not installed; install it with: pip install uvloop")
-    # What the server processes read when uvicorn imports the application in them.
+    # The server processes read these variables when uvicorn imports the application.
     _export(
         {
             _APP_VARIABLE: app,
@@ -196,7 +197,8 @@ def serve(
             FORMAT_VARIABLE: log_format.value,
         }
     )
-    # uvicorn raises SIGTERM again after it has stopped, which would set the exit status.
+    # After uvicorn has stopped, it raises SIGTERM again. Without this handler, the signal would
+    # determine the exit status.
     signal.signal(signal.SIGTERM, _exit)
     config = uvicorn.Config(
         _APPLICATION,
@@ -208,9 +210,9 @@ def serve(
         log_config=uvicorn_log_config(),
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,
-        # Given by name, because each server process imports the class.
+        # The class is given by name, because each server process imports it.
         http="pipecat_genesys.endpoint.http_protocol:HttpProtocol",
-        # HttpProtocol has WebSockets of its own.
+        # HttpProtocol handles WebSockets itself.
         ws="none",
         ws_max_size=_MAX_MESSAGE,
         # Limit in seconds for connections that remain after the drain.

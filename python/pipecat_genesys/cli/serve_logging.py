@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LEVEL_VARIABLE = "PIPECAT_GENESYS_LOG_LEVEL"
 FORMAT_VARIABLE = "PIPECAT_GENESYS_LOG_FORMAT"
 CALL_FIELDS = ("session_id", "conversation_id", "correlation_id", "organization_id")
-"""What a line of a call has, in this order; the endpoint adds them to loguru's context."""
+"""The fields of a log line of a call, in order; the endpoint adds them to loguru's context."""
 
 _MAX_ID_LENGTH = 64
 _TEXT = "{time:YYYY-MM-DD HH:mm:ss.SSS} | {level: <8} | {name}:{function}:{line} | {message}"
@@ -39,7 +39,7 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The least level that is logged."""
+    """The lowest level that is logged."""
 
     TRACE = "trace"
     DEBUG = "debug"
@@ -67,7 +67,7 @@ class LoguruHandler(logging.Handler):
     """Passes records of the standard library's logging to loguru."""
 
     def __init__(self) -> None:
-        """Create the handler, and configure loguru as the environment says."""
+        """Create the handler, and configure loguru from environment variables."""
         super().__init__()
         configure_log(
             LogLevel(os.environ.get(LEVEL_VARIABLE) or LogLevel.INFO),
@@ -92,10 +92,10 @@ class LoguruHandler(logging.Handler):
 
 
 def configure_log(level: LogLevel, log_format: LogFormat) -> None:
-    """Let loguru write to stderr, and nowhere else.
+    """Let loguru write only to stderr.
 
     Args:
-        level: The least level that is written.
+        level: The lowest level that is written.
         log_format: The format of a line.
     """
     logger.remove()
@@ -116,7 +116,7 @@ def _text_format(record: Record) -> str:
 
 
 def _call_fields(record: Record) -> dict[str, str]:
-    """Return the IDs of the call that a line belongs to. The client chooses the IDs."""
+    """Return the IDs of a line's call, shortened to printable text because clients choose them."""
     values = {name: str(record["extra"].get(name, "")) for name in CALL_FIELDS}
     return {
         name: "".join(filter(str.isprintable, value))[:_MAX_ID_LENGTH]

@@ -27,7 +27,7 @@ def report_json(report: CallReport, *, fault: str | None, verdict: str) -> str:
     Args:
         report: The report of the call.
         fault: Name of the fault that the client made; None for none.
-        verdict: What was wrong with the call, or `ok`.
+        verdict: The problem of the call, or `ok`.
     """
     values = {"clean": report.clean, "fault": fault, "verdict": verdict, "report": report}
     # Read-only mappings are the only type in a report that pydantic cannot serialize.

@@ -1,4 +1,4 @@
-"""The screen output of a running call: one line for each message, and a status line below."""
+"""The screen output of a running call: one line for each message, and a status line below them."""
 
 from __future__ import annotations
 

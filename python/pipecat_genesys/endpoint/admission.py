@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 from pipecat_genesys.errors import PipecatGenesysError
 
-# A refusal takes half a second, so twice this many unauthenticated connections a second are
-# accepted. Each takes some kilobytes while it waits.
+# Largest number of connections that are being authenticated. A refusal takes half a second, so this
+# limit allows 2000 unauthenticated connections per second. Each of them takes some kilobytes.
 _MAX_HANDSHAKES = 1000
 
 
@@ -28,7 +28,7 @@ class Refused(StrEnum):
 
 
 class NoRoomError(PipecatGenesysError):
-    """A call cannot be taken.
+    """A call cannot be accepted.
 
     Attributes:
         reason: The reason for the refusal.
@@ -40,7 +40,7 @@ class NoRoomError(PipecatGenesysError):
 
 
 class Admission(Generic[_Call]):
-    """Counts calls and handshakes against their limits. It has no clock and no sockets.
+    """Counts calls and handshakes, and limits their numbers. It uses no clock and no sockets.
 
     Attributes:
         max_calls: Largest number of calls at once.
@@ -74,7 +74,7 @@ class Admission(Generic[_Call]):
         """Reserve an authentication slot.
 
         Returns:
-            The reason for a refusal; None where a slot was reserved, which `end_handshake` frees.
+            The reason for a refusal, or None if a slot was reserved. `end_handshake` frees it.
         """
         refusal = self.refusal
         if refusal is None and self._handshakes >= _MAX_HANDSHAKES:

@@ -15,9 +15,10 @@ class AudioHookCall:
     """A call that Genesys has opened and that waits for its bot.
 
     Attributes:
-        transport: Input and output of the pipeline; ``transport.call`` is the `Call`.
+        transport: The transport with the input and output of the pipeline; ``transport.call`` is
+            the `Call`.
         opening: The ``open`` message: caller, language, variables.
-        request: The verified upgrade request; None where connections are not authenticated.
+        request: The verified upgrade request; None if connections are not authenticated.
     """
 
     transport: AudioHookTransport
@@ -37,21 +38,23 @@ class AudioHookCall:
     async def run(self, pipeline: CallPipeline, **options: Any) -> None:
         """Run a pipeline until the call has ended.
 
-        ``opened`` is sent as soon as the pipeline is set up, so set languages, or `refuse`,
-        before. Cancelling this cancels the pipeline and ends the call.
+        ``opened`` is sent as soon as the pipeline is set up. Therefore set languages, or call
+        `refuse`, before this method. If this coroutine is cancelled, the pipeline is cancelled and
+        the call ends.
 
         Args:
-            pipeline: Begins with ``transport.input()`` and ends with ``transport.output()``.
-            **options: For pipecat's ``PipelineWorker`` (``PipelineTask`` before 1.3), such as
-                ``params=PipelineParams(...)``.
+            pipeline: A pipeline that begins with ``transport.input()`` and ends with
+                ``transport.output()``.
+            **options: Options of pipecat's ``PipelineWorker`` (``PipelineTask`` before 1.3), such
+                as ``params=PipelineParams(...)``.
         """
         await run_call(pipeline, **options)
 
     async def refuse(self, reason: str = "error", info: str | None = None) -> None:
-        """Refuse the session before ``opened``; return from the bot afterwards.
+        """Refuse the session before ``opened`` is sent. The bot must return afterwards.
 
         Args:
-            reason: The reason of ``disconnect``; ``error`` leads to the flow's failure path.
+            reason: The reason in ``disconnect``; with ``error`` the flow takes its failure path.
             info: A line for Genesys's log, without personal data.
 
         Raises:

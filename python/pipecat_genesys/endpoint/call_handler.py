@@ -1,9 +1,9 @@
-"""One accepted connection, from its first message to the end of its call.
+"""Handles one accepted connection, from its first message to the end of its call.
 
-``open`` is answered when the bot's pipeline can take the call, so that the bot may still choose
-languages or refuse; at a deadline it is answered without the bot, and the session starts paused.
-Whatever the bot does, the session ends as the protocol requires: ``disconnect``, ``close``,
-``closed``, and Genesys closes the socket.
+``open`` is answered when the bot's pipeline is set up, so that the bot can choose languages or
+refuse the session before. If the bot is not ready at a deadline, ``open`` is answered and the
+session starts paused. The session always ends as the protocol requires, even if the bot fails:
+``disconnect``, ``close``, ``closed``, and Genesys closes the socket.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from .metrics import CallObserver, Metrics
 Bot = Callable[[AudioHookCall], Awaitable[None]]
 """Handles one call; the call ends when it returns or raises."""
 
-# Genesys sends `open` at once, and gives up on a session after 5 s.
+# Longest time to wait for `open`. Genesys sends `open` at once, and ends a session without `opened`
+# after 5 s.
 _OPEN_SECONDS = 5.0
-# Genesys ends a connection probe by itself.
+# Longest time to wait until Genesys ends a connection probe.
 _PROBE_SECONDS = 10.0
 # Longest time that a cancelled bot may take to clean up.
 _CANCEL_SECONDS = 10.0
@@ -41,7 +42,7 @@ class OpenGate:
     """Holds the answer to ``open`` until the endpoint has decided.
 
     Attributes:
-        opening: The ``open``, once it has arrived.
+        opening: A future of the event for ``open``.
     """
 
     def __init__(self) -> None:
@@ -78,11 +79,11 @@ class CallHandler:
         """Create the handler.
 
         Args:
-            transport: The transport of an accepted WebSocket, of which nothing was read.
+            transport: The transport of an accepted WebSocket. Nothing must have been read from it.
             gate: The open gate of the transport.
-            request: The verified upgrade request; None where nobody is authenticated.
-            metrics: Counts what happens.
-            observer: The observer of the transport, whose counts are logged at the end.
+            request: The verified upgrade request; None if connections are not authenticated.
+            metrics: The metrics in which the events of the call are counted.
+            observer: The observer of the transport; its counts are logged at the end of the call.
             ready_seconds: Longest time that ``opened`` waits for the bot.
             after_call_seconds: Longest time that the bot may run after the end of its call.
         """
@@ -97,7 +98,7 @@ class CallHandler:
         self._after_call_seconds = after_call_seconds
 
     async def run(self, bot: Bot) -> None:
-        """Handle the connection to its end.
+        """Handle the connection until it ends.
 
         Args:
             bot: Called with the call; not called for a connection probe or a refused session.
@@ -139,7 +140,7 @@ class CallHandler:
         await self._call.disconnect("error", info=info)
 
     def _log_summary(self, seconds: float) -> None:
-        """Write the line that the log has of each call at its end; it has no personal data."""
+        """Log one line about the ended call, without personal data."""
         call, observer = self._call, self._observer
         by, reason = call.ending or ("server", "defect")
         request = self._request
@@ -164,7 +165,7 @@ class CallHandler:
     # -- before `opened` ---------------------------------------------------------------------
 
     async def _opening(self) -> events.OpenReceived | None:
-        """Wait for a valid ``open``; return None at the deadline or if the session ends before."""
+        """Wait for a valid ``open``. Return None at the deadline, or if the session ends first."""
         ended = asyncio.ensure_future(self._call.wait_for_phase(Phase.ENDING))
         await asyncio.wait(
             (self._gate.opening, ended), timeout=_OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED
@@ -186,7 +187,7 @@ class CallHandler:
         await self._end()
 
     def _mismatch(self, opening: events.OpenReceived) -> str | None:
-        """Return how ``open`` differs from the verified request, or None."""
+        """Return a description of a difference between ``open`` and the request, or None."""
         request, raw = self._request, opening.raw or {}
         if request is None:
             return None
@@ -213,7 +214,7 @@ class CallHandler:
             await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
             self._metrics.call_seconds.observe(time.monotonic() - began)
             if not work.done():
-                # The call is over, and the pipeline ends; the bot may have work left to do.
+                # The call and the pipeline end, but the bot may still have work to do.
                 await asyncio.wait((work,), timeout=self._after_call_seconds)
             await self._end(self._outcome(work))
         finally:
@@ -284,7 +285,8 @@ class CallHandler:
         """End the session.
 
         Args:
-            reason: Of the ``disconnect`` to send; None where it was sent or the reply is one.
+            reason: The reason of the ``disconnect`` to send; None if the session has already sent
+                ``disconnect``.
         """
         if reason is not None and self._call.phase < Phase.ENDED:
             await self._call.disconnect(reason)
@@ -293,7 +295,7 @@ class CallHandler:
 
 
 async def _contained(bot: Bot, call: AudioHookCall) -> None:
-    """Run a bot; an attempt to end the process fails like any other error of the bot.
+    """Run a bot, and convert an attempt to end the process to an ordinary error of the bot.
 
     Raises:
         BotExitError: If the bot raises ``SystemExit`` or ``KeyboardInterrupt``.

@@ -14,7 +14,7 @@ _DISCARD_BYTES = 2**18
 
 
 class ConnectionSocket:
-    """A transport that closes within a limited time, and can be paused repeatedly.
+    """A transport that closes within a limited time. It may be paused when it is already paused.
 
     Attributes:
         transport: The transport, of asyncio or uvloop.
@@ -83,7 +83,7 @@ class ConnectionSocket:
             self.abort()
 
     def close(self) -> None:
-        """Close the socket when written data has been sent, or after 5 s without it."""
+        """Close the socket when all written data has been sent, at the latest after 5 s."""
         self.transport.close()
         if not self.is_discarding:
             self._abort_after(_CLOSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Draining on a signal: running calls end before the server does.
+"""On a signal, waits until the running calls have ended before the server ends.
 
 uvicorn closes every WebSocket as soon as it gets SIGTERM or SIGINT. Here the endpoint handles the
 signal first, and passes it on to uvicorn when its calls have ended.
@@ -23,14 +23,15 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
-    """Drain on SIGTERM or SIGINT, and then do what the signal would have done.
+    """Drain on SIGTERM or SIGINT, and then pass the signal to its previous handler.
 
-    The second signal of a kind is passed on at once. One of the other kind is ignored: with several
-    processes, Ctrl-C sends SIGINT to all of them, and the parent process sends SIGTERM to the
-    others. Python handles signals in the main thread only; in another thread this does nothing.
+    A second signal of the same kind is passed on at once. A signal of the other kind is ignored:
+    with several processes, Ctrl-C sends SIGINT to all processes, and then the parent process sends
+    SIGTERM to its children. Python handles signals only in the main thread; in another thread, this
+    context manager only logs a warning.
 
     Args:
-        drain: Ends the calls.
+        drain: Waits until the calls have ended.
     """
     if threading.current_thread() is not threading.main_thread():
         logger.warning(

@@ -23,9 +23,9 @@ from .admission import Admission, NoRoomError
 from .call_handler import Bot, CallHandler, OpenGate
 from .metrics import CallObserver, Metrics
 
-# For `disconnect`, `close`, `closed` and the socket, each of which has a time limit of its own.
+# Longest time for `disconnect`, `close`, `closed` and the closing of the socket together.
 _FAREWELL_SECONDS = 15.0
-# Genesys's support finds a call by this header of the upgrade request.
+# Genesys's support uses the value of this header of the upgrade request to find a call.
 _CORRELATION_HEADER = "audiohook-correlation-id"
 # uvicorn logs an error if the application returns before the refused socket is closed.
 _AFTER_REFUSAL_SECONDS = 0.05
@@ -33,7 +33,7 @@ _AFTER_REFUSAL_SECONDS = 0.05
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """One of the calls that may run at once.
+    """A place for one of the calls that may run at once.
 
     Attributes:
         handler: Handles the call; None while its connection is being accepted.
@@ -48,7 +48,7 @@ class AudioHookEndpoint:
     Attributes:
         admission: The running calls and their limit.
         metrics: Counts connections and calls.
-        drain_settings: The arguments with which a signal calls `drain`.
+        drain_settings: The arguments of `drain` when a signal calls it.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class AudioHookEndpoint:
 
     @property
     def verifier(self) -> SignatureVerifier | None:
-        """The verifier of upgrade requests; None where any connection is accepted."""
+        """The verifier of upgrade requests; None if every connection is accepted."""
         return self._verifier
 
     @property
@@ -84,11 +84,11 @@ class AudioHookEndpoint:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a new call would be taken."""
+        """Whether a new call would be accepted, and the server is not draining."""
         return not self.admission.draining and self.admission.refusal is None
 
     def set_max_calls(self, max_calls: int) -> None:
-        """Change the largest number of calls at once; running calls go on.
+        """Change the largest number of calls at once. Running calls are not affected.
 
         Args:
             max_calls: The number, 1 or more.
@@ -97,10 +97,10 @@ class AudioHookEndpoint:
         self.admission.max_calls = max_calls
 
     async def answer(self, websocket: WebSocket) -> None:
-        """Handle a WebSocket to its end.
+        """Handle a WebSocket until it ends.
 
         Args:
-            websocket: The WebSocket, not accepted yet.
+            websocket: The WebSocket, which is not accepted yet.
         """
         self.metrics.connections.inc()
         refused = self.admission.begin_handshake()
@@ -167,9 +167,9 @@ class AudioHookEndpoint:
         """Refuse new calls, and wait until the running calls have ended.
 
         Args:
-            seconds: Longest time to wait; calls that still run then are ended with ``disconnect``.
-            grace_seconds: Time for which new calls are still taken while ``/readyz`` reports that
-                the endpoint is not ready, so that a load balancer can notice.
+            seconds: Longest time to wait. Calls that run longer are ended with ``disconnect``.
+            grace_seconds: Time during which new calls are still accepted, although ``/readyz``
+                reports that the endpoint is not ready. A load balancer needs this time to react.
         """
         admission = self.admission
         if admission.draining:

@@ -9,15 +9,15 @@ from typing import Any
 
 from pipecat_genesys.transport import can_block
 
-# An ended call leaves mostly one cycle of 800 objects for the collector; a running call has 2,000.
-# The first threshold lets the collector examine new objects after two calls' worth, which takes
-# some milliseconds. The other two would start a full collection after hundreds of calls;
-# `CollectedCalls` collects before that.
+# An ended call leaves one cycle of about 800 objects for the collector; a running call has 2,000.
+# With the first threshold, the collector examines new objects after about two new calls, which
+# takes some milliseconds. With the other two, a full collection would start after hundreds of
+# calls, but `CollectedCalls` starts one earlier.
 _THRESHOLDS = (5_000, 100, 10)
 # A full collection waits for this many ended calls, or this fraction of the running calls, because
 # it examines the running calls too.
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
-# Collections take at most this fraction of the time, however fast connections come and go.
+# Collections take at most this fraction of the time, even if connections begin and end quickly.
 _MOST_TIME = 0.01
 # The expected duration of the first collection in seconds. Later, the expected duration is the last
 # measured one, or this fraction of the previous expectation if that is longer.

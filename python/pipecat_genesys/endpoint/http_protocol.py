@@ -48,9 +48,9 @@ _logger = logging.getLogger("uvicorn.error")
 class HttpProtocol(asyncio.BufferedProtocol):
     """One connection of a server: a request without a body, then its response or a WebSocket.
 
-    * A request that has a body, a head over 16 KB or 100 lines, or that is not HTTP is refused.
+    * A request is refused if it has a body, a head over 16 KB or 100 lines, or is not HTTP.
     * A head that is not complete after 5 s is refused.
-    * Nothing that follows the head is read before a WebSocket is accepted.
+    * Data after the head is not processed before the WebSocket is accepted.
     * A connection serves one plain request; the response closes it.
     """
 
@@ -61,7 +61,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Create the protocol, with the arguments that uvicorn gives."""
+        """Create the protocol. uvicorn passes the arguments."""
         if not config.loaded:
             config.load()
         self._config = config
@@ -82,7 +82,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
-        # No isinstance, because the transports of uvloop are not subclasses of asyncio's.
+        # `isinstance` would fail, because uvloop's transports are not subclasses of asyncio's.
         self._socket = ConnectionSocket(cast(asyncio.Transport, transport), self._loop)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn's classes only
         self._deadline = self._loop.call_later(_HEAD_SECONDS, self._head_overdue)
@@ -99,7 +99,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         elif self._websocket is not None:
             self._websocket.data_received(bytes(self._buffer[:nbytes]))
         elif self._plain is not None:
-            # This is a body or a second request, which are not served.
+            # The data is a body or a second request. Neither is supported.
             self._socket.pause_reading()
         else:
             self._head_received(self._buffer[:nbytes])
@@ -170,7 +170,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def head_complete(self) -> None:
-        """Handle the request whose head was received; called when it is its turn."""
+        """Handle the request whose head was received. `_HeadQueue` calls this."""
         if self._socket.is_closing:
             return
         head, self._head = bytes(self._head), bytearray()
@@ -253,7 +253,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
 
 class _HeadQueue:
-    """The connections of a server that wait for a head, and those whose head waits for its turn.
+    """The connections of a server without a complete head, and those whose head is not handled.
 
     One head is handled in each turn of the event loop, so that a flood of requests leaves time for
     the running calls.

@@ -22,10 +22,10 @@ from pipecat_genesys.protocol import CloseReason
 from pipecat_genesys.transport import TransportObserver
 
 MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable with which prometheus-client adds up the counts of several processes."""
+"""If this environment variable is set, prometheus-client adds the counts of several processes."""
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-# Turns of a call whose answer times are kept: hours of conversation.
+# Largest number of response times that are kept for a call. It is enough for hours of conversation.
 _MAX_ANSWERS = 10_000
 _REPLIES = frozenset({"opened", "pong", "updated", "closed", "disconnect"})
 _ENDS = frozenset({*(reason.value for reason in CloseReason), "lost"})
@@ -34,14 +34,15 @@ _ENDS = frozenset({*(reason.value for reason in CloseReason), "lost"})
 class Metrics:
     """The endpoint's metrics, in one registry.
 
-    With several processes (`MULTIPROCESS_DIRECTORY` is set), any process reports the sums of all.
+    With several processes (`MULTIPROCESS_DIRECTORY` is set), each process reports the sums of all
+    processes.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Create the metrics.
 
         Args:
-            registry: The registry to add them to, which must not have them yet.
+            registry: The registry for the metrics. It must not contain these metrics.
         """
         self._registry = registry
 
@@ -138,7 +139,7 @@ def default_metrics() -> Metrics:
 
 
 def remove_dead_processes() -> None:
-    """Remove the gauges of ended processes; no effect without `MULTIPROCESS_DIRECTORY`."""
+    """Remove the gauges of ended processes, if `MULTIPROCESS_DIRECTORY` is set."""
     directory = os.environ.get(MULTIPROCESS_DIRECTORY)
     if directory is None:
         return
@@ -159,7 +160,7 @@ def _is_alive(process: int) -> bool:
 
 
 class CallObserver(TransportObserver):
-    """Counts the events of a call in the metrics, and for the line that the log has of each call.
+    """Counts the events of a call, in the metrics and for the log line at the end of the call.
 
     Attributes:
         underruns: Number of gaps in the bot's audio.

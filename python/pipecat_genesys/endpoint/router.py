@@ -37,7 +37,7 @@ class AudioHookRouter(APIRouter):
     """The routes, for ``app.include_router``.
 
     Attributes:
-        endpoint: The endpoint that the routes belong to.
+        endpoint: The endpoint of the routes.
     """
 
     def __init__(self, endpoint: AudioHookEndpoint, path: str, drain: dict[str, float]) -> None:
@@ -90,36 +90,36 @@ def audiohook_router(
         app = FastAPI()
         app.include_router(audiohook_router(bot, credentials={api_key: client_secret}))
 
-    Besides the WebSocket at `path` there are ``/healthz`` (200 while the process lives),
-    ``/readyz`` (503 while it is full or draining) and ``/metrics`` (for Prometheus); do not expose
-    these to the public. On SIGTERM the endpoint drains before the server gets the signal.
+    The routes are the WebSocket at `path`, ``/healthz`` (200 while the process lives), ``/readyz``
+    (503 while the endpoint is full or draining) and ``/metrics`` (for Prometheus). Only `path` may
+    be accessible to the public. On SIGTERM, the endpoint drains before the server gets the signal.
 
     Args:
-        bot: Awaited with each call; the call ends when it returns or raises.
+        bot: The function that is awaited for each call; the call ends when it returns or raises.
         credentials: Client secrets by API key, for a `SignatureVerifier` with its defaults.
-        verifier: A verifier of your own instead of `credentials`: behind a proxy, with several
-            processes, or with key rotation.
-        unauthenticated: Whether to accept any connection. For development.
+        verifier: A configured verifier instead of `credentials`, for a server behind a proxy,
+            several processes, or key rotation.
+        unauthenticated: Whether to accept every connection. Use this only for development.
         path: The path of the WebSocket.
         params: The parameters of every call's transport.
-        max_calls: Largest number of calls at once in this process. Further ones are refused with
+        max_calls: Largest number of calls at once in this process. Further calls are refused with
             HTTP 503.
-        ready_seconds: Longest time that ``opened`` waits for the bot's pipeline. Then the session
-            is opened paused, and resumed when the pipeline runs.
+        ready_seconds: Longest time that ``opened`` waits for the bot's pipeline. After this time,
+            the session is opened paused, and resumed when the pipeline runs.
         after_call_seconds: Longest time that a bot may run after the end of its call.
         drain_seconds: Longest time that calls may run after SIGTERM or SIGINT; by default 600. The
             environment variable ``PIPECAT_GENESYS_DRAIN_SECONDS`` overrides it.
-        drain_grace_seconds: Time after the signal in which new calls are still taken, so that a
-            load balancer can notice that ``/readyz`` fails; by default 0. The environment variable
-            ``PIPECAT_GENESYS_DRAIN_GRACE_SECONDS`` overrides it.
-        registry: The registry of the metrics; by default the process's own.
+        drain_grace_seconds: Time after the signal during which new calls are still accepted, so
+            that a load balancer can notice that ``/readyz`` fails; by default 0. The environment
+            variable ``PIPECAT_GENESYS_DRAIN_GRACE_SECONDS`` overrides it.
+        registry: The registry of the metrics; by default the registry of the process.
 
     Returns:
         The router. Its ``endpoint`` can also be drained without SIGTERM.
 
     Raises:
-        ValueError: If neither credentials nor a verifier nor `unauthenticated` is given, or
-            several of them, or a number is out of range.
+        ValueError: If not exactly one of `credentials`, `verifier` and `unauthenticated` is given,
+            or a number is out of range.
     """
     given = [
         name
@@ -164,7 +164,7 @@ def audiohook_router(
 
 
 def _seconds(name: str, given: float | None, variable: str, default: float) -> float:
-    """Return a setting: the environment's, else the application's, else the default."""
+    """Return a setting from the environment, or else from the application, or else the default."""
     if text := os.environ.get(variable):
         name = variable
         try:

@@ -1,7 +1,7 @@
-"""The application as `pipecat-genesys serve` runs it, in each of its processes.
+"""Loads and checks the application in each process of `pipecat-genesys serve`.
 
-uvicorn calls `application` by name. Environment variables, which the command sets from its options,
-name the application and override its settings.
+uvicorn imports and calls `application`. Environment variables name the application and override its
+settings; the command sets the variables from its options.
 """
 
 from __future__ import annotations
@@ -29,22 +29,23 @@ from .endpoint import AudioHookEndpoint
 from .gc_tuning import CollectedCalls, tune_collector
 
 APP_VARIABLE = "PIPECAT_GENESYS_APP"
-"""Names the application: ``module:attribute``."""
+"""The name of the application: ``module:attribute``."""
 URL_VARIABLE = "PIPECAT_GENESYS_URL"
 """The URL of the server without a path, for the log."""
 WORKERS_VARIABLE = "PIPECAT_GENESYS_WORKERS"
 """The number of processes."""
 SEPARATE_VARIABLE = "PIPECAT_GENESYS_SEPARATE_REPLAY_STORES"
-"""Any value allows several processes to have a replay store each."""
+"""If this has a value, several processes may have separate replay stores."""
 MAX_CALLS_VARIABLE = "MAX_CALLS"
 """The largest number of calls at once in a process."""
 AUTHORITY_VARIABLE = "AUDIOHOOK_AUTHORITY"
-"""The public host that signatures cover."""
+"""The public host name, which is part of the signed data."""
 REDIS_VARIABLE = "REDIS_URL"
 """The Redis server of the replay store."""
 
 _REDIS_TIMEOUT = 0.2
-# uvicorn listens some milliseconds after the start-up of the application, and does not report it.
+# Delay in seconds before the URLs are logged. uvicorn begins to listen some milliseconds after the
+# start of the application, and does not report this.
 _LISTENING_SECONDS = 0.2
 
 
@@ -55,7 +56,7 @@ def application() -> Any:
         The ASGI application.
 
     Raises:
-        SystemExit: If the application cannot be served, after one line in the log.
+        SystemExit: If the application cannot be served. The reason is logged in one line.
     """
     name = os.environ[APP_VARIABLE]
     app = _import(name)
@@ -80,7 +81,7 @@ def application() -> Any:
 
 
 class AnnouncedApplication:
-    """An ASGI application whose URLs are logged when it accepts connections."""
+    """An ASGI application that logs its URLs when it accepts connections."""
 
     def __init__(self, app: Any, urls: Sequence[str]) -> None:
         """Wrap an application.
@@ -121,11 +122,11 @@ class AnnouncedApplication:
 
 @dataclass(slots=True)
 class Routes:
-    """The WebSocket routes of an application, as far as they can be found.
+    """The WebSocket routes that were found in an application.
 
     Attributes:
         websockets: Path and endpoint of each WebSocket route.
-        are_complete: Whether no route is of an unknown kind.
+        are_complete: Whether all routes are of a known kind, so that no WebSocket route is missing.
     """
 
     websockets: list[tuple[str, Any]] = field(default_factory=list)
@@ -136,7 +137,7 @@ class Routes:
 
         Args:
             app: The application, or a router.
-            prefix: The path at which it is mounted.
+            prefix: The path at which the application is mounted.
         """
         while not hasattr(app, "routes") and hasattr(app, "app"):
             app = app.app
@@ -159,9 +160,9 @@ class Routes:
 
 
 def end_with_parent() -> None:
-    """Send SIGTERM to this process when its parent process ends without having stopped it.
+    """Send SIGTERM to this process if its parent process ends first.
 
-    Without its parent, a worker would keep the port and accept calls outside all limits.
+    Otherwise a worker without a parent would keep the port and accept calls beyond all limits.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -190,7 +191,7 @@ def _import(name: str) -> Any:
 
 
 def _apply_settings(endpoint: AudioHookEndpoint) -> None:
-    """Override the application's settings with those of the environment."""
+    """Override the settings of the application with the settings in the environment."""
     if text := os.environ.get(MAX_CALLS_VARIABLE):
         if not text.isascii() or not text.isdigit() or int(text) < 1:
             raise ValueError(f"{MAX_CALLS_VARIABLE} is {text!r}; give a number of 1 or more")
@@ -212,7 +213,9 @@ def _apply_settings(endpoint: AudioHookEndpoint) -> None:
         try:
             client = Redis.from_url(url, socket_timeout=_REDIS_TIMEOUT)
         except ValueError as error:
-            raise ValueError(f"{REDIS_VARIABLE} is no URL of a Redis server: {error}") from None
+            raise ValueError(
+                f"{REDIS_VARIABLE} is not the URL of a Redis server: {error}"
+            ) from None
         verifier.replace_replay_store(RedisReplayStore(client))
 
 

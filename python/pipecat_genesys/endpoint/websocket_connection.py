@@ -1,8 +1,8 @@
 """A WebSocket connection of an ASGI application, with limits on the data that its peer sends.
 
 The library `websockets` parses and builds the frames; its protocol object does no I/O. This module
-connects that object with ASGI and enforces the limits. A peer that sends too much is read slowly,
-so that its data fills its own socket.
+connects that object with ASGI and enforces the limits. If a peer sends too much, its data is read
+slowly, so that the data waits at the peer and not in this process.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _FRAME_BURST = 2000.0
 _PAYLOAD_PER_FRAME = 4096
 # Bytes of the smallest frame of a client, which is empty and masked.
 _LEAST_FRAME = 6
-# Bytes that are parsed at once, which are 340 empty frames or about 2 ms. When they contained
+# Bytes that are parsed at once: at most 340 empty frames, which take about 2 ms. After
 # `_FRAMES_PER_TURN` frames or more, parsing goes on in the next turn of the event loop.
 _PARSED_AT_ONCE = 2048
 _FRAMES_PER_TURN = 50
-# After the budget is used up, reading goes on when it allows this many frames.
+# After the budget is used up, reading goes on when the budget allows 20 frames again.
 _RESUME_FRAMES = 20.0
-# Total time without reading, because the budget was used up, after which the WebSocket is closed.
-# The total starts again when the budget is full.
+# The WebSocket is closed if reading was paused for more than this time in total, because the budget
+# was used up. The total starts again when the budget is full.
 _MAX_THROTTLED_SECONDS = 30.0
 # Reading stops while this many messages, or this much data, wait for the application.
 _MAX_QUEUED_MESSAGES = 16
@@ -61,7 +61,7 @@ _logger = logging.getLogger("uvicorn.error")
 
 
 class WebSocketConnection:
-    """One WebSocket, from its upgrade request to its end.
+    """Handles one WebSocket, from its upgrade request to its end.
 
     Nothing is read between the upgrade request and the application's answer. After the answer, each
     frame of any kind counts against a budget. Reading stops while the budget is used up, while
@@ -79,7 +79,7 @@ class WebSocketConnection:
         """Create the connection; `begin` starts the application.
 
         Args:
-            socket: The socket, of which reading is paused.
+            socket: The socket; reading must be paused.
             config: The configuration of uvicorn.
             server_state: The state that the connections of a server share.
             app_state: The state that the application's lifespan has set.
@@ -185,7 +185,7 @@ class WebSocketConnection:
             self._socket.abort()
             raise
         except BaseException:
-            # SystemExit is included, because it would end the server and all other calls.
+            # This includes SystemExit, because SystemExit would end the server and all other calls.
             _logger.exception("Exception in ASGI application\n")
             self._application_ended(1011)
         else:
@@ -450,8 +450,8 @@ class WebSocketConnection:
     def _close(self, code: int, reason: str) -> None:
         """Send a close frame, and wait for the peer's close frame for a limited time.
 
-        A message waits until the peer takes data. A close frame does not wait, because the peer may
-        never take data.
+        A message waits until the peer takes data. A close frame is written at once, because the
+        peer may never take data.
         """
         if self._close_sent:
             return

@@ -1,7 +1,7 @@
-"""The drop-in for Pipecat's Genesys serializer.
+"""A drop-in replacement for Pipecat's Genesys serializer.
 
-* `serializer`: the class; it holds a `pipecat_genesys.call.Call`.
-* `pipecat_compat`: the dict messages that Pipecat's class builds, and their conversion.
+* `serializer`: the class of the serializer; it holds a `pipecat_genesys.call.Call`.
+* `pipecat_compat`: builds the same dict messages as Pipecat's class.
 * `stock_transport`: parameters for Pipecat's own transports.
 * `stereo`: a processor that separates two channels.
 """
@@ -11,7 +11,7 @@ from .stereo import StereoSplitter
 from .stock_transport import genesys_params
 
 GenesysFrameSerializer = GenesysAudioHookSerializer
-"""The same class under the name that Pipecat's naming rule gives it."""
+"""The same class with a name that follows Pipecat's naming rule."""
 
 __all__ = [
     "GenesysAudioHookSerializer",

@@ -1,9 +1,9 @@
-"""The dict messages of Pipecat's serializer, and the state that it keeps.
+"""The dict messages of Pipecat's serializer, and the state of that serializer.
 
-Applications written for Pipecat's serializer call its ``create_*`` methods and read the dicts that
-travel in frames. These dicts keep Pipecat's shape: provisional sequence numbers, a ``position``,
-and fields that the protocol does not have. docs/parity.md lists what is changed before a message
-is sent, with reasons.
+Applications for Pipecat's serializer call its ``create_*`` methods and read the dicts in frames.
+This module builds dicts of the same form: with provisional sequence numbers, a ``position``, and
+fields that the protocol does not have. docs/parity.md lists the changes that are made before a
+message is sent, with reasons.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ _NOTHING_SEEN: Mapping[str, Any] = {"position": None}
 
 
 class PipecatState:
-    """What Pipecat's serializer tracks about a session, in its own sense.
+    """The state of a session, as Pipecat's serializer defines it.
 
     Attributes:
-        is_open: Whether an ``opened`` message was built, and no ``closed`` since.
-        is_paused: Whether the client said ``pause`` or ``paused``, and neither ``resumed`` came
-            nor a ``resumed`` message was built since.
-        seen: The newest client message, whose ``seq`` and ``position`` later messages repeat.
+        is_open: Whether an ``opened`` message was built, and no ``closed`` message after it.
+        is_paused: Whether the client sent ``pause`` or ``paused``, and since then neither sent
+            ``resumed`` nor was a ``resumed`` message built.
+        seen: The newest client message. Messages that are built later repeat its ``seq`` and
+            ``position``.
         closed_seq: The provisional ``seq`` of the ``closed`` that answers ``close``.
     """
 
@@ -38,10 +39,10 @@ class PipecatState:
     )
 
     def __init__(self, session: AudioHookSession) -> None:
-        """Create the state of a session that has no ``open`` yet.
+        """Create the state of a session before ``open``.
 
         Args:
-            session: The session, whose id the messages have.
+            session: The session; the messages have its id.
         """
         self.is_open = False
         self.is_paused = False
@@ -51,7 +52,7 @@ class PipecatState:
         self.seen: Mapping[str, Any] = _NOTHING_SEEN
 
     def see(self, raw: Mapping[str, Any]) -> None:
-        """Take a client message; one without a position leaves the position as it was."""
+        """Set `seen` to a client message; without a position, the previous position is kept."""
         self.seen = raw if "position" in raw else {**raw, "position": self.seen["position"]}
 
     def message(
@@ -60,7 +61,7 @@ class PipecatState:
         parameters: dict[str, Any],
         positioned: bool = True,
     ) -> dict[str, Any]:
-        """Build a message in Pipecat's shape.
+        """Build a message in the form of Pipecat's messages.
 
         Args:
             message_type: The message's type.
@@ -92,4 +93,4 @@ PAUSES: Mapping[type[events.Event], bool] = {
     events.Paused: True,
     events.Resumed: False,
 }
-"""What ``is_paused`` is after each of these events."""
+"""The value of ``is_paused`` after each kind of event."""

@@ -1,11 +1,11 @@
-"""The drop-in for Pipecat's ``GenesysAudioHookSerializer``.
+"""A drop-in replacement for Pipecat's ``GenesysAudioHookSerializer``.
 
-The serializer converts between Pipecat's frames and a `Call`. It knows no socket: a transport
-gives it messages and frames, and sends what it returns.
+The serializer converts between Pipecat's frames and a `Call`. It has no socket: a transport passes
+messages and frames to it, and sends the results.
 
-Rules of this file: `deserialize` never raises, because an exception there ends Pipecat's receive
-loop and with it the call. Nothing is logged per audio message. Values that may be personal are
-logged at DEBUG at most, and only where asked for.
+Rules of this file: `deserialize` never raises, because an exception would end Pipecat's receive
+loop and the call. No line is logged for each audio message. Values that may be personal are logged
+only at DEBUG, and only if the parameter ``log_personal_data`` is set.
 """
 
 from __future__ import annotations
@@ -61,20 +61,21 @@ from .stock_transport import CHUNK_10MS
 
 # Maximum bot audio that is kept before `open`, in seconds. `open` arrives earlier than this.
 _MAX_EARLY_SECONDS = 4.0
-# 200 ms. Shorter chunks are more messages per second than Genesys accepts.
+# 200 ms of audio. With shorter chunks, a transport sends more messages per second than Genesys
+# accepts.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
 _CLOSED = server_messages.closed()
 _GONE = Phase.GONE
-# Looked up with every packet, and slow to look up in an enumeration.
+# Names for members that are used for every packet, because access through the class is slow.
 _PREPARING, _OPENING = State.PREPARING, State.OPENING
 
 
 class GenesysAudioHookSerializer(FrameSerializer):
     """Serializer for the Genesys Cloud AudioHook protocol (Audio Connector and Monitor).
 
-    A drop-in for Pipecat's class of this name: same constructor, parameters, properties, methods
-    and events. What goes beyond Pipecat's class is in `call`: the methods that send messages, the
-    details of the call, and stream positions.
+    This class replaces Pipecat's class of the same name, and has the same constructor, parameters,
+    properties, methods and events. Additional features are in `call`: the methods that send
+    messages, the details of the call, and stream positions.
 
     Example::
 
@@ -84,8 +85,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
             params=FastAPIWebsocketParams(**genesys_params(serializer)),
         )
 
-    The events and hooks of `Call` can be handled with ``@serializer.event_handler(name)``; the
-    handler is then called with the serializer and the message as Genesys sent it.
+    ``@serializer.event_handler(name)`` adds a handler of an event or a hook of `Call`. The handler
+    is called with the serializer and the message as Genesys sent it.
 
     Attributes:
         call: The call.
@@ -99,7 +100,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
         Args:
             params: Configuration; never modified, so calls may share one.
-            **kwargs: For Pipecat's base class (``name``).
+            **kwargs: Options of Pipecat's base class (``name``).
 
         Raises:
             ValueError: If ``genesys_sample_rate`` is not 8000, neither ``process_external`` nor
@@ -108,8 +109,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
         self.call = call = Call(params, self._send, name=kwargs.get("name"))
         super().__init__(call.params, **kwargs)
         self._params: CallParams = call.params
-        # One registry for both objects: handlers added to either are called, and `cleanup` of
-        # either waits for those that run.
+        # The serializer and the call share their handlers: a handler that is added to one of them
+        # is called, and `cleanup` of one of them waits for all running handlers.
         self._event_handlers = call._event_handlers
         self._event_tasks = call._event_tasks
         self._state = PipecatState(call.session)
@@ -124,7 +125,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
     @property
     def session_id(self) -> str:
-        """The session's id: Genesys's once ``open`` has arrived, before that a random one."""
+        """The id of the session: a random id before ``open``, and then the id from Genesys."""
         return self.call.session_id
 
     @property
@@ -134,7 +135,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
     @property
     def is_open(self) -> bool:
-        """Whether the answer to ``open`` was built, and none to ``close`` since."""
+        """Whether the answer to ``open`` was built, and no answer to ``close`` after it."""
         return self._state.is_open and self.call.phase is not _GONE
 
     @property
@@ -154,18 +155,18 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
     @property
     def output_variables(self) -> dict[str, Any] | None:
-        """The variables to give back to the Architect flow."""
+        """The variables that the Architect flow gets at the end of the call."""
         return self.call.output_variables
 
     def set_output_variables(self, variables: dict[str, Any]) -> None:
-        """Set the variables to give back to the Architect flow at the end of the call.
+        """Set the variables that the Architect flow gets at the end of the call.
 
         Args:
             variables: Names and values; see `Call.set_output_variables`.
 
         Raises:
-            TypeError: If it is not a dict; None is taken for an empty one.
-            ValueError: If JSON cannot encode one of them.
+            TypeError: If `variables` is neither a dict nor None.
+            ValueError: If a value cannot be encoded as JSON.
         """
         self.call.set_output_variables(variables)
 
@@ -191,7 +192,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         self.call.add_event_handler(event_name, adapter)
 
     def remove_event_handler(self, event_name: str, handler: Handler) -> None:
-        """Remove a handler that was added; no effect if it was not.
+        """Remove a handler, if it was added.
 
         Args:
             event_name: The event's or hook's name.
@@ -207,16 +208,16 @@ class GenesysAudioHookSerializer(FrameSerializer):
         supported_languages: list[str] | None = None,
         selected_language: str | None = None,
     ) -> dict[str, Any]:
-        """Create an ``opened`` message; marks the session open.
+        """Create an ``opened`` message, and mark the session as open.
 
-        `deserialize` does this for every ``open`` it accepts.
+        `deserialize` calls this method for every accepted ``open``.
 
         Args:
             start_paused: Whether to start the session paused.
-            supported_languages: Language codes the bot supports. They reach Genesys only where
-                it asked for them.
-            selected_language: Kept for compatibility; the protocol has no such field and it is
-                not sent.
+            supported_languages: Language codes that the bot supports. They are sent only if Genesys
+                asked for them.
+            selected_language: Kept for compatibility. It is not sent, because the protocol has no
+                such field.
 
         Returns:
             The message, with a provisional ``seq``.
@@ -240,7 +241,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         self,
         output_variables: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Create a ``closed`` message; marks the session closed.
+        """Create a ``closed`` message, and mark the session as closed.
 
         Args:
             output_variables: Variables for the Architect flow.
@@ -262,10 +263,10 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return self._state.message("pong", {})
 
     def create_resumed_response(self) -> dict[str, Any]:
-        """Create the message that ends a pause; marks the session not paused.
+        """Create the message that ends a pause, and mark the session as not paused.
 
-        In the protocol ``resumed`` is a client message. When this message is sent it goes out as
-        ``resume``, which asks the client for the audio.
+        In the protocol, only the client sends ``resumed``. Therefore this message is sent as
+        ``resume``, which asks the client to send audio again.
 
         Returns:
             The message, with a provisional ``seq``.
@@ -275,7 +276,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return message
 
     def create_barge_in_event(self) -> dict[str, Any]:
-        """Create a ``barge_in`` event, on which Genesys drops the bot audio it has queued.
+        """Create a ``barge_in`` event, which lets Genesys discard its queued bot audio.
 
         Returns:
             The message, with a provisional ``seq``.
@@ -289,11 +290,11 @@ class GenesysAudioHookSerializer(FrameSerializer):
         output_variables: dict[str, Any] | None = None,
         info: str | None = None,
     ) -> dict[str, Any]:
-        """Create a ``disconnect`` message, which ends the session from this side.
+        """Create a ``disconnect`` message, with which the server ends the session.
 
         Args:
-            reason: "completed", or "error" for the flow's failure path.
-            action: Value of the output variable ``action``, unless ``output_variables`` has one.
+            reason: "completed"; or "error", with which the flow takes its failure path.
+            action: Value of the output variable ``action``, unless ``output_variables`` has it.
             output_variables: Variables for the Architect flow.
             info: A line for Genesys's log, without personal data.
 
@@ -316,13 +317,13 @@ class GenesysAudioHookSerializer(FrameSerializer):
     ) -> dict[str, Any]:
         """Create an ``error`` message.
 
-        The protocol has no error from server to client, and one ends the call, so the message is
-        not sent. Use `create_disconnect_message` with ``reason="error"``.
+        The message is never sent, because the protocol has no ``error`` from server to client, and
+        Genesys would end the call. Use `create_disconnect_message` with ``reason="error"``.
 
         Args:
             code: Error code.
-            message: What happened.
-            retryable: Whether to try again.
+            message: Description of the error.
+            retryable: Whether the client should try again.
 
         Returns:
             The message, with a provisional ``seq``.
@@ -332,11 +333,11 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
     # -- the transport -----------------------------------------------------------------------
 
-    # Pipecat's FrameSerializer takes another argument than its base class, too.
+    # Pipecat's FrameSerializer also changes the type of the argument of its base class.
     async def setup(  # type: ignore[override]
         self, setup: FrameProcessorSetup | StartFrame
     ) -> None:
-        """Take the pipeline's configuration; each side of a transport calls this.
+        """Set the configuration of the pipeline; each side of a transport calls this method.
 
         Args:
             setup: A ``FrameProcessorSetup`` (Pipecat 1.8 and newer) or a ``StartFrame``.
@@ -348,12 +349,12 @@ class GenesysAudioHookSerializer(FrameSerializer):
         self._worker = getattr(setup, "pipeline_worker", None)
 
     def attach(self, transport: BaseTransport) -> None:
-        """Name the transport that this serializer serves.
+        """Set the transport that uses this serializer.
 
-        The messages of `call` then travel as frames from the transport's input to its output, in
-        order with the replies: what a hook of ``on_closing`` sends goes out before ``closed``.
-        The loss of the socket is noticed. Without `attach`, on Pipecat 1.8 and newer, the
-        pipeline's worker takes the frames.
+        The messages of `call` are then pushed as frames from the transport's input to its output,
+        in order with the replies: a message from a hook of ``on_closing`` is sent before
+        ``closed``. The call also notices the loss of the socket. Without `attach`, the messages are
+        queued in the pipeline's worker, which needs Pipecat 1.8 or newer.
 
         Args:
             transport: One of Pipecat's WebSocket transports.
@@ -368,7 +369,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
     async def _send(self, draft: Draft) -> bool:
         """Send a message of the application as a frame."""
         session = self.call.session
-        # While `opened` travels through the pipeline, messages that follow it may travel too.
+        # While `opened` is in the pipeline, messages that must be sent after it may follow it.
         if not session.allows(draft.type) and session.state is not State.OPENING:
             logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
             return False
@@ -389,12 +390,12 @@ class GenesysAudioHookSerializer(FrameSerializer):
         """Convert a frame to the message to send.
 
         Args:
-            frame: Audio becomes a binary message; EndFrame and CancelFrame ``disconnect``;
-                InterruptionFrame a ``barge_in`` event; a transport message that holds an
-                AudioHook message that message, numbered in the order of the wire.
+            frame: Audio is converted to a binary message, EndFrame and CancelFrame to
+                ``disconnect``, InterruptionFrame to a ``barge_in`` event, and a transport message
+                with an AudioHook message to that message, with its final sequence number.
 
         Returns:
-            Text, bytes, or None where the frame has no message or it may not be sent now.
+            Text or bytes; None if the frame has no message, or the message may not be sent now.
 
         Raises:
             ValueError: If an audio frame's audio, rate or number of channels is not valid, or
@@ -426,9 +427,9 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return None
 
     def _has_protected_audio(self) -> bool:
-        """Return whether the attached transport has audio left that may not be interrupted.
+        """Return whether the attached transport has audio that must not be interrupted.
 
-        Pipecat's output transport keeps such audio through an interruption, and nothing else.
+        On an interruption, Pipecat's output transport keeps only such audio.
         """
         if self._transport is None:
             return False
@@ -443,7 +444,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
             draft = self._closed(message)
         else:
             if message.get("type") == "opened" and call.start_paused_choice is not None:
-                # The application may have decided this while `opened` was on its way.
+                # The application may have called `pause` or `resume` while `opened` was in the
+                # pipeline.
                 parameters = {**fields.parameters(message), "startPaused": call.start_paused}
                 message = {**message, "parameters": parameters}
             draft = to_draft(message, call)
@@ -455,7 +457,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return wire.text
 
     def _closed(self, message: dict[str, Any]) -> Draft | None:
-        # Handlers of on_close run after the reply was built; what they set still counts.
+        # Handlers of `on_close` run after the reply was built, and may have set variables.
         if message.get("seq") == self._state.closed_seq:
             return self.call.closed()
         return to_draft(message, self.call) if self._params.variables_in_closed else _CLOSED
@@ -466,8 +468,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
         if lost:
             self.call.log.once(
                 "WARNING",
-                f"{lost} bytes of bot audio from before 'opened' were never sent, because no bot "
-                "audio followed that they could have been sent with; greet in on_open",
+                f"{lost} bytes of bot audio from before 'opened' were never sent, because they are "
+                "sent only with later bot audio, and there was none; greet in on_open",
                 "unsent audio lost",
             )
 
@@ -493,7 +495,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         if state is not _OPENING and not self._unsent:
             self._check_chunk(wire, medium)
             return wire or None
-        # Nothing may precede `opened`, which is on its way through the pipeline.
+        # No audio may be sent before `opened`, which is still in the pipeline.
         unsent = self._unsent + wire
         if state is _OPENING:
             self._unsent = unsent[:MAX_MESSAGE_BYTES]
@@ -507,7 +509,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return unsent[:MAX_MESSAGE_BYTES]
 
     def _keep_early(self, frame: AudioRawFrame) -> None:
-        """Keep bot audio from before ``open``, up to a limit; it is sent with what follows."""
+        """Keep bot audio from before ``open``, up to a limit; it is sent with later audio."""
         if frame.sample_rate <= 0 or frame.num_channels <= 0:
             return
         seconds = sum(len(pcm) / 2 / rate / channels for pcm, rate, channels in self._early)
@@ -517,7 +519,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
             self.call.log.once("WARNING", "bot audio dropped: 'open' has not arrived yet")
 
     def _check_chunk(self, wire: bytes, medium: Media) -> None:
-        """Warn once where the transport sends more messages per second than Genesys accepts."""
+        """Warn once if the transport sends more messages per second than Genesys accepts."""
         if 0 < len(wire) < _MIN_CHUNK_SAMPLES * medium.frame_bytes:
             self.call.log.once(
                 "WARNING",
@@ -533,11 +535,11 @@ class GenesysAudioHookSerializer(FrameSerializer):
         """Convert a message from Genesys to a frame.
 
         Args:
-            data: What the socket delivered.
+            data: The message from the socket.
 
         Returns:
-            The caller's audio; a digit; the reply that the protocol wants, for the output
-            transport to send; or None. Never raises, whatever the peer sends.
+            A frame with caller audio, with a digit, or with the reply that the output transport
+            must send; or None. This method never raises, even for invalid messages.
         """
         try:
             if not isinstance(data, str):
@@ -545,7 +547,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
             call, state, frame = self.call, self._state, None
             for event in call.session.receive_text(data):
                 kind, raw = type(event), event.raw
-                # Before the handlers of the event run, which may read the state.
+                # Update the state first, because the handlers of the event may read it.
                 if raw is not None:
                     state.see(raw)
                 if kind is events.CloseReceived:
@@ -610,7 +612,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         if medium is None:
             return None
         if session.state is _PREPARING:
-            # The application built `opened` by itself.
+            # The application built `opened` before `open` arrived.
             usable = length - length % medium.frame_bytes
         if usable == 0:
             return None
@@ -645,4 +647,4 @@ _FRAMES: Mapping[type[events.Event], _MakeFrame] = {
     events.UpdateReceived: _S._update_frame,
     events.Faulted: _S._fault_frame,
 }
-"""For each event: makes its frame, from the answer that the application chose."""
+"""For each event, a function that makes its frame, from the answer that the application chose."""

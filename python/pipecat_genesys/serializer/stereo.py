@@ -1,4 +1,4 @@
-"""A processor for pipelines that want each party's audio apart."""
+"""A processor for pipelines that need the audio of each party separately."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipecat_genesys.protocol import AudioHookChannel
 class StereoSplitter(FrameProcessor):
     """Splits two-channel caller audio into two mono frames, external first.
 
-    For pipelines whose next processor takes mono. ``transport_source`` of each frame names the
-    party: ``"external"`` or ``"internal"``. All other frames are passed on unchanged.
+    Use it if the next processor supports only mono audio. ``transport_source`` of each frame names
+    the party: ``"external"`` or ``"internal"``. All other frames are passed on unchanged.
     """
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:

@@ -1,4 +1,4 @@
-"""Parameters with which Pipecat's own WebSocket transports work for Genesys."""
+"""Parameters of Pipecat's own WebSocket transports for calls from Genesys."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from pipecat.serializers.base_serializer import FrameSerializer
 
 CHUNK_10MS = 20
-"""Tens of milliseconds in an audio message: 200 ms are 5 messages per second, Genesys's limit."""
+"""Length of an audio message in units of 10 ms. 200 ms give 5 messages per second, the limit."""
 
 
 def genesys_params(serializer: FrameSerializer, **overrides: Any) -> dict[str, Any]:
-    """Return the parameters with which Pipecat's WebSocket transports work for Genesys.
+    """Return the parameters of Pipecat's WebSocket transports for a call from Genesys.
 
     Messages of 200 ms stay within Genesys's 5 messages per second and keep 200 ms of audio ahead
-    of playback. The transport's own packet size is off because it would hold back the end of
-    every utterance. The silence that Pipecat appends at the end is off because it would be one
-    more burst of messages before ``disconnect``.
+    of playback. The transport's own packet size is off, because it would delay the end of every
+    utterance. The silence that Pipecat appends at the end is off, because it would cause another
+    burst of messages before ``disconnect``.
 
     Args:
         serializer: The call's serializer.
@@ -27,9 +27,9 @@ def genesys_params(serializer: FrameSerializer, **overrides: Any) -> dict[str, A
         Keyword arguments for ``FastAPIWebsocketParams``.
 
     Raises:
-        TypeError: If the installed Pipecat has no parameter of that name. Pipecat itself ignores
-            unknown parameters silently, including the one that its own Genesys documentation
-            recommends.
+        TypeError: If the installed Pipecat does not have a parameter of `overrides`. Pipecat itself
+            silently ignores unknown parameters, for example one that its own documentation for
+            Genesys recommends.
     """
     from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams
 

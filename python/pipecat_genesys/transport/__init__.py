@@ -2,19 +2,19 @@
 
 A serializer is limited by the transport it runs in: its replies wait behind audio, its audio is
 sent one chunk at a time, and the socket is closed before Genesys can send ``close``. This transport
-answers in the receive path, runs ahead of real time by a bounded lead, and ends calls as the
-protocol requires.
+answers a message as soon as it is received, sends bot audio ahead of real time by a limited lead,
+and ends calls as the protocol requires.
 
-* `transport`: `AudioHookTransport`, its parameters, and the worker that fits it.
-* `input`, `output`: its two ends in a pipeline.
-* `connection`: the socket, both ways, and the end of the call on it.
-* `timeline`: frames in order with bot audio, passed on when the caller hears it.
-* `pacer`: when how much bot audio is sent.
-* `playout_clock`: how much of it Genesys has played.
+* `transport`: `AudioHookTransport`, its parameters, and the pipeline worker of a call.
+* `input`, `output`: the first and the last processor of a pipeline.
+* `connection`: reads and writes the socket, and ends the call.
+* `timeline`: passes frames on when the caller has heard the bot audio before them.
+* `pacer`: decides when bot audio is sent, and the size of each message.
+* `playout_clock`: the amount of bot audio that Genesys has played.
 * `rate_limit`: Genesys's message rates.
-* `writer`: the queue in front of the socket.
-* `task_manager`: the tasks of a pipeline, which must not end the process.
-* `observer`: what operators can measure.
+* `writer`: the queue of messages that the socket has not taken.
+* `task_manager`: keeps the tasks of a pipeline from ending the process.
+* `observer`: the measurements for operators.
 * `tracing`: the ids of the call on OpenTelemetry spans.
 """
 

@@ -1,4 +1,4 @@
-"""The socket of a call, both ways, and the end of the call on it.
+"""Reads and writes the socket of a call, and ends the call.
 
 The socket exists before a pipeline starts and after it ends. Therefore reading, answering, sending
 and ending the call work without a pipeline; `Connection.deliver_to` connects a pipeline.
@@ -41,19 +41,23 @@ _MAX_EARLY_FRAMES = 300
 _CLOSE_SECONDS = 5.0
 _SOCKET_CLOSE_SECONDS = 2.0
 _END_SECONDS = 10.0
-# Longest time for cancelled tasks to end. Only code of the application takes any.
+# Longest time for cancelled tasks to end. Only tasks that run code of the application need time.
 _CANCEL_SECONDS = 5.0
-# Below Genesys's 5 text messages a second and 25 at once.
+# Limits for sent text messages, per second and at once. Genesys allows 5 per second and 25 at once.
 _TEXT_RATE, _TEXT_BURST = 4.8, 22
-# The socket does not take data if a message has waited for this long.
+# The socket counts as blocked when a message has waited for it for this time.
 _BLOCKED_SECONDS = 1.0
-# Tokens kept for replies, which never wait: pongs, `updated`, `closed`.
+# Tokens that messages of the application leave for replies (`pong`, `updated`, `closed`), because
+# replies never wait.
 _REPLY_RESERVE = 6
-# More than a real client sends: it pings every 5 s, a caller types a few digits a second, and 20 s
-# of audio can arrive at once after a reconnection. A client that sends more is read more slowly,
-# and one that goes on like that is disconnected.
+# Limits for received text messages, per second and at once. A real client sends less: it pings
+# every 5 s, and a caller types a few digits a second. If a client exceeds the limits, its messages
+# are read more slowly. If it goes on, it is disconnected.
 _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
-# The limits for audio messages: 200 ms of audio may arrive in 1600 messages.
+# Limits for received audio messages, per second and at once: 200 ms of audio may arrive in 1600
+# messages. The audio may be ahead of real time by `_MAX_AUDIO_AHEAD` seconds, because 20 s of audio
+# can arrive at once after a reconnection. A client is disconnected when reading was delayed by
+# more than `_MAX_THROTTLED` seconds in total.
 _MAX_AUDIO_RATE, _MAX_AUDIO_BURST = 100, 2000
 _MAX_AUDIO_AHEAD = 30.0
 _MAX_THROTTLED = 30.0
@@ -71,10 +75,10 @@ class Connection:
     Attributes:
         call: The call.
         pacer: Sends bot audio when it is due.
-        observer: Notified of what an operator can measure.
-        timeline: What waits for bot audio to be heard; None without an output.
+        observer: Receives the measurements for operators.
+        timeline: The frames that wait until bot audio is heard; None without an output.
         ready: Set when a pipeline is set up and can take frames.
-        started: Set when that pipeline runs.
+        started: Set when the pipeline runs.
     """
 
     def __init__(
@@ -93,10 +97,10 @@ class Connection:
         Args:
             websocket: The accepted WebSocket.
             call_params: The parameters of the call.
-            observer: Notified of what an operator can measure.
+            observer: Receives the measurements for operators.
             on_gone: Called when the socket is gone.
-            lead_seconds: How far bot audio runs ahead of real time, at most.
-            dead_peer_seconds: Time without a message after which the socket is given up.
+            lead_seconds: Maximum lead of bot audio over real time, in seconds.
+            dead_peer_seconds: Time without a message after which the socket is closed, in seconds.
             open_gate: Awaited between ``open`` and its answer.
         """
         self.call = Call(call_params, self.send, open_gate=open_gate)
@@ -120,19 +124,19 @@ class Connection:
         self._is_flooded = False
         self._throttled = 0.0
         self._outgoing_text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
-        # One message of the application at a time, in the order they were asked for.
+        # Messages of the application are sent one at a time, in the order of the calls of `send`.
         self._send_lock = asyncio.Lock()
-        # The least delay of caller audio behind the caller's clock so far, in seconds.
+        # The least delay that caller audio has had so far in this call, in seconds.
         self._least_delay = math.inf
 
     # -- life --------------------------------------------------------------------------------
 
     def begin(self, *, outlives_pipeline: bool = False) -> None:
-        """Begin to read and to write; later calls have no effect.
+        """Begin to read and write the socket. Further calls do not begin again.
 
         Args:
-            outlives_pipeline: Whether the caller of this method ends the connection. Otherwise
-                the pipeline does, when it is cleaned up.
+            outlives_pipeline: Whether the caller of this method ends the connection with `end`.
+                Otherwise the connection ends when the pipeline is cleaned up.
         """
         self._outlives_pipeline |= outlives_pipeline
         if not self._tasks:
@@ -144,7 +148,7 @@ class Connection:
             ]
 
     async def deliver_to(self, deliver: Deliver) -> None:
-        """Start a pipeline: pass it the frames received so far, and those to come.
+        """Pass the received frames to a pipeline: first the kept ones, then each new one.
 
         Args:
             deliver: Takes a frame.
@@ -157,10 +161,11 @@ class Connection:
         self.started.set()
 
     async def release(self) -> None:
-        """End the pipeline's part: no frames are passed to it any more.
+        """Stop passing frames to the pipeline, because it is cleaned up.
 
-        A session that is still running then ends with ``disconnect`` for the reason ``error``,
-        as its pipeline failed or was cancelled before it could end the session.
+        A session that still runs is ended with ``disconnect`` for the reason ``error``, because the
+        pipeline failed or was cancelled before it ended the session. If `begin` was called with
+        ``outlives_pipeline``, the session and the connection go on.
         """
         self._deliver = None
         if self._outlives_pipeline:
@@ -192,7 +197,7 @@ class Connection:
                 if message["type"] != "websocket.receive":
                     break
                 self._heard_at = time.monotonic()
-                # A server may leave one of the two out or set it to None.
+                # A server may omit the key `bytes` or the key `text`, or set it to None.
                 data = message.get("bytes")
                 if data is None:
                     data = message["text"]
@@ -282,13 +287,13 @@ class Connection:
             # The caller's clock may have stopped during the pause.
             self._least_delay = math.inf
         elif isinstance(event, events.ErrorReceived) and event.code == ErrorCode.RATE_LIMIT:
-            # At least 1 s, because sending audio earlier would extend the limit.
+            # Wait 1 s at least, because Genesys would extend the limit if audio came earlier.
             self.pacer.limit(max(1.0, float(event.retry_after or 0)))
         make = NOTICE_FRAMES.get(kind)
         return None if make is None else make(event)
 
     def _follow_session(self) -> None:
-        """Send or hold bot audio, and end the timeline, according to the session's state."""
+        """Send or hold bot audio according to the session's state; end the timeline at its end."""
         call, pacer = self.call, self.pacer
         if call.media is not None:
             pacer.queue.frame_bytes = call.media.frame_bytes
@@ -336,11 +341,12 @@ class Connection:
     async def send(self, draft: Draft) -> bool:
         """Send a message of the application, within Genesys's rate.
 
-        Messages are sent in the order of the calls. In a hook they do not wait for the rate,
-        because the receive path waits for the hook, and after a flood neither: replies to it have
-        used up the rate. A message waits until the socket has taken those before it, so that they
-        do not fill memory; only ``disconnect`` does not wait for a peer that takes no data.
-        Cancelling the wait leaves the message out.
+        Messages are sent in the order of the calls. Messages from a hook do not wait for the rate,
+        because the receive path waits for the hook. After a flood, messages do not wait either,
+        because the replies to the flood have used up the rate. A message waits until the socket has
+        taken the messages before it, so that waiting messages do not fill memory. Only
+        ``disconnect`` does not wait for a peer that takes no data. If the wait is cancelled, the
+        message is not sent.
 
         Args:
             draft: The message.
@@ -383,11 +389,11 @@ class Connection:
     async def disconnect(self, draft: Draft | None = None) -> None:
         """End the session, and wait until the client has closed the socket.
 
-        Sends ``disconnect`` unless it was sent, waits for ``close``, whose answer is sent on the
-        way, and for the client to close the socket. Closes the socket if the client does not.
+        Sends ``disconnect``, waits for ``close``, which is answered with ``closed``, and waits
+        until the client has closed the socket. Closes the socket if the client does not.
 
         Args:
-            draft: The ``disconnect`` to send; None where it was sent before.
+            draft: The ``disconnect`` to send; None if it was sent before.
         """
         call = self.call
         if call.phase < Phase.ENDED:
@@ -415,7 +421,7 @@ class Connection:
                 logger.debug(f"{self.call}: closing the socket failed: {type(error).__name__}")
 
     async def _watch(self) -> None:
-        """End the connection if the client stops sending, or does not complete the end."""
+        """Close the socket if the client stops sending, or does not complete the end of a call."""
         if await self._is_alive():
             try:
                 # The limit covers `close`, `closed`, and the closing of the socket by the client.
@@ -447,7 +453,7 @@ class Connection:
         return True
 
     async def _gone(self) -> None:
-        """Record that the socket is gone, once."""
+        """Record that the socket is gone; further calls have no effect."""
         if self.call.phase is Phase.GONE:
             return
         if self.call.phase < Phase.ENDED:

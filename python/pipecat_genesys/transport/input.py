@@ -1,4 +1,4 @@
-"""The input of the transport: what Genesys sends, as frames for the pipeline."""
+"""The input of the transport: passes the messages of Genesys to the pipeline as frames."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _HANDLER_SECONDS = 10.0
 
 
 class AudioHookInputTransport(BaseInputTransport):
-    """Passes a call to a pipeline, from its first sample.
+    """Passes the audio and the messages of a call to a pipeline, beginning with the first sample.
 
-    The socket is read from the moment the input is set up, not from when the pipeline has started,
-    because Genesys waits 5 s for its answer. The connection outlives the pipeline's end: the
-    output sends ``disconnect``, and Genesys answers.
+    The socket is read as soon as the input is set up, before the pipeline has started, because
+    Genesys waits only 5 s for ``opened``. The connection stays open when the pipeline ends, because
+    the output then sends ``disconnect``, and Genesys answers it.
 
     Attributes:
         call: The call.
@@ -49,7 +49,7 @@ class AudioHookInputTransport(BaseInputTransport):
             params: The transport's parameters.
             on_connected: Called when the pipeline starts, before it gets a frame.
             finish_handlers: Waits for the event handlers that still run.
-            **options: For Pipecat's base class.
+            **options: Options of Pipecat's base class.
         """
         super().__init__(params, **options)
         self.call = connection.call
@@ -57,7 +57,7 @@ class AudioHookInputTransport(BaseInputTransport):
         self._on_connected = on_connected
         self._finish_handlers = finish_handlers
 
-    # Pipecat's FrameProcessor takes another argument than its base class, too.
+    # Pipecat's FrameProcessor also changes the type of the argument of its base class.
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
         """Begin to read the socket."""
         await super().setup(setup)
@@ -65,9 +65,9 @@ class AudioHookInputTransport(BaseInputTransport):
             self._begin(setup)
 
     async def start(self, frame: StartFrame) -> None:
-        """Pass to the pipeline what Genesys has sent so far, and all that follows."""
+        """Pass all frames to the pipeline: those received so far, and all later ones."""
         await super().start(frame)
-        if not self._connection.ready.is_set():  # pipecat before 1.8 gives the rate here
+        if not self._connection.ready.is_set():  # pipecat before 1.8 passes the rate here
             self._begin(frame)
         await self._on_connected()
         await self.push_frame(ClientConnectedFrame())
@@ -80,7 +80,7 @@ class AudioHookInputTransport(BaseInputTransport):
         self._connection.begin()
 
     async def _deliver(self, frame: Frame) -> None:
-        """Push a frame; caller audio at once, unless Pipecat has to filter or keep it."""
+        """Push a frame. Pipecat handles caller audio if it has to filter the audio or keep it."""
         if not isinstance(frame, InputAudioRawFrame):
             await self.push_frame(frame)
         elif self._params.audio_in_filter or not self._params.audio_in_passthrough:
@@ -89,7 +89,10 @@ class AudioHookInputTransport(BaseInputTransport):
             await self.push_frame(frame)
 
     async def end_pipeline(self) -> None:
-        """End the pipeline in order, because the socket is gone; waits until it has started."""
+        """End the pipeline after its queued frames, because the socket is gone.
+
+        If the pipeline has not started, this waits until it has.
+        """
         await self._connection.started.wait()
         await self.push_frame(EndWorkerFrame(), FrameDirection.UPSTREAM)
 

@@ -44,12 +44,12 @@ _STALLED_SECONDS = 6.0
 
 
 class AudioHookOutputTransport(BaseOutputTransport):
-    """Sends bot audio ahead of real time, and shows Pipecat what the caller hears.
+    """Sends bot audio ahead of real time, and passes frames on when the caller has heard them.
 
-    Audio is taken before Pipecat cuts it into chunks, by which its own transports keep time. It is
-    resampled once. Everything in order with it is passed to Pipecat's own handling when the
-    playout clock reaches it (`PlayoutTimeline`). Only where Pipecat has to change the audio first,
-    by a mixer or a filter, the audio takes Pipecat's way and is sent as it leaves it.
+    The output takes the audio before Pipecat cuts it into chunks, and resamples it once. Pipecat
+    gets the queued frames when the playout clock reaches them (`PlayoutTimeline`). If Pipecat has
+    to change the audio with a mixer or a filter, Pipecat handles the audio first, and the output
+    sends the result.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class AudioHookOutputTransport(BaseOutputTransport):
         Args:
             connection: The socket and its call.
             params: The transport's parameters.
-            on_interrupted: Called with the seconds of its turn that were heard, when the bot is
-                interrupted.
-            **options: For Pipecat's base class.
+            on_interrupted: Called when the bot is interrupted, with the seconds of the bot's turn
+                that the caller has heard.
+            **options: Options of Pipecat's base class.
         """
         super().__init__(params, **options)
         self._connection = connection
@@ -92,7 +92,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         await self.set_transport_ready(frame)
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        """Handle a frame as Pipecat's base class does; measure how fast the bot answers."""
+        """Handle a frame as Pipecat's base class does, and measure the response time of the bot."""
         if isinstance(frame, VADUserStartedSpeakingFrame):
             self._pacer.caller_stopped_at = None
         elif isinstance(frame, VADUserStoppedSpeakingFrame) and not self._pacer.is_audible():
@@ -103,7 +103,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
     # -- frames in order with audio ----------------------------------------------------------
 
     async def _handle_frame(self, frame: Frame) -> None:
-        """Put a frame in order with bot audio; Pipecat's base class calls this for each."""
+        """Queue a frame with the bot audio; Pipecat's base class calls this for each frame."""
         if isinstance(frame, InterruptionFrame):
             await self._interrupt(frame)
         elif isinstance(frame, OutputAudioRawFrame) and not self._is_valid(frame):
@@ -118,7 +118,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
             await super()._handle_frame(frame)
 
     def _is_valid(self, frame: OutputAudioRawFrame) -> bool:
-        """Return whether audio can be encoded; log once where it cannot."""
+        """Return whether audio can be encoded; if not, log this once."""
         if frame.sample_rate > 0 and frame.num_channels in (1, 2):
             return True
         self._call.log.once(
@@ -142,9 +142,9 @@ class AudioHookOutputTransport(BaseOutputTransport):
             await media_sender.handle_sync_frame(frame)
 
     async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
-        """Send audio that Pipecat has changed or generated: a mixer's, a tone.
+        """Send audio that Pipecat has changed or generated, such as mixed audio or a tone.
 
-        Returns when there is room for the next. Cancelling it leaves the audio out.
+        Waits until there is room for the audio. If the wait is cancelled, the audio is not sent.
 
         Returns:
             Whether the caller hears the audio.
@@ -162,8 +162,8 @@ class AudioHookOutputTransport(BaseOutputTransport):
     async def write_dtmf(self, frame: OutputDTMFFrame | OutputDTMFUrgentFrame) -> None:
         """Send key tones as audio, because Genesys has no message for keys that a bot presses.
 
-        The tones of an urgent frame follow the audio that the pacer holds, about 2 s at most, and
-        not the rest of the turn.
+        The tones of an urgent frame are sent after the audio that the pacer holds, which is about
+        2 s at most, and before the rest of the turn.
         """
         if frame.id in self._sent:
             self._sent.discard(frame.id)
@@ -216,7 +216,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
     async def send_message(
         self, frame: OutputTransportMessageFrame | OutputTransportMessageUrgentFrame
     ) -> None:
-        """Send a message of the application; replies were sent when their request arrived."""
+        """Send a message of the application. A reply is ignored, because it was sent before."""
         if isinstance(frame, REPLY_FRAME_TYPES):
             return
         message = frame.message
@@ -236,21 +236,21 @@ class AudioHookOutputTransport(BaseOutputTransport):
     # -- the end -----------------------------------------------------------------------------
 
     async def stop(self, frame: EndFrame) -> None:
-        """Let the caller hear what is left, and end the session with ``disconnect``."""
+        """Wait until the caller has heard the remaining audio, and send ``disconnect``."""
         await self._drain()
         await super().stop(frame)
         await self._pacer.wait_completed()
         await self._connection.disconnect(self._call.final_disconnect())
 
     async def cancel(self, frame: CancelFrame) -> None:
-        """End the session at once with ``disconnect``."""
+        """Discard the remaining audio, and end the session with ``disconnect``."""
         self._pacer.interrupt()
         await self._timeline.close()
         await super().cancel(frame)
         await self._connection.disconnect(self._call.final_disconnect())
 
     async def _drain(self) -> None:
-        """Wait until everything was heard, as long as there is progress."""
+        """Wait until the caller has heard everything; give up when there is no progress."""
         self._pacer.finish()
         drained = asyncio.ensure_future(self._timeline.drained())
         queue, ahead = self._pacer.queue, -1.0

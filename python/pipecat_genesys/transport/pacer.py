@@ -1,4 +1,4 @@
-"""Decides when bot audio is sent, and how much of it in one message.
+"""Decides when bot audio is sent, and how much audio one message has.
 
 Two goals conflict: the caller should hear the bot at once, and the message rate requires few, long
 messages. Therefore the first audio of a turn is sent immediately. Later audio waits while Genesys
@@ -30,12 +30,13 @@ from .playout_clock import PlayoutClock
 from .rate_limit import TokenBucket
 from .writer import Writer
 
-# Below Genesys's 5 a second and 25 at once.
+# Limits for audio messages, per second and at once. Genesys allows 5 per second and 25 at once.
 _RATE, _BURST = 4.8, 22
-# With fewer tokens than this, messages become longer, until the rate alone is sufficient.
+# With fewer tokens than `_PLENTY`, messages become longer, up to `_STEADY_SECONDS` of audio. The
+# rate alone is sufficient for messages of that length.
 _PLENTY = 12.0
 _STEADY_SECONDS = 0.25
-# A lead below this can be used up while the event loop is busy.
+# A lead below this, in seconds, can be used up while the event loop is busy.
 _SMALL_LEAD_SECONDS = 0.2
 # Audio to collect after an underrun, in seconds, because the next audio may be late too.
 _CUSHION_SECONDS = 0.03
@@ -43,7 +44,7 @@ _CUSHION_SECONDS = 0.03
 _RESERVE = 2.0
 # Maximum delay of a playback report, in seconds.
 _REPORT_SECONDS = 0.5
-# A timer may fire early by the clock's resolution.
+# Shortest delay of a timer, in seconds, because a timer may fire early by the clock's resolution.
 _SHORTEST_SECONDS = 0.001
 
 
@@ -52,8 +53,8 @@ class Packet(NamedTuple):
 
     Attributes:
         audio: The wire audio.
-        waited: Seconds that its oldest audio waited for a token.
-        gap: Seconds of silence that the caller heard before it, in the middle of a turn.
+        waited: Seconds that the oldest audio of the message waited for a token.
+        gap: Seconds of silence that the caller heard before the message, in the middle of a turn.
     """
 
     audio: bytes
@@ -62,13 +63,13 @@ class Packet(NamedTuple):
 
 
 class PacingQueue:
-    """Bot audio that is not sent yet, and when it is due. Sans-I/O.
+    """Holds the bot audio that is not sent yet, and computes when it is due. It does no I/O.
 
-    Times are seconds on a monotonic clock. Positions are samples of bot audio since the beginning
-    of the call, without those that an interruption discarded.
+    Times are seconds on a monotonic clock. A position is the number of samples of bot audio since
+    the beginning of the call, without the samples that an interruption discarded.
 
     Attributes:
-        clock: What Genesys has played.
+        clock: The model of Genesys's playback.
         bucket: The tokens for audio messages.
         frame_bytes: Bytes of one sample on the wire.
     """
@@ -79,8 +80,8 @@ class PacingQueue:
         """Create an empty queue.
 
         Args:
-            lead_seconds: How far to run ahead of real time, at most.
-            pause_seconds: Time without new audio after which everything is sent.
+            lead_seconds: Maximum lead over real time, in seconds.
+            pause_seconds: Time without new audio after which all audio is sent, in seconds.
             frame_bytes: Bytes of one sample on the wire.
         """
         self.clock = PlayoutClock()
@@ -89,7 +90,7 @@ class PacingQueue:
         self._lead = lead_seconds
         self._pause = pause_seconds
         self._buffer = bytearray()
-        # Lengths of stretches of the buffer, and whether an interruption discards each.
+        # The parts of the buffer in order: length, and whether an interruption discards the part.
         self._stretches: deque[tuple[int, bool]] = deque()
         self._over = False
         self._newest = 0.0
@@ -105,7 +106,7 @@ class PacingQueue:
         Args:
             audio: The audio.
             now: The time.
-            interruptible: Whether an interruption discards it.
+            interruptible: Whether an interruption discards the audio.
         """
         if not audio:
             return
@@ -115,7 +116,7 @@ class PacingQueue:
         self._over = False
 
     def finish(self) -> None:
-        """Record that the utterance ends with what was put, so that it is sent at once."""
+        """Record that the utterance ends with the added audio, which may then be sent at once."""
         self._over = True
         if not self._buffer:
             self.clock.end_turn()
@@ -124,7 +125,7 @@ class PacingQueue:
         """Discard all audio that Genesys has not played.
 
         Returns:
-            Seconds of the turn that the caller has heard.
+            The part of the turn that the caller has heard, in seconds.
         """
         self._buffer.clear()
         self._stretches.clear()
@@ -132,7 +133,7 @@ class PacingQueue:
         return self.clock.clear(now)
 
     def drop_interruptible(self) -> None:
-        """Discard what was not sent and may be interrupted."""
+        """Discard the unsent audio that may be interrupted."""
         kept, begin = bytearray(), 0
         for length, interruptible in self._stretches:
             if not interruptible:
@@ -142,36 +143,36 @@ class PacingQueue:
         self._stretches = deque(stretch for stretch in self._stretches if not stretch[1])
 
     def is_protected(self, now: float) -> bool:
-        """Return whether audio is left to play that an interruption must not discard."""
+        """Return whether any audio that is not played yet must survive an interruption."""
         if any(not interruptible for _, interruptible in self._stretches):
             return True
         return self.clock.played(now) < self._protected_until
 
     def hold_until(self, when: float) -> None:
-        """Send nothing before a time, because Genesys demanded it (429, ``retryAfter``)."""
+        """Send nothing before the time `when`, because Genesys sent error 429 (``retryAfter``)."""
         self._not_before = max(self._not_before, when)
 
     def is_limited(self, now: float) -> bool:
-        """Return whether Genesys demanded that nothing is sent now."""
+        """Return whether nothing may be sent now because of an error 429."""
         return now < self._not_before
 
     @property
     def unsent_samples(self) -> int:
-        """Samples that were put and not sent."""
+        """Number of samples that were added and are not sent yet."""
         return len(self._buffer) // self.frame_bytes
 
     @property
     def end(self) -> int:
-        """The position after the last sample that was put."""
+        """The position after the last sample that was added."""
         return self.clock.total + self.unsent_samples
 
     @property
     def is_over(self) -> bool:
-        """Whether the utterance ends with what was put."""
+        """Whether the utterance ends with the added audio."""
         return self._over
 
     def ahead(self, now: float) -> float:
-        """Return the seconds of audio, sent or not, that Genesys has not played."""
+        """Return the seconds of audio that Genesys has not played, sent and unsent."""
         return self.clock.lead(now) + self._seconds(len(self._buffer))
 
     def has_room(self, now: float) -> bool:
@@ -182,9 +183,9 @@ class PacingQueue:
         return self.ahead(now) < 2 * self._lead
 
     def available(self, now: float) -> float:
-        """Return the seconds of audio that may be sent before they are due.
+        """Return the seconds of audio that may be sent before the audio is due.
 
-        That is what has gathered, up to the lead; nothing where tokens are scarce.
+        This is the unsent audio, up to the maximum lead; 0 if there are few tokens.
         """
         if now < self._not_before or not self.bucket.has(now, _PLENTY):
             return 0.0
@@ -198,7 +199,7 @@ class PacingQueue:
 
         Args:
             now: The time.
-            early: Whether to take what is `available` although it is not due.
+            early: Whether to take the `available` audio before it is due.
         """
         due = self.due_at(now)
         if due is None or (due > now and not (early and self.available(now))):
@@ -206,14 +207,14 @@ class PacingQueue:
         return self.take(now)
 
     def take(self, now: float) -> Packet:
-        """Take the next message, due or not; there must be audio.
+        """Take the next message, even if it is not due. The queue must not be empty.
 
         Args:
             now: The time.
         """
         most = MAX_MESSAGE_BYTES
         if not self._over:
-            # Do not exceed the lead; the first message of a turn is always allowed.
+            # Do not exceed the maximum lead, but always allow `_STEADY_SECONDS` of audio.
             room = max(self._lead - self.clock.lead(now), _STEADY_SECONDS)
             most = min(most, int(room * WIRE_SAMPLE_RATE) * self.frame_bytes)
         most -= most % self.frame_bytes
@@ -241,7 +242,7 @@ class PacingQueue:
                 self._protected_until = end - size // self.frame_bytes
 
     def due_at(self, now: float) -> float | None:
-        """Return when the next message is due, if no more audio is put; None without audio."""
+        """Return when the next message is due, if no audio is added; None for an empty queue."""
         if not self._buffer:
             return None
         lead = self.clock.lead(now)
@@ -250,7 +251,8 @@ class PacingQueue:
             due = self.bucket.ready_at(now)
         else:
             # Send when half of Genesys's audio is played. Send earlier if Genesys has little audio,
-            # or if the waiting audio is as long, so that a fast source soon has half the lead.
+            # or if the waiting audio is as long as Genesys's audio: then a source that is faster
+            # than real time reaches half of the lead after a few messages.
             ahead = min(self._last_lead, self._lead)
             least = ahead * (0.5 if ahead > _SMALL_LEAD_SECONDS else 0.75)
             least = max(least, min(self._seconds(len(self._buffer)), self._lead / 2))
@@ -261,14 +263,17 @@ class PacingQueue:
             due = min(due, max(paused_at, room_at, self.bucket.ready_at(now, _RESERVE)))
             empty_since = self.clock.empty_since(now)
             if empty_since is not None:
-                # After an underrun, wait once, so that there is not a gap before each piece.
+                # After an underrun, wait once, so that not every following message causes a gap.
                 due = max(due, empty_since + _CUSHION_SECONDS)
         if self._starved_at is None and not self.bucket.has(now):
             self._starved_at = now
         return max(due, self._not_before)
 
     def _needed(self) -> float:
-        """Return the tokens needed for a message as short as what has gathered, in mid-turn."""
+        """Return the number of tokens at which the unsent audio is sent in the middle of a turn.
+
+        A short message needs many tokens, and a message of `_STEADY_SECONDS` needs one.
+        """
         fill = self._seconds(len(self._buffer)) / _STEADY_SECONDS
         return max(1.0, _PLENTY - (_PLENTY - 1.0) * fill)
 
@@ -279,14 +284,14 @@ class PacingQueue:
 class AudioPacer:
     """Queues bot audio for the socket when it is due.
 
-    The pacer has no task. Each event that can make audio due calls `poke`, and otherwise a timer
-    does. A silent bot needs no CPU time.
+    The pacer has no task. Each event that can make audio due calls `poke`; a timer calls `poke`
+    when audio becomes due without an event. A silent bot needs no CPU time.
 
     Attributes:
         queue: The audio that is not sent yet.
         on_progress: Called when audio was sent, and when the clock of `queue` was corrected.
-        caller_stopped_at: When the caller's turn ended, on the monotonic clock; None once the bot
-            has answered.
+        caller_stopped_at: Time at which the caller's turn ended, on the monotonic clock; None after
+            the bot has answered.
     """
 
     def __init__(self, queue: PacingQueue, writer: Writer, observer: TransportObserver) -> None:
@@ -304,7 +309,7 @@ class AudioPacer:
         self._observer = observer
         self._timer: asyncio.TimerHandle | None = None
         self._held = True
-        # Set while Genesys has reported that it played all that was sent.
+        # Set while Genesys has reported that it has played all sent audio.
         self._completed = asyncio.Event()
         self._completed.set()
         writer.on_idle = self.poke
@@ -326,26 +331,25 @@ class AudioPacer:
 
     @property
     def is_held(self) -> bool:
-        """Whether nothing is sent."""
+        """Whether the pacer sends nothing, because of `hold`."""
         return self._held
 
     def put(self, audio: bytes, *, interruptible: bool = True) -> None:
-        """Add wire audio, and send what is due."""
+        """Add wire audio, and send the audio that is due."""
         self.queue.put(audio, time.monotonic(), interruptible=interruptible)
         self.poke()
 
     def finish(self) -> None:
-        """Record that the utterance ends with what was put, and send it."""
+        """Record that the utterance ends with the added audio, and send the audio."""
         self.queue.finish()
         self.poke()
 
     def interrupt(self) -> float | None:
-        """Discard what the caller has not heard, unless some of it must be heard.
+        """Discard the audio that the caller has not heard.
 
         Returns:
-            Seconds of the turn that the caller has heard; None where audio is left to play that
-            an interruption must not discard. Then only what was not sent and may be interrupted
-            is discarded.
+            The part of the turn that the caller has heard, in seconds. None if some of the audio
+            must survive the interruption; then only unsent interruptible audio is discarded.
         """
         now = time.monotonic()
         if self.queue.is_protected(now):
@@ -359,11 +363,11 @@ class AudioPacer:
         return heard
 
     def is_audible(self) -> bool:
-        """Return whether Genesys, or the socket before it, has audio to play."""
+        """Return whether Genesys has audio to play, or audio for Genesys waits for the socket."""
         return self._writer.queued_audio_bytes > 0 or self.queue.clock.lead(time.monotonic()) > 0
 
     def limit(self, seconds: float) -> None:
-        """Send nothing for that many seconds, because Genesys demanded it."""
+        """Send nothing for `seconds`, because Genesys sent error 429."""
         self.queue.hold_until(time.monotonic() + seconds)
         self._observer.rate_limited(seconds)
         self.poke()
@@ -382,20 +386,20 @@ class AudioPacer:
         self.on_progress()
 
     async def wait_completed(self) -> None:
-        """Wait for ``playback_completed`` of what was sent, for at most 0.5 s."""
+        """Wait until Genesys reports that all sent audio is played, for at most 0.5 s."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_REPORT_SECONDS):
                 await self._completed.wait()
 
     def poke(self, *, early: bool = False) -> None:
-        """Send what is due now, and set a timer for what is due later.
+        """Send the audio that is due now, and set a timer for the audio that is due later.
 
         Args:
-            early: Whether to send what is available although it is not due.
+            early: Whether to send the available audio before it is due.
         """
         self.stop()
-        # One message at a time: what the socket has not taken can still be discarded. The writer
-        # calls `poke` when the socket has taken everything.
+        # Queue only one message for the socket, because audio in this queue can still be discarded.
+        # The writer calls `poke` when the socket has taken all messages.
         if self._held or self._writer.is_closed or self._writer.queued_audio_bytes:
             return
         now, queue = time.monotonic(), self.queue
@@ -429,16 +433,16 @@ class AudioPacer:
 
         Args:
             now: The time.
-            topped_up: Whether to count what is available as sent.
+            topped_up: Whether to count the available audio as sent.
         """
         if self._writer.is_closed:
             return math.inf
         clock = self.queue.clock
-        # A source that paused a moment ago, without the end of an utterance, may go on.
+        # A source may go on if it paused a moment ago without the end of an utterance.
         lead = clock.lead(now)
         if not clock.in_turn and (not lead or self.queue.is_over):
             return math.inf
-        # The clock runs from when a message is queued, and the socket has not taken it yet.
+        # The clock counts a message from the time of queueing, before the socket takes it.
         queued = self._writer.queued_audio_bytes / self.queue.frame_bytes / WIRE_SAMPLE_RATE
         return lead - queued + (self.queue.available(now) if topped_up else 0.0)
 
@@ -447,11 +451,11 @@ _pacers: WeakSet[AudioPacer] = WeakSet()
 
 
 def seconds_until_underrun() -> float:
-    """Return for how long this process may block before a caller hears a gap.
+    """Return the time in seconds that this process may block before a caller hears a gap.
 
     Returns:
-        The least number of seconds of audio that Genesys has left to play, over all calls with
-        `AudioHookTransport` whose bot is in mid-turn; inf where there is none.
+        The shortest audio that Genesys has left to play, over all calls with `AudioHookTransport`
+        in which the bot speaks; inf if there is no such call.
     """
     now = time.monotonic()
     return min((pacer.until_underrun(now) for pacer in _pacers), default=math.inf)
@@ -460,11 +464,12 @@ def seconds_until_underrun() -> float:
 def can_block(seconds: float) -> bool:
     """Return whether this process may block now without a caller hearing a gap.
 
-    Where audio that is already here would make it possible, that audio is sent ahead, as far as
-    the lead and Genesys's rate allow. Ask again a moment later, when the event loop has sent it.
+    If the result is False, but unsent audio would prevent the gap, this function sends that audio
+    early, within the maximum lead and Genesys's rate. Call it again a moment later, when the event
+    loop has sent the audio.
 
     Args:
-        seconds: How long the process would block.
+        seconds: Time for which the process would block.
     """
     if seconds_until_underrun() >= seconds:
         return True

@@ -1,19 +1,20 @@
-"""How much of the bot's audio Genesys has played.
+"""Computes the amount of bot audio that Genesys has played.
 
 Genesys plays audio as it arrives, 8000 samples a second, and reports when playback begins and when
-its queue is empty (``playback_started``, ``playback_completed``). Between reports, and where
-reports are missing, the elapsed time tells.
+its queue is empty (``playback_started``, ``playback_completed``). Between reports, and if a report
+is missing, the result is computed from the elapsed time.
 """
 
 from __future__ import annotations
 
 from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
 
-# Shorter than one frame of Genesys's playback, and longer than the error of any clock.
+# Silence up to this length, in seconds, does not count as a gap. It is shorter than one frame of
+# Genesys's playback, and longer than the error of any clock.
 _GAP_SECONDS = 0.02
-# A report takes at most this long to arrive, so that a late one cannot stretch a turn.
+# Maximum delay of a report, in seconds. Without this limit, a late report would extend a turn.
 _MAX_REPORT_DELAY = 1.0
-# With less than this in Genesys's queue, the queue may have been empty when more audio arrived.
+# If Genesys's queue has less audio than this, in seconds, it may be empty when more audio arrives.
 _NEARLY_EMPTY_SECONDS = 0.1
 
 
@@ -21,13 +22,13 @@ class PlayoutClock:
     """A model of Genesys's playback queue. Times are seconds on a monotonic clock.
 
     Attributes:
-        sent: Seconds of audio sent in this turn: since the queue was empty, or an interruption.
+        sent: Seconds of audio sent in this turn, which begins when the queue is empty or cleared.
         total: Samples of audio sent in the call, without those that an interruption discarded.
         underruns: Number of times the queue ran empty before the turn was over.
     """
 
     def __init__(self) -> None:
-        """Create the clock of a call in which no audio was sent."""
+        """Create the clock of a new call."""
         self.sent = 0.0
         self.total = 0
         self.underruns = 0
@@ -35,9 +36,9 @@ class PlayoutClock:
         self._turn_over = True
         # Seconds sent since the queue was nearly empty.
         self._run = 0.0
-        # Whether Genesys reported a start without the completion that follows it.
+        # Whether Genesys has reported a start of playback, and not its completion.
         self._reported_playing = False
-        # Reports that are still to come for audio from before a clear.
+        # Numbers of reports that are expected for audio that was cleared.
         self._stale_starts = 0
         self._stale_completions = 0
 
@@ -49,8 +50,8 @@ class PlayoutClock:
             now: The time of sending.
 
         Returns:
-            Seconds of silence that Genesys played before it in the middle of a turn; 0 where the
-            audio was in time or begins a turn.
+            Seconds of silence that Genesys played before this audio in the middle of a turn; 0 if
+            the audio was in time or begins a turn.
         """
         gap = 0.0
         if self._turn_over and now >= self._end:
@@ -67,7 +68,7 @@ class PlayoutClock:
         return gap
 
     def end_turn(self) -> None:
-        """Record that the turn ends with what was sent: silence after it is no underrun."""
+        """Record that the turn ends with the sent audio; silence after it is not an underrun."""
         self._turn_over = True
 
     @property
@@ -101,9 +102,9 @@ class PlayoutClock:
         return self._end - (self.total - position) / WIRE_SAMPLE_RATE
 
     def started(self, now: float) -> None:
-        """Record ``playback_started``: nothing of the newest run was played before.
+        """Record ``playback_started``: Genesys begins to play the newest audio now.
 
-        A report about audio that was cleared since changes nothing.
+        A report about audio that was cleared has no effect.
         """
         if self._stale_starts:
             self._stale_starts -= 1
@@ -116,8 +117,8 @@ class PlayoutClock:
     def completed(self, now: float) -> bool:
         """Record ``playback_completed``: Genesys's queue is empty.
 
-        Genesys also sends it when it clears its queue. By then newer audio may be on its way, so a
-        report about audio that was cleared changes nothing.
+        Genesys also sends ``playback_completed`` when it clears its queue. At that time, newer
+        audio may be on the way, so a report about cleared audio has no effect.
 
         Returns:
             Whether the report is about the audio that was sent last.
@@ -130,7 +131,7 @@ class PlayoutClock:
         return True
 
     def clear(self, now: float) -> float:
-        """Record that Genesys discards what it has not played.
+        """Record that Genesys discards the audio that it has not played.
 
         Returns:
             Seconds of the turn that were played.

@@ -1,8 +1,8 @@
 """Genesys's message rates as a token bucket: each message takes one token.
 
-Genesys allows 5 messages a second on average and 25 at once, text and binary each (its limits page,
-as integrators quote it). The users of this module stay below that, because where Genesys starts to
-count is not known to the millisecond.
+Genesys allows 5 messages a second on average and 25 at once, separately for text and binary
+messages (according to integrators who quote Genesys's page of limits). The callers of this module
+stay below these limits, because the exact times at which Genesys counts are not known.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TokenBucket:
         self._at: float | None = None
 
     def level(self, now: float) -> float:
-        """Return the number of tokens at a time; negative after more were taken than there were.
+        """Return the number of tokens at a time; it is negative if too many were taken.
 
         Args:
             now: The time.
@@ -42,14 +42,14 @@ class TokenBucket:
         return min(self.burst, self._level + max(0.0, now - self._at) * self.rate)
 
     def take(self, now: float) -> None:
-        """Take one token, even where there is none: some messages must be sent."""
+        """Take one token, even if there is none, because some messages must be sent."""
         self._level = self.level(now) - 1
         self._at = now if self._at is None else max(self._at, now)
 
     def has(self, now: float, count: float = 1) -> bool:
-        """Return whether there are that many tokens at a time."""
+        """Return whether there are `count` tokens at the time `now`."""
         return self.level(now) >= count - _ROUNDING
 
     def ready_at(self, now: float, count: float = 1) -> float:
-        """Return the time at which there will be that many tokens, if none is taken before."""
+        """Return the time at which there will be `count` tokens, if none is taken before."""
         return now + max(0.0, (count - self.level(now)) / self.rate)

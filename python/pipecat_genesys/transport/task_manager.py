@@ -1,4 +1,4 @@
-"""The tasks of a call's pipeline, which must not end the process that serves other calls too."""
+"""Runs the tasks of a pipeline so that they cannot end the process, which serves other calls."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pipecat.utils.asyncio.task_manager import TaskManager
 from pipecat_genesys.call.containment import PROCESS_EXITS, BotExitError
 
 IS_SUPPORTED = "loop" in inspect.signature(TaskManager).parameters
-"""Whether Pipecat lets its caller choose the task manager: 1.5 and newer."""
+"""Whether Pipecat accepts a task manager as an argument (1.5 and newer)."""
 
 
 class ContainedTaskManager(TaskManager):
     """Creates the tasks of one pipeline.
 
-    asyncio stops the event loop when a task raises ``SystemExit`` or ``KeyboardInterrupt``. Here
-    such a task ends, and the pipeline is told to end. Tasks that a frame processor creates with
+    asyncio stops the event loop when a task raises ``SystemExit`` or ``KeyboardInterrupt``. With
+    this task manager, only the task and the pipeline end. Tasks that a frame processor creates with
     ``asyncio.create_task`` are not covered.
 
     Attributes:
-        error: The first such exception, as an error that names the remedy; None without one.
+        error: An error for the first such exception, with the remedy in its message, or None.
     """
 
     def __init__(self, end_pipeline: Callable[[], Awaitable[None]]) -> None:
         """Create the task manager of a pipeline.
 
         Args:
-            end_pipeline: Ends the pipeline; called once, in a task of its own.
+            end_pipeline: Ends the pipeline; called once, in a new task.
         """
         super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self.error: BotExitError | None = None
@@ -44,7 +44,7 @@ class ContainedTaskManager(TaskManager):
         """Create a task.
 
         Args:
-            coroutine: What the task runs.
+            coroutine: The coroutine that the task runs.
             name: The name of the task.
             context: The context variables of the task; by default a copy of the current ones.
 
@@ -52,7 +52,8 @@ class ContainedTaskManager(TaskManager):
             The task.
         """
         task = super().create_task(self._contain(coroutine, name), name, context)
-        # A task that is cancelled before it starts leaves its coroutine unused.
+        # Python warns of a coroutine that is never awaited. A task that is cancelled before it
+        # starts does not await its coroutine.
         task.add_done_callback(lambda _: coroutine.close())
         return task
 

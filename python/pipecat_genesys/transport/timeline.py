@@ -86,7 +86,7 @@ class PlayoutTimeline:
             pacer: Sends the audio.
             pass_on: Passes a frame on.
             create_task: Creates the task that waits for the playout clock.
-            volume: Factor for the samples; frames in the timeline may change it.
+            volume: Factor for the samples; `VolumeFrame` and `VolumeGainFrame` change it.
         """
         self._call = call
         self._pacer = pacer
@@ -111,13 +111,13 @@ class PlayoutTimeline:
         return not (self._waiting or self._entries)
 
     async def add(self, frame: Frame) -> None:
-        """Add a frame behind all others.
+        """Add a frame after all other frames.
 
-        Returns at once, unless so much audio waits that more would take too much memory.
-        Cancelling it then leaves the frame out.
+        If more than 60 s of audio wait, this waits too, so that the audio does not fill memory. If
+        the wait is cancelled, the frame is not added.
 
         Args:
-            frame: Audio, or any frame that is in order with audio.
+            frame: Audio, or any frame that must stay in order with the audio.
         """
         if isinstance(frame, OutputAudioRawFrame):
             await self._wait_for_room()
@@ -142,7 +142,10 @@ class PlayoutTimeline:
                 self._task = self._create_task(self._run())
 
     def interrupt(self) -> None:
-        """Discard what was not heard and may be interrupted; the pacer was interrupted before."""
+        """Discard the interruptible frames that the caller has not heard.
+
+        The pacer must be interrupted first.
+        """
         queue = self._pacer.queue
         self._remainder = b""
         protected = queue.is_protected(time.monotonic())
@@ -151,7 +154,7 @@ class PlayoutTimeline:
         for entry in self._entries:
             was_sent = entry.start < queue.clock.total
             if was_sent and protected:
-                # It was sent and stays in Genesys's queue, so the caller will hear it.
+                # The audio stays in Genesys's queue, so the caller will hear it.
                 kept.append(entry)
             elif not is_interruptible(entry.frame):
                 due = position + entry.due - entry.start
@@ -164,7 +167,7 @@ class PlayoutTimeline:
         self.poke()
 
     def end(self) -> None:
-        """Discard all audio and pass on everything else: the call takes no more audio."""
+        """Discard all audio and pass on all other frames, because the call takes no more audio."""
         if self._ended:
             return
         self._ended = True
@@ -175,7 +178,7 @@ class PlayoutTimeline:
         self._room.set()
 
     def poke(self) -> None:
-        """Encode and pass on the frames for which this is possible after the pacer's progress."""
+        """Encode and pass on frames, as far as the progress of the pacer allows."""
         while self._feed():
             pass
         wakeup = self._wakeup
@@ -183,7 +186,7 @@ class PlayoutTimeline:
             wakeup.set_result(None)
 
     async def close(self) -> None:
-        """Discard everything, and end the task."""
+        """Discard all frames, and end the task."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -306,7 +309,7 @@ class PlayoutTimeline:
             await self._pass_on(frame)
 
     def _delay(self) -> float | None:
-        """Return the seconds until the first frame is due; None where that is not known."""
+        """Return the seconds until the first frame is due; None if this is not known."""
         if not self._entries:
             return None
         if self._ended:
@@ -326,7 +329,7 @@ def _seconds(frame: Frame) -> float:
 
 
 def _piece(frame: OutputAudioRawFrame, audio: bytes) -> OutputAudioRawFrame:
-    """Return a copy of a frame with other audio; the application's frame is never changed."""
+    """Return a copy of a frame with other audio. The original frame is not changed."""
     piece = replace(frame, audio=audio)
     piece.transport_destination = frame.transport_destination
     if hasattr(frame, "interruptible"):  # pipecat 1.11 and newer

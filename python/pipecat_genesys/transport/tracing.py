@@ -1,4 +1,4 @@
-"""The ids of a call on Pipecat's OpenTelemetry spans."""
+"""Adds the ids of a call to Pipecat's OpenTelemetry spans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .input import AudioHookInputTransport
 
 
 def find_call(processor: FrameProcessor) -> Call | None:
-    """Return the call of the first AudioHook input in a pipeline, or None where it has none."""
+    """Return the call of the first AudioHook input in a pipeline; None without such an input."""
     if isinstance(processor, AudioHookInputTransport):
         return processor.call
     return next(filter(None, map(find_call, processor.processors)), None)
@@ -29,7 +29,7 @@ def _span_attributes(call: Call) -> dict[str, str]:
 
 
 def tracing_options(call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the worker's options for tracing, as far as `open` has already told them.
+    """Return the worker's options for tracing, from the ids in `open`.
 
     Args:
         call: The call.
@@ -48,7 +48,7 @@ def tracing_options(call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trace_open(call: Call, trace_observer: Any, options: Mapping[str, Any]) -> None:
-    """Put a call's ids on the spans when `open` arrives, which may be after the pipeline starts.
+    """Add a call's ids to the spans when `open` arrives, which may be after the pipeline starts.
 
     Pipecat takes the ids when it creates the worker, and has no public way to set them later.
 
@@ -63,7 +63,7 @@ def trace_open(call: Call, trace_observer: Any, options: Mapping[str, Any]) -> N
         if not wanted:
             return
         conversation_id = wanted["conversation_id"]
-        # For spans that Pipecat has yet to start.
+        # Pipecat adds these to the spans that it starts later.
         trace_observer._conversation_id = conversation_id
         trace_observer._additional_span_attributes = wanted["additional_span_attributes"]
         conversation, turn = trace_observer._conversation_span, trace_observer._current_span

@@ -40,12 +40,12 @@ class AudioHookParams(TransportParams):
 
     Attributes:
         call: The parameters of the call: party, languages, variables.
-        audio_out_lead_secs: How far bot audio runs ahead of real time, in seconds, at most. The
-            caller does not hear that the event loop is blocked for less.
-        audio_out_write_timeout_secs: Pipecat's limit for one write of audio. Long by default,
-            because audio waits while the caller is on hold.
-        dead_peer_secs: Seconds without a message after which the socket is given up. Genesys
-            pings every 5 s, also while the caller is on hold.
+        audio_out_lead_secs: Maximum lead of bot audio over real time, in seconds. If the event loop
+            is blocked for a shorter time, the caller hears no gap.
+        audio_out_write_timeout_secs: Pipecat's limit for one write of audio, in seconds. The
+            default is long, because audio waits while the caller is on hold.
+        dead_peer_secs: Time without a message after which the socket is closed, in seconds. Genesys
+            pings every 5 s, even while the caller is on hold.
     """
 
     audio_in_enabled: bool = True
@@ -71,10 +71,10 @@ class AudioHookTransport(BaseTransport):
 
     The pipeline ends when the caller hangs up, and an ``EndFrame`` ends the call.
 
-    Events: ``on_client_connected`` when the pipeline starts and ``on_client_disconnected`` when
-    the client ended the call, each with the WebSocket, as Pipecat's transports have them; and
-    ``on_interrupted`` with the seconds of its turn that the caller heard of the bot. What Genesys
-    sends is among the events of `call`.
+    The transport has Pipecat's events ``on_client_connected`` (the pipeline starts) and
+    ``on_client_disconnected`` (the client ended the call), both with the WebSocket. The event
+    ``on_interrupted`` has the seconds of the bot's turn that the caller heard. The messages of
+    Genesys are events of `call`.
 
     Attributes:
         call: The call: events, hooks, variables, and the methods that send messages.
@@ -94,9 +94,9 @@ class AudioHookTransport(BaseTransport):
         """Create the transport of a call.
 
         Args:
-            websocket: The accepted WebSocket, of which nothing was read.
+            websocket: The accepted WebSocket. Nothing must have been read from it.
             params: The parameters.
-            observer: Notified of what an operator can measure.
+            observer: Receives the measurements for operators.
             open_gate: Awaited between ``open`` and its answer; see `Call`.
             input_name: Name of the input in Pipecat's logs.
             output_name: Name of the output in Pipecat's logs.
@@ -128,7 +128,7 @@ class AudioHookTransport(BaseTransport):
         return self._input
 
     def output(self) -> FrameProcessor:
-        """Return the last processor of a pipeline, or the last before those that record."""
+        """Return the last processor of a pipeline; only recording processors may follow it."""
         return self._output
 
     async def _run_handler(self, event_name: str, handler: Any, *args: Any, **kwargs: Any) -> None:
@@ -161,12 +161,12 @@ def call_worker(pipeline: CallPipeline, **options: Any) -> PipelineWorker:
 
     Three of Pipecat's options are off by default:
 
-    * ``idle_timeout_secs``: Pipecat cancels a pipeline in which nothing is said for five minutes,
-      which on the phone is a caller on hold. Genesys's pings show that the call lives.
-    * ``enable_rtvi``: Pipecat reports every frame to RTVI, the protocol of its clients in
-      browsers. That takes a third of a call's CPU, and nothing of it is sent to Genesys.
-    * ``enable_turn_tracking``: counting turns takes a tenth of a call's CPU. It is on where
-      ``enable_tracing`` needs it.
+    * ``idle_timeout_secs``: Pipecat cancels a pipeline after five minutes without speech, but a
+      caller may be on hold for longer. Genesys's pings show that the call still exists.
+    * ``enable_rtvi``: Pipecat reports every frame in RTVI, the protocol of its browser clients.
+      This takes a third of a call's CPU time, and the reports are not sent to Genesys.
+    * ``enable_turn_tracking``: counting turns takes a tenth of a call's CPU time. It is on if
+      ``enable_tracing`` is on, because tracing needs it.
 
     With ``enable_tracing``, Genesys's conversation id is the ``conversation.id`` of the spans, and
     the conversation's span has the attributes ``genesys.conversation_id``,
@@ -175,8 +175,8 @@ def call_worker(pipeline: CallPipeline, **options: Any) -> PipelineWorker:
 
     Args:
         pipeline: The pipeline.
-        **options: For Pipecat's ``PipelineWorker`` (``PipelineTask`` before 1.3); they replace
-            the defaults.
+        **options: Options of Pipecat's ``PipelineWorker`` (``PipelineTask`` before 1.3); they
+            replace the defaults.
 
     Returns:
         The worker.
@@ -197,12 +197,12 @@ def call_worker(pipeline: CallPipeline, **options: Any) -> PipelineWorker:
 async def run_call(pipeline: CallPipeline, **options: Any) -> None:
     """Run a call's pipeline until the call has ended.
 
-    The ids of the call are on every log line meanwhile; see `Call.log_context`. Cancelling this
-    cancels the pipeline; the session then ends with ``disconnect``.
+    During the call, the ids of the call are on every log line; see `Call.log_context`. If this
+    coroutine is cancelled, the pipeline is cancelled, and the session ends with ``disconnect``.
 
     Args:
         pipeline: The pipeline.
-        **options: As for `call_worker`.
+        **options: See `call_worker`.
 
     Raises:
         BotExitError: If a task of the pipeline raises ``SystemExit`` or ``KeyboardInterrupt``.
@@ -211,7 +211,7 @@ async def run_call(pipeline: CallPipeline, **options: Any) -> None:
     inputs = [one for one in pipeline.processors if isinstance(one, AudioHookInputTransport)]
     with inputs[0].call.log_context() if inputs else nullcontext():
         worker = call_worker(pipeline, **options)
-        # Signals are for the server to handle.
+        # The server handles signals, not Pipecat's runner.
         if WorkerRunner is None:
             await PipelineRunner(handle_sigint=False).run(worker)
             return

@@ -1,4 +1,4 @@
-"""The queue from which messages go to the socket, in order.
+"""A queue of messages, which a task sends to the socket in order.
 
 Messages get their sequence numbers when they are queued, so the order of the queue is the order of
 the numbers. Audio does not hold up text, because audio is queued only when it is due, one message
@@ -18,8 +18,8 @@ class Writer:
 
     Attributes:
         is_closed: Whether the socket is gone; messages are then discarded.
-        blocked_since: Since when, on the monotonic clock, the socket has not taken a message; None
-            if it has taken them all.
+        blocked_since: Time on the monotonic clock since which the socket has not taken a message;
+            None if the socket has taken all messages.
         on_idle: Called whenever the socket has taken all messages.
     """
 
@@ -81,7 +81,8 @@ class Writer:
                 self.on_idle()
                 await self._queued.wait()
         except Exception:
-            # Servers report a lost socket in different ways. The reader notices it as well.
+            # Servers raise different exceptions for a lost socket. The task that reads the socket
+            # handles the loss.
             self.is_closed = True
         finally:
             self._queue.clear()

@@ -18,14 +18,14 @@ from .stream import SpeechStream, WindowedPacket
 from .worker import call_in_loop, shared_worker
 
 SAMPLE_RATES = (8000, 16000)
-# Duration of the largest packet that the shared worker scores, in seconds. Larger packets use a
-# thread of their call's own, so that they do not delay other calls.
+# Duration of the largest packet that the shared worker scores, in seconds. Larger packets are
+# scored in a separate thread of their call, so that they do not delay other calls.
 MAX_SHARED_SECONDS = 1.0
 
-# Members of pipecat's base class on which this analyzer builds. They are private there, so a newer
-# pipecat may lack them.
+# Private members of pipecat's base class that this analyzer overrides or calls. A newer pipecat may
+# not have them.
 _BASE_MEMBERS = ("_get_smoothed_volume", "_run_analyzer")
-# Attributes of the base class that pipecat's analyzer takes over when it replaces this one.
+# Attributes of the base class that are copied to pipecat's analyzer when it replaces this analyzer.
 _CALL_ATTRIBUTES = (
     "_prev_volume",
     "_vad_buffer",
@@ -45,17 +45,17 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     audio at 8 kHz, the sample rate of the telephone. All analyzers of a process share one model
     and one thread, which scores the waiting windows of all calls in one run.
 
-    If the shared thread fails or stops answering, a thread of the call scores its audio, with a
-    warning. If the model file of the installed pipecat has an unknown structure, or the call's own
-    thread fails too, the analyzer uses pipecat's `SileroVADAnalyzer` from then on, with a warning;
-    `uses_pipecat` is then true.
+    If the shared thread fails or does not answer, a separate thread of the call scores the audio,
+    and a warning is logged. If that thread fails too, or the model file of the installed pipecat
+    has an unknown structure, the analyzer uses pipecat's `SileroVADAnalyzer` for the rest of the
+    call, and a warning is logged; `uses_pipecat` is then true.
 
     Analyzers in several event loops and in forked processes are supported. One analyzer belongs
     to one event loop at a time.
     """
 
     def __init__(self, *, sample_rate: int | None = None, params: VADParams | None = None) -> None:
-        """Create an analyzer for one call. The first one in a process loads the model (0.1 s).
+        """Create an analyzer for one call. The first analyzer of a process loads the model (0.1 s).
 
         Args:
             sample_rate: Sample rate of the audio in Hz, 8000 or 16000. Default: the rate that
@@ -71,7 +71,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         super().__init__(sample_rate=sample_rate, params=params)
         self._pipecat_analyzer: VADAnalyzer | None = None
         self._stream: SpeechStream | None = None
-        # The packet whose windows `_run_analyzer` of the base class goes through.
+        # The packet whose windows `_run_analyzer` of the base class processes now, or None.
         self._packet: WindowedPacket | None = None
         # Held while a packet of the call is processed.
         self._turn = asyncio.Lock()
@@ -133,8 +133,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     async def analyze_audio(self, buffer: bytes) -> VADState:
         """Judge the next audio of the call.
 
-        Calls at the same time are processed in the order in which they were made. If the caller
-        is cancelled while its audio is processed, the audio still counts.
+        Concurrent calls of this method are processed in their order. If a call is cancelled while
+        its audio is processed, the audio still changes the state.
 
         Args:
             buffer: 16-bit mono samples. An odd byte at the end is dropped, with one warning.
@@ -173,8 +173,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     def voice_confidence(self, buffer: bytes) -> float:
         """Return the probability of speech in the next window.
 
-        Runs the model in the calling thread. Not to be called while `analyze_audio` is in
-        progress.
+        This runs the model in the calling thread. It must not be called while `analyze_audio` runs.
 
         Args:
             buffer: One window of 16-bit mono samples (see `num_frames_required`).
@@ -200,7 +199,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         return self._next_confidence(packet)
 
     async def cleanup(self) -> None:
-        """Release the resources of the analyzer. Audio in progress is still processed."""
+        """Release the resources of the analyzer. Audio that is being processed is not lost."""
         # pipecat's method has no annotations.
         await super().cleanup()  # type: ignore[no-untyped-call]
         if self._pipecat_analyzer is not None:
@@ -212,8 +211,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         """Process audio at once, or begin to process it.
 
         Returns:
-            The state; or a future of it, which releases the turn when it is done. The state is
-            None if pipecat's analyzer has to process the audio.
+            The state, or a future of the state; `turn` is released when the future is done. The
+            state is None if pipecat's analyzer has to process the audio.
         """
         stream = self._stream
         if self._pipecat_analyzer is not None or stream is None:
@@ -240,21 +239,21 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         return self._run_analyzer(buffer) if packet is None else self._run_packet(packet, buffer)
 
     def _run_packet(self, packet: WindowedPacket, buffer: bytes) -> VADState:
-        """Let the base class go through the windows of a packet and update the state."""
+        """Let the base class process the windows of a packet and update the state."""
         self._packet = packet
         try:
             state: VADState = self._run_analyzer(buffer)
         finally:
             self._packet = None
         if not packet.is_finished:
-            raise RuntimeError("pipecat's VADAnalyzer uses other windows than expected")
+            raise RuntimeError("pipecat's VADAnalyzer did not use the expected windows")
         return state
 
     def _next_confidence(self, packet: WindowedPacket) -> float:
         return packet.next_confidence(shared_worker().model, self._vad_state == VADState.QUIET)
 
     def _get_smoothed_volume(self, audio: bytes) -> float:
-        """Return the volume at the end of a window, smoothed as the base class does it."""
+        """Return the volume at the end of a window, smoothed as in the base class."""
         volume = None if self._packet is None else self._packet.volume()
         if volume is None:
             return float(super()._get_smoothed_volume(audio))
@@ -275,7 +274,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         return self._pipecat_analyzer
 
     def _use_pipecat(self, reason: str) -> None:
-        """Replace the shared model by pipecat's `SileroVADAnalyzer`, in the present state."""
+        """Replace the shared model by pipecat's `SileroVADAnalyzer`, and copy the state to it."""
         if self._pipecat_analyzer is not None:
             return
         _warn_once(
@@ -313,7 +312,7 @@ class _Analysis:
         self._loop = loop
 
     def run_in_own_thread(self, run: Callable[..., VADState], *arguments: object) -> None:
-        """Run a function in the thread that pipecat's base class has for the call."""
+        """Run a function in the thread of pipecat's base class, which each call has."""
         running = self._analyzer._executor.submit(run, *arguments)
         running.add_done_callback(lambda done: call_in_loop(self._loop, self._thread_done, done))
 
@@ -329,8 +328,8 @@ class _Analysis:
             if not self.future.done():
                 self.future.set_exception(no_fallback)
         else:
-            # Before the turn is released, so that a caller whose audio failed is resumed before
-            # the caller that waits for the turn.
+            # Set the result before the turn is released. Then the coroutine whose audio failed
+            # resumes before the coroutine that waits for the turn.
             if not self.future.done():
                 self.future.set_result(state)
         finally:
@@ -341,7 +340,7 @@ class _Analysis:
 
 
 class _PacketJob:
-    """One packet on its way through the shared worker. Implements `Job`."""
+    """One packet that the shared worker scores. Implements `Job`."""
 
     __slots__ = (
         "_analysis",
@@ -383,13 +382,13 @@ class _PacketJob:
             self._result = error
 
     def deliver(self, failure: str | None) -> None:
-        """See `Job.deliver`. After a failure of the worker, a thread of the call does the work."""
+        """See `Job.deliver`. If the worker has failed, a thread of the call scores the packet."""
         if failure is None:
             self._analysis.finish(self._result)
             return
         _warn_once(
             f"The shared speech model has failed: {failure}. Affected calls score their audio in "
-            "threads of their own, which takes more CPU time."
+            "separate threads, which takes more CPU time."
         )
         try:
             self._analysis.run_in_own_thread(self._analyzer._run_packet, self._packet, self._buffer)

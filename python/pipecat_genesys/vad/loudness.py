@@ -1,9 +1,10 @@
-"""The volume that pipecat compares with `VADParams.min_volume`, from energies of native code.
+"""Computes the volume for pipecat's `VADParams.min_volume` from energies that native code measures.
 
-pipecat measures the loudness of each window anew: since 1.8 over the newest 400 ms with the package
-`loudness`, before that over the window alone with `pyloudnorm`. `SpeechWindows` computes the same
-energies while it cuts windows, at a tenth of the time. This module has the filters and scales of
-both. `volume_scale` compares its results with pipecat's function before it returns a scale.
+pipecat measures the loudness for each window: version 1.8 and newer measure the newest 400 ms with
+the package `loudness`, and older versions measure only the window, with `pyloudnorm`.
+`SpeechWindows` computes the same energies while it cuts windows, in a tenth of the time. This
+module has the filters and scales of both packages. `volume_scale` compares its results with those
+of pipecat's function before it returns a scale.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import pipecat_genesys._native as _native
 Section: TypeAlias = tuple[float, float, float, float, float]
 
 WINDOW_SECONDS = 0.032
-# A step of the histogram in which the package `loudness` counts, in LU, and its lowest value.
+# Size of a step in the histogram of the package `loudness`, in LU, and the histogram's lowest value
+# in LUFS.
 HISTOGRAM_STEP = 0.1
 HISTOGRAM_LOWEST = -70.0
 # Maximum difference of two volumes that count as equal: one step of the histogram.
@@ -33,14 +35,14 @@ TOLERANCE = 1.5 * HISTOGRAM_STEP / 100
 
 @dataclass(frozen=True, slots=True)
 class VolumeScale:
-    """How the energy of filtered samples becomes a volume.
+    """Converts the energy of filtered samples to a volume.
 
     Attributes:
         sections: The K-weighting filter of BS.1770 at the sample rate.
         half_windows: Number of half windows that a measurement covers.
         reference: Energy of loudness 0 before the offset of BS.1770: the number of samples
             times the square of a full-scale sample.
-        quietest: Loudness of volume 0 in LUFS; that of volume 1 is 100 LU higher.
+        quietest: Loudness of volume 0 in LUFS; the loudness of volume 1 is 100 LU higher.
         has_histogram: Whether the loudness is rounded to the steps of a histogram.
     """
 
@@ -56,7 +58,7 @@ class VolumeScale:
             return 0.0
         loudness = 10.0 * math.log10(energy / self.reference) - 0.691
         if loudness < HISTOGRAM_LOWEST:
-            # The absolute gate of BS.1770: such audio counts as silence.
+            # Audio below the absolute gate of BS.1770 counts as silence.
             return 0.0
         if self.has_histogram:
             step = math.floor((loudness - HISTOGRAM_LOWEST) / HISTOGRAM_STEP)

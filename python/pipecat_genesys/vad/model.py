@@ -1,10 +1,10 @@
-"""The speech model: pipecat's Silero model at 8 kHz, for many windows of many calls in one run.
+"""Runs pipecat's Silero model at 8 kHz, for many windows of many calls in one run.
 
 A run of the graph in pipecat's model file scores one window of each call: it takes the recurrent
 state before the window and returns the state after it. Only one layer of the model, an LSTM, needs
 that state. This module builds a second graph from the constants of the same file. One run of it
 takes several windows of each call, computes the layers before the LSTM for all windows at once,
-and lets the LSTM step through the windows of each call. When the model is loaded, both graphs
+and then runs the LSTM on the windows of each call in order. When the model is loaded, both graphs
 score the same audio; the second graph is used only if the results agree.
 """
 
@@ -27,14 +27,14 @@ Floats = NDArray[np.float32]
 
 SAMPLE_RATE = 8000
 WINDOW_SAMPLES = 256
-# A row of `SpeechWindows`: four frames of the window with its context, which comes first.
+# A row of `SpeechWindows` has four frames of the window, including the context at the beginning.
 CONTEXT_SAMPLES = 32
 FRAME_SAMPLES = 128
 FRAME_STEP = 64
 ROW_SAMPLES = 4 * FRAME_SAMPLES
 STATE_SIZE = 128
 
-# Largest difference between the two graphs at which the second one is used.
+# Maximum difference between the results of the two graphs; the second graph is not used above it.
 TOLERANCE = 1e-4
 
 
@@ -102,11 +102,11 @@ class SpeechModel:
                 least one window, and the call's state before the first window.
 
         Returns:
-            The scores of each call, in the order of `calls`. They do not depend on which other
-            calls take part in the run.
+            The scores of each call, in the order of `calls`. The scores of a call do not depend on
+            the other calls in the run.
 
         Raises:
-            Exception: onnxruntime failed, for example for lack of memory.
+            Exception: onnxruntime failed, for example because there is not enough memory.
         """
         lengths = tuple(len(rows) for rows, _ in calls)
         order, lengths_array = _order(lengths)
@@ -131,7 +131,7 @@ class SpeechModel:
         if len(calls) == 1:
             states = [ModelState(outputs[1], outputs[2])]
         else:
-            # Copies, because a view would keep the states of all calls in memory.
+            # Copy the states, because a view would keep the states of all calls in memory.
             states = [
                 ModelState(outputs[1][:, [call]], outputs[2][:, [call]])
                 for call in range(len(calls))
@@ -148,7 +148,7 @@ def load_model(content: bytes | None = None) -> SpeechModel:
     Takes about 0.1 s.
 
     Args:
-        content: Content of the model file. Default: the file that the installed pipecat has.
+        content: Content of the model file. Default: the file of the installed pipecat.
 
     Raises:
         VADModelError: The file or onnxruntime is missing or unusable.
@@ -202,10 +202,10 @@ def open_session(content: bytes) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # Both would keep memory for each combination of input shapes, of which there are many.
+    # These two options would keep memory for each of the many combinations of input shapes.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
-    # Errors only. onnxruntime warns of constants that are inputs too.
+    # Log only errors, because onnxruntime logs warnings about constants that are also inputs.
     options.log_severity_level = 3
     try:
         session: Session = onnxruntime.InferenceSession(
@@ -223,9 +223,9 @@ def open_session(content: bytes) -> Session:
 def _order(lengths: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return the inputs `order` and `lengths` of the second graph.
 
-    `order` has the number of the row that each step of the LSTM reads for each call, and the shape
-    (steps, calls). Steps after the last window of a call read any row, because the LSTM ignores
-    them.
+    `order` has the shape (steps, calls). Each element is the number of the row that a step of the
+    LSTM reads for a call. Steps after the last window of a call may read any row, because the LSTM
+    ignores these steps.
 
     Args:
         lengths: Number of windows of each call.
@@ -239,9 +239,9 @@ def _order(lengths: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int3
 def _second_graph(content: bytes) -> bytes:
     """Return an ONNX model with the constants of pipecat's file and inputs for many windows.
 
-    onnxruntime computes the convolutions of short inputs slowly: as a matrix product for each
-    window. Here the three large convolutions are matrix products for all windows at once, with
-    the same sums in the same order. The two others are too small to matter.
+    onnxruntime computes the convolutions of short inputs slowly, with one matrix product for each
+    window. In this graph, the three large convolutions are matrix products for all windows at once,
+    with the same sums in the same order. The two other convolutions take little time.
     """
     last_tap_order = {"perm": [0, 1, 3, 2]}
     recurrent_weights = ["steps", "input_weight", "recurrent_weight", "recurrent_bias"]
@@ -304,8 +304,8 @@ def _second_graph(content: bytes) -> bytes:
             Value("lengths", "i4", ["calls"]),
             Value("hidden", "f4", state),
             Value("cell", "f4", state),
-            # As an input with a default value, so that onnxruntime does not rearrange it for
-            # products of another order of the sums.
+            # This constant is an input with a default value. Otherwise onnxruntime would rearrange
+            # it, and would compute the sums in another order.
             Value("weight_1", "f4", [2, 384, 32]),
         ],
         outputs=[Value(name, "f4") for name in ("confidence", "next_hidden", "next_cell")],
@@ -321,7 +321,7 @@ def _convolution(layer: int, attributes: Mapping[str, int | str | Sequence[int]]
     ]
 
 
-# Constants of the model file, by the end of their name, and their shapes in the branch for 8 kHz.
+# The end of the name and the shape of each constant in the model file's branch for 8 kHz.
 _SHAPES = {
     "stft.forward_basis_buffer": (130, 1, 128),
     "encoder.0.reparam_conv.weight": (128, 65, 3),
@@ -355,7 +355,8 @@ def _constants_at_8_khz(content: bytes) -> dict[str, Tensor]:
         raise ValueError("no branch has the constants of the 8 kHz model")
 
     def gates(name: str) -> Tensor:
-        # PyTorch has the order input, forget, cell, output; ONNX input, output, forget, cell.
+        # The order in PyTorch is input, forget, cell, output; the order in ONNX is input, output,
+        # forget, cell.
         input_gate, forget, cell, output = np.split(found[f"decoder.rnn.{name}"], 4)
         return np.concatenate([input_gate, output, forget, cell])
 
@@ -419,7 +420,7 @@ def _largest_difference(model: SpeechModel, original: Session) -> float:
 
 
 def _rows(views: Floats) -> Floats:
-    """Return the rows of windows that have their context, of shape (windows, 288)."""
+    """Return the rows of windows; `views` has the windows with context, of shape (windows, 288)."""
     mirrored = np.concatenate([views, views[:, -2:-34:-1]], axis=1)
     starts = range(0, mirrored.shape[1] - FRAME_SAMPLES + 1, FRAME_STEP)
     return np.concatenate([mirrored[:, at : at + FRAME_SAMPLES] for at in starts], axis=1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Tensor: TypeAlias = NDArray[Any]
 
-# The ONNX format of the models that `write_model` makes: readable by onnxruntime 1.11 and newer.
+# The version of the ONNX format that `write_model` writes. onnxruntime 1.11 and newer can read it.
 IR_VERSION = 8
 OPSET_VERSION = 16
 
@@ -94,7 +94,7 @@ def write_model(
     """Return the content of an ONNX file with one graph.
 
     Args:
-        nodes: Operations of the graph, each after the operations that make its inputs.
+        nodes: Operations of the graph; each operation follows the operations that make its inputs.
         inputs: Inputs of the graph.
         outputs: Outputs of the graph.
         constants: Constant values by name.
@@ -132,13 +132,13 @@ def _read_tensor(tensor: memoryview) -> Tensor:
         elif number == 9 and not isinstance(value, int):
             data = value
     if dtype is None or data is None:
-        # Not a number, or not in the field `raw_data`: nothing that the caller looks for.
+        # The tensor has another type, or no field `raw_data`. The caller does not need such tensors.
         return np.empty(0, np.float32)
     return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message: integers as numbers, everything else as bytes."""
+    """Yield the number and the value of each field of a message: an integer, or else bytes."""
     position = 0
     while position < len(message):
         key, position = _read_varint(message, position)
@@ -166,7 +166,7 @@ def _messages(message: memoryview, number: int) -> Iterator[memoryview]:
 
 
 def _text(message: memoryview, number: int) -> str:
-    """The first value of a string field, or an empty string."""
+    """Return the first value of a string field, or an empty string."""
     return next((bytes(value).decode() for value in _messages(message, number)), "")
 
 

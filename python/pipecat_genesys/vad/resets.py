@@ -26,15 +26,15 @@ class ResetRule(Protocol):
 
 
 class NonSpeechReset:
-    """Resets at an interval of audio, and then only in a run of windows without speech."""
+    """Resets after an interval of audio, as soon as several windows in a row have no speech."""
 
     def __init__(self, interval: float, max_confidence: float, low_windows: int) -> None:
         """Create a rule.
 
         Args:
-            interval: Least time between resets, in seconds of audio.
+            interval: Minimum time between resets, in seconds of audio.
             max_confidence: Windows below this probability count as clear non-speech.
-            low_windows: Number of such windows in a row that a reset needs.
+            low_windows: Number of windows in a row with clear non-speech before a reset.
         """
         self._interval = interval
         self._max_confidence = max_confidence

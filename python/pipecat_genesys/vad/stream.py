@@ -1,4 +1,4 @@
-"""One call's audio on its way through the model: windows, recurrent state, resets and volumes."""
+"""Cuts the audio of one call into windows, and keeps their scores, volumes and recurrent state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .loudness import expected_scale, volume_scale
 from .model import CONTEXT_SAMPLES, INITIAL_STATE, ROW_SAMPLES, Floats, Scores, SpeechModel
 from .resets import ResetRule
 
-# Number of windows that one run of the model scores at most when a packet scores itself.
+# Maximum number of windows in one run of the model when `next_confidence` runs the model.
 CHUNK_WINDOWS = 32
 
 
@@ -66,16 +66,16 @@ class SpeechStream:
         return True
 
     def clear_context(self) -> None:
-        """Make the next packet's first window begin without the samples before it."""
+        """Replace the samples before the next packet's first window with zeros."""
         self._windows.clear_context()
 
 
 class WindowedPacket:
     """The windows that one piece of audio completes.
 
-    The windows are scored in advance by `accept`, or when `next_confidence` needs them. A reset of
-    the state after one window makes the scores of the windows after it void; they are scored
-    again.
+    `accept` sets the scores of all windows; without it, `next_confidence` scores windows as needed.
+    If the state is reset after a window, the scores of the later windows are discarded, and these
+    windows are scored again.
 
     Attributes:
         rows: Windows of shape (windows, 512).
@@ -95,7 +95,7 @@ class WindowedPacket:
         return self._position == len(self.rows)
 
     def accept(self, scores: Scores) -> None:
-        """Take the scores of all windows."""
+        """Set the scores of all windows."""
         self._confidences = scores.confidences
         self._stream.state = scores.state
 
@@ -123,7 +123,7 @@ class WindowedPacket:
     def volume(self) -> float | None:
         """Return the volume from 0 to 1 at the end of the window that was scored last.
 
-        None means that pipecat has to measure the volume.
+        Return None if pipecat has to measure the volume.
         """
         scale = self._stream.scale
         return None if scale is None else scale.volume(self._energies[self._position - 1])

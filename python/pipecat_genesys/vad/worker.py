@@ -1,8 +1,8 @@
 """One thread that runs the model for all calls of the process.
 
-A call submits the windows of one packet as a `Job`. The thread takes all jobs that wait, scores
-their windows in one run of the model, and then takes the next. It never waits for a batch to fill:
-if one job waits, one job runs. While the model runs, the GIL is free.
+A call submits the windows of one packet as a `Job`. The thread takes all waiting jobs, scores their
+windows in one run of the model, and then takes the next jobs. It does not wait for more jobs: if
+only one job is waiting, the run has only this job. The model runs without the GIL.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from loguru import logger
 
 from .model import Floats, ModelState, Scores, SpeechModel, UnusableModelError, load_model
 
-# Number of windows at which a run takes no further job. Larger runs are not faster per window.
+# A run with this number of windows takes no further job. Larger runs are not faster per window.
 MAX_RUN_WINDOWS = 64
 # Time without a result after which the worker counts as stalled, in seconds.
 STALL_TIMEOUT = 2.0
-# Number of workers that a process makes at most, one after another.
+# Maximum number of workers of a process. A new worker replaces a stalled worker.
 MAX_WORKERS = 3
 # Longest wait for the thread when the process exits, in seconds.
 EXIT_TIMEOUT = 5.0
 
 
 class Job(Protocol):
-    """The windows of one packet on their way through the worker.
+    """The windows of one packet that the worker scores.
 
     Attributes:
         rows: Windows of shape (windows, 512), at least one.
@@ -45,13 +45,13 @@ class Job(Protocol):
     is_abandoned: bool
 
     def conclude(self, scores: Scores) -> None:
-        """Take the scores. Called in the worker's thread; must not raise."""
+        """Process the scores. Called in the worker's thread; must not raise."""
 
     def deliver(self, failure: str | None) -> None:
         """Pass the result on. Called once, in the event loop of the call.
 
         Args:
-            failure: None after `conclude`. Otherwise the job has no scores, and this is the reason
+            failure: None if `conclude` was called. Otherwise the reason why the job has no scores,
                 as the end of a sentence about the worker.
         """
 
@@ -65,15 +65,15 @@ class ModelWorker:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
-        # For each event loop with jobs that are not delivered: these jobs, and how often
-        # `_check_progress` has seen them.
+        # The jobs of each event loop that are not delivered, and the number of times that
+        # `_check_progress` has seen each job.
         self._pending: dict[asyncio.AbstractEventLoop, dict[Job, int]] = {}
 
     def submit(self, job: Job) -> None:
         """Queue a job. Must be called in the event loop of the job.
 
-        A call must not submit a job before its previous one is delivered, because the state
-        before the first window is then unknown.
+        A call must not submit a job before its previous job is delivered, because that job
+        determines the state before the first window.
 
         Raises:
             RuntimeError: The operating system does not allow another thread.
@@ -87,10 +87,11 @@ class ModelWorker:
         self._jobs.put(job)
 
     def stop(self, timeout: float | None = None) -> None:
-        """End the thread after the jobs that are queued, and wait for its end.
+        """End the thread after the queued jobs, and wait until it has ended.
 
         Args:
-            timeout: Longest wait in seconds; 0 does not wait, None waits without limit.
+            timeout: Longest time to wait, in seconds. With 0 there is no wait, and with None there
+                is no limit.
         """
         self._jobs.put(None)
         if self._thread is not None:
@@ -99,8 +100,8 @@ class ModelWorker:
     def _start(self) -> None:
         with self._start_lock:
             if self._thread is None:
-                # A daemon, so that the interpreter does not wait for it before it runs the
-                # `atexit` handler, which ends it.
+                # The `atexit` handler ends the thread. Without `daemon`, the interpreter would wait
+                # for the thread before it runs the handler.
                 thread = threading.Thread(target=self._run, name="speech-model", daemon=True)
                 thread.start()
                 self._thread = thread
@@ -121,17 +122,17 @@ class ModelWorker:
                 self._deliver(self._score(jobs))
             if job is None:
                 return
-            # Release the jobs now, not when the next job arrives.
+            # Release the jobs now. Otherwise they stay in memory until the next job arrives.
             del job, jobs
 
     def _score(self, jobs: Sequence[Job]) -> list[tuple[Job, str | None]]:
-        """Score jobs in one run and return each with None or the reason of a failure."""
+        """Score jobs in one run. Return each job with None, or with the reason of its failure."""
         try:
             results = self.model.score([(job.rows, job.state) for job in jobs])
         except Exception as error:
             if len(jobs) == 1:
                 return [(jobs[0], f"a run failed with {error!r}")]
-            # Each alone, so that one call's failure does not affect the others.
+            # Score each job alone, so that the failure of one call does not affect other calls.
             return [outcome for job in jobs for outcome in self._score([job])]
         for job, scores in zip(jobs, results, strict=True):
             if not job.is_abandoned:
@@ -139,7 +140,7 @@ class ModelWorker:
         return [(job, None) for job in jobs]
 
     def _deliver(self, outcomes: Sequence[tuple[Job, str | None]]) -> None:
-        """Deliver jobs in their event loops, with one wake-up of each loop."""
+        """Deliver jobs in their event loops, with one callback for each loop."""
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Job, str | None]]] = {}
         for outcome in outcomes:
             by_loop.setdefault(outcome[0].loop, []).append(outcome)
@@ -161,7 +162,7 @@ class ModelWorker:
         return self._pending[loop]
 
     def _check_progress(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Twice in a stall timeout: count for how long jobs have been waiting."""
+        """Find stalled jobs. This runs twice in each `STALL_TIMEOUT`."""
         pending = self._pending[loop]
         if not pending:
             del self._pending[loop]
@@ -169,8 +170,9 @@ class ModelWorker:
         stalled = []
         for job in pending:
             pending[job] += 1
-            # Not by the clock, which goes on while the whole process is suspended. The first
-            # check can follow the submission at once, so the second proves half a timeout.
+            # Count checks instead of reading the clock, because the clock goes on while the process
+            # is suspended. The first check may come immediately after the submission, so a third
+            # check means that at least one timeout has passed.
             if pending[job] > 2:
                 stalled.append(job)
         if stalled:
@@ -185,7 +187,7 @@ class ModelWorker:
 def call_in_loop(
     loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: object
 ) -> None:
-    """Call a function in an event loop from another thread. Nothing happens in a closed loop."""
+    """Call a function in an event loop from another thread. Do nothing if the loop is closed."""
     try:
         loop.call_soon_threadsafe(callback, *arguments)
     except RuntimeError:
@@ -193,7 +195,7 @@ def call_in_loop(
 
 
 class _Shared:
-    """The worker of this process, or the reason why there is none."""
+    """The worker of this process, or the reason why the process has no worker."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -208,10 +210,10 @@ _shared = _Shared()
 def shared_worker() -> ModelWorker:
     """Return the worker of this process. The first call loads the model, which takes 0.1 s.
 
-    A child process after `os.fork` gets a worker of its own.
+    After `os.fork`, the child process gets a new worker.
 
     Raises:
-        VADModelError: The model cannot be loaded at all.
+        VADModelError: The model cannot be loaded, and pipecat's own analyzer cannot be used either.
         UnusableModelError: pipecat's own analyzer has to be used.
     """
     worker = _shared.worker
@@ -244,7 +246,10 @@ def retire_worker(worker: ModelWorker) -> None:
 
 
 def _forget_after_fork() -> None:
-    """In a child process, the worker's thread does not exist and its locks may be held."""
+    """Forget the worker in a child process, where its thread does not exist.
+
+    Locks that a thread of the parent process held stay locked in the child process.
+    """
     global _shared
     _shared = _Shared()
 
