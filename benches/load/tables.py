@@ -72,7 +72,7 @@ def largest_passed_step(rows: Sequence[Row], server: str) -> Row | None:
 
 
 def capacity(rows: Sequence[Row]) -> Table:
-    """Calls that each server holds, run by run."""
+    """Largest number of calls that each server can serve, for each run."""
     lines = []
     for run in dict.fromkeys(row["run"] for row in rows):
         of_run = [row for row in rows if row["run"] == run]
@@ -166,7 +166,7 @@ def make_soak_tables(results: Mapping[str, Any]) -> dict[str, Table]:
 
 
 def soak(rows: Sequence[Row]) -> Table:
-    """A soak as a whole."""
+    """Results of a whole soak."""
     calls = max(row["active"] for row in rows)
     gaps = [gap for row in rows for gap in row["gaps_ms"]]
     growth = memory_growth(rows)
@@ -197,7 +197,7 @@ def soak(rows: Sequence[Row]) -> Table:
 
 
 def soak_minutes(rows: Sequence[Row]) -> Table:
-    """A soak minute by minute."""
+    """Results of each minute of a soak."""
     return Table(
         "Minute by minute",
         "Times are p50/p99 in ms. MB: memory, the median of the minute. CPU and stolen: in % of "

@@ -10,7 +10,7 @@ from report import Table
 from .common import Results, Row, kilohertz, rate_pair
 
 _COLUMNS = ("ripple dB", "spurious dBc", "delay mean ms", "delay worst ms", "within limits")
-# Quieter images and aliases than this are not present at all.
+# Images and aliases below this level count as absent.
 _NONE_DBC = -150
 _NOISE_FLOOR_DBC = -115
 

@@ -126,7 +126,7 @@ def crates(results: Results) -> Table:
 
 
 def fastest(results: Results) -> Table:
-    """Our time beside the fastest resampler that meets the quality limits."""
+    """Time of the fastest resampler within the quality limits, as a multiple of our time."""
     within_limits = libraries_within_limits(results)
     crate_rows = {_case(row): row for row in results["crates"]["rows"]}
     cells = []

@@ -1,4 +1,4 @@
-"""Where the CPU time of one call goes: stage by stage, one call at a time, without waiting."""
+"""CPU time of each stage of one call. The calls run one after the other, without waiting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROUNDS = 5
 
 
 def measure_stages(quick: bool = False) -> list[dict[str, Any]]:
-    """Return the CPU time of each stage in ms per second of audio; each includes those before it.
+    """Return the CPU time up to the end of each stage, in ms per second of audio.
 
     The stages of pipecat's analyzer: a run of the model, conversion to floats and back (with the
     model), volume, the whole analyzer without a thread, and with its thread in packets of 200 and
