@@ -1,7 +1,7 @@
 """Time per control message, the reply included: our serializer and pipecat's.
 
-There is one benchmark for each message type: `deserialize`, and `serialize` of the reply where
-there is one. Both serializers take the same messages of one call in turn, timed by the same clock
+There is one benchmark for each message type: `deserialize`, and `serialize` if there is a reply.
+Both serializers take the same messages of one call in turn, timed by the same clock
 around the same loop; pipecat's runs in the setup of the round, ours is the round that
 pytest-benchmark records. `open` and `close` occur once in a call, so each of these messages has a
 call of its own.

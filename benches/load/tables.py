@@ -146,7 +146,7 @@ def steps(rows: Sequence[Row]) -> Table:
         "call. Delivered: caller audio that the bots received, in %. Underruns: gaps of 20 ms and "
         "more, per call-minute. Early: underruns while the echo settles, per call. GC: the longest "
         "collection. Loop late: delay of a timer in the server. Lag: delay of the timers in the "
-        "load generator. Stolen: time of the server's core that the host gave to others, in %.",
+        "load generator. Stolen: time of the server's core in % that the host gave to other guests.",
         (
             *("server", "calls", "completed", "CPU", "core %", "MB", "opened", "pong", "barge-in"),
             *("echo", "drift", "delivered", "underruns", "early", "429", "GC", "loop late"),
@@ -202,8 +202,8 @@ def soak_minutes(rows: Sequence[Row]) -> Table:
         "Minute by minute",
         "Times are p50/p99 in ms. MB: memory, the median of the minute. CPU and stolen: in % of "
         "the server's core. GC: the longest collection in ms. Margin: the least playout lead of "
-        "the bots during a collection, less the collection, in ms. Lag: delay of the timers of the "
-        "callers' process.",
+        "the bots during a collection, minus the duration of the collection, in ms. Lag: delay of "
+        "the timers of the callers' process.",
         (
             *("minute", "calls", "completed", "active", "MB", "descriptors", "tasks", "CPU"),
             *("stolen", "GC", "margin", "gaps", "429", "opened", "pong", "barge-in", "lag"),

@@ -24,9 +24,10 @@ _ROUNDS = 5
 def measure_stages(quick: bool = False) -> list[dict[str, Any]]:
     """Return the CPU time up to the end of each stage, in ms per second of audio.
 
-    The stages of pipecat's analyzer: a run of the model, conversion to floats and back (with the
-    model), volume, the whole analyzer without a thread, and with its thread in packets of 200 and
-    of 20 ms. Ours has native code for windows and volume, a run for each packet, and one thread.
+    The stages of pipecat's analyzer: a run of the model, conversion to floats and back (including
+    the model), volume, the whole analyzer without a thread, and the whole analyzer with its thread,
+    in packets of 200 ms and of 20 ms. Our analyzer has native code for windows and volume, a run of
+    the model for each packet, and one thread for all calls.
     """
     rounds = 1 if quick else _ROUNDS
     rows = []
