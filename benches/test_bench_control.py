@@ -1,10 +1,9 @@
 """Time per control message, the reply included: our serializer and pipecat's.
 
 There is one benchmark for each message type: `deserialize`, and `serialize` if there is a reply.
-Both serializers take the same messages of one call in turn, timed by the same clock
-around the same loop; pipecat's runs in the setup of the round, ours is the round that
-pytest-benchmark records. `open` and `close` occur once in a call, so each of these messages has a
-call of its own.
+Both serializers take turns with the same messages of one call, timed by the same clock around the
+same loop. pipecat's runs in the setup of the round; ours is the round that pytest-benchmark
+records. `open` and `close` occur once in a call, so each of these messages needs a separate call.
 
 Our serializer validates the messages that it receives and numbers the messages that it sends.
 pipecat's does neither, but logs most messages. Each message is therefore timed with three

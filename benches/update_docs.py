@@ -45,7 +45,7 @@ def newest_results(kind: str = "") -> Path:
 
 
 def benchmark_blocks(run: Mapping[str, Any], source: str) -> dict[str, str]:
-    """Return the text between the comments, by name, of a run of `make bench`."""
+    """Return the new text between the comments, by name, for a run of `make bench`."""
     blocks = {
         name: f"{table.method}\n\n{table.markdown_rows()}\n"
         for name, table in make_tables(run["parts"]).items()

@@ -10,7 +10,7 @@ from . import ECHO_START_SECONDS
 
 _MARKER = round(0.05 * WIRE_RATE)
 _MARKER_EVERY_SECONDS = 1.0
-# A key interrupts the echo: no marker is expected within these times before and after it.
+# No marker is expected within these times before and after a key press, which interrupts the echo.
 _INTERRUPTED_SECONDS = (3.5, 0.5)
 # Longest delay of an echo; and the maximum difference from the delay of the previous marker in the
 # first search.

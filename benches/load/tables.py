@@ -146,7 +146,7 @@ def steps(rows: Sequence[Row]) -> Table:
         "call. Delivered: caller audio that the bots received, in %. Underruns: gaps of 20 ms and "
         "more, per call-minute. Early: underruns while the echo settles, per call. GC: the longest "
         "collection. Loop late: delay of a timer in the server. Lag: delay of the timers in the "
-        "load generator. Stolen: time of the server's core in % that the host gave to other guests.",
+        "load generator. Stolen: share of the server's core that other guests used, in %.",
         (
             *("server", "calls", "completed", "CPU", "core %", "MB", "opened", "pong", "barge-in"),
             *("echo", "drift", "delivered", "underruns", "early", "429", "GC", "loop late"),

@@ -37,8 +37,8 @@ def measure_calls(
         counts: Numbers of calls.
         seconds: Duration of each measurement.
         packet_ms: Duration of a packet in ms.
-        at_once: Whether all calls send their packets at the same moment. Otherwise each call has
-            its own phase.
+        at_once: Whether all calls send their packets at the same moment. Otherwise the
+            calls send at different moments.
     """
     rows = []
     for calls in counts:

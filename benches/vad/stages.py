@@ -27,7 +27,7 @@ def measure_stages(quick: bool = False) -> list[dict[str, Any]]:
     The stages of pipecat's analyzer: a run of the model, conversion to floats and back (including
     the model), volume, the whole analyzer without a thread, and the whole analyzer with its thread,
     in packets of 200 ms and of 20 ms. Our analyzer has native code for windows and volume, a run of
-    the model for each packet, and one thread for all calls.
+    the model for each packet, and one thread.
     """
     rounds = 1 if quick else _ROUNDS
     rows = []
