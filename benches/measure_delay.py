@@ -40,7 +40,7 @@ def measure(name: str, direction: Direction, rate: int, packet_ms: int, seconds:
         held.append(number * packet_ms - sum(map(len, out)) * 1000 / out_rate)
     lag, correlation = signals.measure_lag(np.concatenate(out), out_rate)
     assert correlation > _LOWEST_CORRELATION, (
-        f"{name} {direction} {rate}: the output is not the test signal ({correlation=})"
+        f"{name} {direction} {rate}: the output is not the test signal (correlation {correlation})"
     )
     return {
         "content": lag * 1000,

@@ -72,7 +72,9 @@ def delay(make_stream: MakeStream, in_rate: int, out_rate: int) -> tuple[float, 
         samples_out += len(out[-1])
         held.append(samples_in / in_rate - samples_out / out_rate)
     lag, correlation = measure_lag(np.concatenate(out), out_rate)
-    assert correlation > _LOWEST_CORRELATION, f"the output is not the test signal ({correlation=})"
+    assert correlation > _LOWEST_CORRELATION, (
+        f"the output is not the test signal (correlation {correlation})"
+    )
     held = held[PACKETS_PER_SECOND:]
     return 1000 * (lag + sum(held) / len(held)), 1000 * (lag + max(held))
 

@@ -25,7 +25,7 @@ def _stock_transport(websocket: WebSocket, **params: Any) -> FastAPIWebsocketTra
 
 
 def _documented(websocket: WebSocket) -> tuple[Any, MakeWorker]:
-    """Use the parameters of pipecat's documentation; `audio_out_fixed_packet_size` does not exist."""
+    """Use the parameters of pipecat's documentation, one of which pipecat does not have."""
     params = {
         "serializer": pipecat_genesys_serializer.GenesysAudioHookSerializer(),
         "audio_in_enabled": True,
