@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 HELP_GROUPS := Every day:More tests:Audio core:Measurements, on a quiet machine:Releases and deployment
 
 .PHONY: help
-help:  ## Every day | | list the targets
+help:  ## Every day | | list the targets of this Makefile
 	@awk -F ' *[|] *' -v groups='$(HELP_GROUPS)' ' \
 		/^[a-z][a-z0-9-]*:.*##/ { split($$1, a, ":"); name = a[1]; sub(/.*## */, "", $$1); \
 			lines[$$1] = lines[$$1] sprintf("  make %-14s %-7s %s\n", name, $$2, $$3) } \
@@ -48,14 +48,14 @@ $(VENV)/.built: $(VENV)/.deps $(RUST_SOURCES)
 dev: $(VENV)/.built  ## Every day | 2 min | set up .venv and build the extension into it (editable)
 
 .PHONY: demo
-demo: dev  ## Every day | 20 s | call the example bot on both transports over real WebSockets and judge the calls
+demo: dev  ## Every day | 20 s | call the example bot on both transports over real WebSockets, and check the calls
 	$(PY) examples/demo.py
 
 # Processes that run the Python tests. Tests mostly wait, so there are more processes than cores.
 WORKERS ?= 4
 
 .PHONY: test
-test: dev  ## Every day | 4 min | all tests but the slow ones
+test: dev  ## Every day | 4 min | all tests except the slow ones
 	@begin=$$SECONDS; rust=$(VENV)/test-rust.log; status=0; \
 	$(MAKE) --no-print-directory test-rust >$$rust 2>&1 & \
 	$(MAKE) --no-print-directory test-py || status=$$?; \
@@ -80,7 +80,7 @@ services:  ## More tests | 1 min | install the servers that tests start: redis-s
 test-rust: $(VENV)/.deps  ## More tests | 1 min | the tests of the Rust core
 	cargo test --quiet --locked --package audiohook-audio
 
-# Programs for emulated CPUs are compiled with other flags, so they have their own target folder.
+# Programs for emulated CPUs are compiled with different flags, so they have a separate target folder.
 EMULATED := target/emulated
 
 .PHONY: emulators
@@ -124,11 +124,11 @@ fuzz: $(VENV)/.deps  ## Audio core | 30 min | fuzz the audio core, FUZZ_SECONDS 
 	done
 
 .PHONY: test-py
-test-py: dev  ## More tests | 4 min | the Python tests but the slow ones
+test-py: dev  ## More tests | 4 min | the Python tests except the slow ones
 	$(PY) -m pytest -n $(WORKERS)
 
 .PHONY: coverage
-coverage: dev  ## More tests | 2 min | which branches of protocol/ and simulator/ their tests take; fails below 95 %
+coverage: dev  ## More tests | 2 min | measure the branch coverage of protocol/ and simulator/ by their tests; fails below 95 %
 	# Without this package's pytest plugin, which imports the package before coverage starts.
 	$(PY) -m pytest -p no:audiohook tests/protocol tests/simulator tests/cli \
 		--cov=pipecat_genesys.protocol --cov=pipecat_genesys.simulator --cov-report=term-missing --cov-fail-under=95
@@ -143,7 +143,7 @@ test-wheel: wheel sdist  ## More tests | 3 min | install the wheel and the sdist
 	$(PYTHON) tests/packaging/check_dist.py dist
 
 .PHONY: test-matrix
-test-matrix: wheel  ## More tests | 20 min | the tests on every supported pipecat
+test-matrix: wheel  ## More tests | 20 min | the tests on every supported version of pipecat
 	$(PYTHON) tests/packaging/matrix.py dist $(PIPECAT_VERSIONS)
 
 .PHONY: test-lowest
@@ -212,7 +212,7 @@ $(VENV)/.bench: $(VENV)/.deps
 	@touch $@
 
 .PHONY: bench
-bench: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 35 min | speed, quality, delay and memory beside other libraries; writes benches/results/
+bench: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 35 min | compare speed, quality, delay and memory with other libraries; writes benches/results/
 	$(PY) benches/run.py $(if $(ONLY),--only $(ONLY))
 	$(if $(ONLY),,cd benches && ../$(PY) -m vad $(VAD))
 
@@ -221,10 +221,10 @@ bench-vad: dev  ## Measurements, on a quiet machine | 20 min | voice activity de
 	cd benches && ../$(PY) -m vad $(VAD)
 
 .PHONY: load soak
-load: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 30 min | how many calls a core holds, ours and pipecat's (2 cores); writes benches/results/
+load: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 30 min | measure the number of calls that one core can serve, with ours and pipecat's (2 cores); writes benches/results/
 	cd benches && ../$(PY) -m load $(LOAD)
 
-soak: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 1 h | calls that begin and end: memory, gaps in the audio, leaks (2 cores); writes benches/results/
+soak: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 1 h | short calls for an hour: measure memory, gaps in the audio and leaks (2 cores); writes benches/results/
 	cd benches && ../$(PY) -m load.soak $(SOAK)
 
 $(VENV)/.plots: $(VENV)/.deps
@@ -239,7 +239,7 @@ plots: dev $(VENV)/.plots  ## Measurements, on a quiet machine | 1 min | write t
 GUNGRAUN := $(shell sed -n '/^name = "gungraun"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
 
 .PHONY: bench-instr
-bench-instr: $(VENV)/.deps  ## Audio core | 2 min | count instructions; fails if a hot path takes 5 % more than on record (Debian, Ubuntu)
+bench-instr: $(VENV)/.deps  ## Audio core | 2 min | count instructions; fails if a hot path takes over 5 % more than recorded (Debian, Ubuntu)
 	$(call install,valgrind,valgrind)
 	@test -x $(BIN)/gungraun-runner || cargo install --quiet --locked --root $(VENV) gungraun-runner@$(GUNGRAUN)
 	GUNGRAUN_RUNNER=$(abspath $(BIN)/gungraun-runner) $(PY) benches/instructions.py $(ACCEPT)
@@ -259,7 +259,7 @@ changelog: $(VENV)/.deps  ## Releases and deployment | 1 s | print what changelo
 	$(BIN)/towncrier build --version $(VERSION) $(if $(WRITE),--yes,--draft)
 
 .PHONY: clean
-clean:  ## Every day | 5 s | remove what the targets made
+clean:  ## Every day | 5 s | remove all files that the targets made
 	cargo clean --quiet
 	rm -rf $(VENV) .venvs dist call.wav call.log call-serializer.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage
 	find python -name '*.so' -delete

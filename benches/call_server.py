@@ -61,7 +61,7 @@ class SlowStartBot(FrameProcessor):
 
 
 class SlowBot(FrameProcessor):
-    """Needs longer for a packet of the caller's audio than the packet lasts."""
+    """Processes each packet of the caller's audio more slowly than in real time."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)

@@ -20,7 +20,7 @@ Direction = Literal["in", "out"]
 DIRECTIONS: tuple[Direction, ...] = ("in", "out")
 RATES = (8000, 16000, 24000, 48000)
 PACKETS_MS = (20, 100, 200)
-# One batch of these takes longer than one batch of all others together.
+# Competitors whose batch takes longer than the batches of all other competitors together.
 _SLOW = ("scipy upfirdn", "scipy resample_poly", "libsamplerate medium")
 _SLOW_EVERY = 10
 
@@ -129,7 +129,7 @@ def _codec(direction: Direction) -> Callable[[bytes], bytes]:
 
 
 def _codec_and_resampler(direction: Direction, resample: Stream) -> Callable[[bytes], bytes]:
-    """Combine audioop's codec and a library's resampler with the least possible Python."""
+    """Combine audioop's codec and a library's resampler with as little Python code as possible."""
 
     def decode(packet: bytes) -> bytes:
         return resample(audioop.ulaw2lin(packet, 2))

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def no_gc() -> Iterator[None]:
-    """Disable garbage collection: a pause would count as time of the interrupted competitor."""
+    """Disable garbage collection, because a pause would be added to one competitor's time."""
     gc.collect()
     gc.disable()
     yield

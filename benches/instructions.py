@@ -21,7 +21,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).with_suffix(".json")
 
-# An increase above the limit fails; a decrease below it is reported, for a new record.
+# Maximum relative change of a count. A larger increase fails the comparison. A larger decrease is
+# marked in the output, so that the record can be replaced.
 LIMIT = Fraction(5, 100)
 
 _COMMAND = (
@@ -104,7 +105,7 @@ def main() -> int:
     if failures:
         print(
             f"\n{failures} of {len(lines)} benchmarks are more than {float(LIMIT):.0%} above the "
-            "record, or missing from one side. To accept the new counts, run "
+            "record, or missing from this run or the record. To accept the new counts, run "
             "`make bench-instr ACCEPT=--accept` and give the reason in the commit."
         )
     return 1 if failures else 0

@@ -1,4 +1,4 @@
-"""Time to verify the signature of an upgrade request: a genuine one and the slowest hostile ones.
+"""Time to verify the signature of a genuine upgrade request and of the slowest hostile requests.
 
 Prints JSON: medians of the thread's CPU time in microseconds. Every hostile request is as large as
 the verifier's limits allow, and must be rejected.

@@ -1,8 +1,8 @@
 """Delay of the audio in both serializers: the filter's lag, and audio that is held back.
 
-Prints JSON. The lag is where the output correlates best with the test signal computed for the
-output's rate. The audio held back is the input so far less the output so far, after each packet.
-Neither depends on the speed of the machine.
+Prints JSON. The lag is the time shift at which the output correlates best with the test signal
+computed for the output's rate. The audio held back is the duration of all input minus the duration
+of all output, after each packet. Neither value depends on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def measure(name: str, direction: Direction, rate: int, packet_ms: int, seconds:
         held.append(number * packet_ms - sum(map(len, out)) * 1000 / out_rate)
     lag, correlation = signals.measure_lag(np.concatenate(out), out_rate)
     assert correlation > _LOWEST_CORRELATION, (
-        f"{name} {direction} {rate}: the output is another signal ({correlation})"
+        f"{name} {direction} {rate}: the output is not the test signal (correlation {correlation})"
     )
     return {
         "content": lag * 1000,

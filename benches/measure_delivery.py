@@ -1,7 +1,7 @@
 """Share of the caller's audio that reaches the pipeline when packets arrive with jitter.
 
-Prints JSON. There are five calls of a minute. Packets of 200 ms are sent on time and arrive after a
-random delay: 5 ms on average, fixed seeds, never out of order. The clock is simulated. pipecat's
+Prints JSON. Each of five calls lasts a minute. Packets of 200 ms are sent on time and arrive after
+a random delay: 5 ms on average, fixed seeds, never out of order. The clock is simulated. pipecat's
 resampler reads the arrival times from it and clears itself when two packets are more than 0.2 s
 apart. Our serializer reads no clock.
 """

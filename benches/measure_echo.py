@@ -6,14 +6,15 @@ packets 50 ms apart, so that they do not compete for the CPU; the order rotates 
 Each call sends noise of the speech band as mu-law, in packets of 200 ms.
 
 A marker is 50 ms of audio from the middle of a packet. It is located in the received audio by
-cross-correlation, to the sample. Two delays are measured from the moment at which a marker was
-spoken, which is when its packet was sent, less the audio that follows it in the packet:
+cross-correlation, with a precision of one sample. A marker was spoken at the time at which its
+packet was sent, minus the duration of the audio after the marker in that packet. Two delays are
+measured from that time:
 
-    echo    until its packet arrives, plus the audio before the marker in that packet
-    played  until the marker is played, if every packet is played after the one before it
+    echo    until the packet with the marker arrives, plus the audio before the marker in the packet
+    played  until the marker is played, if every packet is played after the end of the previous one
 
-Both include the 200 ms that it takes to speak a packet. A slow echo is not a failure; a marker of
-ours that does not come back is.
+Both delays include the 200 ms that it takes to speak a packet. A slow echo is not a failure. A
+missing marker in an echo of our serializer is a failure.
 """
 
 from __future__ import annotations
@@ -43,11 +44,12 @@ PACKET_SECONDS = 0.2
 PACKET = round(WIRE_RATE * PACKET_SECONDS)
 MARKER = PACKET // 4
 _MARKER_OFFSET = (PACKET - MARKER) // 2
-# Packets without markers: at the start of a call, and at its end to flush the last markers out.
+# Numbers of packets without markers at the start and at the end of a call. The packets at the end
+# push the last markers out of the filters.
 _LEADING, _TRAILING = 3, 5
 # A marker is searched for within this many samples of its expected position.
 _SEARCH_SAMPLES = 3 * PACKET
-# Aim: the additional delay of ours with resampling.
+# Aim: the maximum additional delay of our serializer with resampling.
 LIMIT_MS = 15
 _OPEN_TIMEOUT_SECONDS = 20
 _PIPELINE_START_SECONDS = 2
@@ -63,7 +65,7 @@ class Call:
 
 
 async def run_call(url: str, call: Call, wire: list[bytes], begin: float) -> None:
-    """Send each packet at its time, the first one at `begin`; record what comes back."""
+    """Send each packet when it is due, the first one at `begin`; record the received packets."""
     async with connect(url, compression=None, max_queue=None) as socket:
         await socket.send(OPEN_MESSAGE)
         while True:
@@ -111,7 +113,7 @@ def measure_delays(call: Call, spoken: Samples) -> tuple[list[float], list[float
 
 
 def _play_times(call: Call) -> list[float]:
-    """Return when each packet starts to play, if it waits for the end of the one before it."""
+    """Return the start times of playback, if each packet waits for the end of the previous one."""
     free_at, times = 0.0, []
     for received, packet in zip(call.received, call.packets, strict=True):
         times.append(max(received, free_at))
@@ -138,7 +140,7 @@ async def run_round(port: int, number: int, packets: int) -> dict[tuple[str, int
 
 
 def percentiles(times: list[float]) -> dict[str, float]:
-    """Return median, 99th percentile and maximum; an empty mapping where there are no times."""
+    """Return median, 99th percentile and maximum; an empty mapping for an empty list."""
     if not times:
         return {}
     p50, p99 = np.percentile(times, (50, 99))
@@ -148,7 +150,7 @@ def percentiles(times: list[float]) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--packets", type=int, default=100, help="with markers, in each round")
+    parser.add_argument("--packets", type=int, default=100, help="packets with markers per round")
     options = parser.parse_args()
     with running_call_server() as port:
         rounds = [asyncio.run(run_round(port, n, options.packets)) for n in range(options.rounds)]
@@ -161,7 +163,7 @@ def main() -> int:
         row = {"serializer": name, "rate": rate, "markers": len(echo), "missing": missing}
         rows.append(row | {"echo": percentiles(echo), "played": percentiles(played)})
         if name == "ours" and missing:
-            problems.append(f"echo: {missing} markers did not come back at {rate} Hz")
+            problems.append(f"echo: {missing} markers are missing in the echo at {rate} Hz")
     json.dump({"rows": rows, "limit_ms": LIMIT_MS, "problems": problems}, sys.stdout)
     return 0
 

@@ -27,15 +27,16 @@ OTHER_RATES = (11025, 12000, 22050, 32000, 44100)
 OTHER_PAIRS = [(WIRE_RATE, r) for r in OTHER_RATES] + [(r, WIRE_RATE) for r in OTHER_RATES]
 # Resamplers whose frequency response is plotted.
 PLOTTED = ("ours", "soxr VHQ", "soxr QQ")
-# The specification of our resampler. SINAD: at the rates above, and at other rates.
+# The specification of our resampler. The first limit of SINAD is for `PAIRS`, the second for all
+# other pairs of rates.
 RIPPLE_DB = 0.01
 SPURIOUS_DBC = -95.0
 SINAD_DB = {True: 95.0, False: 93.0}
 NOISE_DBC = -95.0
-# Less noise cannot be distinguished from the rounding of the output.
+# Lowest noise that can be measured. Less noise is hidden by the rounding of the output.
 NOISE_FLOOR_DBC = -115.0
-# The lowest image of the band at 8000 Hz. Images below it are of tones between 3400 and 4000 Hz,
-# which the filter does not remove.
+# The lowest image of the band at 8000 Hz. Images below this frequency belong to tones between 3400
+# and 4000 Hz. The filter does not remove these images.
 LOWEST_IMAGE_HZ = 4600
 SPEECH = Path(__file__).parents[1] / "examples" / "audio" / "caller-question.wav"
 _ROUNDING_POWER = 1 / 12
@@ -236,7 +237,7 @@ def _sweep(rate: int) -> Samples:
 
 
 def violations(measured: dict[str, Any]) -> list[str]:
-    """Return where our resampler violates its specification."""
+    """Return the violations of our resampler's specification, as messages."""
     problems = []
     for row in measured["pairs"]:
         if row["resampler"] == "ours":
@@ -246,7 +247,7 @@ def violations(measured: dict[str, Any]) -> list[str]:
     problems += [f"above 4.6 kHz: {row}" for row in measured["above"] if row["difference"] > 0]
     silent = [row["resampler"] for row in measured["silence"] if row["percent"] == 0]
     if silent.count("ours") != len(PAIRS):
-        problems.append("silence: the output of ours is not silent")
+        problems.append("silence: the output of our resampler is not silent")
     return problems
 
 

@@ -1,11 +1,11 @@
-"""Delay of `opened` and `pong` while a bot is slow: our transport beside pipecat's.
+"""Delay of `opened` and `pong` while a bot is slow, on our transport and on pipecat's.
 
 Prints JSON. A server in another process (`call_server.py`) has slow bots. The calls follow one
 another, and the servers take turns, so a slowdown of the machine affects all of them.
 
     opened  a processor needs 2 s to set up; the time from `open` to `opened`
-    pong    a processor needs 260 ms for each 200 ms of the caller's audio, as a speech service that
-            falls behind does; for ten seconds, a `ping` is sent every half second
+    pong    a processor needs 260 ms for each 200 ms of the caller's audio, like a speech service
+            that is slower than real time; for ten seconds, a `ping` is sent every half second
 """
 
 from __future__ import annotations

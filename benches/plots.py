@@ -1,7 +1,7 @@
 """The plots of the documents, from the results of a run and from one recorded sentence.
 
-The same results give the same files: nothing here is timed, random or dated. soxr adds random
-dither, so only the number of its samples is plotted, never their values.
+The same results give the same files, because no plot depends on time, date or random numbers. soxr
+adds random dither, so only the number of its samples is plotted, never their values.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def frequency_response(results: Mapping[str, Any]) -> Figure:
 
 
 def utterance(_: Mapping[str, Any]) -> Figure:
-    """Audio that each packet of the sentence brings out, and how late the output is."""
+    """Amount of output for each packet of the sentence, and the delay of the output."""
     rate = 24000
     wire = ulaw_codes(sentence()).tobytes()
     packets = split(wire, WIRE_RATE * _PACKET_MS // 1000)[: 1200 // _PACKET_MS]
@@ -93,7 +93,7 @@ def utterance(_: Mapping[str, Any]) -> Figure:
         times = _PACKET_MS * np.arange(1, len(packets) + 1)
         axis.bar(times, out_ms, width=_PACKET_MS * 0.8, color=colour)
         axis.set(title=f"{name}: ms of output for each 20 ms packet", ylim=(0, 150))
-        # Audio held back, plus the 3 ms of lag of our filter.
+        # Delay: the audio held back, plus the lag of our filter, which is 3 ms.
         delay = times - np.cumsum(out_ms) + (3 if name == "ours" else 0)
         axes[2].step(times, delay, where="post", color=colour, label=name)
     axes[2].set(title="ms of delay", xlabel="ms since the call began")
@@ -116,7 +116,7 @@ def spectrogram(_: Mapping[str, Any]) -> Figure:
     ]
     for axis, (title, signal, rate) in zip(axes, views, strict=True):
         image = axis.specgram(
-            # A small offset, because zeros have no level in dB.
+            # The small offset is necessary, because zeros have no level in dB.
             signal / 32768 + 1e-9,
             NFFT=rate // 50,
             Fs=rate,
@@ -176,7 +176,7 @@ def _plot_grid(
 
 
 def library_times(results: Mapping[str, Any]) -> Figure:
-    """Time of the audio conversion, beside other Python libraries."""
+    """Time of the audio conversion, compared with other Python libraries."""
     rows = [
         (
             info["direction"],
@@ -216,7 +216,7 @@ def serializer_times(results: Mapping[str, Any]) -> Figure:
 
 
 def crate_times(results: Mapping[str, Any]) -> Figure:
-    """Time of the audio conversion, beside other Rust crates."""
+    """Time of the audio conversion, compared with other Rust crates."""
     rows = [
         (row["direction"], row["rate"], row["packet_ms"], dict(row["ns"]))
         for row in results["crates"]["rows"]
@@ -262,7 +262,7 @@ PLOTS: dict[str, tuple[Sequence[str], Callable[[Mapping[str, Any]], Figure]]] = 
     "memory.svg": (["memory"], memory),
     "echo.svg": (["echo"], echo),
 }
-"""By file name: the steps that a plot needs, and the function that draws it."""
+"""For each file name, the steps that the plot needs and the function that draws it."""
 
 
 def draw(results: Mapping[str, Any], folder: Path) -> list[Path]:

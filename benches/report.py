@@ -18,7 +18,7 @@ from rich.table import Table as RichTable
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benches" / "results"
-# A change of these files can change a measurement; a change of the documents cannot.
+# Paths whose changes can change a measurement. The documents are not among them.
 _SOURCES = ("python", "rust", "benches", "Cargo.toml", "Cargo.lock", ":!benches/results")
 _PACKAGES = ("pipecat-genesys", "pipecat-ai", "soxr", "numpy", "onnxruntime", "audioop-lts")
 _CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "asimd", "neon")
@@ -66,7 +66,7 @@ def load_average() -> str:
 
 
 def environment(command: str) -> list[tuple[str, str]]:
-    """Return the facts that a measurement depends on, as pairs of name and value.
+    """Return the conditions that a measurement depends on, as pairs of name and value.
 
     Args:
         command: Command line of the run.

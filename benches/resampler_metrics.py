@@ -1,7 +1,7 @@
 """Quality of a resampler, measured on its 16-bit output.
 
 A resampler runs as a stream of 20 ms packets, as in a call. The input is a sine rounded to 16 bits.
-The gain is the amplitude of the best-fitting sine in the output over that in the input. The
+The gain is the amplitude of the best-fitting sine in the output, divided by that in the input. The
 residual is the output without that sine: images, noise and distortion.
 """
 
@@ -18,16 +18,18 @@ from resamplers import OTHER_RESAMPLERS, MakeStream
 from signals import Samples, measure_lag, pcm_bytes, pcm_samples, repeating_noise, split
 
 PACKETS_PER_SECOND = 50
-# Level of a signal that is all zeros.
+# Level that is reported for a signal of zeros.
 SILENCE_DB = -200.0
 MINUS_1_DBFS = 32767 * 10 ** (-1 / 20)
 # The frequencies in Hz for which the package specifies its quality, at 8000 Hz.
 BAND = (300, 3400)
 # Skipped at the beginning of the output; longer than any filter.
 _SETTLING_SECONDS = 0.1
-# Of one second of input, every resampler has returned this much after the settling time.
+# Every resampler returns at least this duration of output after the settling time, for one second
+# of input.
 _EVALUATED_SECONDS = 0.5
-# A lower correlation means another signal; linear interpolation, the worst resampler, reaches it.
+# Minimum correlation of the output with the expected signal. Linear interpolation, the worst
+# resampler, has a higher correlation.
 _LOWEST_CORRELATION = 0.85
 
 RESAMPLERS: dict[str, MakeStream] = {
@@ -70,7 +72,9 @@ def delay(make_stream: MakeStream, in_rate: int, out_rate: int) -> tuple[float, 
         samples_out += len(out[-1])
         held.append(samples_in / in_rate - samples_out / out_rate)
     lag, correlation = measure_lag(np.concatenate(out), out_rate)
-    assert correlation > _LOWEST_CORRELATION, f"the output is another signal ({correlation})"
+    assert correlation > _LOWEST_CORRELATION, (
+        f"the output is not the test signal (correlation {correlation})"
+    )
     held = held[PACKETS_PER_SECOND:]
     return 1000 * (lag + sum(held) / len(held)), 1000 * (lag + max(held))
 
@@ -154,7 +158,7 @@ def spurious(
 
 
 def sinad(make_stream: MakeStream, hz: float, in_rate: int, out_rate: int) -> float:
-    """Return the power of a tone of -1 dBFS over the power of the rest of the output, in dB."""
+    """Return the ratio of the power of a -1 dBFS tone to the remaining output power, in dB."""
     measured = response(make_stream, hz, in_rate, out_rate)
     return measured.gain_db - decibels(float(np.sqrt(np.mean(measured.residual**2) * 2)))
 

@@ -1,4 +1,4 @@
-"""Resamplers of other Python libraries as streams of 16-bit PCM, with the least code around each.
+"""Resamplers of other Python libraries as streams of 16-bit PCM, with little additional code.
 
 A stream is a function from bytes to bytes that keeps its own state. `measure_quality.py` measures
 the quality of each.
@@ -55,7 +55,7 @@ def _libsamplerate(converter: str) -> MakeStream:
 
 
 def _upfirdn(in_rate: int, out_rate: int) -> Stream:
-    """Our filter in single precision; each packet is filtered after the end of the previous one."""
+    """Use our filter in single precision; each packet continues the previous packet's samples."""
     up, down = max(1, out_rate // in_rate), max(1, in_rate // out_rate)
     taps = filter_taps(up, down, ZERO_CROSSINGS).astype(np.float32)
     history = np.zeros(2 * ZERO_CROSSINGS * down, np.float32)
@@ -71,7 +71,7 @@ def _upfirdn(in_rate: int, out_rate: int) -> Stream:
 
 
 def _resample_poly(in_rate: int, out_rate: int) -> Stream:
-    """The filter that scipy designs by default, designed once, with the history as above."""
+    """Use scipy's default filter, designed once; each packet continues the previous one."""
     up, down = max(1, out_rate // in_rate), max(1, in_rate // out_rate)
     factor = max(up, down)
     taps = firwin(
@@ -111,7 +111,8 @@ OTHER_RESAMPLERS: dict[str, MakeStream] = {
     "scipy resample_poly": _resample_poly,
     "audioop ratecv": _ratecv,
 }
-"""By name: a function that makes a stream from one rate to another; one must divide the other."""
+"""For each name, a function that makes a stream between two rates; one rate must divide the other.
+"""
 
 # samplerate has no wheels for some Pythons and systems.
 if find_spec("samplerate"):

@@ -25,12 +25,12 @@ import report
 from rich.console import Console
 from tables import make_tables
 
-# Columns for the widest table, where the output is not a terminal.
+# Width of output that is not a terminal, in characters: enough for the widest table.
 _WIDTH = 200
 
 
 class Runner:
-    """Runs each step in a process of its own and collects its problems.
+    """Runs each step in a separate process and collects its problems.
 
     Attributes:
         quick: Whether the run is a smoke test.
@@ -40,7 +40,7 @@ class Runner:
     def __init__(self, quick: bool) -> None:
         self.quick = quick
         self.problems: list[str] = []
-        # Without a log, so that log lines are not part of any time.
+        # Disable the log, so that no measured time includes log lines.
         self._environment = {**os.environ, "LOGURU_AUTOINIT": "False"}
         self._environment["BENCH_QUICK"] = "1" if quick else "0"
 
@@ -76,7 +76,7 @@ class Runner:
         return measured
 
     def measure_memory(self) -> dict[str, Any]:
-        """Measure the memory of both serializers, each in a process of its own."""
+        """Measure the memory of both serializers, each in a separate process."""
         count = ["--count=50"] if self.quick else []
         both = {name: self.measure("memory", name, *count) for name in ("ours", "pipecat")}
         return both if all(both.values()) else {}

@@ -1,4 +1,4 @@
-"""Both serializers, ours and pipecat's, in a call and without an event loop."""
+"""Makes our serializer and pipecat's, and runs them in a call without an event loop."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Starts `call_server.py` in a process of its own.
+"""Starts `call_server.py` in a separate process.
 
-The clients that measure it do not import it: it loads pipecat, and garbage collection of so many
-objects would delay the client.
+The clients that measure the server do not import it. It imports pipecat, which creates many
+objects, and the garbage collection of these objects would delay the client.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Test signals and their expected results, computed from formulas.
 
-Nothing here calls the package, audioop or soxr: the reference must not come from a resampler that
-is measured against it.
+This module does not use the package, audioop or soxr, because a reference must not be computed by
+a resampler that is compared with it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ Samples = NDArray[np.float64]
 Codes = NDArray[np.uint8]
 
 WIRE_RATE = 8000
-# The usual test tone is 1 kHz. 1000 Hz itself would take only eight different values at 8000 Hz.
+# The usual test tone is 1 kHz. A tone of 1000 Hz has only eight different samples at 8000 Hz.
 TONE_HZ = 1004
-# A whole number of periods of the tone, so that the mean over the window is a projection.
+# Duration of a whole number of periods of the tone, so that the mean over the window gives the
+# tone's amplitude exactly.
 _TONE_WINDOW_SECONDS = 0.25
 _TONE_AMPLITUDE = 32767 * 10 ** (-6 / 20)
 # Zero crossings of a filter's sinc on each side of its centre: of the filter at the lower rate, and
@@ -52,7 +53,7 @@ def repeating_noise(rate: int, seed: int = 1) -> Samples:
 
 
 def speech_band_noise(samples: int, seed: int = 1) -> Samples:
-    """Return 300-3400 Hz noise at 8000 Hz in which no segment resembles another."""
+    """Return 300-3400 Hz noise at 8000 Hz that does not repeat."""
     rng = np.random.default_rng(seed)
     spectrum = np.fft.rfft(rng.normal(0, 1, samples))
     frequency = np.fft.rfftfreq(samples, 1 / WIRE_RATE)
@@ -72,7 +73,7 @@ def find_segment(signal: Samples, segment: Samples, first: int, last: int) -> in
         last: Last start position to try.
 
     Returns:
-        The best start position, or None where the correlation is 0.9 or less everywhere.
+        The best start position, or None if the correlation is 0.9 or less at all positions.
     """
     first = max(0, first)
     region = signal[first : last + len(segment)]
@@ -176,7 +177,7 @@ def _filtered(samples: Samples, up: int, down: int, zero_crossings: int) -> Samp
 
 
 def tone_sinad(samples: Samples, rate: int) -> float:
-    """Return the power of the best-fitting test tone over the power of the rest, in dB."""
+    """Return the ratio of the power of the best-fitting test tone to the remaining power, in dB."""
     window = round(_TONE_WINDOW_SECONDS * rate)
     samples = samples[: len(samples) // window * window]
     if not np.any(samples):

@@ -1,15 +1,14 @@
 """Time per control message, the reply included: our serializer and pipecat's.
 
-There is one benchmark for each message type: `deserialize`, and `serialize` of the reply where
-there is one. Both serializers take the same messages of one call in turn, timed by the same clock
-around the same loop; pipecat's runs in the setup of the round, ours is the round that
-pytest-benchmark records. `open` and `close` occur once in a call, so each of these messages has a
-call of its own.
+There is one benchmark for each message type: `deserialize`, and `serialize` if there is a reply.
+Both serializers take turns with the same messages of one call, timed by the same clock around the
+same loop. pipecat's runs in the setup of the round; ours is the round that pytest-benchmark
+records. `open` and `close` occur once in a call, so each of these messages needs a separate call.
 
-Our serializer validates what it receives and numbers what it sends. pipecat's does neither, but
-logs most messages. Each message is therefore timed with three logs: none, as in the other
-benchmarks; from INFO up, a common setting in production; and from DEBUG up, loguru's default. The
-log discards its lines.
+Our serializer validates the messages that it receives and numbers the messages that it sends.
+pipecat's does neither, but logs most messages. Each message is therefore timed with three
+configurations of the log: none, as in the other benchmarks; level INFO, a common setting in
+production; and level DEBUG, loguru's default. The log discards its lines.
 
 Every reply is checked after the round.
 """
@@ -31,8 +30,8 @@ from timing import QUICK, clock_ns, clock_seconds
 BATCH = 20 if QUICK else 200
 ROUNDS = 2 if QUICK else 60
 PIPELINE_RATE = 16000
-# Audio before the first message of a call, and the position that follows from it. Calls that are
-# only closed have none.
+# Audio before the first message of a call, and the position after this audio. A call for a `close`
+# message has no audio.
 AUDIO, POSITION = (b"\xff" * 64_000, b"\xff" * 34_761), "PT12.345125S"
 
 REPLIES: dict[str, str | None] = {
@@ -59,7 +58,7 @@ NOT_ANSWERED_BY_PIPECAT = {"update"}
 
 @pytest.fixture(params=["no log", "INFO", "DEBUG"])
 def log(request: Any) -> Iterator[str]:
-    """Add a log that discards its lines, or none; return its level."""
+    """Add a log that discards its lines, or add no log; return the level of the log."""
     sink = None if request.param == "no log" else logger.add(lambda _: None, level=request.param)
     yield request.param
     if sink is not None:

@@ -25,15 +25,15 @@ from signals import WIRE_RATE
 from timing import QUICK, clock_seconds
 
 BATCH_SECONDS = 1 if QUICK else 10
-# Timed work for each benchmark; checking the results takes about as long again.
+# Duration of the timed work per benchmark in seconds. The checks of the results take about as long.
 BUDGET_SECONDS = 0 if QUICK else 4
 ROUNDS = range(2, 2) if QUICK else range(20, 300)
 WARM_UP_ROUNDS = 2
-# Mu-law alone gives a SINAD of 37 dB, linear interpolation of it 29 dB.
+# For comparison: mu-law alone has a SINAD of 37 dB, and linear interpolation of mu-law 29 dB.
 LOWEST_SINAD_DB = 25
-# The longest audio that soxr holds back, rounded up.
+# Longest duration of audio that soxr holds back, rounded up.
 MOST_HELD_SECONDS = 0.25
-# Ignored at the beginning of a library's first batch, while its filter fills.
+# Output that is ignored at the beginning of a library's first batch, while its filter fills.
 SETTLING_SECONDS = 0.3
 
 
@@ -133,7 +133,7 @@ def test_audio_packet(benchmark: Any, direction: Direction, rate: int, packet_ms
         comparison.run_others()
         comparison.run_ours()
     competitors = comparison.competitors.values()
-    # The last warm-up round tells how many rounds fit into the budget.
+    # The time of the last warm-up round determines the number of rounds within the budget.
     round_seconds = sum(each.nanoseconds[-1] / each.every for each in competitors) / 1e9
     rounds = min(max(round(BUDGET_SECONDS / round_seconds), ROUNDS.start), ROUNDS.stop)
     for competitor in competitors:

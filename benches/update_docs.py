@@ -4,8 +4,8 @@
     python benches/update_docs.py --check   fails if a table differs from the newest results
 
 A generated table stands between the comments `<!-- table: NAME -->` and `<!-- end -->`. The names
-are those in `tables`, `load/tables.py` and `vad/tables.py`, and `machine` and `vad-machine`,
-which list what was measured and where. Everything between the two comments is replaced.
+are those in `tables`, `load/tables.py` and `vad/tables.py`. The tables `machine` and `vad-machine`
+list the conditions of a measurement. All text between the two comments is replaced.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def newest_results(kind: str = "") -> Path:
 
 
 def benchmark_blocks(run: Mapping[str, Any], source: str) -> dict[str, str]:
-    """Return the text between the comments, by name, of a run of `make bench`."""
+    """Return the new text between the comments, by name, for a run of `make bench`."""
     blocks = {
         name: f"{table.method}\n\n{table.markdown_rows()}\n"
         for name, table in make_tables(run["parts"]).items()
@@ -54,7 +54,7 @@ def benchmark_blocks(run: Mapping[str, Any], source: str) -> dict[str, str]:
 
 
 def facts_table(run: Mapping[str, Any], source: str) -> str:
-    """Return what was measured and where, as a table."""
+    """Return the conditions of a measurement, as a table."""
     facts = [*run["facts"], ("Commit", report.measured_commits(run)), ("Values", f"`{source}`")]
     lines = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts)]
     return "\n".join(lines) + "\n"

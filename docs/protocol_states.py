@@ -65,7 +65,7 @@ included, wait for `opened`.
 | audio of | accepted in the states |
 | --- | --- |
 | the caller | {caller_audio} |
-| the bot | {bot_audio}; audio before `opened` waits for it |
+| the bot | {bot_audio}; audio before `opened` is sent after it |
 """
 
 

@@ -1,8 +1,8 @@
 """A voice bot for Genesys Audio Connector in one file. It needs no keys and no downloads.
 
-The bot greets the caller, repeats what the caller says, and falls silent when the caller talks
-over it. Key 1 plays a longer prompt. Key 9 plays a goodbye and ends the call with output variables
-for the Architect flow.
+The bot greets the caller, repeats the caller's words, and stops speaking when the caller interrupts
+it. Key 1 plays a longer prompt. Key 9 plays a goodbye and ends the call with output variables for
+the Architect flow.
 
 To run it, and to call it from a second terminal::
 
@@ -45,7 +45,7 @@ PROMPTS = Path(__file__).parent / "audio"
 
 
 class EnergyVAD(VADAnalyzer):
-    """Voice activity detection by loudness. It needs no model, but a line without noise."""
+    """Voice activity detection by loudness. It needs no model, but fails on a noisy line."""
 
     THRESHOLD_DBFS = -45.0
 
@@ -63,14 +63,14 @@ class EnergyVAD(VADAnalyzer):
 
 def voice_activity() -> VADProcessor:
     """Return the pipeline step that detects when the caller starts and stops speaking."""
-    # With 60 ms the bot falls silent within 300 ms, wherever the first syllable lies in a 200 ms
-    # packet of Genesys.
+    # With 60 ms, the bot stops speaking within 300 ms, at any position of the first syllable in one
+    # of Genesys's 200 ms packets.
     params = VADParams(confidence=0.5, start_secs=0.06, stop_secs=0.2, min_volume=0)
     return VADProcessor(vad_analyzer=EnergyVAD(params=params))
 
 
 class RepeatBot(FrameProcessor):
-    """Repeats the caller. A real bot has speech recognition, a model and a voice in its place.
+    """Repeats the caller. A real bot has speech recognition, a language model and a voice instead.
 
     Args:
         call: The call's events and output variables: `transport.call`.

@@ -1,10 +1,10 @@
-"""Call the example bot as Genesys does, on both transports, and judge the calls.
+"""Call the example bot as Genesys does, on both transports, and check the calls.
 
 This starts `bot.py` (`AudioHookTransport`) and `serializer_bot.py` (Pipecat's own transport with
 the drop-in serializer) on free loopback ports. The simulator calls both at the same time with the
 same script: speech, keys and an interruption. The demo prints the messages of the call to `bot.py`,
 then a table of both calls. It writes `call.wav` (left the caller, right the bot as the caller heard
-it). The exit status is 0 if both calls were as they must be, else 1.
+it). The exit status is 0 if both calls are within the limits, else 1.
 """
 
 import argparse
@@ -43,7 +43,7 @@ console = Console()
 
 
 class Server:
-    """An example in a process of its own, on a free port.
+    """An example that runs in a separate process, on a free port.
 
     Args:
         script: Name of a Python file in `examples`.
@@ -107,10 +107,10 @@ class Caller:
         prints: Whether to print the steps.
 
     Attributes:
-        question: When the caller asked.
-        answer_at: When the first audio of the answer arrived.
-        interruption: When the caller spoke over the bot.
-        silent_at: When the bot's audio was cleared.
+        question: Place of the caller's question in the stream.
+        answer_at: Time at which the first audio of the answer arrived.
+        interruption: Place of the caller's interruption of the bot in the stream.
+        silent_at: Time at which the bot's audio was cleared.
         disconnected: The server's `disconnect`.
     """
 
@@ -123,7 +123,7 @@ class Caller:
         self.disconnected: Disconnected | None = None
 
     async def talk(self, call: SimulatedCall) -> None:
-        """Hold the conversation."""
+        """Perform the caller's part of the conversation."""
         await call.opened()
         await call.wait_for_bot_audio()
         await call.playback_completed()
@@ -143,9 +143,9 @@ class Caller:
         barged_in = await call.wait_for(BargedIn, since=self.interruption.start)
         self.silent_at = barged_in.at
         await call.wait_for_bot_audio(since=self.interruption.end)
-        self._step("the caller has interrupted the bot, which fell silent")
+        self._step("the caller has interrupted the bot, which stopped speaking")
 
-        # The bot is speaking: the key must interrupt it, and the goodbye must be heard whole.
+        # The bot is speaking. The key must interrupt it, and the whole goodbye must be played.
         await call.press("9")
         self.disconnected = await call.wait_for(Disconnected)
         await call.ended(timeout=15)
@@ -156,16 +156,16 @@ class Caller:
 
 
 def share_heard(said: bytes, heard: bytes) -> float:
-    """Return how much of a sentence was heard with each part at its right place, in percent.
+    """Return the percentage of a sentence that was heard with each part at its right place.
 
     Args:
         said: The sentence as mu-law.
-        heard: All that the caller heard, as mu-law.
+        heard: All audio that the caller heard, as mu-law.
     """
     speech, track = (
         np.frombuffer(audio.ulaw_decode(u), "<i2").astype(float) for u in (said, heard)
     )
-    # The bot works at twice the rate, so the sentence may be late by half a sample.
+    # The bot uses twice the sample rate, so the sentence may be shifted by half a sample.
     spectrum = np.fft.rfft(speech)
     half = np.exp(-1j * np.pi * np.arange(len(spectrum)) / len(speech))
     late = np.fft.irfft(spectrum * half, len(speech))
@@ -173,7 +173,7 @@ def share_heard(said: bytes, heard: bytes) -> float:
 
 
 def share_equal(speech: np.ndarray, track: np.ndarray) -> float:
-    """Return how many windows of 20 ms of a sentence are in a recording, in percent.
+    """Return the percentage of a sentence's windows of 20 ms that are in a recording.
 
     The sentence is found by cross-correlation. Then its windows are compared.
     """
@@ -217,8 +217,8 @@ class Row:
     """One line of the table.
 
     Attributes:
-        what: What was measured.
-        limit: What it must be.
+        what: Name of the measurement.
+        limit: Limit or expected value.
         value: The measured value.
         ok: Whether the value is within the limit.
     """
@@ -232,7 +232,7 @@ class Row:
 def judge(
     call: SimulatedCall, caller: Caller, report: CallReport, seconds_heard: float
 ) -> list[Row]:
-    """Compare a call with what a caller should get."""
+    """Compare the measurements of a call with their limits."""
     heard = call.session.playback.render(time.monotonic())
     sent = seconds_sent(call, caller)
     received = 100 * min(1.0, seconds_heard / sent) if sent else 0.0
@@ -307,7 +307,7 @@ async def demo(bot: Server, serializer_bot: Server, recording: Path) -> bool:
         recording: WAV file to write.
 
     Returns:
-        Whether both calls were as they must be.
+        Whether both calls are within the limits.
     """
     servers = (bot, serializer_bot)
     urls = await asyncio.gather(*(asyncio.to_thread(server.url) for server in servers))
@@ -349,7 +349,7 @@ def main() -> int:
     ):
         passed = asyncio.run(demo(bot, serializer_bot, arguments.wav))
     if not passed:
-        console.print(f"[red]Not what a caller should get.[/red] Logs: {log}, {other_log}")
+        console.print(f"[red]A value is outside its limit.[/red] Logs: {log}, {other_log}")
     return 0 if passed else 1
 
 

@@ -1,4 +1,4 @@
-"""A bot as it runs in production: `audiohook_router` authenticates, limits and drains calls.
+"""A bot for production: `audiohook_router` authenticates, limits and drains the calls.
 
 The bot greets the caller, repeats what it hears, and ends the call on key 9. To run it::
 
@@ -50,7 +50,7 @@ class EchoBot(FrameProcessor):
     """Greets the caller, repeats all audio, and ends the call on key 9."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        """Answer the caller's audio and keys."""
+        """React to the caller's audio and keys."""
         await super().process_frame(frame, direction)
         await self.push_frame(frame, direction)
         if isinstance(frame, StartFrame):

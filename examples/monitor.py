@@ -1,9 +1,9 @@
 """A server for AudioHook Monitor in one file. It listens to a call and reports who spoke when.
 
-Speech recognition is replaced by a detector of loud audio that transcribes everything as the word
-"speech". The rest is complete: the parties are separated, each utterance has its offset on
-Genesys's timeline even after pauses and lost audio, transcripts are sent during the call, and the
-last ones before the session is closed.
+Instead of speech recognition, the server has a detector of loud audio that transcribes everything
+as the word "speech". The other parts are complete: the server separates the parties, and gives each
+utterance its offset on Genesys's timeline, even after pauses and lost audio. It sends transcripts
+during the call, and sends the last ones before the session is closed.
 
 To run it, and to call it from a second terminal::
 
@@ -58,9 +58,9 @@ class Party:
         received: Number of samples received.
         analysed: Number of samples in complete windows.
         rest: Audio that does not fill a window yet.
-        due: Where the next window begins, unless audio is missing before it.
-        begin: Where the current utterance begins; None in silence.
-        end: Where the last loud window ends.
+        due: Position at which the next window begins, if no audio is missing before it.
+        begin: Position at which the current utterance begins; None during silence.
+        end: Position at which the last loud window ends.
     """
 
     def __init__(self, channel: str):
@@ -74,7 +74,7 @@ class Party:
 
 
 class Transcriber(FrameProcessor):
-    """Finds utterances and reports them. A real server has a speech recogniser in its place."""
+    """Finds utterances and reports them. A real server has a speech recogniser instead."""
 
     def __init__(self, serializer: GenesysAudioHookSerializer):
         super().__init__()

@@ -1,6 +1,6 @@
 """The bot of `bot.py` on Pipecat's own WebSocket transport, with the drop-in serializer.
 
-This is what a bot that runs on Pipecat's `GenesysAudioHookSerializer` changes: the import of the
+A bot that uses Pipecat's `GenesysAudioHookSerializer` needs two changes: the import of the
 serializer and the parameters of the transport. docs/transport.md compares both transports.
 
 To run it, and to call it from a second terminal::
@@ -33,10 +33,10 @@ from pipecat_genesys import GenesysAudioHookSerializer, genesys_params
 class EndAfterPlayback(FrameProcessor):
     """Ends the session when the caller has heard the bot's last words.
 
-    At an `EndFrame` Pipecat's transport closes the socket as soon as it has sent the audio. Genesys
-    has then up to a second of it still to play, and cannot close the session as the protocol asks.
-    This processor therefore holds an `EndFrame` back and ends the session in the protocol's order.
-    `AudioHookTransport` needs no such step.
+    At an `EndFrame`, Pipecat's transport closes the socket as soon as it has sent the audio. Then
+    Genesys may still have up to one second of audio to play, and cannot close the session as the
+    protocol requires. This processor therefore delays the `EndFrame` until the session has ended in
+    the order of the protocol. `AudioHookTransport` does not need this processor.
 
     Args:
         serializer: The serializer of the call, attached to its transport.
@@ -71,7 +71,7 @@ class EndAfterPlayback(FrameProcessor):
             await self._wait(self._sent, seconds=10)
             await self._wait(self._played, seconds=2)
             await self._serializer.call.disconnect("completed")
-            # Now Genesys closes the session and the socket. That cancels the worker, and this wait.
+            # Genesys now closes the session and the socket, which cancels the worker and this wait.
             await asyncio.sleep(5)
             logger.warning("Genesys did not close the socket; closing it")
         await self.push_frame(frame, direction)
@@ -80,7 +80,7 @@ class EndAfterPlayback(FrameProcessor):
         try:
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
-            logger.warning("the end of the bot's last words was not reported; ending the call")
+            logger.warning("the end of the bot's audio was not reported; ending the call")
 
 
 app = FastAPI()

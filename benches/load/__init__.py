@@ -18,4 +18,4 @@ ECHO_START_SECONDS = 2.0
 
 API_KEY = "load"
 CLIENT_SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
-"""Credentials with which the soak's callers sign their requests."""
+"""Credentials of the soak: its callers sign their requests with them."""

@@ -1,11 +1,11 @@
-"""Find how many calls each server holds on one core; write the results, with today's date.
+"""Measure the capacity of each server in calls on one core; write results with today's date.
 
     python -m load              all servers, step by step; 30 minutes on an otherwise idle machine
-    python -m load --profile    where the CPU time goes, with as many calls as the first of --steps
+    python -m load --profile    CPU time by layer and function, with the first number of --steps
     python -m load --quick      a smoke test: two calls of a few seconds
 
-Run it from `benches`. The exit status is 1 if a server of ours lost caller audio. A small capacity
-is not an error.
+Run it from `benches`. The exit status is 1 if one of our servers lost caller audio. A small
+capacity is not an error.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ STEPS = (10, 25, 50, 75, 100, 125, 150, 175, 200, 250, 300, 350, 400)
 # A step can fail for a reason outside the server, so a failed step is repeated once.
 _ATTEMPTS = 2
 _LOWEST_DELIVERED_PERCENT = 99.99
-# Columns for the widest table, where the output is not a terminal.
+# Width of output that is not a terminal, in characters: enough for the widest table.
 _WIDTH = 250
 
 
 def load_test(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any]]:
-    """Yield the result of each step; after a failed step, a server is not tested further."""
+    """Yield the result of each step. A server is not tested further after a failed step."""
     for run in range(options.runs):
         remaining = list(options.servers)
         smallest: dict[str, dict[str, Any]] = {}
@@ -91,7 +91,7 @@ def parse_options() -> argparse.Namespace:
 def main() -> int:
     options = parse_options()
     output: Path | None = options.output or (None if options.quick else report.RESULTS)
-    # Without a log, so that log lines are not part of the CPU time.
+    # Disable the log, so that the CPU time does not include log lines.
     os.environ["LOGURU_AUTOINIT"] = "False"
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     step = "profile" if options.profile else "load"

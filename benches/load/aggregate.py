@@ -9,8 +9,8 @@ from typing import Any
 
 from .process_stats import percentiles_ms
 
-# Limits of a passed step. After an interruption, pipecat's 200 ms chunks shift the echo within the
-# first marker, which is then not found: some markers may be missing.
+# Limits of a passed step. Some markers may be missing: after an interruption, pipecat's 200 ms
+# chunks can shift the echo in the middle of the first marker, which is then not found.
 MOST_ECHO_GROWTH_MS = 200.0
 MOST_UNDERRUNS_PER_MINUTE = 1.0
 MOST_MISSING_SHARE = 0.1
@@ -64,7 +64,7 @@ def aggregate_step(
 
 
 def _echo_drift_ms(records: list[dict[str, Any]]) -> float:
-    """Return the growth of the echo delay from beginning to end of a call; the median of calls."""
+    """Return the growth of the echo delay during a call: the median over all calls."""
     drifts = []
     for record in records:
         delays = [delay for _, delay in record["echo"]]
@@ -79,7 +79,7 @@ def step_failures(row: dict[str, Any], smallest: dict[str, Any]) -> list[str]:
 
     Args:
         row: Aggregated step.
-        smallest: The smallest step of the same server, with which the echo is compared.
+        smallest: The step of the same server with the fewest calls; its echo is the reference.
     """
     failures = []
     if row["rate_limited"]:
@@ -93,7 +93,7 @@ def step_failures(row: dict[str, Any], smallest: dict[str, Any]) -> list[str]:
     elif smallest["echo_ms"]:
         growth = row["echo_ms"]["p99"] - smallest["echo_ms"]["p99"]
         if growth >= MOST_ECHO_GROWTH_MS:
-            failures.append(f"echo p99 {growth:.0f} ms later")
+            failures.append(f"echo p99 {growth:.0f} ms above that of the smallest step")
     if row["markers_missing"] > MOST_MISSING_SHARE * (row["markers"] + row["markers_missing"]):
         failures.append(f"{row['markers_missing']} markers missing")
     if row["completed"] < row["calls"]:
@@ -101,7 +101,7 @@ def step_failures(row: dict[str, Any], smallest: dict[str, Any]) -> list[str]:
     return failures
 
 
-# In its first minutes, a process allocates memory that it keeps; this does not count as growth.
+# A process allocates permanent memory in its first minutes. This does not count as growth.
 _WARM_UP_MINUTES = 10
 
 
@@ -111,7 +111,7 @@ def memory_growth(rows: Sequence[Mapping[str, Any]]) -> float | None:
     The growth is from the median of the second ten minutes to that of the last ten.
 
     Args:
-        rows: Minutes of the soak. The last one is ignored: in it the calls end.
+        rows: One row per minute of the soak. The last row is ignored, because the calls end then.
     """
     memory = [row["rss_mb"] for row in rows[_WARM_UP_MINUTES:-1]]
     if len(memory) < 2 * _WARM_UP_MINUTES:

@@ -1,4 +1,4 @@
-"""The bot of the load test, and what it shares with the bot of the soak."""
+"""The bot of the load test, and the base class and counter that the soak's bot also uses."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class CallerAudioProcessor(FrameProcessor):
 class EchoBot(CallerAudioProcessor):
     """Greets the caller, then repeats the caller's audio; a DTMF key interrupts it.
 
-    The echo starts after the greeting has played. An earlier echo would be late by the length of
-    the greeting for the rest of the call.
+    The echo starts after the greeting has played. An earlier echo would wait for the end of the
+    greeting, and would have this delay for the rest of the call.
     """
 
     def __init__(self, counter: CallerAudioCounter) -> None:

@@ -1,4 +1,4 @@
-"""A caller's WebSocket, written with callbacks: hundreds of calls need little CPU."""
+"""A caller's WebSocket connection. It uses callbacks, so that hundreds of calls need little CPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CallProtocol(asyncio.Protocol):
     Args:
         url: URL of the server.
         caller: The caller.
-        lags: Receives the delay of each timer in seconds, which is the fault of the generator.
+        lags: The delay of each timer is appended here, in seconds. The load generator causes it.
         options: Credentials for the signature, for a server that requires one.
     """
 

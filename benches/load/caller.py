@@ -1,6 +1,6 @@
-"""A caller of the load test, without a socket and without a clock.
+"""A caller of the load test, without I/O: its methods receive the messages and the time.
 
-A caller speaks all the time, presses a key at given times, and hangs up.
+A caller speaks during the whole call, presses a key at given times, and hangs up.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from pipecat_genesys.simulator.caller_audio import CallerAudio
 from . import ECHO_START_SECONDS
 from .echo_detection import EchoDetector
 
-# A shorter gap in the audio is no more than a click.
+# Minimum duration of a gap in the audio that counts; a shorter gap is heard only as a click.
 AUDIBLE_SECONDS = 0.02
-# After its start and after an interruption, an echo has gaps until it is late enough to be steady.
+# Gaps within this time after the start or an interruption of the echo are counted separately: the
+# delay of the echo grows until playback has no more gaps.
 SETTLING_SECONDS = 5.0
 
 
@@ -34,7 +35,7 @@ class Caller:
     Args:
         speech: Audio of the caller as mu-law, longer than the call.
         key_presses: Times of the key presses, in seconds since `open`.
-        hang_up_at: When to hang up.
+        hang_up_at: Time of the hang-up.
     """
 
     def __init__(self, speech: bytes, key_presses: list[float], hang_up_at: float) -> None:
@@ -50,7 +51,7 @@ class Caller:
         self._hung_up = False
 
     def start(self, now: float) -> None:
-        """Begin the call: the WebSocket is connected."""
+        """Begin the call after the WebSocket is connected."""
         self._began = now
         self.caller_audio.start(now)
         self.session.start(now)
@@ -64,7 +65,7 @@ class Caller:
         self.caller_audio.send_due(self.session, now)
 
     def advance(self, now: float) -> None:
-        """Do everything that is due."""
+        """Perform all actions that are due."""
         session = self.session
         session.tick(now)
         self.caller_audio.send_due(session, now)
@@ -78,7 +79,7 @@ class Caller:
             session.hang_up(now)
 
     def next_due(self) -> float:
-        """Return when to call `advance` next; infinity where nothing is due."""
+        """Return the time of the next call of `advance`; infinity if no action is planned."""
         times = [self._hang_up_at] if not self._hung_up else []
         deadline = self.session.next_deadline()
         if deadline is not None:
@@ -89,7 +90,7 @@ class Caller:
         return min(times, default=float("inf"))
 
     def connection_lost(self, now: float, by: Party) -> None:
-        """End the call: the WebSocket is closed."""
+        """End the call after the WebSocket is closed."""
         self._ended = self._ended or now
         self.session.socket_lost(now, by=by)
 

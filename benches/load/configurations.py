@@ -25,7 +25,7 @@ def _stock_transport(websocket: WebSocket, **params: Any) -> FastAPIWebsocketTra
 
 
 def _documented(websocket: WebSocket) -> tuple[Any, MakeWorker]:
-    """Configure as pipecat's documentation does, including a parameter that does not exist."""
+    """Use the parameters of pipecat's documentation, one of which pipecat does not have."""
     params = {
         "serializer": pipecat_genesys_serializer.GenesysAudioHookSerializer(),
         "audio_in_enabled": True,
@@ -58,7 +58,7 @@ def _worker_without_idle_timeout(pipeline: Any, **options: Any) -> PipelineWorke
 
 
 def _lean_worker(pipeline: Any, **options: Any) -> PipelineWorker:
-    """Leave out the observers for RTVI and for turns."""
+    """Create a worker without the observers for RTVI and for turns."""
     return _worker_without_idle_timeout(
         pipeline, enable_rtvi=False, enable_turn_tracking=False, **options
     )
@@ -82,7 +82,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "ours-stock": _ours_on_stock_transport,
     "ours-transport": _ours,
 }
-"""By name: a function that returns a transport for a WebSocket, and what makes its worker."""
+"""For each name, a function from a WebSocket to a transport and the factory of its worker."""
 
 
 async def run_call(server: str, websocket: WebSocket, counter: CallerAudioCounter) -> None:

@@ -1,4 +1,4 @@
-"""Finds the caller's speech in what the caller heard, and measures its delay."""
+"""Finds the caller's speech in the audio that the caller heard, and measures its delay."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from . import ECHO_START_SECONDS
 
 _MARKER = round(0.05 * WIRE_RATE)
 _MARKER_EVERY_SECONDS = 1.0
-# A key interrupts the echo: no marker is expected within these times before and after it.
+# No marker is expected within these times before and after a key press, which interrupts the echo.
 _INTERRUPTED_SECONDS = (3.5, 0.5)
-# The longest delay of an echo; and the distance from the last marker that is searched first.
+# Longest delay of an echo; and the maximum difference from the delay of the previous marker in the
+# first search.
 _SEARCH_SAMPLES = 3 * WIRE_RATE
 _NEAR_SAMPLES = round(0.03 * WIRE_RATE)
 _END_SECONDS = 1.5
@@ -27,7 +28,7 @@ class EchoDetector:
     time to fill the caller's packet, the network in both directions, and the wait until playback.
 
     Args:
-        wire: What every caller says, as mu-law.
+        wire: Speech of every caller, as mu-law.
     """
 
     def __init__(self, wire: bytes) -> None:
@@ -44,8 +45,8 @@ class EchoDetector:
             key_presses: Times of the key presses in seconds since `open`.
 
         Returns:
-            For each marker found, when it was spoken and its delay, in seconds; and the number of
-            markers that were not found.
+            The time at which each found marker was spoken and its delay, in seconds; and the number
+            of markers that were not found.
         """
         heard = signals.ulaw_samples(heard_wire)
         end = min(spoken_samples, len(heard)) / WIRE_RATE - _END_SECONDS

@@ -1,4 +1,4 @@
-"""The load generator: calls in real time, from a process of its own.
+"""The load generator: makes calls in real time, in a separate process.
 
     python -m load.generator --url URL --calls N --gap S --plateau S --begin T
 
@@ -39,7 +39,7 @@ class Schedule:
         calls: Number of calls.
         gap: Seconds between the beginnings of two calls.
         plateau: Seconds during which all calls run.
-        begin: When the first call begins.
+        begin: Time of the beginning of the first call.
     """
 
     calls: int
@@ -53,11 +53,11 @@ class Schedule:
         return self.gap * self.calls + self.plateau
 
     def begin_of(self, number: int) -> float:
-        """Return when a call begins."""
+        """Return the time at which a call begins."""
         return self.begin + number * self.gap
 
     def key_press_of(self, number: int) -> float:
-        """Return when a caller presses a key, in seconds since `open`."""
+        """Return the time at which a caller presses a key, in seconds since `open`."""
         return 0.5 * self.call_seconds + 0.05 * (number % 20)
 
 

@@ -26,7 +26,8 @@ _SAMPLES_PER_SECOND = 200
 _MARGIN_SECONDS = 2.0
 _BUSIEST_FUNCTIONS = 12
 
-# The layer of a function, by a part of its file's path; the first match counts.
+# Pairs of a part of a path and a layer. A function belongs to the layer of the first pair whose
+# part is in the path of the function's file.
 LAYERS = (
     ("pipecat_genesys", "pipecat-genesys"),
     ("/pipecat/", "Pipecat"),
@@ -40,11 +41,11 @@ LAYERS = (
     ("/fastapi/", "WebSocket"),
 )
 OTHER_LAYER = "other"
-"""The standard library, soxr and numpy."""
+"""Layer of all other functions: the standard library, soxr and numpy."""
 
 
 def profile(server: str, calls: int) -> dict[str, Any]:
-    """Sample a server while it has a number of calls.
+    """Profile a server with a number of simultaneous calls.
 
     Args:
         server: Name of the server.

@@ -1,4 +1,4 @@
-"""A server in a process and on a core of its own.
+"""A server that runs in a separate process, on its own core.
 
     python -m load.server SERVER [--core N] [--loop uvloop]
 
@@ -47,7 +47,7 @@ async def serve(server: str) -> None:
 
     def report() -> None:
         for line in sys.stdin:
-            # `pipecat-genesys serve`, with which our transport is meant to run, tunes likewise.
+            # In production our transport runs in `pipecat-genesys serve`, which also tunes.
             if line.strip() == "tune" and server == "ours-transport":
                 gc_tuning.tune_collector()
             heard = {"heard_seconds": counter.seconds, "calls": counter.calls}

@@ -1,11 +1,11 @@
-"""A soak: an hour of short calls; checks memory, audio, and leaked descriptors and tasks.
+"""A soak: makes short calls for an hour; checks memory, audio, and leaked descriptors and tasks.
 
     python -m load.soak [--calls 50] [--minutes 60]
 
 `pipecat-genesys serve` runs on one core, the callers on the others. Writes a row for each minute to
-`results/<date>-soak.json` and `.md`. The exit status is 1 if a call was not completed, a rule was
-broken, callers heard a gap, caller audio was lost, memory grew by more than 2 %, or descriptors or
-tasks are left over after the last call.
+`results/<date>-soak.json` and `.md`. The exit status is 1 if a call was not completed, a protocol
+rule was broken, callers heard a gap, caller audio was lost, memory grew by more than 2 %, or
+descriptors or tasks are left over after the last call.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MEMORY_SAMPLE_SECONDS = 5.0
 _SETTLING_SECONDS = 10.0
 _STOP_SECONDS = 60
 _UNDERRUNS, _RATE_LIMITED = "audiohook_underruns_total", "audiohook_rate_limited_total"
-# Columns for the widest table, where the output is not a terminal.
+# Width of output that is not a terminal, in characters: enough for the widest table.
 _WIDTH = 250
 
 
@@ -158,7 +158,7 @@ def minutes(
 
 
 def left_over(server: SoakServer, idle: dict[str, float]) -> dict[str, float]:
-    """Return how many more descriptors and tasks there are than before the first call."""
+    """Return the numbers of descriptors and tasks above those before the first call."""
     give_up = time.monotonic() + _SETTLING_SECONDS
     while True:
         # The connection of the previous request can still be open, so the check is repeated.
@@ -172,10 +172,10 @@ def left_over(server: SoakServer, idle: dict[str, float]) -> dict[str, float]:
 def find_problems(
     rows: list[dict[str, Any]], heard_seconds: float, left: dict[str, float]
 ) -> list[str]:
-    """Return what a soak violated.
+    """Return the problems of a soak, as messages.
 
     Args:
-        rows: Minutes of the soak.
+        rows: One row per minute of the soak.
         heard_seconds: Caller audio that the bots received, in seconds.
         left: Result of `left_over`.
     """
@@ -217,7 +217,7 @@ def main() -> int:
     rows = []
     try:
         server.wait_until_ready()
-        # The first request for metrics allocates what later ones share.
+        # The first request for metrics allocates objects that later requests reuse.
         server.metrics()
         idle = server.state()
         callers = subprocess.Popen(

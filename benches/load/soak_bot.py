@@ -3,8 +3,8 @@
     pipecat-genesys serve load.soak_bot:app
 
 The bot greets the caller. When the caller stops speaking, the bot answers for three seconds, in
-pieces that arrive several times faster than real time, as those of a speech service do. A DTMF key
-interrupts it.
+pieces that arrive several times faster than real time, like audio from a speech service. A DTMF key
+interrupts the bot.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class SoakBot(CallerAudioProcessor):
         if not self._greeted:
             self._greeted = True
             await self._speak(1)
-        # The callers' speech is noise and their silence is digital, so no detector is needed.
+        # The callers' silence consists of zeros only, so no voice activity detector is needed.
         if frame.audio.strip(b"\0"):
             self._caller_has_spoken, self._silent_seconds = True, 0.0
             return
@@ -102,7 +102,7 @@ class SoakBot(CallerAudioProcessor):
 
 
 class CollectionMonitor:
-    """Records long garbage collections, and how much audio was queued at the callers then."""
+    """Records long garbage collections, and the audio queued at the callers at that time."""
 
     def __init__(self) -> None:
         self._began = self._lead = 0.0
@@ -117,7 +117,7 @@ class CollectionMonitor:
             self._collections.append((now - self._began, self._lead))
 
     def read(self) -> dict[str, float]:
-        """Return in ms the longest collection and the least remaining lead since the last call."""
+        """Return the longest collection and the least remaining lead since the last read, in ms."""
         collections, self._collections = self._collections, []
         return {
             "gc_longest_ms": 1000 * max((seconds for seconds, _ in collections), default=0.0),
@@ -147,6 +147,6 @@ app.include_router(
 
 @app.get("/state")
 async def state() -> dict[str, float]:
-    """Return what cannot be read from outside the process."""
+    """Return the statistics that cannot be read from outside the process."""
     counts = {"heard_seconds": counter.seconds, "tasks": len(asyncio.all_tasks())}
     return counts | monitor.read()

@@ -1,4 +1,4 @@
-"""The callers of the soak: a constant number of calls, each followed by another.
+"""The callers of the soak: a constant number of calls. When a call ends, the next one starts.
 
     python -m load.soak_callers --url URL --calls N --seconds S
 
@@ -27,9 +27,9 @@ from .caller import AUDIBLE_SECONDS, Caller
 from .process_stats import percentiles_ms
 
 _MINUTE = 60.0
-# The caller speaks for two seconds in eight; the bot's answer is in between.
+# The caller speaks for two seconds in each period of eight seconds. The bot answers in the rest.
 _PERIOD_SECONDS, _SPEECH_SECONDS = 8.0, 2.0
-# Within a period, the middle of the bot's answer.
+# Time of a key press since the start of a period: in the middle of the bot's answer.
 _KEY_PRESS_SECONDS = 3.5
 _SHORTEST_CALL_SECONDS, _LENGTH_VARIATION_SECONDS, _SPARE_SECONDS = 60, 40, 10
 
@@ -171,7 +171,7 @@ def main() -> None:
 
     async def run() -> None:
         callers = SoakCallers(options.url, options.calls, options.seconds)
-        # Fewer and shorter collections, so that they do not delay the callers.
+        # Make garbage collections fewer and shorter, so that they do not delay the callers.
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 50, 50)

@@ -15,8 +15,8 @@ from typing import Any
 from .aggregate import aggregate_step
 
 _BENCHES = Path(__file__).resolve().parents[1]
-# Time between the last beginning and the first reading, and between the last reading and the first
-# hang-up.
+# Time from the start of the last call to the first reading of the statistics, and from the last
+# reading to the first hang-up.
 MARGIN_SECONDS = 1.0
 START_SECONDS = 3.0
 _STOP_SECONDS = 30
@@ -169,7 +169,7 @@ def sleep_until(when: float) -> None:
 
 
 def stolen_seconds(core: int) -> float:
-    """Return the seconds of a core that the host gave to other guests; 0 where not reported."""
+    """Return the seconds of a core that the host gave to other guests; 0 if it is not reported."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return 0.0

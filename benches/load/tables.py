@@ -72,7 +72,7 @@ def largest_passed_step(rows: Sequence[Row], server: str) -> Row | None:
 
 
 def capacity(rows: Sequence[Row]) -> Table:
-    """Calls that each server holds, run by run."""
+    """Largest number of calls that each server can serve, for each run."""
     lines = []
     for run in dict.fromkeys(row["run"] for row in rows):
         of_run = [row for row in rows if row["run"] == run]
@@ -146,7 +146,7 @@ def steps(rows: Sequence[Row]) -> Table:
         "call. Delivered: caller audio that the bots received, in %. Underruns: gaps of 20 ms and "
         "more, per call-minute. Early: underruns while the echo settles, per call. GC: the longest "
         "collection. Loop late: delay of a timer in the server. Lag: delay of the timers in the "
-        "load generator. Stolen: time of the server's core that the host gave to others, in %.",
+        "load generator. Stolen: share of the server's core that other guests used, in %.",
         (
             *("server", "calls", "completed", "CPU", "core %", "MB", "opened", "pong", "barge-in"),
             *("echo", "drift", "delivered", "underruns", "early", "429", "GC", "loop late"),
@@ -166,7 +166,7 @@ def make_soak_tables(results: Mapping[str, Any]) -> dict[str, Table]:
 
 
 def soak(rows: Sequence[Row]) -> Table:
-    """A soak as a whole."""
+    """Results of a whole soak."""
     calls = max(row["active"] for row in rows)
     gaps = [gap for row in rows for gap in row["gaps_ms"]]
     growth = memory_growth(rows)
@@ -197,13 +197,13 @@ def soak(rows: Sequence[Row]) -> Table:
 
 
 def soak_minutes(rows: Sequence[Row]) -> Table:
-    """A soak minute by minute."""
+    """Results of each minute of a soak."""
     return Table(
         "Minute by minute",
         "Times are p50/p99 in ms. MB: memory, the median of the minute. CPU and stolen: in % of "
         "the server's core. GC: the longest collection in ms. Margin: the least playout lead of "
-        "the bots during a collection, less the collection, in ms. Lag: delay of the timers of the "
-        "callers' process.",
+        "the bots during a collection, minus the duration of the collection, in ms. Lag: delay of "
+        "the timers of the callers' process.",
         (
             *("minute", "calls", "completed", "active", "MB", "descriptors", "tasks", "CPU"),
             *("stolen", "GC", "margin", "gaps", "429", "opened", "pong", "barge-in", "lag"),

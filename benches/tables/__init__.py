@@ -29,7 +29,7 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[Results], Table]]] = {
     "round-trip": (["quality"], quality.round_trip),
     "clipping": (["quality"], quality.clipping),
 }
-"""By the name that the documents use: the steps that a table needs, and the function."""
+"""For each table name in the documents, the steps that the table needs and its function."""
 
 
 def make_tables(results: Results) -> dict[str, Table]:

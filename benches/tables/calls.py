@@ -24,8 +24,8 @@ def delay(results: Results) -> Table:
         "Delay in ms",
         "Delay in ms through the serializers; pipecat's resampler is never cleared. Content: the "
         "lag at which the output correlates best with the test signal computed for the output's "
-        "rate. Held: input so far less output so far, after each packet. Total: the sum of both. "
-        "The values do not depend on the speed of the machine.",
+        "rate. Held: duration of all input minus duration of all output, after each packet. Total: "
+        "the sum of both. The values do not depend on the speed of the machine.",
         (
             *("", "packet ms", "pipeline kHz"),
             *(f"{name} {heading}" for name in ("ours", "pipecat") for heading in headings),
@@ -44,8 +44,8 @@ def delivery(results: Results) -> Table:
     ]
     return Table(
         "Caller audio delivered in %",
-        "Samples that came out of the serializer, in % of those due: mean (and range) of five "
-        "calls. Packets of 200 ms are sent on time and arrive after a random delay, 5 ms on "
+        "Samples that the serializer returned, in % of the expected samples: mean (and range) of "
+        "five calls. Packets of 200 ms are sent on time and arrive after a random delay, 5 ms on "
         f"average, so {measured['late_percent']:.0f} % of the gaps between them exceed 200 ms. The "
         "clock is simulated. `ours` and `pipecat` have default parameters; `pipecat tuned` has "
         "`resampler_clear_after_secs=None`, and its missing audio is still in the resampler.",
@@ -96,10 +96,11 @@ def echo(results: Results) -> Table:
     return Table(
         "Echo over real sockets, in ms",
         "Delay of an echo in ms: loopback WebSocket, uvicorn, pipecat's stock transport with "
-        "200 ms of output in a message, and a bot that repeats what it hears. Packets of the "
+        "200 ms of output in a message, and a bot that repeats the caller's audio. Packets of the "
         "caller are 200 ms; four calls run at once; pipecat's resampler is never cleared. Echo: "
-        "from the moment a marker was spoken until it arrives. Played: until it is played, if each "
-        "packet is played after the one before it. Both include the 200 ms of a packet. Our aim is "
+        "from the time at which a marker was spoken until it arrives. Played: until the marker is "
+        "played, if each packet is played after the end of the previous one. Both include the "
+        "200 ms of a packet. Our aim is "
         f"at most {measured['limit_ms']} ms more at 16 kHz than without resampling.",
         ("", "pipeline kHz", "markers", "missing", *columns),
         rows,

@@ -8,7 +8,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 Results = Mapping[str, Any]
-"""What each step measured, by the name of the step."""
+"""The results of each step, by the name of the step."""
 
 WIRE_HZ = 8000
 

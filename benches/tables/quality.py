@@ -10,7 +10,7 @@ from report import Table
 from .common import Results, Row, kilohertz, rate_pair
 
 _COLUMNS = ("ripple dB", "spurious dBc", "delay mean ms", "delay worst ms", "within limits")
-# Quieter images and aliases than this are not present at all.
+# Images and aliases below this level count as absent.
 _NONE_DBC = -150
 _NOISE_FLOOR_DBC = -115
 
@@ -93,9 +93,9 @@ def pairs(results: Results) -> Table:
         )
     return Table(
         "Ours and soxr VHQ at every pair of rates",
-        "Spurious: the loudest image or alias, and its frequency. Added noise: noise without that "
-        "of rounding the output, of the worst of four tones. SINAD: of 1000 Hz, whose period is a "
-        "whole number of samples at 8 kHz, and of 997 Hz, whose period is not.",
+        "Spurious: the loudest image or alias, and its frequency. Added noise: noise without the "
+        "rounding noise of the output, for the worst of four tones. SINAD: of 1000 Hz, whose "
+        "period is a whole number of samples at 8 kHz, and of 997 Hz, whose period is not.",
         (
             *("kHz", "resampler", "ripple dB", "spurious dBc", "at Hz", "added noise dBc"),
             *("SINAD 1000 Hz dB", "SINAD 997 Hz dB"),
@@ -112,7 +112,7 @@ def above(results: Results) -> Table:
     ]
     return Table(
         "Power above 4.6 kHz",
-        "All power above 4.6 kHz relative to the tone that went in at 8 kHz, in dBc, of the worst "
+        "All power above 4.6 kHz in dBc, relative to the tone in the 8 kHz input, for the worst "
         "tone from 300 to 3400 Hz.",
         ("out kHz", "ours", "soxr VHQ"),
         rows,
@@ -169,8 +169,8 @@ def round_trip(results: Results) -> Table:
             rows.append((f"{row['rate'] // 1000}", signal, *cells))
     return Table(
         "Mu-law to the pipeline's rate and back",
-        "Signal over error in dB: of mu-law encoding alone, and of the round trip from mu-law to "
-        "the rate and back to mu-law. Unchanged: codes that are the same after the round trip.",
+        "Signal-to-error ratio in dB: of mu-law encoding alone, and of the round trip from mu-law "
+        "to the rate and back to mu-law. Unchanged: codes that are the same after the round trip.",
         (
             *("kHz", "signal", "mu-law alone dB", "ours dB", "soxr VHQ dB"),
             *("ours unchanged %", "soxr VHQ unchanged %"),

@@ -61,10 +61,10 @@ def control(results: Results) -> Table:
     return Table(
         "A control message through the serializer",
         "`deserialize`, and `serialize` of the reply where there is one. CPU time in microseconds, "
-        f"the median of {_fewest_rounds(rows)} rounds. A log makes the lines from its level up and "
-        "discards them; DEBUG is loguru's default. Ours validates each message and numbers each "
-        "reply. pipecat's does neither, does not answer `update`, and does not tell the pipeline "
-        "of `playback_started`.",
+        f"the median of {_fewest_rounds(rows)} rounds. A log formats the lines of its level and "
+        "above, and discards them; DEBUG is loguru's default. Ours validates each message and "
+        "numbers each reply. pipecat's does neither, does not answer `update`, and does not tell "
+        "the pipeline of `playback_started`.",
         ("message", "reply", "log", "ours us", "pipecat us", "ratio"),
         cells,
     )
@@ -126,7 +126,7 @@ def crates(results: Results) -> Table:
 
 
 def fastest(results: Results) -> Table:
-    """Our time beside the fastest resampler that meets the quality limits."""
+    """Time of the fastest resampler within the quality limits, as a multiple of our time."""
     within_limits = libraries_within_limits(results)
     crate_rows = {_case(row): row for row in results["crates"]["rows"]}
     cells = []

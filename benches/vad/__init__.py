@@ -9,4 +9,4 @@ NAMES = (OURS_8, OURS_16, PIPECAT_8, PIPECAT_16)
 """The measured analyzers, by the sample rate of the pipeline."""
 
 JUDGED_NAMES = (OURS_8, OURS_16, PIPECAT_16)
-"""Those whose accuracy is measured. pipecat's at 8 kHz has the states of ours at 8 kHz."""
+"""The analyzers whose accuracy is measured. At 8 kHz, pipecat's has the same states as ours."""

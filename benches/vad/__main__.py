@@ -1,4 +1,4 @@
-"""Measure voice activity detection beside pipecat's; write the results, with today's date.
+"""Compare our voice activity detection with pipecat's; write the results, with today's date.
 
     python -m vad                     all steps; 15 minutes on an otherwise idle machine
     python -m vad --only calls model  some steps; replaces them in today's files
@@ -22,7 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-# Without a log, so that log lines are not part of the CPU time. Before pipecat is imported.
+# Disable the log before pipecat is imported, so that the CPU time does not include log lines.
 os.environ["LOGURU_AUTOINIT"] = "False"
 
 import report
@@ -40,7 +40,7 @@ from .turns import measure_smart_turn
 COUNTS = (1, 10, 25, 50, 100, 200)
 _SECONDS = 8.0
 _TEST_SET = report.ROOT / ".venv" / "vad-test-set"
-# Columns for the widest table, where the output is not a terminal.
+# Width of output that is not a terminal, in characters: enough for the widest table.
 _WIDTH = 200
 
 
@@ -56,10 +56,10 @@ def calls(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure the memory of each analyzer in a process of its own."""
+    """Measure the memory of each analyzer in a separate process."""
     rows = []
     for configuration in CONFIGURATIONS:
-        # pipecat's analyzers have a model each.
+        # Each of pipecat's analyzers has its own model and needs more memory.
         count = 300 if configuration.name.startswith("ours") else 20
         process = subprocess.run(
             [
@@ -75,7 +75,7 @@ def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def accuracy(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure accuracy on the best speech that there is."""
+    """Measure accuracy on the best recordings that are available."""
     recordings, source = _recordings(options.labelled, options.quick)
     return {"source": source, "rows": measure_accuracy(recordings, options.quick)}
 
@@ -132,7 +132,7 @@ def main() -> int:
         run["problems"][name] = measured.get("problems", []) if name == "model" else []
         run["commits"][name] = report.current_commit()
         if path is not None:
-            # After every step, because a run takes long.
+            # Save the results after every step, because a run takes a long time.
             report.save_results(run, path)
     tables = list(make_vad_tables(run["parts"]).values())
     for table in tables:

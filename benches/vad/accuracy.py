@@ -1,4 +1,4 @@
-"""How well the analyzers find speech on the telephone, against labels."""
+"""Accuracy of the analyzers on telephone speech, compared with labels."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FRAME_SECONDS = 0.01
 # Constant delay of the audio by resampling, before the analyzer and in it, in seconds. Frames are
 # compared with the labels without this delay; delays of onset and end include it.
 _DELAYS = {OURS_8: 0.0, OURS_16: 0.006, PIPECAT_16: 0.003}
-# Packets as short as a pipeline has them, so that delays are those of the analyzer.
+# Duration of a packet: as short as in other pipelines, so that packets add little to the delays.
 _PACKET_MS = 20
-# A label that belongs to the same sentence as the label before it: the longest pause in seconds.
+# Longest pause between two labels of the same sentence, in seconds.
 _LONGEST_PAUSE = 0.5
-# How early before its label speech may be detected, in seconds.
+# Maximum time by which the start of speech may be detected before its label, in seconds.
 _EARLY = 0.2
 # Silence after each recording, so that the end of the last sentence can be detected.
 _TAIL_SECONDS = 1.0
@@ -133,7 +133,7 @@ async def _analyze(
 
 
 def _sentences(speech: Sequence[Segment]) -> list[Segment]:
-    """Return the labels joined across short pauses."""
+    """Return the sentences: labels with a short pause between them are joined."""
     joined: list[Segment] = []
     for begin, end in speech:
         if joined and begin - joined[-1][1] < _LONGEST_PAUSE:

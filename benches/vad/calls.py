@@ -19,7 +19,7 @@ _LEAD_SECONDS = 0.1
 
 
 class _NoAnalyzer:
-    """Does nothing: measures the CPU time of the measurement itself."""
+    """An analyzer that does nothing. Its CPU time is that of the measurement itself."""
 
     async def analyze_audio(self, buffer: bytes) -> VADState:
         return VADState.QUIET
@@ -37,8 +37,8 @@ def measure_calls(
         counts: Numbers of calls.
         seconds: Duration of each measurement.
         packet_ms: Duration of a packet in ms.
-        at_once: Whether all calls send their packets at the same moment. Otherwise each call has
-            its own phase.
+        at_once: Whether all calls send their packets at the same moment. Otherwise the
+            calls send at different moments.
     """
     rows = []
     for calls in counts:
@@ -92,7 +92,7 @@ async def _run(
         "p50_ms": 1000 * latencies[len(latencies) // 2],
         "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)],
         "worst_ms": 1000 * latencies[-1],
-        # Whether the analyzers kept up with the audio.
+        # Whether the analyzers processed the audio in real time.
         "kept_up": elapsed < seconds + 1.0,
     }
 
@@ -104,12 +104,12 @@ async def _call(
     period: float,
     latencies: list[float],
 ) -> None:
-    """Pass packets at their time; add the time from then to the result to `latencies`."""
+    """Pass each packet when it is due; append the time until its result to `latencies`."""
     for number, packet in enumerate(packets):
         due = begin + number * period
         if (wait := due - time.perf_counter()) > 0:
             await asyncio.sleep(wait)
-            # The lateness of the event loop's timer is not the analyzer's.
+            # The delay of the event loop's timer is not part of the analyzer's latency.
             due = time.perf_counter()
         await analyzer.analyze_audio(packet)
         latencies.append(time.perf_counter() - due)

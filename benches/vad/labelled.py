@@ -1,7 +1,8 @@
 """Labelled speech: a test set from a folder or the network, or speech made by espeak-ng.
 
 The test set is that of TEN VAD (Apache 2.0): 30 recordings at 16 kHz, `NAME.wav`, with labels in
-`NAME.scv`: a line of the name and groups of begin, end and 1 for speech or 0 for none, in seconds.
+`NAME.scv`. A label file has one line: the name, then three numbers for each segment: its begin and
+end in seconds, and 1 for speech or 0 for no speech.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _ESPEAK_SENTENCES = (
     "Yes, that is right. Can you send it by letter to my old address?",
     "Thank you very much. Good bye.",
 )
-# Amplitude below which synthetic speech counts as a pause, and the shortest pause, in seconds.
+# Amplitude below which synthetic speech counts as a pause; and the shortest pause in seconds.
 _ESPEAK_THRESHOLD = 60
 _ESPEAK_SHORTEST_PAUSE = 0.15
 _ESPEAK_LEVEL = 3000.0
@@ -59,7 +60,7 @@ def load_folder(folder: Path) -> list[Recording]:
     """Read the recordings of a folder that have labels.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: The folder has no recording with labels.
     """
     recordings = []
     for labels in sorted(folder.rglob("*.scv")):
@@ -76,7 +77,7 @@ def load_folder(folder: Path) -> list[Recording]:
 
 
 def download(folder: Path) -> None:
-    """Download the test set into a folder, unless it is there.
+    """Download the test set into a folder, unless the folder exists.
 
     Raises:
         OSError: The download failed.
@@ -123,7 +124,7 @@ def synthesize() -> list[Recording]:
 
 
 def _loud_segments(samples: Samples) -> list[Segment]:
-    """Return the segments in which a clean signal is loud, joined across short pauses."""
+    """Return the loud segments of a clean signal; a short pause does not separate segments."""
     step = RATE // 100
     frames = np.abs(samples[: len(samples) // step * step]).reshape(-1, step).max(axis=1)
     segments: list[Segment] = []

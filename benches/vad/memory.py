@@ -1,9 +1,9 @@
-"""Resident memory of one more analyzer; run in a process of its own.
+"""Resident memory of one more analyzer. Each measurement needs a new process.
 
     python -m vad.memory "ours, 8 kHz" --count 300
 
-Prints JSON. Each analyzer has judged three packets of 200 ms and is kept. The first one, which
-loads what all analyzers share, is not counted.
+Prints JSON. Each analyzer has analyzed three packets of 200 ms and stays in memory. The first
+analyzer loads the objects that all analyzers share, and is not counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The model without an analyzer: time per window by the size of a run, and equality of results."""
+"""The model without an analyzer: time per window and equality of results for each size of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WINDOWS_PER_ROUND = 400
 
 
 def measure_model(quick: bool = False) -> dict[str, Any]:
-    """Time pipecat's graph and ours, and compare their results with single windows.
+    """Time pipecat's graph and ours, and compare their results with those of single windows.
 
     Returns:
         `rows`: for each size of a run, time per window and the largest difference of a result

@@ -1,4 +1,4 @@
-"""Where the CPU time of one call goes: stage by stage, one call at a time, without waiting."""
+"""CPU time of each stage of one call. The calls run one after the other, without waiting."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ _ROUNDS = 5
 
 
 def measure_stages(quick: bool = False) -> list[dict[str, Any]]:
-    """Return the CPU time of each stage in ms per second of audio; each includes those before it.
+    """Return the CPU time up to the end of each stage, in ms per second of audio.
 
-    The stages of pipecat's analyzer: a run of the model, conversion to floats and back (with the
-    model), volume, the whole analyzer without a thread, and with its thread in packets of 200 and
-    of 20 ms. Ours has native code for windows and volume, a run for each packet, and one thread.
+    The stages of pipecat's analyzer: a run of the model, conversion to floats and back (including
+    the model), volume, the whole analyzer without a thread, and the whole analyzer with its thread,
+    in packets of 200 ms and of 20 ms. Our analyzer has native code for windows and volume, a run of
+    the model for each packet, and one thread.
     """
     rounds = 1 if quick else _ROUNDS
     rows = []

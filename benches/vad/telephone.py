@@ -45,7 +45,7 @@ def noisy(recordings: Sequence[Recording], noise: str, snr: float) -> list[Sampl
 
 
 def through_telephone(samples: Samples, coding: str, rate: int) -> bytes:
-    """Return what a pipeline receives: 16-bit PCM at `rate` after the telephone's 8 kHz.
+    """Return the audio that a pipeline receives by telephone: 16-bit PCM, resampled from 8 kHz.
 
     Args:
         samples: Samples at 16 kHz.
@@ -63,7 +63,7 @@ def _white(random: np.random.Generator, length: int, *_: Any) -> Samples:
 
 
 def _modulated(random: np.random.Generator, length: int, *_: Any) -> Samples:
-    """Low noise whose amplitude rises and falls as slowly as that of syllables."""
+    """Low noise whose amplitude changes at the rate of syllables."""
     low = sosfilt(butter(2, 600, fs=RATE, output="sos"), random.standard_normal(length))
     envelope = sosfilt(butter(2, 4, fs=RATE, output="sos"), random.standard_normal(length))
     return np.asarray(low * np.abs(envelope))

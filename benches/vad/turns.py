@@ -12,7 +12,7 @@ from .speech import caller_audio
 
 _RATES = (8000, 16000)
 _RUNS = 7
-# The model judges the last 8 s, however short the turn was.
+# Duration of the turn in seconds. It does not matter: the model always judges the last 8 s.
 _TURN_SECONDS = 4
 
 

@@ -1,12 +1,12 @@
-//! Time per packet of our core beside other crates' resamplers and the CPU's peak; prints JSON.
+//! Compares the time per packet of our core with other crates and the CPU's peak; prints JSON.
 //!
 //! The conversion is mu-law to 16-bit PCM at another rate, or the reverse. The other crates have no
 //! mu-law codec and are combined with ours. In a round every competitor converts the same packets
-//! once, in rotating order, so a slowdown of the machine affects all of them. Each is timed by
-//! itself; the report has the medians. The quality of each is measured first (`quality.rs`). Our
-//! output must be the same bytes in every round.
+//! once, in rotating order, so a slowdown of the machine affects all of them. Each competitor is
+//! timed separately; the report has the medians. The quality of each competitor is measured first
+//! (`quality.rs`). Our output must be the same bytes in every round.
 //!
-//! With `--quick` the times mean nothing.
+//! With `--quick` the times are not valid.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -59,8 +59,8 @@ fn is_inbound(direction: &str) -> bool {
 /// Returns the multiplications for a packet of `wire_samples` at 8000 Hz.
 ///
 /// A factor of six uses two filters, of 48 and 16 taps; other factors use one of 48 taps. The
-/// outputs of one phase are equal to an input and need none. The reverse direction has the same
-/// filters with one more tap in the middle.
+/// outputs of one phase are equal to an input and need no multiplication. The reverse direction has
+/// the same filters with one more tap in the middle.
 fn products(direction: &str, rate: u32, wire_samples: u32) -> u32 {
     let per_sample = match (rate / WIRE_RATE, is_inbound(direction)) {
         (6, true) => 48 + 2 * 2 * 16,
@@ -79,7 +79,7 @@ struct Competitor {
     convert: Convert,
     packet: Vec<u8>,
     out: Vec<u8>,
-    /// Output once the filter is full, for competitors whose output must not vary.
+    /// Output for a packet after the filter is full; `None` if the output may vary.
     expected: Option<Vec<u8>>,
     ns: Vec<f64>,
 }

@@ -1,5 +1,5 @@
-//! Our resampler and those of other crates as streams of 16-bit PCM, with the least code around
-//! each.
+//! Our resampler and those of other crates as streams of 16-bit PCM, with as little additional code
+//! as possible.
 
 use audiohook_audio::Resampler as Ours;
 use resampler::{Attenuation, Latency, ResamplerFft, ResamplerFir, SampleRate};
@@ -19,8 +19,8 @@ pub(crate) trait PcmResampler {
 /// a packet.
 pub(crate) type MakeResampler = fn(u32, u32, u32) -> Box<dyn PcmResampler>;
 
-/// Resamplers by name. Each crate has the fastest settings that are within our quality limits, and
-/// the next faster settings, which are outside of them.
+/// Resamplers by name. For each crate, there are the fastest settings that are within our quality
+/// limits, and the next faster settings, which are outside the limits.
 pub(crate) const RESAMPLERS: [(&str, MakeResampler); 7] = [
     ("ours", ours),
     ("rubato Fft, 20 ms", |from, to, frames| {
@@ -60,7 +60,7 @@ fn ours(from: u32, to: u32, _: u32) -> Box<dyn PcmResampler> {
 /// A crate's resampler, which works on `f32`, with conversions from and to PCM.
 struct FloatResampler<T> {
     resampler: T,
-    /// Samples that the resampler has not taken yet.
+    /// Input samples that the resampler has not read yet.
     input: Vec<f32>,
     output: Vec<f32>,
 }

@@ -22,8 +22,8 @@ use crate::quantize;
 /// time at milliseconds.
 pub const MAX_BANK_COEFFICIENTS: u64 = 1 << 18;
 
-/// Shape of the Kaiser window. The stopband is 110 dB down (Kaiser's formula: 0.1102 *
-/// (110 - 8.7)); 16 bits resolve 98 dB.
+/// Shape of the Kaiser window. It gives a stopband attenuation of 110 dB (Kaiser's formula:
+/// 0.1102 * (110 - 8.7)). The dynamic range of 16 bits is 98 dB.
 const KAISER_BETA: f64 = 11.16;
 /// Largest integer factor that uses the convolution in planes.
 pub(crate) const MAX_PLANES: usize = 8;
@@ -66,7 +66,7 @@ impl Bank {
         if let Some(bank) = in_use(design) {
             return bank;
         }
-        // The lock is not held during the design, so that a large bank delays no other stream.
+        // The lock is not held during the design, so that other streams do not wait for it.
         let designed = Arc::new(Self::design(design));
         let mut banks = BANKS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bank) = banks.get(&design).and_then(Weak::upgrade) {

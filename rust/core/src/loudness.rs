@@ -1,10 +1,10 @@
 //! [`SlidingEnergy`]: the energy of filtered audio over the newest blocks of a stream.
 //!
 //! A loudness meter filters a stretch of audio from a filter state of zero and sums the
-//! squares of the output. Consecutive stretches overlap, so filtering each stretch anew costs
-//! its whole length every time. The filter is linear, which allows a shorter way with the same
-//! result: each block is filtered once, from a state of zero, and the blocks of a stretch are
-//! then combined.
+//! squares of the output. Consecutive stretches overlap, so a meter that filters each stretch
+//! separately filters the same samples several times. The filter is linear, which allows a
+//! faster computation with the same result: each block is filtered only once, from a state of
+//! zero, and the results of the blocks of a stretch are then combined.
 //!
 //! With the state `s` at the start of a block, the output is the zero-state output `y` plus
 //! the free response `f(s)`, and both are linear. The energy of the block is therefore
@@ -54,13 +54,15 @@ impl Section {
     }
 }
 
-/// What depends only on the filter and the length of a block. All streams of one kind share it.
+/// The values that depend only on the filter and the length of a block. Streams that have the
+/// same filter and block length share them.
 #[derive(Debug)]
 struct Design {
     sections: [Section; 2],
     /// For each sample of a block, the free responses of the state variables.
     responses: Box<[State]>,
-    /// State after a block for each state variable of 1 before it.
+    /// For each state variable, the free response's state after a block if the variable is 1
+    /// before the block.
     transition: [State; STATES],
     /// Sums of the products of the free responses.
     gram: [State; STATES],
@@ -198,7 +200,7 @@ impl SlidingEnergy {
             energy += added;
             state = next;
         }
-        // The sum of squares cannot be negative; its rounding error can.
+        // A sum of squares is not negative, but rounding errors can make the result negative.
         energy.max(0.0)
     }
 

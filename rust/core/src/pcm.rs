@@ -1,8 +1,8 @@
 //! Conversion between 16-bit samples and bytes.
 //!
-//! Rules: each sample is converted on its own and there is no state. The caller has
-//! checked the lengths; if they differ, the shorter side decides. The loops are simple so
-//! that the compiler turns them into vector moves.
+//! Rules: each sample is converted independently, without state. The caller has checked
+//! the lengths; if they differ, the number of converted samples is that of the shorter
+//! slice. The loops are simple, so that the compiler turns them into vector moves.
 
 use std::str::FromStr;
 
@@ -116,7 +116,7 @@ pub(crate) fn exact_output(expected: usize, actual: usize) -> Result<(), AudioEr
 /// Returns the length of `samples` samples of `width` bytes each.
 ///
 /// # Errors
-/// [`AudioError::OutputTooLarge`] if so many bytes cannot be allocated.
+/// [`AudioError::OutputTooLarge`] if the length exceeds the largest possible allocation.
 pub(crate) fn byte_length(samples: u128, width: usize) -> Result<usize, AudioError> {
     let bytes = samples * width as u128;
     isize::try_from(bytes)

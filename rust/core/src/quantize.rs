@@ -4,13 +4,13 @@
 //!
 //! * The taps of a branch sum to exactly 1, so that a constant input gives the same
 //!   constant as output.
-//! * No sum leaves 32 bits for any input. This module asserts it.
-//! * The error of the taps stays 100 dB down.
+//! * No sum overflows 32 bits for any input. This module asserts it.
+//! * The error of the taps stays 100 dB below a gain of 1.
 
 use crate::arch::{Accumulator, Branches, Row};
 
-/// Returns the scale of the fine taps for an output of `taps` rounded taps. This many bits
-/// put the error of the response 97 dB down at its worst frequency.
+/// Returns the scale of the fine taps for an output of `taps` rounded taps. With this number
+/// of bits, the error of the response is 97 dB below a gain of 1 at the worst frequency.
 const fn fine_bits(taps: usize) -> u32 {
     match taps {
         0..=16 => 18,
@@ -31,7 +31,7 @@ pub(crate) fn rows(
     input_shift: u32,
 ) -> (Box<[Row]>, Accumulator) {
     let taps = rows[0].len();
-    // The plane that holds the middle of the filter has only one tap other than zero.
+    // The plane with the middle of the filter has only one tap that is not zero.
     let fine_bits = fine_bits((together - 1).max(1) * taps);
     for half_width in 0..=taps / 2 {
         for coarse_bits in [15, 14, 13] {
@@ -88,7 +88,8 @@ fn split(
         }
         parts.push((fine, coarse));
     }
-    // The sum of the rounding errors is corrected at the largest tap, where it matters least.
+    // The sum of the rounding errors is added to the largest tap, where the relative change is
+    // the smallest.
     let missing = (1 << scales.fine_bits) - sum;
     let fine = &mut parts[largest.0].0[largest.1];
     *fine = i16::try_from(i32::from(*fine) + missing).ok()?;

@@ -5,15 +5,15 @@ use crate::pcm::{SAMPLE_BYTES, byte_length, exact_output, whole_frames};
 use crate::wire::WIRE_RATE;
 use crate::{AudioError, Resampler};
 
-/// Number of samples that a window has of the audio itself: 32 ms at 8 kHz.
+/// Number of samples in a window: 32 ms at 8 kHz.
 pub const WINDOW_SAMPLES: usize = 256;
 /// The other supported input rate in Hz.
 const WIDEBAND_RATE: u32 = 2 * WIRE_RATE;
-/// Number of samples before the window, from the end of the window before it.
+/// Number of samples of context: the end of the audio before the window.
 const CONTEXT_SAMPLES: usize = 32;
-/// Number of samples after the window, which mirror its end.
+/// Number of samples after the window: the mirror image of its end.
 const MIRRORED_SAMPLES: usize = 32;
-/// Number of samples of which the model sees a window: the context, the window and its mirror
+/// Number of samples that the model reads for a window: the context, the window and the mirror
 /// image.
 const VIEW_SAMPLES: usize = CONTEXT_SAMPLES + WINDOW_SAMPLES + MIRRORED_SAMPLES;
 /// Number of samples in a frame.
@@ -35,11 +35,11 @@ const SCALE: f32 = 1.0 / 32_768.0;
 /// A stream of PCM that becomes rows of input for a speech model, with the loudness at the
 /// end of each row's window.
 ///
-/// The model sees a window as 320 samples: the 32 samples before the window, the 256 samples
-/// of the window and the mirror image of its last 32 samples (without the last sample
-/// itself). A row has these samples in four frames of 128 samples, which begin 64 samples
-/// apart. Samples are f32 from -1 to 1 at 8 kHz. Windows follow each other without gap or
-/// overlap. Audio at 16 kHz is resampled to 8 kHz, which delays it by 3 ms.
+/// The model reads 320 samples for each window: the 32 samples before the window, the 256
+/// samples of the window, and the 32 samples before its last sample in reverse order. A row has
+/// these samples in four frames of 128 samples, which begin 64 samples apart. Samples are f32
+/// from -1 to 1 at 8 kHz. There is no gap and no overlap between windows. Audio at 16 kHz is
+/// resampled to 8 kHz, which delays it by 3 ms.
 #[derive(Clone, Debug)]
 pub struct SpeechWindows {
     in_rate: u32,
@@ -106,8 +106,8 @@ impl SpeechWindows {
     /// Adds PCM to the stream.
     ///
     /// Writes the rows of the completed windows as native-endian f32 to `rows`, which must
-    /// have [`rows_len`](Self::rows_len) bytes, and appends the energy of each window's
-    /// loudness to `energies`.
+    /// have [`rows_len`](Self::rows_len) bytes, and appends the loudness of each window, as an
+    /// energy, to `energies`.
     pub fn process_into(
         &mut self,
         pcm: &[u8],
@@ -147,7 +147,7 @@ impl SpeechWindows {
         }
     }
 
-    /// Makes the next window begin without the samples of the window before it.
+    /// Replaces the context of the next window, the samples before it, by zeros.
     pub fn clear_context(&mut self) {
         self.view[..CONTEXT_SAMPLES].fill(0.0);
     }
@@ -163,7 +163,7 @@ impl SpeechWindows {
         self.inputs = 0;
     }
 
-    /// Adds the samples to the loudness and appends its energy at the end of each window.
+    /// Adds the samples to the loudness measurement. Appends the energy at the end of each window.
     fn measure(&mut self, mut pcm: &[u8], energies: &mut Vec<f64>) {
         while !pcm.is_empty() {
             let missing = (self.window_inputs - self.inputs) * SAMPLE_BYTES;
@@ -243,7 +243,8 @@ mod tests {
             .collect();
         for (number, row) in rows.chunks_exact(ROW_SAMPLES).enumerate() {
             for (place, &value) in row.iter().enumerate() {
-                // The position of the place in the stream, mirrored about the last sample.
+                // Position in the stream of the sample at `place`. After the last sample of the
+                // window, positions are mirrored about the last sample.
                 let last = (number + 1) * WINDOW_SAMPLES - 1;
                 let seen = place / FRAME_SAMPLES * FRAME_STEP + place % FRAME_SAMPLES;
                 let at = (number * WINDOW_SAMPLES + seen).checked_sub(CONTEXT_SAMPLES);

@@ -67,7 +67,7 @@ impl Scratch {
 impl Stage {
     pub(crate) fn new(design: Design) -> Self {
         let bank = Bank::shared(design);
-        // At most this many inputs have been read beyond the newest input of the next output.
+        // Maximum number of inputs that are read beyond the newest input of the next output.
         let most_ahead = (design.up + design.down - 2) / design.up;
         let history = vec![0; bank.taps(design) - 1 + most_ahead].into();
         Self {
@@ -100,8 +100,8 @@ impl Stage {
         }
     }
 
-    /// Returns the largest number of inputs that give at most `outputs` outputs, whatever
-    /// the residue is.
+    /// Returns the largest number of inputs that give at most `outputs` outputs for every
+    /// residue.
     pub(crate) fn inputs_for(&self, outputs: usize) -> usize {
         outputs * self.design.down / self.design.up
     }
@@ -207,8 +207,8 @@ fn interpolate(
     }
 }
 
-/// Writes one output for each group of as many inputs as there are rows. The inputs are
-/// deinterleaved into planes, and each plane is convolved with its own row.
+/// Writes one output for each group of inputs. The number of inputs in a group is the number of
+/// rows. The inputs are deinterleaved into planes, and each plane is convolved with its own row.
 fn decimate(
     kernels: &Kernels,
     rows: &[Row],

@@ -37,8 +37,9 @@ const PAIRS: [(u32, u32); 26] = [
 
 /// Returns the largest allowed error of an output in 16-bit steps, for full-scale noise.
 ///
-/// Rounding the output costs half a step. The rest comes from the taps, which are rounded
-/// to 18 bits or more. If there are two filters, the output of the first is rounded too.
+/// Rounding the output adds an error of half a step. The remaining error comes from the taps,
+/// which are rounded to 18 bits or more. If there are two filters, the output of the first
+/// filter is rounded too.
 fn tolerance(in_rate: u32, out_rate: u32) -> f64 {
     if in_rate == 6 * out_rate || out_rate == 6 * in_rate {
         2.0

@@ -63,10 +63,10 @@ fn follows_the_formula(in_rate: u32, out_rate: u32, pcm: &[u8], output: &[u8]) {
 
 /// Returns the largest possible error of an output in 16-bit steps, for any input.
 ///
-/// Rounding the output costs half a step. Rounding a tap to 19 bits costs up to 1/32 of a
-/// step at full scale, and the correction of the sum of the taps can cost the same again.
-/// If there are two filters, the second has a third as many taps, of 18 bits, and passes on
-/// at most three times the error of the first.
+/// Rounding the output adds an error of half a step. Rounding a tap to 19 bits adds up to 1/32
+/// of a step at full scale, and the correction of the sum of the taps can add the same amount.
+/// If there are two filters, the second filter has one third of the taps, of 18 bits, and
+/// multiplies the error of the first filter by at most three.
 fn largest_error(in_rate: u32, out_rate: u32) -> f64 {
     let taps = 48.0 * (f64::from(in_rate) / f64::from(out_rate)).max(1.0);
     let one = 0.5 + taps / 16.0;

@@ -1,4 +1,4 @@
-//! The properties that every stream has, whatever its type.
+//! The properties that streams of all types have.
 
 use audiohook_audio::{AudioError, InboundAudio, OutboundAudio, Resampler};
 

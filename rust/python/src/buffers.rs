@@ -5,8 +5,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// Kind of work that a call does per byte of input and output. The kind decides above how
-/// many bytes a call releases the GIL.
+/// Kind of work that a call does per byte of input and output. The kind determines the number
+/// of bytes above which a call releases the GIL.
 ///
 /// Releasing the GIL costs 0.1 us if no other thread wants it. If another thread takes it,
 /// the call gets it back only after the interpreter's switch interval of 5 ms. A call

@@ -1,9 +1,9 @@
 //! The three stream classes. Each holds a core object in a mutex.
 //!
-//! A thread detaches from the interpreter while it waits for a stream's mutex. Another
-//! thread can therefore hold the mutex in [`run`] without the GIL, and no deadlock is
-//! possible. A poisoned mutex is ignored: the state of a stream consists of numbers, and
-//! any numbers are valid.
+//! A thread detaches from the interpreter while it waits for a stream's mutex. Therefore no
+//! deadlock is possible if another thread holds the mutex in [`run`] without the GIL. A
+//! poisoned mutex is ignored: the state of a stream consists of numbers, and any numbers are
+//! valid.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,7 +1,7 @@
 //! AVX-512 (BW and VNNI): vectors of 32 samples.
 //!
 //! VNNI multiplies and adds in one instruction, twice per cycle. Because of its latency,
-//! ten sums must be computed at once; AVX2 computes the outputs after the last wide block.
+//! ten sums must be computed at once. The AVX2 code computes the outputs after the last wide block.
 
 // The trait's methods below are one or two intrinsics each; the trait states their contract.
 #![allow(unsafe_op_in_unsafe_fn)]

@@ -5,7 +5,7 @@
 //! index. The pair of taps that is shifted by one gives terms of the outputs of odd index.
 //! One load therefore serves both, and inputs are never shuffled.
 //!
-//! `polyphase` uses other taps for each output, so each output is a dot product.
+//! `polyphase` uses different taps for each output, so each output is a dot product.
 
 use super::row::{self, Accumulator, Branches, GROUP, OutputPositions, Segment, Taps};
 
@@ -40,8 +40,8 @@ pub(super) unsafe trait Vector: Copy {
     unsafe fn pack(even: Self, odd: Self) -> Self;
 }
 
-/// Number of output vectors in a wide block. So many sums hide the latency of the
-/// multiplications and still fit in registers.
+/// Number of output vectors in a wide block. This number of sums hides the latency of the
+/// multiplications and still fits in registers.
 const WIDE: usize = 5;
 
 /// Computes [`super::Kernels::convolve`] from output `done` on in wide blocks, as long as
@@ -146,7 +146,7 @@ unsafe fn accumulate<V: Vector, const N: usize>(
         return;
     };
     let inputs = &inputs[at + taps.first..];
-    // The loop below reads N vectors per pair, and moves two inputs on for each pair.
+    // The loop below reads N vectors per pair. Each pair starts two inputs after the previous one.
     assert!(inputs.len() >= N * V::LANES + 2 * pairs.len());
     // SAFETY: the caller ensures the instruction set; the assertion ensures the length.
     unsafe {

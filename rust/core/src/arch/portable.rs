@@ -1,7 +1,7 @@
 //! The kernels in plain Rust, for any CPU.
 //!
-//! Rule: the code is as short as possible, provided that the compiler turns it into fast
-//! machine code for the target's baseline.
+//! Rule: the code is the shortest code that the compiler turns into fast machine code for
+//! the target's baseline.
 
 use super::Kernels;
 use super::row::{self, Accumulator, Branches, GROUP, OutputPositions, Segment, Taps};

@@ -1,6 +1,6 @@
 //! Integer filter taps in the layout that the kernels read.
 //!
-//! A single 16-bit integer is too coarse for a tap: it puts images at -85 dBc. A tap is
+//! A single 16-bit integer is too coarse for a tap: images would be at -85 dBc. A tap is
 //! therefore the sum of a coarse part and a fine part of 16 bits each. A convolution first
 //! adds the products of the fine parts, then shifts that sum to the coarse scale, then adds
 //! the products of the coarse parts. Only the taps near the middle of a filter are large
@@ -70,7 +70,7 @@ impl Row {
         }
     }
 
-    /// Returns how many more inputs than outputs a convolution needs.
+    /// Returns the number of inputs minus the number of outputs of a convolution.
     pub(crate) fn reach(&self) -> usize {
         self.reach
     }
@@ -83,8 +83,8 @@ pub(super) struct Taps {
     pub(super) pairs: Box<[Pair]>,
     /// Index of the first input of the first pair.
     pub(super) first: usize,
-    /// The same taps as single values; whole groups if the row's length is a multiple of
-    /// [`GROUP`].
+    /// The same taps as single values. They fill whole groups if the row's length is a multiple
+    /// of [`GROUP`].
     pub(super) single: Box<[i16]>,
     /// Index of the first input of `single`.
     pub(super) first_single: usize,
@@ -204,7 +204,7 @@ impl Iterator for OutputPositions {
         let position = (self.branch, self.oldest);
         self.oldest += self.step.0;
         self.branch += self.step.1;
-        // A division would take as long as half an output.
+        // A division would take half the time of an output.
         if self.branch >= self.up {
             self.branch -= self.up;
             self.oldest += 1;

@@ -1,6 +1,6 @@
 //! Tests of every kernel of every instruction set of this CPU, at many lengths and
-//! alignments, against reference functions. The references are textbook sums in 64 bits and
-//! share only the taps with the kernels.
+//! alignments, against reference functions. The reference functions compute plain sums in 64
+//! bits, and share only the taps with the kernels.
 
 use std::panic::catch_unwind;
 
