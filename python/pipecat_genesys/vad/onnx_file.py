@@ -132,7 +132,7 @@ def _read_tensor(tensor: memoryview) -> Tensor:
         elif number == 9 and not isinstance(value, int):
             data = value
     if dtype is None or data is None:
-        # The tensor has another type, or no field `raw_data`. The caller does not need such tensors.
+        # The tensor has another type, or no field `raw_data`. No such tensor is needed.
         return np.empty(0, np.float32)
     return np.frombuffer(data, dtype).reshape(shape)
 
