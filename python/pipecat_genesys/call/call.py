@@ -148,8 +148,8 @@ class Call(BaseObject):
             params: The configuration; never modified, so calls may share one.
             send: Sends the messages of the application.
             open_gate: Awaited at each ``open`` before the hooks. While the gate is awaited,
-                `disconnect` refuses the session, and `pause` lets it start paused. If the gate is
-                cancelled or raises, the receive path ends with that exception.
+                `disconnect` refuses the session, and with `pause` the session starts paused. If the
+                gate is cancelled or raises, the receive path ends with that exception.
             name: The name in Pipecat's logs.
 
         Raises:
@@ -390,7 +390,7 @@ class Call(BaseObject):
         self._languages = list(languages)
 
     def set_discard_to(self, position: Position) -> None:
-        """Set the position for ``opened`` before which Genesys sends no audio.
+        """Set the position in ``opened`` at which Genesys begins to send audio.
 
         After a reconnection, Genesys offers up to 20 s of earlier audio. The application may
         already have a part of this audio, which ends at the position.

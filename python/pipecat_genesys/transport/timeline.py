@@ -179,7 +179,7 @@ class PlayoutTimeline:
         self._room.set()
 
     def poke(self) -> None:
-        """Encode and pass on frames, as far as the progress of the pacer allows."""
+        """Encode waiting frames if the pacer has room, and pass on the frames that are due."""
         while self._feed():
             pass
         wakeup = self._wakeup
