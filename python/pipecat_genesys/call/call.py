@@ -148,8 +148,8 @@ class Call(BaseObject):
             params: The configuration; never modified, so calls may share one.
             send: Sends the messages of the application.
             open_gate: Awaited at each ``open`` before the hooks. While the gate is awaited,
-                `disconnect` refuses the session, and `pause` lets it start paused. If the gate is
-                cancelled or raises, the receive path ends with that exception.
+                `disconnect` refuses the session, and with `pause` the session starts paused. If the
+                gate is cancelled or raises, the receive path ends with that exception.
             name: The name in Pipecat's logs.
 
         Raises:
@@ -172,7 +172,7 @@ class Call(BaseObject):
         self.discard_to: str | None = None
         self._send_draft = send
         self._open_gate = open_gate
-        # Names of the events and hooks that have handlers. Others need no call of Pipecat's code.
+        # Names of the events and hooks that have handlers. Pipecat's code is called only for these.
         self._handled: frozenset[str] = frozenset()
         self._phase_waiters: list[tuple[Phase, asyncio.Future[None]]] = []
         # The kind of event whose hook runs now, and the answer that the application chose in the
@@ -195,7 +195,7 @@ class Call(BaseObject):
         super().add_event_handler(event_name, handler)
         self._handled |= {event_name}
 
-    # -- what can be read --------------------------------------------------------------------
+    # -- attributes --------------------------------------------------------------------------
 
     @property
     def session_id(self) -> str:
@@ -234,7 +234,7 @@ class Call(BaseObject):
 
     @property
     def media(self) -> Media | None:
-        """The medium in use, once ``open`` has been accepted."""
+        """The medium of the session, or None before ``open`` is accepted."""
         return self.session.media
 
     @property
@@ -291,7 +291,7 @@ class Call(BaseObject):
 
     @property
     def samples_delivered(self) -> int:
-        """Number of samples of each party given to the pipeline so far, at the pipeline's rate.
+        """Number of samples of each party that the pipeline has got, at the pipeline's rate.
 
         An application may have to process all caller audio before ``closed`` is sent. Then its hook
         ``on_closing`` waits until the application has processed this number of samples.
@@ -336,7 +336,7 @@ class Call(BaseObject):
         finally:
             self._phase_waiters.remove(waiter)
 
-    # -- what can be set ---------------------------------------------------------------------
+    # -- settings ----------------------------------------------------------------------------
 
     def set_pipeline(self, setup: FrameProcessorSetup | StartFrame) -> None:
         """Set the input rate of the pipeline.
@@ -390,7 +390,7 @@ class Call(BaseObject):
         self._languages = list(languages)
 
     def set_discard_to(self, position: Position) -> None:
-        """Set the position for ``opened`` before which Genesys sends no audio.
+        """Set the position in ``opened`` at which Genesys begins to send audio.
 
         After a reconnection, Genesys offers up to 20 s of earlier audio. The application may
         already have a part of this audio, which ends at the position.
@@ -534,7 +534,7 @@ class Call(BaseObject):
             if wanted <= phase and not waiter.done():
                 waiter.set_result(None)
 
-    # -- what the application can read, updated before its handlers run ----------------------
+    # -- updates of attributes before the handlers run ---------------------------------------
 
     def _open(self, event: events.OpenReceived) -> None:
         details, log = self.details, self.log
@@ -558,7 +558,7 @@ class Call(BaseObject):
     def _dtmf(self, event: events.DtmfReceived) -> None:
         self.log.line("DEBUG", f"DTMF received: {self.log.redact(event.digit)}")
         if event.digit not in KEYPAD:
-            self.log.once("WARNING", "a DTMF digit that no keypad has was ignored")
+            self.log.once("WARNING", "a DTMF digit that is not on a keypad was ignored")
 
     def _error(self, event: events.ErrorReceived) -> None:
         text = f"AudioHook error from Genesys: {event.code} {brief(event.message)}"
@@ -706,7 +706,7 @@ class Call(BaseObject):
 
         Args:
             entity: An entity of `pipecat_genesys.protocol.entities`, or the name of another entity.
-            data: The data of an entity that is given by name: any JSON value.
+            data: The data of the entity, if `entity` is a name: any JSON value.
 
         Returns:
             Whether the message will be sent to Genesys.
@@ -744,7 +744,7 @@ class Call(BaseObject):
         tokens: Sequence[Token] | None = None,
         id: str | None = None,
     ) -> bool:
-        """Send a ``transcript`` event: what one party said.
+        """Send a ``transcript`` event with the words of one party.
 
         Args:
             text: The words.

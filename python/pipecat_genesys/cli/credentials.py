@@ -63,7 +63,7 @@ def connection_options(
 
     Raises:
         ValueError: If the API key cannot be sent in a header, the secret is not base64, the file
-            holds no certificates, or the file is given for a URL without TLS.
+            has no certificates, or the file is given for a URL without TLS.
         OSError: If a file cannot be read.
     """
     if not (api_key.isascii() and api_key.isprintable()):

@@ -1,4 +1,4 @@
-"""`pipecat-genesys serve MODULE:APP`: run an ASGI application that takes calls, for production."""
+"""`pipecat-genesys serve MODULE:APP`: run an ASGI application that accepts calls, in production."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Run an ASGI application that takes calls.
+    """Run an ASGI application that accepts calls.
 
     MODULE is imported from the current folder or from the installed packages. On SIGTERM or Ctrl-C
     the server accepts no new calls, waits for the running calls and exits with status 0. A second

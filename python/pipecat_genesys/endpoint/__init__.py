@@ -1,4 +1,4 @@
-"""Takes calls from Genesys Cloud and runs a bot for each of them.
+"""Accepts calls from Genesys Cloud and runs a bot for each call.
 
 A connection that is not authenticated is refused before the WebSocket is accepted. Connection
 probes are answered without a bot. The number of calls is limited, every step has a deadline, and

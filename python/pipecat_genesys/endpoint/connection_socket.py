@@ -1,11 +1,11 @@
-"""A wrapper of an asyncio transport that limits how long closing takes."""
+"""A wrapper of an asyncio transport that closes within a limited time."""
 
 from __future__ import annotations
 
 import asyncio
 
-# Time for the peer to take the last data. Without a limit, a peer that takes no data would keep
-# the socket and its file descriptor open.
+# Maximum time for the peer to take the last data. Without a limit, a peer that takes no data would
+# keep the socket and its file descriptor open.
 _CLOSE_SECONDS = 5.0
 # Limits for data that is discarded after the last answer. Closing a socket that has unread data
 # resets the connection, and the peer may then lose the answer.

@@ -27,7 +27,8 @@ from .metrics import CallObserver, Metrics
 _FAREWELL_SECONDS = 15.0
 # Genesys's support uses the value of this header of the upgrade request to find a call.
 _CORRELATION_HEADER = "audiohook-correlation-id"
-# uvicorn logs an error if the application returns before the refused socket is closed.
+# Delay in seconds after a refusal, because uvicorn logs an error if the application returns before
+# the socket is closed.
 _AFTER_REFUSAL_SECONDS = 0.05
 
 
@@ -43,7 +44,7 @@ class _Slot:
 
 
 class AudioHookEndpoint:
-    """Takes connections, runs a handler for each call, and drains calls.
+    """Authenticates connections, runs a handler for each call, and drains calls.
 
     Attributes:
         admission: The running calls and their limit.
@@ -126,8 +127,8 @@ class AudioHookEndpoint:
     async def _authenticated(self, websocket: WebSocket, slot: _Slot) -> VerifiedRequest | None:
         """Authenticate a connection and reserve its call.
 
-        The call is reserved before the nonce is stored, so that another server can still take a
-        call that this one refuses because it is full.
+        The call is reserved before the nonce is stored. If this server refuses the call because the
+        limit is reached, another server can still accept the same signed request.
         """
         if self._verifier is None:
             self.admission.enter(slot)

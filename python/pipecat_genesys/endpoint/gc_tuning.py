@@ -83,7 +83,7 @@ class CollectedCalls:
         enough = self._ended >= max(_LEAST_ENDED, _ENDED_PART * self._running)
         if enough and not self._waiting and now >= self._not_before:
             self._waiting = True
-            # Scheduled for later, when the server has released the connection that ends now.
+            # The collection runs later, when the server has released the ended connection.
             asyncio.get_running_loop().call_soon(self._collect, now + _LONGEST_SECONDS)
 
     def _collect(self, latest: float) -> None:

@@ -1,9 +1,9 @@
 """A protocol class for uvicorn that limits each connection: `uvicorn.run(app, http=HttpProtocol)`.
 
-uvicorn's own protocol classes parse all data of a read at once, in Python and without a limit, so
-one connection can stop the event loop for seconds. `HttpProtocol` reads only the head of a request.
-The heads of all connections are handled one after the other, each by uvicorn's h11 protocol or by a
-`WebSocketConnection`.
+uvicorn's own protocol classes parse all received data in Python, without a limit and without a
+pause, so one connection can block the event loop for seconds. `HttpProtocol` reads only the head of
+a request. The heads of all connections are handled one after the other, each by uvicorn's h11
+protocol or by a `WebSocketConnection`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from uvicorn.server import ServerState
 from .connection_socket import ConnectionSocket
 from .websocket_connection import WebSocketConnection
 
-# Bytes that one read takes from the socket, at most.
+# Maximum number of bytes in one read from the socket.
 _READ_SIZE = 4096
 # Limits of a head in bytes and lines. The requests of Genesys have some 20 lines and 2 KB.
 _MAX_HEAD_SIZE = 2**14
@@ -32,11 +32,11 @@ _MAX_HEAD_LINES = 100
 _MAX_LINE_SIZE = 8000
 # Time from the start of a connection until its head must be complete.
 _HEAD_SECONDS = 5.0
-# Connections at once without a complete head, at most. A new connection then closes the oldest.
+# Maximum number of connections without a complete head. One more connection closes the oldest.
 _MAX_WAITING = 1000
-# Requests at once that wait for their turn, at most. Further requests are refused.
+# Maximum number of complete heads that wait to be handled. Further requests are refused.
 _MAX_QUEUED_HEADS = 500
-# Time for a client to take data of the response to a plain request.
+# Maximum time for which a client may not take the data of the response to a plain request.
 _BLOCKED_SECONDS = 10.0
 _END_OF_HEAD = b"\r\n\r\n"
 # Headers that concern only the connection. They are not passed to uvicorn's protocol.

@@ -79,7 +79,7 @@ def audiohook_router(
     drain_grace_seconds: float | None = None,
     registry: CollectorRegistry | None = None,
 ) -> AudioHookRouter:
-    """Make the routes of an application that takes calls from Genesys Cloud.
+    """Make the routes of an application that accepts calls from Genesys Cloud.
 
     Example::
 

@@ -65,7 +65,7 @@ class WebSocketConnection:
 
     Nothing is read between the upgrade request and the application's answer. After the answer, each
     frame of any kind counts against a budget. Reading stops while the budget is used up, while
-    messages wait for the application, and while the peer does not take the data that was written.
+    messages wait for the application, and while the peer does not take the written data.
     """
 
     def __init__(

@@ -405,7 +405,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
             return self._serialize_audio(frame)
         if isinstance(frame, (OutputTransportMessageUrgentFrame, OutputTransportMessageFrame)):
             message = frame.message
-            # Anything else, such as an RTVI message, is not for Genesys.
+            # Other messages, such as RTVI messages, are not sent to Genesys.
             if (
                 isinstance(message, dict)
                 and "version" in message

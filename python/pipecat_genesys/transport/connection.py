@@ -126,7 +126,7 @@ class Connection:
         self._outgoing_text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
         # Messages of the application are sent one at a time, in the order of the calls of `send`.
         self._send_lock = asyncio.Lock()
-        # The least delay that caller audio has had so far in this call, in seconds.
+        # The smallest delay of caller audio in this call until now, in seconds.
         self._least_delay = math.inf
 
     # -- life --------------------------------------------------------------------------------

@@ -35,9 +35,9 @@ from pipecat_genesys.protocol import AudioHookMessageType, server_messages
 from .connection import Connection
 from .timeline import PlayoutTimeline
 
-# Lead over real time, in seconds, of audio without an end, such as the audio of a mixer.
+# Maximum lead over real time, in seconds, of endless audio, such as the audio of a mixer.
 _ENDLESS_LEAD_SECONDS = 0.3
-# Maximum time in seconds between two checks whether there is room for such audio.
+# Maximum time in seconds between two checks of the lead of endless audio.
 _ROOM_SECONDS = 0.1
 # When the pipeline ends, the remaining audio is dropped after this time without progress.
 _STALLED_SECONDS = 6.0
@@ -81,7 +81,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
             volume=getattr(params, "audio_out_volume", 1.0),
         )
         connection.timeline = self._timeline
-        # Ids of frames whose audio was sent before Pipecat's media sender gets them.
+        # Ids of frames whose audio was already sent. Pipecat's media sender must not send it again.
         self._sent: set[int] = set()
         filtered = getattr(params, "audio_out_filter", None)  # pipecat 1.14 and newer
         self._takes_audio = params.audio_out_enabled and not (params.audio_out_mixer or filtered)
@@ -114,7 +114,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
                     await self._timeline.add(tone)
             await self._timeline.add(frame)
         else:
-            # Pipecat handles frames with a timestamp by its own clock.
+            # Pipecat's clock decides when frames with a timestamp are handled.
             await super()._handle_frame(frame)
 
     def _is_valid(self, frame: OutputAudioRawFrame) -> bool:
@@ -130,7 +130,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         return False
 
     async def _pass_on(self, frame: Frame) -> None:
-        """Give Pipecat a frame that the playout clock has reached."""
+        """Pass a frame to Pipecat, because the playout clock has reached its position."""
         if isinstance(frame, OutputDTMFFrame):
             self._sent.add(frame.id)
         if not isinstance(frame, OutputAudioRawFrame):
@@ -220,7 +220,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         if isinstance(frame, REPLY_FRAME_TYPES):
             return
         message = frame.message
-        # Anything else, such as an RTVI message, is not for Genesys.
+        # Other messages, such as RTVI messages, are not sent to Genesys.
         if isinstance(message, dict) and "version" in message and message.get("label") is None:
             draft = to_draft(message, self._call)
             if draft is None:

@@ -9,7 +9,7 @@ messages; then two messages of half a second are sent per second. With a source 
 audio accumulates; the messages stay short while there are enough tokens, and become as long as the
 rate requires before the tokens are used up.
 
-The end of an utterance is sent at once, and also audio after which the source pauses.
+The end of an utterance is sent immediately. If the source pauses, the waiting audio is sent too.
 """
 
 from __future__ import annotations
@@ -299,7 +299,7 @@ class AudioPacer:
 
         Args:
             queue: The audio that is not sent yet.
-            writer: Takes the audio that is due.
+            writer: The queue for audio that is due.
             observer: Notified of each message.
         """
         self.queue = queue

@@ -77,7 +77,7 @@ class PlayoutClock:
         return not self._turn_over
 
     def empty_since(self, now: float) -> float | None:
-        """Return when the queue ran empty in the middle of a turn, or None if it did not."""
+        """Return the time at which the queue became empty in mid-turn; None if it did not."""
         return self._end if not self._turn_over and now >= self._end else None
 
     def lead(self, now: float) -> float:

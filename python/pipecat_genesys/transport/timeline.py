@@ -93,7 +93,8 @@ class PlayoutTimeline:
         self._pass_on = pass_on
         self._create_task = create_task
         self._volume, self._gain = volume, 1.0
-        # Frames whose audio is not encoded yet, and frames whose audio the pacer has.
+        # `_waiting`: frames whose audio is not encoded yet. `_entries`: frames whose audio was
+        # passed to the pacer.
         self._waiting: deque[Frame] = deque()
         self._waiting_seconds = 0.0
         self._entries: deque[_Entry] = deque()
@@ -178,7 +179,7 @@ class PlayoutTimeline:
         self._room.set()
 
     def poke(self) -> None:
-        """Encode and pass on frames, as far as the progress of the pacer allows."""
+        """Encode waiting frames if the pacer has room, and pass on the frames that are due."""
         while self._feed():
             pass
         wakeup = self._wakeup
@@ -233,7 +234,7 @@ class PlayoutTimeline:
         return [piece for piece in pieces if piece.audio]
 
     def _feed(self) -> bool:
-        """Encode the first frame that waits, and give its audio to the pacer.
+        """Encode the first waiting frame, and pass its audio to the pacer.
 
         Returns:
             Whether the next frame may follow.

@@ -131,7 +131,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         return 512 if self.sample_rate == 16000 else 256
 
     async def analyze_audio(self, buffer: bytes) -> VADState:
-        """Judge the next audio of the call.
+        """Process the next audio of the call, and return the state of the detector.
 
         Concurrent calls of this method are processed in their order. If a call is cancelled while
         its audio is processed, the audio still changes the state.
@@ -208,7 +208,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     def _begin(
         self, buffer: bytes, turn: asyncio.Lock, loop: asyncio.AbstractEventLoop
     ) -> VADState | asyncio.Future[VADState | None] | None:
-        """Process audio at once, or begin to process it.
+        """Process audio immediately, or begin to process it.
 
         Returns:
             The state, or a future of the state; `turn` is released when the future is done. The
@@ -294,7 +294,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
 
 
 class _Analysis:
-    """The processing of one piece of audio outside the event loop, until the state is known.
+    """The processing of one piece of audio in another thread, until the state is known.
 
     Attributes:
         future: Future of the state; None if pipecat's analyzer has to process the audio.

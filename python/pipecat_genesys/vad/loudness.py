@@ -53,7 +53,7 @@ class VolumeScale:
     has_histogram: bool
 
     def volume(self, energy: float) -> float:
-        """Return the volume from 0 to 1 of filtered samples whose squares have the sum `energy`."""
+        """Return the volume, from 0 to 1; `energy` is the sum of the squared filtered samples."""
         if energy <= 0.0:
             return 0.0
         loudness = 10.0 * math.log10(energy / self.reference) - 0.691

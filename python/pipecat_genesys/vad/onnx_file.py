@@ -1,7 +1,7 @@
 """Read constants from an ONNX file and write small ONNX models, without the `onnx` package.
 
-An ONNX file is one protobuf message, `ModelProto`. This module knows only the messages and fields
-that a speech model needs. Field numbers are those of `onnx.proto`; protobuf never reuses them.
+An ONNX file is one protobuf message, `ModelProto`. This module supports only the messages and
+fields that a speech model needs. The field numbers are from `onnx.proto`, where they never change.
 """
 
 from __future__ import annotations
@@ -132,7 +132,11 @@ def _read_tensor(tensor: memoryview) -> Tensor:
         elif number == 9 and not isinstance(value, int):
             data = value
     if dtype is None or data is None:
+<<<<<<< HEAD
         # The tensor has another type, or no field `raw_data`. No such tensor is needed.
+=======
+        # The caller needs only tensors with one of these types and with the field `raw_data`.
+>>>>>>> sweep1
         return np.empty(0, np.float32)
     return np.frombuffer(data, dtype).reshape(shape)
 
