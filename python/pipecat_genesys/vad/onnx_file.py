@@ -132,11 +132,7 @@ def _read_tensor(tensor: memoryview) -> Tensor:
         elif number == 9 and not isinstance(value, int):
             data = value
     if dtype is None or data is None:
-<<<<<<< HEAD
-        # The tensor has another type, or no field `raw_data`. No such tensor is needed.
-=======
         # The caller needs only tensors with one of these types and with the field `raw_data`.
->>>>>>> sweep1
         return np.empty(0, np.float32)
     return np.frombuffer(data, dtype).reshape(shape)
 
