@@ -54,7 +54,8 @@ async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Ve
     assert end - early <= divider - outcome.began <= end + 0.3
 
 
-@pytest.mark.parametrize("vehicle", EVERY)
+# Pipecat's serializer holds speech back by its resampler, so its frames are not in time.
+@pytest.mark.parametrize("vehicle", OURS)
 async def test_bot_speaking_frames_surround_what_the_caller_hears(vehicle: Vehicle) -> None:
     """The bot speaking frames are pushed when the caller hears the start and end of a turn."""
     tap = Tap()

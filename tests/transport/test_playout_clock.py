@@ -47,8 +47,8 @@ def test_missing_completion_of_cleared_audio_is_not_awaited_for_ever(clock: Play
     """If Genesys sends no completion for cleared audio, the clock still ends the newer audio."""
     clock.add(2 * SECOND, 1.0)
     clock.started(1.05)
-    clock.completed(2.8)
-    assert clock.lead(2.8) == 0
+    clock.completed(2.95)
+    assert clock.lead(2.95) == 0
 
 
 def test_clear_of_an_empty_queue_expects_no_reports() -> None:
@@ -57,5 +57,18 @@ def test_clear_of_an_empty_queue_expects_no_reports() -> None:
     clock.clear(1.0)
     clock.add(2 * SECOND, 1.0)
     clock.started(1.05)
-    clock.completed(2.8)
-    assert clock.lead(2.8) == 0
+    clock.completed(2.95)
+    assert clock.lead(2.95) == 0
+
+
+def test_completion_that_crosses_newer_audio_on_the_network_does_not_end_it() -> None:
+    """Over a network, the report of a turn's end can arrive after the next turn was sent."""
+    clock = PlayoutClock()
+    clock.add(SECOND, 0.0)
+    clock.started(0.04)
+    clock.add(2 * SECOND, 1.05)
+    assert not clock.completed(1.08)  # sent at 1.04, before the newer audio arrived
+    assert clock.lead(1.08) == pytest.approx(1.97, abs=0.05)
+    clock.started(1.09)
+    assert clock.completed(3.1)
+    assert clock.lead(3.1) == 0

@@ -16,6 +16,8 @@ _GAP_SECONDS = 0.02
 _MAX_REPORT_DELAY = 1.0
 # If Genesys's queue has less audio than this, in seconds, it may be empty when more audio arrives.
 _NEARLY_EMPTY_SECONDS = 0.1
+# Larger than the difference between this process's clock and Genesys's during one run.
+_TOLERANCE_SECONDS = 0.12
 
 
 class PlayoutClock:
@@ -36,6 +38,7 @@ class PlayoutClock:
         self._turn_over = True
         # Seconds sent since the queue was nearly empty.
         self._run = 0.0
+        self._run_began = 0.0
         # Whether Genesys has reported a start of playback, and not its completion.
         self._reported_playing = False
         # Numbers of reports that are expected for audio that was cleared.
@@ -61,7 +64,9 @@ class PlayoutClock:
             self.underruns += 1
         self._turn_over = False
         seconds = samples / WIRE_SAMPLE_RATE
-        self._run = seconds + (self._run if self.lead(now) > _NEARLY_EMPTY_SECONDS else 0.0)
+        if self.lead(now) <= _NEARLY_EMPTY_SECONDS:
+            self._run, self._run_began = 0.0, now
+        self._run += seconds
         self._end = max(self._end, now) + seconds
         self.sent += seconds
         self.total += samples
@@ -127,6 +132,10 @@ class PlayoutClock:
             self._stale_completions -= 1
             return False
         self._reported_playing = False
+        if now < self._run_began + self._run - _TOLERANCE_SECONDS:
+            # Genesys cannot have played the newest audio already, so the report is about older
+            # audio, and crossed the newest on the network.
+            return False
         self._end = min(self._end, now)
         return True
 
