@@ -34,7 +34,7 @@ from server_process import running_call_server
 from signals import WIRE_RATE, Samples
 from websockets.asyncio.client import connect
 
-# Name in the tables, name at the server, pipeline rate.
+# Each call has its name in the tables, its name at the server, and its pipeline rate.
 CALLS = [
     (name, server, rate)
     for rate in (16000, 8000)
@@ -47,7 +47,7 @@ _MARKER_OFFSET = (PACKET - MARKER) // 2
 # Numbers of packets without markers at the start and at the end of a call. The packets at the end
 # push the last markers out of the filters.
 _LEADING, _TRAILING = 3, 5
-# A marker is searched for within this many samples of its expected position.
+# Maximum distance between a marker and its expected position, in samples.
 _SEARCH_SAMPLES = 3 * PACKET
 # Aim: the maximum additional delay of our serializer with resampling.
 LIMIT_MS = 15

@@ -27,16 +27,16 @@ OTHER_RATES = (11025, 12000, 22050, 32000, 44100)
 OTHER_PAIRS = [(WIRE_RATE, r) for r in OTHER_RATES] + [(r, WIRE_RATE) for r in OTHER_RATES]
 # Resamplers whose frequency response is plotted.
 PLOTTED = ("ours", "soxr VHQ", "soxr QQ")
-# The specification of our resampler. The first limit of SINAD is for `PAIRS`, the second for all
-# other pairs of rates.
+# The specification of our resampler. The first limit of SINAD is for `PAIRS`, and the second limit
+# is for all other pairs of rates.
 RIPPLE_DB = 0.01
 SPURIOUS_DBC = -95.0
 SINAD_DB = {True: 95.0, False: 93.0}
 NOISE_DBC = -95.0
-# Lowest noise that can be measured. Less noise is hidden by the rounding of the output.
+# Lowest noise level that can be measured. The rounding of the output hides lower noise levels.
 NOISE_FLOOR_DBC = -115.0
-# The lowest image of the band at 8000 Hz. Images below this frequency belong to tones between 3400
-# and 4000 Hz. The filter does not remove these images.
+# Frequency of the lowest image of the band at 8000 Hz. Images below this frequency belong to tones
+# between 3400 and 4000 Hz. The filter does not remove these images.
 LOWEST_IMAGE_HZ = 4600
 SPEECH = Path(__file__).parents[1] / "examples" / "audio" / "caller-question.wav"
 _ROUNDING_POWER = 1 / 12

@@ -93,7 +93,8 @@ def utterance(_: Mapping[str, Any]) -> Figure:
         times = _PACKET_MS * np.arange(1, len(packets) + 1)
         axis.bar(times, out_ms, width=_PACKET_MS * 0.8, color=colour)
         axis.set(title=f"{name}: ms of output for each 20 ms packet", ylim=(0, 150))
-        # Delay: the audio held back, plus the lag of our filter, which is 3 ms.
+        # The delay is the duration of the audio held back, plus the lag of our filter, which is 3
+        # ms.
         delay = times - np.cumsum(out_ms) + (3 if name == "ours" else 0)
         axes[2].step(times, delay, where="post", color=colour, label=name)
     axes[2].set(title="ms of delay", xlabel="ms since the call began")

@@ -18,7 +18,7 @@ from rich.table import Table as RichTable
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benches" / "results"
-# Paths whose changes can change a measurement. The documents are not among them.
+# Paths whose changes can change a measurement. The documents are not in these paths.
 _SOURCES = ("python", "rust", "benches", "Cargo.toml", "Cargo.lock", ":!benches/results")
 _PACKAGES = ("pipecat-genesys", "pipecat-ai", "soxr", "numpy", "onnxruntime", "audioop-lts")
 _CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "asimd", "neon")

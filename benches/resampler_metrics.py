@@ -23,7 +23,7 @@ SILENCE_DB = -200.0
 MINUS_1_DBFS = 32767 * 10 ** (-1 / 20)
 # The frequencies in Hz for which the package specifies its quality, at 8000 Hz.
 BAND = (300, 3400)
-# Skipped at the beginning of the output; longer than any filter.
+# Duration of the output that is skipped at its beginning. It is longer than any filter.
 _SETTLING_SECONDS = 0.1
 # Every resampler returns at least this duration of output after the settling time, for one second
 # of input.
@@ -171,6 +171,6 @@ def power_above(
     window = np.blackman(len(residual))
     power = np.abs(np.fft.rfft(residual * window)) ** 2
     above = power[np.fft.rfftfreq(len(residual), 1 / out_rate) > edge_hz].sum()
-    # Parseval's theorem; the power of a tone is half its squared amplitude.
+    # This uses Parseval's theorem, and the power of a tone, which is half its squared amplitude.
     mean_square = 2 * above / (len(residual) * np.sum(window**2))
     return decibels(float(np.sqrt(2 * mean_square)))

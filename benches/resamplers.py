@@ -19,7 +19,7 @@ from signals import ZERO_CROSSINGS, filter_taps
 Stream = Callable[[bytes], bytes]
 MakeStream = Callable[[int, int], Stream]
 
-# The filter that `resample_poly` designs by default: zero crossings on each side, and window.
+# The default filter of `resample_poly`: its zero crossings on each side, and its window.
 _RESAMPLE_POLY_ZERO_CROSSINGS = 10
 _RESAMPLE_POLY_WINDOW = ("kaiser", 5.0)
 

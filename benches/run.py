@@ -130,7 +130,7 @@ def make_steps(runner: Runner) -> dict[str, Step]:
     }
 
 
-# Compiling these takes minutes; a smoke test skips them.
+# The compilation of these benchmarks takes minutes, so a smoke test skips them.
 SLOW_STEPS = ("crates",)
 
 

@@ -17,19 +17,20 @@ Samples = NDArray[np.float64]
 Codes = NDArray[np.uint8]
 
 WIRE_RATE = 8000
-# The usual test tone is 1 kHz. A tone of 1000 Hz has only eight different samples at 8000 Hz.
+# The usual test tone has 1000 Hz, but it has only eight different samples at 8000 Hz.
 TONE_HZ = 1004
 # Duration of a whole number of periods of the tone, so that the mean over the window gives the
 # tone's amplitude exactly.
 _TONE_WINDOW_SECONDS = 0.25
 _TONE_AMPLITUDE = 32767 * 10 ** (-6 / 20)
-# Zero crossings of a filter's sinc on each side of its centre: of the filter at the lower rate, and
-# of the second filter of a cascade.
+# Number of zero crossings of a filter's sinc on each side of its centre: for the filter at the
+# lower rate, and for the second filter of a cascade.
 ZERO_CROSSINGS, _SECOND_STAGE_ZERO_CROSSINGS = 24, 8
 _KAISER_BETA = 11.16
 # Index of the second that is evaluated in a repeated one-second signal. All filters are full then.
 _EVALUATED_SECOND = 2
-# `measure_lag` searches this many samples on each side of its last estimate: coarse, then fine.
+# `measure_lag` searches this many samples on each side of its last estimate: first in a coarse
+# search, then in a fine search.
 _LAG_SEARCH_SAMPLES = (1.0, 0.05)
 _LAG_SEARCH_STEPS = 41
 _SPEECH_BAND_HZ = (300, 3400)

@@ -30,8 +30,8 @@ from timing import QUICK, clock_ns, clock_seconds
 BATCH = 20 if QUICK else 200
 ROUNDS = 2 if QUICK else 60
 PIPELINE_RATE = 16000
-# Audio before the first message of a call, and the position after this audio. A call for a `close`
-# message has no audio.
+# Audio messages before the first text message of a call, and the position after this audio. A call
+# for a `close` message has no audio.
 AUDIO, POSITION = (b"\xff" * 64_000, b"\xff" * 34_761), "PT12.345125S"
 
 REPLIES: dict[str, str | None] = {

@@ -29,11 +29,13 @@ BATCH_SECONDS = 1 if QUICK else 10
 BUDGET_SECONDS = 0 if QUICK else 4
 ROUNDS = range(2, 2) if QUICK else range(20, 300)
 WARM_UP_ROUNDS = 2
-# For comparison: mu-law alone has a SINAD of 37 dB, and linear interpolation of mu-law 29 dB.
+# Minimum SINAD of a serializer's output. Mu-law alone has 37 dB, and linear interpolation of mu-law
+# has 29 dB.
 LOWEST_SINAD_DB = 25
-# Longest duration of audio that soxr holds back, rounded up.
+# Maximum duration of the audio that soxr holds back, rounded up.
 MOST_HELD_SECONDS = 0.25
-# Output that is ignored at the beginning of a library's first batch, while its filter fills.
+# Duration of the output that is ignored at the beginning of a library's first batch. The library's
+# filter is not full then.
 SETTLING_SECONDS = 0.3
 
 
@@ -114,7 +116,8 @@ class Comparison:
         assert 0 <= held <= MOST_HELD_SECONDS * rate, f"{name}: {held} samples are missing"
         if competitor.rounds == 1:
             samples = samples[round(SETTLING_SECONDS * rate) :]
-        # The median over seconds, because libsamplerate's Python binding skips a sample at times.
+        # The result is the median over seconds, because libsamplerate's Python binding sometimes
+        # skips a sample.
         sinad = median(
             signals.tone_sinad(samples[begin : begin + rate], rate)
             for begin in range(0, len(samples) - rate // 2, rate)

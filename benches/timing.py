@@ -9,8 +9,8 @@ QUICK = os.environ.get("BENCH_QUICK") == "1"
 """Whether the run is a smoke test, in which the times mean nothing."""
 
 # The clock measures the CPU time of this thread. Wall time would include interruptions by other
-# threads, of which a long batch has more than a short one. Wall time is used only if the resolution
-# of the CPU time is too low.
+# threads, and a long batch is interrupted more often than a short batch. Wall time is used only if
+# the resolution of the CPU time is too low.
 _CPU_CLOCK_IS_FINE = time.get_clock_info("thread_time").resolution <= 1e-6
 clock_ns = time.thread_time_ns if _CPU_CLOCK_IS_FINE else time.perf_counter_ns
 

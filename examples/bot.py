@@ -63,8 +63,8 @@ class EnergyVAD(VADAnalyzer):
 
 def voice_activity() -> VADProcessor:
     """Return the pipeline step that detects when the caller starts and stops speaking."""
-    # With 60 ms, the bot stops speaking within 300 ms, at any position of the first syllable in one
-    # of Genesys's 200 ms packets.
+    # With 60 ms, the bot stops speaking within 300 ms. This holds for any position of the first
+    # syllable in one of Genesys's 200 ms packets.
     params = VADParams(confidence=0.5, start_secs=0.06, stop_secs=0.2, min_volume=0)
     return VADProcessor(vad_analyzer=EnergyVAD(params=params))
 
@@ -76,7 +76,8 @@ class RepeatBot(FrameProcessor):
         call: The call's events and output variables: `transport.call`.
     """
 
-    # Audio from before the voice was detected, so that the first syllable is repeated too.
+    # Duration of the audio from before the detection of the voice that is repeated too, so that the
+    # first syllable is not missing.
     PRE_ROLL_BYTES = int(0.3 * SAMPLE_RATE) * 2
 
     def __init__(self, call):
@@ -103,7 +104,7 @@ class RepeatBot(FrameProcessor):
                 del self._heard[: -self.PRE_ROLL_BYTES]
         elif isinstance(frame, VADUserStartedSpeakingFrame):
             self._caller_speaks = True
-            # Stops the bot audio in the pipeline and, through a barge_in event, in Genesys.
+            # This stops the bot audio in the pipeline and, through a `barge_in` event, in Genesys.
             await self.broadcast_interruption()
         elif isinstance(frame, VADUserStoppedSpeakingFrame):
             self._caller_speaks = False

@@ -36,9 +36,9 @@ from pipecat_genesys import (
 from pipecat_genesys.protocol.entities import Token
 
 SAMPLE_RATE = 8000
-WINDOW = SAMPLE_RATE // 50  # samples: 20 ms
+WINDOW = SAMPLE_RATE // 50  # number of samples in 20 ms
 WINDOW_SECONDS = Fraction(WINDOW, SAMPLE_RATE)
-QUIET_SECONDS = Fraction(3, 10)  # silence that ends an utterance
+QUIET_SECONDS = Fraction(3, 10)  # duration of the silence that ends an utterance
 SHORTEST_SECONDS = Fraction(6, 100)  # shorter sounds are clicks
 THRESHOLD_DBFS = -45.0
 

@@ -22,10 +22,11 @@ from pipecat_genesys.simulator.caller_audio import CallerAudio
 from . import ECHO_START_SECONDS
 from .echo_detection import EchoDetector
 
-# Minimum duration of a gap in the audio that counts; a shorter gap is heard only as a click.
+# Minimum duration of a gap in the audio that is counted. A caller hears a shorter gap only as a
+# click.
 AUDIBLE_SECONDS = 0.02
-# Gaps within this time after the start or an interruption of the echo are counted separately: the
-# delay of the echo grows until playback has no more gaps.
+# Gaps within this time after the start or an interruption of the echo are counted separately,
+# because the delay of the echo still grows then, until playback has no more gaps.
 SETTLING_SECONDS = 5.0
 
 

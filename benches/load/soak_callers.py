@@ -27,9 +27,10 @@ from .caller import AUDIBLE_SECONDS, Caller
 from .process_stats import percentiles_ms
 
 _MINUTE = 60.0
-# The caller speaks for two seconds in each period of eight seconds. The bot answers in the rest.
+# The caller speaks for two seconds in each period of eight seconds. The bot answers in the rest of
+# the period.
 _PERIOD_SECONDS, _SPEECH_SECONDS = 8.0, 2.0
-# Time of a key press since the start of a period: in the middle of the bot's answer.
+# Time of a key press after the start of a period. It is in the middle of the bot's answer.
 _KEY_PRESS_SECONDS = 3.5
 _SHORTEST_CALL_SECONDS, _LENGTH_VARIATION_SECONDS, _SPARE_SECONDS = 60, 40, 10
 

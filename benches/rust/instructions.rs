@@ -111,7 +111,7 @@ struct Coded {
     pcm: Vec<u8>,
 }
 
-/// Makes samples and their codes; encoding them once chooses the kernels.
+/// Makes samples and their codes. The kernels are selected when the samples are encoded here.
 fn coded(samples: usize) -> Box<Coded> {
     check_instruction_set();
     let (pcm, mut codes) = (bytes(samples), vec![0; samples]);
@@ -140,7 +140,7 @@ fn bytes(samples: usize) -> Vec<u8> {
     common::bytes(&common::noise(samples))
 }
 
-/// Checks that the core uses the instruction set that the environment names.
+/// Checks that the core uses the instruction set that the environment variable names.
 fn check_instruction_set() {
     let requested = std::env::var(SIMD_VARIABLE);
     assert_eq!(instruction_set().map(String::from).ok(), requested.ok());

@@ -17,16 +17,19 @@ from .telephone import NOISES, SNRS, noisy, through_telephone
 
 _WINDOW_SECONDS = 0.032
 _FRAME_SECONDS = 0.01
-# Constant delay of the audio by resampling, before the analyzer and in it, in seconds. Frames are
-# compared with the labels without this delay; delays of onset and end include it.
+# Constant delay of the audio that resampling causes before the analyzer and inside it, in seconds.
+# This delay is subtracted before frames are compared with the labels. The delays of onset and end
+# include it.
 _DELAYS = {OURS_8: 0.0, OURS_16: 0.006, PIPECAT_16: 0.003}
-# Duration of a packet: as short as in other pipelines, so that packets add little to the delays.
+# Duration of a packet. It is as short as in other pipelines, so that packets add little to the
+# delays.
 _PACKET_MS = 20
 # Longest pause between two labels of the same sentence, in seconds.
 _LONGEST_PAUSE = 0.5
 # Maximum time by which the start of speech may be detected before its label, in seconds.
 _EARLY = 0.2
-# Silence after each recording, so that the end of the last sentence can be detected.
+# Duration of the silence after each recording, so that the end of the last sentence can be
+# detected.
 _TAIL_SECONDS = 1.0
 _THRESHOLDS = np.arange(0.02, 1.0, 0.02)
 

@@ -34,7 +34,8 @@ _ESPEAK_SENTENCES = (
     "Yes, that is right. Can you send it by letter to my old address?",
     "Thank you very much. Good bye.",
 )
-# Amplitude below which synthetic speech counts as a pause; and the shortest pause in seconds.
+# The amplitude below which synthetic speech counts as a pause, and the duration of the shortest
+# pause in seconds.
 _ESPEAK_THRESHOLD = 60
 _ESPEAK_SHORTEST_PAUSE = 0.15
 _ESPEAK_LEVEL = 3000.0

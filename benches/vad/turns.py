@@ -12,7 +12,8 @@ from .speech import caller_audio
 
 _RATES = (8000, 16000)
 _RUNS = 7
-# Duration of the turn in seconds. It does not matter: the model always judges the last 8 s.
+# Duration of the turn in seconds. The duration has no effect, because the model always judges the
+# last 8 s.
 _TURN_SECONDS = 4
 
 

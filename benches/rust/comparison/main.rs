@@ -27,7 +27,8 @@ mod resamplers;
 const WIRE_RATE: u32 = 8_000;
 const RATES: [u32; 3] = [16_000, 24_000, 48_000];
 const PACKETS_MS: [u32; 2] = [20, 200];
-/// Audio that a competitor converts in a round: enough for the resolution of the clock.
+/// Duration of the audio that a competitor converts in a round. It is long enough for the
+/// resolution of the clock.
 const BATCH_MS: u32 = 2_000;
 const WARM_UP_ROUNDS: usize = 3;
 
@@ -45,7 +46,8 @@ struct Row {
     rounds: usize,
     /// Multiplications that the filter needs for a packet.
     products: u32,
-    /// Nanoseconds for a packet by name; "filter" is ours from PCM to PCM, "codec" mu-law alone.
+    /// Nanoseconds for a packet by name; "filter" is our conversion from PCM to PCM, and "codec" is
+    /// the mu-law codec alone.
     ns: Vec<(String, f64)>,
     /// Products per nanosecond of the peak loop, if there is one for our instruction set.
     peak: Option<f64>,
@@ -126,7 +128,7 @@ impl Competitor {
     }
 }
 
-/// Returns our conversion, which is one call.
+/// Returns our conversion, which is a single call of the core.
 fn ours(direction: &str, rate: u32) -> Convert {
     if is_inbound(direction) {
         let mut stream = InboundAudio::new(WireFormat::Pcmu, 1, rate).expect("supported rate");

@@ -57,7 +57,8 @@ impl Response {
     fn new(make_resampler: MakeResampler, case: Case, tone: u32) -> Self {
         let mut resampler = make_resampler(case.from, case.to, case.samples);
         let (mut out, mut held) = (Vec::new(), Vec::new());
-        // Two seconds: one second of the tone is a whole number of periods and can be repeated.
+        // The input is two seconds. One second of the tone is a whole number of periods, so it can
+        // be repeated.
         let second = sine(tone, case.from);
         let pcm = [second.clone(), second].concat();
         for (number, packet) in pcm.chunks(2 * case.samples as usize).enumerate() {
@@ -73,7 +74,8 @@ impl Response {
         }
     }
 
-    /// Returns amplitude relative to the input, and phase, in half a second after the first second.
+    /// Returns the amplitude relative to the input, and the phase. Both are measured in the half
+    /// second after the first second.
     fn at(&self, frequency: u32) -> (f64, f64) {
         let (begin, length) = (self.rate as usize, self.rate as usize / 2);
         let step = 2.0 * PI * f64::from(frequency) / f64::from(self.rate);
@@ -84,7 +86,7 @@ impl Response {
             imaginary -= sample * sine;
         }
         let amplitude = 2.0 * f64::hypot(real, imaginary) / length as f64;
-        // A minimum, because zero has no level in decibels.
+        // The level has a lower limit, because zero has no level in decibels.
         ((amplitude / AMPLITUDE).max(1e-10), imaginary.atan2(real))
     }
 
@@ -123,8 +125,8 @@ pub(crate) fn measure_quality(make_resampler: MakeResampler, case: Case) -> Qual
     let higher_phase = Response::new(make_resampler, case, higher).at(higher).1;
     let phase_difference = response.at(lower).1 - higher_phase;
     let lag = phase_difference / (2.0 * PI) / f64::from(higher - lower);
-    // The phases repeat every half second of lag. The lag can be negative, if a stream holds back
-    // audio: take the value nearest to zero.
+    // The phases repeat every half second of lag. The lag can be negative if a stream holds back
+    // audio, so the value nearest to zero is chosen.
     let lag = lag - (lag * 2.0).round() / 2.0;
     let held = &response.held[response.held.len() / 2..];
     let mean = held.iter().sum::<f64>() / held.len() as f64;

@@ -101,8 +101,8 @@ impl<T> FloatResampler<T> {
     }
 }
 
-/// Resamples a packet with a resampler of rubato, whose chunk is the packet; returns the number of
-/// output samples.
+/// Resamples a packet with a resampler of rubato, whose chunk length is the packet length. Returns
+/// the number of output samples.
 fn process_chunk<T: Resampler<f32>>(floats: &mut FloatResampler<T>, pcm: &[u8]) -> usize {
     floats.read_pcm(pcm);
     let (capacity, samples) = (floats.output.len(), floats.input.len());
@@ -131,8 +131,8 @@ impl PcmResampler for FloatResampler<Async<f32>> {
     }
 }
 
-/// Makes rubato's FFT resampler with a number of blocks per second; a block must not be longer than
-/// a packet.
+/// Makes rubato's FFT resampler with a given number of blocks per second. A block must not be
+/// longer than a packet.
 fn rubato_fft(from: u32, to: u32, frames: u32, per_second: u32) -> Box<dyn PcmResampler> {
     let blocks = (frames * per_second / from) as usize;
     let [from, to, frames] = [from, to, frames].map(|n| n as usize);

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 # The characters that need no escaping in a header and in a structured field string. Genesys allows
-# fewer: letters, digits, +/_- and padding.
+# fewer characters: letters, digits, +/_- and padding.
 API_KEY = re.compile(r"[!#-\[\]-~]{1,256}")
 _SECRET = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 

@@ -56,7 +56,7 @@ class RedisReplayStore:
             except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):
                 return await self._set_on_new_connection(key, token, milliseconds)
             except exceptions.ReadOnlyError:
-                # The idle connections lead to the same server, which was the primary before.
+                # The idle connections lead to the same server, which is no longer the primary.
                 await self._client.connection_pool.disconnect(inuse_connections=False)
                 return await self._set_on_new_connection(key, token, milliseconds)
         except (exceptions.RedisError, OSError) as error:

@@ -33,7 +33,8 @@ CORRELATION_HEADER = "audiohook-correlation-id"
 SIGNATURE_HEADER = "signature"
 SIGNATURE_INPUT_HEADER = "signature-input"
 
-# Headers that must not be repeated: two programs could pick different lines.
+# Headers that must not be repeated, because two programs could use different lines of a repeated
+# header.
 _SINGLE = (
     "host",
     API_KEY_HEADER,
@@ -117,7 +118,7 @@ def read_request(
         raise _refused("the request has no Host header; configure the public authority")
     if not is_authority(named):
         raise _refused("the Host header or the URL's host is not a host name with an optional port")
-    # RFC 9421, 2.2.3: the host is in lower case, and the default port of TLS is omitted.
+    # RFC 9421, section 2.2.3, requires the host in lower case, without the default port of TLS.
     named = named.lower().removesuffix(":443")
     return UpgradeRequest(method, named, target, HeaderLines(lines), single)
 
@@ -146,7 +147,8 @@ def upgrade_request(scope: Mapping[str, Any]) -> tuple[str, str, list[tuple[byte
         Method, request target and header lines.
     """
     raw = scope.get("raw_path")
-    # `raw_path` is optional in ASGI. The characters that a path does not encode: RFC 3986, 3.3.
+    # `raw_path` is optional in ASGI. RFC 3986, section 3.3, defines the characters that a path does
+    # not encode.
     path = quote(scope["path"], "/!$&'()*+,;=:@~") if raw is None else raw.decode("latin-1")
     query = scope.get("query_string", b"").decode("latin-1")
     return scope.get("method", "GET"), f"{path}?{query}" if query else path, list(scope["headers"])

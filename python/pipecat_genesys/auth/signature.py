@@ -91,7 +91,8 @@ _hmac_sha256: Callable[..., Any] = HMAC_SHA256
 
 
 class _Verifier(HTTPMessageVerifier):
-    # `tag` is missing, as in Genesys's verifier: a tag belongs to another application.
+    # `tag` is not in this list, as in Genesys's verifier, because a signature with a tag belongs to
+    # another application.
     signature_metadata_parameters: ClassVar[set[str]] = {
         "alg",
         "created",

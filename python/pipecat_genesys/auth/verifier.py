@@ -32,7 +32,8 @@ from .request import (
 from .signature import verify_mac
 
 # Requirements of Genesys's reference server (app/src/authenticator.ts in the AudioHook reference
-# implementation): these components in any order, and a nonce of 128 bits (22 base64 digits).
+# implementation): a signature must have these components, in any order, and a nonce of 128 bits (22
+# base64 digits).
 REQUIRED_COMPONENTS = (
     "@request-target",
     "@authority",
@@ -88,7 +89,7 @@ class SignatureVerifier:
                 caller = await verifier.authenticate(*upgrade_request(websocket.scope))
             except AuthenticationError as error:
                 logger.warning("refused: {}", error)
-                await websocket.close()  # before accept(): responds with HTTP 403
+                await websocket.close()  # before `accept`, this sends HTTP 403
                 return
             await websocket.accept()
 
@@ -279,8 +280,8 @@ class SignatureVerifier:
         try:
             result = verify_mac(request, request.single.get(SIGNATURE_HEADER, ""), self._keyring)
         except HTTPMessageSignaturesException:
-            # The library's message is dropped: it distinguishes an unknown key from a wrong secret,
-            # and can contain text of the peer.
+            # The library's message is not used, because it distinguishes an unknown key from a
+            # wrong secret, and because it can contain text of the peer.
             raise AuthenticationError(
                 Refusal.SIGNATURE,
                 f"the signature is not genuine for host {request.authority!r}; compare API key and "
@@ -313,7 +314,8 @@ class SignatureVerifier:
         assert isinstance(created, int)
         assert isinstance(expires, int | float)
         age = now - created
-        # The condition states what is accepted, so that NaN from a clock is refused.
+        # The condition tests for accepted ages, not for refused ages, so that a NaN from a clock is
+        # refused.
         if not -self._skew <= age <= self._max_age + self._skew:
             raise AuthenticationError(
                 Refusal.TIME,

@@ -61,13 +61,14 @@ OpenGate = Callable[[events.OpenReceived], Awaitable[None]]
 Handler = Callable[..., Awaitable[None] | None]
 """A handler of an event or a hook: a function or a coroutine function."""
 
-# Largest parameters of an event. 2000 bytes are reserved for the envelope of the message, which has
-# an id of up to 256 characters.
+# Maximum size of an event's parameters in bytes. 2000 bytes are reserved for the envelope of the
+# message, which has an id of up to 256 characters.
 _MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 2000
 # Delay in seconds before a send method returns False.
 _UNSENT_SECONDS = 0.01
 _UNOPENED = (State.PREPARING, State.OPENING)
-# Names for members that are compared for every message, because access through the class is slow.
+# Module-level names for enumeration members that are compared for every message, because access
+# through the class is slow.
 _DISCONNECT, _CLOSED = AudioHookMessageType.DISCONNECT, AudioHookMessageType.CLOSED
 _CLOSE_REASONS = frozenset(reason.value for reason in CloseReason)
 
@@ -99,7 +100,8 @@ class Phase(IntEnum):
     """The socket is gone."""
 
 
-# Names for members that are used for every message, because access through the class is slow.
+# Module-level names for enumeration members that are used for every message, because access through
+# the class is slow.
 _ENDING, _ENDED, _GONE = Phase.ENDING, Phase.ENDED, Phase.GONE
 
 
@@ -677,11 +679,11 @@ class Call(BaseObject):
         """
         if self.session.state in _UNOPENED:
             self.start_paused_choice = True
-            await asyncio.sleep(0)  # for an application that calls this in a loop
+            await asyncio.sleep(0)  # lets other tasks run if an application calls this in a loop
             return True
         if self._hook is events.UpdateReceived:
             self._chosen = server_messages.pause()
-            await asyncio.sleep(0)  # for an application that calls this in a loop
+            await asyncio.sleep(0)  # lets other tasks run if an application calls this in a loop
             return True
         return await self._send(server_messages.pause())
 
@@ -697,7 +699,7 @@ class Call(BaseObject):
         """
         if self.session.state in _UNOPENED:
             self.start_paused_choice = False
-            await asyncio.sleep(0)  # for an application that calls this in a loop
+            await asyncio.sleep(0)  # lets other tasks run if an application calls this in a loop
             return True
         return await self._send(server_messages.resume())
 
@@ -824,7 +826,7 @@ class Call(BaseObject):
                 await self._refused()
                 return False
             self._chosen = draft
-            await asyncio.sleep(0)  # for an application that calls this in a loop
+            await asyncio.sleep(0)  # lets other tasks run if an application calls this in a loop
             return True
         return await self._send(draft)
 

@@ -24,7 +24,8 @@ class CallCodec:
         """
         self._params = params
         self._inbound: audio.InboundAudio | None = None
-        # Indices of the channels to return; None to return all channels in the order on the wire.
+        # Indices of the channels to return, or None to return all channels in the order of the
+        # wire.
         self._order: tuple[int, ...] | None = None
         self._outbound: audio.OutboundAudio | None = None
         self._outbound_rate = 0

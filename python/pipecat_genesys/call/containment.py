@@ -60,7 +60,7 @@ async def cancel_tasks(
         _cancelled.add(task)
         task.add_done_callback(_discard)
         if isinstance(task, asyncio.Task):
-            # At its end, `asyncio.run` waits without a limit for all registered tasks.
+            # `asyncio.run` waits at its end, without a time limit, for all registered tasks.
             asyncio._unregister_task(task)
     ends_at = time.monotonic() + seconds
     interrupted: asyncio.CancelledError | None = None

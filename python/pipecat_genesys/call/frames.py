@@ -181,8 +181,8 @@ NOTICE_FRAMES: Mapping[type[events.Event], Callable[[Any], Frame | None]] = {
 #
 # The constructor of the audio frame takes more time than decoding and resampling the audio, mostly
 # because its `__post_init__` methods set the same values several times. The function below sets
-# each value once. When this module is imported, the result of the function is compared with that of
-# the constructor. If the results differ, the constructor is used.
+# each value once. When this module is imported, the result of the function is compared with the
+# result of the constructor. If the results differ, the constructor is used.
 
 _NAME = InputAudioRawFrame.__name__
 _new = InputAudioRawFrame.__new__

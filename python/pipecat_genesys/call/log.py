@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 
 from loguru import logger
 
-# Maximum number of `once` lines of one call, so that a faulty peer cannot fill the disk.
+# Maximum number of lines that `once` writes for one call, so that a faulty peer cannot fill the
+# disk.
 _MAX_LINES = 40
 _REDACTED = "(redacted)"
 

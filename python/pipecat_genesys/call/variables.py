@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 from pipecat_genesys.protocol import MAX_MESSAGE_BYTES, server_messages
 
-# Largest size of all variables. 4000 bytes are reserved for the envelope, the reason and the `info`
-# text of a `disconnect`.
+# Maximum size of all variables together in bytes. 4000 bytes are reserved for the envelope, the
+# reason and the `info` text of a `disconnect`.
 _MAX_VARIABLES = MAX_MESSAGE_BYTES - 4000
 
 
@@ -62,7 +62,7 @@ def _json_sizes(variables: Mapping[str, str]) -> dict[str, int]:
         json.dumps(variables, ensure_ascii=False).encode()
         escaped = False
     except UnicodeEncodeError:
-        # UTF-8 cannot encode lone surrogates. A message that has any is written in ASCII.
+        # UTF-8 cannot encode lone surrogates. A message with lone surrogates is encoded as ASCII.
         escaped = True
     return {
         name: len(json.dumps({name: value}, ensure_ascii=escaped).encode())

@@ -78,7 +78,8 @@ class CallerScript:
             async with asyncio.timeout(self._limit) as limit:
                 await self._run_steps(call)
         except TimeoutError:
-            # A step that waited too long also raises TimeoutError; only that exception is an error.
+            # A step that waited too long also raises TimeoutError. Only the TimeoutError of a step
+            # is an error.
             if not limit.expired():
                 raise
 

@@ -17,7 +17,7 @@ import typer
 from pipecat_genesys.simulator import CallOptions, ConnectFailedError
 from pipecat_genesys.simulator.signing import decode_secret
 
-SECRET_VARIABLE = "GENESYS_CLIENT_SECRET"  # noqa: S105 - the variable's name
+SECRET_VARIABLE = "GENESYS_CLIENT_SECRET"  # noqa: S105 - this is the variable's name, not a secret
 
 ApiKey = Annotated[
     str,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import uvicorn
 
 # uvicorn imports this name in the server processes. This module must not import the endpoint,
-# because that imports pipecat, which takes seconds.
+# because the endpoint imports pipecat, which takes seconds.
 _APPLICATION = "pipecat_genesys.endpoint.served_application:application"
 _APP_VARIABLE = "PIPECAT_GENESYS_APP"
 _URL_VARIABLE = "PIPECAT_GENESYS_URL"
@@ -43,8 +43,8 @@ _DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 _GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _APP = re.compile(r"[\w.]+:[\w.]+")
-# Largest WebSocket message in bytes. Genesys sends at most 64,000; the endpoint refuses larger
-# messages up to this limit.
+# Largest WebSocket message in bytes. Genesys sends at most 64,000 bytes. The endpoint refuses
+# messages between the two limits, and uvicorn refuses larger messages.
 _MAX_MESSAGE = 2**18
 
 

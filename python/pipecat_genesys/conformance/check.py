@@ -64,7 +64,7 @@ BOT = frozenset({CallMode.BOT})
 MONITOR = frozenset({CallMode.MONITOR})
 WARNING = CheckSeverity.WARNING
 
-# Sources of several checks.
+# The sources that several checks name.
 REFERENCE = "Genesys AudioHook reference implementation"
 CONNECTOR = "Genesys Audio Connector reference implementation"
 MEASURED = "measured with Genesys's reference client and server"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .runner import CheckResult
     from .target import Target
 
-_SECRET_VARIABLE = "GENESYS_CLIENT_SECRET"  # noqa: S105 - the variable's name
+_SECRET_VARIABLE = "GENESYS_CLIENT_SECRET"  # noqa: S105 - this is the variable's name, not a secret
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(
         if target.mode in check.modes
     ]
     items += tests
-    # pytest counts only items that a collection report names.
+    # pytest counts only items that are listed in a collection report.
     config.hook.pytest_collectreport(
         report=pytest.CollectReport(suite.nodeid, "passed", None, list(tests))
     )

@@ -29,12 +29,12 @@ from .metrics import CallObserver, Metrics
 Bot = Callable[[AudioHookCall], Awaitable[None]]
 """Handles one call; the call ends when it returns or raises."""
 
-# Longest time to wait for `open`. Genesys sends `open` at once, and ends a session without `opened`
-# after 5 s.
+# Maximum time to wait for `open`. Genesys sends `open` immediately. It ends a session after 5 s
+# without `opened`.
 _OPEN_SECONDS = 5.0
-# Longest time to wait until Genesys ends a connection probe.
+# Maximum time to wait until Genesys ends a connection probe.
 _PROBE_SECONDS = 10.0
-# Longest time that a cancelled bot may take to clean up.
+# Maximum time that a cancelled bot may take for its cleanup.
 _CANCEL_SECONDS = 10.0
 
 

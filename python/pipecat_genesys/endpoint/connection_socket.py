@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-# Maximum time for the peer to take the last data. Without a limit, a peer that takes no data would
-# keep the socket and its file descriptor open.
+# Maximum time in seconds until the peer has read the last data. Without this limit, a peer that
+# reads no data would keep the socket and its file descriptor open.
 _CLOSE_SECONDS = 5.0
 # Limits for data that is discarded after the last answer. Closing a socket that has unread data
 # resets the connection, and the peer may then lose the answer.

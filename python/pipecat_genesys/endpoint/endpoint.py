@@ -161,7 +161,7 @@ class AudioHookEndpoint:
             await websocket.send_denial_response(_plain(status))
             await asyncio.sleep(_AFTER_REFUSAL_SECONDS)
         else:
-            # The server then responds with HTTP 403.
+            # The server responds with HTTP 403 if the socket is closed before it is accepted.
             await websocket.close()
 
     async def drain(self, seconds: float, grace_seconds: float = 0.0) -> None:

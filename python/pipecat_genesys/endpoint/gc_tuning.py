@@ -11,23 +11,23 @@ from pipecat_genesys.transport import can_block
 
 # An ended call leaves one cycle of about 800 objects for the collector; a running call has 2,000.
 # With the first threshold, the collector examines new objects after about two new calls, which
-# takes some milliseconds. With the other two, a full collection would start after hundreds of
-# calls, but `CollectedCalls` starts one earlier.
+# takes some milliseconds. With the other two thresholds, a full collection would start after
+# hundreds of calls, but `CollectedCalls` starts a full collection earlier.
 _THRESHOLDS = (5_000, 100, 10)
-# A full collection waits for this many ended calls, or this fraction of the running calls, because
-# it examines the running calls too.
+# A full collection starts only after this number of ended calls, or after this fraction of the
+# number of running calls, because it examines the running calls too.
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
 # Collections take at most this fraction of the time, even if connections begin and end quickly.
 _MOST_TIME = 0.01
 # The expected duration of the first collection in seconds. Later, the expected duration is the last
 # measured one, or this fraction of the previous expectation if that is longer.
 _FIRST_SECONDS, _DECAY = 0.2, 0.9
-# Lead that every speaking bot must have, as a multiple of the expected duration of a collection:
-# at first, and after `_LONGEST_SECONDS`. A collection may take longer than expected, and processing
-# the data that arrived meanwhile takes about as long again.
+# Lead that every speaking bot must have, as a multiple of the expected duration of a collection: at
+# first, and after `_LONGEST_SECONDS`. A collection may take longer than expected, and processing
+# the data that arrived during the collection takes about the same time.
 _MARGIN, _LEAST_MARGIN = 3.0, 1.5
 # Interval between two checks of the lead, and maximum time until a collection starts in any case.
-# The required lead decreases meanwhile.
+# The required lead decreases during this time.
 _EVERY_SECONDS, _LONGEST_SECONDS = 0.01, 5.0
 
 

@@ -25,18 +25,20 @@ from .websocket_connection import WebSocketConnection
 
 # Maximum number of bytes in one read from the socket.
 _READ_SIZE = 4096
-# Limits of a head in bytes and lines. The requests of Genesys have some 20 lines and 2 KB.
+# Maximum size of a head in bytes, and maximum number of its lines. The requests of Genesys have
+# some 20 lines and 2 KB.
 _MAX_HEAD_SIZE = 2**14
 _MAX_HEAD_LINES = 100
-# Bytes in a line of a head; the library `websockets` accepts up to 8192.
+# Maximum number of bytes in a line of a head. The library `websockets` accepts up to 8192 bytes.
 _MAX_LINE_SIZE = 8000
-# Time from the start of a connection until its head must be complete.
+# Maximum time in seconds from the start of a connection to the end of its head.
 _HEAD_SECONDS = 5.0
 # Maximum number of connections without a complete head. One more connection closes the oldest.
 _MAX_WAITING = 1000
 # Maximum number of complete heads that wait to be handled. Further requests are refused.
 _MAX_QUEUED_HEADS = 500
-# Maximum time for which a client may not take the data of the response to a plain request.
+# The connection is aborted if the client does not read the response to a plain request for this
+# time, in seconds.
 _BLOCKED_SECONDS = 10.0
 _END_OF_HEAD = b"\r\n\r\n"
 # Headers that concern only the connection. They are not passed to uvicorn's protocol.
@@ -214,7 +216,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         ]
         lines += [b"connection: close", b"", b""]
         self._plain.data_received(b"\r\n".join(lines))
-        # Reading goes on only to notice that the client closes the connection.
+        # The protocol continues to read only to detect that the client closes the connection.
         self._socket.resume_reading()
         self._check_plain(was_closing=False)
 

@@ -25,7 +25,8 @@ MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """If this environment variable is set, prometheus-client adds the counts of several processes."""
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-# Largest number of response times that are kept for a call. It is enough for hours of conversation.
+# Maximum number of response times that are kept for a call. This number is enough for hours of
+# conversation.
 _MAX_ANSWERS = 10_000
 _REPLIES = frozenset({"opened", "pong", "updated", "closed", "disconnect"})
 _ENDS = frozenset({*(reason.value for reason in CloseReason), "lost"})

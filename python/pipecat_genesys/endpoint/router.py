@@ -26,7 +26,8 @@ from .metrics import Metrics, default_metrics, remove_dead_processes
 
 DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
-# Maximum duration of a drain and of its grace period. Most calls take only some minutes.
+# Maximum duration of a drain, and maximum duration of its grace period. Most calls take only some
+# minutes.
 _DRAIN_SECONDS, _GRACE_SECONDS = 600.0, 0.0
 _LOOP_LAG_EVERY = 0.5
 # Genesys ends a session without `opened` after 5 s. Hooks and the network need part of this time.

@@ -45,7 +45,7 @@ REDIS_VARIABLE = "REDIS_URL"
 
 _REDIS_TIMEOUT = 0.2
 # Delay in seconds before the URLs are logged. uvicorn begins to listen some milliseconds after the
-# start of the application, and does not report this.
+# start of the application, and does not report that it listens.
 _LISTENING_SECONDS = 0.2
 
 
@@ -107,7 +107,8 @@ class AnnouncedApplication:
         try:
             await self._app(scope, receive, announced)
         except BaseException:
-            # An application without lifespan support raises here, but serves connections.
+            # An application without lifespan support raises an exception here, but it can serve
+            # connections.
             self._announce_soon()
             raise
 

@@ -29,32 +29,33 @@ from .connection_socket import ConnectionSocket
 
 Message = MutableMapping[str, Any]
 
-# The budget of frames of any kind: frames per second, and frames at once. A call has some ten
-# messages a second, and 100 at once after a reconnection. The AudioHook protocol allows 200 ms of
-# audio in 1600 messages.
+# The budget for frames of all kinds: the number of frames per second, and the number of frames at
+# once. A call has some ten messages per second, and 100 messages at once after a reconnection. The
+# AudioHook protocol allows 200 ms of audio in 1600 messages.
 _FRAMES_PER_SECOND = 200.0
 _FRAME_BURST = 2000.0
-# Bytes of payload that cost as much of the budget as one frame.
+# Number of payload bytes that use as much of the budget as one frame.
 _PAYLOAD_PER_FRAME = 4096
-# Bytes of the smallest frame of a client, which is empty and masked.
+# Size in bytes of the smallest frame of a client, which is empty and masked.
 _LEAST_FRAME = 6
-# Bytes that are parsed at once: at most 340 empty frames, which take about 2 ms. After
-# `_FRAMES_PER_TURN` frames or more, parsing goes on in the next turn of the event loop.
+# Number of bytes that are parsed at once. They contain at most 340 empty frames, which take about 2
+# ms. After `_FRAMES_PER_TURN` frames or more, parsing continues in the next iteration of the event
+# loop.
 _PARSED_AT_ONCE = 2048
 _FRAMES_PER_TURN = 50
-# After the budget is used up, reading goes on when the budget allows 20 frames again.
+# When the budget is used up, reading stops until the budget allows this number of frames again.
 _RESUME_FRAMES = 20.0
-# The WebSocket is closed if reading was paused for more than this time in total, because the budget
-# was used up. The total starts again when the budget is full.
+# The WebSocket is closed if the pauses of reading, caused by a used budget, are longer than this
+# time in total. The total is reset to zero when the budget is full.
 _MAX_THROTTLED_SECONDS = 30.0
-# Reading stops while this many messages, or this much data, wait for the application.
+# Reading stops while this number of messages, or this number of bytes, waits for the application.
 _MAX_QUEUED_MESSAGES = 16
 _MAX_QUEUED_SIZE = 2**16
-# Messages that the application can receive in a row before other tasks run.
+# Number of messages that the application can receive in succession before other tasks run.
 _MESSAGES_PER_TURN = 4
-# Time for the application to accept or refuse the WebSocket.
+# Maximum time in seconds until the application accepts or refuses the WebSocket.
 _ANSWER_SECONDS = 30.0
-# Time for the peer to answer a close frame.
+# Maximum time in seconds until the peer answers a close frame.
 _CLOSE_SECONDS = 5.0
 
 _logger = logging.getLogger("uvicorn.error")
@@ -185,7 +186,7 @@ class WebSocketConnection:
             self._socket.abort()
             raise
         except BaseException:
-            # This includes SystemExit, because SystemExit would end the server and all other calls.
+            # SystemExit is caught too, because it would end the server and all other calls.
             _logger.exception("Exception in ASGI application\n")
             self._application_ended(1011)
         else:
@@ -477,7 +478,7 @@ class WebSocketConnection:
                 "reason": reason,
             }
             self._put_event(self._disconnect)
-            # Wakes a `send` that waits until data can be written.
+            # This resumes a `send` that waits until data can be written.
             self._writable.set()
 
     # -- from the event loop and the server --------------------------------------------------

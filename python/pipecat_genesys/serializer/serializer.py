@@ -66,7 +66,8 @@ _MAX_EARLY_SECONDS = 4.0
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
 _CLOSED = server_messages.closed()
 _GONE = Phase.GONE
-# Names for members that are used for every packet, because access through the class is slow.
+# Module-level names for enumeration members that are used for every packet, because access through
+# the class is slow.
 _PREPARING, _OPENING = State.PREPARING, State.OPENING
 
 

@@ -54,7 +54,7 @@ pub(crate) enum Bank {
         rows: Box<[Row]>,
         scales: Accumulator,
     },
-    /// Any other ratio.
+    /// The design for any other ratio.
     General(Branches),
 }
 
@@ -122,8 +122,8 @@ fn in_use(design: Design) -> Option<Arc<Bank>> {
     banks.get(&design).and_then(Weak::upgrade)
 }
 
-/// Returns the branches of the prototype. Each has `taps` taps, oldest input first, and a
-/// gain of 1.
+/// Returns the branches of the prototype. Each branch has `taps` taps, the tap of the oldest input
+/// first, and a gain of 1.
 fn branches(design: Design, taps: usize) -> Vec<Vec<f64>> {
     let prototype = prototype(design.up.max(design.down), design.span / 2);
     let branch = |branch: usize| {

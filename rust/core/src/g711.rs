@@ -20,7 +20,7 @@ const EXPONENT_BASE: u32 = 132;
 const BIAS: i32 = 33;
 /// Largest 14-bit magnitude inside the top segment.
 const CLIP: i32 = 8158;
-/// Low bits of a 16-bit sample that G.711 does not use.
+/// Number of low bits of a 16-bit sample that G.711 does not use.
 pub(crate) const UNUSED_BITS: u32 = 2;
 /// Number of samples that [`pcm_to_ulaw`] encodes per block.
 const ENCODED_AT_ONCE: usize = 512;

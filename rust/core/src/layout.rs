@@ -18,7 +18,7 @@ pub fn stereo_channel_len(length: usize, sample_width: usize) -> Result<usize, A
     Ok(whole_frames(length, 2 * width)? * width)
 }
 
-/// Returns the length in bytes of the stereo that two channels become.
+/// Returns the length in bytes of the stereo audio that is made of two channels.
 ///
 /// # Errors
 /// [`AudioError::UnequalChannels`] unless the channels have the same length, and the
@@ -75,7 +75,7 @@ pub fn merge_stereo(
     Ok(())
 }
 
-/// Returns the length in bytes of the mono that `length` bytes of 16-bit stereo become.
+/// Returns the length in bytes of the mono audio that is made of `length` bytes of 16-bit stereo.
 ///
 /// # Errors
 /// [`AudioError::PartialFrame`] unless `length` is a multiple of 4.

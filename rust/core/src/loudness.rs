@@ -71,7 +71,7 @@ struct Design {
 static DESIGNS: Mutex<Vec<Weak<Design>>> = Mutex::new(Vec::new());
 
 impl Design {
-    /// Returns the design that other streams use, or a new one.
+    /// Returns the existing design if another stream uses it, or a new design.
     fn shared(sections: [Section; 2], block: usize) -> Arc<Self> {
         let mut designs = DESIGNS.lock().unwrap_or_else(PoisonError::into_inner);
         designs.retain(|design| design.strong_count() > 0);
@@ -157,7 +157,7 @@ impl SlidingEnergy {
         }
     }
 
-    /// Adds samples to the stream. Samples beyond a block begin the next block.
+    /// Adds samples to the stream. Samples after the end of a block begin the next block.
     pub(crate) fn extend(&mut self, samples: impl Iterator<Item = i16>) {
         for sample in samples {
             let output = filter(

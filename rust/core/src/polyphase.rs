@@ -22,7 +22,7 @@ pub(crate) struct Polyphase {
     /// `inputs * up mod down`, where `inputs` is the number of samples read so far.
     residue: u32,
     input_shift: u32,
-    /// One or two filters; none for equal rates.
+    /// The one or two filters of the channel; empty for equal rates.
     stages: Box<[Stage]>,
 }
 

@@ -19,7 +19,8 @@ const fn fine_bits(taps: usize) -> u32 {
     }
 }
 
-/// Quantizes the rows of a bank. Each group of `together` rows adds to one sum.
+/// Quantizes the rows of a bank. The products of each group of `together` rows are added to one
+/// sum.
 ///
 /// # Panics
 /// If some input could overflow a sum in every scale that was tried. This never happens

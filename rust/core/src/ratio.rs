@@ -70,7 +70,7 @@ impl Ratio {
         (total % u128::from(self.down)) as u32
     }
 
-    /// Returns the filters of the conversion in processing order; none for equal rates.
+    /// Returns the filters of the conversion in processing order; no filter for equal rates.
     ///
     /// A factor of six is split into factors of two and three. Two filters take less than
     /// half the work of one, because the second filter is only a third as long.
@@ -111,7 +111,8 @@ impl Ratio {
         f64::from(self.delay_samples()) / f64::from(self.in_rate.min(self.out_rate))
     }
 
-    /// Returns the delay in output samples, rounded to the nearest, ties to even.
+    /// Returns the delay in output samples, rounded to the nearest integer; ties are rounded to
+    /// even.
     pub(crate) fn delay_outputs(self) -> usize {
         if self.up <= self.down {
             return self.delay_samples() as usize;
@@ -122,7 +123,7 @@ impl Ratio {
         (whole + u32::from(round_up)) as usize
     }
 
-    /// Returns the smallest number of samples to read so that `outputs` more are written.
+    /// Returns the smallest number of input samples that give `outputs` more output samples.
     pub(crate) fn inputs_for(self, residue: u32, outputs: usize) -> usize {
         let needed = (outputs as u64 * u64::from(self.down)).saturating_sub(u64::from(residue));
         needed.div_ceil(u64::from(self.up)) as usize

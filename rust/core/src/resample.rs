@@ -7,11 +7,11 @@ use crate::ratio::Ratio;
 
 /// A streaming sample-rate converter for 16-bit mono PCM.
 ///
-/// After `n` input samples, exactly `floor(n * out_rate / in_rate)` samples have come
-/// out. The output samples do not depend on the division of the input into calls.
+/// After `n` input samples, exactly `floor(n * out_rate / in_rate)` samples have been written. The
+/// output samples do not depend on the division of the input into calls.
 ///
-/// The delay is the same at all frequencies: 24 samples at the lower rate (3 ms at 8 kHz),
-/// or 28 if one rate is six times the other. Equal rates pass through without delay.
+/// The delay is the same at all frequencies: 24 samples at the lower rate (3 ms at 8 kHz), or 28 if
+/// one rate is six times the other. The delay is 0 if the rates are equal.
 ///
 /// ```
 /// # use audiohook_audio::{AudioError, Resampler};

@@ -7,11 +7,11 @@ use crate::{AudioError, Resampler};
 
 /// Number of samples in a window: 32 ms at 8 kHz.
 pub const WINDOW_SAMPLES: usize = 256;
-/// The other supported input rate in Hz.
+/// The second supported input rate in Hz; the first is 8000 Hz.
 const WIDEBAND_RATE: u32 = 2 * WIRE_RATE;
-/// Number of samples of context: the end of the audio before the window.
+/// Number of samples of the context, which is the last audio before the window.
 const CONTEXT_SAMPLES: usize = 32;
-/// Number of samples after the window: the mirror image of its end.
+/// Number of samples of the mirror image of the window's end, which follows the window.
 const MIRRORED_SAMPLES: usize = 32;
 /// Number of samples that the model reads for a window: the context, the window and the mirror
 /// image.

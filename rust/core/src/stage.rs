@@ -14,10 +14,10 @@ use std::sync::Arc;
 use crate::arch::{Accumulator, Kernels, OutputPositions, Row, Segment};
 use crate::bank::{Bank, Design, MAX_PLANES};
 
-/// Size of the scratch memory in samples. A packet of 200 ms fits in one piece if its length
-/// is a multiple of 160, and the memory stays in the first-level cache.
+/// Size of the scratch memory in samples. A packet of 200 ms is processed at once if its length is
+/// a multiple of 160 samples. The scratch memory is small enough for the first-level cache.
 const SCRATCH: usize = 4_096;
-/// Number of inputs per piece for filters that are too long for [`SCRATCH`].
+/// Number of inputs that are processed at once if the filter does not fit in [`SCRATCH`].
 const LONG_PIECE: usize = 1_024;
 
 /// A filter and its state.
@@ -27,7 +27,8 @@ pub(crate) struct Stage {
     bank: Arc<Bank>,
     /// `inputs * up mod down`, where `inputs` is the number of samples read so far.
     residue: usize,
-    /// The most recent inputs, oldest first. Before the first input they are zeros.
+    /// The most recent inputs, the oldest first. All of them are zero before the first input of the
+    /// stream.
     history: Box<[i16]>,
 }
 
@@ -130,7 +131,8 @@ impl Stage {
         outputs: &mut [i16],
     ) {
         let length = self.history.len() + count;
-        // One sample more than the inputs, because some kernels multiply it by zero.
+        // The slice has one sample more than the inputs, because some kernels multiply this sample
+        // by zero.
         let (window, planes) = scratch.samples(length + 1).split_at_mut(length + 1);
         match &*self.bank {
             Bank::Interpolate { rows, scales } => {
@@ -143,8 +145,9 @@ impl Stage {
             }
             Bank::General(branches) => {
                 let Design { up, down, .. } = self.design;
-                // `ahead` inputs have been read beyond the newest input of the next output.
-                // `ahead` and the branch follow from `ahead * up - branch = residue`.
+                // `ahead` is the number of inputs that have been read beyond the newest input of
+                // the next output. `ahead` and the branch follow from `ahead * up - branch =
+                // residue`.
                 let ahead = self.residue.div_ceil(up);
                 let oldest = self.history.len() - ahead - (branches.taps - 1);
                 let branch = ahead * up - self.residue;

@@ -1,4 +1,4 @@
-//! Tests of the streams against the defining formula in f64.
+//! Tests that compare the streams with the defining formula in f64.
 
 mod common;
 

@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Generates mostly common sample rates, and some arbitrary ones.
+/// Generates sample rates. Most of them are common rates, and some are arbitrary rates.
 fn rate() -> impl Strategy<Value = u32> {
     prop_oneof![
         4 => select(vec![8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]),
@@ -40,7 +40,7 @@ fn delay_outputs(in_rate: u32, out_rate: u32) -> usize {
     let six_times = in_rate == 6 * out_rate || out_rate == 6 * in_rate;
     let twice = if six_times { 56 } else { 48 } * u64::from(out_rate);
     let lower = u64::from(in_rate.min(out_rate));
-    // Nearest to twice / (2 * lower), ties to even.
+    // The delay is `twice / (2 * lower)`, rounded to the nearest integer; ties are rounded to even.
     let floor = twice / (2 * lower);
     let rest = twice % (2 * lower);
     let up = rest > lower || (rest == lower && floor % 2 == 1);

@@ -3,7 +3,8 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 use audiohook_audio::{ByteOrder, WireFormat};
 
-/// Largest length of the audio of one run in bytes. Every filter divides it into many pieces.
+/// Largest length of the audio of one run in bytes. Every filter divides audio of this length into
+/// many pieces.
 const MOST_BYTES: usize = 24_000;
 
 /// A sample rate in Hz: mostly a common rate, sometimes a small or an arbitrary one.
@@ -128,7 +129,7 @@ impl Audio {
 /// One operation on a stream. A run is a list of operations.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Step {
-    /// Process this many frames, or all that are left.
+    /// Process this many frames, or all remaining frames if there are fewer.
     Process(u16),
     /// Process this many frames. The smaller type makes small numbers frequent.
     ProcessFew(u8),

@@ -135,7 +135,8 @@ pub fn check<S: Stream>(new: &S, shape: &Shape, audio: &[u8], steps: &[Step]) ->
     new.clone().process(audio).expect("whole frames")
 }
 
-/// A stream under test with its input and output since it was new, flushed or reset.
+/// A stream under test, with its input and its output since its creation, its last flush or its
+/// last reset.
 struct Run<'a, S> {
     new: &'a S,
     shape: &'a Shape,
@@ -147,7 +148,7 @@ struct Run<'a, S> {
 }
 
 impl<'a, S: Stream> Run<'a, S> {
-    /// Returns the next `frames` frames of the audio, or all that are left.
+    /// Returns the next `frames` frames of the audio, or all remaining frames if there are fewer.
     fn front(&self, frames: usize) -> &'a [u8] {
         let frames = frames.min(self.rest.len() / self.shape.frame);
         &self.rest[..frames * self.shape.frame]
@@ -220,8 +221,8 @@ impl<'a, S: Stream> Run<'a, S> {
         }
     }
 
-    /// Checks that a flush returns the output that silence would give, and that the stream
-    /// is then as new.
+    /// Checks that a flush returns the output that silence would give, and that the stream then
+    /// behaves like a new stream.
     fn flush(&mut self, offset: usize) {
         self.compare();
         let Shape {

@@ -40,7 +40,8 @@ pub fn due(in_rate: u32, out_rate: u32, inputs: usize) -> usize {
     due as usize
 }
 
-/// Returns the number of samples of a flush: the delay, rounded to the nearest, ties to even.
+/// Returns the number of samples of a flush: the delay, rounded to the nearest integer; ties are
+/// rounded to even.
 #[must_use]
 pub fn flushed(in_rate: u32, out_rate: u32) -> usize {
     if in_rate == out_rate {
@@ -66,7 +67,8 @@ pub fn is_six_times(in_rate: u32, out_rate: u32) -> bool {
     u64::from(high) == 6 * u64::from(low)
 }
 
-/// Returns a number of input samples after which all samples of a flush have come out.
+/// Returns a number of input samples that is large enough to push all samples of a flush out of the
+/// filters.
 #[must_use]
 pub fn enough_silence(in_rate: u32, out_rate: u32) -> usize {
     30 * (in_rate / out_rate + 1) as usize

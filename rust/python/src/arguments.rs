@@ -8,32 +8,32 @@ use pyo3::types::PyBool;
 
 use crate::errors::{PyAudioError, raise};
 
-/// Converts a sample rate in Hz.
+/// Converts a Python argument to a sample rate in Hz.
 pub(crate) fn rate(value: &Bound<'_, PyAny>, parameter: &'static str) -> PyResult<u32> {
     let rate = integer(value, parameter)?;
     u32::try_from(rate).map_err(|_| raise(AudioError::RateOutOfRange { parameter, rate }))
 }
 
-/// Converts a number of channels.
+/// Converts a Python argument to a number of channels.
 pub(crate) fn channels(value: &Bound<'_, PyAny>) -> PyResult<usize> {
     let channels = integer(value, "channels")?;
     usize::try_from(channels).map_err(|_| raise(AudioError::ChannelCount { channels }))
 }
 
-/// Converts a sample width in bytes.
+/// Converts a Python argument to a sample width in bytes.
 pub(crate) fn sample_width(value: &Bound<'_, PyAny>) -> PyResult<usize> {
     let sample_width = integer(value, "sample_width")?;
     usize::try_from(sample_width).map_err(|_| raise(AudioError::SampleWidth { sample_width }))
 }
 
-/// Converts the names of a wire format and a byte order.
+/// Converts the names of a wire format and of a byte order to a `WireFormat`.
 pub(crate) fn format(name: &str, byteorder: &str) -> PyResult<WireFormat> {
     let order: ByteOrder = byteorder.parse().map_err(raise)?;
     let format: WireFormat = name.parse().map_err(raise)?;
     Ok(format.with_byte_order(order))
 }
 
-/// Converts an `int`, or an object with `__index__`. A `bool` is rejected.
+/// Converts an `int`, or an object with `__index__`, to an integer. A `bool` is rejected.
 fn integer(value: &Bound<'_, PyAny>, parameter: &str) -> PyResult<i64> {
     if value.is_instance_of::<PyBool>() {
         return Err(PyTypeError::new_err(format!(

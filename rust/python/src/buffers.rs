@@ -33,8 +33,8 @@ impl Work {
     }
 }
 
-/// Input of a call. `bytes` are borrowed. Any other buffer is copied, because another thread
-/// could write to it while the GIL is released.
+/// The input of a call. A `bytes` object is borrowed. Any other buffer is copied, because another
+/// thread could write to it while the GIL is released.
 pub(crate) enum Input<'a> {
     Borrowed(&'a [u8]),
     Copied(Vec<u8>),

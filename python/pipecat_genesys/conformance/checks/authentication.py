@@ -98,7 +98,8 @@ async def signed_by_another(target: Target) -> None:
 async def signed_then_changed(target: Target) -> None:
     """The server refuses a request that was changed after it was signed."""
     call = target.new_call()
-    # Only the signature depends on the correlation id, so nothing else can be the reason.
+    # Only the signature depends on the correlation id, so only the signature can be the reason for
+    # a refusal.
     changed = {"Audiohook-Correlation-Id": target.new_call().correlation_id}
     headers = target.headers(call) | changed
     await _assert_refused(target, call, headers, "a request with a changed correlation id")
@@ -116,7 +117,7 @@ async def other_key(target: Target) -> None:
 async def signed_long_ago(target: Target) -> None:
     """The server refuses a signature that is one hour old."""
     call = target.new_call()
-    # `expires` is still in the future, so the age alone must decide.
+    # `expires` is still in the future, so the server must refuse the signature because of its age.
     headers = target.headers(call, created=time.time() - _HOUR, lifetime=2 * _HOUR)
     await _assert_refused(target, call, headers, "a signature that is one hour old")
 

@@ -23,7 +23,8 @@ async def pong_clientseq(target: Target) -> None:
         pings = []
         for _ in range(2):
             pings.append(await connection.send("ping"))
-            # This makes another message the newest one of the client when the pong is due.
+            # After this message, the ping is no longer the newest message of the client when the
+            # pong is due.
             await connection.send("discarded", {"start": "PT0S", "discarded": "PT0S"})
         with connection.unless_server_ended_call():
             await connection.wait_for(

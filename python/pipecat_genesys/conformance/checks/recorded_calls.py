@@ -73,7 +73,8 @@ async def _place_conversation(target: Target) -> CheckedConnection:
                 await connection.send("ping")
             if number % 40 == 10:
                 await connection.send("dtmf", {"digit": "1"})
-            # Frames are due at absolute times, so that the call lasts as long as its audio.
+            # Each frame is due at an absolute time, so that delays do not add up and the call lasts
+            # as long as its audio.
             due = begin + (number + 1) * _FRAME_SECONDS
             while connection.closure is None and connection.now < due:
                 await connection.observe(due - connection.now)

@@ -23,7 +23,8 @@ pub(super) unsafe fn kernels() -> &'static Kernels {
             // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { convolve(segments, scales, outputs) }
         },
-        // Most branches have only 48 taps: three vectors of AVX2.
+        // Most branches have only 48 taps, which fill three vectors of AVX2, so the AVX2 kernel is
+        // used.
         polyphase: |branches, positions, inputs, outputs| {
             // SAFETY: the table is handed out only on CPUs with the instruction set.
             unsafe { avx2::polyphase(branches, positions, inputs, outputs) }
@@ -118,8 +119,8 @@ const fn interleaved(planes: usize, index: usize) -> (usize, usize) {
     (index % planes, index / planes)
 }
 
-/// Returns, for each output vector, the index of each sample in the first two planes, one
-/// after the other. The index is 0 for samples from a third plane.
+/// Returns, for each output vector, the index of each sample in the first two planes, which follow
+/// each other in memory. The index is 0 for samples from a third plane.
 const fn interleaved_places<const PLANES: usize>() -> [[i16; LANES]; PLANES] {
     let mut places = [[0; LANES]; PLANES];
     let mut index = 0;

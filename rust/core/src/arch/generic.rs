@@ -44,8 +44,8 @@ pub(super) unsafe trait Vector: Copy {
 /// multiplications and still fits in registers.
 const WIDE: usize = 5;
 
-/// Computes [`super::Kernels::convolve`] from output `done` on in wide blocks, as long as
-/// there are enough outputs. Returns the index of the next output.
+/// Computes [`super::Kernels::convolve`] from output `done` on, in wide blocks, while enough
+/// outputs remain for a block. Returns the index of the next output.
 ///
 /// # Safety
 /// The CPU must have the instruction set of `V`.
@@ -60,8 +60,8 @@ pub(super) unsafe fn wide_blocks<V: Vector>(
     unsafe { blocks::<V, WIDE>(segments, scales, outputs, done) }
 }
 
-/// Computes [`super::Kernels::convolve`] from output `done` on in single vectors, as long
-/// as there are enough outputs. Returns the index of the next output.
+/// Computes [`super::Kernels::convolve`] from output `done` on, in single vectors, while enough
+/// outputs remain for a vector. Returns the index of the next output.
 ///
 /// # Safety
 /// The CPU must have the instruction set of `V`.
@@ -76,8 +76,8 @@ pub(super) unsafe fn single_vectors<V: Vector>(
     unsafe { blocks::<V, 1>(segments, scales, outputs, done) }
 }
 
-/// Computes blocks of `N` vectors from output `done` on, as long as there are enough
-/// outputs. Returns the index of the next output.
+/// Computes blocks of `N` vectors from output `done` on, while enough outputs remain for a block.
+/// Returns the index of the next output.
 ///
 /// # Safety
 /// The CPU must have the instruction set of `V`.
@@ -188,8 +188,8 @@ pub(super) unsafe fn polyphase<V: Vector>(
             let to = branches.taps.min(from + Branches::SUMMED);
             let (inputs, fine) = (&all_inputs[from..to], &all_fine[from..to]);
             let coarse = &all_coarse[from..to];
-            // SAFETY: the caller ensures the instruction set; the three slices are
-            // of one length, a whole number of vectors.
+            // SAFETY: the caller ensures the instruction set; the three slices have the same
+            // length, which is a multiple of the vector length.
             unsafe {
                 let [mut fine_sum, mut coarse_sum] = [V::splat(0); 2];
                 for at in (0..inputs.len()).step_by(V::LANES) {

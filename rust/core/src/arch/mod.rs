@@ -16,7 +16,7 @@
 #![allow(unsafe_code)]
 // Intrinsics must be inlined into a function that enables their instruction set.
 #![allow(clippy::inline_always)]
-// Vectors have short names, as in mathematical notation.
+// Variables that hold vectors have short names, as in mathematical notation.
 #![allow(clippy::many_single_char_names, clippy::similar_names)]
 // The prefix of an intrinsic's name shows its instruction set.
 #![allow(clippy::wildcard_imports)]
@@ -51,18 +51,18 @@ pub(crate) struct Kernels {
     ///
     /// Each segment must have [`Row::reach`] more inputs than there are outputs.
     pub(crate) convolve: fn(&[Segment<'_>], Accumulator, &mut [i16]),
-    /// Computes each output as the dot product of a branch and the inputs from an index on.
-    /// The positions name branch and index.
+    /// Computes each output as the dot product of a branch and the inputs from an index on. The
+    /// positions contain the branch and the index for each output.
     pub(crate) polyphase: fn(&Branches, OutputPositions, &[i16], &mut [i16]),
-    /// Interleaves two planes. The first plane is shifted left by the given bits.
+    /// Interleaves two planes. The first plane is shifted left by the given number of bits.
     pub(crate) interleave2: fn([&[i16]; 2], u32, &mut [i16]),
-    /// Interleaves three planes. The first plane is shifted left by the given bits.
+    /// Interleaves three planes. The first plane is shifted left by the given number of bits.
     pub(crate) interleave3: fn([&[i16]; 3], u32, &mut [i16]),
     /// Deinterleaves samples into two planes.
     pub(crate) deinterleave2: fn(&[i16], [&mut [i16]; 2]),
     /// Deinterleaves samples into three planes.
     pub(crate) deinterleave3: fn(&[i16], [&mut [i16]; 3]),
-    /// Decodes mu-law to 14-bit samples and shifts them left by the given bits.
+    /// Decodes mu-law to 14-bit samples and shifts the samples left by the given number of bits.
     pub(crate) ulaw_decode: fn(&[u8], u32, &mut [i16]),
     /// Decodes one channel of two-channel mu-law, as `ulaw_decode` does.
     pub(crate) ulaw_decode_pairs: fn(&[[u8; 2]], usize, u32, &mut [i16]),

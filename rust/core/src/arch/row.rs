@@ -20,7 +20,7 @@ pub(crate) struct Accumulator {
     pub(crate) input_shift: u32,
 }
 
-/// Panics unless each segment has enough inputs for `outputs` outputs.
+/// Panics if a segment does not have enough inputs for `outputs` outputs.
 pub(super) fn check(segments: &[Segment<'_>], outputs: usize) {
     for Segment { inputs, row } in segments {
         assert!(
@@ -33,9 +33,9 @@ pub(super) fn check(segments: &[Segment<'_>], outputs: usize) {
 }
 
 impl Accumulator {
-    /// Returns the initial value of a sum: half a sample. The two shifts then round the exact
-    /// sum to the nearest, because each shift rounds down, and rounding down twice gives the
-    /// same result as rounding down once.
+    /// Returns the initial value of a sum: half a step of the output samples. With this value, the
+    /// two shifts round the exact sum to the nearest integer. Each shift rounds down, and rounding
+    /// down twice gives the same result as rounding down once.
     pub(super) fn start(self) -> i32 {
         1 << (self.fine_bits - self.input_shift - 1)
     }
@@ -51,7 +51,7 @@ impl Accumulator {
     }
 }
 
-/// The taps of one polyphase branch, oldest input first.
+/// The taps of one polyphase branch. The tap of the oldest input comes first.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(super) fine: Taps,
@@ -178,14 +178,16 @@ impl Branches {
 #[derive(Clone, Debug)]
 pub(crate) struct OutputPositions {
     up: usize,
-    /// Distance between two outputs: whole inputs, and the remainder in branches.
+    /// Distance between two outputs: the number of whole inputs, and the remainder as a number of
+    /// branches.
     step: (usize, usize),
     branch: usize,
     oldest: usize,
 }
 
 impl OutputPositions {
-    /// Starts at an output that uses the branch `branch` and the inputs from `oldest` on.
+    /// Creates an iterator. Its first output uses the branch `branch` and the inputs from `oldest`
+    /// on.
     pub(crate) fn new((up, down): (usize, usize), branch: usize, oldest: usize) -> Self {
         Self {
             up,
@@ -204,7 +206,7 @@ impl Iterator for OutputPositions {
         let position = (self.branch, self.oldest);
         self.oldest += self.step.0;
         self.branch += self.step.1;
-        // A division would take half the time of an output.
+        // A division here would take half as long as the computation of one output sample.
         if self.branch >= self.up {
             self.branch -= self.up;
             self.oldest += 1;

@@ -1,4 +1,4 @@
-//! Selection of the instruction set: the fastest that the CPU has, or a requested one.
+//! Selection of the instruction set: the fastest instruction set of the CPU, or a requested one.
 
 use std::sync::OnceLock;
 
@@ -31,8 +31,8 @@ pub(crate) fn kernels() -> Result<&'static Kernels, AudioError> {
 /// Returns the name of the instruction set in use: `avx512`, `avx2`, `sse2`, `neon` or
 /// `portable`.
 ///
-/// It is the fastest that the CPU has, or the one that the environment variable
-/// [`SIMD_VARIABLE`] named at the first use of the crate.
+/// It is the fastest instruction set of the CPU, or the instruction set that the environment
+/// variable [`SIMD_VARIABLE`] named at the first use of the crate.
 ///
 /// # Errors
 /// [`AudioError::InstructionSet`] if the variable named an instruction set that this CPU

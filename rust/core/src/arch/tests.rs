@@ -32,7 +32,8 @@ fn bytes(seed: usize, count: usize) -> Vec<u8> {
     samples.iter().map(|sample| (sample >> 5) as u8).collect()
 }
 
-/// Runs a check with every instruction set of this CPU and names the one that fails.
+/// Runs a check with every instruction set of this CPU and names the instruction set for which the
+/// check fails.
 fn for_each_instruction_set(check: impl Fn(&Kernels) + std::panic::RefUnwindSafe) {
     for kernels in select::available() {
         let outcome = catch_unwind(|| check(kernels));
@@ -54,8 +55,8 @@ fn shifted<T: Clone>(data: &[T], by: usize, filler: &T) -> Vec<T> {
 /// The fine and the coarse parts of a row's taps.
 type Parts = (Vec<i16>, Vec<i16>);
 
-/// Returns rows such as banks have: coarse parts only in the middle, a row with a single
-/// tap, a row whose length is not a multiple of the group length.
+/// Returns the kinds of rows that filter banks have: a row with coarse parts only in the middle, a
+/// row with a single tap, and a row whose length is not a multiple of the group length.
 fn rows() -> Vec<Parts> {
     let scaled = |seed, count, shift: u32| -> Vec<i16> {
         noise(seed, count).iter().map(|tap| tap >> shift).collect()
@@ -239,7 +240,8 @@ fn planes_are_interleaved_and_deinterleaved() {
             for shift in [0, 2] {
                 let planes = [0, 1, 2].map(|seed| noise(seed, count));
                 let [a, b, c] = planes.each_ref().map(Vec::as_slice);
-                // The outputs are longer than whole frames; the excess must stay unchanged.
+                // The output slices are longer than the whole frames. The samples after the last
+                // whole frame must stay unchanged.
                 let mut two = vec![0x55; 2 * count + 1];
                 (kernels.interleave2)([a, b], shift, &mut two);
                 let mut three = vec![0x55; 3 * count + 2];

@@ -27,7 +27,7 @@ fn prototype(larger: u64, zeros: u64) -> Vec<f64> {
 /// Returns all outputs for `inputs` by the formula, before rounding.
 pub(crate) fn resample(in_rate: u32, out_rate: u32, inputs: &[i16]) -> Vec<f64> {
     let inputs: Vec<f64> = inputs.iter().copied().map(f64::from).collect();
-    // A factor of six takes two steps, with 16-bit samples between them.
+    // A factor of six takes two steps. The samples between the two steps have 16 bits.
     let clipped = |samples: Vec<f64>| -> Vec<f64> { samples.into_iter().map(clip).collect() };
     if out_rate == 6 * in_rate {
         let between = clipped(step(in_rate, 2 * in_rate, &inputs, 24));
