@@ -76,8 +76,8 @@ class RepeatBot(FrameProcessor):
         call: The call's events and output variables: `transport.call`.
     """
 
-    # Duration of the audio from before the detection of the voice that is repeated too, so that the
-    # first syllable is not missing.
+    # Length of the audio from before the detection of the voice. This audio is repeated too, so
+    # that the first syllable is not missing.
     PRE_ROLL_BYTES = int(0.3 * SAMPLE_RATE) * 2
 
     def __init__(self, call):

@@ -89,7 +89,7 @@ class SignatureVerifier:
                 caller = await verifier.authenticate(*upgrade_request(websocket.scope))
             except AuthenticationError as error:
                 logger.warning("refused: {}", error)
-                await websocket.close()  # before `accept`, this sends HTTP 403
+                await websocket.close()  # before accept(): responds with HTTP 403
                 return
             await websocket.accept()
 

@@ -44,7 +44,7 @@ _GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _APP = re.compile(r"[\w.]+:[\w.]+")
 # Largest WebSocket message in bytes. Genesys sends at most 64,000 bytes. The endpoint refuses
-# messages between the two limits, and uvicorn refuses larger messages.
+# larger messages, up to this limit.
 _MAX_MESSAGE = 2**18
 
 

@@ -45,8 +45,8 @@ _PARSED_AT_ONCE = 2048
 _FRAMES_PER_TURN = 50
 # When the budget is used up, reading stops until the budget allows this number of frames again.
 _RESUME_FRAMES = 20.0
-# The WebSocket is closed if the pauses of reading, caused by a used budget, are longer than this
-# time in total. The total is reset to zero when the budget is full.
+# The WebSocket is closed if reading was paused for more than this time in total, in seconds,
+# because the budget was used up. The total is reset to zero when the budget is full.
 _MAX_THROTTLED_SECONDS = 30.0
 # Reading stops while this number of messages, or this number of bytes, waits for the application.
 _MAX_QUEUED_MESSAGES = 16

@@ -44,8 +44,8 @@ _MAX_DEPTH = 200
 # Maximum length of a list whose entries are validated one by one. Clients send shorter lists.
 _MAX_ENTRIES = 32
 
-# Durations are kept as text, because most of them are never used. The session converts the others
-# to samples or fractions.
+# Durations are kept as text, because most durations are never used. The session converts the
+# durations that it uses to samples or fractions.
 Duration = Annotated[StrictStr, Field(pattern=f"^{DURATION_PATTERN}$")]
 Sequence = Annotated[StrictInt, Field(ge=0)]
 
@@ -160,7 +160,7 @@ PARAMETERS: Mapping[Type, type[_Model]] = {
     Type.PLAYBACK_STARTED: NoParameters,
     Type.PLAYBACK_COMPLETED: NoParameters,
     Type.ERROR: ErrorParameters,
-    # Not a client message in the protocol, but Pipecat's serializer handles it.
+    # The protocol does not have this client message, but Pipecat's serializer handles it.
     Type.PAUSE: NoParameters,
 }
 """The model of the parameters of each message that a client may send."""
@@ -216,7 +216,8 @@ def parse_strict(text: str) -> dict[str, Any] | None:
         message = _read_faultless(text)
     except (ValueError, TypeError):
         return None
-    # In values of any type the parser accepts NaN, which is not JSON. Only `open` has such values.
+    # The parser accepts NaN, which is not JSON, in values of type `Any`. Only `open` has values of
+    # this type.
     if message["type"] == "open" and ("NaN" in text or "Infinity" in text):
         return None
     return message
@@ -240,8 +241,8 @@ def decode(text: str) -> dict[str, Any]:
             Rule.TEXT_SIZE, f"text message of {len(text)} characters; limit {MAX_TEXT_LENGTH}"
         )
     try:
-        # This parser is much faster than `json`, and stricter: it rejects lone surrogates and 200
-        # nested levels.
+        # This parser is much faster than `json`, and it is stricter: it rejects lone surrogates,
+        # and values with 200 nested levels.
         message = from_json(text, allow_inf_nan=False)
     except (ValueError, TypeError):
         message = _decode(text)

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from .types import NULL_UUID
 
 # Maximum length of an id, in characters. Ids are UUIDs, but any text up to this length is accepted.
-# The limit ensures that every message has room for the id.
+# The limit ensures that the id fits in every message.
 _MAX_ID_LENGTH = 256
 _T = TypeVar("_T")
 # The check for circular values is disabled; encoding a circular value raises RecursionError.
@@ -58,7 +58,7 @@ def encode(value: object) -> str:
     if not text.isascii():
         try:
             text.encode()
-        except UnicodeEncodeError:  # lone surrogates, which JSON allows and UTF-8 does not
+        except UnicodeEncodeError:  # JSON allows lone surrogates, but UTF-8 does not
             return _ASCII.encode(value)
     return text
 
@@ -73,7 +73,7 @@ def encode_read(value: object) -> str:
         text = to_json(value).decode()
     except ValueError:  # the value has lone surrogates
         return encode(value)
-    # NaN and infinite numbers are encoded as these words, which are not JSON.
+    # `json` encodes NaN and infinite numbers as these words, which are not JSON.
     return encode(value) if "NaN" in text or "Infinity" in text else text
 
 

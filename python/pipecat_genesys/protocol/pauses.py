@@ -12,7 +12,7 @@ from collections import deque
 
 from .types import AudioHookMessageType as Type
 
-# Maximum number of unanswered requests. A client accepts far fewer: 2 per second, 4 at once.
+# Maximum number of unanswered requests. A client accepts fewer: 2 per second, or 4 at once.
 _MAX_UNANSWERED = 64
 
 

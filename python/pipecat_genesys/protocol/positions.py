@@ -27,7 +27,8 @@ class PositionMap:
         """
         self.start = start
         self._skipped = 0
-        # The number of the first sample after each gap, and the sum of all gaps up to this sample.
+        # For each gap: the number of the first sample after the gap, and the total length of all
+        # gaps up to this sample.
         self._after: list[int] = []
         self._sums: list[int] = []
         self._forgotten = 0

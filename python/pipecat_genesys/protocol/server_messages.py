@@ -16,7 +16,8 @@ from .entities import BargeIn, Entity, seconds
 from .types import AudioHookMessageType as Type
 from .types import DisconnectReason, Position, format_duration
 
-# Every ping and every call needs these members, and a lookup in the enumeration is slow.
+# Every ping and every call needs these enumeration members, and a lookup in the enumeration is
+# slow.
 _PONG, _OPENED = Type.PONG, Type.OPENED
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -185,7 +186,7 @@ def to_string_map(variables: Mapping[Any, Any]) -> dict[str, str]:
 
 def _as_text(name: Any, value: Any) -> str:
     if isinstance(value, str):
-        return str.__str__(value)  # a member of a string enumeration becomes plain text
+        return str.__str__(value)  # this converts a member of a string enumeration to plain text
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:

@@ -58,11 +58,12 @@ from .types import AudioHookMessageType as Type
 _Raw = dict[str, Any]
 # `tuple.__new__` takes half the time of the constructor of a named tuple.
 _new_tuple = tuple.__new__
-# The messages that `paused` and `resumed` answer, besides `opened` with `startPaused`.
+# The requests that `paused` and `resumed` answer. `paused` can also answer `opened` with
+# `startPaused`.
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
 # States in which a message's position must equal the audio received.
 _TIMED = frozenset({State.OPENING, State.ACTIVE})
-# Every packet or message needs these members, and a lookup in an enumeration is slow.
+# Every packet or message needs these enumeration members, and a lookup in an enumeration is slow.
 _ACTIVE, _FAILED = State.ACTIVE, State.FAILED
 _OPEN, _OPENED, _DISCONNECT, _RESUMED = Type.OPEN, Type.OPENED, Type.DISCONNECT, Type.RESUMED
 
@@ -113,8 +114,8 @@ class AudioHookSession:
         self._opened = False
         self._id_known = False
         self._verdict: Draft | None = None
-        # Number of messages since the last one with a readable `seq`. Each of them can have used a
-        # number.
+        # Number of messages since the last message with a readable `seq`. Each of these messages
+        # can have used a sequence number.
         self._unnumbered = 0
         self.state = State.PREPARING
         self._identify(session_id)
@@ -315,7 +316,7 @@ class AudioHookSession:
                 Rule.VERSION, f"protocol version {repr(version)[:20]}; this side speaks '2'"
             )
         if not self._id_known and fields.is_usable_id(identity):
-            # `open` had no id, so the first id received becomes the session's.
+            # `open` had no id, so the first received id becomes the id of the session.
             self._identify(str(identity))
             self._id_known = True
         if identity is not None and identity != self.session_id:
@@ -337,7 +338,7 @@ class AudioHookSession:
         if seq is None or not 0 <= seq < 2**63:
             self._unnumbered += 1
         else:
-            # Counting begins with `open`, so earlier numbers are not kept.
+            # The counting of messages begins with `open`, so earlier sequence numbers are not kept.
             before = 0 if self.state is State.PREPARING else self.client_seq
             self.client_seq = max(seq, before)
             self._unnumbered = 0
@@ -374,7 +375,7 @@ class AudioHookSession:
             try:
                 said = duration_to_samples(raw.get("position"))
             except ValueError:
-                return  # already counted as a fault of the envelope
+                return  # the fault was already counted as a fault of the envelope
         if self.media is None:
             # The client's clock also runs in a session without audio.
             self.position = said
@@ -402,11 +403,11 @@ class AudioHookSession:
             self._id_known = True
         lenient = fields.parameters(raw)
         position = raw.get("position", "PT0S")
-        if position != "PT0S":  # PT0S: the session does not continue another one
+        if position != "PT0S":  # PT0S means that the session does not continue another session
             try:
                 self.position = duration_to_samples(position)
             except ValueError:
-                self.position = 0  # already counted as a fault of the envelope
+                self.position = 0  # the fault was already counted as a fault of the envelope
             self.positions = PositionMap(self.position)
         self.language = fields.typed(lenient, "language", str)
         self.is_probe = fields.is_probe(lenient)
@@ -464,7 +465,8 @@ class AudioHookSession:
 
     def _on_ping(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         seq = raw.get("seq")
-        # The pong repeats `seq` only if it was accepted. `type` is compared, because True equals 1.
+        # The pong repeats `seq` only if `seq` was accepted. The types are compared too, because
+        # True equals 1.
         taken = type(seq) is int and seq == self.client_seq
         return events.PingReceived(raw=raw, reply=server_messages.pong(seq if taken else None))
 
@@ -493,7 +495,8 @@ class AudioHookSession:
         if gap is None:
             return None, None
         before, begin = self.position, parse_duration(gap["start"])
-        # Only the end is rounded, because the parts need not be whole samples.
+        # Only the end of the gap is rounded, because its start and its length may not be whole
+        # samples.
         self.position = round((begin + parse_duration(gap["discarded"])) * WIRE_SAMPLE_RATE)
         self.positions.skip(before, self.position)
         start = round(begin * WIRE_SAMPLE_RATE)

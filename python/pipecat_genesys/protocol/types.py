@@ -157,7 +157,7 @@ class Media:
     def _names(self) -> list[str]:
         return [self.format.value, *(channel.value for channel in self.channels)]
 
-    # Cached, because both are used with every packet.
+    # These two properties are cached, because they are used for every packet.
     @cached_property
     def frame_bytes(self) -> int:
         """Bytes of one sample of every channel."""
@@ -279,7 +279,7 @@ def parse_media(entry: object) -> Media | None:
         The medium, or None if this package does not support the entry: another type, format or
         rate, or channels that are not external, internal, or both once each.
     """
-    # The entry is nearly always a dict. The check for dict is faster than the one for Mapping.
+    # The entry is nearly always a dict. The check for dict is faster than the check for Mapping.
     if not isinstance(entry, (dict, Mapping)) or entry.get("type") != "audio":
         return None
     names = entry.get("channels")
@@ -292,7 +292,7 @@ def parse_media(entry: object) -> Media | None:
     if media is None or len(entry) == len(_STANDARD):
         return media
     extra = {name: entry[name] for name in entry if name not in _STANDARD}
-    # Copied, because applications may change the message that the entry came in.
+    # The entry is copied, because applications may change the message that contains it.
     return replace(media, extra=MappingProxyType(copy_json(extra)))
 
 
@@ -311,7 +311,8 @@ def copy_json(value: Any) -> Any:
 _SCALARS = frozenset({str, int, bool, type(None)})
 _PARTIES = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
 _STANDARD = frozenset({"type", "format", "channels", "rate"})
-# The supported media, by format and channels on the wire. They are immutable, so calls share them.
+# The supported media, by format and channels on the wire. They are immutable, so calls can share
+# these objects.
 _MEDIA: Mapping[tuple[object, ...], Media] = {
     (media_format.value, *(channel.value for channel in channels)): Media(media_format, channels)
     for media_format in AudioHookMediaFormat

@@ -59,10 +59,11 @@ from pipecat_genesys.protocol.types import parse_media
 from .pipecat_compat import PAUSES, PipecatState
 from .stock_transport import CHUNK_10MS
 
-# Maximum bot audio that is kept before `open`, in seconds. `open` arrives earlier than this.
+# Maximum bot audio that is kept before `open`, in seconds. `open` always arrives before this limit
+# is reached.
 _MAX_EARLY_SECONDS = 4.0
-# 200 ms of audio. With shorter chunks, a transport sends more messages per second than Genesys
-# accepts.
+# Minimum number of samples in a chunk: 200 ms of audio. With shorter chunks, a transport sends more
+# messages per second than Genesys accepts.
 _MIN_CHUNK_SAMPLES = WIRE_SAMPLE_RATE // 5
 _CLOSED = server_messages.closed()
 _GONE = Phase.GONE
@@ -115,7 +116,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
         self._event_handlers = call._event_handlers
         self._event_tasks = call._event_tasks
         self._state = PipecatState(call.session)
-        # Bot audio from before `open`, and wire audio from before `opened`.
+        # Bot audio that arrived before `open`, and wire audio that was encoded before `opened` was
+        # sent.
         self._early: list[tuple[bytes, int, int]] = []
         self._unsent = b""
         self._transport: BaseTransport | None = None
@@ -370,7 +372,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
     async def _send(self, draft: Draft) -> bool:
         """Send a message of the application as a frame."""
         session = self.call.session
-        # While `opened` is in the pipeline, messages that must be sent after it may follow it.
+        # While `opened` is in the pipeline, messages that must be sent after `opened` may follow it
+        # in the pipeline.
         if not session.allows(draft.type) and session.state is not State.OPENING:
             logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
             return False
@@ -458,7 +461,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return wire.text
 
     def _closed(self, message: dict[str, Any]) -> Draft | None:
-        # Handlers of `on_close` run after the reply was built, and may have set variables.
+        # Handlers of `on_close` run after the reply was built, and they may have set output
+        # variables.
         if message.get("seq") == self._state.closed_seq:
             return self.call.closed()
         return to_draft(message, self.call) if self._params.variables_in_closed else _CLOSED
@@ -569,7 +573,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return None if event.reply is None else self._refusal_frame(event.reply)
 
     def _refusal_frame(self, draft: Draft) -> Frame:
-        # Not a `GenesysOpenFrame`, because processors would start a call on that frame.
+        # This frame is not a `GenesysOpenFrame`, because processors would start a call when they
+        # receive a `GenesysOpenFrame`.
         self._state.is_open = False
         return OutputTransportMessageUrgentFrame(message=self._message_of(draft))
 

@@ -204,7 +204,7 @@ class SimulatedCall:
                 options = self.options
                 timeout = options.socket_close_timeout + options.rtt + 2 * options.jitter
                 if kind is None:
-                    # The session limits the wait for `closed`; the rest is a margin.
+                    # The session limits the wait for `closed`. The additional time is a margin.
                     timeout = 2 * timeout + options.timeouts.close + 1
                 await asyncio.wait({self._task}, timeout=timeout)
         finally:
@@ -497,7 +497,7 @@ class SimulatedCall:
             if isinstance(end, ConnectionEnd):
                 self._on_end(end)
         except Exception as error:
-            # The script may be waiting; its wait raises the exception.
+            # The script may be waiting. Then its wait raises the exception.
             self._log.failure = error
             connection.drop()
         finally:
@@ -531,7 +531,7 @@ class SimulatedCall:
         except CallStateError as error:
             if self.session.state in _RUNNING:
                 raise
-            # The server can end the call before any action, so this is not a mistake of the script.
+            # The server can end the call before any action, so this is not an error of the script.
             raise self._log.error(CallEndedError, str(error)) from None
         finally:
             self._publish()

@@ -171,7 +171,8 @@ async def open_websocket(
     Raises:
         ConnectFailedError: If the WebSocket cannot be established.
     """
-    # websockets treats `ssl=None` as "no TLS", and a missing argument as "the default context".
+    # For websockets, `ssl=None` means "no TLS", and a missing argument `ssl` means "the default
+    # context".
     more: dict[str, Any] = {} if ssl is None else {"ssl": ssl}
     target = checked_url(url)
     if _KNOWS_PROXIES and _is_loopback(target) and not _has_socks_proxy():
@@ -194,7 +195,8 @@ async def open_websocket(
             reason += "; redirects are not followed"
         raise ConnectFailedError(reason, status) from error
     except (OSError, ValueError, ImportError, TimeoutError, WebSocketException) as error:
-        # ValueError and ImportError: a proxy of the environment is wrong, or needs a library.
+        # A ValueError means that a proxy setting of the environment is invalid. An ImportError
+        # means that the proxy needs a missing library.
         reason = " ".join(str(error).split()) or type(error).__name__
         is_not_tls = isinstance(error, SSLError) and error.reason == "WRONG_VERSION_NUMBER"
         if target.startswith("wss:") and (is_not_tls or isinstance(error, ConnectionResetError)):
@@ -247,7 +249,7 @@ class _Link(Generic[_T]):
     def put(self, item: _T) -> None:
         due = 0.0
         if not self.is_immediate:
-            # The delays need not be unpredictable.
+            # A secure random generator is not necessary for the delays.
             jitter = random.uniform(0, self._jitter)  # noqa: S311
             due = asyncio.get_running_loop().time() + self._delay + jitter
         self._queue.put_nowait((due, item))
@@ -415,8 +417,9 @@ class CallConnection:
                 await self._websocket.send(message)
             if message is _Ending.ABORT:
                 return self._websocket.transport.abort()
-            # The reference client closes without a code; the peer sees 1005. The signature in
-            # websockets requires a number, but the protocol below it accepts None.
+            # The reference client closes the WebSocket without a code. Then the library of the peer
+            # reports the code 1005. The signature in websockets requires a number, but the function
+            # that it calls accepts None.
             await self._websocket.close(cast("int", None))
         except ConnectionClosed:
             return None

@@ -133,7 +133,7 @@ class FaultInjector:
                 act.do(self, now)
                 self._has_performed = True
 
-    # Elementary actions of which acts are composed.
+    # Elementary actions, from which the actions of the faults are composed.
 
     def send(
         self, kind: str, parameters: Mapping[str, object], now: float, **envelope: object
@@ -256,7 +256,8 @@ def _streaming(do: Callable[[FaultInjector, float], object]) -> tuple[Act, ...]:
 
 def _gap(injector: FaultInjector, now: float) -> None:
     # Later messages continue the numbers that the server accepted. Genesys's servers do not count a
-    # message with a wrong number, and would refuse `close` as well if it continued after the gap.
+    # message with a wrong sequence number. They would refuse `close` too if its number continued
+    # after the gap.
     injector.send_gap(now, seq=injector.session.last_seq + 2)
 
 

@@ -221,11 +221,12 @@ class _Replay:
         message = json.loads(content)
         serverseq = message.get("serverseq")
         if isinstance(serverseq, int):
-            # A recorded number that was too high, as a fault, stays too high by the same amount.
+            # If a recorded sequence number was too high, as a fault, the replayed number is too
+            # high by the same amount.
             message["serverseq"] = max(0, self._serverseq + serverseq - recorded_serverseq)
         return json.dumps(message, separators=(",", ":"))
 
-    async def _wait_for(self, kind: str, timeout: float) -> None:  # noqa: ASYNC109 - no exception
+    async def _wait_for(self, kind: str, timeout: float) -> None:  # noqa: ASYNC109 - raises no exception
         """Wait until the server has sent a message of this type, or until the time is over."""
         try:
             async with asyncio.timeout(timeout):

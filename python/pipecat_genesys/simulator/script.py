@@ -93,7 +93,7 @@ async def play(steps: Sequence[Step], call: SimulatedCall, patience: float = 10.
     for step in steps:
         began = call.elapsed
         await step.action(call, StepContext(patience, since))
-        # After `wait:quiet`, earlier audio is not new, even if it began during this step.
+        # After `wait:quiet`, audio that began during this step does not count as new audio.
         since = call.elapsed if step.text == _QUIET else began
 
 

@@ -99,7 +99,7 @@ def _read(source: str | os.PathLike[str] | BinaryIO) -> tuple[int, bytes, int]:
     except (wave.Error, EOFError):
         pcm = None
     if pcm is None:
-        # The standard library reads PCM only, and returns samples of other widths unconverted.
+        # The standard library reads only PCM, and returns samples of other widths unconverted.
         if not isinstance(file, str):
             file.seek(begin)
         channels, pcm, rate = _read_with_soundfile(file)
@@ -179,7 +179,7 @@ def speech_like(seconds: float, seed: int = 1, level: float = -12.0) -> bytes:
     Raises:
         ValueError: If the duration is negative.
     """
-    dice = random.Random(seed)  # noqa: S311 - the choices need not be secret
+    dice = random.Random(seed)  # noqa: S311 - a secure generator is not necessary
     wanted = _samples(seconds)
     speaker = dice.uniform(100, 220)
     samples: list[float] = []

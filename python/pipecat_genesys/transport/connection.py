@@ -35,24 +35,26 @@ from .rate_limit import TokenBucket
 from .timeline import PlayoutTimeline
 from .writer import Writer
 
-# Caller audio and messages from before the pipeline has started are kept, up to this many frames.
+# Maximum number of frames with caller audio and messages that are kept until the pipeline has
+# started.
 _MAX_EARLY_FRAMES = 300
-# Genesys answers `disconnect` with `close` at once, and closes the socket after `closed`.
+# Genesys answers `disconnect` with `close` immediately, and closes the socket after `closed`.
 _CLOSE_SECONDS = 5.0
 _SOCKET_CLOSE_SECONDS = 2.0
 _END_SECONDS = 10.0
-# Longest time for cancelled tasks to end. Only tasks that run code of the application need time.
+# Maximum time in seconds until cancelled tasks have ended. Only tasks that run code of the
+# application need this time.
 _CANCEL_SECONDS = 5.0
 # Limits for sent text messages, per second and at once. Genesys allows 5 per second and 25 at once.
 _TEXT_RATE, _TEXT_BURST = 4.8, 22
-# The socket counts as blocked when a message has waited for it for this time.
+# The socket counts as blocked when a message has waited for the socket for this time, in seconds.
 _BLOCKED_SECONDS = 1.0
-# Tokens that messages of the application leave for replies (`pong`, `updated`, `closed`), because
-# replies never wait.
+# Number of tokens that are reserved for replies (`pong`, `updated`, `closed`), because replies
+# never wait. Messages of the application do not use these tokens.
 _REPLY_RESERVE = 6
-# Limits for received text messages, per second and at once. A real client sends less: it pings
-# every 5 s, and a caller types a few digits a second. If a client exceeds the limits, its messages
-# are read more slowly. If it goes on, it is disconnected.
+# Limits for received text messages, per second and at once. A real client sends fewer messages: it
+# pings every 5 s, and a caller types a few digits per second. If a client exceeds the limits, its
+# messages are read more slowly. If it continues to exceed the limits, it is disconnected.
 _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
 # Limits for received audio messages, per second and at once: 200 ms of audio may arrive in 1600
 # messages. The audio may be ahead of real time by `_MAX_AUDIO_AHEAD` seconds, because 20 s of audio
@@ -126,7 +128,7 @@ class Connection:
         self._outgoing_text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
         # Messages of the application are sent one at a time, in the order of the calls of `send`.
         self._send_lock = asyncio.Lock()
-        # The smallest delay of caller audio in this call until now, in seconds.
+        # The smallest delay of caller audio that was measured in this call, in seconds.
         self._least_delay = math.inf
 
     # -- life --------------------------------------------------------------------------------
@@ -287,7 +289,8 @@ class Connection:
             # The caller's clock may have stopped during the pause.
             self._least_delay = math.inf
         elif isinstance(event, events.ErrorReceived) and event.code == ErrorCode.RATE_LIMIT:
-            # Wait 1 s at least, because Genesys would extend the limit if audio came earlier.
+            # Wait at least 1 s, because Genesys would extend the limit if it received audio
+            # earlier.
             self.pacer.limit(max(1.0, float(event.retry_after or 0)))
         make = NOTICE_FRAMES.get(kind)
         return None if make is None else make(event)
@@ -355,7 +358,8 @@ class Connection:
             Whether the message will reach the wire.
         """
         if self.call.is_in_hook or self._is_flooded:
-            # An application that sends in a loop would stop the event loop otherwise.
+            # This lets other tasks run. Otherwise an application that sends in a loop would block
+            # the event loop.
             await asyncio.sleep(0)
             return self._send_now(draft)
         if draft.type is AudioHookMessageType.DISCONNECT and self._is_blocked():

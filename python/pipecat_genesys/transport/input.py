@@ -19,7 +19,7 @@ try:
 except ImportError:  # pipecat before 1.4
     from pipecat.frames.frames import EndTaskFrame as EndWorkerFrame
 
-# Longest time for event handlers that still run when the pipeline ends.
+# Maximum time to wait for event handlers that still run when the pipeline ends.
 _HANDLER_SECONDS = 10.0
 
 

@@ -39,7 +39,8 @@ from .timeline import PlayoutTimeline
 _ENDLESS_LEAD_SECONDS = 0.3
 # Maximum time in seconds between two checks of the lead of endless audio.
 _ROOM_SECONDS = 0.1
-# When the pipeline ends, the remaining audio is dropped after this time without progress.
+# When the pipeline ends, the remaining audio is discarded if no audio could be sent for this time,
+# in seconds.
 _STALLED_SECONDS = 6.0
 
 
@@ -176,7 +177,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
     async def _key_tones(
         self, frame: OutputDTMFFrame | OutputDTMFUrgentFrame
     ) -> list[OutputAudioRawFrame]:
-        # A frame of pipecat before 1.7 has one key.
+        # A frame of a pipecat version before 1.7 has one key.
         keys = getattr(frame, "buttons", None) or [frame.button]
         return [
             OutputAudioRawFrame(

@@ -32,19 +32,21 @@ from .writer import Writer
 
 # Limits for audio messages, per second and at once. Genesys allows 5 per second and 25 at once.
 _RATE, _BURST = 4.8, 22
-# With fewer tokens than `_PLENTY`, messages become longer, up to `_STEADY_SECONDS` of audio. The
-# rate alone is sufficient for messages of that length.
+# With fewer tokens than `_PLENTY`, messages become longer, up to `_STEADY_SECONDS` of audio. For
+# messages of that length, the rate is sufficient without additional tokens.
 _PLENTY = 12.0
 _STEADY_SECONDS = 0.25
-# A lead below this, in seconds, can be used up while the event loop is busy.
+# Genesys can play a lead below this limit, in seconds, completely while the event loop is busy.
 _SMALL_LEAD_SECONDS = 0.2
-# Audio to collect after an underrun, in seconds, because the next audio may be late too.
+# Time in seconds for which audio is collected after an underrun, because the next audio may be late
+# too.
 _CUSHION_SECONDS = 0.03
-# Tokens kept for the first audio and the end of utterances.
+# Number of tokens that are reserved for the beginning and the end of utterances.
 _RESERVE = 2.0
 # Maximum delay of a playback report, in seconds.
 _REPORT_SECONDS = 0.5
-# Shortest delay of a timer, in seconds, because a timer may fire early by the clock's resolution.
+# Shortest delay of a timer, in seconds, because a timer may fire too early by one step of the
+# clock.
 _SHORTEST_SECONDS = 0.001
 
 
@@ -90,14 +92,15 @@ class PacingQueue:
         self._lead = lead_seconds
         self._pause = pause_seconds
         self._buffer = bytearray()
-        # The parts of the buffer in order: length, and whether an interruption discards the part.
+        # The parts of the buffer in order. Each part has its length, and a flag that tells whether
+        # an interruption discards the part.
         self._stretches: deque[tuple[int, bool]] = deque()
         self._over = False
         self._newest = 0.0
         self._starved_at: float | None = None
         self._not_before = 0.0
         self._last_lead = 0.0
-        # Position up to which audio was sent that an interruption must not discard.
+        # End position of the sent audio that an interruption must not discard.
         self._protected_until = 0
 
     def put(self, audio: bytes, now: float, *, interruptible: bool = True) -> None:
@@ -258,12 +261,13 @@ class PacingQueue:
             least = max(least, min(self._seconds(len(self._buffer)), self._lead / 2))
             due = max(now + max(0.0, lead - least), self.bucket.ready_at(now, self._needed()))
             # Also send when the source pauses, because this may be the end of an utterance. Audio
-            # beyond the lead still waits.
+            # that would exceed the maximum lead still waits.
             room_at = now + lead - self._lead
             due = min(due, max(paused_at, room_at, self.bucket.ready_at(now, _RESERVE)))
             empty_since = self.clock.empty_since(now)
             if empty_since is not None:
-                # After an underrun, wait once, so that not every following message causes a gap.
+                # After an underrun, wait once to collect audio. Otherwise each following message
+                # could cause a gap.
                 due = max(due, empty_since + _CUSHION_SECONDS)
         if self._starved_at is None and not self.bucket.has(now):
             self._starved_at = now
@@ -309,7 +313,7 @@ class AudioPacer:
         self._observer = observer
         self._timer: asyncio.TimerHandle | None = None
         self._held = True
-        # Set while Genesys has reported that it has played all sent audio.
+        # The event is set while Genesys has no unplayed audio according to its reports.
         self._completed = asyncio.Event()
         self._completed.set()
         writer.on_idle = self.poke
@@ -399,7 +403,7 @@ class AudioPacer:
         """
         self.stop()
         # Queue only one message for the socket, because audio in this queue can still be discarded.
-        # The writer calls `poke` when the socket has taken all messages.
+        # The writer calls `poke` when the socket has accepted all messages.
         if self._held or self._writer.is_closed or self._writer.queued_audio_bytes:
             return
         now, queue = time.monotonic(), self.queue
@@ -438,11 +442,12 @@ class AudioPacer:
         if self._writer.is_closed:
             return math.inf
         clock = self.queue.clock
-        # A source may go on if it paused a moment ago without the end of an utterance.
+        # A source may continue if it paused a short time ago and did not mark the end of the
+        # utterance.
         lead = clock.lead(now)
         if not clock.in_turn and (not lead or self.queue.is_over):
             return math.inf
-        # The clock counts a message from the time of queueing, before the socket takes it.
+        # The clock counts a message from the time when it is queued, before the socket accepts it.
         queued = self._writer.queued_audio_bytes / self.queue.frame_bytes / WIRE_SAMPLE_RATE
         return lead - queued + (self.queue.available(now) if topped_up else 0.0)
 

@@ -16,7 +16,8 @@ _GAP_SECONDS = 0.02
 _MAX_REPORT_DELAY = 1.0
 # If Genesys's queue has less audio than this, in seconds, it may be empty when more audio arrives.
 _NEARLY_EMPTY_SECONDS = 0.1
-# Larger than the difference between this process's clock and Genesys's during one run.
+# Tolerance in seconds. It is larger than the difference between this process's clock and Genesys's
+# clock during one run.
 _TOLERANCE_SECONDS = 0.12
 
 
@@ -36,10 +37,10 @@ class PlayoutClock:
         self.underruns = 0
         self._end = 0.0
         self._turn_over = True
-        # Seconds sent since the queue was nearly empty.
+        # Duration of the audio that was sent since the queue was nearly empty, in seconds.
         self._run = 0.0
         self._run_began = 0.0
-        # Whether Genesys has reported a start of playback, and not its completion.
+        # This is True if Genesys has reported the start of playback, but not its completion.
         self._reported_playing = False
         # Numbers of reports that are expected for audio that was cleared.
         self._stale_starts = 0
@@ -133,8 +134,8 @@ class PlayoutClock:
             return False
         self._reported_playing = False
         if now < self._run_began + self._run - _TOLERANCE_SECONDS:
-            # Genesys cannot have played the newest audio already, so the report is about older
-            # audio, and crossed the newest on the network.
+            # Genesys cannot have played the newest audio yet. The report is therefore about older
+            # audio: Genesys sent it before it received the newest audio.
             return False
         self._end = min(self._end, now)
         return True

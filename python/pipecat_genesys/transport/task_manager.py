@@ -52,8 +52,8 @@ class ContainedTaskManager(TaskManager):
             The task.
         """
         task = super().create_task(self._contain(coroutine, name), name, context)
-        # Python warns of a coroutine that is never awaited. A task that is cancelled before it
-        # starts does not await its coroutine.
+        # Python warns about a coroutine that is never awaited. A task that is cancelled before its
+        # start does not await its coroutine.
         task.add_done_callback(lambda _: coroutine.close())
         return task
 

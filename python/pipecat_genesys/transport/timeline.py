@@ -25,20 +25,20 @@ from .pacer import AudioPacer
 try:
     from pipecat.audio.utils import scale_audio
     from pipecat.frames.frames import VolumeFrame, VolumeGainFrame
-except ImportError:  # pipecat before 1.13 has no output volume
+except ImportError:  # pipecat versions before 1.13 have no output volume
     VolumeFrame = VolumeGainFrame = ()  # type: ignore[assignment,misc]
 
 try:
     from pipecat.frames.frames import UninterruptibleFrame
-except ImportError:  # pipecat before 1.0 has no such frames
+except ImportError:  # pipecat versions before 1.0 do not have this frame
     UninterruptibleFrame = ()  # type: ignore[assignment,misc]
 
-# Audio is passed on in pieces of this length. A piece is passed on when its middle is heard, so it
-# is early or late by at most half of this length. The first piece of a turn is half as long, and is
-# passed on when its beginning is heard.
+# Length in seconds of the pieces in which audio is passed on. A piece is passed on when the caller
+# hears its middle, so its parts are early or late by at most half of this length. The first piece
+# of a turn is half as long, and is passed on when the caller hears its beginning.
 _PIECE_SECONDS = 0.2
 _SAMPLE_BYTES = 2
-# While more audio than this waits, in seconds, `add` waits.
+# Maximum duration of the queued audio in seconds. `add` waits while the queue holds more audio.
 _MAX_WAITING_SECONDS = 60.0
 
 
@@ -155,7 +155,7 @@ class PlayoutTimeline:
         for entry in self._entries:
             was_sent = entry.start < queue.clock.total
             if was_sent and protected:
-                # The audio stays in Genesys's queue, so the caller will hear it.
+                # The audio remains in Genesys's queue, so the caller will hear it.
                 kept.append(entry)
             elif not is_interruptible(entry.frame):
                 due = position + entry.due - entry.start

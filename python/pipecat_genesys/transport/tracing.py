@@ -63,7 +63,7 @@ def trace_open(call: Call, trace_observer: Any, options: Mapping[str, Any]) -> N
         if not wanted:
             return
         conversation_id = wanted["conversation_id"]
-        # Pipecat adds these to the spans that it starts later.
+        # Pipecat adds these attributes to the spans that it starts later.
         trace_observer._conversation_id = conversation_id
         trace_observer._additional_span_attributes = wanted["additional_span_attributes"]
         conversation, turn = trace_observer._conversation_span, trace_observer._current_span

@@ -211,7 +211,7 @@ async def run_call(pipeline: CallPipeline, **options: Any) -> None:
     inputs = [one for one in pipeline.processors if isinstance(one, AudioHookInputTransport)]
     with inputs[0].call.log_context() if inputs else nullcontext():
         worker = call_worker(pipeline, **options)
-        # The server handles signals, not Pipecat's runner.
+        # Pipecat's runner must not handle signals, because the server handles them.
         if WorkerRunner is None:
             await PipelineRunner(handle_sigint=False).run(worker)
             return

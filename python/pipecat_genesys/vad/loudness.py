@@ -77,7 +77,8 @@ def volume_scale(sample_rate: int) -> VolumeScale | None:
     try:
         return scale if _agrees_with_pipecat(scale, sample_rate) else None
     except Exception:
-        # This pipecat does not have the function, or its signature is different.
+        # The installed pipecat version does not have this function, or the function has a different
+        # signature.
         return None
 
 

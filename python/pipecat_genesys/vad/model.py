@@ -34,7 +34,8 @@ FRAME_STEP = 64
 ROW_SAMPLES = 4 * FRAME_SAMPLES
 STATE_SIZE = 128
 
-# Maximum difference between the results of the two graphs; the second graph is not used above it.
+# Maximum difference between the results of the two graphs. If the difference is larger, the second
+# graph is not used.
 TOLERANCE = 1e-4
 
 
@@ -252,8 +253,8 @@ def _second_graph(content: bytes) -> bytes:
         Node("Mul", ["imaginary", "imaginary"], ["imaginary_square"]),
         Node("Add", ["real_square", "imaginary_square"], ["power"]),
         Node("Sqrt", ["power"], ["magnitude"]),
-        # Layer 0: 65 to 128 channels, 4 to 4 frames. Each row of the product has the three taps
-        # of each channel.
+        # Layer 0 converts 65 channels to 128, and 4 frames to 4. Each row of the product has the
+        # three taps of each channel.
         Node("Reshape", ["magnitude", "shape_0"], ["frames_0"]),
         Node("Pad", ["frames_0", "padding_0"], ["padded_0"]),
         Node("Gather", ["padded_0", "taps_0"], ["taken_0"], {"axis": 1}),
@@ -261,8 +262,8 @@ def _second_graph(content: bytes) -> bytes:
         Node("Reshape", ["ordered_0", "row_shape_0"], ["rows_0"]),
         Node("Gemm", ["rows_0", "weight_0", "bias_0"], ["product_0"]),
         Node("Relu", ["product_0"], ["result_0"]),
-        # Layer 1: 128 to 64 channels, 4 to 2 frames. The product has two halves of 32 channels,
-        # because onnxruntime splits the sums of wider products.
+        # Layer 1 converts 128 channels to 64, and 4 frames to 2. The product has two halves of 32
+        # channels, because onnxruntime splits the sums of wider products.
         Node("Reshape", ["result_0", "shape_1"], ["frames_1"]),
         Node("Pad", ["frames_1", "padding_1"], ["padded_1"]),
         Node("Gather", ["padded_1", "taps_1"], ["taken_1"], {"axis": 1}),
@@ -274,7 +275,8 @@ def _second_graph(content: bytes) -> bytes:
         Node("Reshape", ["halves_1", "half_shape_1"], ["split_1"]),
         Node("Transpose", ["split_1"], ["joined_1"], {"perm": [1, 0, 3, 2]}),
         Node("Reshape", ["joined_1", "shape_2"], ["result_1"]),
-        # Layers 2 and 3: 64 to 64 and 64 to 128 channels, 2 to 1 frames.
+        # Layer 2 converts 64 channels to 64, and 2 frames to 1. Layer 3 converts 64 channels to
+        # 128.
         *_convolution(2, {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
         *_convolution(3, {"kernel_shape": [3], "strides": [1], "pads": [1, 1]}),
         Node("Squeeze", ["result_3", "last_axis"], ["features"]),
@@ -398,7 +400,7 @@ def _constants_at_8_khz(content: bytes) -> dict[str, Tensor]:
 def _largest_difference(model: SpeechModel, original: Session) -> float:
     """Score the same windows with both graphs and return the largest difference of the results."""
     random = np.random.default_rng(SAMPLE_RATE)
-    # Noise of very different power in each window, so that the confidences vary.
+    # The power of the noise is very different in each window, so that the confidences vary.
     views = [
         (random.standard_normal((length, 288)) * 10.0 ** -random.uniform(0.5, 4, (length, 1)))
         .clip(-1, 1)

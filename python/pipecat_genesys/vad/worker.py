@@ -19,13 +19,14 @@ from loguru import logger
 
 from .model import Floats, ModelState, Scores, SpeechModel, UnusableModelError, load_model
 
-# A run with this number of windows takes no further job. Larger runs are not faster per window.
+# If a run has this number of windows, no further job is added to it. Larger runs are not faster per
+# window.
 MAX_RUN_WINDOWS = 64
 # Time without a result after which the worker counts as stalled, in seconds.
 STALL_TIMEOUT = 2.0
 # Maximum number of workers of a process. A new worker replaces a stalled worker.
 MAX_WORKERS = 3
-# Longest wait for the thread when the process exits, in seconds.
+# Maximum time to wait for the thread when the process exits, in seconds.
 EXIT_TIMEOUT = 5.0
 
 

@@ -103,7 +103,7 @@ def _takes_effect(
 
 def _on_event(client: ClientMachine, message: ServerMessage, now: float) -> None:
     if client.state is SessionState.OPENING:
-        # The reference client accepts the message; Genesys's documentation forbids it.
+        # The reference client accepts the message, although Genesys's documentation forbids it.
         client.react(ServerRule.EVENT_BEFORE_OPENED, "'event' before 'opened'", now)
     entities = message.parameters["entities"]
     if len(entities) > 1:
@@ -146,7 +146,8 @@ def _on_disconnect(client: ClientMachine, message: ServerMessage, now: float) ->
     client.events.append(client.disconnected)
     pending = client.playback.pending(now)
     if client.state is SessionState.OPEN and pending:
-        # Whether production plays the rest is not known; a server should not rely on it.
+        # It is unknown whether the production system plays the remaining audio. A server should not
+        # rely on it.
         seconds = pending / WIRE_SAMPLE_RATE
         detail = f"'disconnect' while {seconds:.3f} s of bot audio were not heard yet"
         client.react(ServerRule.AUDIO_CUT, detail, now)

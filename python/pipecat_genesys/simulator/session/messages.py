@@ -230,7 +230,7 @@ class Outbox:
     def _put(self, message: Mapping[str, Any], now: float, note: str) -> None:
         text = json.dumps(message, separators=(",", ":"))
         self._queue.append(text)
-        if isinstance(message["seq"], int):  # A fault may send anything.
+        if isinstance(message["seq"], int):  # A fault may send any value.
             self.highest_seq = max(self.highest_seq, message["seq"])
         at = now - self._started_at
         self._capture.add(at, Direction.TO_SERVER, message["type"], message["seq"], text, note)

@@ -130,7 +130,7 @@ REACTIONS: Mapping[ServerRule, Reaction] = MappingProxyType(
         ServerRule.PONG_UNEXPECTED: Reaction(409, "Unexpected 'pong' (no outstanding 'ping')"),
         ServerRule.EVENT_BEFORE_OPENED: _RECORDED,
         ServerRule.OUTPUT_VARIABLES: _RECORDED,
-        # How the real client reacts to a malformed entity is not known.
+        # The reaction of Genesys's client to a malformed entity is unknown.
         ServerRule.BAD_ENTITY: _RECORDED,
         ServerRule.UNEXPECTED_BINARY: _fatal(415, "Unexpected binary message"),
         ServerRule.PARTIAL_SAMPLE: _fatal(400, "Binary message ends within a sample"),

@@ -357,7 +357,8 @@ class GenesysClientSession:
 
     def _process_text(self, text: str, now: float) -> None:
         client = self._client
-        # A message above a limit is parsed before it is rejected, so that the capture has its type.
+        # A message above a limit is parsed before it is rejected, so that the capture contains its
+        # type.
         not_json: BrokenRuleError | None = None
         parsed: object = None
         try:
@@ -382,7 +383,8 @@ class GenesysClientSession:
             raise BrokenRuleError(ServerRule.SEQUENCE, detail)
         self.outbox.serverseq = message.seq
         if not is_within_rate:
-            # Rejected only now that it is counted; otherwise `closed` would be out of sequence.
+            # The message is rejected only after it was counted. Otherwise the sequence number of
+            # `closed` would be wrong.
             raise client.above_rate(ServerRule.TEXT_RATE)
         highest = self.outbox.highest_seq
         if message.clientseq > highest:

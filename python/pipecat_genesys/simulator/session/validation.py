@@ -50,7 +50,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_counter(value: object) -> bool:
-    # JSON has one kind of number: the client takes 3.0 for the integer 3.
+    # JSON has one kind of number: the client accepts 3.0 as the integer 3.
     if isinstance(value, float):
         return value.is_integer() and value >= 0
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
@@ -464,10 +464,12 @@ def check_entity(entity: Mapping[str, Any], channels: int) -> Iterator[Breach]:
 
 def _check_transcript(data: Mapping[str, Any], channels: int) -> Iterator[Breach]:
     if data["channelId"] >= channels:
-        # Tolerated: an example of the Bot Transcription Connector has 1 on a mono medium.
+        # The client tolerates this, because an example of the Bot Transcription Connector has the
+        # `channelId` 1 on a mono medium.
         detail = f"'channelId' is {data['channelId']}, the medium has {channels} channel(s)"
         yield Breach(ServerRule.CHANNEL_ID, detail)
-    # Optional in Genesys's types, but required for final transcripts by its conformance suite.
+    # These fields are optional in Genesys's types, but Genesys's conformance suite requires them in
+    # final transcripts.
     missing = [name for name in ("offset", "duration") if name not in data]
     if data["isFinal"] and missing:
         detail = f"a final transcript lacks {' and '.join(missing)}"
