@@ -79,7 +79,8 @@ def added_noise(in_rate: int, out_rate: int) -> dict[str, Any]:
         exact = signals.resampled(samples, in_rate, out_rate)
         error = metrics.resample_in_packets(RESAMPLERS["ours"], samples, in_rate, out_rate) - exact
         if out_rate > in_rate:
-            # The first phase copies the input without an error; it would lower the mean.
+            # The first phase copies the input without an error, so this phase would lower the mean
+            # error.
             error = error[np.arange(len(error)) % (out_rate // in_rate) != 0]
         ours.append(_noise_dbc(error[len(error) // 10 :]))
         rounded = soxr.resample(samples.astype(np.int16), in_rate, out_rate, "VHQ")

@@ -206,7 +206,7 @@ def measure_lag(samples: Samples, rate: int) -> tuple[float, float]:
     band = np.arange(300, 3401)
     cross_spectrum = (actual * np.conj(expected))[band]
     cross_spectrum /= np.linalg.norm(actual[band]) * np.linalg.norm(expected[band])
-    # Both signals are band-limited, so the correlation is exact between the samples as well.
+    # Both signals are band-limited, so the correlation is also exact at times between the samples.
     lag, correlation = nearest / rate, 0.0
     for reach in _LAG_SEARCH_SAMPLES:
         lags = lag + np.linspace(-reach, reach, _LAG_SEARCH_STEPS) / rate

@@ -25,7 +25,8 @@ from signals import WIRE_RATE
 from timing import QUICK, clock_seconds
 
 BATCH_SECONDS = 1 if QUICK else 10
-# Duration of the timed work per benchmark in seconds. The checks of the results take about as long.
+# Duration of the timed work per benchmark in seconds. The checks of the results take about the same
+# time.
 BUDGET_SECONDS = 0 if QUICK else 4
 ROUNDS = range(2, 2) if QUICK else range(20, 300)
 WARM_UP_ROUNDS = 2
@@ -46,7 +47,7 @@ class Comparison:
         self.inbound = direction == "in"
         self.out_rate = rate if self.inbound else WIRE_RATE
         self.audio, self.expected = self._make_batch(rate, packet_ms)
-        # Serializers take frames on the way out; the other competitors take bytes.
+        # For output, serializers accept frames, and the other competitors accept bytes.
         self.packets = (
             self.audio if self.inbound else [output_frame(pcm, rate) for pcm in self.audio]
         )

@@ -9,8 +9,9 @@ from typing import Any
 
 from .process_stats import percentiles_ms
 
-# Limits of a passed step. Some markers may be missing: after an interruption, pipecat's 200 ms
-# chunks can shift the echo in the middle of the first marker, which is then not found.
+# Limits that a step must not exceed to pass. Some markers may be missing: after an interruption,
+# pipecat's 200 ms chunks can shift the echo in the middle of the first marker, which is then not
+# found.
 MOST_ECHO_GROWTH_MS = 200.0
 MOST_UNDERRUNS_PER_MINUTE = 1.0
 MOST_MISSING_SHARE = 0.1

@@ -12,8 +12,8 @@ _MARKER = round(0.05 * WIRE_RATE)
 _MARKER_EVERY_SECONDS = 1.0
 # No marker is expected within these times before and after a key press, which interrupts the echo.
 _INTERRUPTED_SECONDS = (3.5, 0.5)
-# The maximum delay of an echo, and the maximum difference between the delay of a marker and that of
-# the previous marker in the first search.
+# The maximum delay of an echo, and the maximum difference between the delays of two successive
+# markers in the first search.
 _SEARCH_SAMPLES = 3 * WIRE_RATE
 _NEAR_SAMPLES = round(0.03 * WIRE_RATE)
 _END_SECONDS = 1.5

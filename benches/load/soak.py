@@ -161,7 +161,8 @@ def left_over(server: SoakServer, idle: dict[str, float]) -> dict[str, float]:
     """Return the numbers of descriptors and tasks above those before the first call."""
     give_up = time.monotonic() + _SETTLING_SECONDS
     while True:
-        # The connection of the previous request can still be open, so the check is repeated.
+        # The connection of the previous request may still be counted as open, so the check is
+        # repeated.
         state = server.state()
         left = {key: state[key] - idle[key] for key in ("descriptors", "tasks")}
         if max(left.values()) <= 0 or time.monotonic() > give_up:

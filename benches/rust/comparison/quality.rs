@@ -4,8 +4,8 @@ use std::f64::consts::PI;
 
 use crate::resamplers::MakeResampler;
 
-/// Tones in Hz, from one edge of the band to the other. They are even, so that half a second is a
-/// whole number of periods.
+/// Tones in Hz, from one edge of the band to the other. The frequencies are even numbers, so that
+/// half a second is a whole number of periods.
 const TONES: [u32; 6] = [300, 438, 1_004, 2_202, 3_202, 3_400];
 /// Two neighbouring tones in Hz; the difference of their phases gives the delay.
 const PHASE_TONES: (u32, u32) = (1_004, 1_006);

@@ -201,8 +201,8 @@ impl PcmResampler for FloatResampler<ResamplerFft> {
     }
 }
 
-/// Makes the FFT resampler of the crate `resampler`. It does not support 8000 Hz; the doubled rates
-/// have the same ratio.
+/// Makes the FFT resampler of the crate `resampler`. This crate does not support 8000 Hz, so the
+/// rates are doubled, which gives the same ratio.
 fn resampler_fft(from: u32, to: u32, _: u32) -> Box<dyn PcmResampler> {
     let rate = |hz| match hz {
         8_000 => SampleRate::Hz16000,

@@ -27,8 +27,9 @@ from http_message_signatures.algorithms import HMAC_SHA256
 from .credentials import ClientSecrets, Keyring
 from .request import HeaderLines
 
-# Exactly one signature of 32 bytes in canonical base64. The unused bits of the last digit must be
-# zero: a decoder ignores them, so that several texts would be the same signature.
+# The header must contain exactly one signature, which has 32 bytes in canonical base64. The unused
+# bits of the last digit must be zero. A decoder ignores these bits, so without this rule several
+# texts would be the same signature.
 _SIGNATURE = re.compile(r"[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:")
 
 

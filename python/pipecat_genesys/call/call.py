@@ -284,7 +284,7 @@ class Call(BaseObject):
             Exact time since the beginning of this session, in seconds.
         """
         rate = sample_rate or self.codec.sample_rate or WIRE_SAMPLE_RATE
-        # Every sample on the wire is `rate / 8000` samples in the pipeline.
+        # One sample on the wire has the duration of `rate / 8000` samples in the pipeline.
         wire = sample * WIRE_SAMPLE_RATE - self.codec.delay_samples * rate
         whole, rest = divmod(max(wire, 0), rate)
         positions = self.session.positions

@@ -255,7 +255,7 @@ def call(
             try:
                 observer(item)
             except OSError as error:
-                # The capture file can no longer be written; the call goes on without the file.
+                # The capture file can no longer be written; the call continues without the file.
                 observers.remove(observer)
                 capture_errors.append(error)
 

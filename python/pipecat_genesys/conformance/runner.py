@@ -244,7 +244,8 @@ class _Run:
         except TimeoutError:
             outcome, detail = Outcome.FAILED, f"the check did not end within {_CHECK_TIMEOUT:g} s"
         except Exception as error:
-            # A message that the check did not expect must not prevent the other checks.
+            # The other checks must run even if this check raised an exception because of an
+            # unexpected message.
             cause = f"{type(error).__name__}: {error}"
             outcome, detail = Outcome.FAILED, f"the check could not read the server's data: {cause}"
         result = CheckResult(check, outcome, detail, time.monotonic() - begin)

@@ -23,7 +23,7 @@ from .admission import Admission, NoRoomError
 from .call_handler import Bot, CallHandler, OpenGate
 from .metrics import CallObserver, Metrics
 
-# Longest time for `disconnect`, `close`, `closed` and the closing of the socket together.
+# Maximum total time for `disconnect`, `close`, `closed` and the closing of the socket, in seconds.
 _FAREWELL_SECONDS = 15.0
 # Genesys's support uses the value of this header of the upgrade request to find a call.
 _CORRELATION_HEADER = "audiohook-correlation-id"

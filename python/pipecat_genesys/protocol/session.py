@@ -61,7 +61,7 @@ _new_tuple = tuple.__new__
 # The requests that `paused` and `resumed` answer. `paused` can also answer `opened` with
 # `startPaused`.
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
-# States in which a message's position must equal the audio received.
+# States in which the position of a message must equal the duration of the received audio.
 _TIMED = frozenset({State.OPENING, State.ACTIVE})
 # Every packet or message needs these enumeration members, and a lookup in an enumeration is slow.
 _ACTIVE, _FAILED = State.ACTIVE, State.FAILED
@@ -444,8 +444,8 @@ class AudioHookSession:
                 raw,
             )
         if offer is None:
-            # Pipecat's serializer opens such a session, with its preference as the chosen medium.
-            # The missing field was counted as a fault.
+            # Pipecat's serializer opens a session without the field `media`, and chooses its
+            # preferred medium. The missing field was already counted as a fault.
             self.media = select_media([preferred_entry(self.preference)], self.preference)
             return None
         entries = offer if isinstance(offer, list) else []

@@ -439,7 +439,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
             return False
         senders = getattr(self._transport.output(), "_media_senders", {})
         queue = getattr(senders.get(None), "_audio_queue", None)
-        has_frame = getattr(queue, "has_frame", None)  # pipecat 1.11 and newer
+        has_frame = getattr(queue, "has_frame", None)  # exists in pipecat 1.11 and newer
         return bool(has_frame is not None and has_frame(OutputAudioRawFrame))
 
     def _serialize_message(self, message: dict[str, Any]) -> str | None:

@@ -226,7 +226,7 @@ class _Replay:
             message["serverseq"] = max(0, self._serverseq + serverseq - recorded_serverseq)
         return json.dumps(message, separators=(",", ":"))
 
-    async def _wait_for(self, kind: str, timeout: float) -> None:  # noqa: ASYNC109 - raises no exception
+    async def _wait_for(self, kind: str, timeout: float) -> None:  # noqa: ASYNC109 - no exception
         """Wait until the server has sent a message of this type, or until the time is over."""
         try:
             async with asyncio.timeout(timeout):

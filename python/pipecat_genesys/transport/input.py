@@ -16,7 +16,7 @@ from .connection import Connection
 
 try:
     from pipecat.frames.frames import EndWorkerFrame
-except ImportError:  # pipecat before 1.4
+except ImportError:  # pipecat versions before 1.4 have another name
     from pipecat.frames.frames import EndTaskFrame as EndWorkerFrame
 
 # Maximum time to wait for event handlers that still run when the pipeline ends.
@@ -67,7 +67,7 @@ class AudioHookInputTransport(BaseInputTransport):
     async def start(self, frame: StartFrame) -> None:
         """Pass all frames to the pipeline: those received so far, and all later ones."""
         await super().start(frame)
-        if not self._connection.ready.is_set():  # pipecat before 1.8 passes the rate here
+        if not self._connection.ready.is_set():  # pipecat before 1.8 passes the sample rate here
             self._begin(frame)
         await self._on_connected()
         await self.push_frame(ClientConnectedFrame())

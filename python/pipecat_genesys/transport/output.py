@@ -82,9 +82,10 @@ class AudioHookOutputTransport(BaseOutputTransport):
             volume=getattr(params, "audio_out_volume", 1.0),
         )
         connection.timeline = self._timeline
-        # Ids of frames whose audio was already sent. Pipecat's media sender must not send it again.
+        # Ids of frames whose audio was already sent. Pipecat's media sender must not send this
+        # audio again.
         self._sent: set[int] = set()
-        filtered = getattr(params, "audio_out_filter", None)  # pipecat 1.14 and newer
+        filtered = getattr(params, "audio_out_filter", None)  # exists in pipecat 1.14 and newer
         self._takes_audio = params.audio_out_enabled and not (params.audio_out_mixer or filtered)
 
     async def start(self, frame: StartFrame) -> None:

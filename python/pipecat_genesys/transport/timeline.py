@@ -44,7 +44,7 @@ _MAX_WAITING_SECONDS = 60.0
 
 def is_interruptible(frame: Frame) -> bool:
     """Return whether an interruption discards a frame."""
-    interruptible = getattr(frame, "interruptible", None)  # pipecat 1.11 and newer
+    interruptible = getattr(frame, "interruptible", None)  # exists in pipecat 1.11 and newer
     if interruptible is None:
         return not isinstance(frame, UninterruptibleFrame)
     return bool(interruptible)
@@ -333,6 +333,6 @@ def _piece(frame: OutputAudioRawFrame, audio: bytes) -> OutputAudioRawFrame:
     """Return a copy of a frame with other audio. The original frame is not changed."""
     piece = replace(frame, audio=audio)
     piece.transport_destination = frame.transport_destination
-    if hasattr(frame, "interruptible"):  # pipecat 1.11 and newer
+    if hasattr(frame, "interruptible"):  # exists in pipecat 1.11 and newer
         piece.interruptible = frame.interruptible
     return piece

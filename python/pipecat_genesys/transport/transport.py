@@ -24,7 +24,7 @@ from .tracing import find_call, trace_open, tracing_options
 try:
     from pipecat.pipeline.worker import PipelineWorker
     from pipecat.workers.runner import WorkerRunner
-except ImportError:  # pipecat before 1.3
+except ImportError:  # pipecat versions before 1.3 have other names
     from pipecat.pipeline.runner import PipelineRunner
     from pipecat.pipeline.task import PipelineTask as PipelineWorker
 

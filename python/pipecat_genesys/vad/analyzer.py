@@ -166,7 +166,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         else:
             turn.release()
         if state is None:
-            # pipecat's analyzer has taken over and has not seen this audio.
+            # pipecat's analyzer has replaced this analyzer, and it has not received this audio yet.
             return await self._fallback().analyze_audio(buffer)
         return state
 

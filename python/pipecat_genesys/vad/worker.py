@@ -171,9 +171,9 @@ class ModelWorker:
         stalled = []
         for job in pending:
             pending[job] += 1
-            # Count checks instead of reading the clock, because the clock goes on while the process
-            # is suspended. The first check may come immediately after the submission, so a third
-            # check means that at least one timeout has passed.
+            # Count checks instead of reading the clock, because the clock continues while the
+            # process is suspended. The first check may come immediately after the submission, so a
+            # third check means that at least one timeout has passed.
             if pending[job] > 2:
                 stalled.append(job)
         if stalled:

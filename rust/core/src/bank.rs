@@ -137,8 +137,8 @@ fn branches(design: Design, taps: usize) -> Vec<Vec<f64>> {
     (0..design.up).map(branch).collect()
 }
 
-/// Returns the windowed sinc at the common rate. It has `zeros` zeros on each side, `factor`
-/// samples apart.
+/// Returns the windowed sinc at the common rate. It has `zeros` zeros on each side of its centre.
+/// The distance between two zeros is `factor` samples.
 fn prototype(factor: usize, zeros: usize) -> Vec<f64> {
     let half = zeros * factor;
     let peak = bessel_i0(KAISER_BETA);

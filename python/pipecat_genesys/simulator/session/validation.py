@@ -214,7 +214,8 @@ _SERVER_MESSAGES: Mapping[str, Mapping[str, tuple[Validator, bool]]] = MappingPr
             "startPaused": (_bool, False),
             "supportedLanguages": (_list_of(_text), False),
         },
-        # The protocol has no such parameter, but the client tolerates it; see `_on_closed`.
+        # The protocol does not have the parameter `outputVariables` in `closed`, but the client
+        # tolerates this parameter; see `_on_closed`.
         _T.CLOSED: {"outputVariables": (_anything, False)},
         _T.PONG: {},
         _T.UPDATED: {},

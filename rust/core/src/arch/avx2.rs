@@ -57,7 +57,7 @@ pub(super) unsafe fn kernels() -> &'static Kernels {
     &KERNELS
 }
 
-// SAFETY: the methods need AVX2 and nothing else, as the trait allows.
+// SAFETY: the methods need only AVX2, and the trait requires callers to ensure it.
 unsafe impl Vector for __m256i {
     const LANES: usize = 16;
 
@@ -119,7 +119,7 @@ pub(super) fn convolve_from(
 ) {
     // SAFETY: this function enables AVX2.
     let done = unsafe { generic::wide_blocks::<__m256i>(segments, scales, outputs, done) };
-    // SAFETY: as above.
+    // SAFETY: this function enables AVX2.
     let done = unsafe { generic::single_vectors::<__m256i>(segments, scales, outputs, done) };
     portable::convolve_from(done, segments, scales, outputs);
 }
@@ -256,7 +256,8 @@ fn deinterleave3(inputs: &[i16], [first, second, third]: [&mut [i16]; 3]) {
             let p = __m256i::load(inputs, 3 * done);
             let q = __m256i::load(inputs, 3 * done + 16);
             let r = __m256i::load(inputs, 3 * done + 32);
-            // The low halves hold the first eight frames, the high halves the other eight.
+            // The low halves hold the first eight frames, and the high halves hold the last eight
+            // frames.
             let x = _mm256_permute2x128_si256::<0x30>(p, q);
             let y = _mm256_permute2x128_si256::<0x21>(p, r);
             let z = _mm256_permute2x128_si256::<0x30>(q, r);

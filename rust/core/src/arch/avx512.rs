@@ -61,7 +61,8 @@ pub(super) unsafe fn kernels() -> &'static Kernels {
     &KERNELS
 }
 
-// SAFETY: the methods need AVX-512F, BW and VNNI and nothing else, as the trait allows.
+// SAFETY: the methods need only AVX-512F, BW and VNNI, and the trait requires callers to ensure
+// these instruction sets.
 unsafe impl Vector for __m512i {
     const LANES: usize = LANES;
 
@@ -119,8 +120,8 @@ const fn interleaved(planes: usize, index: usize) -> (usize, usize) {
     (index % planes, index / planes)
 }
 
-/// Returns, for each output vector, the index of each sample in the first two planes, which follow
-/// each other in memory. The index is 0 for samples from a third plane.
+/// Returns, for each output vector, the index of each sample in the concatenation of the first two
+/// planes. The index is 0 for samples from a third plane.
 const fn interleaved_places<const PLANES: usize>() -> [[i16; LANES]; PLANES] {
     let mut places = [[0; LANES]; PLANES];
     let mut index = 0;

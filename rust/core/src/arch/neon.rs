@@ -79,7 +79,7 @@ unsafe impl Vector for int16x8_t {
 fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &mut [i16]) {
     // SAFETY: every AArch64 CPU has NEON.
     let done = unsafe { generic::wide_blocks::<int16x8_t>(segments, scales, outputs, 0) };
-    // SAFETY: as above.
+    // SAFETY: every AArch64 CPU has NEON.
     let done = unsafe { generic::single_vectors::<int16x8_t>(segments, scales, outputs, done) };
     portable::convolve_from(done, segments, scales, outputs);
 }
