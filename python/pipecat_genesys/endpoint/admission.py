@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 from pipecat_genesys.errors import PipecatGenesysError
 
 # Maximum number of connections that are authenticated at the same time. A refusal takes half a
-# second, so this limit allows 2000 unauthenticated connections per second. Each of them takes some
-# kilobytes.
+# second, so this limit allows 2000 unauthenticated connections per second. Each connection takes
+# some kilobytes.
 _MAX_HANDSHAKES = 1000
 
 

@@ -54,7 +54,8 @@ _BLOCKED_SECONDS = 1.0
 _REPLY_RESERVE = 6
 # Limits for received text messages, per second and at once. A real client sends fewer messages: it
 # pings every 5 s, and a caller types a few digits per second. If a client exceeds the limits, its
-# messages are read more slowly. If it continues to exceed the limits, it is disconnected.
+# messages are read more slowly. If the client continues to exceed the limits, the client is
+# disconnected.
 _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
 # Limits for received audio messages, per second and at once: 200 ms of audio may arrive in 1600
 # messages. The audio may be ahead of real time by `_MAX_AUDIO_AHEAD` seconds, because 20 s of audio
