@@ -133,8 +133,8 @@ class PlayoutClock:
             return False
         self._reported_playing = False
         if now < self._run_began + self._run - _TOLERANCE_SECONDS:
-            # Genesys cannot have played the newest audio already, so the report is about older
-            # audio, and crossed the newest on the network.
+            # Genesys cannot have played the newest audio already. The report is about older audio:
+            # Genesys sent it before the newest audio arrived.
             return False
         self._end = min(self._end, now)
         return True

@@ -38,7 +38,7 @@ except ImportError:  # pipecat before 1.0 has no such frames
 # passed on when its beginning is heard.
 _PIECE_SECONDS = 0.2
 _SAMPLE_BYTES = 2
-# While more audio than this waits, in seconds, `add` waits.
+# Limit of the audio that waits, in seconds. `add` blocks while there is more.
 _MAX_WAITING_SECONDS = 60.0
 
 
