@@ -37,7 +37,7 @@ $(VENV)/.deps: pyproject.toml
 	@echo "setting up $(VENV); the first time takes about a minute"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
-	$(PY) -m pip install --quiet --group dev 'pipecat-ai[websocket]>=1.0' 'pydantic>=2.10' 'typing-extensions>=4.12'
+	$(PY) -m pip install --quiet --group dev 'pipecat-ai[websocket]>=1.0' 'pydantic>=2.11' 'typing-extensions>=4.12'
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.deps $(RUST_SOURCES)

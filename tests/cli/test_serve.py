@@ -44,10 +44,13 @@ async def lines_until(process: asyncio.subprocess.Process, words: str) -> list[s
     while not lines or words not in lines[-1]:
         line = (await process.stderr.readline()).decode()
         assert line, lines
-        # Older pipecats load data for nltk when they are imported, and nltk prints that.
-        if not line.startswith("[nltk_data]"):
-            lines.append(line)
+        lines += without_nltk([line])
     return lines
+
+
+def without_nltk(lines: list[str]) -> list[str]:
+    """Leave out what nltk prints. Older pipecats load its data when they are imported."""
+    return [line for line in lines if not line.startswith("[nltk_data]")]
 
 
 async def rest_of(process: asyncio.subprocess.Process) -> list[str]:
@@ -55,7 +58,7 @@ async def rest_of(process: asyncio.subprocess.Process) -> list[str]:
     process.send_signal(signal.SIGINT)
     lines = (await process.stderr.read()).decode().splitlines()
     assert await process.wait() == 0
-    return lines
+    return without_nltk(lines)
 
 
 async def short(caller: SimulatedCall) -> None:

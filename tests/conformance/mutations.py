@@ -538,6 +538,7 @@ class CrashesOnLargeMessages(_Fragile):
     async def run(self) -> None:
         self.socket.protocol.max_message_size = None
         self.socket.protocol.max_fragment_size = None
+        self.socket.protocol.max_size = None  # of websockets 15
         await super().run()
 
     async def on_text(self, text: str) -> None:

@@ -92,7 +92,8 @@ def install_lowest(environment: Environment, wheel: Path) -> None:
     pyproject = str(ROOT / "pyproject.toml")
     environment.install("--upgrade", "uv")
     environment.run(
-        *("-m", "uv", "pip", "install", "--quiet", "--python", str(environment.python)),
+        *("-m", "uv", "pip", "install", "--quiet", "--upgrade"),
+        *("--python", str(environment.python)),
         *("--resolution", "lowest-direct", "--requirements", pyproject, "--all-extras"),
         *("--group", f"{pyproject}:test"),
     )

@@ -249,4 +249,4 @@ async def test_base_class_with_other_windows_falls_back(
     one._vad_frames_num_bytes = 1024
     await one.analyze_audio(bytes(PACKET))
     assert one.uses_pipecat
-    assert "other windows" in warnings_logged[0]
+    assert "expected windows" in warnings_logged[0]

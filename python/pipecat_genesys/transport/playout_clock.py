@@ -134,8 +134,8 @@ class PlayoutClock:
             return False
         self._reported_playing = False
         if now < self._run_began + self._run - _TOLERANCE_SECONDS:
-            # Genesys cannot have played the newest audio yet. The report is therefore about older
-            # audio: Genesys sent it before it received the newest audio.
+            # Genesys cannot have played the newest audio already. The report is about older audio:
+            # Genesys sent it before the newest audio arrived.
             return False
         self._end = min(self._end, now)
         return True

@@ -38,7 +38,7 @@ except ImportError:  # pipecat versions before 1.0 do not have this frame
 # of a turn is half as long, and is passed on when the caller hears its beginning.
 _PIECE_SECONDS = 0.2
 _SAMPLE_BYTES = 2
-# Maximum duration of the queued audio in seconds. `add` waits while the queue holds more audio.
+# Limit of the audio that waits, in seconds. `add` blocks while there is more.
 _MAX_WAITING_SECONDS = 60.0
 
 
