@@ -1,4 +1,4 @@
-"""Every fault of the simulator, each during a healthy call that must not be affected."""
+"""Tests of every fault of the simulator, each during a healthy call that must not be affected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connections of `pipecat-genesys serve`: WebSocket framing, requests, and floods."""
+"""Tests of the connections of `pipecat-genesys serve`: WebSocket framing, requests, and floods."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ async def test_frames_are_answered_as_rfc_6455_has_it(case: str) -> None:
         for opcode, payload in expected:
             answer = await client.receive()
             assert answer is not None
-            # Of a close frame, only the code is compared, not the reason text.
+            # The test compares the code of a close frame, but not the reason text of the frame.
             assert (answer[0], answer[1][: len(payload)]) == (opcode, payload)
         if not expected or expected[-1][0] == CLOSE:
             if not expected:
@@ -454,7 +454,7 @@ async def test_a_flood_leaves_each_turn_of_the_event_loop_to_others() -> None:
 
 
 async def test_audio_may_come_byte_by_byte() -> None:
-    """Genesys's protocol allows 200 ms of audio in 1600 messages."""
+    """Genesys's protocol allows a client to send 200 ms of audio in 1600 messages."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         began = time.monotonic()

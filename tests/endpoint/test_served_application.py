@@ -1,4 +1,4 @@
-"""How `pipecat-genesys serve` imports, checks and configures an application."""
+"""Tests of how `pipecat-genesys serve` imports, checks and configures an application."""
 
 from __future__ import annotations
 

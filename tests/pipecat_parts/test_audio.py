@@ -1,4 +1,4 @@
-"""Pipecat's recorder, mixer, noise filter and key tones in a call."""
+"""Tests of Pipecat's recorder, mixer, noise filter and key tones in a call."""
 
 from __future__ import annotations
 

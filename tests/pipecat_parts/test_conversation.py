@@ -68,7 +68,7 @@ async def test_the_context_holds_what_the_caller_heard_before_interrupting() -> 
     words = ["One.", "Two.", "Three.", "Four."]
     role, text = bot.said()[0]
     assert role == "assistant"
-    # A sentence is added to the context when its last sample has been heard.
+    # A sentence is added to the context when the caller has heard its last sample.
     assert text.split() == words[: int(end - begin + 0.05)]
 
 

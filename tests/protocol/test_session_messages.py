@@ -1,4 +1,4 @@
-"""Messages of the client during a call, valid and invalid."""
+"""Tests of messages of the client during a call, valid and invalid."""
 
 import json
 from fractions import Fraction
@@ -192,7 +192,7 @@ class TestSequence:
 
 
 class TestIgnored:
-    """Faults that the session counts and ignores."""
+    """Tests of faults that the session counts and ignores."""
 
     @pytest.mark.parametrize(
         ("text", "rule"),
