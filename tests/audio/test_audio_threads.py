@@ -123,9 +123,8 @@ def no_switching() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-# Each row has two numbers: the number of input bytes for which input and output have 1 KiB
-# together, and the size of input and output together, in KiB, above which the call releases the
-# GIL.
+# Each row has a call, the number of input bytes for which input and output have 1 KiB together,
+# and the size of input and output together, in KiB, above which the call releases the GIL.
 GIL_LIMITS = [
     (lambda data: InboundAudio("PCMU", 1, 16000).process(data), 1024 / 5, 256),
     (lambda data: OutboundAudio("PCMU", 16000).process(data), 1024 / 1.25, 256),

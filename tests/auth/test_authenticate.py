@@ -134,7 +134,7 @@ def test_the_store_gets_a_digest_of_key_and_nonce_and_a_lifetime_of_22_seconds()
 
 
 def test_a_nonce_is_remembered_until_no_clock_accepts_its_signature() -> None:
-    """The clock of one machine has the largest skew ahead, that of the other the largest behind."""
+    """By the largest skew, the clock of one machine is ahead, and that of the other is behind."""
 
     async def main() -> None:
         passed = 0.0

@@ -193,7 +193,7 @@ def test_annotations_that_change_host_or_path_are_rejected(name: str) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_pods_run_with_restricted_permissions(profile: str) -> None:
-    """The Pod Security Standard `restricted`, and a read-only root file system."""
+    """The pods meet the standard `restricted`, and have a read-only root file system."""
     objects = render(profile)
     pod, bot = pod_of(objects)["spec"], bot_of(objects)
     assert pod["securityContext"]["runAsNonRoot"] is True

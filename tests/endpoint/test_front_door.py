@@ -433,7 +433,7 @@ async def test_control_frames_have_a_budget() -> None:
 
 
 async def test_a_flood_leaves_each_turn_of_the_event_loop_to_others() -> None:
-    """During a flood of frames, other tasks run after each small part of the data."""
+    """After each small part of a flood, the server lets other tasks run."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         (connection,) = server.state.connections
@@ -487,7 +487,7 @@ async def test_a_client_that_floods_for_long_is_closed(
 
 
 async def test_a_budget_recovers() -> None:
-    """A client sends 20 s of audio at once, as after a reconnection; then the budget refills."""
+    """A client sends 20 s of audio at once; after that, its budget refills."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Pipecat's events for a connected client, and all ways in which a pipeline can end a call."""
+"""Tests of pipecat's events for a client, and of all ways in which a pipeline ends a call."""
 
 from __future__ import annotations
 

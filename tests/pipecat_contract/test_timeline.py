@@ -55,8 +55,8 @@ async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Ve
     assert end - early <= divider - outcome.began <= end + 0.3
 
 
-# The resampler of Pipecat's serializer delays speech, so the frames of that serializer are too
-# early.
+# The resampler of Pipecat's serializer delays speech, so the frames of that serializer do not have
+# the times of the speech.
 @pytest.mark.parametrize("vehicle", OURS)
 async def test_bot_speaking_frames_surround_what_the_caller_hears(vehicle: Vehicle) -> None:
     """The bot speaking frames are pushed when the caller hears the start and the end of a turn."""
@@ -115,7 +115,7 @@ async def test_a_recording_after_the_output_is_as_long_as_the_conversation(
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_an_interruption_leaves_downstream_only_what_was_heard(vehicle: Vehicle) -> None:
-    """On an interruption, only audio and text that were heard have been pushed downstream."""
+    """An interruption leaves downstream only the audio and text that the caller heard."""
     tap = Tap()
     served = Served(vehicle, after=[tap])
 

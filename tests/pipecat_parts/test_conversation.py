@@ -1,4 +1,4 @@
-"""Pipecat's turns, contexts, transcripts, mute strategies, idle timer and DTMF in a call."""
+"""Tests of Pipecat's turns, contexts, transcripts, muting, idle timer and DTMF in a call."""
 
 from __future__ import annotations
 
