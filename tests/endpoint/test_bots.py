@@ -51,7 +51,7 @@ async def talk_until_started(call: AudioHookCall) -> asyncio.Task[None]:
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """The log lines of level WARNING and above."""
+    """Return the log lines of level WARNING and above."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level="WARNING")
     yield lines

@@ -34,7 +34,7 @@ from .served import SIGNED, echo, hang_up, hang_up_at_once, served
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """The messages of level INFO and above."""
+    """Return the log messages of level INFO and above."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(line.record["message"]), level="INFO")
     yield lines

@@ -33,7 +33,7 @@ async def wait_for_the_end(caller: SimulatedCall) -> None:
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """The log lines of level INFO and above."""
+    """Return the log lines of level INFO and above."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level="INFO")
     yield lines

@@ -42,7 +42,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """An ASGI application that echoes WebSocket messages, and answers requests with the path."""
+    """Serve as an ASGI application: echo WebSocket messages; answer requests with the path."""
     if scope["type"] == "http":
         headers = [(b"content-length", b"%d" % len(scope["path"]))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -714,7 +714,7 @@ FLOODS: dict[str, tuple[Callable[[str], bytes], bytes]] = {
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[str, tuple[str, psutil.Process]]]:
-    """URL and process of `pipecat-genesys serve`, by type of event loop."""
+    """Yield URL and process of `pipecat-genesys serve`, by type of event loop."""
     command = "import sys; from pipecat_genesys.cli import main; sys.exit(main())"
     processes: dict[str, subprocess.Popen[bytes]] = {}
     urls: dict[str, str] = {}

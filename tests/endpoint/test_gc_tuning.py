@@ -32,7 +32,7 @@ from .served import SIGNED, served
 
 @pytest.fixture
 def collections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """The times at which `CollectedCalls` starts full collections; automatic ones are disabled.
+    """Return the times of full collections; automatic collections are disabled.
 
     The pause between collections is removed, so that the test is fast.
     """

@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 
 @pytest.fixture
 def alarms() -> Iterator[list[str]]:
-    """The log lines of level WARNING and above."""
+    """Return the log lines of level WARNING and above."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level="WARNING")
     yield lines

@@ -67,7 +67,8 @@ def test_completion_that_crosses_newer_audio_on_the_network_does_not_end_it() ->
     clock.add(SECOND, 0.0)
     clock.started(0.04)
     clock.add(2 * SECOND, 1.05)
-    assert not clock.completed(1.08)  # Genesys sent it before the newer audio arrived
+    # Genesys sent this report at 1.04 s, before it received the newer audio.
+    assert not clock.completed(1.08)
     assert clock.lead(1.08) == pytest.approx(1.97, abs=0.05)
     clock.started(1.09)
     assert clock.completed(3.1)

@@ -19,7 +19,7 @@ def warnings_logged() -> Iterator[list[str]]:
 
 @pytest.fixture
 def own_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remove the shared worker, so that this test creates a new one."""
+    """Remove the shared worker, so that this test creates a new worker."""
     shared = worker._Shared()
     monkeypatch.setattr(worker, "_shared", shared)
     yield

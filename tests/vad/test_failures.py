@@ -57,7 +57,7 @@ def good_model() -> SpeechModel:
 
 @pytest.fixture
 def faulty(good_model: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> FaultyModel:
-    """A faulty model that the shared worker of this test uses."""
+    """Return a faulty model that the shared worker of this test uses."""
     faulty = FaultyModel(good_model)
     monkeypatch.setattr(worker, "load_model", lambda: faulty)
     return faulty
