@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let tests see the log of pipecat."""
+    """Enable pipecat's log again, so that tests can read it."""
     logger.enable("pipecat")
 
 

@@ -1,4 +1,4 @@
-"""Failures of the command line: one clear line, the documented exit status, and no traceback."""
+"""Tests of errors of the command line: one clear line, the exit status, and no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each check passes on a server that keeps the protocol, and fails on one that breaks its rule."""
+"""Tests that a check passes on a valid server, and fails on a server that breaks its rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results of checks: the table, the files, the exit status of `check`, and the pytest plugin."""
+"""Tests of the results of checks: table, files, exit status of `check`, pytest plugin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the commands in the examples and in the guide of the simulator without changes."""
+"""Tests that run the commands in the examples and in the guide without changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command and every code block of the README is run."""
+"""Tests that run every command and every code block of the README."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Bots:
 
     Attributes:
         echoes: The echo of each call, by session id.
-        transports: Weak references to the transports; those in memory are listed.
+        transports: Weak references to the transports that are still in memory.
     """
 
     def __init__(self) -> None:

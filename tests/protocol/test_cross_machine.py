@@ -1,8 +1,8 @@
-"""The simulator's client session against the server's session, without I/O, in random orders.
+"""Tests of the simulator's session with the server's session, without I/O, in random orders.
 
 Two queues connect them, and the test moves their clock. Hypothesis decides what each side does,
 when a message arrives, which messages are invalid, and when the socket is lost. The oracle is
-`wiretap`, which uses neither of the two sessions.
+`wiretap`, which does not use the sessions.
 
 The environment variable `CROSS_EXAMPLES` is the number of calls; `make test-slow` has ten thousand.
 """
@@ -60,7 +60,7 @@ _OWN_ACCOUNT = {
     ServerRule.AUDIO_CUT,
     ServerRule.REPEATED_DISCONNECT,
 }
-# These are the violations that a timeout of the client causes.
+# These violations can follow a timeout of the client.
 _TOO_LATE = {ServerRule.AFTER_CLOSED}
 _LONGEST_END = 60.0
 

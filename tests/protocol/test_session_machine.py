@@ -1,4 +1,4 @@
-"""A random client, valid or hostile, against a session with a random application."""
+"""Tests of a session with a random client (valid or hostile) and a random application."""
 
 from __future__ import annotations
 

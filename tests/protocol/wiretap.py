@@ -1,7 +1,7 @@
 """The oracle of `test_cross_machine`: an observer of the wire between client and server.
 
-It sees each message when it is sent and when it arrives, and checks it against the protocol. It
-uses neither the two sessions nor their tables.
+The observer sees each message when the message is sent and when it arrives, and checks the message
+against the protocol. The observer uses neither the two sessions nor their tables.
 """
 
 from __future__ import annotations

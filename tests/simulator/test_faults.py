@@ -283,7 +283,7 @@ def test_retry_loses_one_connection() -> None:
     assert FAULTS["retry"].options(CallOptions()).lost_attempts == 1
 
 
-# Tests of whether a server handled a fault
+# Detection of whether a server handled a fault
 
 
 def is_handled(driver: SessionDriver, name: str, script_error: str | None = None) -> bool:

@@ -88,7 +88,8 @@ def test_start_and_end_of_bot_audio_are_exact() -> None:
     assert playback.audible_since(101.05) == 1.0
     assert playback.silent_since(101.05) is None
     assert playback.advance(101.0999) is None
-    assert playback.silent_since(101.1) == pytest.approx(1.1)  # also without a call of `advance`
+    # `silent_since` needs no call of `advance` before it.
+    assert playback.silent_since(101.1) == pytest.approx(1.1)
     assert playback.advance(105.0) == pytest.approx(101.1)
     assert playback.silent_since(105.0) == pytest.approx(1.1)
     assert playback.spans == [Span(8000, 8800)]
@@ -105,7 +106,7 @@ def test_short_gaps_are_underruns_unless_the_audio_was_cut() -> None:
             playback.clear(start + 0.1)
         else:
             playback.receive(b"\x55" * 800, start)
-    playback.receive(b"\x55" * 800, 1.6)  # this message is sent 0.1 s after the cut audio
+    playback.receive(b"\x55" * 800, 1.6)  # it arrives 0.1 s after the audio was cut
     assert playback.underruns() == [Underrun(pytest.approx(0.1), pytest.approx(0.1))]
     assert len(playback.underruns(shorter_than=0.51)) == 3
 
