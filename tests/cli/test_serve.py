@@ -44,8 +44,7 @@ async def lines_until(process: asyncio.subprocess.Process, words: str) -> list[s
     while not lines or words not in lines[-1]:
         line = (await process.stderr.readline()).decode()
         assert line, lines
-        # Older versions of pipecat load data for nltk when they are imported, and nltk prints a
-        # message about the data.
+        # Older pipecats load data for nltk when they are imported, and nltk prints that.
         if not line.startswith("[nltk_data]"):
             lines.append(line)
     return lines
