@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # The tests of these files share a fixture that takes seconds of processor time.
 ONE_WORKER = ("tests/e2e/test_faults.py", "tests/endpoint/test_front_door.py")
 
-# These tests judge delays. They run last, when no other test needs much processor time.
+# These tests measure delays. They run last, when no other test needs much processor time.
 JUDGES_OF_DELAYS = (
     "tests/conformance/test_servers.py",
     "tests/e2e/",
@@ -30,12 +30,12 @@ logger.disable("pipecat")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Move the tests that judge delays to the end."""
+    """Move the tests that measure delays to the end."""
     items.sort(key=lambda item: item.nodeid.startswith(JUDGES_OF_DELAYS))
 
 
 def pytest_collection_finish() -> None:
-    """Let tests see the log of pipecat."""
+    """Enable pipecat's log again, so that tests can read it."""
     logger.enable("pipecat")
 
 
@@ -46,7 +46,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     pytest-xdist 3.8 has `--dist loadgroup` for this, which has no effect with pytest 9.2.
     """
     if config.getoption("dist") != "load":
-        return None  # asked for on the command line
+        return None  # the user requested this distribution on the command line
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):

@@ -70,7 +70,7 @@ def _step(pcm: Signal, ratio: Fraction, zeros: int) -> Signal:
 
 
 def delay(in_rate: int, out_rate: int) -> Fraction:
-    """Return the delay in seconds: 24 samples at the lower rate, or 28 for a factor of six."""
+    """Return the delay in seconds: 24 samples at the lower rate; 28 for a factor of six."""
     if in_rate == out_rate:
         return Fraction(0)
     lower, higher = sorted((in_rate, out_rate))
@@ -78,12 +78,12 @@ def delay(in_rate: int, out_rate: int) -> Fraction:
 
 
 def delay_outputs(in_rate: int, out_rate: int) -> int:
-    """Return the number of samples that `flush` returns: the delay, rounded to the nearest."""
+    """Return the number of samples that `flush` returns: the rounded delay."""
     return round(delay(in_rate, out_rate) * out_rate)
 
 
 def tone(frequency: float, rate: int, seconds: float, amplitude: float = MINUS_1_DBFS) -> bytes:
-    """Return a sine as PCM, rounded to 16 bits, starting at phase 0."""
+    """Return a sine as PCM, rounded to 16 bits; the sine starts at phase 0."""
     time = np.arange(round(seconds * rate)) / rate
     return np.rint(amplitude * np.sin(2 * np.pi * frequency * time)).astype("<i2").tobytes()
 
@@ -94,7 +94,7 @@ def samples(pcm: bytes) -> Signal:
 
 
 def steady(signal: Signal, rate: int) -> Signal:
-    """Return the signal without its first 20 ms, in which the filter settles."""
+    """Return the signal without its first 20 ms, because the filter settles in this time."""
     return signal[rate // 50 :]
 
 

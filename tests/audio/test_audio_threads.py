@@ -33,7 +33,7 @@ def together(work: Callable[[int], list[bytes]]) -> list[list[bytes]]:
 
 @pytest.mark.parametrize("packet", [320, 200_000])
 def test_calls_on_a_shared_stream_take_turns(packet):
-    """All threads pass the same packet, so the n-th call returns the n-th output."""
+    """All threads pass the same packet, so the n-th call of all threads returns the n-th output."""
     calls = 40 if packet > 1000 else 400
     data = np.random.default_rng(3).bytes(packet)
     serial = Resampler(8000, 24000)
@@ -104,7 +104,8 @@ def releases_the_gil(call: Callable[[], object]) -> bool:
     gate.acquire()
     thread = threading.Thread(target=wait)
     thread.start()
-    # The thread need not have reached the gate, because it also waits for the GIL before that.
+    # The thread may not have reached the gate yet, because the thread also waits for the GIL before
+    # the gate.
     time.sleep(0.0005)
     gate.release()
     call()
@@ -122,8 +123,8 @@ def no_switching() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-# For each call: the number of input bytes that make 1 KiB of input plus output, and the size
-# of input plus output in KiB above which the call releases the GIL.
+# Each row has a call, the number of input bytes for which input and output have 1 KiB together,
+# and the size of input and output together, in KiB, above which the call releases the GIL.
 GIL_LIMITS = [
     (lambda data: InboundAudio("PCMU", 1, 16000).process(data), 1024 / 5, 256),
     (lambda data: OutboundAudio("PCMU", 16000).process(data), 1024 / 1.25, 256),

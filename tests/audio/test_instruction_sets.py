@@ -43,7 +43,7 @@ def run(name: str | None, code: str = CALLS) -> "subprocess.CompletedProcess[str
 
 
 def available() -> list[str]:
-    """Return the names that the error for an unknown name lists, the fastest first."""
+    """Return the names that the error for an unknown name lists; the fastest is first."""
     message = run("none-such").stderr.strip().splitlines()[-1]
     return message.rpartition("use one of ")[2].partition(", or unset")[0].split(", ")
 

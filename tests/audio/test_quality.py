@@ -32,7 +32,7 @@ BAND = [300.0, 437.0, 811.0, 1004.0, 1553.0, 2203.0, 2801.0, 3203.0, 3400.0]
 RIPPLE_DB = 0.001
 SPURIOUS_DBC = -95.0
 NOISE_DBC = -95.0
-# Power of the error of rounding to 16 bits, in squared steps.
+# This is the power of the error that rounding to 16 bits causes, in squared steps.
 ROUNDING = 1 / 12
 
 
@@ -88,7 +88,7 @@ def test_the_band_is_flat(kind, in_rate, out_rate):
 
 @pytest.mark.parametrize(("kind", "in_rate", "out_rate"), CASES)
 def test_images_are_gone(kind, in_rate, out_rate):
-    """Images of a tone in the band lie around each multiple of the input rate."""
+    """An image of a tone in the band lies on each side of each multiple of the input rate."""
     for frequency in BAND:
         out = steady(kind(in_rate, out_rate)(tone(frequency, in_rate, 0.5)), out_rate)
         # Subtract the tone, because its spectral leakage would hide the images.
@@ -133,7 +133,8 @@ def test_the_filter_adds_less_noise_than_16_bits_can_show(kind, in_rate, out_rat
     error = steady(out - resample(samples(pcm), in_rate, out_rate), out_rate)
     ratio = Fraction(out_rate, in_rate)
     if ratio.denominator == 1:
-        # Phase 0 is the unrounded input; only the other phases are measured.
+        # The samples at phase 0 are input samples without rounding; only the samples at the other
+        # phases are measured.
         error = error[np.arange(len(error)) % ratio.numerator != 0]
     assert noise_dbc(error) <= NOISE_DBC
 

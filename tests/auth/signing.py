@@ -80,12 +80,12 @@ class Call:
     label: str = "sig1"
 
     def having(self, **parameters: Any) -> Call:
-        """Return a copy with some signature parameters changed."""
+        """Return a copy of this call with different values for some signature parameters."""
         return replace(self, parameters={**self.parameters, **parameters})
 
     @property
     def fields(self) -> dict[str, str]:
-        """Header fields that Genesys signs."""
+        """Return the header fields that Genesys signs."""
         return {
             "audiohook-organization-id": self.organization,
             "audiohook-session-id": self.session,
@@ -95,7 +95,7 @@ class Call:
 
     @property
     def input(self) -> str:
-        """Covered components and parameters: the value of Signature-Input without the label."""
+        """Return the covered components and parameters: Signature-Input without the label."""
         names = " ".join(map(identifier, self.components))
         parameters = "".join(
             f";{name}={value if isinstance(value, int) else sf_string(value)}"
@@ -106,7 +106,7 @@ class Call:
 
     @property
     def base(self) -> bytes:
-        """Signature base, as bytes."""
+        """Return the signature base as bytes."""
         values = {
             "@request-target": self.target,
             "@authority": self.authority.lower().removesuffix(":443"),
@@ -121,12 +121,12 @@ class Call:
 
     @property
     def signature(self) -> str:
-        """Signature in base64."""
+        """Return the signature in base64."""
         secret = base64.b64decode(self.secret + "=" * (-len(self.secret) % 4))
         return base64.b64encode(hmac.digest(secret, self.base, hashlib.sha256)).decode()
 
     def headers(self, **changed: str | None) -> dict[str, str]:
-        """Return the signed headers with some changed after signing, or removed if None.
+        """Sign the headers, then change them: a value replaces a header, and None removes it.
 
         An underscore in a keyword argument means a hyphen.
         """

@@ -53,7 +53,7 @@ async def authenticate(
 async def outcome(
     by: SignatureVerifier, call: Call, now: float = NOW, **headers: str | None
 ) -> tuple[Refusal | None, float]:
-    """Authenticate; return the reason of the refusal, or None, and the duration in seconds."""
+    """Authenticate; return the reason of the refusal (or None) and the duration in seconds."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     try:
@@ -128,12 +128,13 @@ def test_the_store_gets_a_digest_of_key_and_nonce_and_a_lifetime_of_22_seconds()
     store = Store(yes)
     run(authenticate(verifier(replay_store=store), Call()))
     digest = hashlib.sha256(b"SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh\0VGhpc0lzQVVuaXF1ZU5vbmNl").digest()
-    # 22 s: 10 s of age, 3 s of skew before and after, 6 s between the clocks of two machines.
+    # The nonce is stored for 22 s: a signature may be 10 s old, the clocks may differ from the
+    # signer's clock by 3 s in each direction, and the clocks of two machines may differ by 6 s.
     assert store.calls == [(digest, 22)]
 
 
 def test_a_nonce_is_remembered_until_no_clock_accepts_its_signature() -> None:
-    """The clock of one machine has the largest skew ahead, that of the other the largest behind."""
+    """By the largest skew, the clock of one machine is ahead, and that of the other is behind."""
 
     async def main() -> None:
         passed = 0.0
@@ -172,7 +173,7 @@ def test_the_store_is_not_called_for_refused_or_unsigned_requests() -> None:
     run(main())
 
 
-# Refusals
+# Refusals of requests
 
 
 async def failed() -> bool:

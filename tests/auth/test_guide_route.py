@@ -47,7 +47,7 @@ def fresh(target: str, **changed: Any) -> Call:
 
 
 async def connect_as_genesys(url: str, call: Call) -> str:
-    """Connect; return the bot's message, or status and body of the refusal."""
+    """Connect; return the message of the bot, or the status and the body of the refusal."""
     headers = call.headers(host=None)
     try:
         async with connect(url, additional_headers=headers, proxy=None) as socket:
@@ -64,7 +64,7 @@ async def test_the_route_of_the_guide_accepts_only_genuine_new_requests(
     async with serving(route.app) as url:
         call = fresh(f"/audiohook{query}")
         assert await connect_as_genesys(url + query, call) == "in"
-        assert await connect_as_genesys(url + query, call) == REFUSED  # a replay
+        assert await connect_as_genesys(url + query, call) == REFUSED  # this connection is a replay
         other = call.having(nonce=NONCE + "2")
         assert await connect_as_genesys(f"{url}{query or '?'}x", other) == REFUSED
         assert await connect_as_genesys(url + query, fresh(call.target, secret="AAAA")) == REFUSED

@@ -36,7 +36,7 @@ def call_with_key(key: str, secret: str) -> Call:
     return Call(key=key, secret=secret).having(keyid=key)
 
 
-# Secrets
+# Client secrets
 
 
 @given(st.binary(min_size=1, max_size=100), st.booleans())
@@ -148,7 +148,7 @@ def test_all_secrets_of_a_key_are_tried_even_if_the_first_matches(
         assert len(made) == 2
 
 
-# Without a signature
+# Requests without a signature
 
 
 def test_a_request_without_a_signature_is_refused() -> None:

@@ -26,21 +26,21 @@ from .signing import KEY, NONCE, NOW, SECRET, Call
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[RedisServer]:
-    """A server for tests that do not stop, suspend or configure it."""
+    """Run a server for tests that do not stop, suspend or configure the server."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
-    """A server that the test may stop, suspend or configure."""
+    """Run a server that the test may stop, suspend or configure."""
     with RedisServer() as server:
         yield server
 
 
 @asynccontextmanager
 async def client_of(path: str, **options: float) -> AsyncIterator[Redis]:
-    """A client of the server at a Unix socket."""
+    """Return a client of the server at a Unix socket."""
     client = Redis(unix_socket_path=path, **options)
     try:
         yield client
@@ -50,7 +50,7 @@ async def client_of(path: str, **options: float) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def redis(shared_server: RedisServer) -> AsyncIterator[Redis]:
-    """A client of an empty server."""
+    """Return a client of a server that contains no data."""
     async with client_of(shared_server.socket) as client:
         await client.flushall()
         yield client
@@ -122,7 +122,7 @@ async def test_a_client_that_decodes_responses_works(shared_server: RedisServer)
     await client.aclose()
 
 
-# Failures of Redis: every connection is refused.
+# In these tests, Redis refuses every connection.
 
 
 async def test_connections_are_refused_while_redis_is_stopped(own_server: RedisServer) -> None:
@@ -173,7 +173,7 @@ async def test_connections_are_refused_by_a_read_only_replica(own_server: RedisS
             await RedisReplayStore(client).first_use(b"a", 22)
 
 
-# Failures of a connection: the store tries once more on a new connection.
+# In these tests, a connection fails; the store tries once more on a new connection.
 
 
 def free_port() -> int:

@@ -91,7 +91,7 @@ def test_the_ids_must_be_uuids(name: str, value: str | None) -> None:
     [
         "30B0E395-84D3-4570-AC13-9A62D8F514C0",
         "00000000-0000-0000-0000-000000000000",
-        "0192f0c1-7a4e-7cc1-8f00-5a7b8c9d0e1f",  # a UUID of version 7
+        "0192f0c1-7a4e-7cc1-8f00-5a7b8c9d0e1f",  # this is a UUID of version 7
     ],
 )
 def test_uuids_of_any_version_are_accepted(session: str) -> None:
@@ -119,7 +119,7 @@ def test_non_ascii_characters_are_refused_in_signed_headers() -> None:
     assert refusal(call.headers()) is Refusal.SIGNATURE
 
 
-# Bounded work
+# Limits on the work for one request
 
 
 def endless() -> Iterator[tuple[str, str]]:

@@ -121,7 +121,7 @@ def test_component_parameters_are_refused(name: str, value: str) -> None:
 
 
 def test_the_parameters_can_have_any_order() -> None:
-    """Genesys puts `created` last, other signers put it first."""
+    """Genesys puts `created` last; other signers put `created` first."""
     for order in permutations(Call().parameters.items()):
         assert verify(Call(parameters=dict(order))).signed, order
 
@@ -184,7 +184,7 @@ def test_a_nonce_can_contain_escaped_characters() -> None:
 
 
 def test_the_keyid_must_be_the_api_key_of_the_request() -> None:
-    """Otherwise one integration could impersonate another."""
+    """Without this rule, one integration could impersonate another integration."""
     verifier = SignatureVerifier({KEY: SECRET, OTHER_KEY: OTHER_SECRET})
     call = Call(key=KEY, secret=OTHER_SECRET).having(keyid=OTHER_KEY)
     with pytest.raises(AuthenticationError, match="keyid is not the API key") as caught:
@@ -195,7 +195,7 @@ def test_the_keyid_must_be_the_api_key_of_the_request() -> None:
     assert caught.value.reason is Refusal.INCOMPLETE
 
 
-# Time
+# Times of the signature
 
 
 @pytest.mark.parametrize("late", [-3, -2.9, 0, 6.9, 7, 10, 12.9, 13])
@@ -254,7 +254,7 @@ def test_the_default_clock_is_the_time_of_day() -> None:
     assert caught.value.reason is Refusal.TIME
 
 
-# The two headers
+# The headers Signature and Signature-Input
 
 
 @pytest.mark.parametrize("name", ["signature", "signature-input"])

@@ -1,4 +1,4 @@
-"""A request is refused if any single bit is changed after it was signed."""
+"""Tests that a request is refused if a single bit is changed after the request was signed."""
 
 from __future__ import annotations
 

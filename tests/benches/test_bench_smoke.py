@@ -1,4 +1,4 @@
-"""A quick run of the benchmarks: every script works, and every measured result is correct."""
+"""Short runs of the benchmarks: every script works, and every measured result is correct."""
 
 import json
 import subprocess
@@ -42,7 +42,8 @@ def test_quick_run_finds_no_wrong_result_and_writes_every_table(tmp_path: Path) 
         "Clipping between the two filters of the 48 kHz path",
     ]
     parts = json.loads(values.read_text(encoding="utf-8"))["parts"]
-    # The rows of two directions, three packet lengths and four pipeline rates.
+    # The table has a row for each combination of two directions, three packet lengths and four
+    # pipeline rates.
     assert len(parts["times"]) == 2 * 3 * 4
     echo = parts["echo"]["rows"]
     assert [row["missing"] for row in echo if row["serializer"] == "ours"] == [0, 0]

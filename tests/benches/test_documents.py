@@ -1,4 +1,4 @@
-"""The documents show all tables, with the newest results."""
+"""Tests that the documents show all tables, with the newest results."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The gate on instruction counts: which differences fail, and what is printed."""
+"""Tests of the check of instruction counts: which differences fail, and what the check prints."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A short load test and a short soak: both work, and their results describe the calls."""
+"""Tests that run a short load test and a short soak test: the results describe the calls."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def check_two_short_calls(row: dict[str, Any]) -> None:
     """Check the results that do not depend on the speed of the machine."""
     assert (row["calls"], row["completed"], row["late_opened"]) == (2, 2, 0)
     assert row["broken_rules"] == {}
-    # Both callers hung up, and pressed a key while the bot was speaking.
+    # Both callers ended the call, and pressed a key while the bot was speaking.
     assert row["closed_ms"]
     assert row["barge_in_ms"]
     assert row["pong_ms"]

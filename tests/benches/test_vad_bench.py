@@ -1,4 +1,4 @@
-"""A short run of the benchmarks of voice activity detection; their results are correct."""
+"""Tests that run the benchmarks of voice activity detection briefly: the results are correct."""
 
 import json
 import subprocess

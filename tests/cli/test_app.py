@@ -1,4 +1,4 @@
-"""The command line without a command: version, entry point, missing packages."""
+"""Tests of the command line without a command: version, entry point, missing packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pipecat-genesys call` against a local server: its output, its files and its exit status."""
+"""Tests of `pipecat-genesys call` with a local server: its output, its files, its exit status."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ async def test_a_monitor_is_offered_the_chosen_channels_and_formats(
             "--language=",
             *options,
         )
-    # A server that was asked for languages and sends none is reported with a warning.
+    # If a server was asked for languages and sends no languages, the command prints a warning.
     assert done.exit_code == 0, done.output
     assert "languages_missing" in done.output
     opening = server.peer.received[0]["parameters"]
@@ -288,7 +288,8 @@ async def test_faults_and_steps_are_listed() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to a process")
 async def test_ctrl_c_hangs_up() -> None:
     async with scripted() as server:
-        # A shell starts background processes with SIGINT ignored; this test may run in one.
+        # A shell starts background processes in such a way that they ignore SIGINT; a shell may run
+        # this test in a background process.
         code = (
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "from pipecat_genesys.cli import main; main()"

@@ -1,4 +1,4 @@
-"""The guide of the simulator documents every fault, step, rule and exit status."""
+"""Tests that the guide of the simulator documents every fault, step, rule and exit status."""
 
 from __future__ import annotations
 

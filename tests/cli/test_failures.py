@@ -1,4 +1,4 @@
-"""Failures of the command line: one clear line, the documented exit status, and no traceback."""
+"""Tests of errors of the command line: one clear line, the exit status, and no traceback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def run_command(*arguments: str, **env: str) -> Result:
 async def run_process(
     *arguments: str, stdout: int | None = None, **env: str
 ) -> tuple[int | None, bytes, bytes]:
-    """Run the command line in a new process; return status, output and errors."""
+    """Run the command line in a new process; return its exit status, its output and its errors."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

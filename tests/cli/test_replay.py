@@ -1,4 +1,4 @@
-"""`pipecat-genesys replay` of a capture that `call` wrote: its output and its exit status."""
+"""Tests of `pipecat-genesys replay` with a capture from `call`: output and exit status."""
 
 from __future__ import annotations
 

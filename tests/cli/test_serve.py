@@ -1,4 +1,4 @@
-"""`pipecat-genesys serve`: the log of a server process, and its exit status."""
+"""Tests of `pipecat-genesys serve`: the log of a server process, and its exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For each check, a server that breaks the rule of the check and as few other rules as possible."""
+"""Servers for the checks: each server breaks the rule of one check, and few other rules."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ class TalksToProbes(ReferenceCall):
         await super().on_open(dataclasses.replace(event, is_probe=False))
 
 
-# Messages
+# Messages of the server
 
 
 @rewrites("message-json", "pong")
@@ -323,7 +323,7 @@ class SendsAnEventWithTwoEntities(_SendsEvent):
     entities: ClassVar[Any] = 2 * [{"type": "note", "data": {}}]
 
 
-# Pings and the running call
+# Pings, and messages during the call
 
 ignores("pong-in-time", events.PingReceived)
 
@@ -395,7 +395,7 @@ class BargesInAlways(ReferenceCall):
         await self.send(server_messages.barge_in())
 
 
-# Endings
+# Ends of calls
 
 ignores("closed-in-time", events.CloseReceived)
 
@@ -504,7 +504,7 @@ tolerates("serverseq-ahead", Rule.SERVERSEQ)
 tolerates("other-id", Rule.ID)
 tolerates("other-version", Rule.VERSION)
 
-# Hostile input
+# Invalid input that an attacker could send
 
 drops_connection_on("hostile-not-json", lambda data: data == "{'not': json")
 drops_connection_on("hostile-not-object", lambda data: data in ("5", "[]", "null"))
@@ -513,7 +513,7 @@ drops_connection_on("hostile-types", lambda data: isinstance(data, str) and '"se
 
 
 class _Fragile(ReferenceCall):
-    """A server that takes no more calls after a crash; tests start one server for each check."""
+    """A server that accepts no calls after a crash; tests start one server for each check."""
 
     down: ClassVar[set[str]] = set()
 

@@ -1,4 +1,4 @@
-"""Each check passes on a server that keeps the protocol, and fails on one that breaks its rule."""
+"""Tests that a check passes on a valid server, and fails on a server that breaks its rule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reference_server import KEY, SECRET, ReferenceCall, reference_server
 
 from .mutations import MUTATIONS
 
-# The servers answer at once, so a check can give up waiting after a short time.
+# The servers answer immediately, so each check can use a short time limit.
 SHORT = Timeouts(connect=5, open=2, pong=0.5, close=0.5, observation=0.2, conversation=1)
 _CONCURRENT_SERVERS = 12
 

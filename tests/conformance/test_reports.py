@@ -1,4 +1,4 @@
-"""Results of checks: the table, the files, the exit status of `check`, and the pytest plugin."""
+"""Tests of the results of checks: table, files, exit status of `check`, pytest plugin."""
 
 from __future__ import annotations
 
@@ -207,7 +207,8 @@ async def test_pytest_plugin_runs_each_check_once_under_xdist(pytester: pytest.P
             *load_plugin(),
         )
     run.assert_outcomes(passed=len(selected))
-    # In a worker, each check is a separate run, with the plain call and the call of the check.
+    # In a worker process, each check is a separate run, with the plain call and the call of the
+    # check.
     assert len(opened) == 2 * len(selected)
 
 

@@ -1,4 +1,4 @@
-"""Runs of many checks on servers that crash, refuse, end calls or take one medium only."""
+"""Tests of many checks on servers that crash, refuse calls, end calls or accept only one medium."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results of all checks on two real servers: pipecat's own serializer, and ours.
+"""Tests that run all checks on two real servers: pipecat's own serializer, and our serializer.
 
 Both run on the stock WebSocket transport. `docs/conformance.md` lists the findings. The findings on
 pipecat's serializer hold for one version of pipecat; other versions are not tested.

@@ -130,13 +130,13 @@ class Cluster:
         secret.write_text(f"{SECRET}\n", encoding="utf-8")
         common = {
             **os.environ,
-            "LOGURU_LEVEL": "INFO",  # the value in the container image
+            "LOGURU_LEVEL": "INFO",  # this is the value in the container image
             "AUDIOHOOK_AUTHORITY": f"localhost:{port}",
             "GENESYS_API_KEY": KEY,
             "GENESYS_CLIENT_SECRET_FILE": str(secret),
             "REDIS_URL": f"unix://{self._redis.socket}",
             "PIPECAT_GENESYS_DRAIN_SECONDS": "300",
-            # The value in deploy/README.md. HAProxy notices a drain within half a second.
+            # This is the value in deploy/README.md. HAProxy notices a drain within half a second.
             "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS": "2",
         }
         self.servers = {

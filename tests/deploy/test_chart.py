@@ -22,7 +22,8 @@ CHART = DEPLOY / "chart"
 HELM = os.environ.get("HELM") or shutil.which("helm")
 PROFILES = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 PRODUCTION = "existing-secret"
-# Seconds for disconnecting calls after the drain's deadline, and for the server's shutdown.
+# These are the seconds for disconnecting calls after the drain's deadline, and the seconds for the
+# shutdown of the server.
 SHUTDOWN_SECONDS = 15 + 10
 
 pytestmark = pytest.mark.skipif(
@@ -179,7 +180,8 @@ def test_nginx_keeps_long_calls_and_retries_only_refused_ones() -> None:
     assert int(annotations[f"{prefix}read-timeout"]) >= 3600
     assert int(annotations[f"{prefix}send-timeout"]) >= 3600
     assert annotations[f"{prefix}buffering"] == "off"
-    # A request that timed out can have been accepted; its signature cannot be used again.
+    # A server can have accepted a request that timed out; the signature of this request cannot be
+    # used again.
     assert set(annotations[f"{prefix}next-upstream"].split()) == {"error", "http_503"}
 
 
@@ -191,7 +193,7 @@ def test_annotations_that_change_host_or_path_are_rejected(name: str) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_pods_run_with_restricted_permissions(profile: str) -> None:
-    """The Pod Security Standard `restricted`, and a read-only root file system."""
+    """The pods meet the standard `restricted`, and have a read-only root file system."""
     objects = render(profile)
     pod, bot = pod_of(objects)["spec"], bot_of(objects)
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -272,7 +274,7 @@ def test_the_network_policy_allows_only_the_needed_connections() -> None:
     assert by_port[6379]["to"] == [
         {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}
     ]
-    # 169.254.0.0/16 has the cloud's metadata service, which hands out credentials.
+    # The network 169.254.0.0/16 contains the cloud's metadata service, which returns credentials.
     assert "169.254.0.0/16" in by_port[443]["to"][0]["ipBlock"]["except"]
 
 

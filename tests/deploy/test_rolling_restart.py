@@ -60,7 +60,7 @@ class Callers:
             await self._all_live.wait()
 
     def leave(self) -> None:
-        """Start no more calls. The current calls continue to their end."""
+        """Start no more calls. The current calls continue until their normal end."""
         self._leave.set()
 
     async def keep_calling(self, number: int) -> None:
@@ -111,7 +111,7 @@ def log_figures(reports: Sequence[CallReport]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 12 * SECONDS)
 async def test_a_rolling_restart_cuts_and_refuses_no_call(tmp_path: Path) -> None:
-    # Each server has capacity for all calls and for those that are ending.
+    # Each server can hold all running calls and, in addition, the calls that are ending.
     environ = {"MAX_CALLS": str(2 * CALLS + BURST)}
     async with (
         Cluster(tmp_path, first=environ, second=environ) as cluster,
@@ -142,7 +142,7 @@ async def test_a_rolling_restart_cuts_and_refuses_no_call(tmp_path: Path) -> Non
     log_figures(reports)
     assert len(reports) > 2 * CALLS, "the calls were longer than the restart"
     assert [report for report in reports if not report.clean] == []
-    # No call was disconnected by a server.
+    # No server disconnected a call.
     assert {report.ending.disconnect_reason for report in reports} == {None}
 
 

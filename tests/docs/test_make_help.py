@@ -1,4 +1,4 @@
-"""`make help` lists each documented target once, in a group."""
+"""Tests that `make help` lists each documented target once, in a group."""
 
 from __future__ import annotations
 

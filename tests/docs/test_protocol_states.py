@@ -1,4 +1,4 @@
-"""The generator of `docs/protocol-states.md`, and the page that is committed."""
+"""Tests of the generator of `docs/protocol-states.md`, and of the page in the repository."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_committed_page_matches_the_state_tables() -> None:
 @pytest.mark.parametrize(
     "transition",
     [
-        # The state machine of Genesys's reference server.
+        # This is the state machine of Genesys's reference server.
         "preparing --> opening: open received",
         "opening --> active: opened sent",
         "active --> paused: paused received",

@@ -1,4 +1,4 @@
-"""All links, paths, modules and make targets in the Markdown files exist."""
+"""Tests that all links, paths, modules and make targets in the Markdown files exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Paths in the documentation are relative to one of these, or to the page.
+# Paths in the documentation are relative to one of these folders, or to the folder of the page.
 BASES = (
     ROOT,
     ROOT / "python",
@@ -30,7 +30,7 @@ MAKE_TARGET = re.compile(r"(?:^|`)make ([a-z][a-z0-9-]+)", re.MULTILINE)
 
 
 def pages() -> list[Path]:
-    """The Markdown files of the repository, except the changelog and dated benchmark results."""
+    """Return the repository's Markdown files without the changelog and dated results."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
         cwd=ROOT,
@@ -50,19 +50,19 @@ def page_id(page: Path) -> str:
 
 
 def prose(page: Path) -> str:
-    """The page without its code blocks."""
+    """Return the text of the page without its code blocks."""
     return FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
 @cache
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives the headings of a page."""
+    """Return the anchors that GitHub assigns to the headings of a page."""
     headings = re.findall(r"^#+ +(.+?) *$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def paths(page: Path) -> Iterator[str]:
-    """Paths in the page's inline code, without a function name after the colon."""
+    """Return the paths in the page's inline code, without a function name after the colon."""
     for code in INLINE_CODE.findall(prose(page)):
         path = code.split(":")[0]
         if PATH.fullmatch(path) and path.endswith(SUFFIXES):
@@ -70,7 +70,7 @@ def paths(page: Path) -> Iterator[str]:
 
 
 def is_module_attribute(dotted: str) -> bool:
-    """Whether the name is a module of the package, or an attribute of one."""
+    """Return whether the name is a module of the package, or an attribute of a module."""
     try:
         import_module(dotted)
     except ModuleNotFoundError:

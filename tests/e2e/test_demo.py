@@ -1,4 +1,4 @@
-"""`make demo` calls `bot.py` and `serializer_bot.py`, and checks the results."""
+"""Tests that `make demo` calls `bot.py` and `serializer_bot.py`, and checks the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`examples/endpoint_bot.py`, called by the simulator."""
+"""Tests in which the simulator calls `examples/endpoint_bot.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the commands in the examples and in the guide of the simulator without changes."""
+"""Tests that run the commands in the examples and in the guide without changes."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_command_shown_for_an_example_makes_a_clean_call_in_which_it_answe
 
 
 def loud_seconds(pcm: bytes, rate: int) -> float:
-    """The duration in seconds for which 16-bit PCM is louder than noise."""
+    """Return the duration in seconds for which 16-bit PCM is louder than noise."""
     samples, size = array.array("h", pcm), rate // 50
     blocks = (samples[at : at + size] for at in range(0, len(samples), size))
     return sum(max(map(abs, block)) > 500 for block in blocks) / 50

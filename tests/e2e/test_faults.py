@@ -1,4 +1,4 @@
-"""Every fault of the simulator, each during a healthy call that must not be affected."""
+"""Tests of every fault of the simulator, each during a healthy call that must not be affected."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def _run_all_faults() -> dict[str, Outcome]:
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
-    """Outcomes by fault. One server handles all calls, so that a fault could affect other calls."""
+    """Return outcomes by fault. One server handles all calls, so a fault could affect others."""
     return asyncio.run(_run_all_faults())
 
 

@@ -1,4 +1,4 @@
-"""`examples/monitor.py` over a real WebSocket reports the offset of each utterance."""
+"""Tests that `examples/monitor.py` reports the offset of each utterance, on a real WebSocket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of the simulator through a real WebSocket and a real pipeline with the serializer."""
+"""Tests of simulated calls on a real WebSocket and a real pipeline with the serializer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command and every code block of the README is run."""
+"""Tests that run every command and every code block of the README."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def commands(block: str) -> list[str]:
 
 
 def environ(**extra: str) -> dict[str, str]:
-    """The environment of a user who has installed the package for this Python."""
+    """Return the environment of a user who has installed the package for this Python."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, **extra}
 

@@ -11,7 +11,7 @@ SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
 
 
 async def silent_bot(call: AudioHookCall) -> None:
-    """A bot that never sends audio."""
+    """Serve a call as a bot that never sends audio."""
     await call.run(Pipeline([call.transport.input(), call.transport.output()]))
 
 

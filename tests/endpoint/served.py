@@ -28,7 +28,7 @@ SIGNED = CallOptions(
 
 
 async def echo(call: AudioHookCall) -> None:
-    """A bot that sends back the audio it receives."""
+    """Serve a call as a bot that sends the received audio back."""
     await call.run(Pipeline([call.transport.input(), Echo(), call.transport.output()]))
 
 

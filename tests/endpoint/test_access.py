@@ -1,4 +1,4 @@
-"""Which connections get a bot, and how the endpoint refuses the others."""
+"""Tests of which connections the endpoint gives to a bot, and how it refuses other connections."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ async def test_signature_that_a_full_server_refuses_is_valid_at_another_server()
 
 
 async def test_calls_that_are_being_refused_take_no_place() -> None:
-    """A refusal takes 0.5 s; a valid call that arrives meanwhile is accepted."""
+    """A refusal takes 0.5 s; the endpoint accepts a valid call that arrives during this time."""
     async with served(max_calls=1) as server:
         strangers = [asyncio.create_task(is_refused(server.url, 401)) for _ in range(20)]
         await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Limits on handshakes and on running calls."""
+"""Tests of the limits on the number of handshakes and of running calls."""
 
 from __future__ import annotations
 

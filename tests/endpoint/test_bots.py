@@ -1,4 +1,4 @@
-"""What happens in a call when its bot ends, fails or is late; other calls are not affected."""
+"""Tests of calls whose bot ends, fails or is late; other calls are not affected."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def talk_until_started(call: AudioHookCall) -> asyncio.Task[None]:
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """The log lines of level WARNING and above."""
+    """Return the log lines of level WARNING and above."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level="WARNING")
     yield lines
@@ -102,7 +102,7 @@ async def test_bot_that_raises_before_opened_ends_its_own_call_only(log: list[st
         metrics = await server.metrics()
     assert reports["healthy"].script_error is None
     assert reports["healthy"].clean, reports["healthy"].violations
-    # There is no `opened`, so Genesys takes the failure path of the flow.
+    # The server has sent no `opened`, so Genesys uses the failure path of the flow.
     assert reports["failing"].ending.disconnect_reason == "error"
     assert reports["failing"].ending.closed_received
     assert metrics["audiohook_bot_failures_total"] == 1

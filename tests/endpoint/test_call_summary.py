@@ -1,4 +1,4 @@
-"""The log line that summarises each call at its end, and the count of refused media."""
+"""Tests of the log line that summarises each call at its end, and of the count of refused media."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .served import SIGNED, echo, hang_up, hang_up_at_once, served
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """The messages of level INFO and above."""
+    """Return the log messages of level INFO and above."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(line.record["message"]), level="INFO")
     yield lines
@@ -54,7 +54,7 @@ async def wait_for_the_end(caller: SimulatedCall) -> None:
 
 
 class Answering(FrameProcessor):
-    """Answers each digit after 0.2 s with 2 s of audio; the digit 0 interrupts the audio."""
+    """Answers each digit after 0.2 s with 2 s of audio; the digit 0 interrupts this audio."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)

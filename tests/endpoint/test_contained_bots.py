@@ -1,4 +1,4 @@
-"""Other calls go on if a bot tries to end the process, ignores cancellation or never yields."""
+"""Tests of bots that end the process, ignore cancellation or never yield: other calls continue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def wait_for_the_end(caller: SimulatedCall) -> None:
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    """The log lines of level INFO and above."""
+    """Return the log lines of level INFO and above."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level="INFO")
     yield lines
@@ -151,7 +151,7 @@ async def test_place_of_a_bot_that_ignores_cancellation_is_freed(
         await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
         await asyncio.wait_for(server.endpoint.admission.empty(), 5)
         assert not left
-        # The drain waits for running calls only.
+        # The drain waits only for running calls; it does not wait for tasks of ended calls.
         await asyncio.wait_for(server.endpoint.drain(60), 5)
         metrics = await server.metrics()
     assert metrics["audiohook_stuck_bots_total"] == 1

@@ -1,4 +1,4 @@
-"""Before a server stops, it waits until its calls have ended."""
+"""Tests that a server waits until its calls have ended before it stops."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_drain_disconnects_calls_that_outlast_it() -> None:
         metrics = await server.metrics()
     assert report.script_error is None
     assert report.violations == ()
-    # Genesys takes the failure path of the flow, which can transfer the caller to an agent.
+    # Genesys uses the failure path of the flow, which can transfer the caller to an agent.
     assert report.ending.disconnect_reason == "error"
     assert report.ending.disconnect_info == "the server is stopping"
     assert report.ending.closed_received
@@ -148,7 +148,7 @@ async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.S
     for report in reports:
         assert report.script_error is None
         assert report.clean, report.violations
-        # The caller hung up; the server did not disconnect.
+        # The caller ended the call; the server did not disconnect.
         assert report.ending.disconnect_reason is None
 
 

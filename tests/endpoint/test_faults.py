@@ -1,4 +1,4 @@
-"""A failure in one call does not affect other calls; no task, socket or object remains.
+"""Tests that a failure in one call does not affect other calls, and that no object remains.
 
 These are the rows of the table "When something goes wrong" in docs/endpoint.md, except for a bot
 that raises (test_bots.py), SIGTERM (test_drain.py), and peers that are dead, do not read or flood
@@ -58,7 +58,7 @@ class Bots:
 
     Attributes:
         echoes: The echo of each call, by session id.
-        transports: Weak references to the transports; those in memory are listed.
+        transports: Weak references to the transports that are still in memory.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ async def becomes(true: Callable[[], bool], seconds: float = 10.0) -> bool:
 @asynccontextmanager
 async def nothing_left(server: Served, bots: Bots) -> AsyncIterator[None]:
     """When the context ends, check that no new task, file descriptor or transport remains."""
-    # The first call creates objects that all later calls share.
+    # The first call creates objects that all later calls share. These objects remain.
     await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
     await server.idle()
     before, open_before = asyncio.all_tasks(), descriptors()
@@ -191,7 +191,8 @@ async def test_every_fault_of_a_client_is_handled() -> None:
         metrics = await server.metrics()
     for fault, report in zip(FAULTS.values(), reports, strict=True):
         assert fault.is_handled(report), (fault.name, report.violations, report.ending)
-    # One connection for each fault; the client with the lost connection connects twice.
+    # The number of connections is one for each fault, and one more for the client that loses its
+    # connection and connects twice.
     assert metrics["audiohook_connections_total"] == 3 + len(FAULTS) + 1
     assert metrics["audiohook_opens_total{kind=probe}"] == 1
     assert metrics["audiohook_ends_total{reason=lost}"] >= 1

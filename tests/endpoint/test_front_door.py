@@ -1,4 +1,4 @@
-"""The connections of `pipecat-genesys serve`: WebSocket framing, requests, and floods."""
+"""Tests of the connections of `pipecat-genesys serve`: WebSocket framing, requests, and floods."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """An ASGI application that echoes WebSocket messages, and answers requests with the path."""
+    """Serve as an ASGI application: echo WebSocket messages; answer requests with the path."""
     if scope["type"] == "http":
         headers = [(b"content-length", b"%d" % len(scope["path"]))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -183,7 +183,7 @@ async def test_frames_are_answered_as_rfc_6455_has_it(case: str) -> None:
         for opcode, payload in expected:
             answer = await client.receive()
             assert answer is not None
-            # Of a close frame, only the code is compared, not the reason text.
+            # The test compares the code of a close frame, but not the reason text of the frame.
             assert (answer[0], answer[1][: len(payload)]) == (opcode, payload)
         if not expected or expected[-1][0] == CLOSE:
             if not expected:
@@ -433,7 +433,7 @@ async def test_control_frames_have_a_budget() -> None:
 
 
 async def test_a_flood_leaves_each_turn_of_the_event_loop_to_others() -> None:
-    """During a flood of frames, other tasks run after each small part of the data."""
+    """After each small part of a flood, the server lets other tasks run."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         (connection,) = server.state.connections
@@ -454,7 +454,7 @@ async def test_a_flood_leaves_each_turn_of_the_event_loop_to_others() -> None:
 
 
 async def test_audio_may_come_byte_by_byte() -> None:
-    """Genesys's protocol allows 200 ms of audio in 1600 messages."""
+    """Genesys's protocol allows a client to send 200 ms of audio in 1600 messages."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         began = time.monotonic()
@@ -487,7 +487,7 @@ async def test_a_client_that_floods_for_long_is_closed(
 
 
 async def test_a_budget_recovers() -> None:
-    """A client sends 20 s of audio at once, as after a reconnection; then the budget refills."""
+    """A client sends 20 s of audio at once; after that, its budget refills."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         for _ in range(2):
@@ -714,7 +714,7 @@ FLOODS: dict[str, tuple[Callable[[str], bytes], bytes]] = {
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[str, tuple[str, psutil.Process]]]:
-    """URL and process of `pipecat-genesys serve`, by type of event loop."""
+    """Yield URL and process of `pipecat-genesys serve`, by type of event loop."""
     command = "import sys; from pipecat_genesys.cli import main; sys.exit(main())"
     processes: dict[str, subprocess.Popen[bytes]] = {}
     urls: dict[str, str] = {}

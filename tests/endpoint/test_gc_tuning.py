@@ -1,4 +1,4 @@
-"""Garbage collection of ended calls in a process of `pipecat-genesys serve`."""
+"""Tests of the garbage collection of ended calls in a process of `pipecat-genesys serve`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .served import SIGNED, served
 
 @pytest.fixture
 def collections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """The times at which `CollectedCalls` starts full collections; automatic ones are disabled.
+    """Return the times of full collections; automatic collections are disabled.
 
     The pause between collections is removed, so that the test is fast.
     """
@@ -89,7 +89,8 @@ async def test_ended_calls_are_collected_ten_or_more_at_a_time(collections: list
         await call.run(Pipeline([call.transport.input(), call.transport.output()]))
 
     async with served(bot, wrap=CollectedCalls) as server:
-        # With the objects from before the first call, collections would be slow, and thus rare.
+        # If the collector also examined the objects from before the first call, collections would
+        # be slow, and therefore rare.
         gc.freeze()
         calls = 0
         async with asyncio.timeout(60):
@@ -98,7 +99,7 @@ async def test_ended_calls_are_collected_ten_or_more_at_a_time(collections: list
                 assert report.clean, report
                 calls += 1
     assert calls >= 30
-    # A call that had not ended completely at the last collection may remain.
+    # A call that had not ended completely at the time of the last collection may remain.
     assert len(transports) <= 2
 
 

@@ -1,4 +1,4 @@
-"""How `pipecat-genesys serve` imports, checks and configures an application."""
+"""Tests of how `pipecat-genesys serve` imports, checks and configures an application."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SETTINGS = (
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The log lines of an application; all environment variables with settings are removed."""
+    """Return the log lines of an application; remove all environment variables with settings."""
     for variable in SETTINGS:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PIPECAT_GENESYS_URL", "wss://127.0.0.1:8080")

@@ -49,7 +49,7 @@ def test_every_exception_of_the_package_derives_from_the_root() -> None:
 
 
 def test_documented_tree_lists_every_public_exception() -> None:
-    exception_classes()  # imports all modules, so that `__subclasses__` is complete
+    exception_classes()  # this imports all modules, so `__subclasses__` is complete
     documented = [line.split("  pipecat_genesys")[0].rstrip() for line in documented_lines()]
     assert documented == tree_lines(PipecatGenesysError)
 

@@ -1,4 +1,4 @@
-"""Components import each other without cycles, and load pipecat only where it is needed."""
+"""Tests that components import each other without cycles, and load pipecat only where needed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def test_all_public_names_exist_and_unknown_names_raise_attribute_error() -> Non
         _ = pipecat_genesys.no_such_name
 
 
-# The components that each component may import. A component is a subpackage or a top-level module.
+# For each component, this table lists the components that it may import. A component is a
+# subpackage or a top-level module.
 ALLOWED_COMPONENTS: dict[str, set[str]] = {
     "errors": set(),
     "audio": {"errors", "_native"},
@@ -78,8 +79,9 @@ ALLOWED_COMPONENTS: dict[str, set[str]] = {
     "cli": {"audio", "conformance", "errors", "inspector", "load", "protocol", "simulator"},
 }
 
-# Libraries that a component must not import. They are slow to load, are not installed with the
-# component's extra, or (for `protocol`) do input and output or use a clock or randomness.
+# For each component, this table lists the libraries that it must not import. These libraries are
+# slow to load, are not installed with the component's extra, or (for `protocol`) do input and
+# output or use a clock or randomness.
 FORBIDDEN_LIBRARIES: dict[str, set[str]] = {
     "errors": set(),
     "audio": {"pipecat"},

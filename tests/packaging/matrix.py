@@ -75,7 +75,8 @@ def prepare(wanted: str, interpreter: str, wheel: Path) -> Environment:
     environment.install(
         "--upgrade", pipecat, "--group", f"{ROOT / 'pyproject.toml'}:test", str(wheel)
     )
-    # A second installation: a rebuilt wheel of the same version must replace the older one.
+    # The wheel needs a second installation, because a rebuilt wheel of the same version must
+    # replace the older wheel.
     environment.install("--no-deps", "--force-reinstall", str(wheel))
     return environment
 

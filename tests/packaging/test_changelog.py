@@ -1,4 +1,4 @@
-"""The fragments in `changelog/` give a changelog section that a release accepts."""
+"""Tests that the fragments in `changelog/` give a changelog section that a release accepts."""
 
 from __future__ import annotations
 

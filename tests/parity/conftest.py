@@ -1,4 +1,4 @@
-"""Fixtures that pass the same input to Pipecat's serializer and to this one."""
+"""Fixtures that pass the same input to Pipecat's serializer and to this serializer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deliberate differences from pipecat's serializer: one test for each row of docs/parity.md.
+"""Tests of deliberate differences from pipecat's serializer: one test per row of docs/parity.md.
 
 Each test checks both serializers, so it fails if pipecat changes and the row is obsolete.
 """

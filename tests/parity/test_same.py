@@ -1,4 +1,4 @@
-"""Input for which pipecat's serializer and this one must give the same result."""
+"""Tests with input for which pipecat's serializer and this serializer must give the same result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from pipecat_genesys import (
     GenesysResumedFrame,
 )
 
-# System frames that only this serializer gives to the pipeline; they are never sent to Genesys.
+# Only this serializer gives these system frames to the pipeline; no frame of them is sent to
+# Genesys.
 ANNOUNCED = (
     GenesysPausedFrame,
     GenesysResumedFrame,
@@ -43,8 +44,9 @@ def dicts(*frames: Any) -> list[Any]:
 
 def same_frame(theirs: Any, ours: Any) -> None:
     if theirs is None and isinstance(ours, ANNOUNCED):
-        return  # a documented difference: row `frames` in docs/parity.md
-    # Reply frames of this serializer are subclasses that carry the message they answer.
+        return  # this is a documented difference: row `frames` in docs/parity.md
+    # The reply frames of this serializer are subclasses of pipecat's frames, and contain the
+    # message that they answer.
     assert isinstance(ours, type(theirs))
     if isinstance(theirs, OutputTransportMessageUrgentFrame):
         assert ours.message == theirs.message

@@ -1,4 +1,4 @@
-"""The class has every public member of pipecat's, with the same signature, defaults and types."""
+"""Tests that the class has each public member of pipecat's serializer, with the same signature."""
 
 from __future__ import annotations
 

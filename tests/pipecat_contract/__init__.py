@@ -1,4 +1,4 @@
-"""Pipecat's contract with the processors around a transport, on three transports.
+"""Tests of Pipecat's contract with the processors around a transport, on three transports.
 
 Each scenario runs on `AudioHookTransport`, on this package's serializer in Pipecat's own transport,
 and on Pipecat's serializer, with a real pipeline over a real WebSocket. The tests check the audio

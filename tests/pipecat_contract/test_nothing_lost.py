@@ -1,4 +1,4 @@
-"""Bot audio that cannot be sent yet is sent later, and uninterruptible audio is not lost."""
+"""Tests of bot audio that cannot be sent yet, and of uninterruptible audio: both are sent later."""
 
 from __future__ import annotations
 
@@ -116,17 +116,18 @@ async def test_interruptible_audio_behind_protected_audio_is_dropped() -> None:
         await caller.wait_for_silence(0.8)
 
     outcome = await call(served, script)
-    # Interruptible audio that was already sent, at most the lead, is heard too.
+    # The caller also hears the interruptible audio that was already sent; its length is at most the
+    # lead.
     assert 1.45 <= outcome.heard() <= 2.6
     assert tap.seconds(TTSAudioRawFrame) == pytest.approx(outcome.heard(), abs=0.3)
 
 
-# Pipecat 1.0 leaves a coroutine of its own unawaited when two interruptions come at once.
+# Pipecat 1.0 does not await one of its coroutines if two interruptions arrive at the same time.
 @pytest.mark.filterwarnings("ignore:coroutine 'FrameProcessor:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_interruptions_with_nothing_to_drop_change_nothing(vehicle: Vehicle) -> None:
-    """An interruption while no bot audio waits does not affect the next utterance."""
+    """An interruption has no effect on the next utterance if no bot audio is waiting."""
     served = Served(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
@@ -207,7 +208,7 @@ async def test_error_429_with_a_long_wait_is_obeyed_and_all_is_said(vehicle: Veh
 
 
 async def test_ten_minutes_at_once_are_taken_and_dropped_by_an_interruption() -> None:
-    """The output accepts ten minutes of audio at once; an interruption drops the rest of it."""
+    """The output accepts ten minutes of audio at once; an interruption drops the unsent audio."""
     served = Served(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:

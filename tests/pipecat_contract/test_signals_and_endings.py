@@ -1,4 +1,4 @@
-"""Pipecat's events for a connected client, and all ways in which a pipeline can end a call."""
+"""Tests of pipecat's events for a client, and of all ways in which a pipeline ends a call."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ MOMENTS = {"before any audio": 0.3, "in a turn": 0.7, "after a turn": 1.6}
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("end", ["EndFrame", "CancelFrame", "worker.cancel"])
 async def test_every_way_to_end_a_pipeline_ends_the_session_in_order(moment: str, end: str) -> None:
-    """However the pipeline ends, the server sends `disconnect`, and the client closes."""
+    """Each way to end the pipeline makes the server send `disconnect`; then the client closes."""
     served = Served(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:

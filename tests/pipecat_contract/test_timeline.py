@@ -1,4 +1,4 @@
-"""Audio and the frames queued behind it leave the output when the caller has heard the audio."""
+"""Tests that the output pushes audio, and the frames queued behind it, when the audio was heard."""
 
 from __future__ import annotations
 
@@ -48,16 +48,18 @@ async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Ve
     (begin, end), *rest = outcome.loud()
     if rest:
         end = rest[-1][1]
-    # Frames leave Pipecat's transport 0.2 s before the audio is heard; ours, when it is heard.
+    # Frames leave Pipecat's transport 0.2 s before the caller hears the audio. They leave our
+    # transport when the caller hears the audio.
     early = 0.12 if vehicle is Vehicle.TRANSPORT else 0.45
     assert begin + 1.0 - early <= marker - outcome.began <= begin + 1.0 + 0.3
     assert end - early <= divider - outcome.began <= end + 0.3
 
 
-# Pipecat's serializer holds speech back by its resampler, so its frames are not in time.
+# The resampler of Pipecat's serializer delays speech, so the frames of that serializer do not have
+# the times of the speech.
 @pytest.mark.parametrize("vehicle", OURS)
 async def test_bot_speaking_frames_surround_what_the_caller_hears(vehicle: Vehicle) -> None:
-    """The bot speaking frames are pushed when the caller hears the start and end of a turn."""
+    """The bot speaking frames are pushed when the caller hears the start and the end of a turn."""
     tap = Tap()
     served = Served(vehicle, before=[tap])
 
@@ -106,14 +108,14 @@ async def test_a_recording_after_the_output_is_as_long_as_the_conversation(
         await asyncio.sleep(0.2)
 
     await call(served, script)
-    # The recorder is synchronised by the caller audio, which arrives in packets of 200 ms.
+    # The arrival of caller audio, in packets of 200 ms, synchronises the recorder.
     assert len(tracks["bot"]) / 2 / RATE == pytest.approx(lengths[0], abs=0.35)
     assert len(tracks["user"]) / 2 / RATE == pytest.approx(lengths[0], abs=0.35)
 
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_an_interruption_leaves_downstream_only_what_was_heard(vehicle: Vehicle) -> None:
-    """On an interruption, only audio and text that were heard have been pushed downstream."""
+    """An interruption leaves downstream only the audio and text that the caller heard."""
     tap = Tap()
     served = Served(vehicle, after=[tap])
 

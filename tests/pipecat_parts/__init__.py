@@ -1,4 +1,4 @@
-"""Pipecat's processors and tools with `AudioHookTransport`, in a pipeline over a real WebSocket.
+"""Tests of Pipecat's processors and tools with `AudioHookTransport` on a real WebSocket.
 
 The page `docs/with-pipecat.md` has a row for each part. No test needs an API key or a download.
 """

@@ -1,4 +1,4 @@
-"""Pipecat's recorder, mixer, noise filter and key tones in a call."""
+"""Tests of Pipecat's recorder, mixer, noise filter and key tones in a call."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_a_mixer_is_heard_between_turns_and_delays_no_turn(tmp_path: Path)
 
 
 def key_five(outcome: Outcome) -> list[float]:
-    """Return when the tone of key 5 was heard, in seconds since `open`, in steps of 20 ms."""
+    """Return the time when the caller heard the tone of key 5, in seconds since `open`."""
     begin, end = outcome.loud()[0][0], outcome.loud()[-1][1]
     return [
         at

@@ -1,4 +1,4 @@
-"""Pipecat's turns, contexts, transcripts, mute strategies, idle timer and DTMF in a call."""
+"""Tests of Pipecat's turns, contexts, transcripts, muting, idle timer and DTMF in a call."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_the_context_holds_what_the_caller_heard_before_interrupting() -> 
     words = ["One.", "Two.", "Three.", "Four."]
     role, text = bot.said()[0]
     assert role == "assistant"
-    # A sentence is added to the context when its last sample has been heard.
+    # A sentence is added to the context when the caller has heard its last sample.
     assert text.split() == words[: int(end - begin + 0.05)]
 
 

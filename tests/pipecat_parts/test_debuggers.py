@@ -1,4 +1,4 @@
-"""Pipecat's debuggers Tail and Whisker in a call; both are separate packages."""
+"""Tests of Pipecat's debuggers Tail and Whisker in a call; both are separate packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 
 @pytest.fixture
 def alarms() -> Iterator[list[str]]:
-    """The log lines of level WARNING and above."""
+    """Return the log lines of level WARNING and above."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level="WARNING")
     yield lines
@@ -39,7 +39,7 @@ async def test_tail_shows_a_call_and_logs_no_alarm(port: int, alarms: list[str])
     connected = asyncio.Event()
 
     def prepare(served: Served) -> None:
-        # As one of `observers`, it would make Pipecat log that an RTVI processor is missing.
+        # If this debugger were in `observers`, Pipecat would log that an RTVI processor is missing.
         served.worker.add_observer(tail.TailObserver(port=port))
 
     served = Served(Vehicle.TRANSPORT, prepare=prepare)
@@ -103,7 +103,7 @@ async def test_one_whisker_server_records_all_calls_of_a_process_and_delays_no_e
         return served
 
     served, _ = await asyncio.gather(one_call(), one_call())
-    # Cancel the task, as asyncio does when a signal ends the process.
+    # The test cancels the task, as asyncio does when a signal ends the process.
     (task,) = served.worker.whisker_tasks
     assert not task.done()
     task.cancel()

@@ -1,4 +1,4 @@
-"""Pipecat's tracing, observers, setup files and RTVI in a call."""
+"""Tests of Pipecat's tracing, observers, setup files and RTVI in a call."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def test_a_setup_file_is_run_for_the_worker_of_each_call(
     path = tmp_path / "setup.py"
     path.write_text(
         "async def setup_pipeline_worker(worker):\n    worker.was_set_up = True\n\n\n"
-        # The name of the hook in pipecat before 1.3.
+        # This is the name of the hook in pipecat before 1.3.
         "async def setup_pipeline_task(task):\n    task.was_set_up = True\n"
     )
     monkeypatch.setenv("PIPECAT_SETUP_FILES", str(path))

@@ -1,4 +1,4 @@
-"""A bot on Pipecat's development runner: calls on a route for Genesys, and Pipecat's evals."""
+"""Tests of a bot on Pipecat's development runner: calls on a Genesys route, and Pipecat's evals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def port() -> AsyncIterator[int]:
-    """The port of a development runner that serves the bot."""
+    """Return the port of a development runner that serves the bot."""
     pytest.importorskip(
         "pipecat.runner.run", reason="the runner is pipecat-ai[runner]", exc_type=ImportError
     )

@@ -175,7 +175,7 @@ class Call:
         return self.send(server_messages.opened([] if media is None else [media.raw]))
 
     def stands(self) -> State:
-        """Return the state. A method is used, because type checkers narrow attributes."""
+        """Return the state. A type checker would narrow an attribute, so this is a method."""
         return self.session.state
 
     @property

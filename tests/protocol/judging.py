@@ -22,7 +22,7 @@ OUT_OF_ORDER = [-1, 0, 1, 4, 99, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, 10**100]
 
 
 def failed(found: list[events.Event], rule: Rule) -> Draft:
-    """Check that exactly one fatal fault was found, and its rule; return its `disconnect`."""
+    """Check that exactly one fatal fault, with this rule, was found; return `disconnect`."""
     fatal = [e for e in found if isinstance(e, events.Faulted) and e.reply is not None]
     assert [fault.error.rule for fault in fatal] == [rule]
     draft = fatal[0].reply

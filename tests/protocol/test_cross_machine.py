@@ -1,8 +1,8 @@
-"""The simulator's client session against the server's session, without I/O, in random orders.
+"""Tests of the simulator's session with the server's session, without I/O, in random orders.
 
 Two queues connect them, and the test moves their clock. Hypothesis decides what each side does,
 when a message arrives, which messages are invalid, and when the socket is lost. The oracle is
-`wiretap`, which uses neither of the two sessions.
+`wiretap`, which does not use the sessions.
 
 The environment variable `CROSS_EXAMPLES` is the number of calls; `make test-slow` has ten thousand.
 """
@@ -47,7 +47,8 @@ from .wiretap import SERVER_TYPES, Sent, Wiretap
 
 EXAMPLES = int(os.environ.get("CROSS_EXAMPLES", "300"))
 L16 = {**PCMU_EXTERNAL, "format": "L16"}
-# Violations by a server that follows the protocol but is slow or sends many messages.
+# These are the violations of a server that follows the protocol, but is slow or sends many
+# messages.
 _OWN_ACCOUNT = {
     ServerRule.OPEN_TIMEOUT,
     ServerRule.PONG_TIMEOUT,
@@ -59,7 +60,7 @@ _OWN_ACCOUNT = {
     ServerRule.AUDIO_CUT,
     ServerRule.REPEATED_DISCONNECT,
 }
-# Violations that follow after a timeout of the client.
+# These violations can follow a timeout of the client.
 _TOO_LATE = {ServerRule.AFTER_CLOSED}
 _LONGEST_END = 60.0
 
@@ -82,7 +83,7 @@ class CrossMachine(RuleBasedStateMachine):
         self.tap = Wiretap(parameters.session_id, offer, 0)
         self.up: deque[Sent] = deque()
         self.down: deque[Sent] = deque()
-        # Messages that the server's application has not sent yet.
+        # These are messages that the server's application has not sent yet.
         self.owed: deque[Draft] = deque()
         self.violations: list[Violation] = []
         self.start_paused = False

@@ -1,4 +1,4 @@
-"""Entities of `event` messages have the fields that the protocol documents."""
+"""Tests that entities of `event` messages have the fields that the protocol documents."""
 
 import json
 import re
@@ -272,7 +272,7 @@ def test_offsets_are_exact_to_the_sample(first: int, count: int) -> None:
     said = transcript(offset=Fraction(first, 8000), duration=Fraction(count, 8000)).data()
     assert parse_duration(said["offset"]) == Fraction(first, 8000)
     assert parse_duration(said["duration"]) == Fraction(count, 8000)
-    # The pattern with which Genesys's reference implementation validates durations.
+    # Genesys's reference implementation validates durations with this pattern.
     assert re.fullmatch(r"PT(?:\d*\.)?\d+S", said["offset"])
 
 

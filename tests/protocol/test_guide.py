@@ -1,4 +1,4 @@
-"""The protocol guide lists every message under its sender, as the state tables do."""
+"""Tests that the protocol guide lists every message under its sender, as the state tables do."""
 
 from __future__ import annotations
 

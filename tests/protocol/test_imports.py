@@ -1,4 +1,4 @@
-"""`pipecat_genesys.protocol` imports no pipecat, no asyncio, no native code and no clock."""
+"""Tests that `pipecat_genesys.protocol` imports no pipecat, asyncio, native code or clock."""
 
 import ast
 import subprocess
@@ -56,7 +56,7 @@ def test_sources_import_no_clock_no_randomness_and_no_input_or_output(path: Path
         "enum",
         "fractions",
         "json",
-        "pipecat_genesys",  # only `errors`; see tests/package/test_imports.py
+        "pipecat_genesys",  # it may import only `errors`; see tests/package/test_imports.py
         "pydantic",
         "pydantic_core",
         "typing_extensions",

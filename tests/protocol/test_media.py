@@ -1,4 +1,4 @@
-"""Choice of a medium from the offer of the client."""
+"""Tests of the choice of a medium from the offer of the client."""
 
 import copy
 from typing import Any
@@ -37,23 +37,23 @@ def chosen(offer: list[Any], preference: MediaPreference) -> Any:
 @pytest.mark.parametrize(
     ("preference", "offer", "expected"),
     [
-        # The matching entry is chosen, at any index of the offer.
+        # The session chooses the matching entry, at any index of the offer.
         (external, [STEREO, EXTERNAL, INTERNAL], EXTERNAL),
         (internal, [STEREO, EXTERNAL, INTERNAL], INTERNAL),
         (both, [EXTERNAL, STEREO], STEREO),
         (both, [EXTERNAL, INVERTED], INVERTED),
         (external_l16, [EXTERNAL, L16], L16),
         (both_l16, [STEREO, L16, L16_STEREO], L16_STEREO),
-        # The first of several matching entries is chosen.
+        # If several entries match, the session chooses the first matching entry.
         (both, [INVERTED, STEREO], INVERTED),
         (both, [STEREO, INVERTED], STEREO),
-        # If no entry matches, the first supported entry is chosen.
+        # If no entry matches, the session chooses the first supported entry.
         (external, [STEREO, INTERNAL], STEREO),
         (external, [L16, INTERNAL], L16),
         (external_l16, [INTERNAL, EXTERNAL], INTERNAL),
         (both, [L16_STEREO, EXTERNAL], L16_STEREO),
         (external, [WRONG_RATE, None, L16], L16),
-        # No entry is supported, so none is chosen.
+        # If no entry is supported, the session chooses no entry.
         (external, [], None),
         (external, USELESS, None),
     ],

@@ -1,4 +1,4 @@
-"""Media time of samples; the oracle is a list with the client's clock at each sample."""
+"""Tests of the media time of samples; the oracle is a list of the client's clock at each sample."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from pipecat_genesys.protocol.positions import PositionMap
 
 from .client import duration, started, unhurried
 
-# Parts of a stream: audio or a gap, and its length in samples.
+# A part of a stream is audio or a gap; its length is a number of samples.
 stretches = st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=30)
 
 

@@ -1,4 +1,4 @@
-"""Drafts of server messages, and output variables as strings."""
+"""Tests of drafts of server messages, and of output variables as strings."""
 
 import enum
 import json

@@ -1,4 +1,4 @@
-"""Arbitrary text and JSON in every state: nothing raises, and `close` is still answered."""
+"""Tests with arbitrary text and JSON in every state: nothing raises, and `close` is answered."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ values = st.recursive(
     max_leaves=8,
 )
 messages = st.one_of(
-    # Any JSON object.
+    # This strategy generates any JSON object.
     st.dictionaries(st.sampled_from(FIELDS) | st.text(), values, max_size=9),
-    # A message in which some fields have arbitrary values.
+    # This strategy generates a message in which some fields have arbitrary values.
     st.builds(
         lambda type, changes: (
             {

@@ -1,4 +1,4 @@
-"""A random client, valid or hostile, against a session with a random application."""
+"""Tests of a session with a random client (valid or hostile) and a random application."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=4,
 )
-# Objects are left out, because a session treats an object as a message with a number.
+# This strategy generates no objects, because a session treats an object as a message with a number.
 unnumbered = json_values.filter(lambda value: not isinstance(value, dict))
 
 
@@ -89,13 +89,13 @@ class ClientAndSession(RuleBasedStateMachine):
 
     @property
     def running(self) -> bool:
-        """Whether `opened` was sent and the call is not ending."""
+        """Return whether `opened` was sent and the call is not ending."""
         ended = self.failed or self.closing or "disconnect" in self.sent
         return "opened" in self.sent and not ended
 
     @property
     def flowing(self) -> bool:
-        """Whether a valid client may send audio."""
+        """Return whether a valid client may send audio."""
         over = self.failed or self.closing
         return "opened" in self.sent and not over and not self.paused and self.frame_bytes > 0
 
@@ -341,7 +341,7 @@ class ClientAndSession(RuleBasedStateMachine):
         ),
     )
     def break_a_rule(self, type: str, overrides: dict[str, Any]) -> None:
-        # Unreadable messages may have used the numbers between the two.
+        # Unreadable messages may have used the sequence numbers between these two messages.
         plausible = range(self.client.seq + 1, self.client.seq + 2 + self.unreadable)
         if overrides.get("seq") in plausible or overrides.get("id") == SESSION:
             return

@@ -1,4 +1,4 @@
-"""Messages of the client during a call, valid and invalid."""
+"""Tests of messages of the client during a call, valid and invalid."""
 
 import json
 from fractions import Fraction
@@ -192,7 +192,7 @@ class TestSequence:
 
 
 class TestIgnored:
-    """Faults that the session counts and ignores."""
+    """Tests of faults that the session counts and ignores."""
 
     @pytest.mark.parametrize(
         ("text", "rule"),
@@ -226,7 +226,7 @@ class TestIgnored:
 
     @pytest.mark.parametrize("text", ['{"version":"2","type":"ping","seq":2', "x" * 65_536])
     def test_unreadable_message_may_have_used_a_seq(self, text: str) -> None:
-        """After it, one gap of one message is accepted; the next gap ends the session."""
+        """After such a message, one gap of one message is valid; the next gap ends the session."""
         call = started()
         call.session.receive_text(text)
         call.client.seq += 1

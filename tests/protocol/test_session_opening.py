@@ -1,4 +1,4 @@
-"""`open`, `opened`, `close`, `closed`, probes, and the choice of a medium."""
+"""Tests of `open`, `opened`, `close`, `closed`, probes, and the choice of a medium."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ from .judging import ANSWERED, IN_CALL, VECTORS, alive, failed
 
 
 class TestTranscripts:
-    """Whole calls from files; the README beside the files describes their format."""
+    """Tests of whole calls from files; the README beside the files describes their format."""
 
     @pytest.mark.parametrize("path", sorted(VECTORS.glob("*.jsonl")), ids=lambda p: p.stem)
     def test_session_follows_the_transcript(self, path: Path) -> None:

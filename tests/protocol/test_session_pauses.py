@@ -1,4 +1,4 @@
-"""Nested pauses of server and client, a lost connection, continued sessions, strict sessions."""
+"""Tests of nested pauses of server and client, lost connections, and continued sessions."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ class TestNesting:
     def test_pause_of_the_server_lasts_from_paused_to_resumed(self) -> None:
         call = started()
         assert call.send(server_messages.pause())["parameters"] == {}
-        assert call.stands() is State.ACTIVE  # audio flows until `paused`
+        assert call.stands() is State.ACTIVE  # the client sends audio until `paused`
         assert call.session.pauses.wanted
         assert paused(call).answers is Type.PAUSE
         assert call.stands() is State.PAUSED
@@ -199,7 +199,8 @@ class TestContinuedSessions:
         assert started().session.continued_sessions == ()
 
     def test_discarded_after_discard_to_moves_the_position(self) -> None:
-        # Genesys discards whole frames of 0.2 s: 0.4 s for a discardTo of 0.5 s (measured).
+        # Genesys discards whole frames of 0.2 s: for a `discardTo` of 0.5 s, Genesys discards 0.4 s
+        # (measured).
         call = Call()
         call.open()
         call.send(server_messages.opened([EXTERNAL], discard_to="PT0.5S"))

@@ -1,4 +1,4 @@
-"""Messages of the server: when they may be sent, and their text."""
+"""Tests of messages of the server: when the server may send them, and their text."""
 
 import json
 from itertools import product

@@ -1,4 +1,4 @@
-"""The audio stream of the caller: pauses, discarded audio, positions."""
+"""Tests of the audio stream of the caller: pauses, discarded audio, positions."""
 
 from typing import Any
 
@@ -122,7 +122,8 @@ class TestDiscarded:
         ("start", "discarded", "position"),
         [
             ("PT0.000125S", "PT0.000125S", 2),
-            # Each of the two is shorter than half a sample, but their sum is longer.
+            # Each of the two gaps is shorter than half a sample, but the sum of both gaps is
+            # longer.
             ("PT0.00006S", "PT0.00006S", 1),
             ("PT1.00004S", "PT0.00004S", 8001),
         ],
@@ -199,8 +200,8 @@ class TestPosition:
         assert call.counted == {}
 
     def test_audio_before_opened_is_accepted_and_counted_as_a_fault(self) -> None:
-        # The client may not have received `opened` yet; without this audio, the first word would
-        # be lost.
+        # The client may not have received `opened` yet. If the session rejected this audio, the
+        # first word would be lost.
         call = call_in(State.OPENING)
         assert call.session.receive_audio(1600) == 1600
         assert call.session.position == 1600

@@ -1,4 +1,4 @@
-"""The state tables of a session."""
+"""Tests of the state tables of a session."""
 
 from itertools import product
 
@@ -24,7 +24,7 @@ CALL = {State.ACTIVE, State.PAUSED}
 
 def ways(state: State) -> set[State]:
     reached = {*INCOMING[state].values(), *OUTGOING[state].values()}
-    # `disconnect` leads to FAILED if its reason is not success.
+    # `disconnect` leads to FAILED if the reason of the message is not success.
     return reached | ({State.FAILED} if Type.DISCONNECT in OUTGOING[state] else set())
 
 
@@ -164,7 +164,7 @@ def test_envelope_is_checked_during_the_call_only() -> None:
 
 
 def test_states_in_which_audio_is_accepted() -> None:
-    # Audio before `opened` is a fault of the client, but is accepted.
+    # Audio before `opened` is a fault of the client, but the session accepts it.
     assert {State.OPENING, State.ACTIVE, State.DISCONNECTING} == AUDIO
 
 

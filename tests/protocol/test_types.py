@@ -1,4 +1,4 @@
-"""Constants, durations and media entries of the protocol."""
+"""Tests of constants, durations and media entries of the protocol."""
 
 import copy
 import re
@@ -25,8 +25,8 @@ from pipecat_genesys.protocol.types import duration_to_samples, parse_media
 
 from .client import EXTERNAL, INVERTED, L16, L16_STEREO, STEREO, medium, unhurried
 
-# The pattern with which Genesys's reference implementation validates durations, and `PT5.S`,
-# which its parser also accepts.
+# Genesys's reference implementation validates durations with this pattern. Its parser also accepts
+# `PT5.S`, so this pattern accepts it too.
 LEGAL = re.compile(r"PT(?:(?:\d*\.)?\d+|\d+\.)S", re.ASCII)
 
 

@@ -1,7 +1,7 @@
 """The oracle of `test_cross_machine`: an observer of the wire between client and server.
 
-It sees each message when it is sent and when it arrives, and checks it against the protocol. It
-uses neither the two sessions nor their tables.
+The observer sees each message when the message is sent and when it arrives, and checks the message
+against the protocol. The observer uses neither the two sessions nor their tables.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Forgery:
 
 @dataclass
 class Sent:
-    """A message that was sent, and has perhaps not arrived yet.
+    """A message that was sent, and that has possibly not arrived yet.
 
     Attributes:
         content: Text or audio.
@@ -114,23 +114,23 @@ class Server:
 
     @property
     def is_left(self) -> bool:
-        """Whether the server received `close`."""
+        """Return whether the server received `close`."""
         return self.types_received["close"] > 0
 
     @property
     def has_ended(self) -> bool:
-        """Whether the call is ending or has ended."""
+        """Return whether the call is ending or has ended."""
         said = self.types["disconnect"] or self.types["closed"]
         return bool(self.must_end or said or self.is_left or self.is_gone)
 
     @property
     def is_open(self) -> bool:
-        """Whether the server sent `opened` and the call is not ending."""
+        """Return whether the server sent `opened` and the call is not ending."""
         return self.types["opened"] > 0 and not self.has_ended
 
     @property
     def is_checking(self) -> bool:
-        """Whether an invalid envelope ends the session."""
+        """Return whether an invalid envelope ends the session."""
         return self.accepts and not self.has_ended
 
 
@@ -150,7 +150,7 @@ class Wiretap:
     # -- the rules of the protocol ----------------------------------------------------------
 
     def may_send(self, type: str) -> bool:
-        """Whether the server may send a message of a type now.
+        """Return whether the server may send a message of a type now.
 
         `opened` is its first message. `disconnect` is sent once, instead of `opened` or later,
         before `close`. `closed` is sent once, after `close`. Nothing else is sent before `opened`,
@@ -252,8 +252,8 @@ class Wiretap:
             assert client.types_received["opened"]
         if not self.server_forges:
             assert message["serverseq"] == client.received
-            # After a forgery of the client, the server may refer to a `seq` that the client
-            # never used, which the client reports as an error.
+            # After a forgery of the client, the server may refer to a `seq` that the client never
+            # used. The client reports this reference as an error.
             if type == "error" and not self.client_forges:
                 assert parameters["code"] in ERRORS_OF_ITS_OWN
         self._move(type, parameters, samples(message["position"]))

@@ -1,4 +1,4 @@
-"""Methods with which an application sends messages to Genesys."""
+"""Tests of the methods with which an application sends messages to Genesys."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class TestMessages:
         assert message["type"] == "disconnect"
         assert message["parameters"].pop("outputVariables", None) == expected
         assert message["parameters"] == {"reason": "completed", "info": "done"}
-        # There is at most one `disconnect`.
+        # The server sends at most one `disconnect`.
         assert not await call.serializer.call.disconnect()
         assert await call.serializer.serialize(EndFrame()) is None
 
@@ -185,7 +185,7 @@ class TestTiming:
         await call.connect()
         assert await call.serializer.call.pause()
         frame = await call.serializer.deserialize(call.genesys.open())
-        # `opened` is not sent yet, so `resume` still changes it.
+        # The server has not sent `opened` yet, so `resume` still changes it.
         assert await call.serializer.call.resume()
         message = call.genesys.receive(await call.serializer.serialize(frame))
         assert message["parameters"]["startPaused"] is False
@@ -207,7 +207,7 @@ class TestTiming:
             if end == "close":
                 await call.exchange(call.genesys.open())
                 frame = await serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
-                # Events may still be sent before `closed`.
+                # The server may still send events before `closed`.
                 assert await serializer.call.send_event("last")
             if end == "closed":
                 await call.sent_messages()

@@ -1,4 +1,4 @@
-"""Audio of a call through the serializer, in packets and frames of any size."""
+"""Tests of the audio of a call in the serializer, in packets and frames of any size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPEECH = random.Random(7).randbytes(4000)
 
 
 def cuts(sizes: list[int], total: int, unit: int = 1) -> list[tuple[int, int]]:
-    """Return start and end of consecutive slices with the given sizes, and of the rest."""
+    """Return start and end of consecutive slices with the given sizes, and of the last slice."""
     edges = [0, *(min(total, e * unit) for e in accumulate(sizes)), total]
     return list(pairwise(edges))
 
@@ -246,7 +246,7 @@ async def test_short_chunks_of_l16_warn(warnings: list[str]) -> None:
 
 
 class TestAudioBeforeOpened:
-    """Audio that the bot sends before `opened`, because a slow pipeline delays `opened`."""
+    """Tests of audio that the bot sends before `opened`, which a slow pipeline delays."""
 
     async def early(self, chunks: int) -> tuple[Call, Any]:
         call = Call(8000)
@@ -270,7 +270,7 @@ class TestAudioBeforeOpened:
         await call.serializer.serialize(opened)
         frame = OutputAudioRawFrame(bytes(3200), 8000, 1)
         sizes = [len(await call.serializer.serialize(frame)) for _ in range(3)]
-        # The first message has the maximum size; the second has the rest of the audio.
+        # The first message has the maximum size; the second message has the remaining audio.
         assert sizes == [64_000, 3200, 1600]
 
     @pytest.mark.parametrize("end", [InterruptionFrame(), EndFrame()])

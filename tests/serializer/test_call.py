@@ -1,4 +1,4 @@
-"""Calls through the serializer, checked by the messages that Genesys receives."""
+"""Tests of calls through the serializer; they check the messages that Genesys receives."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ class TestEndings:
         [
             # The text has 54 kB in UTF-8, and 108 kB in ASCII escapes.
             ({"summary": "語" * 18_000}, {"summary"}),
-            # A lone surrogate needs ASCII escapes. With these, the summary is too large.
+            # A lone surrogate needs ASCII escapes. The escapes make the summary too large.
             ({"summary": "語" * 18_000, "odd": "\ud800"}, {"odd"}),
         ],
     )

@@ -1,4 +1,4 @@
-"""Frames for messages from Genesys, and positions of audio samples in the stream."""
+"""Tests of frames for messages from Genesys, and of positions of audio samples in the stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audio frames that are created without calling pipecat's constructor."""
+"""Tests of audio frames that are created without a call of pipecat's constructor."""
 
 from dataclasses import fields
 

@@ -1,4 +1,4 @@
-"""The handlers `on_opening`, `on_updating` and `on_closing`, which run before the reply."""
+"""Tests of `on_opening`, `on_updating` and `on_closing`; they run before the reply is sent."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class TestOpening:
         refusal = call.genesys.receive(await call.serializer.serialize(frame))
         assert refusal["type"] == "disconnect"
         assert refusal["parameters"] == {"reason": reason, "info": "unknown tenant"}
-        # Only one `disconnect` is sent, and `close` is answered with `closed`.
+        # The server sends only one `disconnect`, and answers `close` with `closed`.
         assert await call.serializer.serialize(EndFrame()) is None
         closed = await call.exchange(call.genesys.text("close", {"reason": "disconnect"}))
         assert (closed["type"], closed["seq"]) == ("closed", 2)
@@ -181,7 +181,7 @@ class TestLimits:
         assert call.serializer.call.faults == {}
 
     async def test_decision_before_the_time_limit_counts(self) -> None:
-        """If a handler decides and then exceeds its time limit, its decision is still sent."""
+        """If a handler exceeds its time limit after its decision, the decision is still sent."""
         call = Call(hook_timeout_secs=0.01)
 
         @on(call, "on_opening")
@@ -201,7 +201,7 @@ class TestLimits:
         assert (await call.open())["type"] == "opened"
 
     async def test_methods_send_messages_after_the_handler(self) -> None:
-        """When the handler has returned, the methods send messages again instead of decisions."""
+        """After the handler has returned, the methods send messages again."""
         call = AttachedCall()
 
         @on(call, "on_opening")

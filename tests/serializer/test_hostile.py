@@ -1,4 +1,4 @@
-"""Invalid input from the peer does not raise in the serializer, and ends no call needlessly."""
+"""Tests that invalid input from the client raises no exception, and ends no call needlessly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines of the serializer, which must not contain personal data."""
+"""Tests of the log lines of the serializer, which must not contain personal data."""
 
 from __future__ import annotations
 

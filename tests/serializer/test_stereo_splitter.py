@@ -1,4 +1,4 @@
-"""`StereoSplitter` splits a frame of two channels into two mono frames."""
+"""Tests that `StereoSplitter` splits a frame of two channels into two mono frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drives a simulator session in a test, in place of the server, the clock and the caller."""
+"""A driver of a simulator session; it replaces the server, the clock and the caller."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class SessionDriver:
                 self.receive("pong", clientseq=parsed["seq"])
         self.events += self.session.take_events()
 
-    # Input from the server.
+    # Input that the server sends
 
     def receive(self, kind: str, parameters: Any = None, /, **overrides: Any) -> None:
         """Let the session receive a message. `...` as an override removes the field."""
@@ -114,7 +114,7 @@ class SessionDriver:
         """Let the session receive `opened`."""
         self.receive("opened", {"media": [MEDIUM]} | parameters)
 
-    # The clock, and actions of the caller.
+    # Clock, and actions of the caller
 
     def advance(self, seconds: float) -> None:
         """Advance the clock, and call `tick` exactly at each deadline."""
@@ -144,7 +144,7 @@ class SessionDriver:
         self.session.socket_lost(self.now, **arguments)
         self._collect()
 
-    # Output of the client.
+    # Output that the client sends
 
     def take_sent(self) -> list[tuple[float, str, Any]]:
         """Return the messages since the last call: time, type, and parameters or payload."""
@@ -162,15 +162,15 @@ class SessionDriver:
         return [kind for _, kind, _ in self.take_sent()]
 
     def of(self, kind: type[_E]) -> list[_E]:
-        """Return the events of a class."""
+        """Return the events that are instances of a class."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def texts(self) -> list[dict[str, Any]]:
-        """Return the text messages, without removing them."""
+        """Return the text messages; the driver keeps them."""
         return [message for _, message in self.sent if isinstance(message, dict)]
 
     def audio(self) -> list[bytes]:
-        """Return the audio messages, without removing them."""
+        """Return the audio messages; the driver keeps them."""
         return [message for _, message in self.sent if isinstance(message, bytes)]
 
 

@@ -1,4 +1,4 @@
-"""Whole calls over real sockets, against a small scripted server."""
+"""Tests of whole calls over real sockets, with a small scripted server."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ QUICK = CallOptions(
     timeouts=ClientTimeouts(open=0.5, close=0.5, first_ping=0.1, ping_interval=0.2),
     socket_close_timeout=0.3,
 )
-SPEECH = bytes(range(1, 126)) * 32  # 4000 samples: two and a half frames
+SPEECH = bytes(range(1, 126)) * 32  # 4000 samples are two and a half frames
 
 
 async def no_answer(peer: Peer, message: dict[str, Any]) -> None:
-    """Leave a message unanswered."""
+    """Send no answer to a message."""
 
 
 async def wait_a_minute(call: SimulatedCall) -> None:
@@ -62,7 +62,7 @@ async def accept_and_speak(peer: Peer, message: dict[str, Any]) -> None:
     await peer.socket.send(b"\x55" * 2400)
 
 
-# Calls without faults.
+# Calls without faults
 
 
 @pytest.mark.parametrize("clock", ["real", "virtual"])
@@ -129,7 +129,7 @@ async def test_frames_are_sent_every_200_ms_without_drift() -> None:
         await call.say(b"\x55" * 8000)
         frames = [entry.at for entry in call.session.capture.entries if entry.is_audio]
     assert opened.at == pytest.approx(0.65, abs=0.01)
-    # The caller audio of the time before `opened` is sent at once.
+    # The client sends the caller audio from before `opened` at once.
     assert frames[:3] == [opened.at] * 3
     assert frames[3:8] == [pytest.approx(0.2 * number, abs=1e-4) for number in range(4, 9)]
 
@@ -200,7 +200,7 @@ async def test_bot_can_end_the_call_with_disconnect() -> None:
         await call.press("0")
         assert (await call.wait_for(Disconnected)).output_variables == {"a": "1"}
         report = await call.ended(5)
-        await call.hang_up()  # has no effect after the end of the call
+        await call.hang_up()  # this call has no effect after the end of the call
         with pytest.raises(CallEndedError, match="the session is disconnected"):
             await call.press("1")
     assert report.clean
@@ -227,7 +227,7 @@ async def test_barge_in_drops_the_bot_audio_that_was_not_heard() -> None:
     assert report.heard + report.dropped_by_barge_in == pytest.approx(8.0)
 
 
-# Waiting.
+# Steps that wait
 
 
 @virtual_time
@@ -288,7 +288,7 @@ async def test_timeout_error_names_the_event_and_the_last_messages() -> None:
     assert isinstance(caught.value, TimeoutError)
 
 
-# Mistakes of the script, and exceptions on the client's side.
+# Mistakes of the script, and exceptions on the client's side
 
 
 @virtual_time
@@ -347,7 +347,7 @@ async def test_speech_that_the_end_of_the_call_interrupts_raises_call_ended_erro
             await call.say(b"\x55" * 80_000)
 
 
-# Servers that break rules.
+# Servers that break rules
 
 
 @virtual_time
@@ -537,7 +537,7 @@ async def test_bot_that_sends_20_ms_messages_is_disconnected_with_429() -> None:
     assert error["parameters"]["retryAfter"].startswith("PT0.")
 
 
-# Connections: headers, retries, continued conversations.
+# Connections: headers, retries, continued conversations
 
 
 @virtual_time
@@ -606,12 +606,14 @@ async def test_continuation_repeats_the_history_and_closes_the_previous_session(
     assert continued["id"] == previous["id"]
     assert continued["serverseq"] == 2
     start = round(float(opening["position"].removeprefix("PT").removesuffix("S")) * 8000)
-    # The history is sent at once, and not at the pace of the first session.
+    # The client sends the history at once. It does not send the history at the rate of the first
+    # session.
     sent = [e.at for e in new.session.capture.entries if e.is_audio]
     (opened,) = [e.at for e in new.session.capture.entries if e.type == "opened"]
     at_once = [at for at in sent if at == opened]
     assert len(at_once) >= (len(first.audio) - 1 if history == 20.0 else 2)
-    # Both sessions have one timeline: repeated audio has the same stream position in both.
+    # Both sessions have the same timeline: repeated audio has the same stream position in both
+    # sessions.
     streams = [b"".join(peer.audio)[::2] for peer in server.peers]
     old_end = len(streams[0])
     assert streams[0][before.first_sample :][:1600] == b"\x11" * 1600

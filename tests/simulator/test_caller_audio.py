@@ -1,4 +1,4 @@
-"""The caller audio that a server receives over a real socket: parties, formats and timing."""
+"""Tests of caller audio that a server receives over a real socket: parties, formats and timing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SILENCE = b"\xff"
 
 
 def parties(peer: Peer, format: str, channels: int) -> list[bytes]:
-    """The audio of each channel in mu-law, taken sample by sample from the messages."""
+    """Return the mu-law audio of each channel, taken sample by sample from the messages."""
     width = 1 if format == "PCMU" else 2
     stream = b"".join(peer.audio)
     samples = [stream[at : at + width] for at in range(0, len(stream), width)]
@@ -170,7 +170,7 @@ async def test_backlog_is_sent_right_after_opened_and_lies_before_open_in_the_re
     first = next(e for e in entries if e.is_audio and e.direction == "to_server")
     assert first.at == opened.at
     assert spoken.start == pytest.approx(-1.0)
-    # A backlog of one second has five frames.
+    # The audio of the second before `opened` has five frames.
     assert len(server.peer.audio[0]) == (5 * 1600 if at_once else 1600)
     call.save_recording(tmp_path / "call.wav")
     with wave.open(str(tmp_path / "call.wav"), "rb") as reader:

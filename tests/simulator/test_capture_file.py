@@ -1,4 +1,4 @@
-"""Capture files: their contents, their permissions, and reading them."""
+"""Tests of capture files: their contents, their permissions, and the reading of the files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def send_audio_and_garbage(peer: Peer, message: dict[str, Any]) -> None:
 
 
 async def captured(path: Path) -> SimulatedCall:
-    """A call that was written to a capture file."""
+    """Return a call that was written to a capture file."""
     parameters = new_call()
     async with scripted(open=send_audio_and_garbage) as server:
         options = CallOptions(api_key="the-key", client_secret=SECRET)

@@ -1,4 +1,4 @@
-"""The upgrade request of a simulated call: wrong URLs, proxies, redirects and refusals."""
+"""Tests of the upgrade request of a simulated call: wrong URLs, proxies, redirects and refusals."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_signature_covers_the_encoded_target() -> None:
 
 @asynccontextmanager
 async def answering(*lines: str) -> AsyncIterator[tuple[str, list[str]]]:
-    """Run a server that answers with an HTTP response; yields its URL and the requests."""
+    """Run a server that answers with an HTTP response; yield its URL and the requests."""
     requests: list[str] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

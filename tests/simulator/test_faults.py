@@ -1,4 +1,4 @@
-"""What each fault looks like on the wire. The tests use a session alone, on a virtual clock."""
+"""Tests of the messages of each fault. The tests use a session alone, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipecat_genesys.simulator import (
 
 from .session_driver import PARAMETERS, SessionDriver
 
-# The client faults listed in the description of the protocol.
+# These are the client faults that the description of the protocol lists.
 NAMES = [
     "seq-gap",
     "seq-duplicate",
@@ -58,13 +58,13 @@ NAMES = [
 
 
 def faulty(name: str, **parameters: Any) -> SessionDriver:
-    """A session with a fault, which has sent `open`."""
+    """Return a session with a fault; the session has sent `open`."""
     fault = FAULTS[name]
     return SessionDriver(fault.parameters(replace(PARAMETERS, **parameters)), fault)
 
 
 def complete(name: str, seconds: float = 2.0) -> SessionDriver:
-    """A session with a fault, which the server accepts and which sends frames of audio."""
+    """Return a session with a fault; it was accepted and has sent frames of audio."""
     driver = faulty(name)
     driver.answers_pings = True
     if driver.session.state == "opening":
@@ -78,7 +78,7 @@ def complete(name: str, seconds: float = 2.0) -> SessionDriver:
 
 
 def additional_message(name: str) -> dict[str, Any]:
-    """The one message of a call that a client without the fault does not send."""
+    """Return the one message of a call that a client without the fault does not send."""
     (message,) = [
         m
         for m in complete(name).texts()
@@ -218,7 +218,7 @@ def test_overlapping_pauses_answer_the_server_with_paused_until_both_pauses_end(
 def test_huge_catch_up_sends_almost_as_much_audio_as_a_message_may_hold() -> None:
     options = FAULTS["huge-catch-up"].options(CallOptions())
     assert options.catch_up_at_once
-    # 64,000 bytes are 8 s. More audio is added while the server answers `open`.
+    # 64,000 bytes are 8 s of audio. More audio is added while the server answers `open`.
     assert 7 < options.backlog < 8
 
 
@@ -283,7 +283,7 @@ def test_retry_loses_one_connection() -> None:
     assert FAULTS["retry"].options(CallOptions()).lost_attempts == 1
 
 
-# Whether a server handled a fault.
+# Detection of whether a server handled a fault
 
 
 def is_handled(driver: SessionDriver, name: str, script_error: str | None = None) -> bool:
@@ -342,7 +342,7 @@ def test_socket_drop_is_handled_if_the_client_aborted_the_socket(party: Party) -
     assert is_handled(driver, "socket-drop", "the call ended") is (party is Party.CLIENT)
 
 
-# The injector.
+# Tests of the injector
 
 
 def test_acts_are_skipped_after_the_call_began_to_close() -> None:

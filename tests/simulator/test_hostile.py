@@ -1,4 +1,4 @@
-"""Arbitrary server behaviour: the session never raises, never hangs, and sends valid messages."""
+"""Tests of arbitrary servers: the session never raises, never hangs, and sends valid messages."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_any_server_behaviour_leads_to_a_valid_end_of_the_call(
             driver.call("hang_up")
         elif driver.session.state is SessionState.OPEN:
             driver.send_frames(1)
-    # The server sends nothing more, so first a ping times out, and then `close`.
+    # The server sends nothing more, so a ping times out first, and then `close` times out.
     driver.advance(25)
     assert driver.session.socket_should_close
     driver.session.socket_lost(driver.now, by=Party.CLIENT)

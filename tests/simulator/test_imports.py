@@ -1,4 +1,4 @@
-"""The layers of the simulator: the session does not depend on what drives it."""
+"""Tests that the session of the simulator does not import the code that calls it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INPUT_AND_OUTPUT = {"asyncio", "socket", "time", "threading", "websockets"}
 
 
 def imported(path: Path) -> set[str]:
-    """Full names of the modules that a file imports; siblings have a leading dot."""
+    """Return the full names of the modules that a file imports; siblings have a leading dot."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""The message budget: how many messages it accepts, and when."""
+"""Tests of the message budget: how many messages it accepts, and at which times."""
 
 from __future__ import annotations
 

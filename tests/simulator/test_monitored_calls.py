@@ -1,4 +1,4 @@
-"""Calls to a server that only listens: offers, languages, entities and continued sessions."""
+"""Tests of calls to a server that sends no audio: offers, languages, entities, continuations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The delay of the simulated network, on real sockets."""
+"""Tests of the delay of the simulated network, on real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pauses of both parties on one stream, and exact positions."""
+"""Tests of pauses of both parties on one stream, and of exact positions."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_server_can_compute_the_exact_position_from_the_messages(
     driver = open_session()
     position = 0
     for step in script:
-        driver.advance(0.6)  # within the rate limits of pause and resume
+        driver.advance(0.6)  # the messages stay within the rate limits of pause and resume
         if step[0] == "audio":
             driver.send_frames(1, samples=step[1])  # type: ignore[misc]
         elif step[0] == "discard":

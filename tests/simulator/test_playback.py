@@ -1,4 +1,4 @@
-"""Playback of bot audio: every sample is heard once, dropped or pending, and times are exact."""
+"""Tests of the playback of bot audio: each sample is heard once, dropped or pending."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BARGE_IN = {"entities": [{"type": "barge_in", "data": {}}]}
 
 
 def numbered(first: int, count: int) -> bytes:
-    """Samples that differ from silence and from their neighbours."""
+    """Return samples that differ from silence and from their neighbours."""
     return bytes((first + index) % 251 for index in range(count))
 
 
@@ -88,7 +88,8 @@ def test_start_and_end_of_bot_audio_are_exact() -> None:
     assert playback.audible_since(101.05) == 1.0
     assert playback.silent_since(101.05) is None
     assert playback.advance(101.0999) is None
-    assert playback.silent_since(101.1) == pytest.approx(1.1)  # also without a call of `advance`
+    # `silent_since` needs no call of `advance` before it.
+    assert playback.silent_since(101.1) == pytest.approx(1.1)
     assert playback.advance(105.0) == pytest.approx(101.1)
     assert playback.silent_since(105.0) == pytest.approx(1.1)
     assert playback.spans == [Span(8000, 8800)]
@@ -97,14 +98,15 @@ def test_start_and_end_of_bot_audio_are_exact() -> None:
 
 def test_short_gaps_are_underruns_unless_the_audio_was_cut() -> None:
     playback = Playback(0.0)
-    for start in (0.0, 0.2, 0.8, 1.4):  # 0.1 s of audio per message: gaps of 0.1, 0.5 and 0.5 s
+    # Each message has 0.1 s of audio, so the gaps are 0.1, 0.5 and 0.5 s.
+    for start in (0.0, 0.2, 0.8, 1.4):
         playback.advance(start)
         if start == 1.4:
             playback.receive(b"\x55" * 1600, start)
             playback.clear(start + 0.1)
         else:
             playback.receive(b"\x55" * 800, start)
-    playback.receive(b"\x55" * 800, 1.6)  # this message follows the cut audio after 0.1 s
+    playback.receive(b"\x55" * 800, 1.6)  # it arrives 0.1 s after the audio was cut
     assert playback.underruns() == [Underrun(pytest.approx(0.1), pytest.approx(0.1))]
     assert len(playback.underruns(shorter_than=0.51)) == 3
 
@@ -127,7 +129,7 @@ def test_playback_without_recording_keeps_the_spans() -> None:
         playback.render(1.0)
 
 
-# The messages that the session sends about playback.
+# These are the messages that the session sends about playback.
 
 
 def test_one_audio_message_is_started_and_completed_once() -> None:
@@ -149,7 +151,7 @@ def test_audio_in_time_continues_the_playback_and_late_audio_starts_another() ->
     for gap in (0.1, 0.19, 0.01, 0.31):
         driver.receive_audio(b"\x55" * 1600)
         driver.advance(gap)
-    # Four messages of 0.2 s within 0.3 s are one playback of 0.8 s.
+    # Four messages of 0.2 s that arrive within 0.3 s give one playback of 0.8 s.
     driver.advance(0.1899)
     assert [(at, kind) for at, kind, _ in driver.take_sent()] == [(0.0, "playback_started")]
     driver.advance(0.0001)

@@ -1,4 +1,4 @@
-"""Replay of recorded calls: what is sent again, and which differences are reported."""
+"""Tests of the replay of recorded calls: what is sent again, and which differences are reported."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def disconnect(peer: Peer, message: dict[str, Any]) -> None:
 
 
 async def no_answer(peer: Peer, message: dict[str, Any]) -> None:
-    """Leave a message unanswered."""
+    """Send no answer to a message."""
 
 
 async def record(path: Path, fault: Fault | None = None, **on: Handler) -> RecordedCall:
@@ -73,7 +73,7 @@ async def record(path: Path, fault: Fault | None = None, **on: Handler) -> Recor
 
 
 def without_serverseq(entry: CaptureEntry) -> object:
-    """A message without the field that depends on when the server's messages arrive."""
+    """Return the message without the field that depends on the arrival of server messages."""
     if isinstance(entry.content, bytes):
         return entry.content
     return {**json.loads(str(entry.content)), "serverseq": None}
@@ -84,7 +84,7 @@ def client_messages(entries: tuple[CaptureEntry, ...]) -> list[CaptureEntry]:
 
 
 def times_since_opened(entries: tuple[CaptureEntry, ...]) -> list[float]:
-    """When the client sent the messages after `opened`."""
+    """Return the times at which the client sent the messages after `opened`."""
     opened = next(entry.at for entry in entries if entry.type == "opened")
     return [entry.at - opened for entry in client_messages(entries) if entry.at >= opened]
 

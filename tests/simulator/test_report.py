@@ -1,4 +1,4 @@
-"""The report of a call."""
+"""Tests of the report of a call."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def clean_call() -> SessionDriver:
     driver.receive("closed", {"outputVariables": {"c": "d"}})
     driver.session.socket_lost(driver.now, by=Party.CLIENT, code=1005)
     driver._collect()
-    driver.now += 100  # a later report still describes the call
+    driver.now += 100  # the later report still describes the call
     return driver
 
 

@@ -1,4 +1,4 @@
-"""Scripts in text form: every verb in a call, and the errors found before a call."""
+"""Tests of scripts in text form: every verb in a call, and the errors found before a call."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def run(*steps: str, patience: float = 5.0, **on: Any) -> Peer:
 
 
 def messages_of_steps(peer: Peer) -> list[dict[str, Any]]:
-    """The client's messages except those that every call has."""
+    """Return the client's messages except the messages that every call has."""
     usual = {"open", "ping", "close", "playback_started", "playback_completed"}
     return [message for message in peer.received if message["type"] not in usual]
 

@@ -1,4 +1,4 @@
-"""The client's reaction to each rule that a server breaks: error code, end of the call, time.
+"""Tests of the client's reaction to each rule that a server breaks: error code, end, time.
 
 The expected reactions are those measured with Genesys's reference client, and the limits of
 production.
@@ -59,7 +59,7 @@ def test_every_rule_has_a_reaction() -> None:
         assert not (reaction.code and reaction.is_tolerated)
 
 
-# Deadlines.
+# Deadlines of the server
 
 
 def test_missing_opened_ends_the_call_after_five_seconds() -> None:
@@ -137,7 +137,7 @@ def test_pong_without_a_ping_is_answered_with_409() -> None:
     assert [v.rule for v in driver.of(Violation)] == [ServerRule.PONG_UNEXPECTED]
 
 
-# The envelope.
+# The envelope of server messages
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_event_before_opened_is_a_violation_without_an_error_message() -> None:
     assert driver.session.state is SessionState.OPEN
 
 
-# The selected medium.
+# The selected medium
 
 
 def choosing(*media: Any, offer: tuple[dict[str, Any], ...] = (MEDIUM,)) -> SessionDriver:
@@ -330,11 +330,11 @@ def test_medium_may_select_an_offer_with_inverted_channels() -> None:
 def test_unknown_key_in_the_selected_medium_ends_the_call_with_400() -> None:
     driver = choosing({**MEDIUM, "bitrate": 64000})
     assert_ends_with_error(driver, 400, ServerRule.MEDIA_UNKNOWN_KEY)
-    # A key that the offer has as well is valid.
+    # If the offer also has this key, the key is valid.
     assert choosing({**MEDIUM, "x": 1}, offer=({**MEDIUM, "x": 1},)).of(Violation) == []
 
 
-# Audio.
+# Audio of the server
 
 
 def test_audio_before_opened_ends_the_call_with_415() -> None:
@@ -390,11 +390,11 @@ def test_empty_audio_message_is_tolerated() -> None:
     assert driver.take_sent() == []
 
 
-# Message rates.
+# Rates of messages
 
 
 def flood(driver: SessionDriver, send: Callable[[], None], most: int = 100) -> int:
-    """The number of messages that are accepted before the first violation."""
+    """Return the number of messages that are accepted before the first violation."""
     for count in range(most):
         send()
         if driver.of(Violation):
@@ -406,7 +406,7 @@ def flood(driver: SessionDriver, send: Callable[[], None], most: int = 100) -> i
     ("rule", "message", "burst"),
     [
         (ServerRule.BINARY_RATE, None, 25),
-        (ServerRule.TEXT_RATE, "updated", 24),  # `opened` took the first token
+        (ServerRule.TEXT_RATE, "updated", 24),  # the message `opened` used the first token
         (ServerRule.PAUSE_RATE, "pause", 4),
         (ServerRule.RESUME_RATE, "resume", 4),
     ],
@@ -443,11 +443,11 @@ def test_five_audio_messages_per_second_are_accepted_and_six_are_not() -> None:
 
         count = flood(driver, send, most=600)
         assert (count == 600) is passes
-        # Six messages per second take one token per second more than are added.
+        # Six messages per second use one token per second more than the token bucket receives.
         assert passes or 140 <= count <= 150
 
 
-# Tolerated breaches.
+# Violations that the client tolerates
 
 
 @pytest.mark.parametrize(
@@ -544,7 +544,7 @@ def test_disconnect_before_the_end_of_bot_audio_is_a_warning() -> None:
     assert driver.session.unheard_at_end == 6000
 
 
-# The end of the call.
+# The end of the call
 
 
 def test_messages_after_closed_are_violations() -> None:

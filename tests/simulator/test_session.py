@@ -1,4 +1,4 @@
-"""The regular course of a session: open, pings, audio, keys, events and close."""
+"""Tests of the regular course of a session: open, pings, audio, keys, events and close."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_sequence_numbers_and_positions_follow_the_order_of_sending() -> None:
     texts = [message for _, message in driver.sent if isinstance(message, dict)]
     assert [(m["seq"], m["serverseq"], m["position"]) for m in texts] == [
         (1, 0, "PT0S"),
-        (2, 1, "PT0.600375S"),  # 4803 samples
+        (2, 1, "PT0.600375S"),  # the audio has 4803 samples
         (3, 2, "PT0.6005S"),
     ]
     assert [m["parameters"] for m in texts[1:]] == [{"digit": "5"}, {"digit": "#"}]

@@ -1,4 +1,4 @@
-"""Signed upgrade requests. Signature base and MAC are computed here as well, from RFC 9421."""
+"""Tests of signed upgrade requests. The tests compute signature base and MAC from RFC 9421."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HEADERS = audiohook_headers(CALL, KEY)
 
 
 def mac(url_authority: str, target: str, signed: dict[str, str]) -> str:
-    """The signature for a `Signature-Input`, computed as in section 2.5 of RFC 9421."""
+    """Return the signature for a `Signature-Input`, computed as in section 2.5 of RFC 9421."""
     line = signed["Signature-Input"]
     match = re.fullmatch(r"sig1=(\(([^)]*)\);.*)", line)
     assert match is not None, line
@@ -115,7 +115,7 @@ def test_repr_of_the_options_does_not_contain_the_secret() -> None:
 def authentication(
     verifier: SignatureVerifier, admitted: list[VerifiedRequest]
 ) -> Callable[..., Any]:
-    """A check of upgrade requests with the authentication of this package."""
+    """Return a check of upgrade requests that uses the authentication of this package."""
 
     def process_request(connection: ServerConnection, request: Request) -> Response | None:
         try:

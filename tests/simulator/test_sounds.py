@@ -1,4 +1,4 @@
-"""Sounds: generated ones, and WAV files in and out."""
+"""Tests of sounds: generated sounds, and WAV files that are read and written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pcm(ulaw: bytes) -> np.ndarray:
     return np.frombuffer(audio.ulaw_decode(ulaw), "<i2").astype(float)
 
 
-# Generated sounds.
+# Generated sounds
 
 
 def test_silence_is_the_mu_law_byte_of_zero() -> None:
@@ -64,7 +64,7 @@ def test_speech_like_sound_has_syllables_with_gaps_in_the_voice_band() -> None:
     assert 20 * np.log10(np.abs(samples).max() / 32767) == pytest.approx(-12, abs=0.5)
     energy = np.sqrt((samples.reshape(-1, 160) ** 2).mean(1))
     loud = energy > energy.max() / 10
-    # Speech has a few syllables per second, and more voice than gaps.
+    # Speech has a few syllables per second, and the syllables are longer than the gaps.
     assert 10 <= np.count_nonzero(np.diff(loud.astype(int)) == 1) <= 35
     assert 0.5 < loud.mean() < 0.95
     spectrum = np.abs(np.fft.rfft(samples)) ** 2
@@ -79,11 +79,11 @@ def test_speech_like_sound_is_reproducible_and_depends_on_the_seed() -> None:
     assert speech_like(0.0) == b""
 
 
-# WAV files.
+# WAV files
 
 
 def wav(samples: list[int], *, channels: int = 1, rate: int = 8000) -> io.BytesIO:
-    """A WAV file of 16-bit PCM."""
+    """Return a WAV file of 16-bit PCM."""
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(channels)
@@ -95,7 +95,7 @@ def wav(samples: list[int], *, channels: int = 1, rate: int = 8000) -> io.BytesI
 
 
 def ulaw_wav(ulaw: bytes) -> io.BytesIO:
-    """A mono WAV file of mu-law at 8 kHz: format tag 7, as telephone systems write it."""
+    """Return a mono WAV file of mu-law at 8 kHz; telephone systems write this format (tag 7)."""
     head = struct.pack(
         "<4sI4s4sIHHIIHH", b"RIFF", 36 + len(ulaw), b"WAVE", b"fmt ", 16, 7, 1, 8000, 8000, 1, 8
     )
@@ -103,7 +103,7 @@ def ulaw_wav(ulaw: bytes) -> io.BytesIO:
 
 
 def encoded(format: str, subtype: str, channels: int = 1) -> io.BytesIO:
-    """A file with the speech in another encoding, on each channel."""
+    """Return a file with the speech in another encoding, on each channel."""
     file = io.BytesIO()
     samples = np.repeat(pcm(SPEECH)[:, None] / 32768, channels, axis=1)
     soundfile.write(file, samples, 8000, format=format, subtype=subtype)

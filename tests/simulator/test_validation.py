@@ -1,4 +1,4 @@
-"""Validation of event entities against the types of Genesys's client."""
+"""Tests of the validation of event entities against the types of Genesys's client."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def breaches(kind: str, data: object, channels: int = 2) -> list[tuple[ServerRul
 
 
 def changed(kind: str, path: str, value: object) -> object:
-    """The data of a valid entity with one value replaced or removed."""
+    """Return the data of a valid entity with one value replaced or removed."""
     whole = {"data": deepcopy(GOOD[kind])}
     at: Any = whole
     *way, last = ["data", *filter(None, path.split("."))]

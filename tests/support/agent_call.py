@@ -76,7 +76,7 @@ class AgentCall:
 
     @property
     def transcripts(self) -> list[dict[str, Any]]:
-        """The data of the transcripts that were received."""
+        """Return the data of the transcripts that were received."""
         entities = [m["parameters"]["entities"] for m in self.received if m["type"] == "event"]
         assert all(len(entity) == 1 for entity in entities)
         return [entity["data"] for (entity,) in entities if entity["type"] == "transcript"]

@@ -30,7 +30,7 @@ from pipecat_genesys.transport import AudioHookParams, AudioHookTransport, call_
 
 try:
     from pipecat.pipeline.worker import PipelineParams
-except ImportError:  # pipecat before 1.3
+except ImportError:  # this is for pipecat before 1.3
     from pipecat.pipeline.task import PipelineParams
 
 RATE = 16000
@@ -45,15 +45,15 @@ class Vehicle(StrEnum):
     PIPECAT = "Pipecat's serializer and transport"
 
 
-# What Pipecat's own transport does beside ours differs between versions, and is asserted for the
-# newest. Older ones run the scenarios on our transport alone.
+# The behaviour of Pipecat's own transport differs between versions of pipecat, and the tests assert
+# the behaviour of the newest version. With older versions, the scenarios use our transport only.
 IS_NEWEST = "audio_out_volume" in TransportParams.model_fields
 EVERY = tuple(Vehicle) if IS_NEWEST else (Vehicle.TRANSPORT,)
 OURS = (Vehicle.TRANSPORT, Vehicle.SERIALIZER) if IS_NEWEST else (Vehicle.TRANSPORT,)
 
 
 def tone(seconds: float, rate: int = RATE) -> bytes:
-    """A loud 500 Hz square wave as 16-bit PCM."""
+    """Return a loud 500 Hz square wave as 16-bit PCM."""
     half = rate // 1000
     period = array.array("h", [16000] * half + [-16000] * half).tobytes()
     size = round(seconds * rate) * 2
@@ -63,7 +63,7 @@ def tone(seconds: float, rate: int = RATE) -> bytes:
 def utterance(
     seconds: float, rate: int = RATE, piece: float = 0.1, *, interruptible: bool = True
 ) -> list[Frame]:
-    """The frames of a turn as a TTS service pushes them: short, and faster than real time."""
+    """Return the short frames of a turn, as a TTS service pushes them."""
     pcm, size = tone(seconds, rate), round(piece * rate) * 2
     pieces = [pcm[at : at + size] for at in range(0, len(pcm), size)]
     frames = [TTSAudioRawFrame(one, rate, 1) for one in pieces]
@@ -94,11 +94,11 @@ class Tap(FrameProcessor):
             await self._passed.wait_for(lambda: bool(self.times(kind)))
 
     def times(self, kind: type[Frame]) -> list[float]:
-        """The times at which frames of a type passed."""
+        """Return the times at which frames of a type passed."""
         return [at for at, frame, _ in self.seen if isinstance(frame, kind)]
 
     def seconds(self, kind: type[Frame]) -> float:
-        """The duration of the audio in frames of a type, in seconds."""
+        """Return the duration of the audio in frames of a type, in seconds."""
         frames: list[Any] = [frame for _, frame, _ in self.seen if isinstance(frame, kind)]
         return sum(len(frame.audio) / 2 / frame.sample_rate for frame in frames)
 
@@ -172,7 +172,8 @@ class Served:
             serializer = GenesysAudioHookSerializer()
             params = genesys_params(serializer, **self._params)
         else:
-            # The best settings for Pipecat's serializer: chunks stay within the rate limit.
+            # These are the best settings for Pipecat's serializer: chunks stay within the rate
+            # limit.
             chosen = {"audio_in_enabled": True, "audio_out_enabled": True}
             chosen |= {"audio_out_10ms_chunks": 20, "audio_out_end_silence_secs": 0}
             params = {"serializer": PipecatSerializer(), **chosen, **self._params}
@@ -206,7 +207,7 @@ class Outcome:
     began: float
 
     def loud(self) -> list[tuple[float, float]]:
-        """Start and end of each section of audible bot audio, in seconds since `open`."""
+        """Return start and end of each section of audible bot audio, in seconds since `open`."""
         stretches: list[tuple[float, float]] = []
         size = WIRE_RATE // 50
         for at in range(0, len(self.track) - size, size):
@@ -219,7 +220,7 @@ class Outcome:
         return stretches
 
     def heard(self) -> float:
-        """The duration of the bot audio that the caller heard, in seconds."""
+        """Return the duration of the bot audio that the caller heard, in seconds."""
         return sum(end - begin for begin, end in self.loud())
 
 

@@ -90,7 +90,7 @@ def virtual_time(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, 
 
 async def _checked(test: Coroutine[Any, Any, None]) -> None:
     await test
-    # Let tasks of the test's server end.
+    # During this sleep, tasks of the test's server can end.
     await asyncio.sleep(0)
     coroutines = [task.get_coro() for task in asyncio.all_tasks() if not task.done()]
     files = [getattr(coroutine, "cr_code", None) for coroutine in coroutines]

@@ -1,4 +1,4 @@
-"""Calls of the simulator on `AudioHookTransport`, with a real WebSocket and pipeline."""
+"""Tests of the simulator's calls on `AudioHookTransport`, with a real WebSocket and pipeline."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Bot(FrameProcessor):
 
 
 class Speech:
-    """The frames of a turn, as a TTS service pushes them: faster than real time."""
+    """Return the frames of a turn as a TTS service pushes them: faster than real time."""
 
     def __init__(self, seconds: float) -> None:
         count = round(seconds / 0.1)
@@ -113,7 +113,7 @@ async def test_end_frame_plays_all_audio_then_disconnects_with_the_output_variab
     heard: list[float] = []
     report = await call(server, script)
     assert report.clean, report.violations
-    # All audio was played, with no silence after it.
+    # The caller heard all audio, and no silence after the audio.
     assert heard == [pytest.approx(1.5, abs=0.05)]
     assert report.ending.disconnect_reason == "completed"
     assert report.ending.output_variables == {
@@ -175,7 +175,7 @@ async def test_opened_does_not_wait_for_the_pipeline_and_no_audio_is_lost() -> N
     server = Server(make)
     report = await call(server, script)
     assert report.clean, report.violations
-    # Audio from before the start of the pipeline reaches it.
+    # The pipeline receives audio from before its start.
     heard = sum(
         frame.num_frames for _, frame in bots[0].seen if isinstance(frame, InputAudioRawFrame)
     )
@@ -273,7 +273,7 @@ async def test_bot_speaking_frames_follow_the_playback() -> None:
     (started,) = bots[0].times_of(BotStartedSpeakingFrame)
     (stopped,) = bots[0].times_of(BotStoppedSpeakingFrame)
     assert started - times["started"] == pytest.approx(0, abs=0.3)
-    # Without the playout clock, the frame would arrive 1 s early, which is the lead.
+    # Without the playout clock, the frame would arrive 1 s early; the lead is 1 s.
     assert stopped - times["completed"] == pytest.approx(0, abs=0.3)
 
 

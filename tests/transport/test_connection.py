@@ -1,4 +1,4 @@
-"""If the peer breaks the protocol, the call ends and no task remains."""
+"""Tests of clients that break the protocol: the call ends, and no task remains."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_call_ends_if_the_peer_does_not_read(monkeypatch: pytest.MonkeyPat
 async def test_call_ends_if_the_peer_does_not_close_after_disconnect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After the session has failed, the peer goes on sending pings."""
+    """After the session has failed, the client continues to send pings."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     server = Server(Echo)
     async with peer(server) as client:

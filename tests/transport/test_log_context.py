@@ -1,4 +1,4 @@
-"""The ids of a call are on every log line of the call."""
+"""Tests that the ids of a call are on every log line of the call."""
 
 from __future__ import annotations
 

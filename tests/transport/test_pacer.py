@@ -1,4 +1,4 @@
-"""The times at which bot audio is sent, with a virtual clock.
+"""Tests of the times at which bot audio is sent, with a virtual clock.
 
 The receiver consists of the simulator's playback queue and token bucket with Genesys's limits.
 """
@@ -127,7 +127,7 @@ def test_packets_grow_once_the_lead_is_reached() -> None:
     call.wait(20)
     sizes = [len(audio) / SECOND for _, audio in call.packets]
     assert sizes[0] == pytest.approx(CHUNK)
-    # When the lead is reached, two messages a second are sent.
+    # When the lead is reached, the queue sends two messages per second.
     assert max(sizes[3:-1]) >= 0.4
     assert len(sizes) <= 2 * 20 + 8
     assert call.underruns() == []
@@ -334,7 +334,7 @@ def test_audio_of_a_fast_source_is_sent_ahead_early() -> None:
             least = min(least or lead, lead)
         if piece >= 12:
             assert lead >= 0.5
-    # The smallest lead is that after 0.4 s of audio, 0.1 s after the first piece.
+    # The smallest lead is the lead after 0.4 s of audio, 0.1 s after the first piece.
     assert least >= 0.15
     assert len(call.packets) <= 9
 
@@ -350,5 +350,5 @@ def test_audio_sent_early_leaves_tokens_for_audio_that_is_due() -> None:
         early += queue.poll(100.0, early=True) is not None
     assert 0 < early < 12
     assert queue.bucket.level(100.0) > 10
-    # The rest is sent at the normal time, when half of the lead has been played.
+    # The queue sends the rest at the normal time, when the caller has heard half of the lead.
     assert queue.poll(100.4) is not None

@@ -1,4 +1,4 @@
-"""Playback messages from Genesys about audio that an interruption has cleared."""
+"""Tests of playback messages from Genesys about audio that an interruption has cleared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SECOND = 8000
 
 @pytest.fixture
 def clock() -> PlayoutClock:
-    """A clock after a turn of 3 s whose playback was interrupted after one second."""
+    """Return a clock after a turn of 3 s whose playback was interrupted after one second."""
     clock = PlayoutClock()
     clock.add(3 * SECOND, 0.0)
     clock.started(0.01)
@@ -22,8 +22,8 @@ def test_completion_of_cleared_audio_does_not_end_the_audio_sent_after_it(
     clock: PlayoutClock,
 ) -> None:
     clock.add(2 * SECOND, 1.0)
-    clock.completed(1.05)  # for the audio that Genesys has cleared
-    clock.started(1.06)  # for the new audio
+    clock.completed(1.05)  # this message is for the audio that Genesys has cleared
+    clock.started(1.06)  # this message is for the new audio
     assert clock.lead(1.06) == pytest.approx(2.0, abs=0.07)
     clock.completed(2.9)
     assert clock.lead(2.9) == 0
@@ -35,7 +35,7 @@ def test_start_of_cleared_audio_is_not_taken_for_the_start_of_newer_audio() -> N
     clock.add(3 * SECOND, 0.0)
     clock.clear(0.01)
     clock.add(2 * SECOND, 0.02)
-    clock.started(0.05)  # for the audio that was cleared
+    clock.started(0.05)  # this message is for the audio that was cleared
     clock.completed(0.06)
     assert clock.lead(0.06) == pytest.approx(1.96)
     clock.started(0.07)
@@ -62,12 +62,13 @@ def test_clear_of_an_empty_queue_expects_no_reports() -> None:
 
 
 def test_completion_that_crosses_newer_audio_on_the_network_does_not_end_it() -> None:
-    """Over a network, the report of a turn's end can arrive after the next turn was sent."""
+    """The report of the end of a turn can arrive after the server has sent the next turn."""
     clock = PlayoutClock()
     clock.add(SECOND, 0.0)
     clock.started(0.04)
     clock.add(2 * SECOND, 1.05)
-    assert not clock.completed(1.08)  # sent at 1.04, before the newer audio arrived
+    # Genesys sent this report at 1.04 s, before it received the newer audio.
+    assert not clock.completed(1.08)
     assert clock.lead(1.08) == pytest.approx(1.97, abs=0.05)
     clock.started(1.09)
     assert clock.completed(3.1)

@@ -1,4 +1,4 @@
-"""The call paths that ARCHITECTURE.md lists, traced in a call over a real WebSocket."""
+"""Tests of the call paths that ARCHITECTURE.md lists; the calls use a real WebSocket."""
 
 from __future__ import annotations
 

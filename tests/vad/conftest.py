@@ -9,7 +9,7 @@ from pipecat_genesys.vad import analyzer, worker
 
 @pytest.fixture
 def warnings_logged() -> Iterator[list[str]]:
-    """Logged messages of level WARNING and above; warnings of earlier tests are logged again."""
+    """Return logged messages of level WARNING and above; repeat warnings of earlier tests."""
     lines: list[str] = []
     analyzer._warnings_given.clear()
     sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
@@ -19,7 +19,7 @@ def warnings_logged() -> Iterator[list[str]]:
 
 @pytest.fixture
 def own_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remove the shared worker, so that this test creates a new one."""
+    """Remove the shared worker, so that this test creates a new worker."""
     shared = worker._Shared()
     monkeypatch.setattr(worker, "_shared", shared)
     yield

@@ -51,7 +51,7 @@ def as_floats(pcm: bytes) -> NDArray[np.float32]:
 
 @cache
 def recording(name: str, rate: int) -> bytes:
-    """A recording from the examples as 16-bit PCM, resampled by soxr."""
+    """Return a recording from the examples as 16-bit PCM, resampled by soxr."""
     with wave.open(str(EXAMPLES / f"{name}.wav")) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
         return soxr.resample(samples, file.getframerate(), rate).astype(np.int16).tobytes()
@@ -64,7 +64,7 @@ def noise(rate: int, seconds: float, amplitude: float, seed: int = 0) -> bytes:
 
 @cache
 def conversation(rate: int, seed: int = 0) -> bytes:
-    """About 12 s of audio: two sentences of a caller, with noise, silence and hum."""
+    """Return about 12 s of audio: two sentences of a caller, with noise, silence and hum."""
     time = np.arange(rate // 2) / rate
     hum = (np.sin(2 * np.pi * 120 * time) * 500).astype(np.int16).tobytes()
     parts = [

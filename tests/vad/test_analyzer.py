@@ -1,4 +1,4 @@
-"""The states equal those of pipecat's analyzer, for any packet size and number of calls."""
+"""Tests that the states equal those of pipecat's analyzer, for any packet size and call count."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import oracle
 
 @pytest.fixture(autouse=True)
 def no_reset_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable resets by the wall clock: states would depend on the speed of the test."""
+    """Disable resets by the wall clock: with them, states would depend on the speed of the test."""
     monkeypatch.setattr(resets.WallClockReset, "is_due", lambda *_, **__: False)
     monkeypatch.setattr("pipecat.audio.vad.silero._MODEL_RESET_STATES_TIME", 1e12, raising=False)
 
@@ -77,7 +77,8 @@ async def test_speech_at_16_khz_starts_and_stops_as_with_pipecat(milliseconds: i
     ours = changes(await states(TelephoneVADAnalyzer(), pcm, packet, 16000))
     pipecats = changes(await states(SileroVADAnalyzer(), pcm, packet, 16000))
     assert [state for _, state in ours] == [state for _, state in pipecats]
-    # The model gets 8 kHz audio, so its result differs from pipecat's by some windows of 32 ms.
+    # The model gets 8 kHz audio, so its states can change some windows of 32 ms earlier or later
+    # than the states of pipecat's analyzer.
     assert all(
         abs(one - other) * milliseconds <= max(200, milliseconds)
         for (one, _), (other, _) in zip(ours, pipecats, strict=True)
@@ -133,7 +134,7 @@ async def test_audio_passed_at_once_is_processed_in_order() -> None:
     pcm = oracle.conversation(8000)
     analyzer = TelephoneVADAnalyzer(sample_rate=8000)
     analyzer.set_sample_rate(8000)
-    # Some pieces are shorter than a window; one is too long for the shared thread.
+    # Some pieces are shorter than a window; one piece is too long for the shared thread.
     pieces = [pcm[:100], pcm[100:40000], *oracle.packets(pcm[40000:], 1700)]
     found = await asyncio.gather(*(analyzer.analyze_audio(piece) for piece in pieces))
     pipecats = SileroVADAnalyzer(sample_rate=8000)
@@ -285,7 +286,7 @@ def test_window_of_a_wrong_length_has_no_confidence(warnings_logged: list[str]) 
 
 
 async def test_cleanup_while_audio_is_judged() -> None:
-    """`cleanup` does not cancel an `analyze_audio` that runs."""
+    """`cleanup` does not cancel an `analyze_audio` call that is running."""
     analyzer = TelephoneVADAnalyzer()
     analyzer.set_sample_rate(8000)
     judged = asyncio.create_task(analyzer.analyze_audio(bytes(3200)))

@@ -1,4 +1,4 @@
-"""After each kind of failure, speech is still detected; each failure is logged once."""
+"""Tests that speech is detected after each kind of failure; each failure is logged once."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def good_model() -> SpeechModel:
 
 @pytest.fixture
 def faulty(good_model: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> FaultyModel:
-    """A faulty model that the shared worker of this test uses."""
+    """Return a faulty model that the shared worker of this test uses."""
     faulty = FaultyModel(good_model)
     monkeypatch.setattr(worker, "load_model", lambda: faulty)
     return faulty
@@ -131,10 +131,8 @@ async def test_failure_of_a_run_leaves_all_states_as_they_were(
     pieces[12] = b"\x00\x80" + pieces[12][2:]
     plain = oracle.packets(oracle.conversation(8000), PACKET)
     expected = [await judge(ready(SileroVADAnalyzer), one) for one in (pieces, plain)]
-    faulty.mark, faulty.failures = (
-        -1.0,
-        2,
-    )  # one run together with other calls, and one run of this call alone
+    # The first run that fails contains other calls too; the second run contains only this call.
+    faulty.mark, faulty.failures = -1.0, 2
     calls = [ready() for _ in range(4)]
     found = await asyncio.gather(judge(calls[0], pieces), *(judge(one, plain) for one in calls[1:]))
     assert faulty.failures == 0
@@ -196,7 +194,7 @@ async def test_stalled_worker_is_replaced_and_no_call_stays_deaf(
     assert len(warnings_logged) == 1
     assert "has not answered" in warnings_logged[0]
 
-    # The old worker ends when its run returns; its results are ignored.
+    # The old worker ends when its run returns; the new worker ignores the results of that run.
     assert worker.shared_worker() is not stalled
     release.set()
     await asyncio.to_thread(stalled.stop, 10)
@@ -235,7 +233,7 @@ async def test_suspended_process_is_not_taken_for_a_stalled_worker(
     faulty.block(worker.shared_worker(), release)
     judged = asyncio.create_task(one.analyze_audio(bytes(PACKET)))
     await asyncio.sleep(0.01)
-    threading.Event().wait(1.0)  # blocks the event loop
+    threading.Event().wait(1.0)  # this blocks the event loop
     release.set()
     assert await judged == VADState.QUIET
     assert not one.uses_pipecat

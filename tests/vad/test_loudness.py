@@ -1,4 +1,4 @@
-"""The measured volumes equal those of pipecat."""
+"""Tests that the measured volumes equal the volumes from pipecat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scores of a call do not depend on the other calls in the same run of the model."""
+"""Tests that the scores of a call do not depend on the other calls in the same run of the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipecat_genesys.vad.model import INITIAL_STATE, ModelState, SpeechModel, Un
 from . import oracle
 
 TOLERANCE = 1e-4
-# Whether the scores of a shared run equal those of a separate run exactly.
+# True if the scores of a shared run equal the scores of a separate run exactly.
 EXACT = audio.instruction_set() == "avx512" and sys.platform == "linux"
 
 
@@ -27,7 +27,7 @@ def speech_model() -> SpeechModel:
 
 
 def rows_of(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The input windows of `_second_graph`, computed with numpy."""
+    """Return the input windows of `_second_graph`, computed with numpy."""
     windows = samples[: len(samples) // 256 * 256].reshape(-1, 256)
     context = np.vstack([np.zeros((1, 32), np.float32), windows[:-1, -32:]])
     seen = np.hstack([context, windows, windows[:, -2:-34:-1]])
@@ -94,7 +94,7 @@ def test_a_state_does_not_keep_the_states_of_other_calls_in_memory(
 
 
 def test_the_gil_is_free_while_the_model_runs(speech_model: SpeechModel) -> None:
-    # One run takes about 50 ms.
+    # One run of the model takes about 50 ms.
     calls = [(rows_of(np.zeros(256 * 50, np.float32)), INITIAL_STATE)] * 40
     started, ended = threading.Event(), threading.Event()
 
@@ -147,7 +147,7 @@ def test_model_of_another_structure_is_recognised() -> None:
 
 def test_model_with_other_results_is_recognised() -> None:
     content = model.read_model_file()
-    # The stride of the spectrum at 8 kHz, encoded as ints=64, type=INTS.
+    # These bytes are the stride of the spectrum at 8 kHz, encoded as ints=64, type=INTS.
     name = b"strides\x40\x40\xa0\x01\x07"
     assert name in content
     with pytest.raises(UnusableModelError):

@@ -1,4 +1,4 @@
-"""ONNX files are read and written in the same way as onnxruntime reads them."""
+"""Tests that ONNX files are read and written in the same way as onnxruntime reads them."""
 
 from __future__ import annotations
 

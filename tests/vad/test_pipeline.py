@@ -1,4 +1,4 @@
-"""The analyzer in many concurrent pipelines."""
+"""Tests of the analyzer in many concurrent pipelines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The analyzer with several event loops, in forked processes, and at the end of a process."""
+"""Tests of the analyzer with several event loops, in forked processes, and at a process's end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model's state is reset at the same times as in the installed version of pipecat."""
+"""Tests that the model's state is reset at the same times as in the installed pipecat."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_resets_in_non_speech_come_with_pipecats(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(AUDIO_TIME, reason="this version of pipecat resets by the time of the audio")
 def test_wall_clock_interval_is_pipecats() -> None:
-    """The interval between resets by the wall clock equals pipecat's."""
+    """The interval between resets by the wall clock equals the interval in pipecat."""
     rule = resets.reset_rule()
     assert isinstance(rule, resets.WallClockReset)
     assert rule._interval == silero._MODEL_RESET_STATES_TIME

@@ -1,4 +1,4 @@
-"""The windows and energies of `SpeechWindows` equal those computed with numpy and scipy."""
+"""Tests that windows and energies of `SpeechWindows` equal those computed by numpy and scipy."""
 
 from __future__ import annotations
 
