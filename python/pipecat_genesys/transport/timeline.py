@@ -135,8 +135,7 @@ class PlayoutTimeline:
                     await self._pass_on(frame)
                     return
             self._waiting.append(frame)
-        while self._feed():
-            pass
+        self._feed_all()
         if self._task is None:
             await self._pass_on_due()
             if not self.is_empty and self._task is None:
@@ -180,8 +179,7 @@ class PlayoutTimeline:
 
     def poke(self) -> None:
         """Encode waiting frames if the pacer has room, and pass on the frames that are due."""
-        while self._feed():
-            pass
+        self._feed_all()
         wakeup = self._wakeup
         if wakeup is not None and not wakeup.done():
             wakeup.set_result(None)
@@ -223,7 +221,7 @@ class PlayoutTimeline:
         self._remainder = audio[whole:]
         longest = max(1, round(_PIECE_SECONDS * frame.sample_rate)) * width
         pieces, begin = [], 0
-        if self.is_empty:
+        if self.is_empty and self._pacer.queue.ahead(time.monotonic()) <= 0:
             first = min(whole, longest // width // 2 * width or width)
             pieces.append(_piece(frame, audio[:first]))
             begin = first
@@ -232,6 +230,14 @@ class PlayoutTimeline:
             for at in range(begin, whole, longest)
         ]
         return [piece for piece in pieces if piece.audio]
+
+    def _feed_all(self) -> None:
+        """Give the pacer all the audio that it has room for, and then let it send."""
+        fed = False
+        while self._feed():
+            fed = True
+        if fed:
+            self._pacer.poke()
 
     def _feed(self) -> bool:
         """Encode the first waiting frame, and pass its audio to the pacer.
@@ -269,7 +275,6 @@ class PlayoutTimeline:
         # `poke` and `finish` of the pacer may call `_feed` again, so they are called last.
         if wire:
             queue.put(wire, time.monotonic(), interruptible=is_interruptible(frame))
-            self._pacer.poke()
         elif isinstance(frame, TTSStoppedFrame):
             self._pacer.finish()
         return True
