@@ -10,6 +10,7 @@ use sockets. The serializer and the transport each hold one `Call`.
 * `details`: the details of the call from ``open`` and ``update``.
 * `frames`: the pipeline frames.
 * `params`: the configuration of a call.
+* `message_dicts`: messages that an application wrote as dicts.
 * `variables`: output variables in the form that Genesys accepts.
 * `log`: the log of a call.
 """
