@@ -422,6 +422,24 @@ class CheckedConnection:
             except TimeoutError:
                 return
 
+    async def receives(self, type: str, *, unless: str, within: float) -> bool:
+        """Wait for a message that may or may not arrive.
+
+        Args:
+            type: Type of the message.
+            unless: Type of the message that ends the wait, because the other one cannot follow.
+            within: Limit in seconds.
+
+        Returns:
+            Whether the message arrived before the limit, before the other message, and before the
+            WebSocket was closed.
+        """
+        try:
+            message = await self.wait_for_type(type, unless, timeout=within, skip=0)
+        except CheckFailedError:
+            return False
+        return message["type"] == type
+
     @contextmanager
     def unless_server_ended_call(self) -> Iterator[None]:
         """Skip a check that fails because the server ended the call with reason `completed`.
