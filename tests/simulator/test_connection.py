@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from pipecat_genesys.simulator import CallOptions, ConnectFailedError, SimulatedCall
-from pipecat_genesys.simulator.signing import normalized_url
+from pipecat_genesys.simulator.connection import normalized_url
 from scripted import scripted
 
 SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from pipecat_genesys.simulator import CallOptions, ConnectFailedError
-from pipecat_genesys.simulator.signing import decode_secret
+from pipecat_genesys.simulator.connection import decode_secret
 
 SECRET_VARIABLE = "GENESYS_CLIENT_SECRET"  # noqa: S105 - this is the variable's name, not a secret
 

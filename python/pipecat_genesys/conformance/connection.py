@@ -438,7 +438,7 @@ class CheckedConnection:
             message = await self.wait_for_type(type, unless, timeout=within, skip=0)
         except CheckFailedError:
             return False
-        return message["type"] == type
+        return bool(message["type"] == type)
 
     @contextmanager
     def unless_server_ended_call(self) -> Iterator[None]:

@@ -20,14 +20,15 @@ requests. Nothing here imports pipecat.
 from .call import SimulatedCall, continuation
 from .caller_audio import Spoken
 from .capture_file import CaptureFile, RecordedCall, read_capture
-from .connection import CallOptions, audiohook_headers
-from .errors import (
-    AwaitTimeoutError,
-    CallEndedError,
-    CallStateError,
+from .connection import (
+    PRODUCTION_COMPONENTS,
+    REFERENCE_COMPONENTS,
+    CallOptions,
     ConnectFailedError,
-    SimulatorError,
+    audiohook_headers,
+    sign_request,
 )
+from .event_log import AwaitTimeoutError, CallEndedError, SimulatorError
 from .faults import FAULTS, Act, Fault, FaultInjector, Moment, find_fault
 from .replay import ReplayReport, ServerSide, replay_call
 from .report import CallReport, Ending, Latency, Traffic, build_report
@@ -55,8 +56,7 @@ from .session.events import (
     Updated,
     Violation,
 )
-from .session.limits import ClientLimits, ClientTimeouts, MessageBudget, Rate
-from .session.machine import SessionState
+from .session.machine import CallStateError, SessionState
 from .session.messages import Capture, CaptureEntry, Direction
 from .session.parameters import (
     FRAME_SAMPLES,
@@ -64,7 +64,11 @@ from .session.parameters import (
     PCMU_EXTERNAL,
     CallMode,
     CallParameters,
+    ClientLimits,
+    ClientTimeouts,
+    MessageBudget,
     PreviousSession,
+    Rate,
     as_probe,
     medium,
     new_call,
@@ -73,7 +77,6 @@ from .session.parameters import (
 from .session.playback import Playback, Span, Underrun
 from .session.rules import REACTIONS, Reaction, ServerRule
 from .session.session import DTMF_KEYS
-from .signing import PRODUCTION_COMPONENTS, REFERENCE_COMPONENTS, sign_request
 from .sounds import read_stereo_wav, read_wav, silence, speech_like, tone, write_wav
 
 __all__ = [

@@ -28,13 +28,12 @@ from .connection import (
     ConnectionEnd,
     audiohook_headers,
 )
-from .errors import AwaitTimeoutError, CallEndedError, CallStateError, SimulatorError
-from .event_log import EventLog
+from .event_log import AwaitTimeoutError, CallEndedError, EventLog, SimulatorError
 from .faults import Fault, FaultInjector
 from .report import CallReport, build_report
 from .session import GenesysClientSession
 from .session import events as ev
-from .session.machine import SessionState
+from .session.machine import CallStateError, SessionState
 from .session.messages import CaptureEntry
 from .session.parameters import (
     FRAME_SAMPLES,

@@ -1,4 +1,4 @@
-"""Waiting for the events of a call, with errors that show what happened instead."""
+"""Waiting for the events of a call, and the errors that end a script."""
 
 # The timeout is part of the error message, so it cannot be left to the caller's `asyncio.timeout`.
 # ruff: noqa: ASYNC109
@@ -9,9 +9,23 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from .errors import AwaitTimeoutError, CallEndedError, SimulatorError
+from pipecat_genesys.errors import PipecatGenesysError
+
 from .session.events import Event, Violation
 from .session.messages import Capture
+
+
+class SimulatorError(PipecatGenesysError):
+    """Base class of the errors that end a script: the call did not do what the script requires."""
+
+
+class AwaitTimeoutError(SimulatorError, TimeoutError):
+    """The event that the script waited for did not happen in time."""
+
+
+class CallEndedError(SimulatorError):
+    """The call ended before the event that the script waited for."""
+
 
 _T = TypeVar("_T")
 _V = TypeVar("_V", bound=Event)

@@ -18,11 +18,10 @@ from types import MappingProxyType
 from pipecat_genesys.protocol.types import AudioHookChannel, AudioHookMediaFormat
 
 from .connection import CallOptions
-from .errors import CallStateError
 from .report import CallReport
 from .session import GenesysClientSession
 from .session.events import Party
-from .session.machine import SessionState
+from .session.machine import CallStateError, SessionState
 from .session.messages import gap_parameters
 from .session.parameters import CallMode, CallParameters, as_probe, medium
 from .session.playback import SILENCE

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel
 
 from .call import SimulatedCall
-from .errors import CallEndedError
+from .event_log import CallEndedError
 from .session import events as ev
 from .session.session import DTMF_KEYS
 from .sounds import read_stereo_wav, read_wav, silence, speech_like, tone

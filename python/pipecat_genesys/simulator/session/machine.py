@@ -1,22 +1,25 @@
 """`ClientMachine`: the state of one simulated client, and everything that the client does.
 
-The machine knows nothing about the form of server messages. `handlers` translates each valid
-server message to actions of the machine, and `GenesysClientSession` holds the machine.
+The machine knows nothing about the form of server messages. `GenesysClientSession` holds the
+machine, and translates each valid server message to actions of the machine. `PingSchedule` and
+`StreamPauses` are the parts of the state that have rules of their own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
 from fractions import Fraction
 
+from pipecat_genesys.errors import PipecatGenesysError
 from pipecat_genesys.protocol.types import AudioHookMessageType, CloseReason, Media, format_duration
 
 from . import events as ev
-from .limits import ClientLimits, ClientTimeouts, MessageBudget
+from .events import Party
 from .messages import Capture, Outbox, gap_parameters
-from .parameters import CallParameters
-from .pings_and_pauses import PingSchedule, StreamPauses
+from .parameters import CallParameters, ClientLimits, ClientTimeouts, MessageBudget
 from .playback import Playback
 from .rules import REACTIONS, Breach, BrokenRuleError, ServerRule
 
@@ -42,6 +45,155 @@ class SessionState(StrEnum):
 
 _SILENT = frozenset({SessionState.IDLE, SessionState.CLOSED, SessionState.DISCONNECTED})
 """States in which the client sends nothing."""
+
+
+class CallStateError(PipecatGenesysError, RuntimeError):
+    """The script requested an action that is not possible in the current state of the call."""
+
+
+class PongResult(Enum):
+    """How a `pong` relates to the unanswered `ping`."""
+
+    UNEXPECTED = auto()
+    """No ping was unanswered."""
+    WRONG_CLIENTSEQ = auto()
+    """The pong names another message. The ping stays unanswered."""
+    FIRST = auto()
+    """The pong answers the first ping. The client sends a second ping at once, with the rtt."""
+    ANSWERED = auto()
+    """The pong answers a later ping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A `ping` without an answer.
+
+    Attributes:
+        seq: `seq` of the ping.
+        sent_at: Time of sending, in seconds on a monotonic clock.
+    """
+
+    seq: int
+    sent_at: float
+
+
+class PingSchedule:
+    """When the client sends pings, and whether the last ping was answered.
+
+    The first ping is due shortly after `opened`, and later pings follow at a fixed interval. The
+    extra ping after the first pong does not shift them: the reference client was measured to
+    ping 1.01 s, 1.02 s and 6.0 s after `opened`.
+
+    Times are in seconds on a monotonic clock.
+
+    Args:
+        timeouts: Timings of the client.
+
+    Attributes:
+        last_rtt: Seconds between the last answered ping and its pong, or None before any pong.
+    """
+
+    def __init__(self, timeouts: ClientTimeouts) -> None:
+        self.last_rtt: float | None = None
+        self._timeouts = timeouts
+        self._outstanding: Ping | None = None
+        self._due: float | None = None
+        self._answered = False
+
+    @property
+    def due(self) -> float | None:
+        """Time at which the next ping is due, or None if no pings are scheduled."""
+        return self._due
+
+    @property
+    def outstanding(self) -> Ping | None:
+        """The ping without an answer, or None."""
+        return self._outstanding
+
+    def start(self, now: float) -> None:
+        """Start the schedule at the time of `opened`."""
+        self._due = now + self._timeouts.first_ping
+
+    def stop(self) -> None:
+        """Schedule no more pings. A pong that arrives later is still accepted."""
+        self._due = None
+
+    def skip_due(self, now: float) -> None:
+        """Move the schedule to the first ping that is due after `now`.
+
+        Pings that were missed are not sent later. A client that stalled must not report a timeout
+        that it caused itself.
+        """
+        if self._due is not None:
+            interval = self._timeouts.ping_interval
+            self._due += interval * (max(0, math.floor((now - self._due) / interval)) + 1)
+
+    def ping_sent(self, seq: int, now: float) -> None:
+        """Record that the client sent a ping with this `seq`."""
+        self._outstanding = Ping(seq, now)
+
+    def pong_received(self, clientseq: int, now: float) -> PongResult:
+        """Compare a pong with the unanswered ping.
+
+        Args:
+            clientseq: `clientseq` of the pong.
+            now: Time of arrival.
+
+        Returns:
+            How the pong relates to the ping. A pong with a wrong `clientseq` leaves the ping
+            unanswered.
+        """
+        if self._outstanding is None:
+            return PongResult.UNEXPECTED
+        if clientseq != self._outstanding.seq:
+            return PongResult.WRONG_CLIENTSEQ
+        self.last_rtt = max(0.0, now - self._outstanding.sent_at)
+        self._outstanding = None
+        result = PongResult.ANSWERED if self._answered else PongResult.FIRST
+        self._answered = True
+        return result
+
+
+class StreamPauses:
+    """The pauses of the stream. Each party can hold one pause.
+
+    Audio flows only while neither party holds a pause. A second pause by the same party has no
+    effect. Positions are stream positions in samples.
+    """
+
+    def __init__(self) -> None:
+        self._held_by: set[Party] = set()
+        self._start = 0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether at least one party holds a pause."""
+        return bool(self._held_by)
+
+    def is_held_by(self, party: Party) -> bool:
+        """Return whether the party holds a pause."""
+        return party in self._held_by
+
+    def pause(self, party: Party, position: int) -> None:
+        """Let the party hold a pause from this position on."""
+        if not self._held_by:
+            self._start = position
+        self._held_by.add(party)
+
+    def resume(self, party: Party, position: int) -> tuple[int, int] | None:
+        """End the pause of the party.
+
+        Returns:
+            The position at which the stream paused and the number of samples lost since then,
+            `(position, 0)` if the stream was not paused, or None if the other party still holds a
+            pause.
+        """
+        was_paused = self.is_paused
+        self._held_by.discard(party)
+        if self._held_by:
+            return None
+        start = self._start if was_paused else position
+        return start, position - start
 
 
 class ClientMachine:
@@ -202,7 +354,7 @@ class ClientMachine:
         self.closed = closed
         self.events.append(closed)
 
-    def disconnect(self, by: ev.Party, code: int | None, now: float) -> None:
+    def disconnect(self, by: Party, code: int | None, now: float) -> None:
         """End the session, after a party closed the socket with this code."""
         self._stop(now)
         self._deadline = None
@@ -233,13 +385,13 @@ class ClientMachine:
         self.send(_T.PING, {} if rtt is None else {"rtt": format_duration(Fraction(rtt))}, now)
         self.pings.ping_sent(self.outbox.seq, now)
 
-    def pause(self, by: ev.Party, now: float) -> None:
+    def pause(self, by: Party, now: float) -> None:
         """Pause the stream for a party, and send `paused`."""
         self.pauses.pause(by, self.outbox.position)
         self.send(_T.PAUSED, {}, now)
         self.events.append(ev.StreamPaused(self.elapsed(now), by))
 
-    def resume(self, by: ev.Party, now: float) -> None:
+    def resume(self, by: Party, now: float) -> None:
         """End the pause of a party, and report the state of the stream.
 
         The client sends `resumed` if no party holds a pause any more. If only the client holds
@@ -250,9 +402,9 @@ class ClientMachine:
         if gap is not None:
             self.send(_T.RESUMED, gap_parameters(*gap), now)
             self.events.append(ev.StreamResumed(self.elapsed(now), by, *gap))
-        elif by is ev.Party.SERVER:
+        elif by is Party.SERVER:
             self.send(_T.PAUSED, {}, now)
-            self.events.append(ev.StreamPaused(self.elapsed(now), ev.Party.CLIENT))
+            self.events.append(ev.StreamPaused(self.elapsed(now), Party.CLIENT))
 
     def discard(self, samples: int, now: float) -> None:
         """Skip caller samples, and send `discarded`."""
