@@ -70,6 +70,8 @@ _UNOPENED = (State.PREPARING, State.OPENING)
 # Module-level names for enumeration members that are compared for every message, because access
 # through the class is slow.
 _DISCONNECT, _CLOSED = AudioHookMessageType.DISCONNECT, AudioHookMessageType.CLOSED
+# Creates a named tuple in half the time of its constructor.
+_new_tuple = tuple.__new__
 _CLOSE_REASONS = frozenset(reason.value for reason in CloseReason)
 
 
@@ -376,7 +378,7 @@ class Call(BaseObject):
         if self.session.state is State.CLOSED:
             self.log.once("WARNING", "output variables set after 'closed' are not sent")
         self.output_variables = variables
-        self.log.line("DEBUG", f"output variables set: {self.log.redact(variables)}")
+        self.log.line("DEBUG", "output variables set: {}", self.log.redact(variables))
 
     def set_supported_languages(self, languages: Sequence[str]) -> None:
         """Set the languages for ``opened``, which has them if Genesys asks for them.
@@ -442,11 +444,10 @@ class Call(BaseObject):
         Calls ``on_connection_lost`` if ``closed`` was not sent. Further calls have no effect.
         """
         event = self.session.connection_lost()
-        self.record_ending("genesys", "lost")
-        self._set_phase(_GONE)
+        self._advance(_GONE, ("genesys", "lost"))
         if event is None:
             return
-        self.log.line("INFO", f"AudioHook connection lost while {event.state}")
+        self.log.line("INFO", "AudioHook connection lost while {}", event.state)
         await self._call_event_handler("on_connection_lost", event)
 
     async def handle(self, event: events.Event) -> Draft | None:
@@ -497,8 +498,7 @@ class Call(BaseObject):
         if isinstance(event, events.Faulted):
             self.log.once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
             if event.reply is not None:
-                self.record_ending("server", f"fault-{event.error.rule.value}")
-                self._set_phase(_ENDING)
+                self._advance(_ENDING, ("server", f"fault-{event.error.rule.value}"))
 
     async def _run_hook(self, event: events.Event, name: str) -> Draft | None:
         """Await the open gate and the hook of an event, if there are any.
@@ -526,7 +526,10 @@ class Call(BaseObject):
             self._hook = None
         return self._chosen
 
-    def _set_phase(self, phase: Phase) -> None:
+    def _advance(self, phase: Phase, cause: tuple[str, str] | None = None) -> None:
+        """Enter a phase, and set `ending` to the cause; a later phase and an earlier cause stay."""
+        if cause is not None and self.ending is None:
+            self.ending = _new_tuple(Ending, cause)
         if phase <= self.phase:
             return
         self.phase = phase
@@ -543,22 +546,21 @@ class Call(BaseObject):
         details.read_open(event)
         log.set_session_id(self.session.session_id)
         kind = "connection probe" if event.is_probe else "open"
-        log.line("INFO", f"AudioHook {kind}: conversation={brief(details.conversation_id)}")
+        log.line("INFO", "AudioHook {}: conversation={!r:.120}", kind, details.conversation_id)
         if self.params.log_personal_data:
-            log.line("DEBUG", f"participant: {details.participant}")
+            log.line("DEBUG", "participant: {}", details.participant)
 
     def _close(self, event: events.CloseReceived) -> None:
-        faults = f" faults={self.faults}" if self.session.faults else ""
         reason = event.reason if event.reason in _CLOSE_REASONS else "(unknown)"
-        self.record_ending("genesys", reason)
-        self._set_phase(_ENDING)
-        self.log.line("INFO", f"AudioHook close: reason={reason}{faults}")
+        self._advance(_ENDING, ("genesys", reason))
+        faults = f" faults={self.faults}" if self.session.faults else ""
+        self.log.line("INFO", "AudioHook close: reason={}{}", reason, faults)
 
     def _update(self, event: events.UpdateReceived) -> None:
         self.details.read_update(event)
 
     def _dtmf(self, event: events.DtmfReceived) -> None:
-        self.log.line("DEBUG", f"DTMF received: {self.log.redact(event.digit)}")
+        self.log.line("DEBUG", "DTMF received: {}", self.log.redact(event.digit))
         if event.digit not in KEYPAD:
             self.log.once("WARNING", "a DTMF digit that is not on a keypad was ignored")
 
@@ -652,10 +654,9 @@ class Call(BaseObject):
                 logger.debug(f"{draft.type.value!r} not sent: the session is {self.session.state}")
             return None
         if draft.type is _DISCONNECT:
-            self.record_ending("bot", str(draft.parameters.get("reason")))
-            self._set_phase(_ENDING)
+            self._advance(_ENDING, ("bot", str(draft.parameters.get("reason"))))
         elif draft.type is _CLOSED:
-            self._set_phase(_ENDED)
+            self._advance(_ENDED)
         return message
 
     def takes_bot_audio(self) -> bool:
