@@ -11,7 +11,11 @@ from pipecat_genesys.simulator import CallParameters, session
 from pipecat_genesys.simulator.session.parameters import CallOverrides
 
 SESSION = Path(session.__path__[0])
-ALLOWED = ("pipecat_genesys.errors", "pipecat_genesys.protocol.types")
+ALLOWED = (
+    "pipecat_genesys.capture.entries",
+    "pipecat_genesys.errors",
+    "pipecat_genesys.protocol.types",
+)
 INPUT_AND_OUTPUT = {"asyncio", "socket", "time", "threading", "websockets"}
 
 

@@ -17,9 +17,18 @@ must survive.
 requests. Nothing here imports pipecat.
 """
 
+from pipecat_genesys.capture import (
+    CallMode,
+    CaptureEntry,
+    Direction,
+    Party,
+    RecordedCall,
+    read_capture,
+)
+
 from .call import SimulatedCall, continuation
 from .caller_audio import Spoken
-from .capture_file import CaptureFile, RecordedCall, read_capture
+from .capture_file import CaptureFile
 from .connection import (
     PRODUCTION_COMPONENTS,
     REFERENCE_COMPONENTS,
@@ -45,7 +54,6 @@ from .session.events import (
     Event,
     MessageIgnored,
     Opened,
-    Party,
     PongReceived,
     ProtocolWarning,
     ReconnectRequested,
@@ -57,12 +65,11 @@ from .session.events import (
     Violation,
 )
 from .session.machine import CallStateError, SessionState
-from .session.messages import Capture, CaptureEntry, Direction
+from .session.messages import Capture
 from .session.parameters import (
     FRAME_SAMPLES,
     MONITOR_OFFER,
     PCMU_EXTERNAL,
-    CallMode,
     CallParameters,
     ClientLimits,
     ClientTimeouts,

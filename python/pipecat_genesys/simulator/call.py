@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self, TypeVar, overload
 
 from pipecat_genesys import audio
+from pipecat_genesys.capture import CallMode, CaptureEntry, Party
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel, AudioHookMediaFormat
 
 from .caller_audio import CallerAudio, QueuedSpeech, Spoken
@@ -34,10 +35,8 @@ from .report import CallReport, build_report
 from .session import GenesysClientSession
 from .session import events as ev
 from .session.machine import CallStateError, SessionState
-from .session.messages import CaptureEntry
 from .session.parameters import (
     FRAME_SAMPLES,
-    CallMode,
     CallParameters,
     PreviousSession,
     new_call,
@@ -588,7 +587,7 @@ class SimulatedCall:
         if self._faults.socket_should_drop:
             connection.drop_when_sent()
             # The client sends nothing more, even if the end of the connection takes some time.
-            self.session.socket_lost(self._clock(), by=ev.Party.CLIENT)
+            self.session.socket_lost(self._clock(), by=Party.CLIENT)
         events = self.session.take_events()
         self._log.events.extend(events)
         entries = self.session.capture.entries[self._observed_entries :]

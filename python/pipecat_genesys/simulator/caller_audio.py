@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipecat_genesys import audio
+from pipecat_genesys.capture import CallMode
 from pipecat_genesys.protocol.types import (
     MAX_MESSAGE_BYTES,
     WIRE_SAMPLE_RATE,
@@ -17,7 +18,7 @@ from pipecat_genesys.protocol.types import (
 
 from .session import GenesysClientSession
 from .session.machine import SessionState
-from .session.parameters import FRAME_SAMPLES, CallMode
+from .session.parameters import FRAME_SAMPLES
 
 ULAW_SILENCE = b"\xff"
 """One sample of silence in mu-law."""

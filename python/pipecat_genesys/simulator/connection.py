@@ -31,8 +31,9 @@ from urllib.request import getproxies
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from pipecat_genesys.capture import Party
+
 from .event_log import SimulatorError
-from .session.events import Party
 from .session.parameters import CallParameters, ClientLimits, ClientTimeouts
 
 REFERENCE_COMPONENTS = (

@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from types import MappingProxyType
 
+from pipecat_genesys.capture import CallMode, Party
 from pipecat_genesys.protocol.types import AudioHookChannel, AudioHookMediaFormat
 
 from .connection import CallOptions
 from .report import CallReport
 from .session import GenesysClientSession
-from .session.events import Party
 from .session.machine import CallStateError, SessionState
 from .session.messages import gap_parameters
-from .session.parameters import CallMode, CallParameters, as_probe, medium
+from .session.parameters import CallParameters, as_probe, medium
 from .session.playback import SILENCE
 from .session.rules import ServerRule
 

@@ -16,6 +16,14 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from typing import Any
 
+from pipecat_genesys.capture import (
+    AUDIO,
+    CaptureEntry,
+    Direction,
+    Party,
+    RecordedCall,
+    content_size,
+)
 from pipecat_genesys.protocol.types import (
     WIRE_SAMPLE_RATE,
     AudioHookMediaFormat,
@@ -23,14 +31,11 @@ from pipecat_genesys.protocol.types import (
     CloseReason,
 )
 
-from .capture_file import RecordedCall
 from .connection import (
     CallConnection,
     CallOptions,
     ConnectionEnd,
 )
-from .session.events import Party
-from .session.messages import AUDIO, CaptureEntry, Direction, content_size
 
 _T = AudioHookMessageType
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

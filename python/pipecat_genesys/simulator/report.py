@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipecat_genesys.capture import CaptureEntry, Direction, Party
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, CloseReason, DisconnectReason
 
 from .session import GenesysClientSession
-from .session.events import Event, Party, ProtocolWarning, Violation
+from .session.events import Event, ProtocolWarning, Violation
 from .session.machine import SessionState
-from .session.messages import CaptureEntry, Direction
 from .session.playback import Underrun
 from .session.rules import ServerRule
 

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypeAlias
 
+from pipecat_genesys.capture.entries import Party
 from pipecat_genesys.protocol.types import CloseReason, DisconnectReason, Media
 
 from .rules import ServerRule
-
-
-class Party(StrEnum):
-    """One of the two ends of the WebSocket."""
-
-    CLIENT = "client"
-    SERVER = "server"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from fractions import Fraction
 
+from pipecat_genesys.capture.entries import Party
 from pipecat_genesys.errors import PipecatGenesysError
 from pipecat_genesys.protocol.types import AudioHookMessageType, CloseReason, Media, format_duration
 
 from . import events as ev
-from .events import Party
 from .messages import Capture, Outbox, gap_parameters
 from .parameters import CallParameters, ClientLimits, ClientTimeouts, MessageBudget
 from .playback import Playback

@@ -10,10 +10,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, TypedDict, Unpack
 
+from pipecat_genesys.capture.entries import CallMode
 from pipecat_genesys.protocol.types import (
     MAX_MESSAGE_BYTES,
     NULL_UUID,
@@ -28,16 +28,6 @@ FRAME_SAMPLES = 1600
 _ROUNDING = 1e-6
 """Part of a token that can be missing when a message takes the token. It compensates floating-point
 errors, so that a server exactly at the allowed rate is accepted even after months."""
-
-
-class CallMode(StrEnum):
-    """What the server does with the call."""
-
-    BOT = "bot"
-    """The server talks to the caller (Audio Connector)."""
-    MONITOR = "monitor"
-    """The server only listens (AudioHook Monitor, Transcription Connector, Bot Transcription
-    Connector)."""
 
 
 def medium(

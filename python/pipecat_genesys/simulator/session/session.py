@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NoReturn
 
+from pipecat_genesys.capture.entries import AUDIO, CallMode, Direction, Party, content_size
 from pipecat_genesys.protocol.types import (
     WIRE_SAMPLE_RATE,
     AudioHookMessageType,
@@ -23,8 +24,7 @@ from pipecat_genesys.protocol.types import (
 from . import events as ev
 from . import validation
 from .machine import CallStateError, ClientMachine, PongResult, SessionState
-from .messages import AUDIO, Direction, content_size
-from .parameters import FRAME_SAMPLES, CallMode, CallParameters, ClientLimits, ClientTimeouts
+from .parameters import FRAME_SAMPLES, CallParameters, ClientLimits, ClientTimeouts
 from .playback import SILENCE, Playback
 from .rules import BrokenRuleError, ServerRule
 from .validation import ServerMessage
@@ -112,7 +112,7 @@ class GenesysClientSession:
         """Whether the stream is paused by the client or by the server."""
         return self._client.pauses.is_paused
 
-    def is_paused_by(self, party: ev.Party) -> bool:
+    def is_paused_by(self, party: Party) -> bool:
         """Return whether the stream is paused by this party."""
         return self._client.pauses.is_held_by(party)
 
@@ -260,7 +260,7 @@ class GenesysClientSession:
             CallStateError: If the session is not open.
         """
         self._require_open("pause", now)
-        self._client.pause(ev.Party.CLIENT, now)
+        self._client.pause(Party.CLIENT, now)
 
     def resume(self, now: float) -> None:
         """End the client's pause. If the server holds a pause as well, nothing is sent.
@@ -269,9 +269,9 @@ class GenesysClientSession:
             CallStateError: If the session is not open, or if the client holds no pause.
         """
         self._require_open("resume", now)
-        if not self.is_paused_by(ev.Party.CLIENT):
+        if not self.is_paused_by(Party.CLIENT):
             raise CallStateError("cannot resume: the client holds no pause")
-        self._client.resume(ev.Party.CLIENT, now)
+        self._client.resume(Party.CLIENT, now)
 
     def report_discarded(self, samples: int, now: float) -> None:
         """Skip caller samples, and send `discarded`.
@@ -335,7 +335,7 @@ class GenesysClientSession:
             self._client.received_entry = None
 
     def socket_lost(
-        self, now: float, *, by: ev.Party, code: int | None = None, detail: str = ""
+        self, now: float, *, by: Party, code: int | None = None, detail: str = ""
     ) -> None:
         """End the session because the socket is closed.
 
@@ -348,7 +348,7 @@ class GenesysClientSession:
         if self.state is SessionState.DISCONNECTED:
             return
         self.tick(now)
-        if by is ev.Party.SERVER:
+        if by is Party.SERVER:
             closed_with = f"code {code}" if code is not None else "no close frame"
             text = f"socket closed by the server while {self.state} ({closed_with}) {detail}"
             self.report_breach(ServerRule.SERVER_CLOSED_SOCKET, text.strip(), now)
@@ -484,7 +484,7 @@ def _on_opened(client: ClientMachine, message: ServerMessage, now: float) -> Non
         if whole_frames > client.outbox.position:
             client.discard(whole_frames - client.outbox.position, now)
     if parameters.get("startPaused"):
-        client.pause(ev.Party.SERVER, now)
+        client.pause(Party.SERVER, now)
 
 
 def _on_pong(client: ClientMachine, message: ServerMessage, now: float) -> None:
@@ -505,12 +505,12 @@ def _on_pong(client: ClientMachine, message: ServerMessage, now: float) -> None:
 
 def _on_pause(client: ClientMachine, message: ServerMessage, now: float) -> None:
     if _takes_effect(client, message, ServerRule.PAUSE_RATE, now):
-        client.pause(ev.Party.SERVER, now)
+        client.pause(Party.SERVER, now)
 
 
 def _on_resume(client: ClientMachine, message: ServerMessage, now: float) -> None:
     if _takes_effect(client, message, ServerRule.RESUME_RATE, now):
-        client.resume(ev.Party.SERVER, now)
+        client.resume(Party.SERVER, now)
 
 
 def _takes_effect(

@@ -1,0 +1,50 @@
+"""Captures: the messages of a call in a file, and what of them is personal.
+
+The simulator writes captures of the calls that it makes, and the endpoint writes captures of the
+calls that it gets. Both use the format in `file`. `masking` removes personal data from messages.
+Nothing here waits, and nothing here imports pipecat.
+"""
+
+from .entries import AUDIO, CallMode, CaptureEntry, Direction, Party, content_size
+from .file import (
+    VERSION,
+    CaptureHead,
+    CaptureSource,
+    MarkKind,
+    RecordedCall,
+    RecordingMark,
+    create_file,
+    end_line,
+    entry_line,
+    head_line,
+    mark_line,
+    message_line,
+    read_capture,
+)
+from .masking import Choice, Choices, mask_client_message, mask_server_parameters
+
+__all__ = [
+    "AUDIO",
+    "VERSION",
+    "CallMode",
+    "CaptureEntry",
+    "CaptureHead",
+    "CaptureSource",
+    "Choice",
+    "Choices",
+    "Direction",
+    "MarkKind",
+    "Party",
+    "RecordedCall",
+    "RecordingMark",
+    "content_size",
+    "create_file",
+    "end_line",
+    "entry_line",
+    "head_line",
+    "mark_line",
+    "mask_client_message",
+    "mask_server_parameters",
+    "message_line",
+    "read_capture",
+]

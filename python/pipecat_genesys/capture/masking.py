@@ -1,0 +1,200 @@
+"""Removes personal data from the messages of a call, before they are written to a capture.
+
+A masked message has the same fields as the original, with values that say nothing. A message that
+is masked twice does not change the second time. Fields that the protocol does not have, and text
+that is not a message, can contain anything, and are masked too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from pipecat_genesys.protocol.types import AudioHookMediaFormat
+from pipecat_genesys.protocol.types import AudioHookMessageType as Type
+
+MASK = "***"
+"""The value of a masked text."""
+MASKED_DIGIT = "*"
+"""The value of a masked digit. It is a key of a keypad, so that a replay presses a key, too."""
+
+_ENVELOPE = frozenset({"version", "type", "id", "seq", "serverseq", "position"})
+_IMPERSONAL = frozenset(
+    {
+        "organizationId",
+        "conversationId",
+        "media",
+        "language",
+        "supportedLanguages",
+        "continuedSessions",
+        "reason",
+        "rtt",
+        "start",
+        "discarded",
+        "code",
+        "message",
+        "retryAfter",
+    }
+)
+_VARIABLES = frozenset({"inputVariables", "customConfig"})
+# Fields of a `transcript` entity that do not depend on the words.
+_OF_TRANSCRIPTS = frozenset(
+    {"id", "channelId", "offset", "duration", "isFinal", "confidence", "languages", "type"}
+)
+
+
+class Choice(StrEnum):
+    """What a recording does with one kind of data."""
+
+    RECORD = "record"
+    """It is written as it is."""
+    MASK = "mask"
+    """It is written as silence, as ``*`` or as ``***``."""
+    OMIT = "omit"
+    """It is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a recording does with each kind of personal data.
+
+    Attributes:
+        audio: The audio of both parties, and the data of `event` messages, such as transcripts.
+        digits: The keys that the caller presses.
+        variables: The values of input and output variables, and the integration's configuration.
+        participant: The caller's number and name, and the number that was dialled.
+    """
+
+    audio: Choice = Choice.MASK
+    digits: Choice = Choice.MASK
+    variables: Choice = Choice.MASK
+    participant: Choice = Choice.MASK
+
+    @property
+    def paused(self) -> Choices:
+        """The choices while the recording is paused: nothing is written as it is."""
+        return Choices(
+            **{
+                name: Choice.MASK if choice is Choice.RECORD else choice
+                for name, choice in asdict(self).items()
+            }
+        )
+
+    @property
+    def is_verbatim(self) -> bool:
+        """Whether everything is written as it is."""
+        return all(choice is Choice.RECORD for choice in asdict(self).values())
+
+
+def silence(size: int, media_format: str | None) -> bytes:
+    """Return silence.
+
+    Args:
+        size: Number of bytes.
+        media_format: Format of the audio; None for mu-law.
+    """
+    return (b"\0" if media_format == AudioHookMediaFormat.L16 else b"\xff") * size
+
+
+def mask_client_message(message: Mapping[str, Any], choices: Choices) -> dict[str, Any]:
+    """Return a message of the client without the data that must not be recorded.
+
+    Args:
+        message: The decoded message; any JSON object. It is not changed.
+        choices: What to do with each kind of data.
+    """
+    masked: dict[str, Any] = {}
+    for name, value in message.items():
+        if name == "parameters" and isinstance(value, dict):
+            masked[name] = _client_parameters(value, choices)
+        elif name in _ENVELOPE and not isinstance(value, (dict, list)):
+            masked[name] = value
+        else:
+            _put(masked, name, value, choices.variables)
+    return masked
+
+
+def _client_parameters(parameters: Mapping[str, Any], choices: Choices) -> dict[str, Any]:
+    masked: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if name in _IMPERSONAL:
+            masked[name] = value
+        elif name == "digit":
+            if choices.digits is not Choice.OMIT:
+                masked[name] = value if choices.digits is Choice.RECORD else MASKED_DIGIT
+        elif name == "participant":
+            masked[name] = _participant(value, choices.participant)
+        else:
+            _put(masked, name, value, choices.variables)
+    return masked
+
+
+def _participant(value: Any, choice: Choice) -> Any:
+    """Mask a participant. The id of Genesys is kept, as the other ids of the call are."""
+    if choice is Choice.RECORD:
+        return value
+    if not isinstance(value, dict):
+        return blank(value)
+    hidden = "" if choice is Choice.OMIT else MASK
+    return {
+        name: inner if name == "id" and isinstance(inner, str) else hidden
+        for name, inner in value.items()
+    }
+
+
+def mask_server_parameters(
+    message_type: str, parameters: Mapping[str, Any], choices: Choices
+) -> Mapping[str, Any]:
+    """Return the parameters of a server message without the data that must not be recorded.
+
+    Args:
+        message_type: Type of the message.
+        parameters: The parameters; any object. They are not changed.
+        choices: What to do with each kind of data.
+    """
+    if message_type in (Type.DISCONNECT, Type.CLOSED) and "outputVariables" in parameters:
+        masked = {name: value for name, value in parameters.items() if name != "outputVariables"}
+        _put(masked, "outputVariables", parameters["outputVariables"], choices.variables)
+        return masked
+    if message_type == Type.EVENT and choices.audio is not Choice.RECORD:
+        entities = parameters.get("entities")
+        if not isinstance(entities, (list, tuple)):
+            return {}
+        return {"entities": [_entity(entity, choices.audio) for entity in entities]}
+    return parameters
+
+
+def _entity(entity: Any, choice: Choice) -> Any:
+    if not isinstance(entity, Mapping):
+        return blank(entity)
+    kind, data = entity.get("type"), entity.get("data")
+    if choice is Choice.OMIT:
+        return {"type": kind, "data": {}}
+    return {"type": kind, "data": blank(data, _OF_TRANSCRIPTS if kind == "transcript" else ())}
+
+
+def _put(masked: dict[str, Any], name: str, value: Any, choice: Choice) -> None:
+    if choice is not Choice.OMIT:
+        masked[name] = value if choice is Choice.RECORD else blank(value)
+
+
+def blank(value: Any, kept: frozenset[str] | tuple[()] = ()) -> Any:
+    """Return a JSON value with the same structure and no content.
+
+    Args:
+        value: The value.
+        kept: Names of members that are kept as they are.
+    """
+    if isinstance(value, Mapping):
+        return {
+            name: inner if name in kept else blank(inner, kept) for name, inner in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [blank(inner, kept) for inner in value]
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, (int, float)):
+        return 0
+    return None if value is None else MASK
