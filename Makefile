@@ -52,7 +52,7 @@ demo: dev  ## Every day | 20 s | call the example bot on both transports over re
 	$(PY) examples/demo.py
 
 # Processes that run the Python tests. Tests mostly wait, so there are more processes than cores.
-WORKERS ?= 4
+WORKERS ?= 6
 
 .PHONY: test
 test: dev  ## Every day | 4 min | all tests except the slow ones
@@ -125,7 +125,9 @@ fuzz: $(VENV)/.deps  ## Audio core | 30 min | fuzz the audio core, FUZZ_SECONDS 
 
 .PHONY: test-py
 test-py: dev  ## More tests | 4 min | the Python tests except the slow ones
-	$(PY) -m pytest -n $(WORKERS)
+	# The default timeout method raises an exception in the test, and a test that then waits for a task
+	# hangs without a limit. The method `thread` ends the process, and pytest-xdist names the test.
+	$(PY) -m pytest -n $(WORKERS) --timeout-method=thread --max-worker-restart=3
 
 .PHONY: coverage
 coverage: dev  ## More tests | 2 min | measure the branch coverage of protocol/ and simulator/ by their tests; fails below 95 %
