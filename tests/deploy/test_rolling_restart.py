@@ -20,8 +20,8 @@ from pipecat_genesys.simulator import (
     SimulatedCall,
     audiohook_headers,
     new_call,
+    sample_speech,
     sign_request,
-    speech_like,
 )
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -84,7 +84,7 @@ class Callers:
         try:
             if self.live >= CALLS:
                 self._all_live.set()
-            await call.say(speech_like(1.0))
+            await call.say(sample_speech(1.0))
             await asyncio.sleep(max(0.0, SECONDS - call.elapsed))
             await call.hang_up()
             await call.ended(20)

@@ -21,11 +21,11 @@ from pipecat_genesys.simulator import (
     SimulatorError,
     StreamPaused,
     StreamResumed,
-    speech_like,
+    sample_speech,
 )
 
 FAULTS_AT_A_TIME = 10
-SPEECH = speech_like(1.2)
+SPEECH = sample_speech(1.2)
 
 
 @dataclass

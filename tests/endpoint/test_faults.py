@@ -34,7 +34,7 @@ from pipecat_genesys.simulator import (
     Fault,
     SimulatedCall,
     new_call,
-    speech_like,
+    sample_speech,
 )
 from redis.asyncio import Redis
 from redis_server import RedisServer
@@ -50,7 +50,7 @@ from .served import (
     served,
 )
 
-SPEECH = speech_like(1.5)
+SPEECH = sample_speech(1.5)
 
 
 class Bots:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipecat_genesys.protocol.types import AudioHookChannel
 from pipecat_genesys.simulator import (
     VERBS,
     AwaitTimeoutError,
@@ -16,7 +17,8 @@ from pipecat_genesys.simulator import (
     new_monitor_call,
     parse_script,
     play,
-    speech_like,
+    sample_speech,
+    synthesize,
     tone,
     write_wav,
 )
@@ -60,7 +62,34 @@ async def test_say_sends_tones_speech_files_and_silence(tmp_path: Path) -> None:
     peer = await run("say:tone:440:0.5", "say:speech:0.4", f"say:{path}", "say:silence:0.2")
     heard = b"".join(peer.audio)
     assert tone(440, 0.5) in heard
-    assert speech_like(0.4) in heard
+    assert sample_speech(0.4) in heard
+
+
+@virtual_time
+async def test_say_speaks_texts_in_the_language_of_the_conversation(tmp_path: Path) -> None:
+    peer = await run('say:"good morning"', "language:de-DE", "say:'guten Morgen'")
+    heard = b"".join(peer.audio)
+    assert synthesize("good morning", "en-US") in heard
+    assert synthesize("guten Morgen", "de-DE") in heard
+
+
+@virtual_time
+async def test_agent_speaks_texts_and_sample_speech_in_a_voice_of_its_own() -> None:
+    async with scripted() as server:
+        async with SimulatedCall(server.url, new_monitor_call()) as call:
+            await call.opened()
+            steps = ['agent:"how can I help?"', "agent:speech:0.4"]
+            await play(parse_script(steps, language="en-GB"), call)
+        await server.done.wait()
+    heard = b"".join(server.peer.audio)[1::2]
+    assert synthesize("how can I help?", "en-GB", AudioHookChannel.INTERNAL) in heard
+    assert sample_speech(0.4, AudioHookChannel.INTERNAL) in heard
+
+
+def test_paths_are_relative_to_the_folder_of_the_script(tmp_path: Path) -> None:
+    write_wav(tmp_path / "hi.wav", bytes(1600), bytes(1600))
+    steps = ["say:hi.wav", "converse:hi.wav", f"say:{tmp_path / 'hi.wav'}"]
+    assert [step.text for step in parse_script(steps, folder=tmp_path)] == steps
 
 
 @virtual_time
@@ -192,6 +221,9 @@ async def test_keys_of_one_step_are_pressed_100_ms_apart() -> None:
         ("say:speech:x", "'x' is not a number of seconds"),
         ("say:speech:-1", "not between 0 and 86400 seconds"),
         ("say:silence:0", "the sound is empty"),
+        ('say:"hello', 'the text does not end with "'),
+        ('say:""', "the text '' has nothing to speak"),
+        ("say:'", "the text does not end with '"),
         ("wait:", "is neither a number of seconds nor one of bot, quiet"),
         ("wait:event:", "is neither a number of seconds nor one of"),
         ("wait:nan", "neither a number of seconds"),

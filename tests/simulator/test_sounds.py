@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import struct
@@ -13,17 +14,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from pipecat.audio.turn.base_turn_analyzer import EndOfTurnState
+from pipecat.audio.turn.smart_turn.local_smart_turn_v3 import LocalSmartTurnAnalyzerV3
+from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat_genesys import audio
+from pipecat_genesys.protocol.types import AudioHookChannel
 from pipecat_genesys.simulator import (
     read_stereo_wav,
     read_wav,
+    sample_speech,
     silence,
-    speech_like,
+    sounds,
+    synthesize,
     tone,
     write_wav,
 )
 
-SPEECH = speech_like(0.5)
+SPEECH = sample_speech(0.5)
+PARTIES = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
 
 
 def pcm(ulaw: bytes) -> np.ndarray:
@@ -52,31 +60,124 @@ def test_tone_outside_the_telephone_band_is_refused(frequency: float) -> None:
         tone(frequency, 1)
 
 
-@pytest.mark.parametrize("make", [silence, speech_like, lambda seconds: tone(440, seconds)])
+@pytest.mark.parametrize("make", [silence, sample_speech, lambda seconds: tone(440, seconds)])
 def test_negative_duration_is_refused(make: Callable[[float], bytes]) -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         make(-1.0)
 
 
-def test_speech_like_sound_has_syllables_with_gaps_in_the_voice_band() -> None:
-    samples = pcm(speech_like(5.0))
-    assert len(samples) == 40000
-    assert 20 * np.log10(np.abs(samples).max() / 32767) == pytest.approx(-12, abs=0.5)
-    energy = np.sqrt((samples.reshape(-1, 160) ** 2).mean(1))
-    loud = energy > energy.max() / 10
-    # Speech has a few syllables per second, and the syllables are longer than the gaps.
-    assert 10 <= np.count_nonzero(np.diff(loud.astype(int)) == 1) <= 35
-    assert 0.5 < loud.mean() < 0.95
-    spectrum = np.abs(np.fft.rfft(samples)) ** 2
-    frequencies = np.fft.rfftfreq(len(samples), 1 / 8000)
-    band = spectrum[(frequencies > 80) & (frequencies < 3400)].sum()
-    assert band / spectrum.sum() > 0.98
+# Speech
 
 
-def test_speech_like_sound_is_reproducible_and_depends_on_the_seed() -> None:
-    assert speech_like(1.0) == speech_like(1.0)
-    assert speech_like(1.0) != speech_like(1.0, seed=2)
-    assert speech_like(0.0) == b""
+@functools.cache
+def silero() -> SileroVADAnalyzer:
+    analyzer = SileroVADAnalyzer(sample_rate=8000)
+    analyzer.set_sample_rate(8000)
+    return analyzer
+
+
+def silero_confidence(ulaw: bytes) -> np.ndarray:
+    """Return Pipecat's confidence that each window of 32 ms is speech, from 0 to 1."""
+    windows = audio.ulaw_decode(ulaw)
+    size = 2 * silero().num_frames_required()
+    return np.array(
+        [
+            float(np.asarray(silero().voice_confidence(windows[at : at + size])).item())
+            for at in range(0, len(windows) - size + 1, size)
+        ]
+    )
+
+
+async def smart_turn_state(ulaw: bytes) -> EndOfTurnState:
+    """Return whether Pipecat's Smart Turn takes the end of the speech for the end of a turn."""
+    analyzer = LocalSmartTurnAnalyzerV3(sample_rate=16000)
+    analyzer.set_sample_rate(16000)
+    sound = audio.Resampler(8000, 16000).process(audio.ulaw_decode(ulaw))
+    analyzer.append_audio(sound, is_speech=True)
+    analyzer.append_audio(bytes(2 * 3200), is_speech=False)
+    state, _ = await analyzer.analyze_end_of_turn()
+    await analyzer.cleanup()
+    return state
+
+
+@pytest.mark.parametrize("party", PARTIES)
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0, 8.0, 20.0])
+def test_silero_takes_sample_speech_for_speech(seconds: float, party: AudioHookChannel) -> None:
+    confidence = silero_confidence(sample_speech(seconds, party))
+    assert confidence.max() > 0.99
+    # Pipecat's default threshold is 0.7. Speech has pauses between sentences.
+    assert np.mean(confidence > 0.7) > 0.75
+
+
+def test_silero_does_not_take_tones_and_silence_for_speech() -> None:
+    assert silero_confidence(tone(440, 2.0) + silence(1.0)).mean() < 0.2
+
+
+@pytest.mark.parametrize("party", PARTIES)
+@pytest.mark.parametrize("seconds", [1.0, 2.0, 5.0])
+async def test_smart_turn_takes_the_end_of_sample_speech_for_the_end_of_a_turn(
+    seconds: float, party: AudioHookChannel
+) -> None:
+    assert await smart_turn_state(sample_speech(seconds, party)) is EndOfTurnState.COMPLETE
+
+
+async def test_smart_turn_does_not_take_the_middle_of_a_sentence_for_the_end_of_a_turn() -> None:
+    whole = sample_speech(9.0)
+    assert await smart_turn_state(whole[: 3 * 8000]) is EndOfTurnState.INCOMPLETE
+
+
+def test_sample_speech_has_the_exact_duration_and_another_voice_for_the_agent() -> None:
+    for seconds in (0.0, 0.4, 2.0, 9.5, 30.0):
+        assert len(sample_speech(seconds)) == 8000 * seconds
+    assert sample_speech(2.0) != sample_speech(2.0, AudioHookChannel.INTERNAL)
+    assert sample_speech(30.0).endswith(sample_speech(9.0))
+
+
+def test_synthetic_speech_is_speech_in_the_voice_of_the_party() -> None:
+    text = "I want to check my bill"
+    for party in PARTIES:
+        ulaw = synthesize(text, party=party)
+        assert 1 < len(ulaw) / 8000 < 3
+        assert np.mean(silero_confidence(ulaw) > 0.7) > 0.75
+        assert 20 * np.log10(np.abs(pcm(ulaw)).max() / 32767) == pytest.approx(-6, abs=1)
+    assert synthesize(text) == synthesize(text)
+    assert synthesize(text) != synthesize(text, party=AudioHookChannel.INTERNAL)
+
+
+def test_synthetic_speech_begins_and_ends_with_the_words() -> None:
+    samples = np.abs(pcm(synthesize("Stop.")))
+    assert samples[:80].max() > 100
+    assert samples[-80:].max() > 100
+
+
+@pytest.mark.parametrize("language", ["de-DE", "es-419", "fr-CA", "ja-JP", "pt-BR", "en"])
+def test_text_is_spoken_in_its_language(language: str) -> None:
+    assert synthesize("1 2 3", language) != synthesize(
+        "1 2 3", "en-US" if language != "en" else "de"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "why"),
+    [
+        ("", "en-US", "has nothing to speak"),
+        (" \0 ", "en-US", "has nothing to speak"),
+        ("hello", "xx-YY", "no voice for the language 'xx-YY'"),
+        ("hello", "", "no voice for the language ''"),
+    ],
+)
+def test_error_for_text_that_cannot_be_spoken_names_the_reason(
+    text: str, language: str, why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        synthesize(text, language)
+
+
+def test_error_without_the_voice_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    monkeypatch.setattr(sounds, "_synthesizer", sounds._Synthesizer)
+    with pytest.raises(ValueError, match=r"pip install 'pipecat-genesys\[speech\]'"):
+        synthesize("a text that no other test speaks")
 
 
 # WAV files

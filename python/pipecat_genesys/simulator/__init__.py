@@ -84,7 +84,15 @@ from .session.parameters import (
 from .session.playback import Playback, Span, Underrun
 from .session.rules import REACTIONS, Reaction, ServerRule
 from .session.session import DTMF_KEYS
-from .sounds import read_stereo_wav, read_wav, silence, speech_like, tone, write_wav
+from .sounds import (
+    read_stereo_wav,
+    read_wav,
+    sample_speech,
+    silence,
+    synthesize,
+    tone,
+    write_wav,
+)
 
 __all__ = [
     "DTMF_KEYS",
@@ -169,9 +177,10 @@ __all__ = [
     "read_stereo_wav",
     "read_wav",
     "replay_call",
+    "sample_speech",
     "sign_request",
     "silence",
-    "speech_like",
+    "synthesize",
     "tone",
     "write_wav",
 ]

@@ -1,14 +1,15 @@
 """Scripts in text form, such as `wait:bot say:question.wav wait:quiet press:9`.
 
 A step is a verb, with an argument after a colon if the verb needs one. `VERBS` lists the verbs.
-`parse_script` checks all steps and reads all files before the call is placed.
+`parse_script` checks all steps, reads all files and speaks all texts before the call is placed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel
@@ -17,7 +18,7 @@ from .call import SimulatedCall
 from .event_log import CallEndedError
 from .session import events as ev
 from .session.session import DTMF_KEYS
-from .sounds import read_stereo_wav, read_wav, silence, speech_like, tone
+from .sounds import read_stereo_wav, read_wav, sample_speech, silence, synthesize, tone
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,19 @@ class StepContext:
 
 Action = Callable[[SimulatedCall, StepContext], Awaitable[object]]
 """Performs a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParseContext:
+    """What the meaning of a step depends on.
+
+    Attributes:
+        folder: The folder to which the paths of files are relative.
+        language: BCP-47 code of the language of texts to speak.
+    """
+
+    folder: Path = Path()
+    language: str = "en-US"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +77,31 @@ class Verb:
 
     example: str
     summary: str
-    parse: Callable[[str], Action]
+    parse: Callable[[str, ParseContext], Action]
 
 
-def parse_script(steps: Sequence[str]) -> list[Step]:
+def parse_script(
+    steps: Sequence[str], *, folder: Path | None = None, language: str = "en-US"
+) -> list[Step]:
     """Parse a script.
 
     Args:
         steps: The steps as written.
+        folder: The folder to which the paths of files are relative; the current folder by default.
+        language: BCP-47 code of the language of texts to speak. A step `language:` changes it for
+            the steps that follow.
 
     Raises:
         ValueError: If a step is not valid. The message names the step and the reason.
     """
-    return [_parse_step(text) for text in steps]
+    context = ParseContext(folder or Path(), language)
+    parsed = []
+    for text in steps:
+        parsed.append(_parse_step(text, context))
+        verb, _, argument = text.partition(":")
+        if verb == _LANGUAGE:
+            context = replace(context, language=argument)
+    return parsed
 
 
 async def play(steps: Sequence[Step], call: SimulatedCall, patience: float = 10.0) -> None:
@@ -98,15 +124,18 @@ async def play(steps: Sequence[Step], call: SimulatedCall, patience: float = 10.
 
 
 _QUIET = "wait:quiet"
+_LANGUAGE = "language"
+_QUOTES = frozenset("\"'")
+"""Each of them encloses a text to speak."""
 
 
-def _parse_step(text: str) -> Step:
+def _parse_step(text: str, context: ParseContext) -> Step:
     name, _, argument = text.partition(":")
     verb = VERBS.get(name)
     if verb is None:
         raise ValueError(f"step {text!r}: unknown verb {name!r}; the verbs are: {', '.join(VERBS)}")
     try:
-        return Step(text, verb.parse(argument))
+        return Step(text, verb.parse(argument, context))
     except (ValueError, OSError) as error:
         raise ValueError(f"step {text!r}: {error}; write it as {verb.example}") from None
 
@@ -121,36 +150,45 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _sound(argument: str) -> bytes:
+def _sound(argument: str, context: ParseContext, party: AudioHookChannel) -> bytes:
     kind, _, rest = argument.partition(":")
-    if kind == "speech":
-        sound = speech_like(_seconds(rest or "2"))
+    if argument[:1] in _QUOTES:
+        sound = synthesize(_unquoted(argument), context.language, party)
+    elif kind == "speech":
+        sound = sample_speech(_seconds(rest or "2"), party)
     elif kind == "silence":
         sound = silence(_seconds(rest or "1"))
     elif kind == "tone":
         frequency, _, seconds = rest.partition(":")
         sound = tone(_seconds(frequency or "1000"), _seconds(seconds or "1"))
     else:
-        sound = read_wav(argument)
+        sound = read_wav(context.folder / argument)
     if not sound:
         raise ValueError("the sound is empty")
     return sound
 
 
-def _say(party: AudioHookChannel) -> Callable[[str], Action]:
-    def parse(argument: str) -> Action:
-        sound = _sound(argument)
+def _unquoted(text: str) -> str:
+    if len(text) < 2 or text[0] != text[-1]:
+        raise ValueError(f"the text does not end with {text[0]}")
+    return text[1:-1]
+
+
+def _say(party: AudioHookChannel) -> Callable[[str, ParseContext], Action]:
+    def parse(argument: str, context: ParseContext) -> Action:
+        sound = _sound(argument, context, party)
         return lambda call, _: call.say(sound, party)
 
     return parse
 
 
-def _converse(argument: str) -> Action:
-    read_stereo_wav(argument)
-    return lambda call, _: call.converse(argument)
+def _converse(argument: str, context: ParseContext) -> Action:
+    recording = context.folder / argument
+    read_stereo_wav(recording)
+    return lambda call, _: call.converse(recording)
 
 
-def _wait(argument: str) -> Action:
+def _wait(argument: str, context: ParseContext) -> Action:
     if argument in _WAITS:
         return _WAITS[argument]
     kind, _, entity = argument.partition(":")
@@ -200,7 +238,7 @@ _WAITS: Mapping[str, Action] = MappingProxyType(
 )
 
 
-def _press(argument: str) -> Action:
+def _press(argument: str, context: ParseContext) -> Action:
     wrong = [key for key in argument if key not in DTMF_KEYS]
     if wrong or not argument:
         raise ValueError(f"the keys are {DTMF_KEYS}, got {argument!r}")
@@ -214,21 +252,21 @@ def _press(argument: str) -> Action:
     return press
 
 
-def _language(argument: str) -> Action:
+def _language(argument: str, context: ParseContext) -> Action:
     if not argument:
         raise ValueError("a language code is missing")
     return lambda call, _: call.update(argument)
 
 
-def _discard(argument: str) -> Action:
+def _discard(argument: str, context: ParseContext) -> Action:
     samples = round(_seconds(argument) * WIRE_SAMPLE_RATE)
     if not samples:
         raise ValueError("the number of seconds must be above 0")
     return lambda call, _: call.discard(samples)
 
 
-def _without_argument(action: Action) -> Callable[[str], Action]:
-    def parse(argument: str) -> Action:
+def _without_argument(action: Action) -> Callable[[str, ParseContext], Action]:
+    def parse(argument: str, context: ParseContext) -> Action:
         if argument:
             raise ValueError(f"this verb has no argument, got {argument!r}")
         return action
@@ -239,12 +277,12 @@ def _without_argument(action: Action) -> Callable[[str], Action]:
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "say": Verb(
-            "say:FILE.wav, say:speech:2, say:tone:440:1 or say:silence:1",
-            "the caller speaks: a WAV file, or generated sound of the given length",
+            'say:FILE.wav, say:"TEXT", say:speech:2, say:tone:440:1 or say:silence:1',
+            "the caller speaks: a WAV file, a text, or a sound of the given length",
             _say(AudioHookChannel.EXTERNAL),
         ),
         "agent": Verb(
-            "agent:FILE.wav or agent:speech:2",
+            'agent:FILE.wav, agent:"TEXT" or agent:speech:2',
             "the agent of a monitored call speaks",
             _say(AudioHookChannel.INTERNAL),
         ),
@@ -257,7 +295,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
             _wait,
         ),
         "press": Verb("press:12#", "the caller presses keys", _press),
-        "language": Verb("language:de-DE", "the language of the conversation changes", _language),
+        _LANGUAGE: Verb("language:de-DE", "the language of the conversation changes", _language),
         "pause": Verb(
             "pause", "the client pauses the stream", _without_argument(lambda call, _: call.pause())
         ),

@@ -1,26 +1,32 @@
-"""Sounds for callers: read from WAV files, or generated. Also writes recordings of calls.
+"""Sounds for callers: read from WAV files, spoken by a synthetic voice, or generated.
 
-Caller audio is 8 kHz mu-law. Generated audio is the same in every run.
+Caller audio is 8 kHz mu-law. Generated sounds are the same in every run. This module also writes
+recordings of calls.
 """
 
 from __future__ import annotations
 
+import ctypes
+import io
 import math
 import os
-import random
+import threading
 import wave
 from array import array
 from collections.abc import Iterable
+from functools import cache, lru_cache
+from importlib import resources
 from sys import byteorder
 from typing import BinaryIO
 
 from pipecat_genesys import audio
-from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
+from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel
 
 _PEAK = 32767
-_HARMONICS = 16
-_FORMANTS = ((500, 1.0, 120), (1500, 0.5, 200), (2500, 0.25, 300))
-"""Centre frequency in Hz, strength and width in Hz of each formant of a vowel."""
+_SPOKEN_PEAK = _PEAK // 2
+"""Peak of synthetic speech: 6 dB below full scale."""
+_QUIET = _PEAK // 200
+"""Samples up to this value at the ends of synthetic speech are removed."""
 
 
 # WAV files.
@@ -138,6 +144,181 @@ def _to_wire_rate(pcm: bytes, rate: int) -> bytes:
     return (body + tail)[len(tail) :]
 
 
+# Speech.
+
+
+def sample_speech(seconds: float, party: AudioHookChannel = AudioHookChannel.EXTERNAL) -> bytes:
+    """Return recorded English speech of an exact duration.
+
+    It is the end of a recording of several sentences, so it begins within a word and ends with a
+    sentence. Speech that is longer than the recording repeats the recording, with half a second of
+    silence in between. Silero and Smart Turn take it for speech.
+
+    Args:
+        seconds: Duration.
+        party: `external` for the voice of a customer, `internal` for the voice of an agent.
+
+    Raises:
+        ValueError: If the duration is negative.
+    """
+    wanted = _samples(seconds)
+    recording = _recording(party)
+    pause = silence(0.5)
+    repeats = math.ceil(wanted / len(recording + pause))
+    track = (recording + pause) * repeats + recording
+    return track[len(track) - wanted :]
+
+
+@cache
+def _recording(party: AudioHookChannel) -> bytes:
+    name = "agent.wav" if party is AudioHookChannel.INTERNAL else "caller.wav"
+    path = resources.files(__package__) / "recordings" / name
+    return read_wav(io.BytesIO(path.read_bytes()))
+
+
+def synthesize(
+    text: str,
+    language: str = "en-US",
+    party: AudioHookChannel = AudioHookChannel.EXTERNAL,
+) -> bytes:
+    """Return text as spoken by a synthetic voice, without silence at its ends.
+
+    The voice is that of the library eSpeak NG. It runs on this machine, without a key and without
+    the network. The extra `speech` installs it. Within a process, the same text gives the same
+    sound; the library's noise differs from run to run.
+
+    Args:
+        text: The words to speak.
+        language: BCP-47 code of the language of the text.
+        party: `external` for the voice of a customer, `internal` for the voice of an agent.
+
+    Returns:
+        8 kHz mono mu-law with a peak of -6 dB.
+
+    Raises:
+        ValueError: If the text has nothing to speak, if there is no voice for the language, or if
+            the library is not installed.
+    """
+    return _synthesized(text, language, party is AudioHookChannel.INTERNAL)
+
+
+@lru_cache(maxsize=256)
+def _synthesized(text: str, language: str, is_female: bool) -> bytes:
+    with _SYNTHESIZER_LOCK:
+        pcm, rate = _synthesizer().speak(text, language, is_female=is_female)
+    samples = array("h", pcm)
+    loud = [index for index, sample in enumerate(samples) if abs(sample) > _QUIET]
+    if not loud:
+        raise ValueError(f"the text {text!r} has nothing to speak")
+    samples = samples[loud[0] : loud[-1] + 1]
+    scale = _SPOKEN_PEAK / max(map(abs, samples))
+    pcm = _pcm(sample * scale for sample in samples)
+    return audio.ulaw_encode(_to_wire_rate(pcm, rate))
+
+
+_SYNTHESIZER_LOCK = threading.Lock()
+"""The library has one voice and one audio callback for the whole process."""
+
+
+class _Voice(ctypes.Structure):
+    """`espeak_VOICE` of `speak_lib.h`."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("languages", ctypes.c_char_p),
+        ("identifier", ctypes.c_char_p),
+        ("gender", ctypes.c_ubyte),
+        ("age", ctypes.c_ubyte),
+        ("variant", ctypes.c_ubyte),
+        ("xx1", ctypes.c_ubyte),
+        ("score", ctypes.c_int),
+        ("spare", ctypes.c_void_p),
+    )
+
+
+_ON_AUDIO = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
+"""`t_espeak_callback` of `speak_lib.h`."""
+
+
+class _Synthesizer:
+    """The library eSpeak NG, called through the functions of its `speak_lib.h`.
+
+    Raises:
+        ValueError: If the library is not installed, or if it cannot be loaded.
+    """
+
+    _AUDIO_OUTPUT_SYNCHRONOUS = 2
+    _INITIALIZE_DONT_EXIT = 0x8000
+    _CHARS_UTF8 = 1
+    _POSITION_CHARACTER = 1
+    _FEMALE = 2
+    _MALE = 1
+
+    def __init__(self) -> None:
+        try:
+            # Imported here, because only spoken text needs the library.
+            import espeakng_loader
+
+            self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+            data = espeakng_loader.get_data_path()
+        except (ImportError, OSError, RuntimeError) as error:
+            raise ValueError(
+                f"spoken text needs the library eSpeak NG ({error}): "
+                "pip install 'pipecat-genesys[speech]'"
+            ) from None
+        self._rate: int = self._library.espeak_Initialize(
+            self._AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data), self._INITIALIZE_DONT_EXIT
+        )
+        if self._rate <= 0:
+            raise ValueError(f"the library eSpeak NG cannot read its data in {data}")
+        self._pcm = bytearray()
+        # The library keeps a pointer to the callback, so this object must keep the callback.
+        self._on_audio = _ON_AUDIO(self._keep)
+        self._library.espeak_SetSynthCallback(self._on_audio)
+        self._library.espeak_Synth.argtypes = (
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+            ctypes.c_uint,
+            ctypes.c_int,
+            ctypes.c_uint,
+            ctypes.c_uint,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+        )
+
+    def _keep(self, samples: object, count: int, events: object) -> int:
+        if samples and count > 0:
+            self._pcm += ctypes.string_at(samples, 2 * count)  # type: ignore[arg-type]
+        return 0
+
+    def speak(self, text: str, language: str, *, is_female: bool) -> tuple[bytes, int]:
+        """Return the text as 16-bit PCM in native byte order, and the sample rate.
+
+        Raises:
+            ValueError: If there is no voice for the language, or if the library fails.
+        """
+        gender = self._FEMALE if is_female else self._MALE
+        voice = _Voice(languages=language.encode(), gender=gender)
+        if not language or self._library.espeak_SetVoiceByProperties(ctypes.byref(voice)):
+            raise ValueError(f"eSpeak NG has no voice for the language {language!r}")
+        self._pcm.clear()
+        # A null character ends the text.
+        words = text.replace("\0", " ").encode() + b"\0"
+        status = self._library.espeak_Synth(
+            words, len(words), 0, self._POSITION_CHARACTER, 0, self._CHARS_UTF8, None, None
+        )
+        if status:
+            raise ValueError(f"eSpeak NG cannot speak {text!r}: its status is {status}")
+        return bytes(self._pcm), self._rate
+
+
+@cache
+def _synthesizer() -> _Synthesizer:
+    return _Synthesizer()
+
+
 # Generated sounds.
 
 
@@ -165,51 +346,7 @@ def tone(frequency: float, seconds: float, level: float = -12.0) -> bytes:
         raise ValueError(f"a tone at 8 kHz is between 0 and 4000 Hz, got {frequency:g} Hz")
     step = math.tau * frequency / WIRE_SAMPLE_RATE
     peak = _PEAK * 10 ** (level / 20)
-    return _ulaw(peak * math.sin(step * n) for n in range(_samples(seconds)))
-
-
-def speech_like(seconds: float, seed: int = 1, level: float = -12.0) -> bytes:
-    """Return sound with the rhythm and the spectrum of speech: voiced syllables with gaps.
-
-    Args:
-        seconds: Duration.
-        seed: Seed of the random choices. Another seed gives another voice and other syllables.
-        level: Approximate peak level in dB relative to full scale.
-
-    Raises:
-        ValueError: If the duration is negative.
-    """
-    dice = random.Random(seed)  # noqa: S311 - a secure generator is not necessary
-    wanted = _samples(seconds)
-    speaker = dice.uniform(100, 220)
-    samples: list[float] = []
-    while len(samples) < wanted:
-        length = round(dice.uniform(0.12, 0.28) * WIRE_SAMPLE_RATE)
-        pitch = speaker * dice.uniform(0.9, 1.15)
-        shift = dice.uniform(0.8, 1.25)
-        partials = [
-            (math.tau * pitch * k / WIRE_SAMPLE_RATE, _resonance(pitch * k, shift))
-            for k in range(1, _HARMONICS + 1)
-            if pitch * k < 3400
-        ]
-        total = sum(strength for _, strength in partials)
-        for n in range(length):
-            swell = math.sin(math.pi * n / length)
-            buzz = sum(strength * math.sin(step * n) for step, strength in partials)
-            samples.append(swell * buzz / total)
-        gap = dice.uniform(0.02, 0.06) if dice.random() < 0.8 else dice.uniform(0.15, 0.3)
-        samples += [0.0] * round(gap * WIRE_SAMPLE_RATE)
-    peak = _PEAK * 10 ** (level / 20)
-    loudest = max(map(abs, samples), default=1.0)
-    return _ulaw(peak * sample / loudest for sample in samples[:wanted])
-
-
-def _resonance(frequency: float, shift: float) -> float:
-    """Return the strength of a partial at this frequency; `shift` scales the formants."""
-    return sum(
-        strength / (1 + ((frequency - shift * centre) / width) ** 2)
-        for centre, strength, width in _FORMANTS
-    )
+    return audio.ulaw_encode(_pcm(peak * math.sin(step * n) for n in range(_samples(seconds))))
 
 
 def _samples(seconds: float) -> int:
@@ -218,8 +355,9 @@ def _samples(seconds: float) -> int:
     return round(seconds * WIRE_SAMPLE_RATE)
 
 
-def _ulaw(samples: Iterable[float]) -> bytes:
+def _pcm(samples: Iterable[float]) -> bytes:
+    """Return samples as 16-bit little-endian PCM."""
     pcm = array("h", (round(sample) for sample in samples))
     if byteorder == "big":
         pcm.byteswap()
-    return audio.ulaw_encode(pcm.tobytes())
+    return pcm.tobytes()

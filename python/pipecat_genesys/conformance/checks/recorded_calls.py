@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
-from pipecat_genesys import audio
 from pipecat_genesys.conformance.connection import CheckedConnection
 from pipecat_genesys.conformance.errors import CheckFailedError
 from pipecat_genesys.conformance.target import Target
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
-from pipecat_genesys.simulator import PCMU_EXTERNAL
+from pipecat_genesys.simulator import PCMU_EXTERNAL, sample_speech
 
 _FRAME_SECONDS = 0.2
 
@@ -59,7 +56,7 @@ async def _place_sample_call(target: Target) -> CheckedConnection:
 
 
 async def _place_conversation(target: Target) -> CheckedConnection:
-    voice = _speech_like(1.0)
+    voice = sample_speech(1.0)
     frame = round(_FRAME_SECONDS * WIRE_SAMPLE_RATE)
     async with target.open_call() as connection:
         if connection.medium != PCMU_EXTERNAL:
@@ -80,14 +77,3 @@ async def _place_conversation(target: Target) -> CheckedConnection:
                 await connection.observe(due - connection.now)
         connection.assert_not_lost()
     return connection
-
-
-def _speech_like(seconds: float) -> bytes:
-    """Make a mu-law buzz that swells four times a second, for bots that react to speech."""
-    pcm = bytearray()
-    for n in range(round(seconds * WIRE_SAMPLE_RATE)):
-        at = n / WIRE_SAMPLE_RATE
-        loudness = 0.5 + 0.5 * math.sin(2 * math.pi * 4 * at)
-        buzz = sum(math.sin(2 * math.pi * 140 * k * at) / k for k in range(1, 12))
-        pcm += round(6000 * loudness * buzz).to_bytes(2, "little", signed=True)
-    return audio.ulaw_encode(bytes(pcm))
