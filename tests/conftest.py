@@ -24,8 +24,8 @@ JUDGES_OF_DELAYS = (
     "tests/transport/",
 )
 
-# Pipecat logs a line when it is imported. pytest would print it after the summary of all tests, if
-# a conftest.py imports pipecat.
+# Pipecat logs a line when it is imported. If a conftest.py imports pipecat, pytest would print this
+# line after the summary of all tests.
 logger.disable("pipecat")
 
 

@@ -41,8 +41,8 @@ class PipecatGenesysError(Exception):
 
 
 class AudioError(PipecatGenesysError, ValueError):
-    """The audio core cannot work with a value.
+    """The audio core does not support a value, such as a sample rate.
 
-    The message names the value, the reason and the remedy. The call that raised the exception has
-    changed nothing.
+    The message names the value, the reason and the remedy. A call that raises this exception does
+    not change the stream.
     """

@@ -51,7 +51,8 @@ def _prototype(up: int, down: int, zeros: int) -> Signal:
 def resample(pcm: Signal, in_rate: int, out_rate: int) -> Signal:
     """Return the exact output, neither rounded nor clipped.
 
-    A factor of six takes two filters, with clipping to 16 bits between them.
+    A conversion by a factor of six has two filters; the samples between the filters are clipped to
+    16 bits.
     """
     if out_rate == 6 * in_rate:
         between = np.clip(_step(pcm, Fraction(2), 24), -32768, 32767)
@@ -70,7 +71,7 @@ def _step(pcm: Signal, ratio: Fraction, zeros: int) -> Signal:
 
 
 def delay(in_rate: int, out_rate: int) -> Fraction:
-    """Return the delay in seconds: 24 samples at the lower rate; 28 for a factor of six."""
+    """Return the delay in seconds: 24 samples at the lower rate; 28 samples for a factor of six."""
     if in_rate == out_rate:
         return Fraction(0)
     lower, higher = sorted((in_rate, out_rate))

@@ -104,8 +104,8 @@ def releases_the_gil(call: Callable[[], object]) -> bool:
     gate.acquire()
     thread = threading.Thread(target=wait)
     thread.start()
-    # The thread may not have reached the gate yet, because the thread also waits for the GIL before
-    # the gate.
+    # Give the thread time to wait for `gate`. It may still wait for the GIL after this time, so the
+    # caller repeats the measurement.
     time.sleep(0.0005)
     gate.release()
     call()
@@ -123,8 +123,8 @@ def no_switching() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-# Each row has a call, the number of input bytes for which input and output have 1 KiB together,
-# and the size of input and output together, in KiB, above which the call releases the GIL.
+# Each row has a call; the number of input bytes for which the total size of input and output is 1
+# KiB; and the total size of input and output, in KiB, above which the call releases the GIL.
 GIL_LIMITS = [
     (lambda data: InboundAudio("PCMU", 1, 16000).process(data), 1024 / 5, 256),
     (lambda data: OutboundAudio("PCMU", 16000).process(data), 1024 / 1.25, 256),

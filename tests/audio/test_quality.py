@@ -1,8 +1,8 @@
 """Tests of the audio quality of the 16-bit output.
 
 The limits are those of `docs/audio.md`. The band is 300 to 3400 Hz at 8000 Hz. Rounding a sine of
--1 dBFS to 16 bits on input limits its SINAD to 97 dB. The rounding of the output adds to that;
-no 16-bit resampler can avoid it.
+-1 dBFS to 16 bits on input limits its SINAD to 97 dB. The rounding of the output, which no 16-bit
+resampler can avoid, decreases the SINAD further.
 """
 
 from fractions import Fraction
@@ -188,7 +188,7 @@ def test_energy_of_the_speech_band_equals_that_of_soxr(in_rate, out_rate):
     theirs = soxr.resample(voice.astype(np.float64), in_rate, out_rate, "VHQ")
     exactly = delay(in_rate, out_rate) * out_rate
     late = round(exactly)
-    # soxr's output has no delay; the delay of our output can be a fraction of a sample.
+    # soxr's output has no delay. Our output is shifted by its delay, rounded to whole samples.
     count = min(len(ours) - late, len(theirs))
     ours, theirs = ours[late:][:count], theirs[:count]
     assert decibels(np.std(ours) / np.std(theirs)) == pytest.approx(0, abs=0.05)

@@ -39,8 +39,9 @@ def supported(in_rate: int, out_rate: int) -> Resampler:
 def largest_error(in_rate: int, out_rate: int) -> float:
     """Return the largest allowed error in 16-bit steps for full-scale noise and square waves.
 
-    Rounding the output costs half a step. The rest comes from the taps, which are rounded to 18
-    bits or more. If there are two filters, the output of the first is rounded too.
+    Rounding the output adds an error of half a step. The remaining error comes from the taps, which
+    are rounded to 18 bits or more. If there are two filters, the output of the first filter is
+    rounded too.
     """
     return 2.0 if {in_rate, out_rate} == {8000, 48000} else 1.0
 
@@ -97,8 +98,8 @@ def test_reset_starts_a_new_stream(in_rate, out_rate):
 @pytest.mark.parametrize(("in_rate", "out_rate"), PAIRS)
 def test_process_and_flush_together_return_the_whole_signal(in_rate, out_rate):
     pulse = np.hanning(in_rate // 50) * 20000
-    # The signal has a whole number of periods of the ratio, so the output lasts as long as the
-    # input.
+    # The number of input samples is a multiple of `period`, so the output has exactly the duration
+    # of the input.
     period = Fraction(out_rate, in_rate).denominator
     signal = np.zeros((len(pulse) // period + 2) * period)
     signal[-len(pulse) :] = pulse

@@ -134,14 +134,15 @@ def test_the_store_gets_a_digest_of_key_and_nonce_and_a_lifetime_of_22_seconds()
 
 
 def test_a_nonce_is_remembered_until_no_clock_accepts_its_signature() -> None:
-    """By the largest skew, the clock of one machine is ahead, and that of the other is behind."""
+    """A second machine, whose clock is 6 s behind the first machine's clock, gets a replay."""
 
     async def main() -> None:
         passed = 0.0
         store = MemoryReplayStore(clock=lambda: passed)
         by = verifier(replay_store=store)
         call = Call().having(expires=None)
-        # The signer's clock is 3 s slow. The clock of the accepting machine is 3 s fast.
+        # The clock of the accepting machine is 3 s behind the signer's clock. The clock of the
+        # second machine is 6 s behind the clock of the accepting machine.
         assert (await outcome(by, call, NOW - 3))[0] is None
         accepted_until = NOW + 13 + 6
         passed = accepted_until - (NOW - 3) - 0.001

@@ -114,7 +114,7 @@ def test_the_random_secret_of_an_unknown_key_is_not_accepted() -> None:
 
 
 def macs_made(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Return a list that receives the secret of every MAC computed from now on."""
+    """Return a list to which the secret of every MAC is added when the MAC is computed."""
     made: list[bytes] = []
     real = signature._hmac_sha256
 
@@ -233,7 +233,7 @@ def test_an_empty_list_of_organisations_accepts_none() -> None:
         ({"credentials": {KEY: SECRET + "\n"}}, "without white space"),
         ({"credentials": {KEY: "QUJDR"}}, "base64"),
         ({"credentials": {KEY: "QUJD-_=="}}, "base64"),
-        ({"credentials": {KEY: SECRET}, "unsigned_keys": [KEY]}, "remove it from one"),
+        ({"credentials": {KEY: SECRET}, "unsigned_keys": [KEY]}, "remove the key from credentials"),
         ({"credentials": {KEY: SECRET}, "unsigned_keys": "key"}, "is a string"),
         ({"credentials": {KEY: SECRET}, "unsigned_keys": [""]}, "API key"),
         ({"credentials": {KEY: SECRET}, "authority": "https://bot.example.com"}, "authority"),

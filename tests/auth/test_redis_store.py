@@ -278,5 +278,5 @@ async def test_connections_to_an_old_primary_do_not_refuse_calls_after_a_failove
             # New connections to the same address lead to the new primary, as with a DNS name.
             os.replace(new_primary.socket, own_server.socket)
             assert await refusal(client, NONCE + "2", 0.5) is None
-            # The pool's connections to the old primary have been closed.
+            # The store has closed the pool's connections to the old primary.
             assert (await client.info("replication"))["role"] == "master"

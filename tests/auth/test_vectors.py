@@ -1,8 +1,8 @@
 """Tests with published signatures, which are written out here and not computed.
 
-The first two are from Genesys's AudioHook reference implementation
-(`signature-verifier.test.ts`, `signature-builder.test.ts`); the first is also the example in
-Genesys's documentation. The third is from RFC 9421, appendix B.2.5.
+The first two signatures are from Genesys's AudioHook reference implementation
+(`signature-verifier.test.ts`, `signature-builder.test.ts`); the first signature is also the example
+in Genesys's documentation. The third signature is from RFC 9421, appendix B.2.5.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def test_our_transport_delivers_all_audio_and_echoes_every_marker(tmp_path: Path
     check_two_short_calls(row)
     assert row["server"] == "ours-transport"
     assert row["markers_missing"] == 0
-    # An echo cannot come back before its packet of 200 ms is full.
+    # A packet is sent when it has 200 ms of audio, so the delay of an echo is at least 200 ms.
     assert row["echo_ms"]["p50"] > 200
     assert row["delivered_percent"] == pytest.approx(100, abs=1e-6)
     assert row["generator_lag_ms"]

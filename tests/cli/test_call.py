@@ -288,8 +288,8 @@ async def test_faults_and_steps_are_listed() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to a process")
 async def test_ctrl_c_hangs_up() -> None:
     async with scripted() as server:
-        # A shell starts background processes in such a way that they ignore SIGINT; a shell may run
-        # this test in a background process.
+        # A process that a shell starts in the background ignores SIGINT, and so do its child
+        # processes. The code therefore restores the default handler.
         code = (
             "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "from pipecat_genesys.cli import main; main()"

@@ -49,7 +49,7 @@ async def lines_until(process: asyncio.subprocess.Process, words: str) -> list[s
 
 
 def without_nltk(lines: list[str]) -> list[str]:
-    """Leave out what nltk prints. Older pipecats load its data when they are imported."""
+    """Leave out the lines that nltk prints when an older version of pipecat is imported."""
     return [line for line in lines if not line.startswith("[nltk_data]")]
 
 

@@ -18,7 +18,7 @@ MUTATIONS: dict[str, type[ReferenceCall]] = {}
 
 
 def breaks(*names: str) -> Callable[[_C], _C]:
-    """Register a server as one that breaks the rules of the named checks."""
+    """Register a server that breaks the rules of the named checks."""
 
     def register(call_class: _C) -> _C:
         for name in names:
@@ -533,12 +533,12 @@ class _Fragile(ReferenceCall):
 
 @breaks("hostile-oversize-text", "hostile-oversize-audio")
 class CrashesOnLargeMessages(_Fragile):
-    """Accepts messages of any size, and crashes when one exceeds 100,000 bytes."""
+    """Accepts messages of any size, and crashes when a message exceeds 100,000 bytes."""
 
     async def run(self) -> None:
         self.socket.protocol.max_message_size = None
         self.socket.protocol.max_fragment_size = None
-        self.socket.protocol.max_size = None  # of websockets 15
+        self.socket.protocol.max_size = None  # the name of the attribute in websockets 15
         await super().run()
 
     async def on_text(self, text: str) -> None:

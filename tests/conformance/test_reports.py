@@ -34,7 +34,7 @@ from .mutations import MUTATIONS
 pytest_plugins = ["pytester"]
 
 SHORT = Timeouts(open=2, pong=0.5, close=0.5, observation=0.2, conversation=1)
-# `closed-empty` is a warning; `signed` needs a secret.
+# The check `closed-empty` has the severity `warning`. The check `signed` needs a client secret.
 SOME = ("opened-in-time", "closed-empty", "signed", "dtmf")
 
 

@@ -333,7 +333,8 @@ async def test_close_after_disconnect_has_the_number_that_the_server_expects(
                 return await self.on_disconnect(server_messages.disconnect("error"))
             self.expected += 1
             if self.is_disconnecting:
-                # `AudioHookSession` has stopped counting; this session still answers `close`.
+                # `AudioHookSession` does not check `seq` after `disconnect`, so `seq` is checked
+                # above. Of the messages after `disconnect`, only `close` is answered.
                 if message["type"] == "close":
                     await super().on_text(text)
                 return None

@@ -1,7 +1,7 @@
 """Tests that run all checks on two real servers: pipecat's own serializer, and our serializer.
 
-Both run on the stock WebSocket transport. `docs/conformance.md` lists the findings. The findings on
-pipecat's serializer hold for one version of pipecat; other versions are not tested.
+Both servers run on Pipecat's own WebSocket transport. `docs/conformance.md` lists the findings. The
+findings on pipecat's serializer hold for one version of pipecat; other versions are not tested.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from pipecat_genesys.conformance import CATALOGUE, Outcome, Target, Timeouts, ru
 from pipecat_genesys.simulator import CallMode
 
 # The servers answer within milliseconds, so short limits suffice. pipecat sends nine audio messages
-# a second, which exceed the burst of 25 within seven seconds. The conversation is longer.
+# per second, 4 more than the limit of 5 per second, and thus exceeds the burst of 25 messages
+# within seven seconds. The conversation takes longer than seven seconds.
 TIMEOUTS = Timeouts(open=5, pong=3, close=3, observation=0.5, conversation=12)
 
 theirs = pytest.importorskip("pipecat.serializers.genesys")

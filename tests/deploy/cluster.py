@@ -136,7 +136,7 @@ class Cluster:
             "GENESYS_CLIENT_SECRET_FILE": str(secret),
             "REDIS_URL": f"unix://{self._redis.socket}",
             "PIPECAT_GENESYS_DRAIN_SECONDS": "300",
-            # This is the value in deploy/README.md. HAProxy notices a drain within half a second.
+            # This is the value in deploy/README.md. HAProxy detects a drain within half a second.
             "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS": "2",
         }
         self.servers = {

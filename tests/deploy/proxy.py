@@ -92,7 +92,7 @@ class Proxy:
     async def wait_until(
         self, name: str, condition: Callable[[ServerState], bool], seconds: float
     ) -> None:
-        """Wait until a condition holds for a server. HAProxy has no events, so this polls."""
+        """Wait until a condition holds for a server; poll, because HAProxy has no events."""
         async with asyncio.timeout(seconds):
             while True:
                 assert self._process is not None

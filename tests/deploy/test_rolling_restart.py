@@ -126,7 +126,7 @@ async def test_a_rolling_restart_cuts_and_refuses_no_call(tmp_path: Path) -> Non
             connections = (await cluster.proxy.server_states())[name].connections
             assert connections > 0, "the server has no calls that the restart could cut"
             server.terminate()
-            # HAProxy has not noticed the drain yet and still sends calls to the server.
+            # HAProxy has not detected the drain yet and still sends calls to the server.
             for _ in range(BURST):
                 tasks.create_task(callers.call())
             await cluster.down(name)

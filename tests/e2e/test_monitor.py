@@ -77,7 +77,7 @@ async def test_offsets_include_paused_and_lost_audio(app: Any) -> None:
         # Audio is lost from 1.2 to 1.9333 s, so this utterance ends at 1.2 s.
         Speech("internal", 1.05, 0.15),
         Speech("external", 2.4, 0.5),
-        # The stream is paused from 3.1333 to 5.8 s, so this utterance is not heard.
+        # The stream is paused from 3.1333 to 5.8 s, so the server does not receive this utterance.
         Speech("external", 4.0, 0.5),
         Speech("internal", 6.2, 0.42),
         Speech("external", 7.55, 0.3),

@@ -108,7 +108,7 @@ async def send_open(url: str, headers_of: CallParameters, open_of: CallParameter
 
 @pytest.mark.parametrize("field", ["session_id", "organization_id"])
 async def test_open_of_another_call_than_the_signed_one_is_disconnected(field: str) -> None:
-    """If an id in `open` differs from that in the signed headers, the server sends `disconnect`."""
+    """The server sends `disconnect` if an id in `open` differs from the id in a signed header."""
     signed = new_call()
     other = dataclasses.replace(signed, **{field: str(uuid.uuid4())})
     calls: list[AudioHookCall] = []

@@ -1,8 +1,8 @@
 """Tests that a failure in one call does not affect other calls, and that no object remains.
 
-These are the rows of the table "When something goes wrong" in docs/endpoint.md, except for a bot
-that raises (test_bots.py), SIGTERM (test_drain.py), and peers that are dead, do not read or flood
-(tests/transport/test_connection.py).
+The tests cover the rows of the table "When something goes wrong" in docs/endpoint.md, except for a
+bot that raises (test_bots.py), SIGTERM (test_drain.py), and peers that are dead, do not read or
+flood (tests/transport/test_connection.py).
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class HealthyCall:
         await hang_up(caller)
 
     async def end_and_check(self) -> None:
-        """End the call; check that the server made no violation and the bot received all audio."""
+        """End the call; check that the server broke no rule and that the bot received all audio."""
         self._may_end.set()
         report = await self.running
         assert report.clean, (report.violations, report.script_error)

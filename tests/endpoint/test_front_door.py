@@ -55,7 +55,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Front:
-    """A server that listens with `HttpProtocol`, created as uvicorn does, but without uvicorn."""
+    """A server that creates an `HttpProtocol` for each connection, as uvicorn does."""
 
     def __init__(self, port: int, state: ServerState) -> None:
         self.port = port
@@ -378,7 +378,7 @@ async def test_an_application_can_refuse(answer: list[Any], status: int) -> None
 
 
 async def test_a_refusal_has_each_header_once() -> None:
-    """nginx 1.23 and newer replace a response with two Content-Length headers by 502."""
+    """nginx 1.23 and newer send 502 instead of a response with two Content-Length headers."""
 
     async def refuse(scope: Any, receive: Any, send: Any) -> None:
         await WebSocket(scope, receive, send).send_denial_response(

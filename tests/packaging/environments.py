@@ -31,7 +31,7 @@ def version_of(python: str | Path) -> str:
 
 
 class Environment:
-    """A virtual environment. It is created if it is missing or has another version of Python."""
+    """A virtual environment; created again if it has another version of Python."""
 
     def __init__(self, folder: Path, interpreter: str = sys.executable) -> None:
         self.folder = folder

@@ -102,7 +102,7 @@ def install_lowest(environment: Environment, wheel: Path) -> None:
 
 
 def run_tests(environment: Environment) -> tuple[int, Counter[str]]:
-    """Run pytest with the same output as this process; return exit status and numbers of tests."""
+    """Run pytest; return its exit status and the numbers of tests by outcome."""
     report = environment.folder / "report.xml"
     report.unlink(missing_ok=True)
     command = [
@@ -153,7 +153,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dist", type=Path, help="the folder with the wheel")
+    parser.add_argument("dist", type=Path, help="folder with the wheel")
     parser.add_argument(
         "versions",
         nargs="+",

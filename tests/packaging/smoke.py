@@ -1,4 +1,4 @@
-"""Check an installed pipecat-genesys. Run it with `-I` and the Python of the environment."""
+"""Check an installed pipecat-genesys. Run this script with `-I` and the environment's Python."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from pipecat_genesys import (
     GenesysResumedFrame,
 )
 
-# Only this serializer gives these system frames to the pipeline; no frame of them is sent to
+# Only this serializer gives these system frames to the pipeline. None of these frames is sent to
 # Genesys.
 ANNOUNCED = (
     GenesysPausedFrame,

@@ -1,4 +1,4 @@
-"""Tests of bot audio that cannot be sent yet, and of uninterruptible audio: both are sent later."""
+"""Tests that bot audio which cannot be sent at once, and uninterruptible audio, is not lost."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ async def test_interruptible_audio_behind_protected_audio_is_dropped() -> None:
         await caller.wait_for_silence(0.8)
 
     outcome = await call(served, script)
-    # The caller also hears the interruptible audio that was already sent; its length is at most the
-    # lead.
+    # The caller also hears the interruptible audio that was sent before the interruption. The
+    # transport sends at most 1 s of audio before its playback.
     assert 1.45 <= outcome.heard() <= 2.6
     assert tap.seconds(TTSAudioRawFrame) == pytest.approx(outcome.heard(), abs=0.3)
 

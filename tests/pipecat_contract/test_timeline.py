@@ -1,4 +1,4 @@
-"""Tests that the output pushes audio, and the frames queued behind it, when the audio was heard."""
+"""Tests that the output pushes audio, and the frames after the audio, when the audio was heard."""
 
 from __future__ import annotations
 

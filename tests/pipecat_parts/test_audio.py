@@ -26,7 +26,7 @@ from .bot import INTERRUPTION, QUESTION
 
 
 def spectrum(outcome: Outcome, begin: float, end: float) -> list[float]:
-    """Return the two strongest frequencies, in Hz, in a part of what the caller heard."""
+    """Return the two strongest frequencies, in Hz, in a part of the audio that the caller heard."""
     part = np.array(outcome.track[int(begin * WIRE_RATE) : int(end * WIRE_RATE)], dtype=float)
     power = np.abs(np.fft.rfft(part * np.hanning(len(part))))
     strongest: list[float] = []

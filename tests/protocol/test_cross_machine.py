@@ -1,10 +1,10 @@
 """Tests of the simulator's session with the server's session, without I/O, in random orders.
 
-Two queues connect them, and the test moves their clock. Hypothesis decides what each side does,
-when a message arrives, which messages are invalid, and when the socket is lost. The oracle is
-`wiretap`, which does not use the sessions.
+Two queues connect the two sessions, and the test advances the clock of both sessions. Hypothesis
+decides what each side does, when a message arrives, which messages are invalid, and when the socket
+is lost. The oracle is `wiretap`, which does not use the sessions.
 
-The environment variable `CROSS_EXAMPLES` is the number of calls; `make test-slow` has ten thousand.
+The environment variable `CROSS_EXAMPLES` is the number of calls; `make test-slow` sets 10,000.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class CrossMachine(RuleBasedStateMachine):
         before = self.server.faults.total()
         found = self.server.receive_text(sent.content)
         tap.reached_server(sent)
-        # The first forgery is counted unless the call is ending. A second forgery may cancel
-        # the effect of the first one.
+        # The first forgery is counted unless the call is ending. A second forgery may cancel the
+        # effect of the first forgery.
         if sent is self.first_forgery:
             assert self.server.faults.total() > before or tap.server.has_ended
         for event in found:
@@ -283,7 +283,7 @@ class CrossMachine(RuleBasedStateMachine):
             message |= {"type": "ping", "parameters": {}}
             message |= make(self.client.last_seq, self.client.last_server_seq)
         else:
-            # The next message of the client repeats the `seq` of this one.
+            # The next message of the client repeats the `seq` of this message.
             message["type"], message["parameters"], forgery = BROKEN_PARAMETERS[name]
         self._forge(Sent(json.dumps(message), forgery=forgery))
 

@@ -57,7 +57,8 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=4,
 )
-# This strategy generates no objects, because a session treats an object as a message with a number.
+# This strategy generates no objects, because a session treats an object as a message with a
+# sequence number.
 unnumbered = json_values.filter(lambda value: not isinstance(value, dict))
 
 

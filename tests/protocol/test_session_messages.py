@@ -226,7 +226,7 @@ class TestIgnored:
 
     @pytest.mark.parametrize("text", ['{"version":"2","type":"ping","seq":2', "x" * 65_536])
     def test_unreadable_message_may_have_used_a_seq(self, text: str) -> None:
-        """After such a message, one gap of one message is valid; the next gap ends the session."""
+        """After an unreadable message, one `seq` may be missing; the next gap ends the session."""
         call = started()
         call.session.receive_text(text)
         call.client.seq += 1

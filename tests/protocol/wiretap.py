@@ -152,9 +152,9 @@ class Wiretap:
     def may_send(self, type: str) -> bool:
         """Return whether the server may send a message of a type now.
 
-        `opened` is its first message. `disconnect` is sent once, instead of `opened` or later,
-        before `close`. `closed` is sent once, after `close`. Nothing else is sent before `opened`,
-        and nothing after `closed`.
+        `opened` is the first message of the server. `disconnect` is sent once, instead of `opened`
+        or later, before `close`. `closed` is sent once, after `close`. Nothing else is sent before
+        `opened`, and nothing after `closed`.
         """
         server = self.server
         if server.is_gone or server.types["closed"] or type not in SERVER_TYPES:

@@ -150,7 +150,7 @@ class TestInvalidArguments:
 
     async def test_message_that_is_too_large_raises_with_its_size(self) -> None:
         call = await opened()
-        with pytest.raises(ValueError, match=r"'mood' takes 640\d\d bytes"):
+        with pytest.raises(ValueError, match=r"'mood' has 640\d\d bytes"):
             await call.serializer.call.send_event("mood", "x" * 64_000)
 
     async def test_channel_that_the_medium_lacks_raises(self) -> None:
@@ -185,7 +185,7 @@ class TestTiming:
         await call.connect()
         assert await call.serializer.call.pause()
         frame = await call.serializer.deserialize(call.genesys.open())
-        # The server has not sent `opened` yet, so `resume` still changes it.
+        # The server has not sent `opened` yet, so `resume` changes the contents of `opened`.
         assert await call.serializer.call.resume()
         message = call.genesys.receive(await call.serializer.serialize(frame))
         assert message["parameters"]["startPaused"] is False

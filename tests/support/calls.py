@@ -25,7 +25,7 @@ class Call:
         await self.serializer.setup(SimpleNamespace(audio_in_sample_rate=self.rate))
 
     async def open(self, *offer: dict[str, Any], **parameters: Any) -> dict[str, Any]:
-        """Set up the serializer, send it `open`, and return the `opened` reply."""
+        """Set up the serializer, pass `open` to the serializer, and return the reply `opened`."""
         await self.connect()
         return await self.exchange(self.genesys.open(*offer, **parameters))
 
@@ -36,7 +36,7 @@ class Call:
         return self.genesys.receive(await self.serializer.serialize(frame))
 
     async def send_unanswered(self, text: str | bytes) -> None:
-        """Send a message that has no reply; it gives at most one system frame to the pipeline."""
+        """Pass a message that has no reply; check that the result is None or a system frame."""
         frame = await self.serializer.deserialize(text)
         if frame is not None:
             assert isinstance(frame, SystemFrame), frame
@@ -45,6 +45,6 @@ class Call:
 
 
 async def handlers_done(*serializers: Any) -> None:
-    """Wait until all called event handlers have run; pipecat runs each in a task."""
+    """Wait until all called event handlers have run; pipecat runs each handler in a task."""
     for serializer in serializers:
         await asyncio.gather(*(task for _, task in serializer._event_tasks))

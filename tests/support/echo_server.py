@@ -15,7 +15,7 @@ from pipecat_genesys import GenesysAudioHookSerializer, genesys_params
 try:
     from pipecat.pipeline.worker import PipelineParams, PipelineWorker
     from pipecat.workers.runner import WorkerRunner
-except ImportError:  # this is for pipecat before 1.3
+except ImportError:  # pipecat before 1.3 has other module names
     from pipecat.pipeline.runner import PipelineRunner
     from pipecat.pipeline.task import PipelineParams
     from pipecat.pipeline.task import PipelineTask as PipelineWorker

@@ -52,8 +52,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose time is virtual.
 
     Args:
-        has_sockets: Whether tasks wait for sockets, threads or signals. If they do not, the clock
-            moves to the next timer without a real delay, and all times are exact.
+        has_sockets: Whether tasks wait for sockets, threads or signals. Without such tasks, the
+            clock moves to the next timer without a real delay, and all times are exact.
     """
 
     def __init__(self, *, has_sockets: bool = True) -> None:

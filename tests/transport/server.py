@@ -13,7 +13,7 @@ from pipecat_genesys.transport import AudioHookParams, AudioHookTransport, call_
 
 try:
     from pipecat.pipeline.worker import PipelineParams
-except ImportError:  # this is for pipecat before 1.3
+except ImportError:  # pipecat before 1.3 has other module names
     from pipecat.pipeline.task import PipelineParams
 
 

@@ -77,7 +77,7 @@ class Bot(FrameProcessor):
 
 
 class Speech:
-    """Return the frames of a turn as a TTS service pushes them: faster than real time."""
+    """The frames of a turn, in the order in which a TTS service pushes them."""
 
     def __init__(self, seconds: float) -> None:
         count = round(seconds / 0.1)
@@ -175,7 +175,7 @@ async def test_opened_does_not_wait_for_the_pipeline_and_no_audio_is_lost() -> N
     server = Server(make)
     report = await call(server, script)
     assert report.clean, report.violations
-    # The pipeline receives audio from before its start.
+    # The pipeline also receives the audio that arrived before the start of the pipeline.
     heard = sum(
         frame.num_frames for _, frame in bots[0].seen if isinstance(frame, InputAudioRawFrame)
     )
@@ -273,7 +273,8 @@ async def test_bot_speaking_frames_follow_the_playback() -> None:
     (started,) = bots[0].times_of(BotStartedSpeakingFrame)
     (stopped,) = bots[0].times_of(BotStoppedSpeakingFrame)
     assert started - times["started"] == pytest.approx(0, abs=0.3)
-    # Without the playout clock, the frame would arrive 1 s early; the lead is 1 s.
+    # Without the playout clock, the frame would arrive 1 s early, because audio is sent up to 1 s
+    # before its playback.
     assert stopped - times["completed"] == pytest.approx(0, abs=0.3)
 
 

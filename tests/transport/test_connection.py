@@ -285,7 +285,8 @@ async def test_messages_wait_while_the_peer_takes_no_data_except_disconnect(
             await asyncio.sleep(0.01)
     events = [asyncio.create_task(connection.call.send_event("mood", n)) for n in range(20)]
     await asyncio.sleep(0.3)
-    # The peer has read `opened`. The first event is being sent; the others are not queued yet.
+    # The peer has read `opened`. The server is sending the first event; the other events are not
+    # queued yet.
     assert sum(event.done() for event in events) == 1
     assert len(connection._writer._queue) == 0
     assert await asyncio.wait_for(connection.call.disconnect("error"), 1)

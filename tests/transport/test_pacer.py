@@ -1,6 +1,7 @@
 """Tests of the times at which bot audio is sent, with a virtual clock.
 
-The receiver consists of the simulator's playback queue and token bucket with Genesys's limits.
+The receiver consists of the simulator's playback queue and token bucket with Genesys's limits. In
+this file, the lead is the duration of the audio that the receiver has and has not played yet.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def test_ten_minutes_of_conversation_cause_no_429_and_no_underrun() -> None:
 
 
 def test_short_turns_wait_for_a_token_at_most_and_lose_no_audio() -> None:
-    """A turn of 120 ms starts every 300 ms; each turn is interrupted before the next."""
+    """A turn of 120 ms starts every 300 ms; each turn is interrupted before the next turn."""
     call = PacedCall()
     given, dropped = 0, 0
     waits = []
@@ -181,7 +182,7 @@ def test_short_turns_wait_for_a_token_at_most_and_lose_no_audio() -> None:
         call.queue.clear(call.now)
         call.playback.clear(call.now)
     assert max(waits[:20]) <= 0.02
-    # When the bucket is empty, a turn waits for the next token.
+    # When the token bucket is empty, a turn waits for the next token.
     assert max(waits) <= 0.25
     assert len(call.sent) + dropped == given * round(0.12 * SECOND)
 

@@ -16,7 +16,7 @@ The modules, each of which imports only modules above it::
     credentials  API keys and client secrets
     request      reading and validating the upgrade request
     signature    the HTTP message signature, with http-message-signatures
-    replay       replay stores: which nonces have been used; `redis_store` has one more
+    replay       two replay stores, which record the used nonces; `redis_store` has a third
     verifier     all checks in order
 """
 

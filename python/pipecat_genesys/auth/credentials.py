@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 # The characters that need no escaping in a header and in a structured field string. Genesys allows
-# fewer characters: letters, digits, +/_- and padding.
+# fewer characters: letters, digits, `+`, `/`, `_`, `-` and `=`.
 API_KEY = re.compile(r"[!#-\[\]-~]{1,256}")
 _SECRET = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
@@ -63,7 +63,7 @@ class Keyring:
             if key in credentials:
                 raise ValueError(
                     f"API key {_shown(key)} has a client secret and is in unsigned_keys; "
-                    "remove it from one of them"
+                    "remove the key from credentials or from unsigned_keys"
                 )
         self._unknown = ClientSecrets((secrets.token_bytes(32),), known=False)
 
@@ -96,7 +96,7 @@ def _decoded(key: str, given: str | Sequence[str]) -> tuple[bytes, ...]:
     several = (given,) if isinstance(given, str) else tuple(given or ())
     if not several:
         raise ValueError(
-            f"API key {_shown(key)} has no client secret; if the integration has none, "
+            f"API key {_shown(key)} has no client secret; if the integration has no secret, "
             "add the key to unsigned_keys"
         )
     return tuple(_decoded_secret(key, secret) for secret in several)

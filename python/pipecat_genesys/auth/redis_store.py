@@ -23,7 +23,7 @@ class _Connection(Protocol):
 
 
 class RedisReplayStore:
-    """A replay store in Redis or in a server that speaks its protocol.
+    """A replay store in Redis or in a server that implements the Redis protocol.
 
     Each nonce is a key that expires. One command, `SET` with `NX` and `PX`, checks and records the
     nonce, so Redis decides which of two processes is first.
@@ -37,7 +37,7 @@ class RedisReplayStore:
 
     Args:
         client: Redis client with address, credentials, TLS and timeouts. The store does not close
-            it. For a retry, the store opens one connection beyond the client's pool.
+            the client. For a retry, the store opens one connection beyond the client's pool.
         prefix: Prefix of every key. Services with different API keys can share a prefix.
     """
 
@@ -56,17 +56,19 @@ class RedisReplayStore:
             except (exceptions.ConnectionError, exceptions.TimeoutError, OSError):
                 return await self._set_on_new_connection(key, token, milliseconds)
             except exceptions.ReadOnlyError:
-                # The idle connections lead to the same server, which is no longer the primary.
+                # The server is not the primary any more. The pool's idle connections lead to the
+                # same server, so the store closes them.
                 await self._client.connection_pool.disconnect(inuse_connections=False)
                 return await self._set_on_new_connection(key, token, milliseconds)
         except (exceptions.RedisError, OSError) as error:
             raise ReplayStoreError(
                 f"Redis did not record a nonce ({type(error).__name__}); "
-                "connections are refused until it does"
+                "connections are refused until Redis records nonces again"
             ) from error
 
     async def _set_on_new_connection(self, key: str, token: str, milliseconds: int) -> bool:
-        # The pool could return another closed connection, so the new one is not from the pool.
+        # The pool could return another closed connection, so the store makes a connection that is
+        # not in the pool.
         new_connection: Callable[[], _Connection] = self._client.connection_pool.make_connection
         connection = new_connection()
         try:
@@ -74,7 +76,8 @@ class RedisReplayStore:
             await connection.send_command("SET", key, token, "PX", milliseconds, "NX")
             if await connection.read_response():
                 return True
-            # If only the reply to the first command was lost, the key has the token of this call.
+            # The first command may have set the key, and only its reply was lost. The value of
+            # the key is then the token of this call.
             await connection.send_command("GET", key)
             return await connection.read_response() in (token, token.encode())
         finally:

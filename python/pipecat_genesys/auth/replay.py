@@ -84,7 +84,8 @@ class MemoryReplayStore:
 class IgnoreReplays:
     """A replay store that accepts every nonce, for a peer that sends the same nonce twice.
 
-    An attacker who can read a request can then repeat it until its signature is too old.
+    With this store, an attacker who can read a request can repeat the request until its signature
+    is too old.
     """
 
     async def first_use(self, nonce: bytes, seconds: float) -> bool:

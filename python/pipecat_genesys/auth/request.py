@@ -1,7 +1,7 @@
 """Reading and validating the upgrade request.
 
 The size of a request is limited. A header that authentication uses must not be repeated. The
-request target keeps its encoding.
+request target is not decoded.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class HeaderLines:
 
 @dataclass(frozen=True, slots=True)
 class UpgradeRequest:
-    """A valid upgrade request. It is also the message that http-message-signatures reads.
+    """A valid upgrade request, in the form that http-message-signatures reads.
 
     Attributes:
         method: Always `GET`.
@@ -101,11 +101,12 @@ def read_request(
         url: Absolute URL (`ws`, `wss`, `http` or `https`) or a target that starts with a slash,
             encoded as on the wire.
         headers: Mapping, or pairs of name and value as in ASGI.
-        authority: Public host and port. By default those of an absolute URL or, without one, of
-            the Host header.
+        authority: Public host and port. By default the host and port of an absolute URL or, if the
+            URL is a path, of the Host header.
 
     Raises:
-        AuthenticationError: If the request is invalid; its reason is `Refusal.REQUEST`.
+        AuthenticationError: If the request is invalid; the `reason` of the exception is
+            `Refusal.REQUEST`.
     """
     # The signature of Genesys does not cover the method, so the method is checked here.
     if method != "GET":

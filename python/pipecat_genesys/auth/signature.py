@@ -73,7 +73,10 @@ def verify_mac(message: SignedMessage, signature: str, keyring: Keyring) -> Veri
             `InvalidSignature`.
     """
     if not _SIGNATURE.fullmatch(signature):
-        raise InvalidSignature("not exactly one signature of 32 bytes in base64")
+        raise InvalidSignature(
+            "the header does not have exactly one signature of 32 bytes in base64"
+        )
+
     verifier = _Verifier(
         signature_algorithm=_HmacWithAnySecret,
         key_resolver=_KeyResolver(keyring),
@@ -117,7 +120,7 @@ class _ComponentResolver(HTTPSignatureComponentResolver):
     _resolved = 0
 
     def resolve(self, component_node: Any) -> Any:
-        """Resolve a whole header field or one of the derived components above."""
+        """Resolve a whole header field, `@request-target`, `@authority` or `@method`."""
         self._resolved += 1
         if self._resolved > MAX_COMPONENTS:
             raise HTTPMessageSignaturesException(f"more than {MAX_COMPONENTS} covered components")
@@ -135,7 +138,7 @@ class _KeyResolver(HTTPSignatureKeyResolver):
 
 
 class _HmacWithAnySecret(HTTPSignatureAlgorithm):
-    """HMAC-SHA256 with any of several secrets. The time does not depend on which one matches."""
+    """HMAC-SHA256 with any of several secrets. The time does not depend on which secret matches."""
 
     algorithm_id = HMAC_SHA256.algorithm_id
 

@@ -96,14 +96,14 @@ class SignatureVerifier:
     Args:
         credentials: Client secrets by API key, both as in the integration's settings (the secret
             is base64). While one secret replaces another, pass both secrets in a sequence.
-        authority: Public host, with the port if it is not 443. Without it, the
-            Host header of the request is used. Then a proxy that changes the header makes every
-            signature fail, and signatures for your other hosts are accepted. `X-Forwarded-Host` and
-            similar headers are never used.
+        authority: Public host, with the port if it is not 443. By default, the Host header of the
+            request is used. In this case a proxy that changes the header makes every signature
+            fail, and signatures for your other hosts are accepted. `X-Forwarded-Host` and similar
+            headers are never used.
         organizations: IDs of the accepted Genesys organisations. None accepts every organisation
             that has an API key.
         unsigned_keys: API keys of integrations without a client secret. Requests with these keys
-            need no signature. Anyone who has seen such a request can send others.
+            need no signature. Anyone who has seen such a request can send more such requests.
         replay_store: Store that remembers nonces. By default a new `MemoryReplayStore`. Several
             processes need a common store.
         max_age_seconds: Largest age of a signature. Genesys's reference server uses 10 s.
@@ -158,14 +158,14 @@ class SignatureVerifier:
     def replace_credentials(
         self, credentials: Credentials, unsigned_keys: Collection[str] = ()
     ) -> None:
-        """Replace all keys and secrets. The next request is checked with the new ones.
+        """Replace all keys and secrets. The next request is checked with the new keys and secrets.
 
         Args:
             credentials: Client secrets by API key, as in the constructor.
             unsigned_keys: API keys without a client secret, as in the constructor.
 
         Raises:
-            ValueError: If a key or a secret is invalid. The old ones stay in use.
+            ValueError: If a key or a secret is invalid. The old keys and secrets stay in use.
         """
         self._keyring = Keyring(credentials, unsigned_keys)
 
@@ -180,18 +180,18 @@ class SignatureVerifier:
         return self._store
 
     def replace_authority(self, authority: str) -> None:
-        """Replace the public host. The next request is checked with the new one.
+        """Replace the public host. The next request is checked with the new host.
 
         Args:
             authority: Public host, as in the constructor.
 
         Raises:
-            ValueError: If it is not a host. The old one stays in use.
+            ValueError: If `authority` is not a host. The old host stays in use.
         """
         self._authority = _checked_authority(authority)
 
     def replace_replay_store(self, replay_store: ReplayStore) -> None:
-        """Replace the store that remembers nonces. The nonces in the old one are forgotten.
+        """Replace the store that remembers nonces. The nonces in the old store are forgotten.
 
         Args:
             replay_store: The new store.
@@ -319,7 +319,7 @@ class SignatureVerifier:
         if not -self._skew <= age <= self._max_age + self._skew:
             raise AuthenticationError(
                 Refusal.TIME,
-                f"the signature is {age:.1f} s old; accepted are {-self._skew:g} to "
+                f"the signature is {age:.1f} s old; the accepted age is {-self._skew:g} to "
                 f"{self._max_age + self._skew:g} s; synchronise this machine's clock with NTP",
             )
         if not (expires >= created and expires + self._skew >= now):
@@ -332,8 +332,9 @@ class SignatureVerifier:
         if request.nonce is None:
             return
         digest = hashlib.sha256(f"{request.api_key}\0{request.nonce}".encode()).digest()
-        # A signature is accepted for the maximum age plus one skew before and after. The clocks of
-        # machines that share a store can differ by two more skews.
+        # A signature is accepted from one clock skew before its creation until the maximum age plus
+        # one clock skew after its creation. The clocks of two machines that share a store can
+        # differ by two more clock skews.
         seconds = self._max_age + 4 * self._skew
         try:
             async with asyncio.timeout_at(due):
@@ -342,7 +343,7 @@ class SignatureVerifier:
             raise AuthenticationError(
                 Refusal.REPLAY_STORE,
                 f"the replay store could not check the nonce ({type(error).__name__}: {error}); "
-                "connections are refused until it can",
+                "connections are refused until the replay store works again",
             ) from error
         if not first:
             raise AuthenticationError(

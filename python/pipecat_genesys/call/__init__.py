@@ -4,7 +4,7 @@ This package has hooks, events, the methods that send messages to Genesys, the d
 and ``update``, the audio of the call, and the pipeline frames for Genesys's messages. It does not
 use sockets. The serializer and the transport each hold one `Call`.
 
-* `call`: the `Call`, and the `Phase` of its end.
+* `call`: the classes `Call`, `Phase` and `Ending`.
 * `codec`: converts wire audio to PCM, and PCM to wire audio.
 * `containment`: limits the effects of a bot's code on other calls.
 * `details`: the details of the call from ``open`` and ``update``.

@@ -64,7 +64,8 @@ Handler = Callable[..., Awaitable[None] | None]
 # Maximum size of an event's parameters in bytes. 2000 bytes are reserved for the envelope of the
 # message, which has an id of up to 256 characters.
 _MAX_EVENT_BYTES = MAX_MESSAGE_BYTES - 2000
-# Delay in seconds before a send method returns False.
+# Delay in seconds before a send method returns False, so that an application that repeats the
+# call of the method in a loop does not block the event loop.
 _UNSENT_SECONDS = 0.01
 _UNOPENED = (State.PREPARING, State.OPENING)
 # Module-level names for enumeration members that are compared for every message, because access
@@ -131,7 +132,7 @@ class Call(BaseObject):
         details: The details of the call from ``open`` and ``update``.
         log: The log of the call.
         phase: The phase of the call.
-        ending: The cause of the end of the call; None while the end has not begun.
+        ending: The cause of the end of the call; None until the call begins to end.
         output_variables: The variables for the Architect flow; `set_output_variables` sets them.
         start_paused_choice: True if `pause`, or False if `resume`, was called last before
             ``opened`` was sent; None if neither was called.
@@ -243,7 +244,7 @@ class Call(BaseObject):
 
     @property
     def is_open(self) -> bool:
-        """Whether ``opened`` was sent and the end has not begun."""
+        """Whether ``opened`` was sent and the call has not begun to end."""
         return self.session.state in (State.ACTIVE, State.PAUSED)
 
     @property
@@ -279,7 +280,8 @@ class Call(BaseObject):
         resampler is included.
 
         Args:
-            sample: Number of samples of the same party that reached the pipeline before.
+            sample: Number of samples of the same party that reached the pipeline before this
+                sample.
             sample_rate: The rate of the samples in Hz; by default the rate of the pipeline.
 
         Returns:
@@ -372,7 +374,8 @@ class Call(BaseObject):
         """
         if not isinstance(variables, (dict, NoneType)):
             raise TypeError(
-                f"output variables are a dict of names and values, not a {type(variables).__name__}"
+                f"output variables must be a dict of names and values, "
+                f"not {type(variables).__name__}"
             )
         server_messages.to_string_map(variables or {})
         if self.session.state is State.CLOSED:
@@ -381,7 +384,7 @@ class Call(BaseObject):
         self.log.line("DEBUG", "output variables set: {}", self.log.redact(variables))
 
     def set_supported_languages(self, languages: Sequence[str]) -> None:
-        """Set the languages for ``opened``, which has them if Genesys asks for them.
+        """Set the supported languages. ``opened`` contains the languages if Genesys asks for them.
 
         Args:
             languages: Codes such as ``en-US``; they replace the parameter ``supported_languages``.
@@ -390,14 +393,15 @@ class Call(BaseObject):
             TypeError: If `languages` is not a list of strings.
         """
         if isinstance(languages, str) or not all(isinstance(code, str) for code in languages):
-            raise TypeError("supported languages are a list of codes such as 'en-US'")
+            raise TypeError("supported languages must be a list of codes such as 'en-US'")
+
         self._languages = list(languages)
 
     def set_discard_to(self, position: Position) -> None:
         """Set the position in ``opened`` at which Genesys begins to send audio.
 
-        After a reconnection, Genesys offers up to 20 s of earlier audio. The application may
-        already have a part of this audio, which ends at the position.
+        After a reconnection, Genesys offers up to 20 s of earlier audio. If the application already
+        has the first part of this audio, `position` is the end of that part.
 
         Args:
             position: A stream position, in the notation of ``position`` in ``open``, or in seconds.
@@ -439,7 +443,7 @@ class Call(BaseObject):
         return self.codec.decode(data, medium)
 
     async def connection_lost(self) -> None:
-        """Record that the socket is gone.
+        """Record that the WebSocket connection was lost.
 
         Calls ``on_connection_lost`` if ``closed`` was not sent. Further calls have no effect.
         """
@@ -617,7 +621,7 @@ class Call(BaseObject):
         await self.disconnect("error", info="the bot has failed")
 
     async def _run_handler(self, event_name: str, handler: Any, *args: Any, **kwargs: Any) -> None:
-        """Run one handler; pipecat's base class calls this, and logs ordinary exceptions."""
+        """Run one handler. Pipecat's base class calls this method and logs ordinary exceptions."""
         try:
             await super()._run_handler(event_name, handler, *args, **kwargs)
         except PROCESS_EXITS as error:
@@ -676,15 +680,15 @@ class Call(BaseObject):
         answer for a language that is not supported.
 
         Returns:
-            Whether the message will be sent to Genesys, which accepts 2 of them per second.
+            Whether the message will be sent to Genesys.
         """
         if self.session.state in _UNOPENED:
             self.start_paused_choice = True
-            await asyncio.sleep(0)  # lets other tasks run if an application calls this in a loop
+            await asyncio.sleep(0)  # lets other tasks run if this method is called in a loop
             return True
         if self._hook is events.UpdateReceived:
             self._chosen = server_messages.pause()
-            await asyncio.sleep(0)  # lets other tasks run if an application calls this in a loop
+            await asyncio.sleep(0)  # lets other tasks run if this method is called in a loop
             return True
         return await self._send(server_messages.pause())
 
@@ -696,11 +700,11 @@ class Call(BaseObject):
         no message is sent, and the session starts without a pause.
 
         Returns:
-            Whether the message will be sent to Genesys, which accepts 2 of them per second.
+            Whether the message will be sent to Genesys.
         """
         if self.session.state in _UNOPENED:
             self.start_paused_choice = False
-            await asyncio.sleep(0)  # lets other tasks run if an application calls this in a loop
+            await asyncio.sleep(0)  # lets other tasks run if this method is called in a loop
             return True
         return await self._send(server_messages.resume())
 
@@ -729,8 +733,8 @@ class Call(BaseObject):
             raise ValueError(f"event {name!r} cannot be sent: {error}") from None
         if size > _MAX_EVENT_BYTES:
             raise ValueError(
-                f"event {name!r} takes {size} bytes; Genesys accepts {MAX_MESSAGE_BYTES} in a "
-                "message; send less data"
+                f"event {name!r} has {size} bytes; Genesys accepts at most {MAX_MESSAGE_BYTES} "
+                "bytes in a message; send less data"
             )
         return await self._send(draft)
 
@@ -795,9 +799,9 @@ class Call(BaseObject):
         """End the session; Genesys answers ``close``.
 
         In the hook ``on_opening``, this method refuses the session. If the caller must hear the
-        bot's last words, wait for ``on_playback_completed`` before. The frames that end a pipeline
-        also send ``disconnect``, but then Pipecat's own transports close the socket immediately.
-        After this method, Genesys closes the socket.
+        bot's last words, wait for ``on_playback_completed`` before you call this method. The frames
+        that end a pipeline also send ``disconnect``, but then Pipecat's own transports close the
+        socket immediately. After this method, Genesys closes the socket.
 
         Args:
             reason: ``completed``, ``error`` (the flow takes its failure path, and may try again) or
@@ -815,7 +819,8 @@ class Call(BaseObject):
         """
         if reason not in set(DisconnectReason):
             known = ", ".join(DisconnectReason)
-            raise ValueError(f"disconnect reason {reason!r}; Genesys knows {known}")
+            raise ValueError(f"disconnect reason {reason!r} is unknown; Genesys accepts {known}")
+
         if output_variables is not None:
             server_messages.to_string_map(output_variables)
         variables = self.output_variables if output_variables is None else output_variables
@@ -827,14 +832,15 @@ class Call(BaseObject):
                 await self._refused()
                 return False
             self._chosen = draft
-            await asyncio.sleep(0)  # lets other tasks run if an application calls this in a loop
+            await asyncio.sleep(0)  # lets other tasks run if this method is called in a loop
             return True
         return await self._send(draft)
 
     async def reconnect(self, info: str | None = None) -> bool:
         """Ask Genesys to continue in a new session, if the Monitor integration allows this.
 
-        This session goes on until Genesys closes it with the reason ``reconnect``.
+        The current session continues until Genesys closes the session with the reason
+        ``reconnect``.
 
         Args:
             info: A line for Genesys's log, without personal data.
@@ -856,7 +862,10 @@ class Call(BaseObject):
         return False
 
     async def _refused(self) -> None:
-        """Wait for a moment. In a hook, only yield, because the reply waits for the hook."""
+        """Wait for `_UNSENT_SECONDS`.
+
+        In a hook, only let other tasks run, because the reply to Genesys waits for the hook.
+        """
         await asyncio.sleep(0 if self.is_in_hook else _UNSENT_SECONDS)
 
 

@@ -94,15 +94,16 @@ class CallCodec:
         if channels == 2:
             pcm = audio.mix_stereo(pcm)
         elif channels != 1:
-            raise ValueError(f"{channels} channels of bot audio; Genesys takes mono or stereo")
-        # PCM of at most `MAX_MESSAGE_BYTES`, at the wire's rate or above, fits in one message in
-        # any format.
+            raise ValueError(f"bot audio has {channels} channels; it must be mono or stereo")
+
+        # PCM of at most `MAX_MESSAGE_BYTES`, with a sample rate of at least `WIRE_SAMPLE_RATE`,
+        # fits in one message in any format.
         if len(pcm) > MAX_MESSAGE_BYTES or rate < WIRE_SAMPLE_RATE:
             size = len(pcm) // 2 * WIRE_SAMPLE_RATE * medium.format.sample_width // max(rate, 1)
             if size > MAX_MESSAGE_BYTES:
                 raise ValueError(
-                    f"{size} bytes of audio in one message; Genesys accepts {MAX_MESSAGE_BYTES}; "
-                    "use shorter frames (audio_out_10ms_chunks)"
+                    f"a frame gives a message of {size} bytes; Genesys accepts at most "
+                    f"{MAX_MESSAGE_BYTES}; use shorter frames (audio_out_10ms_chunks)"
                 )
         if self._outbound is not None and self._outbound_rate == rate:
             return self._outbound.process(pcm)

@@ -1,4 +1,4 @@
-"""Keeps a bot from harming other calls by ending the process or by ignoring its cancellation.
+"""Protects other calls from a bot that ends the process or ignores its cancellation.
 
 Several calls share a process and an event loop. In asyncio, a task that raises ``SystemExit`` or
 ``KeyboardInterrupt`` stops the event loop. When the event loop ends, asyncio waits for cancelled
@@ -60,7 +60,8 @@ async def cancel_tasks(
         _cancelled.add(task)
         task.add_done_callback(_discard)
         if isinstance(task, asyncio.Task):
-            # `asyncio.run` waits at its end, without a time limit, for all registered tasks.
+            # At its end, `asyncio.run` waits for all registered tasks without a time limit. The
+            # task is removed from the register, because it may ignore its cancellation.
             asyncio._unregister_task(task)
     ends_at = time.monotonic() + seconds
     interrupted: asyncio.CancelledError | None = None

@@ -1,8 +1,8 @@
 """Pipeline frames for the messages from Genesys.
 
 A frame for a message that needs an answer is an ``OutputTransportMessageUrgentFrame``. With the
-serializer it carries the answer through the pipeline to the output transport. With
-`AudioHookTransport` the answer was sent before the frame is pushed. Frames for all other messages
+serializer, the frame carries the answer through the pipeline to the output transport. With
+`AudioHookTransport`, the answer was sent before the frame is pushed. Frames for all other messages
 are system frames.
 
 Pipecat's ``InputTransportMessageFrame`` is not used, because Pipecat's RTVI processor logs a
@@ -205,7 +205,7 @@ def _input_audio_frame(audio: bytes, sample_rate: int, num_channels: int) -> Inp
 
 
 def _equals_constructor() -> bool:
-    """Return whether the function sets the same attributes as the constructor, to equal values."""
+    """Return whether `_input_audio_frame` sets the same attributes as the constructor."""
     counted = {"id", "name"}
     theirs = vars(InputAudioRawFrame(audio=bytes(8), sample_rate=8000, num_channels=2))
     ours = vars(_input_audio_frame(bytes(8), 8000, 2))

@@ -54,7 +54,7 @@ def to_draft(message: Mapping[str, Any], call: CallFacts) -> Draft | None:
         call: The call.
 
     Returns:
-        The protocol message; None if Genesys would refuse it, which is logged.
+        The protocol message; None, with a log line, if Genesys would refuse the message.
     """
     name = message.get("type")
     if name == "pong":

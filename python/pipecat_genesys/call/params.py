@@ -88,7 +88,8 @@ def check_params(params: object) -> CallParams:
     if checked.genesys_sample_rate != WIRE_SAMPLE_RATE:
         raise ValueError(
             f"genesys_sample_rate={checked.genesys_sample_rate}: AudioHook audio is "
-            f"{WIRE_SAMPLE_RATE} Hz; leave it, and set sample_rate for the pipeline's rate"
+            f"{WIRE_SAMPLE_RATE} Hz; remove genesys_sample_rate, and set "
+            "sample_rate for the pipeline"
         )
     if not (checked.process_external or checked.process_internal):
         raise ValueError(

@@ -1,7 +1,7 @@
 """Conformance checks for AudioHook servers in any language.
 
 * `catalogue`: all checks, by id; `checks/` has one module for each subject.
-* `check`: what a check is, and the decorator that makes one.
+* `check`: the class `Check`, and the decorator that makes a `Check` from a function.
 * `errors`: the exceptions with which a check reports its result.
 * `connection`: one connection to the server, on which a check can send valid and invalid data.
 * `target`: the server, and how to reach it.
@@ -9,8 +9,8 @@
 * `report`: results as a table, as JSON and as JUnit XML.
 * `plugin`: the checks as pytest tests.
 
-Checks do not depend on each other: each one opens its own connections, except that some judge one
-call together. The package needs the extra `cli` and does not import pipecat.
+Checks do not depend on each other. Most checks open their own connections; the other checks examine
+the messages of one recorded call. The package needs the extra `cli` and does not import pipecat.
 """
 
 from .catalogue import CATALOGUE

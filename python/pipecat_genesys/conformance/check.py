@@ -1,4 +1,4 @@
-"""What a check is, and the decorator that makes one."""
+"""The class `Check`, and the decorator that makes a `Check` from a function."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ BOT = frozenset({CallMode.BOT})
 MONITOR = frozenset({CallMode.MONITOR})
 WARNING = CheckSeverity.WARNING
 
-# The sources that several checks name.
+# Sources of rules; each is used by several checks.
 REFERENCE = "Genesys AudioHook reference implementation"
 CONNECTOR = "Genesys Audio Connector reference implementation"
 MEASURED = "measured with Genesys's reference client and server"

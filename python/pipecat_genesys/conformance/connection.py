@@ -6,7 +6,7 @@ the messages that a check sends, unless the check gives a `seq`, and records eve
 in order.
 """
 
-# Every wait takes its timeout as an argument, because the error message states it.
+# Every waiting method has an argument `timeout`, because its error message states the timeout.
 # ruff: noqa: ASYNC109
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MAX_SHOWN = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long a check waits, in seconds. The defaults up to `close` are those of Genesys.
+    """How long a check waits, in seconds. The defaults of the first four are Genesys's.
 
     Attributes:
         connect: Limit for the WebSocket handshake.
@@ -103,8 +103,8 @@ class CheckedConnection:
         call: Identity of the call and the media that `open` offers.
         timeouts: How long to wait for the server.
         ssl: TLS settings for `wss://`; None for the defaults.
-        rtt: Round-trip time of the simulated network, in seconds; each message is delayed by one
-            half of it.
+        rtt: Round-trip time of the simulated network, in seconds; each message is delayed by half
+            of this time.
 
     Attributes:
         received: All messages from the server, in the order of arrival.
@@ -343,7 +343,7 @@ class CheckedConnection:
         """Wait for a message.
 
         Args:
-            is_wanted: Returns whether a message is the awaited one.
+            is_wanted: Returns whether a message is the awaited message.
             description: Name of the awaited message, for the error message.
             timeout: Limit in seconds.
             skip: Number of messages, from the first one received, that are not considered.
@@ -427,7 +427,8 @@ class CheckedConnection:
 
         Args:
             type: Type of the message.
-            unless: Type of the message that ends the wait, because the other one cannot follow.
+            unless: Type of another message that ends the wait, because the awaited message cannot
+                follow it.
             within: Limit in seconds.
 
         Returns:
@@ -558,7 +559,7 @@ class CheckedConnection:
 
 
 def parameters_of(message: Message) -> Message:
-    """Return the parameters of a message; an empty object if it has no valid ones."""
+    """Return the parameters of a message; an empty object if they are missing or invalid."""
     parameters = message.get("parameters")
     return parameters if isinstance(parameters, dict) else {}
 

@@ -14,4 +14,4 @@ class ConnectionLostError(CheckFailedError):
 
 
 class CheckSkippedError(PipecatGenesysError):
-    """A check could not judge the server; the message states why."""
+    """A check had no result for the server; the message states why."""

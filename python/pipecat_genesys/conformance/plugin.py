@@ -86,7 +86,7 @@ class Suite(pytest.Collector):
     """The checks of one server.
 
     All selected checks run together when the first result is needed. In a worker of pytest-xdist
-    each check runs alone, because another worker may run the next one.
+    each check runs alone, because another worker may run the next check.
     """
 
     def __init__(self, *, target: Target, **options: Any) -> None:
@@ -99,7 +99,7 @@ class Suite(pytest.Collector):
         return []
 
     def result(self, name: str) -> CheckResult:
-        """Return the result of a check, which runs unless it has run already."""
+        """Return the result of a check. The check is run if it has no result yet."""
         if name not in self._results:
             from .runner import run_checks
 

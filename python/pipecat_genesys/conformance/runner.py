@@ -57,8 +57,8 @@ async def run_checks(
     fails with the reason and all others are skipped.
 
     If the server crashes, the check that caused the crash fails, and the run continues when the
-    server accepts connections again. The remaining checks are skipped if it does not do so within
-    `Timeouts.restart`.
+    server accepts connections again. The remaining checks are skipped if the server does not accept
+    connections within `Timeouts.restart`.
 
     Cancellation stops the running checks and closes their connections.
 
@@ -199,7 +199,7 @@ class _Run:
             self._finish(result)
 
     async def _run_alone(self, check: Check) -> CheckResult:
-        """Run a check without others; the check fails if the server does not survive it."""
+        """Run a check while no other check runs; the check fails if the server crashes."""
         if self._died_after is None and not await self._wait_until_alive():
             self._blame_previous()
         if self._died_after is not None:
@@ -212,14 +212,14 @@ class _Run:
         return result
 
     def _blame_previous(self) -> None:
-        """Record that the server died, although it was alive at the end of the previous check."""
+        """Record that the server died after the previous check, and make that check fail."""
         previous = self._previous
         self._died_after = "the plain call" if previous is None else previous.check.id
         if previous is not None and previous.outcome is not Outcome.FAILED:
             self.results[previous.check.id] = _died(previous)
 
     async def _wait_until_alive(self) -> bool:
-        """Wait until the server accepts connections; return whether it does in time."""
+        """Wait until the server accepts connections; return False after `Timeouts.restart`."""
         deadline = time.monotonic() + self._target.timeouts.restart
         while not await self._target.is_alive():
             if time.monotonic() >= deadline:

@@ -68,7 +68,7 @@ class Target:
 
         Args:
             call: The call to be placed.
-            secret: Client secret to sign with; None for that of the target.
+            secret: Client secret to sign with; None for the client secret of the target.
             **signing: Arguments of `sign_request`.
 
         Raises:
@@ -90,7 +90,8 @@ class Target:
 
         Args:
             call: The call to be placed; None for a new call.
-            headers: All headers of the upgrade request; None for those of `headers()`.
+            headers: All headers of the upgrade request; None for the headers that `headers()`
+                returns.
             extra_headers: Headers to add or to replace.
 
         Raises:
@@ -139,7 +140,7 @@ class Target:
             async with self.open_call() as connection:
                 await connection.close_session()
         except (CheckFailedError, ConnectFailedError) as error:
-            raise CheckFailedError(f"the server takes no further calls: {error}") from None
+            raise CheckFailedError(f"the server accepts no further calls: {error}") from None
 
     async def cancel_recorded_calls(self) -> None:
         """Cancel the recorded calls that are not finished, and wait until they are closed."""
@@ -151,7 +152,7 @@ class Target:
     async def recorded_call(
         self, name: str, place: Callable[[Target], Coroutine[Any, Any, CheckedConnection]]
     ) -> CheckedConnection:
-        """Return a finished call that several checks judge; the first request places the call.
+        """Return a finished call that several checks examine; the first request places the call.
 
         Args:
             name: Name of the call.

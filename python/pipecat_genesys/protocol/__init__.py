@@ -1,4 +1,4 @@
-"""The AudioHook protocol as a server speaks it, sans-I/O.
+"""The server side of the AudioHook protocol, without I/O.
 
 This package has messages, states, faults and positions. It has no sockets, clocks, tasks, audio
 samples, and no pipecat.
@@ -10,8 +10,9 @@ The owner of a socket uses the package as follows:
    `receive_audio`, which returns how many of the bytes are audio of the call.
 3. Act on the events. If an event has a ``reply``, pass it to `to_wire` when the socket is ready,
    and send the returned text before the next message is passed to `to_wire`.
-4. For other messages, build a draft with `server_messages` and do the same. Before
-   that, `allows` returns whether `to_wire` would raise `LocalProtocolError`.
+4. For other messages, build a draft with `server_messages` and pass the draft to `to_wire` in the
+   same way. `allows` returns whether a message may be sent now; if not, `to_wire` raises
+   `LocalProtocolError`.
 5. Do not close the socket: the client closes it after ``closed``.
 
 Faults of the peer are reported as `Faulted` events. No message of the peer makes a method raise.

@@ -84,7 +84,7 @@ class Participant(_Model):
 
 
 class ContinuedSession(_Model):
-    """A session that this one continues, after a reconnection."""
+    """An earlier session that the opened session continues, after a reconnection."""
 
     id: StrictStr
     serverseq: Sequence
@@ -187,7 +187,7 @@ def _dict_of(model: type[_Model], **instead: Any) -> Any:
 def _faultless() -> Callable[[str], dict[str, Any]]:
     """Make a parser that accepts exactly the valid messages without unknown fields.
 
-    It returns dicts and not model objects, which takes a third of the time.
+    The parser returns dicts and not model objects, which takes a third of the time.
     """
     kinds = tuple(
         _dict_of(Envelope, type=Literal[message_type.value], parameters=_dict_of(parameters))
@@ -299,7 +299,8 @@ def validate(
         names but no values, because values can be personal data.
     """
     try:
-        # `model_validate` calls this method, but takes three times as long.
+        # The validator is called directly, because `model_validate`, which calls the same
+        # validator, takes three times as long.
         typed = model.__pydantic_validator__.validate_python(data)
     except PydanticValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
@@ -313,7 +314,7 @@ def validate(
 
 
 def _schema_path(location: tuple[int | str, ...]) -> str:
-    """Return the part of an error's location that has names of the protocol, not of the peer."""
+    """Return the part of an error's location that has no field names chosen by the peer."""
     named = takewhile(lambda part: isinstance(part, int) or part in _FIELDS, location)
     return ".".join(map(str, named)) or "(all)"
 

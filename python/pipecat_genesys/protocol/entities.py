@@ -1,4 +1,4 @@
-"""Typed entities for ``event`` messages: those that Genesys knows.
+"""Typed entities for ``event`` messages, one class for each type that Genesys knows.
 
 Sources: Genesys's reference implementation (``entities-transcript.ts``,
 ``entities-agentassist.ts``) for the Monitor and the Transcription Connector, its Audio Connector
@@ -39,7 +39,7 @@ def seconds(value: object) -> Fraction:
         The seconds, exactly.
 
     Raises:
-        ValueError: If the value is neither, or negative.
+        ValueError: If the value is neither a number nor such a text, or is negative.
     """
     if isinstance(value, (str, bool)):
         return parse_duration(value)
@@ -92,7 +92,7 @@ class BargeIn(Entity):
 
 
 class SpeechStarted(Entity):
-    """Speech was detected (Bot Transcription Connector). It is sent once, before the transcript."""
+    """Speech was detected (Bot Transcription Connector). Sent once, before the transcript."""
 
     entity_type = "speech_started"
 

@@ -1,6 +1,7 @@
 """The errors of the protocol: misuse by this side, and faults of the peer.
 
-`LocalProtocolError` is raised. `RemoteProtocolError` is carried by an event and never raised.
+The session raises `LocalProtocolError`. The session never raises `RemoteProtocolError`; a `Faulted`
+event contains this error.
 """
 
 from __future__ import annotations

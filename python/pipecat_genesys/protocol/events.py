@@ -81,7 +81,7 @@ class CloseReceived(Event):
 
 @dataclass(slots=True, kw_only=True)
 class PingReceived(Event):
-    """The client sent ``ping``. It ends the session if it gets no answer within 5 s."""
+    """The client sent ``ping``. The client ends the session if no answer arrives within 5 s."""
 
     @property
     def rtt(self) -> Fraction | None:

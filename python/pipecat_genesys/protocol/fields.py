@@ -51,8 +51,8 @@ def encode(value: object) -> str:
 
     Raises:
         TypeError: If JSON cannot encode a value of this type.
-        ValueError: If it holds NaN or an infinite number.
-        RecursionError: If it is nested too deeply, or contains itself.
+        ValueError: If the value contains NaN or an infinite number.
+        RecursionError: If the value is nested too deeply, or contains itself.
     """
     text = _PLAIN.encode(value)
     if not text.isascii():
@@ -67,7 +67,7 @@ def encode_read(value: object) -> str:
     """Encode a value that was decoded from JSON, in a third of the time of `encode`.
 
     Raises:
-        ValueError: If it holds NaN or an infinite number.
+        ValueError: If the value contains NaN or an infinite number.
     """
     try:
         text = to_json(value).decode()

@@ -44,7 +44,8 @@ def select_media(offer: Sequence[object], preference: MediaPreference) -> Media 
         preference: The medium that the application prefers.
 
     Returns:
-        The first entry that equals the preference, else the first supported one, else None.
+        The first entry that equals the preference; otherwise the first supported entry; otherwise
+        None.
     """
     first = None
     for entry in offer:
@@ -57,7 +58,7 @@ def select_media(offer: Sequence[object], preference: MediaPreference) -> Media 
 
 
 def preferred_entry(preference: MediaPreference) -> dict[str, Any]:
-    """Return a preference as a media entry, for clients that offered none."""
+    """Return a preference as a media entry, for clients that did not offer media."""
     both = preference.channel is AudioHookChannel.BOTH
     channels = ["external", "internal"] if both else [preference.channel.value]
     return {

@@ -1,9 +1,10 @@
 """Matches ``paused`` and ``resumed`` to the messages of this side that they answer.
 
-This side can pause the audio (``pause``, ``startPaused``), and so can the client (in a secure flow,
-for example). Audio flows when neither pauses it. The client reports ``paused`` or ``resumed``
-without telling which side caused it. So the session takes the newest report as the state of the
-audio, and this module finds out which message of this side the report answers.
+This side can pause the audio with ``pause`` or ``startPaused``. The client can also pause the
+audio, for example in a secure flow. Audio flows while neither side pauses the audio. The client's
+``paused`` and ``resumed`` do not say which side caused the change. Therefore the session uses the
+newest of these messages as the state of the audio, and this module determines which message of this
+side they answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections import deque
 
 from .types import AudioHookMessageType as Type
 
-# Maximum number of unanswered requests. A client accepts fewer: 2 per second, or 4 at once.
+# Maximum number of unanswered requests. A client accepts fewer requests of each type: 2 per second
+# on average, and 4 in a burst.
 _MAX_UNANSWERED = 64
 
 

@@ -54,17 +54,18 @@ class PositionMap:
         self._sums.append(self._skipped)
 
     def arrived(self, position: int) -> int:
-        """Return the number of samples received up to the newest position."""
+        """Return the number of received samples if `position` is the current stream position."""
         return position - self.start - self._skipped
 
     def position(self, sample: int) -> int:
         """Return the stream position of a received sample.
 
         Args:
-            sample: The sample's number among the received ones, from 0.
+            sample: The sample's index among the received samples, from 0.
 
         Returns:
-            The position, in samples. For a sample before the 1024 newest gaps it is not exact.
+            The position, in samples. The position of a sample before the 1024 newest gaps is not
+            exact.
         """
         gaps = bisect_right(self._after, sample)
         skipped = self._sums[gaps - 1] if gaps else self._forgotten

@@ -1,8 +1,8 @@
 """Builders of server messages.
 
-A `Draft` has no ``seq``. `AudioHookSession.to_wire` gives sequence numbers in wire order, when a
-message is handed to the socket. The builders define the contents of each message. They do not
-check whether the message may be sent now.
+A `Draft` has no ``seq``. `AudioHookSession.to_wire` gives sequence numbers in wire order, just
+before the messages are sent. The builders define the contents of each message. They do not check
+whether the message may be sent now.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Draft(NamedTuple):
     Attributes:
         type: The message's type.
         parameters: The message's parameters; an object even when empty, because clients refuse
-            messages without one.
+            messages without `parameters`.
         answers: The ``clientseq`` of the message: a pong must have the ``seq`` of its ping. None
             means the newest ``seq`` received.
     """
@@ -68,9 +68,9 @@ def opened(
         media: The entry chosen from the offer, verbatim, or no entry.
         start_paused: Whether the client holds the audio until ``resume``.
         supported_languages: Language codes; None if the client did not ask for them.
-        discard_to: Stream position, in seconds or as the protocol's text, before which the client
-            need not send the audio that it kept; after a reconnection, the position that this
-            side has reached. The client reports the omitted audio with ``discarded``.
+        discard_to: Stream position, in seconds or as the protocol's text, from which the client
+            sends its stored audio after a reconnection: the end of the audio that this side already
+            has. The client reports the omitted audio with ``discarded``.
 
     Raises:
         ValueError: If ``discard_to`` is not a duration.
@@ -92,7 +92,7 @@ def closed(output_variables: Mapping[str, str] | None = None) -> Draft:
     """Answer ``close``.
 
     Args:
-        output_variables: Variables for the Architect flow. The protocol does not have them in
+        output_variables: Variables for the Architect flow. The protocol has no variables in
             ``closed``; docs/parity.md says why they may be sent.
     """
     return (
@@ -145,17 +145,17 @@ def updated() -> Draft:
 
 
 def pause() -> Draft:
-    """Ask the client to stop the audio; it answers ``paused``."""
+    """Ask the client to stop the audio; the client answers ``paused``."""
     return Draft(Type.PAUSE)
 
 
 def resume() -> Draft:
-    """Ask for audio after a pause; the client answers ``resumed``, or ``paused`` if it pauses."""
+    """End a pause; the client answers ``resumed``, or ``paused`` if its own pause continues."""
     return Draft(Type.RESUME)
 
 
 def reconnect(info: str | None = None) -> Draft:
-    """Ask the client to continue in a new session, if Genesys is configured for it.
+    """Ask the client to continue in a new session, if the Genesys integration allows this.
 
     This session and its audio continue until the client sends ``close`` with the reason
     ``reconnect``.
@@ -186,7 +186,7 @@ def to_string_map(variables: Mapping[Any, Any]) -> dict[str, str]:
 
 def _as_text(name: Any, value: Any) -> str:
     if isinstance(value, str):
-        return str.__str__(value)  # this converts a member of a string enumeration to plain text
+        return str.__str__(value)  # converts a member of a string enumeration to `str`
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:

@@ -77,11 +77,12 @@ class AudioHookSession:
     Attributes:
         preference: The preferred medium, if the client offers it.
         state: The state of the session.
-        session_id: The session id, as the client sent it; before that, the id of the constructor.
+        session_id: The session id, as the client sent it; before ``open``, the id of the
+            constructor.
         media: The medium chosen at ``open``.
         is_probe: Whether this session only tests the connection.
         language: The conversation's language, as ``open`` or the last ``update`` gave it.
-        continued_sessions: The sessions that this one continues, after a reconnection.
+        continued_sessions: The sessions that this session continues, after a reconnection.
         pauses: The pauses that this side requested; `State.PAUSED` tells whether audio flows.
         position: The stream position in samples per channel: samples received plus samples that
             the client reported as discarded; without a medium, the last position in a
@@ -166,7 +167,7 @@ class AudioHookSession:
         if wrong is None:
             self._note_seq(raw)
         else:
-            # Even after an invalid `close`, the client waits 10 s for `closed`.
+            # An invalid `close` is answered too, because the client waits 10 s for `closed`.
             found.append(self._fault(wrong, raw))
         if message_type is not None:
             found += self._handle(message_type, raw, exact=exact)
@@ -229,12 +230,12 @@ class AudioHookSession:
     def to_wire(self, draft: Draft) -> WireMessage:
         """Number a message and write it as JSON.
 
-        Call it when the socket is ready for the message and send what it returns before calling
-        it again: the order of the calls is the order of the sequence numbers.
+        Call this method when the socket is ready for the message, and send the returned text before
+        the next call of this method: sequence numbers are given in the order of the calls.
 
         Args:
-            draft: The message. After a fault that ends the session, any ``disconnect`` is
-                replaced by the one that names the fault.
+            draft: The message. After a fault that ends the session, any ``disconnect`` is replaced
+                by a ``disconnect`` that names the fault.
 
         Returns:
             The text to send, with its type and its ``seq``.
@@ -275,8 +276,8 @@ class AudioHookSession:
         size = fields.wire_size(text)
         if size > MAX_MESSAGE_BYTES:
             raise LocalProtocolError(
-                f"{message_type.value!r} takes {size} bytes; Genesys accepts "
-                f"{MAX_MESSAGE_BYTES} in a message"
+                f"{message_type.value!r} has {size} bytes; Genesys accepts at most "
+                f"{MAX_MESSAGE_BYTES} bytes in a message"
             )
         self.server_seq = seq
         self.state = target
@@ -296,7 +297,7 @@ class AudioHookSession:
         self._id_text = fields.encode(session_id)
 
     def _take_number(self, raw: _Raw) -> bool:
-        """Accept the numbers and the id of a valid message, if they are the expected ones."""
+        """Accept a valid message, if its sequence numbers and its id have the expected values."""
         if (
             raw["seq"] != self.client_seq + 1
             or raw["id"] != self.session_id
@@ -362,7 +363,8 @@ class AudioHookSession:
         # unless the session ends during the pause.
         if message_type is _RESUMED or (self.state in _TIMED and message_type is not _OPEN):
             self._check_position(raw, exact)
-        # The handler has ended the session if it refused an unusable `open`.
+        # If the handler refused an unusable `open`, the state is already `FAILED` and must not
+        # change.
         if self.state is not _FAILED or target is State.CLOSING:
             self.state = target
         found.append(event)
@@ -377,7 +379,8 @@ class AudioHookSession:
             except ValueError:
                 return  # the fault was already counted as a fault of the envelope
         if self.media is None:
-            # The client's clock also runs in a session without audio.
+            # Without audio there are no samples to count, but the client's clock runs, so the
+            # position is taken from the message.
             self.position = said
         elif said != self.position:
             self.faults[Rule.POSITION] += 1

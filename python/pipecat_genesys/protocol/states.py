@@ -5,10 +5,10 @@ state allows. A client message without an entry is counted as a fault and otherw
 server message without an entry is refused. The session uses these tables and no other rules, and
 docs/protocol_states.py generates the page docs/protocol-states.md from these tables.
 
-The states are those of Genesys's reference server, with two refinements: what it calls
-SIGNALED-ERROR and UNAUTHORIZED is one state here (`State.FAILED`: waiting for ``close`` after a
-``disconnect`` for failure), and a ``disconnect`` for success has a state of its own
-(`State.DISCONNECTING`), because no bot audio may follow it.
+The states are those of Genesys's reference server, with two differences. `State.FAILED` (waiting
+for ``close`` after a ``disconnect`` for failure) replaces the reference server's states
+SIGNALED-ERROR and UNAUTHORIZED. `State.DISCONNECTING` is added for a ``disconnect`` for success,
+because no bot audio may follow this message.
 """
 
 from __future__ import annotations

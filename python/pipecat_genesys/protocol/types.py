@@ -130,8 +130,8 @@ class Media:
 
     Attributes:
         format: The coding of samples.
-        channels: The parties in the order their samples are interleaved.
-        extra: Fields of the entry other than type, format, channels and rate; none, today.
+        channels: The parties, in the order in which their samples are interleaved.
+        extra: Fields of the entry other than type, format, channels and rate; usually empty.
     """
 
     format: AudioHookMediaFormat
@@ -297,7 +297,10 @@ def parse_media(entry: object) -> Media | None:
 
 
 def copy_json(value: Any) -> Any:
-    """Copy a JSON value; infinite numbers, which 1e999 decodes to, become the largest float."""
+    """Copy a JSON value; infinite numbers are replaced by the largest float of the same sign.
+
+    JSON has no infinite numbers, but `1e999` is decoded as infinity.
+    """
     kind = type(value)
     if kind is dict:
         return {n: v if type(v) in _SCALARS else copy_json(v) for n, v in value.items()}

@@ -356,8 +356,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
         The messages of `call` are then pushed as frames from the transport's input to its output,
         in order with the replies: a message from a hook of ``on_closing`` is sent before
-        ``closed``. The call also notices the loss of the socket. Without `attach`, the messages are
-        queued in the pipeline's worker, which needs Pipecat 1.8 or newer.
+        ``closed``. The call is also informed when the connection is lost. Without `attach`, the
+        messages are queued in the pipeline's worker, which needs Pipecat 1.8 or newer.
 
         Args:
             transport: One of Pipecat's WebSocket transports.
@@ -384,7 +384,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
             await self._worker.queue_frame(frame)
         else:
             raise RuntimeError(
-                "no way to send: call serializer.attach(transport) when you make the transport"
+                "the serializer cannot send messages of the application without a transport; call "
+                "serializer.attach(transport) when you create the transport"
             )
         return True
 
@@ -424,7 +425,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
             return self._serialize_message(message)
         if isinstance(frame, InterruptionFrame):
             if self._has_protected_audio():
-                # `barge_in` discards all queued audio, but some of it is not interruptible.
+                # `barge_in` makes Genesys discard all queued bot audio, so it is not sent while a
+                # part of the audio must not be interrupted.
                 return None
             self._drop_bot_audio()
             return self._serialize_message(self.create_barge_in_event())
@@ -514,7 +516,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return unsent[:MAX_MESSAGE_BYTES]
 
     def _keep_early(self, frame: AudioRawFrame) -> None:
-        """Keep bot audio from before ``open``, up to a limit; it is sent with later audio."""
+        """Keep bot audio from before ``open``, up to a limit, and send it with the next audio."""
         if frame.sample_rate <= 0 or frame.num_channels <= 0:
             return
         seconds = sum(len(pcm) / 2 / rate / channels for pcm, rate, channels in self._early)

@@ -12,8 +12,9 @@ from pipecat_genesys.protocol import AudioHookChannel
 class StereoSplitter(FrameProcessor):
     """Splits two-channel caller audio into two mono frames, external first.
 
-    Use it if the next processor supports only mono audio. ``transport_source`` of each frame names
-    the party: ``"external"`` or ``"internal"``. All other frames are passed on unchanged.
+    Use this processor if the next processor supports only mono audio. ``transport_source`` of each
+    frame names the party: ``"external"`` or ``"internal"``. All other frames are passed on
+    unchanged.
     """
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:

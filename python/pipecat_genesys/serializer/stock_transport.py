@@ -14,10 +14,10 @@ CHUNK_10MS = 20
 def genesys_params(serializer: FrameSerializer, **overrides: Any) -> dict[str, Any]:
     """Return the parameters of Pipecat's WebSocket transports for a call from Genesys.
 
-    Messages of 200 ms stay within Genesys's 5 messages per second and keep 200 ms of audio ahead
-    of playback. The transport's own packet size is off, because it would delay the end of every
-    utterance. The silence that Pipecat appends at the end is off, because it would cause another
-    burst of messages before ``disconnect``.
+    Messages of 200 ms of audio stay within Genesys's limit of 5 messages per second, and the bot
+    sends 200 ms of audio before its playback. The transport's own packet size is off, because it
+    would delay the end of every utterance. The silence that Pipecat appends at the end is off,
+    because it would cause another burst of messages before ``disconnect``.
 
     Args:
         serializer: The call's serializer.
@@ -28,8 +28,8 @@ def genesys_params(serializer: FrameSerializer, **overrides: Any) -> dict[str, A
 
     Raises:
         TypeError: If the installed Pipecat does not have a parameter of `overrides`. Pipecat itself
-            silently ignores unknown parameters, for example one that its own documentation for
-            Genesys recommends.
+            silently ignores unknown parameters, for example a parameter that Pipecat's
+            documentation for Genesys recommends.
     """
     from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams
 

@@ -1,10 +1,12 @@
 //! Filter banks: each bank is designed once per ratio and shared by all its streams.
 //!
-//! The prototype is a sinc with a Kaiser window. Its cutoff (-6 dB) is half the lower
-//! rate. Its zeros fall on the samples of the lower rate (a Nyquist filter), so phase 0
-//! of an interpolator is a pure delay. Each branch is scaled to a gain of exactly 1 at DC,
-//! which puts a zero of the response on every image of DC. [`crate::quantize`] then
-//! converts the taps to integers.
+//! The prototype is the low-pass filter of the conversion: a sinc with a Kaiser window, sampled at
+//! the least common multiple of the two rates. The cutoff of the prototype (-6 dB) is half the
+//! lower rate. The zeros of the sinc fall on the samples of the lower rate (a Nyquist filter). A
+//! branch, or phase, has the taps of the prototype for one position of an output between two
+//! inputs. Phase 0 of an interpolator is therefore a pure delay. Each branch is scaled to a gain of
+//! exactly 1 at DC, which puts a zero of the response on every image of DC. [`crate::quantize`]
+//! then converts the taps to integers.
 //!
 //! Rules: the design uses f64 and only IEEE-exact operations (not the platform's `sin`), so
 //! that the banks are the same on every machine. A bank is freed with the last stream that
@@ -22,10 +24,11 @@ use crate::quantize;
 /// time at milliseconds.
 pub const MAX_BANK_COEFFICIENTS: u64 = 1 << 18;
 
-/// Shape of the Kaiser window. It gives a stopband attenuation of 110 dB (Kaiser's formula:
-/// 0.1102 * (110 - 8.7)). The dynamic range of 16 bits is 98 dB.
+/// Shape of the Kaiser window, for a stopband attenuation of 110 dB (Kaiser's formula: 0.1102 *
+/// (110 - 8.7)). The dynamic range of 16 bits is 98 dB.
 const KAISER_BETA: f64 = 11.16;
-/// Largest integer factor that uses the convolution in planes.
+/// Largest integer ratio that is computed in planes. A plane has every `factor`-th sample of the
+/// stream with the higher rate.
 pub(crate) const MAX_PLANES: usize = 8;
 
 /// The parameters of a filter bank.
@@ -137,8 +140,8 @@ fn branches(design: Design, taps: usize) -> Vec<Vec<f64>> {
     (0..design.up).map(branch).collect()
 }
 
-/// Returns the windowed sinc at the common rate. It has `zeros` zeros on each side of its centre.
-/// The distance between two zeros is `factor` samples.
+/// Returns the windowed sinc at the least common multiple of the two rates. The sinc has `zeros`
+/// zeros on each side of its centre. The distance between two zeros is `factor` samples.
 fn prototype(factor: usize, zeros: usize) -> Vec<f64> {
     let half = zeros * factor;
     let peak = bessel_i0(KAISER_BETA);

@@ -1,10 +1,10 @@
 //! [`SlidingEnergy`]: the energy of filtered audio over the newest blocks of a stream.
 //!
-//! A loudness meter filters a stretch of audio from a filter state of zero and sums the
-//! squares of the output. Consecutive stretches overlap, so a meter that filters each stretch
-//! separately filters the same samples several times. The filter is linear, which allows a
-//! faster computation with the same result: each block is filtered only once, from a state of
-//! zero, and the results of the blocks of a stretch are then combined.
+//! A loudness meter filters the audio of a measurement interval from a filter state of zero and
+//! sums the squares of the output. Consecutive measurement intervals overlap, so a meter that
+//! filters each interval separately filters the same samples several times. The filter is linear,
+//! which allows a faster computation with the same result: each block is filtered only once, from a
+//! state of zero, and the results of the blocks of an interval are then combined.
 //!
 //! With the state `s` at the start of a block, the output is the zero-state output `y` plus
 //! the free response `f(s)`, and both are linear. The energy of the block is therefore
@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Largest number of blocks in a stretch.
+/// Largest number of blocks in a measurement interval.
 pub const MAX_BLOCKS: usize = 64;
 
 /// Number of state variables of two second-order sections.
@@ -132,12 +132,12 @@ struct Block {
 
 /// The energy of filtered audio over the newest blocks of a stream.
 ///
-/// The energy is that of a filter which starts with a state of zero at the oldest sample of
-/// the stretch. It is 0 until the stream has as many blocks as a stretch.
+/// The filter starts with a state of zero at the oldest sample of the measurement interval. The
+/// energy is 0 until the stream has as many blocks as a measurement interval.
 #[derive(Clone, Debug)]
 pub(crate) struct SlidingEnergy {
     design: Arc<Design>,
-    /// Number of blocks in a stretch.
+    /// Number of blocks in a measurement interval.
     blocks: usize,
     complete: VecDeque<Block>,
     current: Block,
@@ -146,7 +146,7 @@ pub(crate) struct SlidingEnergy {
 }
 
 impl SlidingEnergy {
-    /// Creates a stream for stretches of `blocks` blocks of `block` samples.
+    /// Creates a stream for measurement intervals of `blocks` blocks of `block` samples.
     pub(crate) fn new(sections: [Section; 2], block: usize, blocks: usize) -> Self {
         Self {
             design: Design::shared(sections, block),
@@ -237,7 +237,7 @@ mod tests {
         std::iter::repeat_with(next).take(length).collect()
     }
 
-    /// Filters the whole stretch from a state of zero.
+    /// Filters the whole measurement interval from a state of zero.
     fn direct(samples: &[i16]) -> f64 {
         let mut state = ZERO;
         let squares = samples.iter().map(|&sample| {

@@ -65,7 +65,8 @@ impl OutboundAudio {
         let mut block = [0; BLOCK];
         let ratio = self.channel.ratio();
         let most = (BLOCK as u64 * u64::from(ratio.down) / u64::from(ratio.up)) as usize;
-        // A piece of `most` inputs gives at most BLOCK outputs, for every residue.
+        // `most` input samples give at most BLOCK output samples, in every state of the
+        // resampler.
         let mut rest = wire;
         for pcm in pcm.chunks(most.clamp(1, BLOCK * 6) * SAMPLE_BYTES) {
             let inputs = pcm.len() / SAMPLE_BYTES;

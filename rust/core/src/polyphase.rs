@@ -62,7 +62,7 @@ impl Polyphase {
         self.ratio.outputs(self.residue, inputs)
     }
 
-    /// Reads `inputs` samples and fills `outputs`, whose length must be what
+    /// Reads `inputs` samples and fills `outputs`, whose length must be the number that
     /// [`outputs`](Self::outputs) returns.
     pub(crate) fn process(&mut self, inputs: usize, load: &Load<'_>, outputs: &mut [i16]) {
         let Self {

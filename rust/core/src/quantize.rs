@@ -9,8 +9,9 @@
 
 use crate::arch::{Accumulator, Branches, Row};
 
-/// Returns the scale of the fine taps for an output of `taps` rounded taps. With this number
-/// of bits, the error of the response is 97 dB below a gain of 1 at the worst frequency.
+/// Returns the number of fractional bits of the fine taps, for an output that is the sum of the
+/// products of `taps` rounded taps. With this number of bits, the error of the response is 97 dB
+/// below a gain of 1 at the worst frequency.
 const fn fine_bits(taps: usize) -> u32 {
     match taps {
         0..=16 => 18,
@@ -32,7 +33,8 @@ pub(crate) fn rows(
     input_shift: u32,
 ) -> (Box<[Row]>, Accumulator) {
     let taps = rows[0].len();
-    // The plane with the middle of the filter has only one tap that is not zero.
+    // In the row with the middle of the filter, only one tap is not zero, so this row is not
+    // counted.
     let fine_bits = fine_bits((together - 1).max(1) * taps);
     for half_width in 0..=taps / 2 {
         for coarse_bits in [15, 14, 13] {

@@ -10,8 +10,8 @@ use crate::ratio::Ratio;
 /// After `n` input samples, exactly `floor(n * out_rate / in_rate)` samples have been written. The
 /// output samples do not depend on the division of the input into calls.
 ///
-/// The delay is the same at all frequencies: 24 samples at the lower rate (3 ms at 8 kHz), or 28 if
-/// one rate is six times the other. The delay is 0 if the rates are equal.
+/// The delay is the same at all frequencies: 24 samples at the lower rate (3 ms at 8 kHz), or 28
+/// samples if one rate is six times the other. The delay is 0 if the rates are equal.
 ///
 /// ```
 /// # use audiohook_audio::{AudioError, Resampler};

@@ -18,7 +18,7 @@ const MIRRORED_SAMPLES: usize = 32;
 const VIEW_SAMPLES: usize = CONTEXT_SAMPLES + WINDOW_SAMPLES + MIRRORED_SAMPLES;
 /// Number of samples in a frame.
 const FRAME_SAMPLES: usize = 128;
-/// Number of samples from the start of a frame to the start of the next.
+/// Number of samples from the start of a frame to the start of the next frame.
 const FRAME_STEP: usize = 64;
 /// Number of frames of a window.
 const FRAMES: usize = (VIEW_SAMPLES - FRAME_SAMPLES) / FRAME_STEP + 1;
@@ -147,7 +147,7 @@ impl SpeechWindows {
         }
     }
 
-    /// Replaces the context of the next window, the samples before it, by zeros.
+    /// Replaces the context of the next window (the samples before the window) by zeros.
     pub fn clear_context(&mut self) {
         self.view[..CONTEXT_SAMPLES].fill(0.0);
     }
@@ -243,8 +243,8 @@ mod tests {
             .collect();
         for (number, row) in rows.chunks_exact(ROW_SAMPLES).enumerate() {
             for (place, &value) in row.iter().enumerate() {
-                // Position in the stream of the sample at `place`. After the last sample of the
-                // window, positions are mirrored about the last sample.
+                // Stream position of the sample at index `place` of the row. The samples after
+                // the end of the window mirror the samples before the last sample of the window.
                 let last = (number + 1) * WINDOW_SAMPLES - 1;
                 let seen = place / FRAME_SAMPLES * FRAME_STEP + place % FRAME_SAMPLES;
                 let at = (number * WINDOW_SAMPLES + seen).checked_sub(CONTEXT_SAMPLES);

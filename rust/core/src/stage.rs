@@ -101,8 +101,8 @@ impl Stage {
         }
     }
 
-    /// Returns the largest number of inputs that give at most `outputs` outputs for every
-    /// residue.
+    /// Returns the largest number of inputs that give at most `outputs` outputs, whatever the
+    /// residue is.
     pub(crate) fn inputs_for(&self, outputs: usize) -> usize {
         outputs * self.design.down / self.design.up
     }
@@ -122,7 +122,7 @@ impl Stage {
     }
 
     /// Reads `count` inputs from the scratch memory and fills `outputs`, whose length must
-    /// be what [`outputs`](Self::outputs) returns.
+    /// be the number that [`outputs`](Self::outputs) returns.
     pub(crate) fn process(
         &mut self,
         kernels: &Kernels,
@@ -173,8 +173,8 @@ fn whole_blocks(outputs: usize) -> usize {
     outputs / block * block
 }
 
-/// Writes one output per phase for each input. The output of the first phase is the delayed
-/// input.
+/// Writes `rows.len() + 1` outputs for each input: the delayed input, and then the convolution of
+/// the inputs with each row of coefficients.
 fn interpolate(
     kernels: &Kernels,
     rows: &[Row],
@@ -210,8 +210,9 @@ fn interpolate(
     }
 }
 
-/// Writes one output for each group of inputs. The number of inputs in a group is the number of
-/// rows. The inputs are deinterleaved into planes, and each plane is convolved with its own row.
+/// Writes one output for each group of `rows.len()` inputs. The inputs are deinterleaved into
+/// planes: plane `i` has the input `i` of each group. The output is the sum of the convolutions of
+/// each plane with its own row of coefficients.
 fn decimate(
     kernels: &Kernels,
     rows: &[Row],

@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Generates sample rates. Most of them are common rates, and some are arbitrary rates.
+/// Generates sample rates: mostly rates that are frequent in telephony, and some arbitrary rates.
 fn rate() -> impl Strategy<Value = u32> {
     prop_oneof![
         4 => select(vec![8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]),

@@ -7,7 +7,8 @@ use audiohook_audio::{ByteOrder, WireFormat};
 /// many pieces.
 const MOST_BYTES: usize = 24_000;
 
-/// A sample rate in Hz: mostly a common rate, sometimes a small or an arbitrary one.
+/// A sample rate in Hz: mostly a rate that is frequent in audio, sometimes a small or an arbitrary
+/// rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate(pub u32);
 

@@ -181,7 +181,7 @@ impl<'a, S: Stream> Run<'a, S> {
         self.rest = &self.rest[input.len() - offset..];
     }
 
-    /// Checks that a partial frame is rejected. Later steps check that the stream has not
+    /// Checks that a partial frame is rejected. The next steps check that the stream has not
     /// changed.
     fn rejects_partial_frame(&mut self, frames: u8, excess: u8) {
         let frame = self.shape.frame;

@@ -2,7 +2,7 @@
 
 use audiohook_audio::{AudioError, MAX_BANK_COEFFICIENTS, MAX_FACTOR};
 
-/// Returns the error for two rates, or `None` if they are supported.
+/// Returns the error for two rates, or `None` if the crate supports the rates.
 #[must_use]
 pub fn refusal(in_rate: u32, out_rate: u32) -> Option<AudioError> {
     for (parameter, rate) in [("in_rate", in_rate), ("out_rate", out_rate)] {
@@ -60,7 +60,7 @@ pub fn flushed(in_rate: u32, out_rate: u32) -> usize {
     (whole + u128::from(up)) as usize
 }
 
-/// Returns whether the conversion uses two filters.
+/// Returns whether one rate is six times the other; the conversion then uses two filters.
 #[must_use]
 pub fn is_six_times(in_rate: u32, out_rate: u32) -> bool {
     let (low, high) = (in_rate.min(out_rate), in_rate.max(out_rate));

@@ -137,9 +137,9 @@ pub(crate) fn mix_stereo<'py>(py: Python<'py>, data: Input<'_>) -> PyResult<Boun
 /// All instruction sets give the same bytes.
 ///
 /// Returns:
-///     "avx512", "avx2", "sse2", "neon" or "portable": the fastest that the CPU has, or
-///     the one that the environment variable PIPECAT_GENESYS_SIMD named when this module
-///     was imported.
+///     "avx512", "avx2", "sse2", "neon" or "portable": the fastest instruction set that the CPU
+///     has, or the instruction set that the environment variable PIPECAT_GENESYS_SIMD named when
+///     this module was imported.
 #[pyfunction]
 pub(crate) fn instruction_set() -> PyResult<&'static str> {
     core::instruction_set().map_err(raise)

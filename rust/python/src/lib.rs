@@ -29,8 +29,8 @@ mod native {
     #[pymodule_export]
     use crate::streams::{InboundAudio, OutboundAudio, Resampler};
 
-    /// Selects the instruction set, so that importing the module fails if the environment
-    /// variable names an unknown one.
+    /// Selects the instruction set, so that importing the module fails if the environment variable
+    /// names an unknown instruction set.
     #[pymodule_init]
     fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         instruction_set().map(drop)

@@ -73,13 +73,13 @@ impl SpeechWindows {
     /// Returns:
     ///     The windows, possibly none, and for each window the energy of its loudness: the
     ///     sum of the squares of the filtered samples in the newest `half_windows` half
-    ///     windows, or 0.0 if there are fewer. A window is a row of 512 native floats
-    ///     from -1 to 1. They are four frames of 128 samples, which begin 64 samples apart in
-    ///     these 320 samples: the 32 samples before the window, its 256 samples, and the 32
-    ///     samples before its last sample in reverse order.
+    ///     windows, or 0.0 if there are fewer. A window is returned as a row of 512 native floats
+    ///     from -1 to 1. The row has four frames of 128 samples, which begin 64 samples apart in a
+    ///     sequence of 320 samples: the 32 samples before the window, the 256 samples of the
+    ///     window, and the 32 samples before its last sample in reverse order.
     ///
     /// Raises:
-    ///     AudioError: The length is odd; nothing has been read.
+    ///     AudioError: The length is odd. The stream has not changed.
     #[pyo3(signature = (data, /))]
     fn process<'py>(
         &self,
@@ -100,7 +100,7 @@ impl SpeechWindows {
         Ok((rows, energies))
     }
 
-    /// Replace the context of the next window, the 32 samples before it, by zeros.
+    /// Replace the context of the next window (the 32 samples before the window) by zeros.
     fn clear_context(&self, py: Python<'_>) {
         lock(py, &self.stream).clear_context();
     }

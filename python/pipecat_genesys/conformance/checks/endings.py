@@ -103,8 +103,9 @@ async def close_while_paused(target: Target) -> None:
 async def _provoke_disconnect(connection: CheckedConnection) -> None:
     """Make the server send `disconnect`, by a wrong `serverseq` or a gap in `seq`.
 
-    Some servers count a message with a wrong number, others do not. Therefore the first message has
-    a correct `seq`. After the second message, the connection returns to the `seq` before the gap.
+    Some servers increase their expected `seq` after a message with a wrong number, and others do
+    not. Therefore the first message has a correct `seq`. After the second message, the connection
+    returns to the `seq` before the gap.
 
     Raises:
         CheckSkippedError: If the server does not send `disconnect`.
@@ -166,7 +167,7 @@ async def disconnect_stays(target: Target) -> None:
 
 @check(MEASURED)
 async def disconnect_reason(target: Target) -> None:
-    """The `reason` of `disconnect` is one that the client knows."""
+    """The `reason` of `disconnect` is a reason that the client knows."""
     async with target.open_call() as connection:
         await _provoke_disconnect(connection)
         reason = parameters_of(connection.of_type("disconnect")[0]).get("reason")

@@ -1,4 +1,4 @@
-"""What every message of the server must have, judged in one sample call."""
+"""Required contents of every server message, checked with the messages of one sample call."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def message_parameters(target: Target) -> None:
 
 @check(MEASURED)
 async def message_types(target: Target) -> None:
-    """`type` of every message is one that the protocol defines for servers."""
+    """`type` of every message is a type that the protocol defines for servers."""
     for message in await _messages(target):
         if message.get("type") not in SERVER_MESSAGE_TYPES:
             raise CheckFailedError(

@@ -23,8 +23,8 @@ async def pong_clientseq(target: Target) -> None:
         pings = []
         for _ in range(2):
             pings.append(await connection.send("ping"))
-            # After this message, the ping is no longer the newest message of the client when the
-            # pong is due.
+            # Send another message, so that the `seq` of the ping is not the newest `seq` of the
+            # client when the server sends the pong.
             await connection.send("discarded", {"start": "PT0S", "discarded": "PT0S"})
         with connection.unless_server_ended_call():
             await connection.wait_for(
@@ -41,7 +41,7 @@ async def pong_clientseq(target: Target) -> None:
 
 @check(f"{REFERENCE}, PingParameters")
 async def ping_rtt(target: Target) -> None:
-    """The server answers a `ping` that states the round-trip time of the previous one."""
+    """The server answers a `ping` that states the round-trip time of the previous `ping`."""
     async with target.open_call() as connection:
         await connection.ping({"rtt": "PT0.042S"})
 

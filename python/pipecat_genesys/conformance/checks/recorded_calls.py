@@ -1,4 +1,4 @@
-"""Calls that are placed once and judged by several checks."""
+"""Calls that are placed once, and whose messages several checks examine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _FRAME_SECONDS = 0.2
 async def sample_call(target: Target) -> CheckedConnection:
     """Return a finished call with two seconds of audio and some pings.
 
-    The call is judged by what the server sent. It is also returned if the server did not answer
-    `open` or `close`, because other checks report that.
+    Checks examine the messages that the server sent. The call is also returned if the server did
+    not answer `open` or `close`, because other checks report a missing answer.
 
     Raises:
         ConnectFailedError: If the server could not be reached.

@@ -3,7 +3,7 @@
 //! Most AVX2 instructions work on two separate halves of 128 bits. The code works within
 //! the halves and ends with one permutation per vector across them.
 
-// The trait's methods below are one or two intrinsics each; the trait states their contract.
+// Each method of the trait is one or two intrinsics. The trait's documentation states the contract.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::arch::x86_64::*;
@@ -18,39 +18,39 @@ pub(super) unsafe fn kernels() -> &'static Kernels {
     static KERNELS: Kernels = Kernels {
         name: "avx2",
         convolve: |segments, scales, outputs| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { convolve(segments, scales, outputs) }
         },
         polyphase: |branches, positions, inputs, outputs| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { polyphase(branches, positions, inputs, outputs) }
         },
         interleave2: |planes, shift, outputs| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { interleave2(planes, shift, outputs) }
         },
         interleave3: |planes, shift, outputs| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { interleave3(planes, shift, outputs) }
         },
         deinterleave2: |inputs, planes| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { deinterleave2(inputs, planes) }
         },
         deinterleave3: |inputs, planes| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { deinterleave3(inputs, planes) }
         },
         ulaw_decode: |codes, shift, samples| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { ulaw_decode(codes, shift, samples) }
         },
         ulaw_decode_pairs: |frames, channel, shift, samples| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { ulaw_decode_pairs(frames, channel, shift, samples) }
         },
         ulaw_encode: |samples, codes| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { ulaw_encode(samples, codes) }
         },
     };

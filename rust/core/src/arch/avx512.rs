@@ -1,9 +1,10 @@
 //! AVX-512 (BW and VNNI): vectors of 32 samples.
 //!
-//! VNNI multiplies and adds in one instruction, twice per cycle. Because of its latency,
-//! ten sums must be computed at once. The AVX2 code computes the outputs after the last wide block.
+//! VNNI multiplies and adds in one instruction, twice per cycle. Because of the latency of this
+//! instruction, ten sums must be computed at once. The AVX2 code computes the outputs that do not
+//! fill a whole block of ten sums.
 
-// The trait's methods below are one or two intrinsics each; the trait states their contract.
+// Each method of the trait is one or two intrinsics. The trait's documentation states the contract.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::arch::x86_64::*;
@@ -20,41 +21,41 @@ pub(super) unsafe fn kernels() -> &'static Kernels {
     static KERNELS: Kernels = Kernels {
         name: "avx512",
         convolve: |segments, scales, outputs| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { convolve(segments, scales, outputs) }
         },
         // Most branches have only 48 taps, which fill three vectors of AVX2, so the AVX2 kernel is
         // used.
         polyphase: |branches, positions, inputs, outputs| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { avx2::polyphase(branches, positions, inputs, outputs) }
         },
         interleave2: |planes, shift, outputs| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { interleave2(planes, shift, outputs) }
         },
         interleave3: |planes, shift, outputs| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { interleave3(planes, shift, outputs) }
         },
         deinterleave2: |inputs, planes| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { deinterleave2(inputs, planes) }
         },
         deinterleave3: |inputs, planes| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { deinterleave3(inputs, planes) }
         },
         ulaw_decode: |codes, shift, samples| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { ulaw_decode(codes, shift, samples) }
         },
         ulaw_decode_pairs: |frames, channel, shift, samples| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { ulaw_decode_pairs(frames, channel, shift, samples) }
         },
         ulaw_encode: |samples, codes| {
-            // SAFETY: the table is handed out only on CPUs with the instruction set.
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { ulaw_encode(samples, codes) }
         },
     };

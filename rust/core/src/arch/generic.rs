@@ -3,7 +3,8 @@
 //! `convolve` uses the same taps for every output. A vector of inputs is multiplied with a
 //! pair of taps and adjacent products are added, which gives terms of the outputs of even
 //! index. The pair of taps that is shifted by one gives terms of the outputs of odd index.
-//! One load therefore serves both, and inputs are never shuffled.
+//! One load of inputs therefore gives terms of both kinds of outputs, and no shuffle of the inputs
+//! is needed.
 //!
 //! `polyphase` uses different taps for each output, so each output is a dot product.
 

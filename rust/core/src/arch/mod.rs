@@ -1,9 +1,9 @@
 //! The inner loops, with one implementation per instruction set.
 //!
-//! [`portable`] defines in plain Rust what each kernel computes. It runs on every CPU, and
-//! the tests compare the other implementations with the same reference at every length and
-//! alignment. [`generic`] is the convolution over a [`generic::Vector`]. One file per
-//! instruction set implements that trait and further kernels.
+//! [`portable`] defines in plain Rust what each kernel computes. This code runs on every CPU. The
+//! tests compare every implementation with reference functions, at many lengths and alignments.
+//! [`generic`] is the convolution over a [`generic::Vector`]. One file per instruction set
+//! implements [`generic::Vector`] and further kernels.
 //!
 //! Rules:
 //!

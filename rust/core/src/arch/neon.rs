@@ -1,6 +1,6 @@
-//! NEON: vectors of 8 samples. Every AArch64 CPU has it.
+//! NEON: vectors of 8 samples. Every AArch64 CPU has NEON.
 
-// The trait's methods below are one or two intrinsics each; the trait states their contract.
+// Each method of the trait is one or two intrinsics. The trait's documentation states the contract.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::arch::aarch64::*;

@@ -6,8 +6,8 @@
 //! the products of the coarse parts. Only the taps near the middle of a filter are large
 //! enough to need a coarse part.
 //!
-//! Rule: no sum overflows 32 bits for any input. [`crate::quantize`] asserts it for the
-//! taps that it makes.
+//! Rule: no sum overflows 32 bits for any input. [`crate::quantize`] asserts this rule for the taps
+//! that it makes.
 
 /// Scales of the taps and sums of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +83,8 @@ pub(super) struct Taps {
     pub(super) pairs: Box<[Pair]>,
     /// Index of the first input of the first pair.
     pub(super) first: usize,
-    /// The same taps as single values. They fill whole groups if the row's length is a multiple
-    /// of [`GROUP`].
+    /// The same taps as single values. These values fill whole groups if the row's length is a
+    /// multiple of [`GROUP`].
     pub(super) single: Box<[i16]>,
     /// Index of the first input of `single`.
     pub(super) first_single: usize,
@@ -206,7 +206,8 @@ impl Iterator for OutputPositions {
         let position = (self.branch, self.oldest);
         self.oldest += self.step.0;
         self.branch += self.step.1;
-        // A division here would take half as long as the computation of one output sample.
+        // A division would take half as long as the computation of one output sample, so the next
+        // position is found by addition and comparison.
         if self.branch >= self.up {
             self.branch -= self.up;
             self.oldest += 1;

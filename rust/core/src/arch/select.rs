@@ -8,7 +8,7 @@ use crate::AudioError;
 /// Name of the environment variable that selects an instruction set.
 pub const SIMD_VARIABLE: &str = "PIPECAT_GENESYS_SIMD";
 
-/// Returns the kernels of this process. They are selected on the first call.
+/// Returns the kernels of this process, which are selected on the first call.
 ///
 /// # Errors
 /// [`AudioError::InstructionSet`] if the environment variable names an instruction set
@@ -31,8 +31,8 @@ pub(crate) fn kernels() -> Result<&'static Kernels, AudioError> {
 /// Returns the name of the instruction set in use: `avx512`, `avx2`, `sse2`, `neon` or
 /// `portable`.
 ///
-/// It is the fastest instruction set of the CPU, or the instruction set that the environment
-/// variable [`SIMD_VARIABLE`] named at the first use of the crate.
+/// The environment variable [`SIMD_VARIABLE`] selects the instruction set at the first use of the
+/// crate. By default, the fastest instruction set of the CPU is used.
 ///
 /// # Errors
 /// [`AudioError::InstructionSet`] if the variable named an instruction set that this CPU

@@ -1,6 +1,6 @@
-//! SSE2: vectors of 8 samples. Every x86-64 CPU has it.
+//! SSE2: vectors of 8 samples. Every x86-64 CPU has SSE2.
 
-// The trait's methods below are one or two intrinsics each; the trait states their contract.
+// Each method of the trait is one or two intrinsics. The trait's documentation states the contract.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::arch::x86_64::*;
@@ -70,7 +70,7 @@ unsafe impl Vector for __m128i {
 fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &mut [i16]) {
     // SAFETY: every x86-64 CPU has SSE2.
     let done = unsafe { generic::wide_blocks::<__m128i>(segments, scales, outputs, 0) };
-    // SAFETY: as above.
+    // SAFETY: every CPU with x86-64 has SSE2.
     let done = unsafe { generic::single_vectors::<__m128i>(segments, scales, outputs, done) };
     portable::convolve_from(done, segments, scales, outputs);
 }

@@ -11,7 +11,7 @@ use crate::g711;
 /// Lengths that cover every number of vectors and blocks, with every remainder.
 const LENGTHS: std::ops::RangeInclusive<usize> = 0..=600;
 
-/// Returns full-scale noise that contains both extremes. It is the same in every run.
+/// Returns full-scale noise that contains both extremes, with the same values in every run.
 fn noise(seed: usize, count: usize) -> Vec<i16> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64.wrapping_add((seed as u64) << 17);
     let mut next = || {

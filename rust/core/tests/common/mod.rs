@@ -3,7 +3,9 @@
 
 use std::f64::consts::PI;
 
-/// Returns the prototype filter at the common rate, from its definition.
+/// Returns the coefficients of the low-pass filter: a sinc with a Kaiser window, sampled at the
+/// least common multiple of the two rates. The sinc has `zeros` zeros on each side of its centre,
+/// `larger` samples apart.
 fn prototype(larger: u64, zeros: u64) -> Vec<f64> {
     let half = (zeros * larger) as i64;
     let i0 = |x: f64| {
@@ -27,7 +29,8 @@ fn prototype(larger: u64, zeros: u64) -> Vec<f64> {
 /// Returns all outputs for `inputs` by the formula, before rounding.
 pub(crate) fn resample(in_rate: u32, out_rate: u32, inputs: &[i16]) -> Vec<f64> {
     let inputs: Vec<f64> = inputs.iter().copied().map(f64::from).collect();
-    // A factor of six takes two steps. The samples between the two steps have 16 bits.
+    // A conversion by a factor of six has two filters. The samples between the two filters are
+    // clipped to the range of 16 bits.
     let clipped = |samples: Vec<f64>| -> Vec<f64> { samples.into_iter().map(clip).collect() };
     if out_rate == 6 * in_rate {
         let between = clipped(step(in_rate, 2 * in_rate, &inputs, 24));
@@ -88,7 +91,7 @@ pub(crate) fn samples(bytes: &[u8]) -> Vec<i16> {
         .collect()
 }
 
-/// Returns uniform noise over the whole range. It is the same in every run.
+/// Returns uniform noise over the whole range, with the same values in every run.
 pub(crate) fn noise(count: usize) -> Vec<i16> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     (0..count)
