@@ -77,7 +77,7 @@ def _our_stages(rate: int, rounds: int) -> dict[str, float]:
 
 def _analyze_here(analyzer: Any, buffer: bytes) -> None:
     """Do all work of our analyzer in this thread."""
-    analyzer._run_long(analyzer._stream, buffer)
+    analyzer._run_here(analyzer._stream, None, buffer)
 
 
 def _with_thread(configuration: Configuration, rounds: int) -> dict[str, float]:

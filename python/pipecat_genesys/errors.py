@@ -17,6 +17,7 @@ column names the module or subpackage that raises the class::
         CheckSkippedError                       pipecat_genesys.conformance
         NoRoomError                             pipecat_genesys.endpoint
         ReplayStoreError                        pipecat_genesys.auth
+        ScoresMissingError                      pipecat_genesys.vad
         SimulatorError                          pipecat_genesys.simulator
             AwaitTimeoutError (TimeoutError)    pipecat_genesys.simulator
             CallEndedError                      pipecat_genesys.simulator

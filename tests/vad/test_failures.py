@@ -123,6 +123,18 @@ async def test_missing_onnxruntime_is_a_clear_error_at_construction(
             TelephoneVADAnalyzer()
 
 
+async def test_missing_model_file_is_a_clear_error_at_construction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(package: str) -> Any:
+        raise FileNotFoundError(f"{package} has no silero_vad.onnx")
+
+    monkeypatch.setattr(model.resources, "files", missing)
+    for _ in range(2):
+        with pytest.raises(VADModelError, match=r"no silero_vad\.onnx.*install pipecat-ai again"):
+            TelephoneVADAnalyzer()
+
+
 async def test_failure_of_a_run_leaves_all_states_as_they_were(
     faulty: FaultyModel, warnings_logged: list[str]
 ) -> None:
@@ -221,6 +233,55 @@ async def test_worker_that_stalls_again_and_again_is_given_up(
     release.set()
     for retired in stalled:
         await asyncio.to_thread(retired.stop, 10)
+
+
+async def test_call_that_ends_while_the_worker_is_stalled_still_gets_its_state(
+    faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`cleanup` ends the threads of pipecat's base class; the audio is scored without them."""
+    monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.2)
+    pieces = oracle.packets(oracle.conversation(8000), PACKET)
+    expected = await judge(ready(SileroVADAnalyzer), pieces)
+    one = ready()
+    assert await judge(one, pieces[:10]) == expected[:10]
+    stalled, release = worker.shared_worker(), threading.Event()
+    faulty.block(stalled, release)
+    last = asyncio.create_task(judge(one, pieces[10:12]))
+    await asyncio.sleep(0)
+    await one.cleanup()
+    assert await last == expected[10:12]
+    assert not one.uses_pipecat
+    release.set()
+    await asyncio.to_thread(stalled.stop, 10)
+
+
+async def test_call_that_needs_two_runs_of_a_stalled_worker_is_served(
+    faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker stalls in the run after a reset in the middle of a packet."""
+    monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.2)
+    # In this audio, the model is reset after 2 s, in the middle of a packet.
+    pieces = oracle.packets(bytes(48000) + oracle.conversation(8000), 4000)
+    expected = await judge(ready(SileroVADAnalyzer), pieces)
+    stalled, release, one = worker.shared_worker(), threading.Event(), ready()
+    score, runs = faulty.score, 0
+
+    def block_second_run_of_a_packet(calls: Any) -> list[Scores]:
+        nonlocal runs
+        [(rows, _)] = calls
+        # A packet of 250 ms has 7 or 8 windows; after a reset, fewer are left.
+        if len(rows) < 7 and not release.is_set() and runs == 0:
+            runs += 1
+            faulty.block(stalled, release)
+        return score(calls)
+
+    monkeypatch.setattr(faulty, "score", block_second_run_of_a_packet)
+    assert await judge(one, pieces) == expected
+    assert runs == 1
+    assert worker.shared_worker() is not stalled
+    assert not one.uses_pipecat
+    release.set()
+    await asyncio.to_thread(stalled.stop, 10)
 
 
 async def test_suspended_process_is_not_taken_for_a_stalled_worker(

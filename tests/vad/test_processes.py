@@ -84,7 +84,7 @@ def test_a_forked_process_has_a_worker_of_its_own() -> None:
     code = """
 import asyncio, os, sys
 from pipecat_genesys.vad import TelephoneVADAnalyzer
-pcm = sys.stdin.buffer.read() if False else open(sys.argv[1], "rb").read()[44:]
+pcm = open(sys.argv[1], "rb").read()[44:]
 async def judge(analyzer):
     analyzer.set_sample_rate(8000)
     return [(await analyzer.analyze_audio(pcm[at:at + 3200])).name for at in range(0, 32000, 3200)]
@@ -100,6 +100,50 @@ assert asyncio.run(judge(TelephoneVADAnalyzer())) == expected
 assert "SPEAKING" in expected
 """
     done = run_python(code, str(oracle.EXAMPLES / "caller-question.wav"))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+@pytest.mark.parametrize("where", ["score", "_run_packet"])
+def test_a_process_that_is_forked_while_audio_is_processed_is_served(where: str) -> None:
+    """A fork while the worker runs the model, or while it stores the result, leaves no call deaf.
+
+    The thread that has the audio does not exist in the child process.
+    """
+    code = """
+import asyncio, os, sys, threading
+from pipecat_genesys.vad import TelephoneVADAnalyzer
+from pipecat_genesys.vad.model import SpeechModel
+pcm = open(sys.argv[1], "rb").read()[44:]
+begun, forked = threading.Event(), threading.Event()
+owner = SpeechModel if sys.argv[2] == "score" else TelephoneVADAnalyzer
+original = getattr(owner, sys.argv[2])
+def later(*arguments):
+    if threading.current_thread().name == "speech-model" and not forked.is_set():
+        begun.set()
+        forked.wait(20)
+    return original(*arguments)
+analyzer = TelephoneVADAnalyzer(sample_rate=8000)
+analyzer.set_sample_rate(8000)
+setattr(owner, sys.argv[2], later)
+async def judge():
+    return [(await analyzer.analyze_audio(pcm[at:at + 3200])).name for at in range(0, 32000, 3200)]
+loop = asyncio.new_event_loop()
+first = loop.create_task(analyzer.analyze_audio(bytes(3200)))
+loop.run_until_complete(asyncio.sleep(0))
+assert begun.wait(20)
+child = os.fork()
+forked.set()
+if child == 0:
+    states = asyncio.run(asyncio.wait_for(judge(), 20))
+    os._exit(0 if "SPEAKING" in states and not analyzer.uses_pipecat else 3)
+status = os.waitpid(child, 0)[1]
+assert loop.run_until_complete(first).name == "QUIET"
+assert "SPEAKING" in loop.run_until_complete(judge())
+loop.close()
+assert os.waitstatus_to_exitcode(status) == 0
+"""
+    done = run_python(code, str(oracle.EXAMPLES / "caller-question.wav"), where)
     assert done.returncode == 0, done.stderr
 
 

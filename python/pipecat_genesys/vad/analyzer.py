@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -12,9 +15,9 @@ from loguru import logger
 from pipecat.audio.utils import exp_smoothing
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 
-from .model import ModelState, Scores, UnusableModelError
+from .model import Floats, ModelState, Scores, SpeechModel, UnusableModelError
 from .resets import reset_rule
-from .stream import SpeechStream, WindowedPacket
+from .stream import ScoresMissingError, SpeechStream, WindowedPacket
 from .worker import call_in_loop, shared_worker
 
 SAMPLE_RATES = (8000, 16000)
@@ -25,7 +28,10 @@ MAX_SHARED_SECONDS = 1.0
 # Private members of pipecat's base class that this analyzer overrides or calls. A newer pipecat may
 # not have them.
 _BASE_MEMBERS = ("_get_smoothed_volume", "_run_analyzer")
-# Attributes of the base class that are copied to pipecat's analyzer when it replaces this analyzer.
+# Time between checks whether another thread has finished with audio, in seconds.
+_POLL_SECONDS = 0.005
+# Attributes of the base class that its `_run_analyzer` changes. They are restored if the processing
+# of a packet fails, and copied to pipecat's analyzer when it replaces this analyzer.
 _CALL_ATTRIBUTES = (
     "_prev_volume",
     "_vad_buffer",
@@ -51,7 +57,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     call, and a warning is logged; `uses_pipecat` is then true.
 
     Analyzers in several event loops and in forked processes are supported. One analyzer belongs
-    to one event loop at a time.
+    to one event loop at a time. If that event loop ends while audio is processed, the audio still
+    counts, and the analyzer may be used in another event loop.
     """
 
     def __init__(self, *, sample_rate: int | None = None, params: VADParams | None = None) -> None:
@@ -73,9 +80,17 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         self._stream: SpeechStream | None = None
         # The packet whose windows `_run_analyzer` of the base class processes now, or None.
         self._packet: WindowedPacket | None = None
+        # The model that scores windows of this packet without a score, or None.
+        self._packet_model: SpeechModel | None = None
         # Held while a packet of the call is processed.
         self._turn = asyncio.Lock()
         self._turn_loop: asyncio.AbstractEventLoop | None = None
+        # The audio that another thread processes now, or None. While it is set, only that thread
+        # changes the state of the call.
+        self._analysis: _Analysis | None = None
+        # Changes of the settings that wait until the audio has been processed.
+        self._changes: list[Callable[[], None]] = []
+        self._next_params: VADParams | None = None
         self._warned_of_odd_length = False
         missing = [name for name in _BASE_MEMBERS if not hasattr(VADAnalyzer, name)]
         if missing:
@@ -91,8 +106,16 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         """Whether pipecat's `SileroVADAnalyzer` has replaced the shared model for this call."""
         return self._pipecat_analyzer is not None
 
+    @property
+    def params(self) -> VADParams:
+        """The thresholds and times that were set last."""
+        return self._next_params or self._params
+
     def set_sample_rate(self, sample_rate: int) -> None:
         """Set the sample rate of the audio, unless the constructor has set it.
+
+        The state becomes `VADState.QUIET`. If audio is being processed, this happens after that
+        audio, and before audio that waits.
 
         Args:
             sample_rate: Sample rate in Hz, 8000 or 16000.
@@ -101,30 +124,24 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             ValueError: The sample rate is not supported.
         """
         _check_rate(sample_rate)
-        fixed_rate = self._init_sample_rate
-        if fixed_rate and fixed_rate != sample_rate:
-            logger.warning(
-                f"TelephoneVADAnalyzer(sample_rate={fixed_rate}) gets audio at {sample_rate} Hz "
-                "and cannot detect speech reliably. Omit sample_rate, or pass the input sample "
-                "rate of the pipeline."
-            )
-        previous = self.sample_rate
-        super().set_sample_rate(sample_rate)
-        if self._pipecat_analyzer is not None:
-            self._pipecat_analyzer.set_sample_rate(sample_rate)
-        elif self.sample_rate != previous:
-            self._stream = SpeechStream(self.sample_rate, reset_rule())
-            self._vad_buffer = b""
+        if self._analysis is not None:
+            self._changes.append(partial(self._change_sample_rate, sample_rate))
+        else:
+            self._change_sample_rate(sample_rate)
 
     def set_params(self, params: VADParams) -> None:
         """Set thresholds and times. The state becomes `VADState.QUIET`.
 
+        If audio is being processed, this happens after that audio, and before audio that waits.
+
         Args:
             params: Thresholds and times.
         """
-        super().set_params(params)
-        if self._pipecat_analyzer is not None and self._pipecat_analyzer.sample_rate:
-            self._pipecat_analyzer.set_params(params)
+        if self._analysis is not None:
+            self._next_params = params
+            self._changes.append(partial(self._change_params, params))
+        else:
+            self._change_params(params)
 
     def num_frames_required(self) -> int:
         """Return the number of samples in a window: 512 at 16000 Hz, 256 at 8000 Hz."""
@@ -143,7 +160,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             The state after the last complete window of 32 ms.
 
         Raises:
-            RuntimeError: `set_sample_rate` has not been called.
+            RuntimeError: `set_sample_rate` has not been called, or audio of this call is processed
+                in another event loop that is running.
         """
         if self._pipecat_analyzer is not None:
             return await self._pipecat_analyzer.analyze_audio(buffer)
@@ -153,10 +171,12 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             buffer = self._without_odd_byte(buffer)
         loop = asyncio.get_running_loop()
         if self._turn_loop is not loop:
-            self._turn, self._turn_loop = asyncio.Lock(), loop
+            self._move_to(loop)
         turn = self._turn
         await turn.acquire()
         try:
+            if self._analysis is not None:
+                await self._take_over(self._analysis)
             state = self._begin(buffer, turn, loop)
         except BaseException:
             turn.release()
@@ -183,7 +203,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             log.
         """
         if self._packet is not None:
-            return self._next_confidence(self._packet)
+            return self._next_confidence(self._packet, self._packet_model)
         if self._pipecat_analyzer is not None:
             # pipecat returns an array of one element, or the integer 0.
             return float(np.asarray(self._pipecat_analyzer.voice_confidence(buffer)).item())
@@ -196,7 +216,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
                 f"{self.num_frames_required()} samples of 2 bytes"
             )
             return 0.0
-        return self._next_confidence(packet)
+        return self._next_confidence(packet, shared_worker().model)
 
     async def cleanup(self) -> None:
         """Release the resources of the analyzer. Audio that is being processed is not lost."""
@@ -204,6 +224,61 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         await super().cleanup()  # type: ignore[no-untyped-call]
         if self._pipecat_analyzer is not None:
             await self._pipecat_analyzer.cleanup()  # type: ignore[no-untyped-call]
+
+    def _change_sample_rate(self, sample_rate: int) -> None:
+        fixed_rate = self._init_sample_rate
+        if fixed_rate and fixed_rate != sample_rate:
+            logger.warning(
+                f"TelephoneVADAnalyzer(sample_rate={fixed_rate}) gets audio at {sample_rate} Hz "
+                "and cannot detect speech reliably. Omit sample_rate, or pass the input sample "
+                "rate of the pipeline."
+            )
+        previous = self.sample_rate
+        super().set_sample_rate(sample_rate)
+        if self._pipecat_analyzer is not None:
+            self._pipecat_analyzer.set_sample_rate(sample_rate)
+        elif self.sample_rate != previous:
+            self._new_stream()
+
+    def _change_params(self, params: VADParams) -> None:
+        super().set_params(params)
+        if self._pipecat_analyzer is not None and self._pipecat_analyzer.sample_rate:
+            self._pipecat_analyzer.set_params(params)
+
+    def _new_stream(self) -> None:
+        self._stream = SpeechStream(self.sample_rate, reset_rule())
+        self._vad_buffer = b""
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the coroutines of another event loop wait for their turn.
+
+        Raises:
+            RuntimeError: Audio is processed in an event loop that is running.
+        """
+        left = self._analysis
+        if left is not None and left.loop is not loop and left.loop.is_running():
+            raise RuntimeError(
+                "TelephoneVADAnalyzer is processing audio in another event loop, which is still "
+                "running; create an analyzer for each call"
+            )
+        self._turn, self._turn_loop = asyncio.Lock(), loop
+
+    async def _take_over(self, analysis: _Analysis) -> None:
+        """Finish the audio that an event loop has left when it ended."""
+        if analysis.claim():
+            analysis.process = os.getpid()
+            analysis.run_in_own_thread()
+        while analysis.outcome is None:
+            if analysis.process != os.getpid():
+                # The process was forked while a thread stored the result. That thread does not
+                # exist in this process, and the result is incomplete.
+                self._packet = None
+                self._new_stream()
+                analysis.outcome = self._vad_state
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        if self._settle(analysis) is None:
+            await self._fallback().analyze_audio(analysis.buffer)
 
     def _begin(
         self, buffer: bytes, turn: asyncio.Lock, loop: asyncio.AbstractEventLoop
@@ -218,39 +293,98 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         if self._pipecat_analyzer is not None or stream is None:
             return None
         if len(buffer) > 2 * self.sample_rate * MAX_SHARED_SECONDS:
-            analysis = _Analysis(self, turn, loop)
-            analysis.run_in_own_thread(self._run_long, stream, buffer)
+            analysis = _Analysis(self, stream, None, buffer, turn, loop)
+            analysis.claim()
+            self._analysis = analysis
+            analysis.run_in_own_thread()
             return analysis.future
-        packet = stream.cut(buffer)
-        if packet is None:
-            return self._run_analyzer(buffer)
         try:
             worker = shared_worker()
         except UnusableModelError as error:
             self._use_pipecat(str(error))
             return None
-        analysis = _Analysis(self, turn, loop)
-        worker.submit(_PacketJob(self, analysis, packet, buffer, stream.state, loop))
+        packet = stream.cut(buffer)
+        if packet is None:
+            return self._run_analyzer(buffer)
+        analysis = _Analysis(self, stream, packet, buffer, turn, loop)
+        self._analysis = analysis
+        try:
+            # Another event loop may stop the worker at any time; then there is a new one.
+            while not worker.submit(analysis):
+                worker = shared_worker()
+        except (RuntimeError, UnusableModelError) as error:
+            if analysis.claim():
+                analysis.fail(str(error))
         return analysis.future
 
-    def _run_long(self, stream: SpeechStream, buffer: bytes) -> VADState:
-        """Cut and score long audio in this thread and update the state."""
-        packet = stream.cut(buffer)
-        return self._run_analyzer(buffer) if packet is None else self._run_packet(packet, buffer)
+    def _settle(self, analysis: _Analysis) -> VADState | None:
+        """Apply the result of audio, and then the changes of the settings that waited for it.
 
-    def _run_packet(self, packet: WindowedPacket, buffer: bytes) -> VADState:
-        """Let the base class process the windows of a packet and update the state."""
-        self._packet = packet
+        Returns:
+            The state, or None if pipecat's analyzer has to process the audio.
+        """
+        self._analysis = None
+        try:
+            if isinstance(analysis.outcome, VADState):
+                return analysis.outcome
+            self._use_pipecat(f"the speech model failed with {analysis.outcome!r}")
+            return None
+        finally:
+            changes, self._changes, self._next_params = self._changes, [], None
+            for change in changes:
+                change()
+
+    def _run_here(
+        self, stream: SpeechStream, packet: WindowedPacket | None, buffer: bytes
+    ) -> VADState:
+        """Score audio in the calling thread and update the state.
+
+        Args:
+            stream: Audio of the call.
+            packet: The windows of `buffer`, or None if they are not cut yet.
+            buffer: 16-bit mono samples.
+        """
+        if packet is None:
+            packet = stream.cut(buffer)
+        if packet is None:
+            state: VADState = self._run_analyzer(buffer)
+            return state
+        return self._run_packet(packet, buffer, shared_worker().model)
+
+    def _run_packet(
+        self, packet: WindowedPacket, buffer: bytes, model: SpeechModel | None = None
+    ) -> VADState:
+        """Let the base class process the windows of a packet and update the state.
+
+        Args:
+            packet: The windows of `buffer`.
+            buffer: 16-bit mono samples.
+            model: Model that scores windows without a score, in the calling thread.
+
+        Raises:
+            ScoresMissingError: A window has no score, and `model` is None. The state is as before.
+            Exception: The audio has not been processed, and the state is as before.
+        """
+        before = {name: getattr(self, name) for name in _CALL_ATTRIBUTES if hasattr(self, name)}
+        if "_volume_tracker" in before and self._stream is not None and self._stream.scale is None:
+            # pipecat's tracker measures the volume, and it changes in place.
+            before["_volume_tracker"] = copy.deepcopy(before["_volume_tracker"])
+        packet.rewind()
+        self._packet, self._packet_model = packet, model
         try:
             state: VADState = self._run_analyzer(buffer)
+            if not packet.is_finished:
+                raise RuntimeError("pipecat's VADAnalyzer did not use the expected windows")
+        except BaseException:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
         finally:
             self._packet = None
-        if not packet.is_finished:
-            raise RuntimeError("pipecat's VADAnalyzer did not use the expected windows")
         return state
 
-    def _next_confidence(self, packet: WindowedPacket) -> float:
-        return packet.next_confidence(shared_worker().model, self._vad_state == VADState.QUIET)
+    def _next_confidence(self, packet: WindowedPacket, model: SpeechModel | None) -> float:
+        return packet.next_confidence(self._vad_state == VADState.QUIET, model)
 
     def _get_smoothed_volume(self, audio: bytes) -> float:
         """Return the volume at the end of a window, smoothed as in the base class."""
@@ -294,36 +428,111 @@ class TelephoneVADAnalyzer(VADAnalyzer):
 
 
 class _Analysis:
-    """The processing of one piece of audio in another thread, until the state is known.
+    """One piece of audio that another thread processes. Implements `Job`.
+
+    The thread that has reserved the analysis with `claim` processes the audio and sets `outcome`.
+    No other thread touches the call until `outcome` is set.
 
     Attributes:
+        buffer: The audio.
+        loop: Event loop of the call.
         future: Future of the state; None if pipecat's analyzer has to process the audio.
+        outcome: The state after the audio, or the error because of which the audio has not been
+            processed. None until the audio has been processed.
+        process: Number of the process that processes the audio.
     """
 
-    __slots__ = ("_analyzer", "_loop", "_turn", "future")
+    __slots__ = (
+        "_analyzer",
+        "_claim",
+        "_packet",
+        "_stream",
+        "_turn",
+        "buffer",
+        "future",
+        "loop",
+        "outcome",
+        "process",
+    )
 
     def __init__(
-        self, analyzer: TelephoneVADAnalyzer, turn: asyncio.Lock, loop: asyncio.AbstractEventLoop
+        self,
+        analyzer: TelephoneVADAnalyzer,
+        stream: SpeechStream,
+        packet: WindowedPacket | None,
+        buffer: bytes,
+        turn: asyncio.Lock,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Create an analysis that releases `turn` when it is finished."""
+        """Create an analysis that releases `turn` when it is delivered.
+
+        Args:
+            analyzer: Analyzer of the call.
+            stream: Audio of the call.
+            packet: The windows of `buffer`, or None if they are not cut yet.
+            buffer: 16-bit mono samples.
+            turn: Lock that the caller holds.
+            loop: Event loop of the call.
+        """
+        self.buffer = buffer
+        self.loop = loop
         self.future: asyncio.Future[VADState | None] = loop.create_future()
+        self.outcome: VADState | Exception | None = None
+        self.process = os.getpid()
         self._analyzer = analyzer
+        self._stream = stream
+        self._packet = packet
         self._turn = turn
-        self._loop = loop
+        # Locking is atomic and never waits, so the lock also serves as the mark of a reservation.
+        self._claim = threading.Lock()
 
-    def run_in_own_thread(self, run: Callable[..., VADState], *arguments: object) -> None:
-        """Run a function in the thread of pipecat's base class, which each call has."""
-        running = self._analyzer._executor.submit(run, *arguments)
-        running.add_done_callback(lambda done: call_in_loop(self._loop, self._thread_done, done))
+    @property
+    def is_claimed(self) -> bool:
+        """See `Job.is_claimed`."""
+        return self._claim.locked()
 
-    def finish(self, result: VADState | BaseException) -> None:
-        """Set the future to a state, or to None after an error, and release the turn."""
+    @property
+    def rows(self) -> Floats:
+        """See `Job.rows`."""
+        return self._windows().missing_rows
+
+    @property
+    def state(self) -> ModelState:
+        """See `Job.state`."""
+        return self._stream.state
+
+    def claim(self) -> bool:
+        """See `Job.claim`."""
+        return self._claim.acquire(blocking=False)
+
+    def conclude(self, scores: Scores) -> bool:
+        """See `Job.conclude`."""
+        packet = self._windows()
+        try:
+            packet.accept(scores)
+            self.outcome = self._analyzer._run_packet(packet, self.buffer)
+        except ScoresMissingError:
+            self._claim.release()
+            return False
+        except Exception as error:
+            self.outcome = error
+        return True
+
+    def fail(self, reason: str) -> None:
+        """See `Job.fail`. A thread of the call scores the packet."""
+        _warn_once(
+            f"The shared speech model has failed: {reason}. Affected calls score their audio in "
+            "separate threads, which takes more CPU time."
+        )
+        self.run_in_own_thread()
+
+    def deliver(self) -> None:
+        """Set the future to the state, or to None after an error, and release the turn."""
         state: VADState | None = None
         try:
-            if isinstance(result, BaseException):
-                self._analyzer._use_pipecat(f"the speech model failed with {result!r}")
-            else:
-                state = result
+            # Another event loop may have taken over the call while this loop did not run.
+            if self._analyzer._analysis is self:
+                state = self._analyzer._settle(self)
         except Exception as no_fallback:
             if not self.future.done():
                 self.future.set_exception(no_fallback)
@@ -335,65 +544,27 @@ class _Analysis:
         finally:
             self._turn.release()
 
-    def _thread_done(self, done: Future[VADState]) -> None:
-        self.finish(done.exception() or done.result())
-
-
-class _PacketJob:
-    """One packet that the shared worker scores. Implements `Job`."""
-
-    __slots__ = (
-        "_analysis",
-        "_analyzer",
-        "_buffer",
-        "_packet",
-        "_result",
-        "is_abandoned",
-        "loop",
-        "rows",
-        "state",
-    )
-
-    def __init__(
-        self,
-        analyzer: TelephoneVADAnalyzer,
-        analysis: _Analysis,
-        packet: WindowedPacket,
-        buffer: bytes,
-        state: ModelState,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.rows = packet.rows
-        self.state = state
-        self.loop = loop
-        self.is_abandoned = False
-        self._analyzer = analyzer
-        self._analysis = analysis
-        self._packet = packet
-        self._buffer = buffer
-        self._result: VADState | Exception = VADState.QUIET
-
-    def conclude(self, scores: Scores) -> None:
-        """See `Job.conclude`."""
+    def run_in_own_thread(self) -> None:
+        """Process the audio in a new thread, after `claim`."""
+        # This is not the thread of pipecat's base class, because that one ends with `cleanup` and
+        # does not exist in a forked process.
         try:
-            self._packet.accept(scores)
-            self._result = self._analyzer._run_packet(self._packet, self._buffer)
-        except Exception as error:
-            self._result = error
-
-    def deliver(self, failure: str | None) -> None:
-        """See `Job.deliver`. If the worker has failed, a thread of the call scores the packet."""
-        if failure is None:
-            self._analysis.finish(self._result)
-            return
-        _warn_once(
-            f"The shared speech model has failed: {failure}. Affected calls score their audio in "
-            "separate threads, which takes more CPU time."
-        )
-        try:
-            self._analysis.run_in_own_thread(self._analyzer._run_packet, self._packet, self._buffer)
+            threading.Thread(target=self._run_here, name="speech-model-of-a-call").start()
         except RuntimeError as no_thread:
-            self._analysis.finish(no_thread)
+            self.outcome = no_thread
+            call_in_loop(self.loop, self.deliver)
+
+    def _run_here(self) -> None:
+        try:
+            self.outcome = self._analyzer._run_here(self._stream, self._packet, self.buffer)
+        except Exception as error:
+            self.outcome = error
+        call_in_loop(self.loop, self.deliver)
+
+    def _windows(self) -> WindowedPacket:
+        if self._packet is None:
+            raise RuntimeError("the audio of this analysis is not cut into windows")
+        return self._packet
 
 
 def _warn_once(message: str) -> None:

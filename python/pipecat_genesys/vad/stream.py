@@ -7,9 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 import pipecat_genesys._native as _native
+from pipecat_genesys.errors import PipecatGenesysError
 
 from .loudness import expected_scale, volume_scale
-from .model import CONTEXT_SAMPLES, INITIAL_STATE, ROW_SAMPLES, Floats, Scores, SpeechModel
+from .model import (
+    CONTEXT_SAMPLES,
+    INITIAL_STATE,
+    ROW_SAMPLES,
+    Floats,
+    ModelState,
+    Scores,
+    SpeechModel,
+)
 from .resets import ResetRule
 
 # Maximum number of windows in one run of the model when `next_confidence` runs the model.
@@ -31,7 +40,7 @@ class SpeechStream:
             sample_rate: Sample rate of the audio in Hz, 8000 or 16000.
             resets: Rule that decides when the state is reset.
         """
-        self.state = INITIAL_STATE
+        self.state: ModelState = INITIAL_STATE
         self.scale = volume_scale(sample_rate)
         self._resets = resets
         scale = self.scale or expected_scale(sample_rate)
@@ -70,54 +79,69 @@ class SpeechStream:
         self._windows.clear_context()
 
 
+class ScoresMissingError(PipecatGenesysError):
+    """The next window of a packet has no score yet. `TelephoneVADAnalyzer` handles this."""
+
+
 class WindowedPacket:
-    """The windows that one piece of audio completes.
+    """The windows that one piece of audio completes, and the scores that are known so far.
 
-    `accept` sets the scores of all windows; without it, `next_confidence` scores windows as needed.
-    If the state is reset after a window, the scores of the later windows are discarded, and these
-    windows are scored again.
-
-    Attributes:
-        rows: Windows of shape (windows, 512).
+    `accept` adds scores. If the state is reset after a window, the scores of the later windows are
+    discarded, and these windows are scored again. The analyzer may read the scores again from the
+    first window after `rewind`; resets are decided only once for each window.
     """
 
     def __init__(self, stream: SpeechStream, rows: Floats, energies: Sequence[float]) -> None:
         """Create a packet of a stream. Use `SpeechStream.cut` instead."""
-        self.rows = rows
+        self._rows = rows
         self._stream = stream
         self._energies = energies
         self._confidences: list[float] = []
         self._position = 0
+        # Number of windows after which a reset has been decided.
+        self._decided = 0
 
     @property
     def is_finished(self) -> bool:
         """Whether `next_confidence` has returned the confidence of every window."""
-        return self._position == len(self.rows)
+        return self._position == len(self._rows)
+
+    @property
+    def missing_rows(self) -> Floats:
+        """The windows without a score, of shape (windows, 512)."""
+        return self._rows[len(self._confidences) :]
 
     def accept(self, scores: Scores) -> None:
-        """Set the scores of all windows."""
-        self._confidences = scores.confidences
+        """Add the scores of the first windows, or of all windows, of `missing_rows`."""
+        self._confidences += scores.confidences
         self._stream.state = scores.state
 
-    def next_confidence(self, model: SpeechModel, quiet: bool) -> float:
+    def rewind(self) -> None:
+        """Let `next_confidence` begin with the first window again."""
+        self._position = 0
+
+    def next_confidence(self, quiet: bool, model: SpeechModel | None) -> float:
         """Return the probability of speech in the next window.
 
         Args:
-            model: Model that scores windows without a score, in the calling thread.
             quiet: Whether the analyzer's state before the window was `VADState.QUIET`.
+            model: Model that scores windows without a score, in the calling thread.
 
         Raises:
+            ScoresMissingError: The window has no score, and `model` is None.
             IndexError: The packet has no further window.
         """
         if self._position == len(self._confidences) and not self.is_finished:
-            rows = self.rows[self._position : self._position + CHUNK_WINDOWS]
-            [scores] = model.score([(rows, self._stream.state)])
-            self._confidences += scores.confidences
-            self._stream.state = scores.state
+            if model is None:
+                raise ScoresMissingError
+            [scores] = model.score([(self.missing_rows[:CHUNK_WINDOWS], self._stream.state)])
+            self.accept(scores)
         confidence = self._confidences[self._position]
         self._position += 1
-        if self._stream.count_window(confidence, quiet):
-            self._void_later_scores()
+        if self._position > self._decided:
+            self._decided = self._position
+            if self._stream.count_window(confidence, quiet):
+                self._void_later_scores()
         return confidence
 
     def volume(self) -> float | None:
@@ -133,5 +157,5 @@ class WindowedPacket:
         if self.is_finished:
             self._stream.clear_context()
         else:
-            self.rows = self.rows.copy()
-            self.rows[self._position, :CONTEXT_SAMPLES] = 0.0
+            self._rows = self._rows.copy()
+            self._rows[self._position, :CONTEXT_SAMPLES] = 0.0

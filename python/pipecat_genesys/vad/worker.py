@@ -33,28 +33,47 @@ EXIT_TIMEOUT = 5.0
 class Job(Protocol):
     """The windows of one packet that the worker scores.
 
+    Exactly one thread may store the result of a job. A thread reserves the job with `claim` before
+    it stores the result; the thread that fails to reserve it must not touch the call.
+
     Attributes:
-        rows: Windows of shape (windows, 512), at least one.
-        state: State of the call before the first window.
         loop: Event loop of the call.
-        is_abandoned: Set by the worker when the job counts as stalled.
     """
 
-    rows: Floats
-    state: ModelState
     loop: asyncio.AbstractEventLoop
-    is_abandoned: bool
 
-    def conclude(self, scores: Scores) -> None:
-        """Process the scores. Called in the worker's thread; must not raise."""
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a thread has reserved the job."""
 
-    def deliver(self, failure: str | None) -> None:
-        """Pass the result on. Called once, in the event loop of the call.
+    @property
+    def rows(self) -> Floats:
+        """Windows of shape (windows, 512), at least one."""
+
+    @property
+    def state(self) -> ModelState:
+        """State of the call before the first window."""
+
+    def claim(self) -> bool:
+        """Reserve the job for the calling thread. Return False if another thread has it."""
+
+    def conclude(self, scores: Scores) -> bool:
+        """Store the scores, after `claim`. Must not raise and must not run the model.
+
+        Returns:
+            True if the job is finished. False if it needs another run, because the state was reset
+            within the packet; the job is no longer reserved then.
+        """
+
+    def fail(self, reason: str) -> None:
+        """Score the packet without the worker, after `claim`. Must not raise.
 
         Args:
-            failure: None if `conclude` was called. Otherwise the reason why the job has no scores,
-                as the end of a sentence about the worker.
+            reason: The reason why the job has no scores, as the end of a sentence about the worker.
         """
+
+    def deliver(self) -> None:
+        """Pass the result on, after `conclude`. Called in the event loop of the call."""
 
 
 class ModelWorker:
@@ -65,27 +84,36 @@ class ModelWorker:
         self.model = model
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._start_lock = threading.Lock()
+        # Held while the thread starts, and while a job or the end is added to the queue.
+        self._lock = threading.Lock()
+        self._is_stopped = False
         # The jobs of each event loop that are not delivered, and the number of times that
         # `_check_progress` has seen each job.
         self._pending: dict[asyncio.AbstractEventLoop, dict[Job, int]] = {}
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job) -> bool:
         """Queue a job. Must be called in the event loop of the job.
 
-        A call must not submit a job before its previous job is delivered, because that job
+        A call must not submit a job before its previous job is finished, because that job
         determines the state before the first window.
+
+        Returns:
+            False if the worker has been stopped; the job is not queued then.
 
         Raises:
             RuntimeError: The operating system does not allow another thread.
         """
-        if self._thread is None:
-            self._start()
-        pending = self._pending.get(job.loop)
-        if pending is None:
-            pending = self._watch(job.loop)
-        pending[job] = 0
-        self._jobs.put(job)
+        with self._lock:
+            if self._is_stopped:
+                return False
+            if self._thread is None:
+                self._start()
+            pending = self._pending.get(job.loop)
+            if pending is None:
+                pending = self._watch(job.loop)
+            pending[job] = 0
+            self._jobs.put(job)
+        return True
 
     def stop(self, timeout: float | None = None) -> None:
         """End the thread after the queued jobs, and wait until it has ended.
@@ -94,70 +122,86 @@ class ModelWorker:
             timeout: Longest time to wait, in seconds. With 0 there is no wait, and with None there
                 is no limit.
         """
-        self._jobs.put(None)
+        with self._lock:
+            self._is_stopped = True
+            self._jobs.put(None)
         if self._thread is not None:
             self._thread.join(timeout)
 
     def _start(self) -> None:
-        with self._start_lock:
-            if self._thread is None:
-                # The `atexit` handler ends the thread. Without `daemon`, the interpreter would wait
-                # for the thread before it runs the handler.
-                thread = threading.Thread(target=self._run, name="speech-model", daemon=True)
-                thread.start()
-                self._thread = thread
+        # The `atexit` handler ends the thread. Without `daemon`, the interpreter would wait for the
+        # thread before it runs the handler.
+        thread = threading.Thread(target=self._run, name="speech-model", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def _run(self) -> None:
-        while True:
-            job = self._jobs.get()
-            jobs = []
+        ended = False
+        # Jobs that need another run are queued again, possibly after the end mark.
+        while not ended or not self._jobs.empty():
+            jobs: list[Job] = []
             windows = 0
-            while job is not None:
-                if not job.is_abandoned:
-                    jobs.append(job)
-                    windows += len(job.rows)
-                if windows >= MAX_RUN_WINDOWS or self._jobs.empty():
+            while windows < MAX_RUN_WINDOWS:
+                # Wait for a job only if there is nothing to do.
+                if (jobs or ended) and self._jobs.empty():
                     break
                 job = self._jobs.get()
+                if job is None:
+                    ended = True
+                elif not job.is_claimed:
+                    jobs.append(job)
+                    windows += len(job.rows)
             if jobs:
                 self._deliver(self._score(jobs))
-            if job is None:
-                return
             # Release the jobs now. Otherwise they stay in memory until the next job arrives.
             del job, jobs
 
-    def _score(self, jobs: Sequence[Job]) -> list[tuple[Job, str | None]]:
-        """Score jobs in one run. Return each job with None, or with the reason of its failure."""
+    def _score(self, jobs: Sequence[Job]) -> list[tuple[Job, bool]]:
+        """Score jobs in one run.
+
+        Returns:
+            The jobs that have left the worker, each with whether it is finished.
+        """
         try:
             results = self.model.score([(job.rows, job.state) for job in jobs])
         except Exception as error:
-            if len(jobs) == 1:
-                return [(jobs[0], f"a run failed with {error!r}")]
-            # Score each job alone, so that the failure of one call does not affect other calls.
-            return [outcome for job in jobs for outcome in self._score([job])]
+            if len(jobs) > 1:
+                # Score each job alone, so that one call's failure does not affect other calls.
+                return [outcome for job in jobs for outcome in self._score([job])]
+            [job] = jobs
+            if not job.claim():
+                return []
+            job.fail(f"a run failed with {error!r}")
+            return [(job, False)]
+        outcomes = []
         for job, scores in zip(jobs, results, strict=True):
-            if not job.is_abandoned:
-                job.conclude(scores)
-        return [(job, None) for job in jobs]
+            # A job that was taken from a stalled worker belongs to another thread.
+            if not job.claim():
+                continue
+            if job.conclude(scores):
+                outcomes.append((job, True))
+            else:
+                self._jobs.put(job)
+        return outcomes
 
-    def _deliver(self, outcomes: Sequence[tuple[Job, str | None]]) -> None:
+    def _deliver(self, outcomes: Sequence[tuple[Job, bool]]) -> None:
         """Deliver jobs in their event loops, with one callback for each loop."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Job, str | None]]] = {}
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Job, bool]]] = {}
         for outcome in outcomes:
             by_loop.setdefault(outcome[0].loop, []).append(outcome)
         for loop, of_loop in by_loop.items():
             call_in_loop(loop, self._deliver_in_loop, of_loop)
 
-    def _deliver_in_loop(self, outcomes: Sequence[tuple[Job, str | None]]) -> None:
-        for job, failure in outcomes:
-            if not job.is_abandoned:
-                del self._pending[job.loop][job]
-                job.deliver(failure)
+    def _deliver_in_loop(self, outcomes: Sequence[tuple[Job, bool]]) -> None:
+        for job, is_finished in outcomes:
+            self._pending.get(job.loop, {}).pop(job, None)
+            if is_finished:
+                job.deliver()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> dict[Job, int]:
         for other in list(self._pending):
             if other.is_closed():
-                del self._pending[other]
+                self._pending.pop(other, None)
         loop.call_later(STALL_TIMEOUT / 2, self._check_progress, loop)
         self._pending[loop] = {}
         return self._pending[loop]
@@ -169,19 +213,21 @@ class ModelWorker:
             del self._pending[loop]
             return
         stalled = []
-        for job in pending:
+        for job in list(pending):
             pending[job] += 1
             # Count checks instead of reading the clock, because the clock continues while the
             # process is suspended. The first check may come immediately after the submission, so a
-            # third check means that at least one timeout has passed.
+            # third check means that at least one timeout has passed. A job that another thread has
+            # claimed is not stalled: that thread finishes it.
             if pending[job] > 2:
-                stalled.append(job)
+                if job.claim():
+                    stalled.append(job)
+                if job in stalled or pending[job] > 4:
+                    del pending[job]
         if stalled:
             retire_worker(self)
         for job in stalled:
-            job.is_abandoned = True
-            del pending[job]
-            job.deliver(f"its thread has not answered for {STALL_TIMEOUT:g} s")
+            job.fail(f"its thread has not answered for {STALL_TIMEOUT:g} s")
         loop.call_later(STALL_TIMEOUT / 2, self._check_progress, loop)
 
 
@@ -257,8 +303,11 @@ def _forget_after_fork() -> None:
 
 def _stop_at_exit() -> None:
     """End the thread before the interpreter shuts down."""
-    if _shared.worker is not None:
-        _shared.worker.stop(EXIT_TIMEOUT)
+    with _shared.lock:
+        ending, _shared.worker = _shared.worker, None
+        _shared.unusable = "the process is ending"
+    if ending is not None:
+        ending.stop(EXIT_TIMEOUT)
 
 
 if hasattr(os, "register_at_fork"):
