@@ -15,13 +15,16 @@ column names the module or subpackage that raises the class::
         CheckFailedError                        pipecat_genesys.conformance
             ConnectionLostError                 pipecat_genesys.conformance
         CheckSkippedError                       pipecat_genesys.conformance
+        InspectorStartError                     pipecat_genesys.inspector
         NoRoomError                             pipecat_genesys.endpoint
+        ProxyStartError                         pipecat_genesys.inspector
         ReplayStoreError                        pipecat_genesys.auth
         ScoresMissingError                      pipecat_genesys.vad
         SimulatorError                          pipecat_genesys.simulator
             AwaitTimeoutError (TimeoutError)    pipecat_genesys.simulator
             CallEndedError                      pipecat_genesys.simulator
             ConnectFailedError                  pipecat_genesys.simulator
+        UnreadableCaptureError (ValueError)     pipecat_genesys.inspector
         VADModelError                           pipecat_genesys.vad
             UnusableModelError                  pipecat_genesys.vad
 

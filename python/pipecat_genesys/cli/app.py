@@ -9,6 +9,7 @@ import typer
 
 from .call import call
 from .check import check
+from .inspect import inspect
 from .replay import replay
 from .serve import serve
 
@@ -45,5 +46,6 @@ def _options(
 
 app.command()(call)
 app.command()(check)
+app.command()(inspect)
 app.command()(replay)
 app.command()(serve)

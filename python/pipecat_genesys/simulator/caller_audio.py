@@ -22,6 +22,8 @@ from .session.parameters import FRAME_SAMPLES
 
 ULAW_SILENCE = b"\xff"
 """One sample of silence in mu-law."""
+MAX_LIVE_SAMPLES = 4 * FRAME_SAMPLES
+"""Maximum number of samples of a live source that wait to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,19 @@ class Voice:
         self._current: tuple[QueuedSpeech, int, int] | None = None
         self._track = bytearray()
         self._record = record
+        self._live = bytearray()
+
+    def feed(self, ulaw: bytes) -> None:
+        """Add audio of a live source, such as a microphone.
+
+        It is sent while no speech is queued. Audio that arrives faster than it can be sent is
+        limited to `MAX_LIVE_SAMPLES`; the oldest is dropped.
+
+        Args:
+            ulaw: 8 kHz mu-law.
+        """
+        self._live += ulaw
+        del self._live[:-MAX_LIVE_SAMPLES]
 
     def say(self, ulaw: bytes) -> QueuedSpeech:
         """Queue 8 kHz mu-law speech.
@@ -124,7 +139,9 @@ class Voice:
         position, samples = position + len(again), samples - len(again)
         self._current = None
         if not self._queue or not samples:
-            return again + ULAW_SILENCE * samples
+            live = bytes(self._live[:samples])
+            del self._live[:samples]
+            return again + live.ljust(samples, ULAW_SILENCE)
         speech = self._queue[0]
         if speech.first_sample is None:
             speech.first_sample = position

@@ -106,6 +106,11 @@ class PingSchedule:
         return self._due
 
     @property
+    def interval(self) -> float:
+        """Seconds between scheduled pings, within which a pong must arrive."""
+        return self._timeouts.ping_interval
+
+    @property
     def outstanding(self) -> Ping | None:
         """The ping without an answer, or None."""
         return self._outstanding
@@ -206,9 +211,12 @@ class ClientMachine:
         record_audio: Whether to keep the audio of the call.
         completed_after_barge_in: Whether the client sends `playback_completed` after a `barge_in`
             that cleared the playback queue.
+        acts: Whether the client sends messages and ends the session itself. Otherwise it follows
+            the traffic of another client.
 
     Attributes:
         parameters: Contents of `open`, and the mode of the call.
+        acts: Whether the client sends messages and ends the session itself.
         limits: Limits on the messages of the server.
         budgets: The message budget of each rate limit.
         capture: All messages of the call.
@@ -240,8 +248,10 @@ class ClientMachine:
         *,
         record_audio: bool,
         completed_after_barge_in: bool,
+        acts: bool = True,
     ) -> None:
         self.parameters = parameters
+        self.acts = acts
         self.limits = limits
         self.budgets: Mapping[ServerRule, MessageBudget] = {
             ServerRule.BINARY_RATE: limits.binary.budget(),
@@ -328,7 +338,8 @@ class ClientMachine:
         self._deadline = None
         if media is not None and media.format is not self.playback.media_format:
             self.playback = Playback(self.started_at, media.format, record=self._record_audio)
-        self.pings.start(now)
+        if self.acts:
+            self.pings.start(now)
 
     def close(self, reason: CloseReason, now: float) -> bool:
         """Send `close`, unless the session is already closing or closed, or was not started.
@@ -336,16 +347,20 @@ class ClientMachine:
         Returns:
             Whether `close` was sent.
         """
-        if self.state not in (SessionState.OPENING, SessionState.OPEN):
+        if not self.acts or self.state not in (SessionState.OPENING, SessionState.OPEN):
             return False
+        self.begin_closing(reason, now)
+        self.send(_T.CLOSE, {"reason": reason}, now, note=reason)
+        return True
+
+    def begin_closing(self, reason: CloseReason, now: float) -> None:
+        """Enter the state after `close`: no more pings and playback, and a limit for `closed`."""
         self._stop(now)
         self.state = SessionState.CLOSING
         self.close_reason = reason
         self.close_sent_at = now
         self._deadline = now + self._timeouts.close
-        self.send(_T.CLOSE, {"reason": reason}, now, note=reason)
         self.events.append(ev.CloseSent(self.elapsed(now), reason))
-        return True
 
     def finish(self, closed: ev.Closed) -> None:
         """End the session, after the server sent `closed`."""
@@ -376,11 +391,14 @@ class ClientMachine:
         now: float,
         note: str = "",
     ) -> None:
-        """Send a message. See `Outbox.send`."""
-        self.outbox.send(kind, parameters, now, note)
+        """Send a message, if this client acts. See `Outbox.send`."""
+        if self.acts:
+            self.outbox.send(kind, parameters, now, note)
 
     def send_ping(self, now: float) -> None:
         """Send `ping`, with the latest round-trip time if there is one."""
+        if not self.acts:
+            return
         rtt = self.pings.last_rtt
         self.send(_T.PING, {} if rtt is None else {"rtt": format_duration(Fraction(rtt))}, now)
         self.pings.ping_sent(self.outbox.seq, now)
@@ -480,6 +498,8 @@ class ClientMachine:
             self.events.append(ev.ProtocolWarning(at, rule, detail))
             return
         self.events.append(ev.Violation(at, rule, reaction.code, detail, reaction.ends_call))
+        if not self.acts:
+            return
         # After a close with reason `error`, the reference client reports only a missing `closed`.
         gave_up = self.close_reason is CloseReason.ERROR and rule is not ServerRule.CLOSE_TIMEOUT
         if reaction.code is None or self.state in _SILENT or gave_up:

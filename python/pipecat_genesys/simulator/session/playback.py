@@ -7,9 +7,11 @@ same timeline, so both tracks of a recording are aligned.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookMediaFormat
 
@@ -223,13 +225,34 @@ class Playback:
         Raises:
             ValueError: If the audio is not recorded.
         """
+        return self.excerpt(0, max(0, self.sample_at(now)))
+
+    def excerpt(self, first: int, last: int) -> bytes:
+        """Return the bot audio between two samples, including silence.
+
+        The excerpt can contain audio that is queued and not heard yet.
+
+        Args:
+            first: Number of the first sample, counted from `open`.
+            last: Number of the sample after the last one.
+
+        Returns:
+            Samples in the encoding of the medium.
+
+        Raises:
+            ValueError: If the audio is not recorded.
+        """
         if not self._record:
             raise ValueError("bot audio is not recorded: record_audio is off")
-        length = max(0, self.sample_at(now))
-        track = bytearray(SILENCE[self.media_format] * length)
-        for at, payload in self._chunks:
-            audible = payload[: max(0, length - at) * self._width]
-            track[at * self._width : at * self._width + len(audible)] = audible
+        width = self._width
+        track = bytearray(SILENCE[self.media_format] * max(0, last - first))
+        begin = bisect_right(self._chunks, first, key=itemgetter(0)) - 1
+        for at, payload in self._chunks[max(0, begin) :]:
+            if at >= last:
+                break
+            audible = payload[max(0, first - at) * width : (last - at) * width]
+            start = max(0, at - first) * width
+            track[start : start + len(audible)] = audible
         return bytes(track)
 
     def sample_at(self, now: float) -> int:

@@ -56,6 +56,9 @@ class GenesysClientSession:
         completed_after_barge_in: Whether the client sends `playback_completed` after a `barge_in`
             that cleared the playback queue. What production does is not known. A server should
             accept both.
+        acts: Whether the session sends messages and ends itself. Otherwise it follows the traffic
+            of another client: `observe` takes that client's messages, and `receive_text` and
+            `receive_binary` judge those of the server. A broken sequence is then reported once.
 
     Attributes:
         parameters: Contents of `open`, and the mode of the call.
@@ -72,6 +75,7 @@ class GenesysClientSession:
         limits: ClientLimits | None = None,
         record_audio: bool = True,
         completed_after_barge_in: bool = True,
+        acts: bool = True,
     ) -> None:
         self._client = ClientMachine(
             parameters,
@@ -79,6 +83,7 @@ class GenesysClientSession:
             limits or ClientLimits(),
             record_audio=record_audio,
             completed_after_barge_in=completed_after_barge_in,
+            acts=acts,
         )
         self.parameters = parameters
         self.capture = self._client.capture
@@ -364,6 +369,40 @@ class GenesysClientSession:
         """
         self._client.react(rule, detail, now)
 
+    # Following another client.
+
+    def observe(self, kind: str, seq: int, now: float, reason: str = "") -> None:
+        """Record a text message that the followed client sent.
+
+        Args:
+            kind: Type of the message.
+            seq: `seq` of the message.
+            now: Time of the message.
+            reason: Parameter `reason` of `close`.
+
+        Raises:
+            CallStateError: If the session acts itself.
+        """
+        client = self._client
+        if client.acts:
+            raise CallStateError("a session that acts itself cannot follow another client")
+        self.tick(now)
+        if kind == _T.OPEN and self.state is SessionState.IDLE:
+            client.open(now)
+        self.outbox.seq = seq
+        self.outbox.highest_seq = max(self.outbox.highest_seq, seq)
+        if kind == _T.UPDATE:
+            client.update_sent_at = now
+        elif kind == _T.PING:
+            before = client.pings.outstanding
+            if before is not None and now - before.sent_at >= client.pings.interval:
+                detail = f"no 'pong' for the 'ping' with seq {before.seq}"
+                self.report_breach(ServerRule.PONG_TIMEOUT, detail, now)
+            client.pings.ping_sent(seq, now)
+        elif kind == _T.CLOSE and self.state in (SessionState.OPENING, SessionState.OPEN):
+            known = reason in tuple(CloseReason)
+            client.begin_closing(CloseReason(reason) if known else CloseReason.END, now)
+
     def _begin_message(self, kind: str, content: str | bytes, now: float) -> None:
         self.tick(now)
         self._client.received_entry = self.capture.add(
@@ -395,6 +434,8 @@ class GenesysClientSession:
         expected = self.outbox.serverseq + 1
         if message.seq != expected:
             detail = f"'seq' of '{message.type[:40]}' is {message.seq}, expected {expected}"
+            if not client.acts:
+                self.outbox.serverseq = message.seq
             raise BrokenRuleError(ServerRule.SEQUENCE, detail)
         self.outbox.serverseq = message.seq
         if not is_within_rate:

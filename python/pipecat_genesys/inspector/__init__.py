@@ -1,0 +1,9 @@
+"""The inspector: one page that shows, plays and replays calls.
+
+The calls come from capture files, from a proxy in front of any AudioHook server, or from the
+microphone of the browser. `Inspector` in `server` runs the page for one of these sources, and
+`report_page` makes a page of one call that needs no server. `CallAnalysis` in `analysis` is the
+common part: it judges the messages of a call, and finds turns, latencies and gaps.
+
+The web server needs the extra `inspector`. Nothing here imports pipecat.
+"""

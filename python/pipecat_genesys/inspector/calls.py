@@ -1,0 +1,214 @@
+"""The calls that the inspector lists, whatever their source."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pipecat_genesys.capture import (
+    CaptureEntry,
+    CaptureHead,
+    Party,
+    end_line,
+    entry_line,
+    head_line,
+)
+from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
+
+from .analysis import NOTE, CallAnalysis, Message
+from .audio_tracks import mix, wav_file
+
+_SECRET_HEADERS = frozenset(
+    {"x-api-key", "authorization", "cookie", "signature", "signature-input"}
+)
+
+
+class CallSource(StrEnum):
+    """Where a call comes from."""
+
+    FILE = "file"
+    PROXY = "proxy"
+    PHONE = "phone"
+    REPLAY = "replay"
+
+
+@dataclass(slots=True)
+class InspectedCall:
+    """One call of the list.
+
+    Attributes:
+        id: Id of the call in the inspector.
+        name: Name for the list.
+        source: Where the call comes from.
+        url: URL of the server; empty if it is not known.
+        analysis: The messages and what follows from them.
+        started: Time of day at which the call began, or None.
+        headers: Headers of the upgrade request, without credentials.
+        error: Why the call cannot be shown, or why it failed; None for no error.
+        origin: Time of `open` on the monotonic clock; None for a call that is not live.
+    """
+
+    id: str
+    name: str
+    source: CallSource
+    url: str
+    analysis: CallAnalysis = field(default_factory=CallAnalysis)
+    started: datetime | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+    origin: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the call is live and not over."""
+        return self.origin is not None and self.analysis.ending is None and self.error is None
+
+    def tick(self) -> None:
+        """Let time pass in a live call."""
+        if self.origin is not None and self.is_running and self.analysis.messages:
+            self.analysis.tick(time.monotonic() - self.origin)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the entry of the list, as the page expects it."""
+        analysis, ending = self.analysis, self.analysis.ending
+        end = None
+        if ending is not None:
+            end = {
+                "by": None if ending.by is None else ending.by.value,
+                "code": ending.code,
+                "reason": ending.reason,
+            }
+        worst = analysis.worst_latency
+        return {
+            "id": self.id,
+            "name": self.name,
+            "source": self.source.value,
+            "url": self.url,
+            "mode": analysis.mode.value,
+            "started": None if self.started is None else self.started.isoformat(),
+            "running": self.is_running,
+            "duration": round(analysis.now, 3),
+            "end": end,
+            "faults": analysis.violations,
+            "warnings": analysis.warnings,
+            "worst_latency": None if worst is None else round(worst, 4),
+            "error": self.error,
+        }
+
+    def details(self) -> dict[str, Any]:
+        """Return everything about the call except its messages, marks and audio."""
+        return {
+            "call": self.summary(),
+            "headers": dict(self.headers),
+            "numbers": self.analysis.numbers(),
+            "parties": list(self.analysis.tracks()),
+        }
+
+    def wav(self, party: str, *, ulaw: bool = False) -> bytes:
+        """Return the audio of a party, or of all parties for `both`, as a WAV file.
+
+        Raises:
+            KeyError: If the call has no such party.
+        """
+        tracks = self.analysis.tracks()
+        length = round(self.analysis.now * WIRE_SAMPLE_RATE)
+        if party == "both":
+            return wav_file(mix(list(tracks.values()), length), ulaw=ulaw)
+        return wav_file(tracks[party].pcm(0, length), ulaw=ulaw)
+
+    def capture(self) -> Iterator[str]:
+        """Yield the lines of a capture file of the call."""
+        yield head_line(head_of(self))
+        for message in list(self.analysis.messages):
+            if message.type != NOTE:
+                yield message_line(message)
+        ending = self.analysis.ending
+        if ending is not None:
+            yield end_line(ending.at, ending.by or Party.CLIENT, ending.code)
+
+
+class CallList:
+    """All calls, newest last, with bounded memory.
+
+    The audio and the messages of live calls stay in memory. When the calls that are over take more
+    than `max_bytes`, the oldest of them are removed.
+
+    Args:
+        max_bytes: Maximum size of the messages of calls that are over.
+    """
+
+    def __init__(self, max_bytes: int = 1 << 30) -> None:
+        self._calls: dict[str, InspectedCall] = {}
+        self._max_bytes = max_bytes
+        self._number = 0
+        self.removed = 0
+
+    def __iter__(self) -> Iterator[InspectedCall]:
+        return iter(list(self._calls.values()))
+
+    def get(self, call_id: str) -> InspectedCall | None:
+        """Return a call, or None if there is none with this id."""
+        return self._calls.get(call_id)
+
+    def add(self, source: CallSource, name: str, url: str) -> InspectedCall:
+        """Add a call, and return it."""
+        self._number += 1
+        call = InspectedCall(f"{source}-{self._number}", name, source, url)
+        call.started = datetime.now(UTC)
+        self._calls[call.id] = call
+        self._shrink()
+        return call
+
+    def put(self, call: InspectedCall) -> None:
+        """Add a call, or replace the call with the same id."""
+        self._calls[call.id] = call
+
+    def remove(self, call_id: str) -> None:
+        """Remove a call."""
+        self._calls.pop(call_id, None)
+
+    def _shrink(self) -> None:
+        over = [c for c in self._calls.values() if not c.is_running and c.origin is not None]
+        sizes = {c.id: sum(m.size for m in c.analysis.messages) for c in over}
+        total = sum(sizes.values())
+        for call in over:
+            if total <= self._max_bytes:
+                return
+            total -= sizes[call.id]
+            self.removed += 1
+            del self._calls[call.id]
+
+
+def safe_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers without credentials."""
+    return {
+        name: ("(not shown)" if name.lower() in _SECRET_HEADERS else value)
+        for name, value in headers.items()
+    }
+
+
+def head_of(call: InspectedCall) -> CaptureHead:
+    """Return the first line of the capture of a call."""
+    headers = {n: v for n, v in call.headers.items() if n.lower() not in _SECRET_HEADERS}
+    started = None if call.started is None else call.started.isoformat()
+    return CaptureHead(call.url, call.analysis.mode, headers, started=started)
+
+
+def message_line(message: Message) -> str:
+    """Return the line of a message in a capture file."""
+    return entry_line(
+        CaptureEntry(
+            at=message.at,
+            direction=message.direction,
+            type=message.type,
+            seq=message.seq,
+            size=message.size,
+            latency=message.latency,
+            note=message.note,
+            content=message.content,
+        )
+    )

@@ -1,0 +1,108 @@
+"""The turns of a caller, found by the loudness of the audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
+
+from .audio_tracks import loudness
+
+_WINDOW = 160
+"""Samples of a window: 20 ms."""
+_SECONDS = _WINDOW / WIRE_SAMPLE_RATE
+_QUIET = -45.0
+"""Loudness below which a window is never speech, in dB relative to full scale."""
+_ABOVE_NOISE = 12.0
+"""Distance of speech to the loudness of the background, in dB."""
+_NOISE_RISE = 0.1
+"""Rise of the estimated background in dB for each window; it falls at once."""
+_PAUSE = 0.6
+"""Silence in seconds that ends a turn."""
+_MIN_LOUD = 5
+"""Windows of speech that a turn has at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A period in which the caller spoke.
+
+    Attributes:
+        start: Start of the first loud window, in seconds since `open`.
+        end: End of the last loud window.
+    """
+
+    start: float
+    end: float
+
+
+class TurnDetector:
+    """Finds the turns of a caller in the caller's audio.
+
+    Attributes:
+        turns: The finished turns.
+        heard_until: End of the audio so far, in seconds since `open`.
+    """
+
+    def __init__(self) -> None:
+        self.turns: list[Turn] = []
+        self.heard_until = 0.0
+        self._noise = -80.0
+        self._start: float | None = None
+        self._end = 0.0
+        self._loud = 0
+
+    def hear(self, first: int, pcm: bytes) -> Iterator[Turn]:
+        """Add audio, and yield the turns that it ends.
+
+        Args:
+            first: Number of the first sample, counted from `open`.
+            pcm: 16-bit PCM at 8 kHz.
+        """
+        begin = first / WIRE_SAMPLE_RATE
+        for number, level in enumerate(loudness(pcm, _WINDOW)):
+            at = begin + number * _SECONDS
+            self._noise = min(level, self._noise + _NOISE_RISE)
+            if level > max(_QUIET, min(self._noise, -40.0) + _ABOVE_NOISE):
+                if self._start is None:
+                    self._start, self._loud = at, 0
+                self._loud += 1
+                self._end = at + _SECONDS
+            elif self._start is not None and at - self._end >= _PAUSE:
+                yield from self._finish()
+        self.heard_until = begin + len(pcm) / 2 / WIRE_SAMPLE_RATE
+
+    def finish(self) -> None:
+        """End the turn that is not ended yet."""
+        for _ in self._finish():
+            pass
+
+    def _finish(self) -> Iterator[Turn]:
+        if self._start is not None and self._loud >= _MIN_LOUD:
+            turn = Turn(self._start, self._end)
+            self.turns.append(turn)
+            yield turn
+        self._start = None
+
+    def _known(self) -> list[Turn]:
+        """Return the finished turns and the one that is running."""
+        if self._start is not None and self._loud >= _MIN_LOUD:
+            return [*self.turns, Turn(self._start, self._end)]
+        return self.turns
+
+    def end_before(self, at: float) -> float | None:
+        """Return the end of the last turn before a time.
+
+        Returns:
+            None if there was no turn, or if the caller speaks before and after the time.
+        """
+        for turn in reversed(self._known()):
+            if turn.start < at:
+                return None if turn.end > at + 0.1 else min(turn.end, at)
+        return None
+
+    def onset_between(self, first: float, last: float) -> float | None:
+        """Return the start of the last turn that began in a period, or None."""
+        starts = [turn.start for turn in self._known() if first <= turn.start <= last]
+        return max(starts, default=None)
