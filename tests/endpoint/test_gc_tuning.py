@@ -7,6 +7,7 @@ import gc
 import math
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +22,32 @@ from pipecat.frames.frames import (
     TTSStoppedFrame,
 )
 from pipecat.pipeline.pipeline import Pipeline
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.aggregators.llm_response_universal import (
+    LLMContextAggregatorPair,
+    LLMUserAggregatorParams,
+)
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
+from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat_genesys.endpoint import AudioHookCall, gc_tuning
 from pipecat_genesys.endpoint.gc_tuning import CollectedCalls
 from pipecat_genesys.simulator import SimulatedCall
-from pipecat_genesys.transport import seconds_until_underrun
+from pipecat_genesys.simulator.sounds import speech_like
+from pipecat_genesys.transport import seconds_until_underrun, task_manager
+from pipecat_genesys.vad import TelephoneVADAnalyzer
 
-from .served import SIGNED, served
+from .served import SIGNED, echo, hang_up, served
+
+_SERVER_PACKAGES = (
+    "fastapi.",
+    "pipecat.",
+    "pipecat_genesys.call",
+    "pipecat_genesys.endpoint",
+    "pipecat_genesys.transport",
+    "starlette.",
+    "uvicorn.",
+)
 
 
 @pytest.fixture
@@ -75,10 +95,67 @@ async def talking_bot(call: AudioHookCall) -> None:
     await call.run(Pipeline([call.transport.input(), Talker(), call.transport.output()]))
 
 
+async def pipecat_bot(call: AudioHookCall) -> None:
+    """Serve a call with Pipecat's aggregators, and with handlers that refer to the pipeline."""
+    aggregators = LLMContextAggregatorPair(
+        LLMContext(),
+        user_params=LLMUserAggregatorParams(
+            vad_analyzer=TelephoneVADAnalyzer(),
+            user_idle_timeout=5,
+            user_turn_strategies=UserTurnStrategies(stop=[SpeechTimeoutUserTurnStopStrategy()]),
+        ),
+    )
+    transport = call.transport
+    pipeline = Pipeline(
+        [transport.input(), aggregators.user(), transport.output(), aggregators.assistant()]
+    )
+
+    @transport.event_handler("on_client_connected")
+    async def on_client_connected(transport: Any, client: Any) -> None:
+        assert pipeline.processors
+
+    @transport.call.event_handler("on_close")
+    async def on_close(call: Any, message: Any) -> None:
+        assert pipeline.processors
+
+    @aggregators.user().event_handler("on_user_turn_idle")
+    async def on_user_turn_idle(aggregator: Any) -> None:
+        assert pipeline.processors
+
+    await call.run(pipeline)
+
+
+async def leaking_bot(call: AudioHookCall) -> None:
+    """Leave a cycle of 10,000 objects, which only a collection frees."""
+    cycle: list[Any] = [[] for _ in range(10_000)]
+    cycle.append(cycle)
+    await talking_bot(call)
+
+
+async def speak(caller: SimulatedCall) -> None:
+    await caller.opened()
+    await caller.say(speech_like(0.5))
+    await hang_up(caller)
+
+
 async def hang_up_at_once(caller: SimulatedCall) -> None:
     await caller.opened()
     await caller.hang_up()
     await caller.ended(5)
+
+
+async def test_no_collection_while_a_call_runs_and_ended_calls_leave_nothing(
+    collections: list[float],
+) -> None:
+    async with (
+        served(talking_bot, wrap=CollectedCalls) as server,
+        SimulatedCall(server.url, options=SIGNED) as caller,
+    ):
+        await caller.opened()
+        for _ in range(25):
+            await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
+        assert not collections
+        await hang_up(caller)
 
 
 async def test_ended_calls_are_collected_ten_or_more_at_a_time(collections: list[float]) -> None:
@@ -103,6 +180,58 @@ async def test_ended_calls_are_collected_ten_or_more_at_a_time(collections: list
     assert len(transports) <= 2
 
 
+@pytest.mark.skipif(not task_manager.IS_SUPPORTED, reason="pipecat before 1.5 is collected")
+@pytest.mark.parametrize("bot", [echo, talking_bot, pipecat_bot])
+async def test_an_ended_call_leaves_nothing_for_the_collector(
+    bot: Callable[[AudioHookCall], Coroutine[Any, Any, None]],
+) -> None:
+    async with served(bot) as server:
+        # The first call imports modules and fills caches.
+        for _ in range(2):
+            assert (await SimulatedCall(server.url, options=SIGNED).run(speak)).clean
+        await server.idle()
+        gc.collect()
+        gc.disable()
+        try:
+            call = SimulatedCall(server.url, options=SIGNED)
+            report = await call.run(speak)
+            await server.idle()
+            # The server's task of the connection ends after the call has left the endpoint.
+            await asyncio.sleep(0.1)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            garbage = [type(found) for found in gc.garbage]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert report.clean, report
+    # The simulator's call, in the same process, leaves cycles of its own.
+    server_kinds = [kind for kind in garbage if kind.__module__.startswith(_SERVER_PACKAGES)]
+    assert not server_kinds, Counter(server_kinds)
+
+
+async def test_a_call_can_still_be_read_after_it_has_ended() -> None:
+    calls: list[AudioHookCall] = []
+    ended = asyncio.Event()
+
+    async def bot(call: AudioHookCall) -> None:
+        calls.append(call)
+        call.transport.call.set_output_variables({"order": 7})
+        await echo(call)
+        ended.set()
+
+    async with served(bot) as server:
+        report = await SimulatedCall(server.url, options=SIGNED).run(speak)
+        await server.idle()
+    assert report.clean, report
+    await asyncio.wait_for(ended.wait(), 5)
+    call = calls[0].transport.call
+    assert call.output_variables == {"order": 7}
+    assert call.conversation_id is not None
+    assert not await call.pause()
+
+
 async def test_bot_is_ahead_by_more_than_the_last_collection_took_when_the_next_begins(
     collections: list[float],
 ) -> None:
@@ -118,7 +247,7 @@ async def test_bot_is_ahead_by_more_than_the_last_collection_took_when_the_next_
         else:
             took[-1] = time.monotonic() - took[-1]
 
-    async with served(talking_bot, wrap=CollectedCalls) as server:
+    async with served(leaking_bot, wrap=CollectedCalls) as server:
         gc.freeze()
         gc.callbacks.append(note)
         try:

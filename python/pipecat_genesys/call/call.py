@@ -454,6 +454,16 @@ class Call(BaseObject):
         self.log.line("INFO", "AudioHook connection lost while {}", event.state)
         await self._call_event_handler("on_connection_lost", event)
 
+    def detach(self) -> None:
+        """Remove the references to the connection and the application after the end of the call.
+
+        The event handlers are removed, and the methods that send a message return False.
+        """
+        self._send_draft, self._open_gate = _send_nothing, None
+        for handler in self._event_handlers.values():
+            # A new list, because a loop over the old one may still run.
+            handler.handlers = []
+
     async def handle(self, event: events.Event) -> Draft | None:
         """Handle one event of the session: update the details, and run hooks and event handlers.
 
@@ -867,6 +877,10 @@ class Call(BaseObject):
         In a hook, only let other tasks run, because the reply to Genesys waits for the hook.
         """
         await asyncio.sleep(0 if self.is_in_hook else _UNSENT_SECONDS)
+
+
+async def _send_nothing(_: Draft) -> bool:
+    return False
 
 
 class _Handling(NamedTuple):

@@ -126,6 +126,7 @@ class CallHandler:
                 await self._run_bot(bot, opening)
         finally:
             await connection.end()
+            self._transport.release()
             self._metrics.faulted(self._call.faults)
             if opening is None or not opening.is_probe:
                 self._log_summary(time.monotonic() - began)

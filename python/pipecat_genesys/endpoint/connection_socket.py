@@ -93,7 +93,11 @@ class ConnectionSocket:
         self.transport.abort()
 
     def closed(self) -> None:
-        """Cancel the deadline; to be called when the connection is lost."""
+        """Release everything; to be called when the connection is lost."""
+        if hasattr(self.transport, "_read_ready_cb"):
+            # asyncio's transport keeps a method of itself, and so would be freed only in a garbage
+            # collection. The method does nothing after the connection is lost.
+            self.transport._read_ready_cb = _do_nothing
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -101,3 +105,7 @@ class ConnectionSocket:
     def _abort_after(self, seconds: float) -> None:
         if self._deadline is None:
             self._deadline = self._loop.call_later(seconds, self.abort)
+
+
+def _do_nothing() -> None:
+    return

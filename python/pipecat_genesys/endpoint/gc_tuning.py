@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
 from typing import Any
 
 from pipecat_genesys.transport import can_block
 
-# An ended call leaves one cycle of about 800 objects for the collector; a running call has 2,000.
-# With the first threshold, the collector examines new objects after about two new calls, which
-# takes some milliseconds. With the other two thresholds, a full collection would start after
-# hundreds of calls, but `CollectedCalls` starts a full collection earlier.
-_THRESHOLDS = (5_000, 100, 10)
-# A full collection starts only after this number of ended calls, or after this fraction of the
-# number of running calls, because it examines the running calls too.
+# A running call has 1,400 to 2,200 objects. With the first threshold, the newest objects are
+# examined about once for each new call, which takes less than 1 ms. With the second one, those of
+# about ten calls are examined once more, which takes less than 10 ms. With the third one, Python
+# never starts a full collection, which would examine the objects of all running calls;
+# `CollectedCalls` starts one when there is something to free.
+_THRESHOLDS = (2_000, 10, 1_000_000)
+# A full collection is considered after this number of ended calls, or after this fraction of the
+# number of running calls.
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
+# Memory blocks of a running call, until a collection has shown the number. A collection is needed
+# when twice as many blocks are allocated, and these spare blocks, some 5 MB.
+_CALL_BLOCKS, _SPARE_BLOCKS = 3_000, 50_000
+# A collection shows the number of blocks of a call if at least this number of calls is running.
+_MEASURED_CALLS = 8
 # Collections take at most this fraction of the time, even if connections begin and end quickly.
 _MOST_TIME = 0.01
 # The expected duration of the first collection in seconds. Later, the expected duration is the last
@@ -43,13 +50,14 @@ def tune_collector() -> None:
 
 
 class CollectedCalls:
-    """An ASGI application that collects garbage after some of its WebSockets have ended.
+    """An ASGI application that collects garbage if WebSockets that have ended have left any.
 
-    By default, a full collection starts when the number of objects has grown by a quarter. With
-    short calls this happens after thousands of calls, when the garbage is ten times as large as the
-    objects in use, and the collection takes a second. This class collects more often, so that each
-    collection is short. It collects when every speaking bot has enough audio sent ahead, so that no
-    caller hears a gap.
+    A call with `AudioHookTransport` leaves no garbage: its objects are freed when it ends. The code
+    of a bot may leave objects that only a collection frees. By default, a collection starts when
+    the number of objects has grown by a quarter, at any time, and examines the objects of all
+    running calls, which takes more than 100 ms with 300 calls. This class collects when no call
+    runs, or when garbage occupies as much memory as the running calls. In the second case, it
+    collects when every speaking bot has enough audio sent ahead, so that no caller hears a gap.
     """
 
     def __init__(self, app: Any) -> None:
@@ -64,12 +72,17 @@ class CollectedCalls:
         self._takes = _FIRST_SECONDS
         self._not_before = 0.0
         self._waiting = False
+        # Allocated memory blocks before the first call, and blocks of one running call.
+        self._idle_blocks: int | None = None
+        self._call_blocks: float = _CALL_BLOCKS
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Run the application for one connection."""
         if scope["type"] != "websocket":
             await self._app(scope, receive, send)
             return
+        if self._idle_blocks is None:
+            self._idle_blocks = sys.getallocatedblocks()
         self._running += 1
         try:
             await self._app(scope, receive, send)
@@ -84,7 +97,21 @@ class CollectedCalls:
         if enough and not self._waiting and now >= self._not_before:
             self._waiting = True
             # The collection runs later, when the server has released the ended connection.
-            asyncio.get_running_loop().call_soon(self._collect, now + _LONGEST_SECONDS)
+            asyncio.get_running_loop().call_soon(self._collect_if_needed, now + _LONGEST_SECONDS)
+
+    def _collect_if_needed(self, latest: float) -> None:
+        if self._is_needed():
+            self._collect(latest)
+        else:
+            self._ended, self._waiting = 0, False
+
+    def _is_needed(self) -> bool:
+        most = 2 * self._call_blocks * self._running + _SPARE_BLOCKS
+        return self._running == 0 or self._used_blocks() > most
+
+    def _used_blocks(self) -> int:
+        """Return the allocated memory blocks above those before the first call."""
+        return sys.getallocatedblocks() - (self._idle_blocks or 0)
 
     def _collect(self, latest: float) -> None:
         began = time.monotonic()
@@ -94,6 +121,8 @@ class CollectedCalls:
             asyncio.get_running_loop().call_later(_EVERY_SECONDS, self._collect, latest)
             return
         gc.collect()
+        if self._running >= _MEASURED_CALLS:
+            self._call_blocks = self._used_blocks() / self._running
         now = time.monotonic()
         self._takes = max(now - began, _DECAY * self._takes)
         self._not_before = now + (now - began) / _MOST_TIME

@@ -191,6 +191,21 @@ class Connection:
             )
         self.pacer.stop()
 
+    def detach(self) -> None:
+        """Remove the references between the parts of the connection and to its transport.
+
+        Call this after `end`; nothing is sent any more.
+        """
+        self._on_gone = _do_nothing
+        self._deliver = self.timeline = None
+        self.call.detach()
+        self.pacer.detach()
+
+    @property
+    def outlives_pipeline(self) -> bool:
+        """Whether the connection goes on after its pipeline; see `begin`."""
+        return self._outlives_pipeline
+
     # -- from Genesys ------------------------------------------------------------------------
 
     async def _read(self) -> None:
@@ -467,3 +482,7 @@ class Connection:
         await self.call.connection_lost()
         self._follow_session()
         await self._on_gone()
+
+
+async def _do_nothing() -> None:
+    return

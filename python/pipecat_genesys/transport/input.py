@@ -40,6 +40,7 @@ class AudioHookInputTransport(BaseInputTransport):
         params: TransportParams,
         on_connected: Callable[[], Awaitable[None]],
         finish_handlers: Callable[[], Awaitable[None]],
+        release: Callable[[], None],
         **options: Any,
     ) -> None:
         """Create the input. Use `AudioHookTransport.input` instead.
@@ -49,6 +50,7 @@ class AudioHookInputTransport(BaseInputTransport):
             params: The transport's parameters.
             on_connected: Called when the pipeline starts, before it gets a frame.
             finish_handlers: Waits for the event handlers that still run.
+            release: Breaks the reference cycles of the transport.
             **options: Options of Pipecat's base class.
         """
         super().__init__(params, **options)
@@ -56,6 +58,7 @@ class AudioHookInputTransport(BaseInputTransport):
         self._connection = connection
         self._on_connected = on_connected
         self._finish_handlers = finish_handlers
+        self._release = release
 
     # Pipecat's FrameProcessor also changes the type of the argument of its base class.
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
@@ -108,3 +111,17 @@ class AudioHookInputTransport(BaseInputTransport):
                 f"{self}: event handlers still run {_HANDLER_SECONDS:g} s after the call; "
                 "make them shorter, or start a task for long work"
             )
+
+    def release(self) -> None:
+        """Break the reference cycles of the transport, unless its connection goes on."""
+        if not self._connection.outlives_pipeline:
+            self._release()
+
+    def detach(self) -> None:
+        """Remove the references to the transport."""
+        self._on_connected = self._finish_handlers = _do_nothing
+        self._release = lambda: None
+
+
+async def _do_nothing() -> None:
+    return

@@ -275,3 +275,13 @@ class AudioHookOutputTransport(BaseOutputTransport):
         await super().cleanup()  # type: ignore[no-untyped-call]
         self._pacer.stop()
         await self._timeline.close()
+
+    def detach(self) -> None:
+        """Remove the references to the transport and to the timeline."""
+        self._on_interrupted = _do_nothing
+        self._timeline.detach()
+        self._media_senders.clear()
+
+
+async def _do_nothing(_: float) -> None:
+    return

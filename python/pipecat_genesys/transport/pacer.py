@@ -432,6 +432,11 @@ class AudioPacer:
             self._timer.cancel()
             self._timer = None
 
+    def detach(self) -> None:
+        """Remove the references to other parts of the call, which is over."""
+        self.stop()
+        self.on_progress = self._writer.on_idle = _do_nothing
+
     def until_underrun(self, now: float, *, topped_up: bool = False) -> float:
         """Return the seconds until the caller hears a gap if nothing is sent; inf between turns.
 
@@ -450,6 +455,10 @@ class AudioPacer:
         # The clock counts a message from the time when it is queued, before the socket accepts it.
         queued = self._writer.queued_audio_bytes / self.queue.frame_bytes / WIRE_SAMPLE_RATE
         return lead - queued + (self.queue.available(now) if topped_up else 0.0)
+
+
+def _do_nothing() -> None:
+    return
 
 
 _pacers: WeakSet[AudioPacer] = WeakSet()

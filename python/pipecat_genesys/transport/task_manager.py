@@ -57,6 +57,10 @@ class ContainedTaskManager(TaskManager):
         task.add_done_callback(lambda _: coroutine.close())
         return task
 
+    def detach(self) -> None:
+        """Remove the reference to the pipeline, which has ended."""
+        self._end_pipeline = _do_nothing
+
     async def finish(self) -> None:
         """Wait until `end_pipeline` has returned, and raise `error` if there is one.
 
@@ -77,3 +81,7 @@ class ContainedTaskManager(TaskManager):
                 self.error.__cause__ = error
                 self._ending = asyncio.ensure_future(self._end_pipeline())
             return None
+
+
+async def _do_nothing() -> None:
+    return

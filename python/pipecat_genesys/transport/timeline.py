@@ -283,6 +283,10 @@ class PlayoutTimeline:
         volume = self._volume * self._gain
         return pcm if volume == 1.0 else scale_audio(pcm, volume)
 
+    def detach(self) -> None:
+        """Remove the references to the output, after `close`."""
+        self._pass_on, self._create_task = _discard, asyncio.ensure_future
+
     # -- frames in real time -----------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -341,3 +345,7 @@ def _piece(frame: OutputAudioRawFrame, audio: bytes) -> OutputAudioRawFrame:
     if hasattr(frame, "interruptible"):  # exists in pipecat 1.11 and newer
         piece.interruptible = frame.interruptible
     return piece
+
+
+async def _discard(_: Frame) -> None:
+    return

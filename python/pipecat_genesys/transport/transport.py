@@ -19,6 +19,7 @@ from .connection import Connection
 from .input import AudioHookInputTransport
 from .observer import TransportObserver
 from .output import AudioHookOutputTransport
+from .release import drop_event_handlers, release_pipeline
 from .tracing import find_call, trace_open, tracing_options
 
 try:
@@ -115,7 +116,12 @@ class AudioHookTransport(BaseTransport):
         )
         self.call = self.connection.call
         self._input = AudioHookInputTransport(
-            self.connection, params, self._connected, self._finish_handlers, name=self._input_name
+            self.connection,
+            params,
+            self._connected,
+            self._finish_handlers,
+            self.release,
+            name=self._input_name,
         )
         self._output = AudioHookOutputTransport(
             self.connection, params, self._interrupted, name=self._output_name
@@ -154,6 +160,17 @@ class AudioHookTransport(BaseTransport):
     async def _finish_handlers(self) -> None:
         await self.cleanup()  # type: ignore[no-untyped-call]
         await self.call.cleanup()  # type: ignore[no-untyped-call]
+
+    def release(self) -> None:
+        """Break the reference cycles of the transport, so that it is freed without a collection.
+
+        `run_call` and the endpoint call this when a call is over. The transport calls no event
+        handler and sends nothing afterwards. What it knows about the call can still be read.
+        """
+        self.connection.detach()
+        self._input.detach()
+        self._output.detach()
+        drop_event_handlers(self)
 
 
 def call_worker(pipeline: CallPipeline, **options: Any) -> PipelineWorker:
@@ -228,6 +245,14 @@ async def run_call(pipeline: CallPipeline, **options: Any) -> None:
 
         tasks = task_manager.ContainedTaskManager(end_pipeline)
         runner = WorkerRunner(handle_sigint=False, task_manager=tasks)
-        await runner.add_workers(worker)
-        await runner.run()
-        await tasks.finish()
+        try:
+            await runner.add_workers(worker)
+            await runner.run()
+            await tasks.finish()
+        finally:
+            # A task that ignored its cancellation may still use the pipeline.
+            if not tasks.current_tasks():
+                tasks.detach()
+                release_pipeline(worker, runner, tasks)
+                for one in inputs:
+                    one.release()
