@@ -167,5 +167,5 @@ if __name__ == "__main__":
     import uvicorn
 
     uvicorn.run(
-        app, host=os.environ.get("HOST", "127.0.0.1"), port=int(os.environ.get("PORT", 8765))
+        app, host=os.environ.get("HOST") or "127.0.0.1", port=int(os.environ.get("PORT") or 8765)
     )

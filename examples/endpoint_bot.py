@@ -100,12 +100,12 @@ def verifier() -> SignatureVerifier:
         store = RedisReplayStore(Redis.from_url(url, socket_timeout=0.2))
     return SignatureVerifier(
         {os.environ["GENESYS_API_KEY"]: secret.strip()},
-        authority=os.environ.get("AUDIOHOOK_AUTHORITY"),
+        authority=os.environ.get("AUDIOHOOK_AUTHORITY") or None,
         replay_store=store,
     )
 
 
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 app.include_router(
-    audiohook_router(bot, verifier=verifier(), max_calls=int(os.environ.get("MAX_CALLS", "50")))
+    audiohook_router(bot, verifier=verifier(), max_calls=int(os.environ.get("MAX_CALLS") or 50))
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import sys
@@ -22,10 +23,11 @@ COMMAND = "import sys; from pipecat_genesys.cli import main; sys.exit(main())"
 
 
 @asynccontextmanager
-async def serve(*options: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def serve(*options: str, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", COMMAND, "serve", "drained_app:app", "--port", "0", *options),
         cwd=APPLICATIONS,
+        env={**os.environ, **environ},
         stderr=asyncio.subprocess.PIPE,
     )
     try:
@@ -120,3 +122,24 @@ async def test_two_processes_without_a_common_replay_store_do_not_start() -> Non
         assert await process.wait() == 3
         assert process.stderr is not None
         assert b"--separate-replay-stores" in await process.stderr.read()
+
+
+VARIABLES = (
+    *("HOST", "PORT", "WORKERS", "LOOP", "DRAIN_SECONDS", "DRAIN_GRACE_SECONDS"),
+    *("SEPARATE_REPLAY_STORES", "LOG_LEVEL", "LOG_FORMAT", "SIMD"),
+)
+
+
+async def test_variables_that_are_empty_are_not_set() -> None:
+    environ = {f"PIPECAT_GENESYS_{name}": "" for name in VARIABLES}
+    others = ("MAX_CALLS", "AUDIOHOOK_AUTHORITY", "REDIS_URL", "LOGURU_LEVEL")
+    environ |= dict.fromkeys((*others, "PROMETHEUS_MULTIPROC_DIR"), "")
+    before = set(APPLICATIONS.iterdir())
+    async with serve(**environ) as process:
+        lines = await lines_until(process, "calls are accepted at")
+        await call(lines[-1])
+        lines += await rest_of(process)
+    assert "max_calls=50" in "".join(lines)
+    assert "drain_seconds=600" in "".join(lines)
+    # With an empty PROMETHEUS_MULTIPROC_DIR, prometheus-client writes files to the current folder.
+    assert set(APPLICATIONS.iterdir()) == before

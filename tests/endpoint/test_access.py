@@ -48,6 +48,20 @@ async def test_signed_call_gets_a_bot() -> None:
 
 
 @pytest.mark.parametrize(
+    ("offered", "selected"), [(None, None), (["audiohook"], "audiohook"), (["b", "a"], "b")]
+)
+async def test_a_subprotocol_that_the_client_offers_is_selected(
+    offered: Any, selected: str | None
+) -> None:
+    async with served() as server:
+        headers = upgrade_headers(server.url, audiohook_headers(new_call(), API_KEY), SIGNED)
+        async with connect(
+            server.url, additional_headers=headers, subprotocols=offered
+        ) as websocket:
+            assert websocket.subprotocol == selected
+
+
+@pytest.mark.parametrize(
     ("options", "reason"),
     [
         (CallOptions(api_key=API_KEY), "unsigned"),

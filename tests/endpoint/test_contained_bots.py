@@ -128,6 +128,63 @@ async def test_frame_processor_that_ends_the_process_ends_its_own_call_only(
     assert len([line for line in log if "return from the bot" in line]) == 1
 
 
+@pytest.mark.parametrize("error", EXITS, ids=["SystemExit", "KeyboardInterrupt"])
+@pytest.mark.parametrize("moment", ["in the call", "in a task of a task", "after the call"])
+async def test_task_of_a_bot_that_ends_the_process_ends_its_own_call_only(
+    moment: str, error: BaseException, log: list[str]
+) -> None:
+    """Tasks of `asyncio.create_task` are contained too, whoever of the bot's code creates them."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def fail() -> None:
+        raise error
+
+    async def fail_in_a_task() -> None:
+        tasks.append(asyncio.create_task(fail()))
+        await tasks[-1]
+
+    async def bot(call: AudioHookCall) -> None:
+        if not call.input_variables:
+            await echo(call)
+        elif moment == "after the call":
+            await call.transport.call.disconnect()
+            await echo(call)
+            tasks.append(asyncio.create_task(fail()))
+            await asyncio.Event().wait()
+        else:
+            made = fail() if moment == "in the call" else fail_in_a_task()
+            tasks.append(asyncio.create_task(made))
+            await echo(call)
+
+    async with served(bot, after_call_seconds=30) as server:
+        report = await failing_beside_healthy_call(server)
+        metrics = await server.metrics()
+    assert report.ending.disconnect_reason == (
+        "completed" if moment == "after the call" else "error"
+    )
+    assert metrics["audiohook_bot_failures_total"] == 1
+    assert len([line for line in log if "a task of the bot raised" in line]) == 1
+    assert all(task.cancelled() for task in tasks)
+
+
+async def test_task_of_a_bot_that_is_cancelled_before_it_starts_leaves_no_warning() -> None:
+    results: list[object] = []
+
+    async def work() -> str:
+        return "done"
+
+    async def bot(call: AudioHookCall) -> None:
+        asyncio.create_task(work()).cancel()
+        results.append(await asyncio.create_task(work(), name="work"))
+        results.append(await asyncio.wait_for(work(), 1))
+        await echo(call)
+
+    async with served(bot) as server:
+        report = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
+    assert report.clean, report.violations
+    assert results == ["done", "done"]
+
+
 async def ignore_cancellation() -> None:
     """Wait for one second, also if the task is cancelled."""
     ends_at = asyncio.get_running_loop().time() + 1

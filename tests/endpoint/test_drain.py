@@ -152,6 +152,42 @@ async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.S
         assert report.ending.disconnect_reason is None
 
 
+HANDLED_BY_THE_LOOP = """
+import asyncio, os, signal
+from pipecat_genesys.endpoint.drain import drained_on_signals
+
+async def main():
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, lambda word: (print(word), stopped.set()), "stopped")
+
+    async def drain():
+        await asyncio.sleep(0.3)
+        print("drained")
+
+    with drained_on_signals(drain):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stopped.wait()
+    stopped.clear()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await stopped.wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+async def test_a_signal_handler_of_the_event_loop_is_called_after_the_drain() -> None:
+    """Some servers add their signal handlers to the event loop."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HANDLED_BY_THE_LOOP), stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    assert output.decode().split() == ["drained", "stopped", "stopped"]
+    assert process.returncode == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 async def test_workers_end_when_their_parent_is_killed() -> None:
     async with serve("--workers", "2", "--separate-replay-stores") as (process, _):

@@ -8,8 +8,10 @@ tasks without a limit.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import ContextVar
 from typing import Any
 
 from pipecat_genesys.errors import PipecatGenesysError
@@ -20,6 +22,11 @@ PROCESS_EXITS = (SystemExit, KeyboardInterrupt)
 # Cancelled tasks that still run. This set keeps them in memory, because the event loop has only
 # weak references to tasks.
 _cancelled: set[asyncio.Future[Any]] = set()
+
+
+_ExitHandler = Callable[["BotExitError"], None]
+# Called if a task of the current bot tries to end the process; None outside of a bot.
+_exit_handler: ContextVar[_ExitHandler | None] = ContextVar("_exit_handler", default=None)
 
 
 class BotExitError(PipecatGenesysError):
@@ -36,6 +43,59 @@ class BotExitError(PipecatGenesysError):
             f"{where} raised {type(error).__name__}, which must not end the process, because it "
             "serves other calls too; to end one call, return from the bot or push an EndFrame"
         )
+
+
+def contain_new_tasks(on_exit: _ExitHandler) -> None:
+    """Contain the tasks that the current task creates, and the tasks that those tasks create.
+
+    If a contained task raises ``SystemExit`` or ``KeyboardInterrupt``, the event loop continues,
+    the task counts as cancelled, and `on_exit` is called. The event loop gets a task factory, which
+    calls its previous task factory.
+
+    Args:
+        on_exit: Called with the error, in the task that raised the exception.
+    """
+    _exit_handler.set(on_exit)
+    loop = asyncio.get_running_loop()
+    factory = loop.get_task_factory()
+    if not isinstance(factory, _ContainingTaskFactory):
+        loop.set_task_factory(_ContainingTaskFactory(factory))
+
+
+class _ContainingTaskFactory:
+    """Creates the tasks of an event loop, and contains those of bots."""
+
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
+
+    def __call__(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+    ) -> asyncio.Future[Any]:
+        context = options.get("context")
+        on_exit = _exit_handler.get() if context is None else context.get(_exit_handler)
+        original = None
+        if on_exit is not None and inspect.iscoroutine(coroutine):
+            original, coroutine = coroutine, _contain(coroutine, on_exit)
+        task: asyncio.Future[Any]
+        if self._factory is None:
+            task = asyncio.Task(coroutine, loop=loop, **options)
+        else:
+            task = self._factory(loop, coroutine, **options)
+        if original is not None:
+            # Python warns about a coroutine that is never awaited. A task that is cancelled before
+            # its start does not await its coroutine.
+            task.add_done_callback(lambda _: original.close())
+        return task
+
+
+async def _contain(coroutine: Coroutine[Any, Any, Any], on_exit: _ExitHandler) -> Any:
+    try:
+        return await coroutine
+    except PROCESS_EXITS as error:
+        exit_error = BotExitError("a task of the bot", error)
+        exit_error.__cause__ = error
+        on_exit(exit_error)
+        raise asyncio.CancelledError from error
 
 
 async def cancel_tasks(

@@ -10,6 +10,7 @@ how to install the extra.
 
 from __future__ import annotations
 
+import os
 import sys
 
 EXTRA_MODULES = frozenset({"typer", "rich", "websockets", "http_message_signatures"})
@@ -22,6 +23,9 @@ def main() -> None:
     Raises:
         SystemExit: Always, with the exit status of the command.
     """
+    if os.environ.get("LOGURU_LEVEL") == "":
+        # loguru raises an exception at its import if this variable is empty.
+        del os.environ["LOGURU_LEVEL"]
     try:
         from pipecat_genesys.cli.app import app
     except ModuleNotFoundError as error:

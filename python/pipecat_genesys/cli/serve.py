@@ -185,6 +185,7 @@ def serve(
     # The server processes read these variables when uvicorn imports the application.
     _export(
         {
+            _METRICS_VARIABLE: os.environ.get(_METRICS_VARIABLE),
             _APP_VARIABLE: app,
             _WORKERS_VARIABLE: workers,
             _DRAIN_VARIABLE: drain_seconds,

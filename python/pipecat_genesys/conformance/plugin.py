@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(
         url=url,
         mode=CallMode(config.getoption("audiohook_mode")),
         api_key=config.getoption("audiohook_api_key"),
-        secret=os.environ.get(_SECRET_VARIABLE),
+        secret=os.environ.get(_SECRET_VARIABLE) or None,
     )
     suite = Suite.from_parent(session, name="audiohook", target=target)
     tests = [

@@ -18,7 +18,12 @@ from loguru import logger
 
 from pipecat_genesys.auth import VerifiedRequest
 from pipecat_genesys.call import Phase
-from pipecat_genesys.call.containment import PROCESS_EXITS, BotExitError, cancel_tasks
+from pipecat_genesys.call.containment import (
+    PROCESS_EXITS,
+    BotExitError,
+    cancel_tasks,
+    contain_new_tasks,
+)
 from pipecat_genesys.call.log import brief
 from pipecat_genesys.protocol import Rule, events
 from pipecat_genesys.transport import AudioHookTransport
@@ -209,16 +214,21 @@ class CallHandler:
         self._metrics.opens.labels("call").inc()
         began = time.monotonic()
         call = AudioHookCall(self._transport, opening, self._request)
-        work = asyncio.create_task(_contained(bot, call), name=f"{self._call}: bot")
+        exited: asyncio.Future[BotExitError] = asyncio.get_running_loop().create_future()
+        work = asyncio.create_task(_contained(bot, call, exited), name=f"{self._call}: bot")
         ended = asyncio.create_task(self._call.wait_for_phase(Phase.ENDED))
         opener = asyncio.create_task(self._open_when_ready(work))
         try:
-            await asyncio.wait((work, ended), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((work, ended, exited), return_when=asyncio.FIRST_COMPLETED)
             self._metrics.call_seconds.observe(time.monotonic() - began)
-            if not work.done():
+            if not (work.done() or exited.done()):
                 # The call and the pipeline end, but the bot may still have work to do.
-                await asyncio.wait((work,), timeout=self._after_call_seconds)
-            await self._end(self._outcome(work))
+                await asyncio.wait(
+                    (work, exited),
+                    timeout=self._after_call_seconds,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            await self._end(self._outcome(work, exited))
         finally:
             self._gate.release()
             if await cancel_tasks((work, ended, opener), _CANCEL_SECONDS):
@@ -254,8 +264,11 @@ class CallHandler:
         await connection.started.wait()
         await self._call.resume()
 
-    def _outcome(self, work: asyncio.Future[None]) -> str:
+    def _outcome(self, work: asyncio.Future[None], exited: asyncio.Future[BotExitError]) -> str:
         """Return the reason of the final ``disconnect``, according to the bot's result."""
+        if exited.done():
+            self._record_failure(exited.result())
+            return "error"
         if not work.done():
             logger.error(
                 f"{self._call}: cancelled: the bot ran for {self._after_call_seconds:g} s after "
@@ -269,12 +282,15 @@ class CallHandler:
             # If the pipeline never started, the call counts as failed.
             started = self._connection.started.is_set() or self._call.phase is not Phase.RUNNING
             return "completed" if started else "error"
+        self._record_failure(error)
+        return "error"
+
+    def _record_failure(self, error: BaseException) -> None:
         self._metrics.bot_failures.inc()
         self._call.record_ending("server", "bot-failed")
         # loguru's own traceback shows the values of variables, which may be personal.
         text = "".join(traceback.format_exception(error))
         logger.error(f"{self._call}: the bot failed, and its call ends:\n{text}")
-        return "error"
 
     async def _ended_within(self, seconds: float) -> None:
         try:
@@ -296,12 +312,18 @@ class CallHandler:
         await self._connection.disconnect()
 
 
-async def _contained(bot: Bot, call: AudioHookCall) -> None:
-    """Run a bot, and convert an attempt to end the process to an ordinary error of the bot.
+async def _contained(bot: Bot, call: AudioHookCall, exited: asyncio.Future[BotExitError]) -> None:
+    """Run a bot, and keep it and the tasks that it creates from ending the process.
+
+    Args:
+        bot: The bot.
+        call: The argument of the bot.
+        exited: Gets the error if a task that the bot has created tries to end the process.
 
     Raises:
         BotExitError: If the bot raises ``SystemExit`` or ``KeyboardInterrupt``.
     """
+    contain_new_tasks(lambda error: None if exited.done() else exited.set_result(error))
     try:
         await bot(call)
     except PROCESS_EXITS as error:

@@ -30,6 +30,10 @@ def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
     SIGTERM to its children. Python handles signals only in the main thread; in another thread, this
     context manager only logs a warning.
 
+    A handler that the server has added to asyncio's event loop is suspended during the drain. The
+    handlers of other event loops, such as uvloop, cannot be suspended, so the server gets the
+    signal at once.
+
     Args:
         drain: Waits until the calls have ended.
     """
@@ -40,6 +44,7 @@ def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
+    of_loop: dict[int, Any] = {number: _take_handler(loop, number) for number in _SIGNALS}
     before: dict[int, Handler] = {number: signal.getsignal(number) for number in _SIGNALS}
     seen: set[int] = set()
     draining: list[asyncio.Task[None]] = []
@@ -49,6 +54,8 @@ def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
         for number, handler in before.items():
             if signal.getsignal(number) is on_signal:
                 signal.signal(number, handler)
+                if (handle := of_loop[number]) is not None and not loop.is_closed():
+                    loop.add_signal_handler(number, handle._callback, *handle._args)
 
     def pass_on(number: int) -> None:
         nonlocal passed_on
@@ -80,3 +87,17 @@ def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def _take_handler(loop: asyncio.AbstractEventLoop, number: int) -> Any:
+    """Remove the handler of a signal from asyncio's event loop.
+
+    The event loop would call its handler even if `signal.signal` replaces it.
+
+    Returns:
+        The handle of the handler, or None.
+    """
+    handle = getattr(loop, "_signal_handlers", {}).get(number)
+    if handle is not None:
+        loop.remove_signal_handler(number)
+    return handle

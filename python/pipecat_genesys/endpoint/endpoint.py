@@ -150,7 +150,7 @@ class AudioHookEndpoint:
             correlation = ""
         try:
             with transport.call.log_context(), logger.contextualize(correlation_id=correlation):
-                await websocket.accept()
+                await websocket.accept(_subprotocol(websocket))
                 await slot.handler.run(self._bot)
         finally:
             self.metrics.active.dec()
@@ -196,6 +196,15 @@ class AudioHookEndpoint:
             except TimeoutError:
                 logger.error(f"draining: {self.active_calls} calls could not be ended")
         logger.info("drained")
+
+
+def _subprotocol(websocket: WebSocket) -> str | None:
+    """Return the first sub-protocol that the client offers, or None.
+
+    Genesys offers none. A client that offers some may close the WebSocket if none is selected.
+    """
+    offered = websocket.scope.get("subprotocols") or [None]
+    return offered[0] or None
 
 
 def _plain(status: int) -> Response:

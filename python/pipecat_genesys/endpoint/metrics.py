@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,12 +23,15 @@ from pipecat_genesys.protocol import CloseReason
 from pipecat_genesys.transport import TransportObserver
 
 MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-"""If this environment variable is set, prometheus-client adds the counts of several processes."""
+"""If this variable has a value, prometheus-client adds the counts of several processes."""
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 # Maximum number of response times that are kept for a call. This number is enough for hours of
 # conversation.
 _MAX_ANSWERS = 10_000
+# The fields of /proc/PID/stat after the name of the program begin with the third. Field 22 is the
+# start of the process in clock ticks since the boot.
+_FIELDS_BEFORE_START = 22 - 3
 _REPLIES = frozenset({"opened", "pong", "updated", "closed", "disconnect"})
 _ENDS = frozenset({*(reason.value for reason in CloseReason), "lost"})
 
@@ -104,6 +108,14 @@ class Metrics:
             "event_loop_lag_seconds", "Delay of a timer of the event loop.", _FAST
         )
         self._replies = {name: self.reply_seconds.labels(name) for name in _REPLIES}
+        if os.getpid() not in _initialized:
+            _initialized.add(os.getpid())
+            # A file of an earlier process with this PID may contain values.
+            for one in (self.active, self.limit, self.draining):
+                one.set(0)
+            # Not every file system updates the time when a mapped file is written.
+            for file in _live_gauges(str(os.getpid())):
+                file.touch()
 
     def replied(self, message_type: str, seconds: float) -> None:
         """Count a reply; see `TransportObserver.replied`."""
@@ -127,10 +139,14 @@ class Metrics:
             The text and its content type.
         """
         registry = self._registry
-        if MULTIPROCESS_DIRECTORY in os.environ:
+        if os.environ.get(MULTIPROCESS_DIRECTORY):
             registry = CollectorRegistry()
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+# IDs of the processes whose gauges were set to 0. A forked process is not its parent.
+_initialized: set[int] = set()
 
 
 @cache
@@ -140,24 +156,48 @@ def default_metrics() -> Metrics:
 
 
 def remove_dead_processes() -> None:
-    """Remove the gauges of ended processes, if `MULTIPROCESS_DIRECTORY` is set."""
-    directory = os.environ.get(MULTIPROCESS_DIRECTORY)
-    if directory is None:
-        return
-    for file in Path(directory).glob("gauge_live*_*.db"):
+    """Remove the gauges of ended processes, if `MULTIPROCESS_DIRECTORY` is set.
+
+    Process IDs repeat after the restart of a container, so a file may have the ID of a running
+    process that did not write it.
+    """
+    for file in _live_gauges():
         process = file.stem.rpartition("_")[2]
-        if process.isdigit() and not _is_alive(int(process)):
-            multiprocess.mark_process_dead(int(process))  # type: ignore[no-untyped-call]
+        try:
+            if process.isdigit() and not _is_writer(
+                int(process), time.time() - file.stat().st_mtime
+            ):
+                multiprocess.mark_process_dead(int(process))  # type: ignore[no-untyped-call]
+        except FileNotFoundError:
+            continue  # another process has removed the file
 
 
-def _is_alive(process: int) -> bool:
+def _live_gauges(process: str = "*") -> list[Path]:
+    """Return the files with the gauges of running processes, or of one process."""
+    directory = os.environ.get(MULTIPROCESS_DIRECTORY)
+    return list(Path(directory).glob(f"gauge_live*_{process}.db")) if directory else []
+
+
+def _is_writer(process: int, seconds: float) -> bool:
+    """Return whether a process runs, and has run for at least the given time in seconds."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    age = _process_age(process)
+    return age is None or age >= seconds
+
+
+def _process_age(process: int) -> float | None:
+    """Return the seconds since a process started; None if they are not known."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2]
+        started = int(fields.split()[_FIELDS_BEFORE_START]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    except (OSError, AttributeError, ValueError, IndexError):
+        return None  # not on Linux
 
 
 class CallObserver(TransportObserver):

@@ -21,7 +21,7 @@ class ContainedTaskManager(TaskManager):
 
     asyncio stops the event loop when a task raises ``SystemExit`` or ``KeyboardInterrupt``. With
     this task manager, only the task and the pipeline end. Tasks that a frame processor creates with
-    ``asyncio.create_task`` are not covered.
+    ``asyncio.create_task`` are contained only in an endpoint.
 
     Attributes:
         error: An error for the first such exception, with the remedy in its message, or None.

@@ -17,7 +17,7 @@ pub(crate) fn kernels() -> Result<&'static Kernels, AudioError> {
     static CHOSEN: OnceLock<Result<&'static Kernels, AudioError>> = OnceLock::new();
     CHOSEN
         .get_or_init(|| {
-            let wanted = std::env::var_os(SIMD_VARIABLE);
+            let wanted = std::env::var_os(SIMD_VARIABLE).filter(|name| !name.is_empty());
             choose(
                 wanted
                     .as_ref()
