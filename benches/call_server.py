@@ -37,7 +37,7 @@ PACKET_SECONDS = 0.26
 app = FastAPI()
 
 
-class EchoBot(FrameProcessor):
+class EchoProcessor(FrameProcessor):
     """Repeats the caller's audio."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
@@ -71,7 +71,7 @@ class SlowBot(FrameProcessor):
 
 
 BOTS: dict[str, type[FrameProcessor]] = {
-    "echo": EchoBot,
+    "echo": EchoProcessor,
     "slow-start": SlowStartBot,
     "slow": SlowBot,
 }

@@ -56,7 +56,7 @@ _PIPELINE_START_SECONDS = 2
 
 
 @dataclass
-class Call:
+class CallTimes:
     """Packets of one call, with the times at which they were sent and received."""
 
     sent: list[float] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Call:
     packets: list[bytes] = field(default_factory=list)
 
 
-async def run_call(url: str, call: Call, wire: list[bytes], begin: float) -> None:
+async def run_call(url: str, call: CallTimes, wire: list[bytes], begin: float) -> None:
     """Send each packet when it is due, the first one at `begin`; record the received packets."""
     async with connect(url, compression=None, max_queue=None) as socket:
         await socket.send(OPEN_MESSAGE)
@@ -88,7 +88,7 @@ async def run_call(url: str, call: Call, wire: list[bytes], begin: float) -> Non
     await receiving
 
 
-def measure_delays(call: Call, spoken: Samples) -> tuple[list[float], list[float], int]:
+def measure_delays(call: CallTimes, spoken: Samples) -> tuple[list[float], list[float], int]:
     """Return the delays `echo` and `played` in milliseconds, and the number of missing markers."""
     heard = signals.ulaw_samples(b"".join(call.packets))
     packet_starts = np.cumsum([0, *map(len, call.packets)])
@@ -112,7 +112,7 @@ def measure_delays(call: Call, spoken: Samples) -> tuple[list[float], list[float
     return echo, played, missing
 
 
-def _play_times(call: Call) -> list[float]:
+def _play_times(call: CallTimes) -> list[float]:
     """Return the start times of playback, if each packet waits for the end of the previous one."""
     free_at, times = 0.0, []
     for received, packet in zip(call.received, call.packets, strict=True):
@@ -129,10 +129,10 @@ async def run_round(port: int, number: int, packets: int) -> dict[tuple[str, int
     begin = time.perf_counter() + _PIPELINE_START_SECONDS
     gap = PACKET_SECONDS / len(CALLS)
     first = number % len(CALLS)
-    calls: dict[tuple[str, int], Call] = {}
+    calls: dict[tuple[str, int], CallTimes] = {}
     async with asyncio.TaskGroup() as group:
         for place, (name, server, rate) in enumerate(CALLS[first:] + CALLS[:first]):
-            call = calls[name, rate] = Call()
+            call = calls[name, rate] = CallTimes()
             url = f"ws://127.0.0.1:{port}/{server}/echo/{rate}"
             group.create_task(run_call(url, call, wire, begin + place * gap))
     spoken = signals.ulaw_samples(codes)

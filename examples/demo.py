@@ -42,7 +42,7 @@ VARIABLES = {"intent": "goodbye", "keys": '["1","9"]', "satisfied": "true"}
 console = Console()
 
 
-class Server:
+class ExampleServer:
     """An example that runs in a separate process, on a free port.
 
     Args:
@@ -93,14 +93,14 @@ class Server:
 @contextmanager
 def running(script: str, log: Path):
     """Run an example until the block ends."""
-    server = Server(script, log)
+    server = ExampleServer(script, log)
     try:
         yield server
     finally:
         server.stop()
 
 
-class Caller:
+class DemoCaller:
     """The caller of the demo. Times are seconds since `open`.
 
     Args:
@@ -193,7 +193,7 @@ def share_equal(speech: np.ndarray, track: np.ndarray) -> float:
     return float(100 * np.mean(similar & (energy > 0) | quiet))
 
 
-def seconds_sent(call: SimulatedCall, caller: Caller) -> float:
+def seconds_sent(call: SimulatedCall, caller: DemoCaller) -> float:
     """Return the seconds of caller audio that the bot must have received.
 
     That is all audio before the last message that the bot acted upon, because a WebSocket keeps the
@@ -230,7 +230,7 @@ class Row:
 
 
 def judge(
-    call: SimulatedCall, caller: Caller, report: CallReport, seconds_heard: float
+    call: SimulatedCall, caller: DemoCaller, report: CallReport, seconds_heard: float
 ) -> list[Row]:
     """Compare the measurements of a call with their limits."""
     heard = call.session.playback.render(time.monotonic())
@@ -298,7 +298,7 @@ def print_table(transport: list[Row], serializer: list[Row]) -> None:
     console.print(table)
 
 
-async def demo(bot: Server, serializer_bot: Server, recording: Path) -> bool:
+async def demo(bot: ExampleServer, serializer_bot: ExampleServer, recording: Path) -> bool:
     """Call both servers and print the result.
 
     Args:
@@ -314,7 +314,7 @@ async def demo(bot: Server, serializer_bot: Server, recording: Path) -> bool:
     console.print("The call to bot.py: -> from Genesys to the bot, <- from the bot to Genesys")
     console.print("    time       message            seq    latency")
     timeline = Timeline(console)
-    callers = (Caller(prints=True), Caller(prints=False))
+    callers = (DemoCaller(prints=True), DemoCaller(prints=False))
     calls = (SimulatedCall(urls[0], observer=timeline), SimulatedCall(urls[1]))
     reports = await asyncio.gather(
         *(call.run(caller.talk) for call, caller in zip(calls, callers, strict=True))

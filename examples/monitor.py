@@ -50,7 +50,7 @@ def is_loud(pcm: bytes) -> bool:
     return power > 0 and 10 * math.log10(power / 32768**2) > THRESHOLD_DBFS
 
 
-class Party:
+class PartyAudio:
     """The audio of one party of the conversation. Positions are seconds on Genesys's timeline.
 
     Attributes:
@@ -79,7 +79,7 @@ class Transcriber(FrameProcessor):
     def __init__(self, serializer: GenesysAudioHookSerializer):
         super().__init__()
         self._serializer = serializer
-        self._parties: dict[str, Party] = {}
+        self._parties: dict[str, PartyAudio] = {}
         self._heard = asyncio.Condition()
 
         # This hook is awaited before `closed` is sent. After `closed` nothing may be sent.
@@ -94,13 +94,13 @@ class Transcriber(FrameProcessor):
             # `StereoSplitter` names the party of each frame of a stereo call. A mono call has
             # one party.
             channel = frame.transport_source or self._serializer.call.media.channels[0].value
-            party = self._parties.setdefault(channel, Party(channel))
+            party = self._parties.setdefault(channel, PartyAudio(channel))
             await self.listen(party, frame.audio)
             async with self._heard:
                 self._heard.notify_all()
         await self.push_frame(frame, direction)
 
-    async def listen(self, party: Party, pcm: bytes):
+    async def listen(self, party: PartyAudio, pcm: bytes):
         """Divide the audio into windows, and the windows into utterances."""
         party.received += len(pcm) // 2
         party.rest += pcm
@@ -119,7 +119,7 @@ class Transcriber(FrameProcessor):
             elif party.begin is not None and party.due - party.end >= QUIET_SECONDS:
                 await self.finish(party)
 
-    async def finish(self, party: Party):
+    async def finish(self, party: PartyAudio):
         """Report the party's current utterance and end it, if there is one."""
         begin, party.begin = party.begin, None
         if begin is None or party.end - begin < SHORTEST_SECONDS:

@@ -40,7 +40,7 @@ def identifier(component: str) -> str:
 
 
 @dataclass(frozen=True)
-class Call:
+class RequestToSign:
     """An upgrade request to sign.
 
     Attributes:
@@ -79,7 +79,7 @@ class Call:
     values: tuple[tuple[str, str], ...] = ()
     label: str = "sig1"
 
-    def having(self, **parameters: Any) -> Call:
+    def having(self, **parameters: Any) -> RequestToSign:
         """Return a copy of this call with different values for some signature parameters."""
         return replace(self, parameters={**self.parameters, **parameters})
 

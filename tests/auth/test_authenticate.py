@@ -19,7 +19,7 @@ from pipecat_genesys.auth import (
 )
 from virtual_loop import run
 
-from .signing import KEY, NONCE, NOW, ORGANIZATION, SECRET, TARGET, Call
+from .signing import KEY, NONCE, NOW, ORGANIZATION, SECRET, TARGET, RequestToSign
 
 OTHER_KEY = "another-api-key"
 
@@ -45,13 +45,13 @@ def verifier(**options: Any) -> SignatureVerifier:
 
 
 async def authenticate(
-    by: SignatureVerifier, call: Call, now: float = NOW, **headers: str | None
+    by: SignatureVerifier, call: RequestToSign, now: float = NOW, **headers: str | None
 ) -> VerifiedRequest:
     return await by.authenticate("GET", call.target, call.headers(**headers), now)
 
 
 async def outcome(
-    by: SignatureVerifier, call: Call, now: float = NOW, **headers: str | None
+    by: SignatureVerifier, call: RequestToSign, now: float = NOW, **headers: str | None
 ) -> tuple[Refusal | None, float]:
     """Authenticate; return the reason of the refusal (or None) and the duration in seconds."""
     loop = asyncio.get_running_loop()
@@ -64,21 +64,21 @@ async def outcome(
 
 
 def test_a_genuine_and_new_request_is_accepted_at_once() -> None:
-    assert run(outcome(verifier(), Call())) == (None, 0)
-    assert run(authenticate(verifier(), Call())) == verifier().verify(
-        "GET", TARGET, Call().headers(), NOW
+    assert run(outcome(verifier(), RequestToSign())) == (None, 0)
+    assert run(authenticate(verifier(), RequestToSign())) == verifier().verify(
+        "GET", TARGET, RequestToSign().headers(), NOW
     )
 
 
 def test_a_nonce_is_accepted_only_once() -> None:
     async def main() -> None:
         by = verifier()
-        assert (await outcome(by, Call()))[0] is None
-        assert (await outcome(by, Call()))[0] is Refusal.REPLAY
+        assert (await outcome(by, RequestToSign()))[0] is None
+        assert (await outcome(by, RequestToSign()))[0] is Refusal.REPLAY
         # A used nonce is a replay even if the other signed values differ.
-        again = Call(session=Call().correlation).having(created=NOW + 1)
+        again = RequestToSign(session=RequestToSign().correlation).having(created=NOW + 1)
         assert (await outcome(by, again))[0] is Refusal.REPLAY
-        assert (await outcome(by, Call().having(nonce=NONCE + "2")))[0] is None
+        assert (await outcome(by, RequestToSign().having(nonce=NONCE + "2")))[0] is None
 
     run(main())
 
@@ -86,8 +86,8 @@ def test_a_nonce_is_accepted_only_once() -> None:
 def test_two_api_keys_can_use_the_same_nonce() -> None:
     async def main() -> None:
         by = verifier()
-        assert (await outcome(by, Call()))[0] is None
-        assert (await outcome(by, Call(key=OTHER_KEY).having(keyid=OTHER_KEY)))[0] is None
+        assert (await outcome(by, RequestToSign()))[0] is None
+        assert (await outcome(by, RequestToSign(key=OTHER_KEY).having(keyid=OTHER_KEY)))[0] is None
 
     run(main())
 
@@ -95,7 +95,7 @@ def test_two_api_keys_can_use_the_same_nonce() -> None:
 def test_one_of_several_concurrent_requests_with_the_same_nonce_is_accepted() -> None:
     async def main() -> list[tuple[Refusal | None, float]]:
         by = verifier()
-        return list(await asyncio.gather(*(outcome(by, Call()) for _ in range(5))))
+        return list(await asyncio.gather(*(outcome(by, RequestToSign()) for _ in range(5))))
 
     assert sorted(run(main()), key=str) == sorted(
         [(None, 0), *4 * [(Refusal.REPLAY, 0.5)]], key=str
@@ -109,8 +109,8 @@ def test_verifiers_share_nonces_only_if_they_share_a_store() -> None:
             (verifier(), verifier(), None),
             (verifier(replay_store=shared), verifier(replay_store=shared), Refusal.REPLAY),
         ):
-            assert (await outcome(one, Call()))[0] is None
-            assert (await outcome(two, Call()))[0] is expected
+            assert (await outcome(one, RequestToSign()))[0] is None
+            assert (await outcome(two, RequestToSign()))[0] is expected
 
     run(main())
 
@@ -118,15 +118,15 @@ def test_verifiers_share_nonces_only_if_they_share_a_store() -> None:
 def test_replays_are_accepted_with_ignore_replays() -> None:
     async def main() -> None:
         by = verifier(replay_store=IgnoreReplays())
-        assert (await outcome(by, Call()))[0] is None
-        assert (await outcome(by, Call()))[0] is None
+        assert (await outcome(by, RequestToSign()))[0] is None
+        assert (await outcome(by, RequestToSign()))[0] is None
 
     run(main())
 
 
 def test_the_store_gets_a_digest_of_key_and_nonce_and_a_lifetime_of_22_seconds() -> None:
     store = Store(yes)
-    run(authenticate(verifier(replay_store=store), Call()))
+    run(authenticate(verifier(replay_store=store), RequestToSign()))
     digest = hashlib.sha256(b"SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh\0VGhpc0lzQVVuaXF1ZU5vbmNl").digest()
     # The nonce is stored for 22 s: a signature may be 10 s old, the clocks may differ from the
     # signer's clock by 3 s in each direction, and the clocks of two machines may differ by 6 s.
@@ -140,7 +140,7 @@ def test_a_nonce_is_remembered_until_no_clock_accepts_its_signature() -> None:
         passed = 0.0
         store = MemoryReplayStore(clock=lambda: passed)
         by = verifier(replay_store=store)
-        call = Call().having(expires=None)
+        call = RequestToSign().having(expires=None)
         # The clock of the accepting machine is 3 s behind the signer's clock. The clock of the
         # second machine is 6 s behind the clock of the accepting machine.
         assert (await outcome(by, call, NOW - 3))[0] is None
@@ -160,15 +160,15 @@ def test_the_store_is_not_called_for_refused_or_unsigned_requests() -> None:
         by = verifier(replay_store=store, unsigned_keys=["bare-key"], organizations=[ORGANIZATION])
         bare = {"signature": None, "signature_input": None}
         for call, headers in (
-            (Call(secret="AAAA"), {}),
-            (Call(), bare),
-            (Call().having(created=NOW - 60), {}),
-            (Call().having(nonce="short"), {}),
-            (Call(organization=Call().session), {}),
-            (Call(), {"audiohook-session-id": None}),
+            (RequestToSign(secret="AAAA"), {}),
+            (RequestToSign(), bare),
+            (RequestToSign().having(created=NOW - 60), {}),
+            (RequestToSign().having(nonce="short"), {}),
+            (RequestToSign(organization=RequestToSign().session), {}),
+            (RequestToSign(), {"audiohook-session-id": None}),
         ):
             assert (await outcome(by, call, **headers))[0] is not None
-        assert (await outcome(by, Call(key="bare-key"), **bare))[0] is None
+        assert (await outcome(by, RequestToSign(key="bare-key"), **bare))[0] is None
         assert store.calls == []
 
     run(main())
@@ -204,14 +204,14 @@ async def nothing() -> None:
 
 
 REFUSED = {
-    Refusal.REQUEST: (Call(), {"audiohook-session-id": None}, yes),
-    Refusal.UNSIGNED: (Call(), {"signature": None, "signature-input": None}, yes),
-    Refusal.SIGNATURE: (Call(secret="AAAA"), {}, yes),
-    Refusal.INCOMPLETE: (Call().having(nonce=None), {}, yes),
-    Refusal.TIME: (Call().having(created=1), {}, yes),
-    Refusal.ORGANIZATION: (Call(organization=Call().session), {}, yes),
-    Refusal.REPLAY: (Call(), {}, no),
-    Refusal.REPLAY_STORE: (Call(), {}, failed),
+    Refusal.REQUEST: (RequestToSign(), {"audiohook-session-id": None}, yes),
+    Refusal.UNSIGNED: (RequestToSign(), {"signature": None, "signature-input": None}, yes),
+    Refusal.SIGNATURE: (RequestToSign(secret="AAAA"), {}, yes),
+    Refusal.INCOMPLETE: (RequestToSign().having(nonce=None), {}, yes),
+    Refusal.TIME: (RequestToSign().having(created=1), {}, yes),
+    Refusal.ORGANIZATION: (RequestToSign(organization=RequestToSign().session), {}, yes),
+    Refusal.REPLAY: (RequestToSign(), {}, no),
+    Refusal.REPLAY_STORE: (RequestToSign(), {}, failed),
 }
 
 
@@ -233,25 +233,25 @@ def test_every_refusal_takes_the_same_time(reason: Refusal, floor: float) -> Non
 def test_a_failing_store_refuses_within_the_same_time(
     answer: Callable[[], Awaitable[Any]],
 ) -> None:
-    got, seconds = run(outcome(verifier(replay_store=Store(answer)), Call()))
+    got, seconds = run(outcome(verifier(replay_store=Store(answer)), RequestToSign()))
     assert got is Refusal.REPLAY_STORE
     assert seconds == pytest.approx(0.5, abs=1e-9)
 
 
 def test_a_store_that_returns_none_refuses() -> None:
-    assert run(outcome(verifier(replay_store=Store(nothing)), Call()))[0] is Refusal.REPLAY
+    assert run(outcome(verifier(replay_store=Store(nothing)), RequestToSign()))[0] is Refusal.REPLAY
 
 
 def test_the_error_names_the_exception_of_the_store_and_has_it_as_cause() -> None:
     with pytest.raises(AuthenticationError, match=r"ReplayStoreError: connection lost") as caught:
-        run(authenticate(verifier(replay_store=Store(failed)), Call()))
+        run(authenticate(verifier(replay_store=Store(failed)), RequestToSign()))
     assert isinstance(caught.value.__cause__, ReplayStoreError)
 
 
 def test_a_refusal_does_not_delay_other_requests() -> None:
     async def main() -> list[tuple[Refusal | None, float]]:
         by = verifier(replay_store=IgnoreReplays())
-        bad, good = Call(secret="AAAA"), Call()
+        bad, good = RequestToSign(secret="AAAA"), RequestToSign()
         return list(await asyncio.gather(*(outcome(by, call) for call in 3 * [bad, good])))
 
     results = run(main())
@@ -263,7 +263,7 @@ def test_cancellation_ends_the_wait_of_a_refusal() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        task = asyncio.create_task(authenticate(verifier(), Call(secret="AAAA")))
+        task = asyncio.create_task(authenticate(verifier(), RequestToSign(secret="AAAA")))
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -13,7 +13,7 @@ from pipecat_genesys.auth import VerifiedRequest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from .signing import KEY, NONCE, ORGANIZATION, SECRET, Call
+from .signing import KEY, NONCE, ORGANIZATION, SECRET, RequestToSign
 
 GUIDE = Path(__file__).parents[2] / "docs" / "security.md"
 HOST = "bot.example.com"
@@ -39,14 +39,14 @@ class Route:
         await websocket.send_text("in")
 
 
-def fresh(target: str, **changed: Any) -> Call:
+def fresh(target: str, **changed: Any) -> RequestToSign:
     """Return a call that is signed with the current time."""
     now = int(time.time())
-    call = Call(authority=HOST, target=target, **changed)
+    call = RequestToSign(authority=HOST, target=target, **changed)
     return call.having(created=now, expires=now + 30)
 
 
-async def connect_as_genesys(url: str, call: Call) -> str:
+async def connect_as_genesys(url: str, call: RequestToSign) -> str:
     """Connect; return the message of the bot, or the status and the body of the refusal."""
     headers = call.headers(host=None)
     try:

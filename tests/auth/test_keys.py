@@ -17,23 +17,27 @@ from pipecat_genesys.auth import (
     signature,
 )
 
-from .signing import KEY, NOW, ORGANIZATION, SECRET, Call
+from .signing import KEY, NOW, ORGANIZATION, SECRET, RequestToSign
 
 OLD, NEW, OTHER = (base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2, 3))
 
 
-def verify(verifier: SignatureVerifier, call: Call, **headers: str | None) -> VerifiedRequest:
+def verify(
+    verifier: SignatureVerifier, call: RequestToSign, **headers: str | None
+) -> VerifiedRequest:
     return verifier.verify("GET", call.target, call.headers(**headers), now=NOW)
 
 
-def refused(verifier: SignatureVerifier, call: Call, **headers: str | None) -> AuthenticationError:
+def refused(
+    verifier: SignatureVerifier, call: RequestToSign, **headers: str | None
+) -> AuthenticationError:
     with pytest.raises(AuthenticationError) as caught:
         verify(verifier, call, **headers)
     return caught.value
 
 
-def call_with_key(key: str, secret: str) -> Call:
-    return Call(key=key, secret=secret).having(keyid=key)
+def call_with_key(key: str, secret: str) -> RequestToSign:
+    return RequestToSign(key=key, secret=secret).having(keyid=key)
 
 
 # Client secrets
@@ -45,48 +49,48 @@ def test_a_secret_in_base64_is_accepted_with_and_without_padding(
 ) -> None:
     text = base64.b64encode(secret).decode()
     verifier = SignatureVerifier({KEY: text if padded else text.rstrip("=")})
-    assert verify(verifier, Call(secret=text)).signed
+    assert verify(verifier, RequestToSign(secret=text)).signed
 
 
 def test_a_signature_made_with_the_undecoded_secret_is_refused() -> None:
     as_text = base64.b64encode(SECRET.encode()).decode()
     verifier = SignatureVerifier({KEY: SECRET})
-    assert refused(verifier, Call(secret=as_text)).reason is Refusal.SIGNATURE
+    assert refused(verifier, RequestToSign(secret=as_text)).reason is Refusal.SIGNATURE
 
 
 def test_each_of_several_keys_is_accepted_only_with_its_own_secret() -> None:
     verifier = SignatureVerifier({KEY: SECRET, "second-key": OTHER})
-    assert verify(verifier, Call()).api_key == KEY
+    assert verify(verifier, RequestToSign()).api_key == KEY
     assert verify(verifier, call_with_key("second-key", OTHER)).api_key == "second-key"
     assert refused(verifier, call_with_key("second-key", SECRET)).reason is Refusal.SIGNATURE
-    assert refused(verifier, Call(secret=OTHER)).reason is Refusal.SIGNATURE
+    assert refused(verifier, RequestToSign(secret=OTHER)).reason is Refusal.SIGNATURE
 
 
 @pytest.mark.parametrize("order", [(OLD, NEW), (NEW, OLD), [NEW, OTHER, OLD]])
 def test_each_of_several_secrets_of_a_key_is_accepted(order: Any) -> None:
     verifier = SignatureVerifier({KEY: order})
-    assert verify(verifier, Call(secret=OLD)).signed
-    assert verify(verifier, Call(secret=NEW)).signed
-    assert refused(verifier, Call(secret=SECRET)).reason is Refusal.SIGNATURE
+    assert verify(verifier, RequestToSign(secret=OLD)).signed
+    assert verify(verifier, RequestToSign(secret=NEW)).signed
+    assert refused(verifier, RequestToSign(secret=SECRET)).reason is Refusal.SIGNATURE
 
 
 def test_replaced_keys_apply_from_the_next_request_on() -> None:
     verifier = SignatureVerifier({KEY: OLD})
     verifier.replace_credentials({KEY: [OLD, NEW]})
-    assert verify(verifier, Call(secret=OLD)).signed
-    assert verify(verifier, Call(secret=NEW)).signed
+    assert verify(verifier, RequestToSign(secret=OLD)).signed
+    assert verify(verifier, RequestToSign(secret=NEW)).signed
     verifier.replace_credentials({KEY: NEW})
-    assert refused(verifier, Call(secret=OLD)).reason is Refusal.SIGNATURE
-    assert verify(verifier, Call(secret=NEW)).signed
+    assert refused(verifier, RequestToSign(secret=OLD)).reason is Refusal.SIGNATURE
+    assert verify(verifier, RequestToSign(secret=NEW)).signed
     verifier.replace_credentials({"second-key": OTHER})
-    assert refused(verifier, Call(secret=NEW)).reason is Refusal.SIGNATURE
+    assert refused(verifier, RequestToSign(secret=NEW)).reason is Refusal.SIGNATURE
 
 
 def test_replacing_keys_by_invalid_ones_keeps_the_old_keys() -> None:
     verifier = SignatureVerifier({KEY: SECRET})
     with pytest.raises(ValueError, match="base64"):
         verifier.replace_credentials({KEY: "not base64!"})
-    assert verify(verifier, Call()).signed
+    assert verify(verifier, RequestToSign()).signed
 
 
 # Unknown keys
@@ -94,7 +98,7 @@ def test_replacing_keys_by_invalid_ones_keeps_the_old_keys() -> None:
 
 def test_an_unknown_key_gives_the_same_error_as_a_wrong_secret() -> None:
     verifier = SignatureVerifier({KEY: SECRET})
-    wrong = refused(verifier, Call(secret=OTHER))
+    wrong = refused(verifier, RequestToSign(secret=OTHER))
     unknown = refused(verifier, call_with_key("an-unknown-key", OTHER))
     assert (unknown.reason, str(unknown)) == (wrong.reason, str(wrong))
     assert unknown.reason is Refusal.SIGNATURE
@@ -131,7 +135,7 @@ def test_one_mac_is_computed_for_an_unknown_key_as_for_a_known_one(
 ) -> None:
     made = macs_made(monkeypatch)
     verifier = SignatureVerifier({KEY: SECRET})
-    refused(verifier, Call(secret=OTHER))
+    refused(verifier, RequestToSign(secret=OTHER))
     assert len(made) == 1
     refused(verifier, call_with_key("an-unknown-key", OTHER))
     assert [len(secret) for secret in made] == [32, 32]
@@ -144,7 +148,7 @@ def test_all_secrets_of_a_key_are_tried_even_if_the_first_matches(
     verifier = SignatureVerifier({KEY: [OLD, NEW]})
     for secret in (OLD, NEW):
         made.clear()
-        assert verify(verifier, Call(secret=secret)).signed
+        assert verify(verifier, RequestToSign(secret=secret)).signed
         assert len(made) == 2
 
 
@@ -153,13 +157,13 @@ def test_all_secrets_of_a_key_are_tried_even_if_the_first_matches(
 
 def test_a_request_without_a_signature_is_refused() -> None:
     verifier = SignatureVerifier({KEY: SECRET})
-    error = refused(verifier, Call(), signature=None, signature_input=None)
+    error = refused(verifier, RequestToSign(), signature=None, signature_input=None)
     assert error.reason is Refusal.UNSIGNED
 
 
 def test_an_api_key_in_unsigned_keys_is_accepted_without_a_signature() -> None:
     verifier = SignatureVerifier({KEY: SECRET}, unsigned_keys=["bare-key"])
-    request = verify(verifier, Call(key="bare-key"), signature=None, signature_input=None)
+    request = verify(verifier, RequestToSign(key="bare-key"), signature=None, signature_input=None)
     assert (request.api_key, request.signed, request.created, request.nonce) == (
         "bare-key",
         False,
@@ -167,14 +171,16 @@ def test_an_api_key_in_unsigned_keys_is_accepted_without_a_signature() -> None:
         None,
     )
     for key in (KEY, "unknown", "bare-key2", "bare-ke"):
-        error = refused(verifier, Call(key=key), signature=None, signature_input=None)
+        error = refused(verifier, RequestToSign(key=key), signature=None, signature_input=None)
         assert error.reason is Refusal.UNSIGNED
 
 
 def test_credentials_can_be_empty_if_there_are_unsigned_keys() -> None:
     verifier = SignatureVerifier({}, unsigned_keys={"bare-key"})
-    assert not verify(verifier, Call(key="bare-key"), signature=None, signature_input=None).signed
-    assert refused(verifier, Call()).reason is Refusal.SIGNATURE
+    assert not verify(
+        verifier, RequestToSign(key="bare-key"), signature=None, signature_input=None
+    ).signed
+    assert refused(verifier, RequestToSign()).reason is Refusal.SIGNATURE
 
 
 @pytest.mark.parametrize("left_out", ["signature", "signature_input", None])
@@ -189,10 +195,10 @@ def test_a_signature_with_a_key_in_unsigned_keys_is_refused(left_out: str | None
 def test_all_other_checks_apply_to_unsigned_requests() -> None:
     verifier = SignatureVerifier({}, unsigned_keys=["bare-key"], organizations=[ORGANIZATION])
     bare = {"signature": None, "signature_input": None}
-    assert not verify(verifier, Call(key="bare-key"), **bare).signed
-    other = Call(key="bare-key", organization=Call().session)
+    assert not verify(verifier, RequestToSign(key="bare-key"), **bare).signed
+    other = RequestToSign(key="bare-key", organization=RequestToSign().session)
     assert refused(verifier, other, **bare).reason is Refusal.ORGANIZATION
-    error = refused(verifier, Call(key="bare-key"), audiohook_session_id=None, **bare)
+    error = refused(verifier, RequestToSign(key="bare-key"), audiohook_session_id=None, **bare)
     assert error.reason is Refusal.REQUEST
 
 
@@ -201,15 +207,18 @@ def test_all_other_checks_apply_to_unsigned_requests() -> None:
 
 @pytest.mark.parametrize("spelling", [ORGANIZATION, ORGANIZATION.upper()])
 def test_only_the_configured_organisations_are_accepted(spelling: str) -> None:
-    verifier = SignatureVerifier({KEY: SECRET}, organizations=[Call().session, spelling])
-    assert verify(verifier, Call()).organization_id == ORGANIZATION
-    assert verify(verifier, Call(organization=ORGANIZATION.upper())).signed
-    assert refused(verifier, Call(organization=Call().correlation)).reason is Refusal.ORGANIZATION
+    verifier = SignatureVerifier({KEY: SECRET}, organizations=[RequestToSign().session, spelling])
+    assert verify(verifier, RequestToSign()).organization_id == ORGANIZATION
+    assert verify(verifier, RequestToSign(organization=ORGANIZATION.upper())).signed
+    assert (
+        refused(verifier, RequestToSign(organization=RequestToSign().correlation)).reason
+        is Refusal.ORGANIZATION
+    )
 
 
 def test_an_empty_list_of_organisations_accepts_none() -> None:
     verifier = SignatureVerifier({KEY: SECRET}, organizations=[])
-    assert refused(verifier, Call()).reason is Refusal.ORGANIZATION
+    assert refused(verifier, RequestToSign()).reason is Refusal.ORGANIZATION
 
 
 # Configuration
@@ -270,10 +279,10 @@ def test_a_configuration_error_contains_nothing_of_a_short_key() -> None:
 
 def test_errors_and_reprs_contain_nothing_private() -> None:
     verifier = SignatureVerifier({KEY: SECRET}, unsigned_keys=["bare-key"])
-    call = Call(target="/ws?customer=4711")
+    call = RequestToSign(target="/ws?customer=4711")
     request = verify(verifier, call)
     errors = [
-        refused(verifier, Call(secret=OTHER, target="/ws?customer=4711")),
+        refused(verifier, RequestToSign(secret=OTHER, target="/ws?customer=4711")),
         refused(verifier, call, signature=None, signature_input=None),
         refused(verifier, call.having(created=1)),
         refused(verifier, call.having(nonce="4711")),

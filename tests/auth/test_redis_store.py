@@ -21,7 +21,7 @@ from pipecat_genesys.auth.redis_store import RedisReplayStore
 from redis.asyncio import Redis
 from redis_server import RedisServer
 
-from .signing import KEY, NONCE, NOW, SECRET, Call
+from .signing import KEY, NONCE, NOW, SECRET, RequestToSign
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ async def refusal(client: Redis, nonce: str, seconds: float = 10) -> Refusal | N
     """
     store = RedisReplayStore(client)
     verifier = SignatureVerifier({KEY: SECRET}, replay_store=store, refusal_seconds=seconds)
-    call = Call().having(nonce=nonce)
+    call = RequestToSign().having(nonce=nonce)
     try:
         await verifier.authenticate("GET", call.target, call.headers(), NOW)
     except AuthenticationError as error:

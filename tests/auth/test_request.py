@@ -22,7 +22,7 @@ from pipecat_genesys.auth.request import (
     MAX_TARGET_LENGTH,
 )
 
-from .signing import AUTHORITY, COMPONENTS, KEY, NOW, SECRET, TARGET, Call, pairs
+from .signing import AUTHORITY, COMPONENTS, KEY, NOW, SECRET, TARGET, RequestToSign, pairs
 
 VERIFIER = SignatureVerifier({KEY: SECRET})
 
@@ -43,28 +43,28 @@ def refusal(headers: Any, url: str = TARGET, method: str = "GET", **options: Any
 
 @pytest.mark.parametrize("case", [str.lower, str.upper, str.title], ids=["lower", "upper", "title"])
 def test_header_names_ignore_case(case: Callable[[str], str]) -> None:
-    assert verify({case(name): value for name, value in Call().headers().items()}).signed
+    assert verify({case(name): value for name, value in RequestToSign().headers().items()}).signed
 
 
 def test_headers_can_be_a_mapping_or_pairs_of_bytes_or_text() -> None:
-    headers = Call().headers()
+    headers = RequestToSign().headers()
     assert verify(pairs(headers)) == verify(list(headers.items())) == verify(headers)
 
 
 def test_white_space_around_a_header_value_is_ignored() -> None:
-    headers = {name: f" \t{value}\t " for name, value in Call().headers().items()}
-    assert verify(headers).session_id == Call().session
+    headers = {name: f" \t{value}\t " for name, value in RequestToSign().headers().items()}
+    assert verify(headers).session_id == RequestToSign().session
 
 
-@pytest.mark.parametrize("name", Call().headers())
+@pytest.mark.parametrize("name", RequestToSign().headers())
 def test_a_repeated_header_is_refused(name: str) -> None:
-    headers = pairs(Call().headers())
-    twice = [*headers, (name.title().encode(), Call().headers()[name].encode())]
+    headers = pairs(RequestToSign().headers())
+    twice = [*headers, (name.title().encode(), RequestToSign().headers()[name].encode())]
     assert refusal(twice) is Refusal.REQUEST
 
 
 def test_other_headers_can_be_repeated_and_are_joined_for_the_signature() -> None:
-    call = Call(components=(*COMPONENTS, "via"), extra=(("via", "1.1 a, 1.1 b"),))
+    call = RequestToSign(components=(*COMPONENTS, "via"), extra=(("via", "1.1 a, 1.1 b"),))
     headers = [line for line in pairs(call.headers()) if line[0] != b"via"]
     assert verify([*headers, (b"via", b"1.1 a"), (b"cookie", b"x"), (b"Via", b" 1.1 b ")]).signed
     assert refusal([*headers, (b"via", b"1.1 b"), (b"via", b"1.1 a")]) is Refusal.SIGNATURE
@@ -73,7 +73,7 @@ def test_other_headers_can_be_repeated_and_are_joined_for_the_signature() -> Non
 @pytest.mark.parametrize("fold", ["\r\n ", "\r\n\t", "\n ", "\r"])
 @pytest.mark.parametrize("name", ["audiohook-session-id", "signature-input", "user-agent"])
 def test_folded_headers_are_refused(name: str, fold: str) -> None:
-    headers = Call().headers(user_agent="GenesysCloud-AudioHook-Client")
+    headers = RequestToSign().headers(user_agent="GenesysCloud-AudioHook-Client")
     value = headers[name]
     assert refusal(headers | {name: value[:4] + fold + value[4:]}) is Refusal.REQUEST
 
@@ -81,9 +81,11 @@ def test_folded_headers_are_refused(name: str, fold: str) -> None:
 @pytest.mark.parametrize(
     "name", ["audiohook-organization-id", "audiohook-session-id", "audiohook-correlation-id"]
 )
-@pytest.mark.parametrize("value", [None, "", "x", "{}", "0" * 36, "urn:uuid:" + Call().session])
+@pytest.mark.parametrize(
+    "value", [None, "", "x", "{}", "0" * 36, "urn:uuid:" + RequestToSign().session]
+)
 def test_the_ids_must_be_uuids(name: str, value: str | None) -> None:
-    assert refusal(Call().headers(**{name: value})) is Refusal.REQUEST
+    assert refusal(RequestToSign().headers(**{name: value})) is Refusal.REQUEST
 
 
 @pytest.mark.parametrize(
@@ -95,27 +97,27 @@ def test_the_ids_must_be_uuids(name: str, value: str | None) -> None:
     ],
 )
 def test_uuids_of_any_version_are_accepted(session: str) -> None:
-    assert verify(Call(session=session).headers()).session_id == session
+    assert verify(RequestToSign(session=session).headers()).session_id == session
 
 
 @pytest.mark.parametrize("value", [None, "", "two words", 'quo"te', "é", "k" * 257])
 def test_an_invalid_api_key_is_refused(value: str | None) -> None:
-    assert refusal(Call().headers(x_api_key=value)) is Refusal.REQUEST
+    assert refusal(RequestToSign().headers(x_api_key=value)) is Refusal.REQUEST
 
 
 @pytest.mark.parametrize("name", ["host", "x-api-key", "signature", "signature-input"])
 def test_non_ascii_characters_are_refused_in_headers_of_the_authentication(name: str) -> None:
-    headers = Call().headers()
+    headers = RequestToSign().headers()
     assert refusal(headers | {name: headers[name] + "é"}) is Refusal.REQUEST
     assert refusal(headers | {name: headers[name] + "\ud800"}) is Refusal.REQUEST
 
 
 def test_non_ascii_characters_are_accepted_in_other_headers() -> None:
-    assert verify([*pairs(Call().headers()), (b"x-name", b"\xe9\xff")]).signed
+    assert verify([*pairs(RequestToSign().headers()), (b"x-name", b"\xe9\xff")]).signed
 
 
 def test_non_ascii_characters_are_refused_in_signed_headers() -> None:
-    call = Call(components=(*COMPONENTS, "x-name"), extra=(("x-name", "é"),))
+    call = RequestToSign(components=(*COMPONENTS, "x-name"), extra=(("x-name", "é"),))
     assert refusal(call.headers()) is Refusal.SIGNATURE
 
 
@@ -123,7 +125,7 @@ def test_non_ascii_characters_are_refused_in_signed_headers() -> None:
 
 
 def endless() -> Iterator[tuple[str, str]]:
-    yield from Call().headers().items()
+    yield from RequestToSign().headers().items()
     while True:
         yield "x", "y"
 
@@ -133,29 +135,31 @@ def test_endless_headers_are_refused() -> None:
 
 
 def test_the_number_of_header_lines_is_limited() -> None:
-    lines = pairs(Call().headers())
+    lines = pairs(RequestToSign().headers())
     lines += [(b"x", b"y")] * (MAX_HEADER_LINES - len(lines))
     assert verify(lines).signed
     assert refusal([*lines, (b"x", b"y")]) is Refusal.REQUEST
 
 
 def test_the_length_of_the_headers_is_limited() -> None:
-    headers = Call().headers(x="")
+    headers = RequestToSign().headers(x="")
     room = MAX_HEADERS_LENGTH - sum(len(name) + len(value) for name, value in headers.items())
     assert verify(headers | {"x": "y" * room}).signed
     assert refusal(headers | {"x": "y" * (room + 1)}) is Refusal.REQUEST
 
 
 def test_the_length_of_signature_input_is_limited() -> None:
-    spare = MAX_SIGNATURE_INPUT_LENGTH - len(Call().having(nonce="").headers()["signature-input"])
-    assert verify(Call().having(nonce="n" * spare).headers()).signed
-    assert refusal(Call().having(nonce="n" * (spare + 1)).headers()) is Refusal.REQUEST
+    spare = MAX_SIGNATURE_INPUT_LENGTH - len(
+        RequestToSign().having(nonce="").headers()["signature-input"]
+    )
+    assert verify(RequestToSign().having(nonce="n" * spare).headers()).signed
+    assert refusal(RequestToSign().having(nonce="n" * (spare + 1)).headers()) is Refusal.REQUEST
 
 
 def test_the_length_of_the_target_is_limited() -> None:
-    longest = Call(target="/" + "x" * (MAX_TARGET_LENGTH - 1))
+    longest = RequestToSign(target="/" + "x" * (MAX_TARGET_LENGTH - 1))
     assert verify(longest.headers(), longest.target).signed
-    longer = Call(target=longest.target + "x")
+    longer = RequestToSign(target=longest.target + "x")
     assert refusal(longer.headers(), longer.target) is Refusal.REQUEST
 
 
@@ -165,12 +169,12 @@ def test_the_length_of_the_target_is_limited() -> None:
 @pytest.mark.parametrize("scheme", ["wss", "ws", "https", "http", "WSS"])
 @pytest.mark.parametrize("port", ["", ":443"])
 def test_an_absolute_url_gives_authority_and_target(scheme: str, port: str) -> None:
-    request = verify(Call().headers(), f"{scheme}://{AUTHORITY}{port}{TARGET}")
+    request = verify(RequestToSign().headers(), f"{scheme}://{AUTHORITY}{port}{TARGET}")
     assert (request.authority, request.request_target) == (AUTHORITY, TARGET)
 
 
 def test_the_host_of_an_absolute_url_replaces_the_host_header() -> None:
-    headers = Call().headers(host="10.0.0.7:8080")
+    headers = RequestToSign().headers(host="10.0.0.7:8080")
     assert verify(headers, f"wss://{AUTHORITY}{TARGET}").authority == AUTHORITY
     assert refusal(headers) is Refusal.SIGNATURE
 
@@ -180,7 +184,7 @@ def test_the_host_of_an_absolute_url_replaces_the_host_header() -> None:
     [("wss://{}", "/"), ("wss://{}/", "/"), ("wss://{}?id=1", "/?id=1"), ("wss://{}/?", "/?")],
 )
 def test_an_empty_path_is_a_slash(url: str, target: str) -> None:
-    call = Call(target=target)
+    call = RequestToSign(target=target)
     assert verify(call.headers(), url.format(AUTHORITY)).request_target == target
 
 
@@ -197,7 +201,7 @@ def test_an_empty_path_is_a_slash(url: str, target: str) -> None:
     ],
 )
 def test_the_target_keeps_its_encoding(target: str) -> None:
-    call = Call(target=target)
+    call = RequestToSign(target=target)
     assert verify(call.headers(), target).request_target == target
     assert verify(call.headers(), f"wss://{AUTHORITY}{target}").request_target == target
 
@@ -219,7 +223,7 @@ def test_the_target_keeps_its_encoding(target: str) -> None:
 def test_a_target_with_another_spelling_than_the_signed_one_is_refused(
     signed: str, received: str
 ) -> None:
-    assert refusal(Call(target=signed).headers(), received) is Refusal.SIGNATURE
+    assert refusal(RequestToSign(target=signed).headers(), received) is Refusal.SIGNATURE
 
 
 @pytest.mark.parametrize(
@@ -242,12 +246,12 @@ def test_a_target_with_another_spelling_than_the_signed_one_is_refused(
     ],
 )
 def test_an_invalid_url_is_refused(url: str) -> None:
-    assert refusal(Call().headers(), url) is Refusal.REQUEST
+    assert refusal(RequestToSign().headers(), url) is Refusal.REQUEST
 
 
 @pytest.mark.parametrize("method", ["get", "POST", "CONNECT", "OPTIONS", "", "GET " * 100])
 def test_methods_other_than_get_are_refused(method: str) -> None:
-    assert refusal(Call().headers(), method=method) is Refusal.REQUEST
+    assert refusal(RequestToSign().headers(), method=method) is Refusal.REQUEST
 
 
 # Authority
@@ -258,32 +262,32 @@ def test_methods_other_than_get_are_refused(method: str) -> None:
     ["bot.example.com", "bot.example.com:8443", "127.0.0.1:80", "[2001:db8::1]", "[::1]:8443"],
 )
 def test_the_authority_is_the_host_header(authority: str) -> None:
-    call = Call(authority=authority)
+    call = RequestToSign(authority=authority)
     assert verify(call.headers()).authority == authority
 
 
 @pytest.mark.parametrize("host", ["Bot.Example.COM", "bot.example.com:443", "BOT.example.com:443"])
 def test_the_authority_is_signed_in_lower_case_and_without_port_443(host: str) -> None:
-    headers = Call(authority="bot.example.com").headers(host=host)
+    headers = RequestToSign(authority="bot.example.com").headers(host=host)
     assert verify(headers).authority == "bot.example.com"
     # The configured authority may be spelled as in the integration's settings.
     assert verify(headers | {"host": "inside:8080"}, authority=host).authority == "bot.example.com"
 
 
 def test_port_80_is_part_of_the_authority() -> None:
-    headers = Call(authority="bot.example.com").headers(host="bot.example.com:80")
+    headers = RequestToSign(authority="bot.example.com").headers(host="bot.example.com:80")
     assert refusal(headers) is Refusal.SIGNATURE
     assert refusal(headers, f"ws://bot.example.com:80{TARGET}") is Refusal.SIGNATURE
 
 
 @pytest.mark.parametrize("host", ["10.0.0.7:8080", "evil.example.com", None])
 def test_the_configured_authority_replaces_the_host_header(host: str | None) -> None:
-    headers = Call().headers(host=host)
+    headers = RequestToSign().headers(host=host)
     assert verify(headers, authority=AUTHORITY).authority == AUTHORITY
 
 
 def test_a_signature_for_another_host_is_refused_if_the_authority_is_configured() -> None:
-    elsewhere = Call(authority="other.example.com").headers()
+    elsewhere = RequestToSign(authority="other.example.com").headers()
     assert verify(elsewhere).authority == "other.example.com"
     assert refusal(elsewhere, authority=AUTHORITY) is Refusal.SIGNATURE
     url = f"wss://other.example.com{TARGET}"
@@ -291,13 +295,15 @@ def test_a_signature_for_another_host_is_refused_if_the_authority_is_configured(
 
 
 def test_forwarded_headers_are_not_used() -> None:
-    headers = Call().headers(host="10.0.0.7", x_forwarded_host=AUTHORITY, forwarded=AUTHORITY)
+    headers = RequestToSign().headers(
+        host="10.0.0.7", x_forwarded_host=AUTHORITY, forwarded=AUTHORITY
+    )
     assert refusal(headers) is Refusal.SIGNATURE
 
 
 @pytest.mark.parametrize("host", [None, "", "a b", "a/b", "a@b", "a:b", "a:123456", "[x]", "a,b"])
 def test_a_missing_or_invalid_host_is_refused(host: str | None) -> None:
-    assert refusal(Call().headers(host=host)) is Refusal.REQUEST
+    assert refusal(RequestToSign().headers(host=host)) is Refusal.REQUEST
 
 
 # ASGI scopes
@@ -309,16 +315,16 @@ def scope(**changed: Any) -> dict[str, Any]:
         "path": "/a b/é",
         "raw_path": b"/a%20b/%c3%a9",
         "query_string": b"x=%2F",
-        "headers": pairs(Call().headers()),
+        "headers": pairs(RequestToSign().headers()),
     } | changed
 
 
 def test_the_target_of_an_asgi_scope_keeps_its_encoding() -> None:
     method, target, headers = upgrade_request(scope())
     assert (method, target) == ("GET", "/a%20b/%c3%a9?x=%2F")
-    call = Call(target=target)
+    call = RequestToSign(target=target)
     assert verify(pairs(call.headers()), target).request_target == target
-    assert headers == pairs(Call().headers())
+    assert headers == pairs(RequestToSign().headers())
 
 
 def test_query_and_raw_path_are_optional_in_an_asgi_scope() -> None:
@@ -330,13 +336,13 @@ def test_query_and_raw_path_are_optional_in_an_asgi_scope() -> None:
 
 
 def test_the_method_of_an_asgi_scope_is_checked() -> None:
-    assert refusal(Call().headers(), method=upgrade_request(scope(method="POST"))[0]) is (
+    assert refusal(RequestToSign().headers(), method=upgrade_request(scope(method="POST"))[0]) is (
         Refusal.REQUEST
     )
 
 
-NAMES = st.sampled_from(list(Call().headers())) | st.text(max_size=12)
-VALUES = st.sampled_from(list(Call().headers().values())) | st.text(max_size=60)
+NAMES = st.sampled_from(list(RequestToSign().headers())) | st.text(max_size=12)
+VALUES = st.sampled_from(list(RequestToSign().headers().values())) | st.text(max_size=60)
 
 
 @given(
@@ -362,7 +368,7 @@ def test_an_arbitrary_request_raises_only_authentication_error(
 def test_arbitrary_signature_headers_raise_only_authentication_error(
     signature_input: str, signature: str
 ) -> None:
-    headers = Call().headers(signature_input=signature_input)
+    headers = RequestToSign().headers(signature_input=signature_input)
     with pytest.raises(AuthenticationError):
         verify(headers)
     with pytest.raises(AuthenticationError):

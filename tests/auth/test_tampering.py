@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pipecat_genesys.auth import AuthenticationError, SignatureVerifier
 
-from .signing import KEY, NOW, SECRET, TARGET, Call, pairs
+from .signing import KEY, NOW, SECRET, TARGET, RequestToSign, pairs
 
-HEADERS = Call().headers()
+HEADERS = RequestToSign().headers()
 VERIFIER = SignatureVerifier({KEY: SECRET})
 
 
@@ -76,7 +76,7 @@ def test_a_secret_that_differs_in_one_bit_is_refused() -> None:
 def test_a_changed_bit_of_an_arbitrary_request_is_refused(data: st.DataObject) -> None:
     path = data.draw(st.text("abcXYZ019-._~%!$&'()*+,;=:@/", max_size=30))
     key = data.draw(st.text(st.characters(min_codepoint=35, max_codepoint=91), min_size=1))
-    call = Call(target=f"/{path}", key=key).having(keyid=key)
+    call = RequestToSign(target=f"/{path}", key=key).having(keyid=key)
     verifier = SignatureVerifier({key: SECRET})
     headers = call.headers()
     assert accepted(verifier, headers, call.target)

@@ -15,7 +15,7 @@ from pipecat_genesys.auth import AuthenticationError, Refusal, SignatureVerifier
 from pipecat_genesys.auth.credentials import Keyring
 from pipecat_genesys.auth.signature import verify_mac
 
-from .signing import Call
+from .signing import RequestToSign
 
 KEY = "SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh"
 SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
@@ -106,5 +106,5 @@ def test_the_example_of_rfc_9421_b_2_5_is_not_genuine_with_a_changed_field(field
 
 
 def test_the_signer_of_the_tests_creates_the_example_of_the_genesys_documentation() -> None:
-    call = Call().having(expires=3282026430)
+    call = RequestToSign().having(expires=3282026430)
     assert call.headers() == {name.lower(): value for name, value in GENESYS.items()}

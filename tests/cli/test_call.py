@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 from pipecat_genesys.cli.app import app
 from pipecat_genesys.simulator import FAULTS, VERBS, tone, write_wav
-from scripted import Peer, scripted
+from scripted import ScriptedCall, scripted
 from typer.testing import CliRunner
 
 SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
@@ -30,12 +30,12 @@ async def run_call(*arguments: str, **env: str) -> Result:
     return await run_command("call", *arguments, **env)
 
 
-async def greet(peer: Peer, message: dict[str, Any]) -> None:
+async def greet(peer: ScriptedCall, message: dict[str, Any]) -> None:
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 1600)
 
 
-async def goodbye(peer: Peer, message: dict[str, Any]) -> None:
+async def goodbye(peer: ScriptedCall, message: dict[str, Any]) -> None:
     await peer.text("disconnect", {"reason": "completed", "outputVariables": {"mood": "good"}})
 
 
@@ -120,7 +120,7 @@ async def test_rtt_delays_every_answer(
 
 
 async def test_a_broken_rule_exits_with_1() -> None:
-    async def nonsense(peer: Peer, message: dict[str, Any]) -> None:
+    async def nonsense(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send("not [bold]json")
 
@@ -149,7 +149,7 @@ async def test_without_steps_the_caller_talks_and_hangs_up() -> None:
 
 
 async def test_without_steps_the_server_may_end_the_call() -> None:
-    async def answer(peer: Peer, message: dict[str, Any]) -> None:
+    async def answer(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await goodbye(peer, message)
 
@@ -243,7 +243,7 @@ async def test_no_connection_exits_with_3(url: str) -> None:
 
 
 async def test_a_fault_that_the_server_handles_exits_with_0() -> None:
-    async def strict(peer: Peer, message: dict[str, Any]) -> None:
+    async def strict(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.text("disconnect", {"reason": "error", "info": "gap"})
 
     async with scripted(discarded=strict) as server:
@@ -253,7 +253,7 @@ async def test_a_fault_that_the_server_handles_exits_with_0() -> None:
 
 
 async def test_a_fault_that_the_server_does_not_handle_exits_with_1() -> None:
-    async def hang_up(peer: Peer, message: dict[str, Any]) -> None:
+    async def hang_up(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.socket.close()
 
     async with scripted(discarded=hang_up) as server:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from pipecat_genesys.cli.app import app
-from scripted import Peer, scripted
+from scripted import ScriptedCall, scripted
 from typer.testing import CliRunner
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
@@ -177,7 +177,7 @@ async def test_another_refusal_comes_without_advice() -> None:
 
 
 async def test_wait_for_quiet_names_the_option_for_its_limit(tmp_path: Path) -> None:
-    async def talk(peer: Peer, message: dict[str, Any]) -> None:
+    async def talk(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\x55" * 16000)
 
@@ -190,7 +190,7 @@ async def test_wait_for_quiet_names_the_option_for_its_limit(tmp_path: Path) -> 
     assert "--patience" in json.loads(report.read_text())["report"]["script_error"]
 
 
-async def goodbye(peer: Peer, message: dict[str, Any]) -> None:
+async def goodbye(peer: ScriptedCall, message: dict[str, Any]) -> None:
     await peer.accept(message)
     await peer.event("begrüßung_再")
     await peer.text(
@@ -255,7 +255,7 @@ async def test_results_on_standard_output_are_the_only_text_there() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to a process")
 async def test_interrupted_checks_exit_with_130() -> None:
-    async def silence(peer: Peer, message: dict[str, Any]) -> None:
+    async def silence(peer: ScriptedCall, message: dict[str, Any]) -> None:
         process.send_signal(2)
 
     async with scripted(open=silence) as server:

@@ -8,7 +8,7 @@ from typing import Any
 
 from click.testing import Result
 from pipecat_genesys.cli.app import app
-from scripted import Peer, scripted
+from scripted import ScriptedCall, scripted
 from typer.testing import CliRunner
 
 
@@ -17,7 +17,7 @@ async def run_command(*arguments: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
 
 
-async def greet(peer: Peer, message: dict[str, Any]) -> None:
+async def greet(peer: ScriptedCall, message: dict[str, Any]) -> None:
     await peer.accept(message)
     await peer.event("hello")
 

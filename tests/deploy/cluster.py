@@ -39,7 +39,7 @@ def free_ports(number: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-class Server:
+class ServeProcess:
     """A `pipecat-genesys serve` process.
 
     Attributes:
@@ -140,7 +140,7 @@ class Cluster:
             "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS": "2",
         }
         self.servers = {
-            name: Server(at, {**common, **environ.get(name, {})}, folder / f"{name}.log")
+            name: ServeProcess(at, {**common, **environ.get(name, {})}, folder / f"{name}.log")
             for name, at in zip(NAMES, ports, strict=True)
         }
 

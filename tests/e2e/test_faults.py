@@ -29,7 +29,7 @@ SPEECH = sample_speech(1.2)
 
 
 @dataclass
-class Outcome:
+class FaultOutcome:
     """The results of a call with a fault and of a healthy call at the same time.
 
     Attributes:
@@ -70,7 +70,7 @@ async def _talk(call: SimulatedCall, center: EchoCenter) -> None:
             raise
 
 
-async def _call_with_and_without(url: str, center: EchoCenter, fault: Fault) -> Outcome:
+async def _call_with_and_without(url: str, center: EchoCenter, fault: Fault) -> FaultOutcome:
     calls = SimulatedCall(url, fault=fault), SimulatedCall(url)
     report, healthy = await asyncio.gather(
         *(call.run(lambda call: _talk(call, center)) for call in calls)
@@ -81,16 +81,16 @@ async def _call_with_and_without(url: str, center: EchoCenter, fault: Fault) -> 
     assert servers[1].echo is not None
     sent_bytes = healthy.audio_to_server.size
     received_samples = servers[1].echo.heard
-    return Outcome(calls[0], report, servers[0], healthy, received_samples, sent_bytes)
+    return FaultOutcome(calls[0], report, servers[0], healthy, received_samples, sent_bytes)
 
 
-async def _run_all_faults() -> dict[str, Outcome]:
+async def _run_all_faults() -> dict[str, FaultOutcome]:
     center, app = EchoCenter(), FastAPI()
     app.websocket("/audiohook")(center.answer)
     limit = asyncio.Semaphore(FAULTS_AT_A_TIME)
     async with serving(app) as url:
 
-        async def one(fault: Fault) -> Outcome:
+        async def one(fault: Fault) -> FaultOutcome:
             async with limit:
                 return await _call_with_and_without(url, center, fault)
 
@@ -102,14 +102,14 @@ async def _run_all_faults() -> dict[str, Outcome]:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> dict[str, Outcome]:
+def outcomes() -> dict[str, FaultOutcome]:
     """Return outcomes by fault. One server handles all calls, so a fault could affect others."""
     return asyncio.run(_run_all_faults())
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_is_handled_and_the_healthy_call_loses_nothing(
-    name: str, outcomes: dict[str, Outcome]
+    name: str, outcomes: dict[str, FaultOutcome]
 ) -> None:
     outcome: Any = outcomes[name]
     if isinstance(outcome, BaseException):
@@ -124,7 +124,7 @@ def test_fault_is_handled_and_the_healthy_call_loses_nothing(
 
 @pytest.mark.parametrize("name", ["seq-gap", "seq-duplicate", "wrong-id", "serverseq-ahead"])
 def test_message_out_of_sequence_or_with_another_id_is_answered_with_disconnect(
-    name: str, outcomes: dict[str, Outcome]
+    name: str, outcomes: dict[str, FaultOutcome]
 ) -> None:
     outcome = outcomes[name]
     (disconnected,) = [e for e in outcome.call.events if isinstance(e, Disconnected)]
@@ -132,7 +132,9 @@ def test_message_out_of_sequence_or_with_another_id_is_answered_with_disconnect(
 
 
 @pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.is_legal])
-def test_legal_deviation_does_not_end_the_call(name: str, outcomes: dict[str, Outcome]) -> None:
+def test_legal_deviation_does_not_end_the_call(
+    name: str, outcomes: dict[str, FaultOutcome]
+) -> None:
     outcome = outcomes[name]
     assert outcome.report.ending.disconnect_reason is None
     assert ServerRule.SERVER_CLOSED_SOCKET not in [v.rule for v in outcome.report.violations]

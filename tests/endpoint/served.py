@@ -49,7 +49,7 @@ async def next_pong(caller: SimulatedCall) -> PongReceived:
     return await caller.wait_for(PongReceived, since=caller.elapsed)
 
 
-class Served:
+class ServedEndpoint:
     """A running server with one endpoint.
 
     Attributes:
@@ -103,7 +103,7 @@ async def served(
     *,
     wrap: Callable[[Any], Any] | None = None,
     **options: Any,
-) -> AsyncIterator[Served]:
+) -> AsyncIterator[ServedEndpoint]:
     """Serve a bot until the context ends.
 
     Args:
@@ -119,4 +119,4 @@ async def served(
     async with serving(
         wrap(app) if wrap else app, http=HttpProtocol, lifespan="on", ws_max_size=2**18
     ) as url:
-        yield Served(url, router.endpoint)
+        yield ServedEndpoint(url, router.endpoint)

@@ -25,7 +25,7 @@ from pipecat_genesys.simulator import (
     new_call,
 )
 
-from .served import API_KEY, SECRET, SIGNED, Served, echo, hang_up, hang_up_at_once, served
+from .served import API_KEY, SECRET, SIGNED, ServedEndpoint, echo, hang_up, hang_up_at_once, served
 
 
 async def wait_for_the_end(caller: SimulatedCall) -> None:
@@ -34,7 +34,7 @@ async def wait_for_the_end(caller: SimulatedCall) -> None:
     await caller.ended(10)
 
 
-async def call(server: Served, script: Any, **options: Any) -> CallReport:
+async def call(server: ServedEndpoint, script: Any, **options: Any) -> CallReport:
     """Make a call, and wait until no call is running on the server."""
     report = await SimulatedCall(server.url, options=SIGNED, **options).run(script)
     await server.idle()
@@ -243,13 +243,13 @@ async def test_bot_that_goes_on_after_its_call_is_cancelled(log: list[str]) -> N
 
 
 async def test_end_frame_from_within_the_pipeline_disconnects_with_completed() -> None:
-    class Ending(FrameProcessor):
+    class CallEndingProcessor(FrameProcessor):
         async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
             await super().process_frame(frame, direction)
             await self.push_frame(frame, direction)
 
     async def bot(call: AudioHookCall) -> None:
-        processor = Ending()
+        processor = CallEndingProcessor()
 
         async def end() -> None:
             await call.transport.connection.started.wait()

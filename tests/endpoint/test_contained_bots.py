@@ -20,7 +20,7 @@ from pipecat_genesys.endpoint import AudioHookCall
 from pipecat_genesys.simulator import CallReport, SimulatedCall, new_call
 from pipecat_genesys.transport import AudioHookParams, task_manager
 
-from .served import SIGNED, Served, echo, hang_up, hang_up_at_once, next_pong, served
+from .served import SIGNED, ServedEndpoint, echo, hang_up, hang_up_at_once, next_pong, served
 
 EXITS = [SystemExit(3), KeyboardInterrupt()]
 
@@ -40,7 +40,7 @@ def log() -> Iterator[list[str]]:
     logger.remove(sink)
 
 
-async def failing_beside_healthy_call(server: Served) -> CallReport:
+async def failing_beside_healthy_call(server: ServedEndpoint) -> CallReport:
     """During a healthy call, run a call whose input variables make the bot fail."""
     failed: list[CallReport] = []
 

@@ -43,7 +43,7 @@ from .served import (
     API_KEY,
     SECRET,
     SIGNED,
-    Served,
+    ServedEndpoint,
     hang_up,
     hang_up_at_once,
     next_pong,
@@ -99,7 +99,7 @@ async def becomes(true: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 
 @asynccontextmanager
-async def nothing_left(server: Served, bots: Bots) -> AsyncIterator[None]:
+async def nothing_left(server: ServedEndpoint, bots: Bots) -> AsyncIterator[None]:
     """When the context ends, check that no new task, file descriptor or transport remains."""
     # The first call creates objects that all later calls share. These objects remain.
     await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
@@ -124,7 +124,7 @@ class HealthyCall:
         running: The task that runs the call.
     """
 
-    def __init__(self, server: Served, bots: Bots) -> None:
+    def __init__(self, server: ServedEndpoint, bots: Bots) -> None:
         self._bots = bots
         self.call = SimulatedCall(server.url, options=SIGNED)
         self.is_talking = asyncio.Event()
@@ -149,7 +149,9 @@ class HealthyCall:
 
 
 @asynccontextmanager
-async def beside_healthy_calls(server: Served, bots: Bots) -> AsyncIterator[list[HealthyCall]]:
+async def beside_healthy_calls(
+    server: ServedEndpoint, bots: Bots
+) -> AsyncIterator[list[HealthyCall]]:
     """Run two healthy calls during the context, and check them at its end."""
     healthy = [HealthyCall(server, bots) for _ in range(2)]
     try:
@@ -162,7 +164,7 @@ async def beside_healthy_calls(server: Served, bots: Bots) -> AsyncIterator[list
             one.running.cancel()
 
 
-async def call_with_fault(server: Served, fault: Fault) -> CallReport:
+async def call_with_fault(server: ServedEndpoint, fault: Fault) -> CallReport:
     """Run a call whose client has a fault; the fault occurs while the caller speaks."""
 
     async def script(caller: SimulatedCall) -> None:

@@ -749,7 +749,7 @@ def servers() -> Iterator[dict[str, tuple[str, psutil.Process]]]:
             process.wait()
 
 
-class Caller:
+class PingingCaller:
     """A client that sends AudioHook pings in a call and measures the time until each pong."""
 
     def __init__(self, socket: ClientConnection, call: CallParameters) -> None:
@@ -778,11 +778,11 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(url: str) -> AsyncIterator[Caller]:
+async def calling(url: str) -> AsyncIterator[PingingCaller]:
     call = new_call()
     headers = upgrade_headers(url, audiohook_headers(call, API_KEY), SIGNED)
     async with connect(url, additional_headers=headers, compression=None) as socket:
-        caller = Caller(socket, call)
+        caller = PingingCaller(socket, call)
         opened = await caller.say(
             "open",
             organizationId=call.organization_id,

@@ -25,7 +25,7 @@ log = logging.getLogger("matrix")
 
 
 @dataclass
-class Outcome:
+class VersionResult:
     """The result for one version: one row of the table."""
 
     wanted: str
@@ -119,10 +119,10 @@ def run_tests(environment: Environment) -> tuple[int, Counter[str]]:
     return done.returncode, read_counts(report) if report.exists() else Counter()
 
 
-def run(specification: str, wheel: Path) -> Outcome:
+def run(specification: str, wheel: Path) -> VersionResult:
     """Prepare one version and test it."""
     wanted, _, interpreter = specification.partition("@")
-    outcome = Outcome(specification)
+    outcome = VersionResult(specification)
     log.info("\n== pipecat %s", specification)
     start = time.monotonic()
     try:
@@ -142,7 +142,7 @@ def run(specification: str, wheel: Path) -> Outcome:
     return outcome
 
 
-def table(outcomes: list[Outcome]) -> str:
+def table(outcomes: list[VersionResult]) -> str:
     """Return the outcomes as a table with aligned columns."""
     head = ("asked for", "pipecat", "python", "result", "passed", "failed", "skipped", "time")
     rows = [head, *(outcome.cells for outcome in outcomes)]

@@ -15,7 +15,7 @@ from pipecat.frames.frames import (
     TTSAudioRawFrame,
 )
 from pipecat_genesys.simulator import SimulatedCall
-from vehicles import EVERY, IS_NEWEST, OURS, Served, Tap, Vehicle, call, utterance
+from vehicles import EVERY, IS_NEWEST, OURS, ServedPipeline, Tap, Vehicle, call, utterance
 
 HAS_UNINTERRUPTIBLE_AUDIO = hasattr(TTSAudioRawFrame(b"", 16000, 1), "interruptible")
 
@@ -26,7 +26,7 @@ HAS_UNINTERRUPTIBLE_AUDIO = hasattr(TTSAudioRawFrame(b"", 16000, 1), "interrupti
 @pytest.mark.parametrize("open_after", [0.0, 0.04, 0.4])
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_a_greeting_on_client_connected_is_heard(vehicle: Vehicle, open_after: float) -> None:
-    def prepare(served: Served) -> None:
+    def prepare(served: ServedPipeline) -> None:
         @served.transport.event_handler("on_client_connected")
         async def on_client_connected(*_: Any) -> None:
             await served.queue(*utterance(1.5))
@@ -35,7 +35,7 @@ async def test_a_greeting_on_client_connected_is_heard(vehicle: Vehicle, open_af
         await caller.wait_for_bot_audio()
         await caller.wait_for_silence(0.5)
 
-    outcome = await call(Served(vehicle, prepare=prepare), script, open_after=open_after)
+    outcome = await call(ServedPipeline(vehicle, prepare=prepare), script, open_after=open_after)
     if vehicle in OURS:
         assert outcome.heard() == pytest.approx(1.5, abs=0.1)
     else:
@@ -45,7 +45,7 @@ async def test_a_greeting_on_client_connected_is_heard(vehicle: Vehicle, open_af
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_a_pause_in_mid_turn_loses_no_audio(vehicle: Vehicle) -> None:
-    served = Served(vehicle)
+    served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(*utterance(4.0))
@@ -65,7 +65,7 @@ async def test_a_pause_in_mid_turn_loses_no_audio(vehicle: Vehicle) -> None:
 
 @pytest.mark.parametrize("vehicle", OURS)
 async def test_an_answer_during_a_pause_is_heard_after_it(vehicle: Vehicle) -> None:
-    served = Served(vehicle)
+    served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
         await caller.pause()
@@ -89,7 +89,7 @@ async def test_an_answer_during_a_pause_is_heard_after_it(vehicle: Vehicle) -> N
 async def test_audio_that_may_not_be_interrupted_is_heard_whole(
     vehicle: Vehicle, interruptions: int
 ) -> None:
-    served = Served(vehicle)
+    served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(*utterance(2.0, interruptible=False))
@@ -106,7 +106,7 @@ async def test_audio_that_may_not_be_interrupted_is_heard_whole(
 @pytest.mark.skipif(not HAS_UNINTERRUPTIBLE_AUDIO, reason="pipecat 1.11 and newer")
 async def test_interruptible_audio_behind_protected_audio_is_dropped() -> None:
     tap = Tap()
-    served = Served(Vehicle.TRANSPORT, after=[tap])
+    served = ServedPipeline(Vehicle.TRANSPORT, after=[tap])
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(*utterance(1.5, interruptible=False), *utterance(3.0))
@@ -128,7 +128,7 @@ async def test_interruptible_audio_behind_protected_audio_is_dropped() -> None:
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_interruptions_with_nothing_to_drop_change_nothing(vehicle: Vehicle) -> None:
     """An interruption has no effect on the next utterance if no bot audio is waiting."""
-    served = Served(vehicle)
+    served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(InterruptionFrame(), InterruptionFrame())
@@ -164,7 +164,7 @@ class Hum(BaseAudioMixer):
 async def test_a_mixer_delays_no_answer_and_ends_no_speech(vehicle: Vehicle) -> None:
     """With a mixer, answers are not late, and the end of speech is reported at the right time."""
     before, after = Tap(), Tap()
-    served = Served(vehicle, before=[before], after=[after], audio_out_mixer=Hum())
+    served = ServedPipeline(vehicle, before=[before], after=[after], audio_out_mixer=Hum())
     asked: list[float] = []
 
     async def script(caller: SimulatedCall) -> None:
@@ -191,7 +191,7 @@ async def test_a_mixer_delays_no_answer_and_ends_no_speech(vehicle: Vehicle) -> 
 
 @pytest.mark.parametrize("vehicle", OURS)
 async def test_error_429_with_a_long_wait_is_obeyed_and_all_is_said(vehicle: Vehicle) -> None:
-    served = Served(vehicle)
+    served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(*utterance(2.0))
@@ -209,7 +209,7 @@ async def test_error_429_with_a_long_wait_is_obeyed_and_all_is_said(vehicle: Veh
 
 async def test_ten_minutes_at_once_are_taken_and_dropped_by_an_interruption() -> None:
     """The output accepts ten minutes of audio at once; an interruption drops the unsent audio."""
-    served = Served(Vehicle.TRANSPORT)
+    served = ServedPipeline(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:
         second = utterance(1.0)[1:-1]

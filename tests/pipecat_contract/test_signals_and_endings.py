@@ -16,7 +16,7 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat_genesys import GenesysOpenFrame
 from pipecat_genesys.simulator import SimulatedCall
-from vehicles import EVERY, IS_NEWEST, OURS, Served, Tap, Vehicle, call, utterance
+from vehicles import EVERY, IS_NEWEST, OURS, ServedPipeline, Tap, Vehicle, call, utterance
 
 
 @pytest.mark.parametrize("vehicle", EVERY)
@@ -24,7 +24,7 @@ async def test_the_pipeline_and_the_application_learn_of_the_client(vehicle: Veh
     """A connected client is reported by a frame in the pipeline and by an event handler."""
     tap, events = Tap(), list[str]()
 
-    def prepare(served: Served) -> None:
+    def prepare(served: ServedPipeline) -> None:
         for name in ("on_client_connected", "on_client_disconnected"):
             handler: Any = lambda *_, name=name: events.append(name)  # noqa: E731
             served.transport.add_event_handler(name, handler)
@@ -32,7 +32,7 @@ async def test_the_pipeline_and_the_application_learn_of_the_client(vehicle: Veh
     async def script(caller: SimulatedCall) -> None:
         await asyncio.sleep(0.2)
 
-    await call(Served(vehicle, after=[tap], prepare=prepare), script)
+    await call(ServedPipeline(vehicle, after=[tap], prepare=prepare), script)
     assert len(tap.times(ClientConnectedFrame)) == 1
     assert events == ["on_client_connected", "on_client_disconnected"]
 
@@ -44,12 +44,12 @@ async def test_a_bot_that_ends_the_call_does_not_learn_of_a_client_that_left(
     """If the bot ends the call, `on_client_disconnected` is not called."""
     events: list[str] = []
 
-    def prepare(served: Served) -> None:
+    def prepare(served: ServedPipeline) -> None:
         @served.transport.event_handler("on_client_disconnected")
         async def on_client_disconnected(*_: Any) -> None:
             events.append("left")
 
-    served = Served(vehicle, prepare=prepare)
+    served = ServedPipeline(vehicle, prepare=prepare)
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(EndFrame())
@@ -64,13 +64,13 @@ async def test_an_event_handler_that_runs_is_awaited_when_the_pipeline_ends(
 ) -> None:
     saved: list[str] = []
 
-    def prepare(served: Served) -> None:
+    def prepare(served: ServedPipeline) -> None:
         @served.transport.event_handler("on_client_disconnected")
         async def on_client_disconnected(*_: Any) -> None:
             await asyncio.sleep(0.5)
             saved.append("transcript")
 
-    served = Served(vehicle, prepare=prepare)
+    served = ServedPipeline(vehicle, prepare=prepare)
 
     async def script(caller: SimulatedCall) -> None:
         await asyncio.sleep(0.1)
@@ -87,7 +87,7 @@ MOMENTS = {"before any audio": 0.3, "in a turn": 0.7, "after a turn": 1.6}
 @pytest.mark.parametrize("end", ["EndFrame", "CancelFrame", "worker.cancel"])
 async def test_every_way_to_end_a_pipeline_ends_the_session_in_order(moment: str, end: str) -> None:
     """Each way to end the pipeline makes the server send `disconnect`; then the client closes."""
-    served = Served(Vehicle.TRANSPORT)
+    served = ServedPipeline(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:
         await served.running.wait()
@@ -124,7 +124,7 @@ class NeverReady(FrameProcessor):
     not IS_NEWEST, reason="older pipecats cancel a pipeline only once it has started"
 )
 async def test_a_pipeline_cancelled_in_set_up_ends_the_call_with_disconnect_error() -> None:
-    served = Served(Vehicle.TRANSPORT, before=[NeverReady()])
+    served = ServedPipeline(Vehicle.TRANSPORT, before=[NeverReady()])
 
     async def script(caller: SimulatedCall) -> None:
         await served.started.wait()
@@ -149,7 +149,7 @@ async def test_a_slow_bot_speaks_when_the_session_resumes() -> None:
                 for one in utterance(1.0):
                     await self.push_frame(one)
 
-    served = Served(Vehicle.TRANSPORT, before=[Slow()])
+    served = ServedPipeline(Vehicle.TRANSPORT, before=[Slow()])
 
     async def script(caller: SimulatedCall) -> None:
         await caller.wait_for_bot_audio(10)
@@ -168,7 +168,7 @@ async def test_frames_that_take_parallel_branches_are_heard_once() -> None:
             await super().process_frame(frame, direction)
             await self.push_frame(frame, direction)
 
-    served = Served(
+    served = ServedPipeline(
         Vehicle.TRANSPORT, before=[ParallelPipeline([Passing()], [Pipeline([Passing()])])]
     )
 

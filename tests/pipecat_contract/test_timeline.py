@@ -22,7 +22,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
 from pipecat.transports.base_transport import TransportParams
 from pipecat_genesys.simulator import SimulatedCall
-from vehicles import EVERY, OURS, RATE, Served, Tap, Vehicle, call, tone, utterance
+from vehicles import EVERY, OURS, RATE, ServedPipeline, Tap, Vehicle, call, tone, utterance
 
 
 class Marker(DataFrame):
@@ -36,7 +36,7 @@ class Divider(ControlFrame):
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Vehicle) -> None:
     tap = Tap()
-    served = Served(vehicle, after=[tap])
+    served = ServedPipeline(vehicle, after=[tap])
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(*utterance(1.0), Marker(), *utterance(1.0), Divider())
@@ -61,7 +61,7 @@ async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Ve
 async def test_bot_speaking_frames_surround_what_the_caller_hears(vehicle: Vehicle) -> None:
     """The bot speaking frames are pushed when the caller hears the start and the end of a turn."""
     tap = Tap()
-    served = Served(vehicle, before=[tap])
+    served = ServedPipeline(vehicle, before=[tap])
 
     async def script(caller: SimulatedCall) -> None:
         for _ in range(2):
@@ -93,7 +93,7 @@ async def test_a_recording_after_the_output_is_as_long_as_the_conversation(
     async def on_track_audio_data(_: Any, user: bytes, bot: bytes, *rest: Any) -> None:
         tracks.update(user=user, bot=bot)
 
-    served = Served(vehicle, after=[recorder])
+    served = ServedPipeline(vehicle, after=[recorder])
     lengths: list[float] = []
 
     async def script(caller: SimulatedCall) -> None:
@@ -117,7 +117,7 @@ async def test_a_recording_after_the_output_is_as_long_as_the_conversation(
 async def test_an_interruption_leaves_downstream_only_what_was_heard(vehicle: Vehicle) -> None:
     """An interruption leaves downstream only the audio and text that the caller heard."""
     tap = Tap()
-    served = Served(vehicle, after=[tap])
+    served = ServedPipeline(vehicle, after=[tap])
 
     async def script(caller: SimulatedCall) -> None:
         frames = []
@@ -142,7 +142,7 @@ async def test_an_interruption_leaves_downstream_only_what_was_heard(vehicle: Ve
 
 @pytest.mark.parametrize("vehicle", OURS)
 async def test_a_disconnect_queued_behind_speech_follows_the_speech(vehicle: Vehicle) -> None:
-    served = Served(vehicle)
+    served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
         message = {"version": "2", "type": "disconnect"}
@@ -160,7 +160,7 @@ async def test_a_disconnect_queued_behind_speech_follows_the_speech(vehicle: Veh
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_an_end_frame_behind_speech_lets_the_caller_hear_it(vehicle: Vehicle) -> None:
-    served = Served(vehicle)
+    served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(*utterance(2.0), EndFrame())
@@ -173,7 +173,7 @@ async def test_an_end_frame_behind_speech_lets_the_caller_hear_it(vehicle: Vehic
 @pytest.mark.parametrize("vehicle", EVERY)
 @pytest.mark.parametrize("rate", [8000, 24000, 48000])
 async def test_audio_of_another_rate_is_heard_whole(vehicle: Vehicle, rate: int) -> None:
-    served = Served(vehicle)
+    served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(*utterance(0.8, rate=rate), *utterance(0.8))
@@ -187,7 +187,7 @@ async def test_audio_of_another_rate_is_heard_whole(vehicle: Vehicle, rate: int)
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_audio_pushed_by_another_task_is_heard(vehicle: Vehicle) -> None:
-    served = Served(vehicle)
+    served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
         pcm, size = tone(1.0), RATE // 10 * 2
@@ -209,7 +209,7 @@ async def test_audio_pushed_by_another_task_is_heard(vehicle: Vehicle) -> None:
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_frames_of_the_application_are_not_modified(vehicle: Vehicle) -> None:
     clip = TTSAudioRawFrame(tone(0.3), RATE, 1)
-    served = Served(vehicle, audio_out_volume=0.5)
+    served = ServedPipeline(vehicle, audio_out_volume=0.5)
 
     async def script(caller: SimulatedCall) -> None:
         for _ in range(2):

@@ -31,7 +31,7 @@ from pipecat.services.tts_service import TextAggregationMode, TTSService
 from pipecat.utils import string
 from pipecat.utils.time import time_now_iso8601
 from pipecat_genesys.vad import TelephoneVADAnalyzer
-from vehicles import RATE, Served, Tap, Vehicle, tone
+from vehicles import RATE, ServedPipeline, Tap, Vehicle, tone
 
 AUDIO = Path(__file__).parents[2] / "examples" / "audio"
 QUESTION = AUDIO / "caller-question.wav"
@@ -136,14 +136,14 @@ class Bot:
             before: Processors directly after the input.
             after: Processors between the output and the assistant's aggregator.
             user: More parameters of the user aggregator.
-            served: More arguments of `Served`.
+            served: More arguments of `ServedPipeline`.
         """
         self.context = LLMContext([{"role": "system", "content": "Answer briefly."}])
         self.llm = ScriptedLLM(*(answers or ("Of course.",)))
         params = LLMUserAggregatorParams(vad_analyzer=vad or TelephoneVADAnalyzer(), **(user or {}))
         self.aggregators = LLMContextAggregatorPair(self.context, user_params=params)
         self.tap = Tap()
-        self.served = Served(
+        self.served = ServedPipeline(
             Vehicle.TRANSPORT,
             before=[
                 *before,

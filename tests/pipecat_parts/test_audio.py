@@ -20,12 +20,12 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
 from pipecat_genesys.simulator import SimulatedCall
-from vehicles import RATE, WIRE_RATE, Outcome, Served, Tap, Vehicle, call, utterance
+from vehicles import RATE, WIRE_RATE, CallOutcome, ServedPipeline, Tap, Vehicle, call, utterance
 
 from .bot import INTERRUPTION, QUESTION
 
 
-def spectrum(outcome: Outcome, begin: float, end: float) -> list[float]:
+def spectrum(outcome: CallOutcome, begin: float, end: float) -> list[float]:
     """Return the two strongest frequencies, in Hz, in a part of the audio that the caller heard."""
     part = np.array(outcome.track[int(begin * WIRE_RATE) : int(end * WIRE_RATE)], dtype=float)
     power = np.abs(np.fft.rfft(part * np.hanning(len(part))))
@@ -53,7 +53,7 @@ def loud(pcm: bytes, rate: int) -> list[tuple[float, float]]:
 
 async def test_a_recording_has_the_pauses_of_the_conversation() -> None:
     recorder = AudioBufferProcessor(sample_rate=RATE, num_channels=2)
-    served = Served(Vehicle.TRANSPORT, after=[recorder])
+    served = ServedPipeline(Vehicle.TRANSPORT, after=[recorder])
     tracks: list[bytes] = []
     delivered = asyncio.Event()
 
@@ -104,7 +104,7 @@ async def test_a_mixer_is_heard_between_turns_and_delays_no_turn(tmp_path: Path)
         sound_files={"hum": str(tmp_path / "hum.wav")}, default_sound="hum", volume=1.0
     )
     tap = Tap()
-    served = Served(Vehicle.TRANSPORT, before=[tap], audio_out_mixer=mixer)
+    served = ServedPipeline(Vehicle.TRANSPORT, before=[tap], audio_out_mixer=mixer)
     asked: list[float] = []
 
     async def script(caller: SimulatedCall) -> None:
@@ -129,7 +129,7 @@ async def test_a_mixer_is_heard_between_turns_and_delays_no_turn(tmp_path: Path)
     assert outcome.report.duration - end > 0.2
 
 
-def key_five(outcome: Outcome) -> list[float]:
+def key_five(outcome: CallOutcome) -> list[float]:
     """Return the time when the caller heard the tone of key 5, in seconds since `open`."""
     begin, end = outcome.loud()[0][0], outcome.loud()[-1][1]
     return [
@@ -141,7 +141,7 @@ def key_five(outcome: Outcome) -> list[float]:
 
 async def test_key_tones_are_heard_in_order_with_speech() -> None:
     tap = Tap()
-    served = Served(Vehicle.TRANSPORT, after=[tap])
+    served = ServedPipeline(Vehicle.TRANSPORT, after=[tap])
 
     async def script(caller: SimulatedCall) -> None:
         frame = OutputDTMFFrame(button=KeypadEntry.FIVE)
@@ -159,7 +159,7 @@ async def test_key_tones_are_heard_in_order_with_speech() -> None:
 
 
 async def test_an_urgent_key_tone_does_not_wait_for_the_end_of_the_turn() -> None:
-    served = Served(Vehicle.TRANSPORT)
+    served = ServedPipeline(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(*utterance(4.0))
@@ -176,7 +176,7 @@ async def test_a_noise_filter_keeps_the_length_of_the_callers_audio() -> None:
     from pipecat.audio.filters.rnnoise_filter import RNNoiseFilter
 
     tap = Tap()
-    served = Served(Vehicle.TRANSPORT, before=[tap], audio_in_filter=RNNoiseFilter())
+    served = ServedPipeline(Vehicle.TRANSPORT, before=[tap], audio_in_filter=RNNoiseFilter())
 
     async def script(caller: SimulatedCall) -> None:
         await caller.say(QUESTION)

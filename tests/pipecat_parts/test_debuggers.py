@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from loguru import logger
 from pipecat_genesys.simulator import SimulatedCall
-from vehicles import Served, Vehicle, call, utterance
+from vehicles import ServedPipeline, Vehicle, call, utterance
 from websockets.asyncio.client import connect
 
 
@@ -38,11 +38,11 @@ async def test_tail_shows_a_call_and_logs_no_alarm(port: int, alarms: list[str])
     types: list[str] = []
     connected = asyncio.Event()
 
-    def prepare(served: Served) -> None:
+    def prepare(served: ServedPipeline) -> None:
         # If this debugger were in `observers`, Pipecat would log that an RTVI processor is missing.
         served.worker.add_observer(tail.TailObserver(port=port))
 
-    served = Served(Vehicle.TRANSPORT, prepare=prepare)
+    served = ServedPipeline(Vehicle.TRANSPORT, prepare=prepare)
 
     async def watch() -> None:
         async with connect(f"ws://localhost:{port}") as page:
@@ -91,8 +91,8 @@ async def test_one_whisker_server_records_all_calls_of_a_process_and_delays_no_e
     )
     monkeypatch.setenv("PIPECAT_SETUP_FILES", str(path))
 
-    async def one_call() -> Served:
-        served = Served(Vehicle.TRANSPORT)
+    async def one_call() -> ServedPipeline:
+        served = ServedPipeline(Vehicle.TRANSPORT)
 
         async def script(caller: SimulatedCall) -> None:
             await served.queue(*utterance(0.5))

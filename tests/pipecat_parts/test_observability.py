@@ -23,7 +23,7 @@ from pipecat.observers.startup_timing_observer import StartupTimingObserver
 from pipecat.observers.user_bot_latency_observer import UserBotLatencyObserver
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat_genesys.simulator import SimulatedCall
-from vehicles import Served, Vehicle, call, utterance
+from vehicles import ServedPipeline, Vehicle, call, utterance
 from websockets.asyncio.client import connect
 
 from .bot import QUESTION, SPLITS_SENTENCES, Bot
@@ -53,7 +53,7 @@ def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
 async def test_spans_carry_the_ids_of_genesys(
     spans: InMemorySpanExporter, open_after: float
 ) -> None:
-    served = Served(
+    served = ServedPipeline(
         Vehicle.TRANSPORT,
         worker_options={
             "enable_tracing": True,
@@ -85,7 +85,7 @@ async def test_spans_carry_the_ids_of_genesys(
 
 async def test_an_application_chooses_its_own_conversation_id(spans: InMemorySpanExporter) -> None:
     options = {"enable_tracing": True, "conversation_id": "mine"}
-    served = Served(Vehicle.TRANSPORT, worker_options=options)
+    served = ServedPipeline(Vehicle.TRANSPORT, worker_options=options)
 
     async def script(_: SimulatedCall) -> None:
         await asyncio.wait_for(served.running.wait(), 5)
@@ -134,7 +134,7 @@ async def test_the_startup_report_has_the_transport() -> None:
     async def on_transport_timing_report(_: Any, report: Any) -> None:
         transport.append(report)
 
-    served = Served(Vehicle.TRANSPORT, worker_options={"observers": [observer]})
+    served = ServedPipeline(Vehicle.TRANSPORT, worker_options={"observers": [observer]})
 
     async def script(caller: SimulatedCall) -> None:
         await served.queue(*utterance(0.2))
@@ -157,7 +157,7 @@ async def test_a_setup_file_is_run_for_the_worker_of_each_call(
         "async def setup_pipeline_task(task):\n    task.was_set_up = True\n"
     )
     monkeypatch.setenv("PIPECAT_SETUP_FILES", str(path))
-    served = Served(Vehicle.TRANSPORT)
+    served = ServedPipeline(Vehicle.TRANSPORT)
 
     async def script(_: SimulatedCall) -> None:
         await asyncio.wait_for(served.running.wait(), 5)

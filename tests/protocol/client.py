@@ -89,7 +89,7 @@ def duration(samples: int) -> str:
     return f"PT{micros // 1_000_000}{fraction}S"
 
 
-class Client:
+class MessageBuilder:
     """Builds the messages of a client.
 
     Attributes:
@@ -124,7 +124,7 @@ class Client:
         return json.dumps(self.message(type, parameters, **overrides))
 
 
-class Call:
+class SessionUnderTest:
     """A session under test, and the client that is connected to it.
 
     Attributes:
@@ -137,7 +137,7 @@ class Call:
         self, preference: MediaPreference | None = None, *, session_id: str = OWN_ID
     ) -> None:
         self.session = AudioHookSession(session_id, preference)
-        self.client = Client()
+        self.client = MessageBuilder()
         self.wire: list[dict[str, Any]] = []
 
     def say(self, type: str, parameters: Any = None, /, **overrides: Any) -> list[events.Event]:
@@ -183,21 +183,23 @@ class Call:
         return {rule.value: count for rule, count in self.session.faults.items() if count}
 
 
-def started(*media: Any, preference: MediaPreference | None = None, **overrides: Any) -> Call:
+def started(
+    *media: Any, preference: MediaPreference | None = None, **overrides: Any
+) -> SessionUnderTest:
     """Return a call whose `opened` has been sent."""
-    call = Call(preference)
+    call = SessionUnderTest(preference)
     call.open(offer(*media, **overrides))
     call.opened()
     assert not call.counted
     return call
 
 
-def call_in(state: State) -> Call:
+def call_in(state: State) -> SessionUnderTest:
     """Return a call that came to a state through valid messages."""
     if state is State.PREPARING:
-        call = Call()
+        call = SessionUnderTest()
     elif state is State.OPENING:
-        call = Call()
+        call = SessionUnderTest()
         call.open()
     else:
         call = started()

@@ -11,7 +11,7 @@ from pipecat_genesys.protocol import (
 )
 
 from .client import (
-    Call,
+    SessionUnderTest,
 )
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "protocol"
@@ -32,7 +32,7 @@ def failed(found: list[events.Event], rule: Rule) -> Draft:
     return draft
 
 
-def alive(call: Call) -> None:
+def alive(call: SessionUnderTest) -> None:
     """Check that a ping is answered and that audio is accepted."""
     before = call.session.position
     event = call.say("ping")[-1]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipecat_genesys.protocol import State, events, server_messages
 
-from .client import EXTERNAL, PARAMETERS, Call, call_in, offer, unhurried
+from .client import EXTERNAL, PARAMETERS, SessionUnderTest, call_in, offer, unhurried
 
 TYPES = sorted(PARAMETERS)
 FIELDS = ["version", "id", "type", "seq", "serverseq", "position", "parameters"]
@@ -79,7 +79,7 @@ texts = st.one_of(
 )
 
 
-def check(call: Call, text: str) -> None:
+def check(call: SessionUnderTest, text: str) -> None:
     session = call.session
     sent, state = session.server_seq, session.state
     for event in session.receive_text(text):
@@ -96,7 +96,7 @@ def check(call: Call, text: str) -> None:
     assert all(count > 0 for count in session.faults.values())
 
 
-def end(call: Call) -> None:
+def end(call: SessionUnderTest) -> None:
     """Check that `close` is answered with `closed`."""
     if call.session.state is State.CLOSED:
         return
@@ -118,7 +118,7 @@ def test_arbitrary_text_does_not_raise_and_close_is_answered(state: State, said:
 @given(messages)
 @settings(unhurried, max_examples=200)
 def test_arbitrary_offer_that_is_accepted_can_be_answered(message: dict[str, Any]) -> None:
-    call = Call()
+    call = SessionUnderTest()
     for event in call.session.receive_text(json.dumps({**message, "type": "open"})):
         if isinstance(event, events.OpenReceived) and event.reply is None:
             assert call.opened()["seq"] == 1
@@ -157,6 +157,6 @@ def test_deep_nesting_that_the_parser_accepts_does_not_raise(place: str, bracket
                 assert call.send(found[-1].reply or call_opened(call))["seq"] == 1
 
 
-def call_opened(call: Call) -> Any:
+def call_opened(call: SessionUnderTest) -> Any:
     media = call.session.media
     return server_messages.opened([] if media is None else [media.raw])

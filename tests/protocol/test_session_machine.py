@@ -33,7 +33,7 @@ from .client import (
     OWN_ID,
     SESSION,
     STEREO,
-    Client,
+    MessageBuilder,
     duration,
     medium,
     offer,
@@ -71,7 +71,7 @@ class ClientAndSession(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.session = AudioHookSession(OWN_ID)
-        self.client = Client()
+        self.client = MessageBuilder()
         self.owed: list[Draft] = []
         self.wire: list[dict[str, Any]] = []
         self.position = Fraction(0)

@@ -20,7 +20,7 @@ from .client import (
     OWN_ID,
     PARAMETERS,
     SESSION,
-    Call,
+    SessionUnderTest,
     call_in,
     offer,
     started,
@@ -69,7 +69,7 @@ class TestPing:
         assert message["clientseq"] == (1 if state is State.PREPARING else 2)
 
     def test_pong_is_not_sent_before_a_rejection(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         rejection = call.say("open", offer(media=[]))[-1].reply
         pong = call.say("ping")[-1].reply
         assert not call.session.allows(Type.PONG)
@@ -164,13 +164,13 @@ class TestSequence:
     def test_sequence_id_and_version_are_not_checked_before_open(
         self, type: str, overrides: dict[str, Any]
     ) -> None:
-        call = Call()
+        call = SessionUnderTest()
         found = call.say(type, PARAMETERS[type], **overrides)
         assert not [e for e in found if e.reply and e.reply.type is Type.DISCONNECT]
         assert call.session.state is State.PREPARING
 
     def test_seq_is_checked_from_open_on(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.say("update", {"participant": {}})
         call.say("ping")
         call.open()
@@ -272,7 +272,7 @@ class TestIgnored:
         assert call.session.state is not State.FAILED
 
     def test_unknown_fields_of_open_are_counted(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open(offer(new=1), newer=2)
         call.opened()
         assert call.counted == {"unknown-field": 2}
@@ -333,7 +333,7 @@ class TestUpdate:
         assert (message["type"], message["parameters"]) == ("updated", {})
 
     def test_update_before_open_is_not_answered(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         event = call.ask("update", {"language": "de-DE"})
         assert isinstance(event, events.UpdateReceived)
         assert event.reply is None

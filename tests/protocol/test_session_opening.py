@@ -32,7 +32,7 @@ from .client import (
     PARTICIPANT,
     SESSION,
     STEREO,
-    Call,
+    SessionUnderTest,
     call_in,
     medium,
     offer,
@@ -97,7 +97,7 @@ class TestOpen:
         assert session.is_probe is False
 
     def test_open_is_reported_with_its_parameters(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         event = call.open(offer(STEREO, EXTERNAL, inputVariables={"k": "v"}))
         assert event.reply is None
         assert event.media is not None
@@ -114,13 +114,13 @@ class TestOpen:
         assert call.counted == {}
 
     def test_open_sets_the_session_id(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open()
         assert call.session.session_id == SESSION
         assert call.opened()["id"] == SESSION
 
     def test_opened_has_the_chosen_medium(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open()
         assert call.opened() == {
             "version": "2",
@@ -139,7 +139,7 @@ class TestOpen:
 
     def test_opened_before_open_raises(self) -> None:
         with pytest.raises(LocalProtocolError):
-            Call().opened()
+            SessionUnderTest().opened()
 
     @pytest.mark.parametrize("state", [State.OPENING, *IN_CALL])
     def test_second_open_is_ignored(self, state: State) -> None:
@@ -154,7 +154,7 @@ class TestOpen:
 
     @pytest.mark.parametrize("field", ["organizationId", "conversationId", "participant"])
     def test_open_may_lack_parameters_that_pipecat_does_not_need(self, field: str) -> None:
-        call = Call()
+        call = SessionUnderTest()
         event = call.open(offer(**{field: OMIT}))
         assert event.reply is None
         assert call.opened()["parameters"]["media"] == [EXTERNAL]
@@ -162,7 +162,7 @@ class TestOpen:
 
     @pytest.mark.parametrize("field", ["version", "id", "seq", "serverseq", "position"])
     def test_open_may_lack_an_envelope_field(self, field: str) -> None:
-        call = Call()
+        call = SessionUnderTest()
         event = call.open(**{field: OMIT})
         assert event.reply is None
         assert call.counted == {"envelope": 1}
@@ -172,7 +172,7 @@ class TestOpen:
 
     @pytest.mark.parametrize("parameters", [OMIT, None, {}])
     def test_open_may_lack_all_parameters(self, parameters: Any) -> None:
-        call = Call()
+        call = SessionUnderTest()
         message = call.client.message("open", **{"parameters": parameters})
         found = call.session.receive_text(json.dumps(message))
         assert isinstance(found[-1], events.OpenReceived)
@@ -180,7 +180,7 @@ class TestOpen:
         assert call.opened()["seq"] == 1
 
     def test_open_without_seq_counts_as_the_first_message(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open(seq=OMIT)
         call.opened()
         alive(call)
@@ -189,7 +189,7 @@ class TestOpen:
 
     @pytest.mark.parametrize("id", ["", "x", "not-a-uuid", SESSION.upper(), "ü" * 40, "\ud800"])
     def test_any_string_is_accepted_as_session_id(self, id: str) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.client.id = id
         call.open()
         assert call.opened()["id"] == id
@@ -197,7 +197,7 @@ class TestOpen:
 
     @pytest.mark.parametrize("id", [None, 5, True, ["x"], {"x": 1}])
     def test_session_id_that_is_no_string_is_replaced_by_the_sessions_own(self, id: Any) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open(id=id)
         assert call.opened()["id"] == OWN_ID
         assert call.counted == {"envelope": 1}
@@ -213,12 +213,12 @@ class TestOpen:
     @pytest.mark.parametrize("name", ["inputVariables", "customConfig", "supportedLanguages"])
     @pytest.mark.parametrize("value", [5, "x", [1], None])
     def test_invalid_optional_parameters_are_counted(self, name: str, value: Any) -> None:
-        call = Call()
+        call = SessionUnderTest()
         assert call.open(offer(**{name: value})).reply is None
         assert call.counted == ({} if value is None else {"parameters": 1})
 
     def test_input_variables_that_are_no_strings_are_counted(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open(offer(inputVariables={"n": 5}))
         call.opened()
         alive(call)
@@ -226,18 +226,18 @@ class TestOpen:
 
     @pytest.mark.parametrize("version", ["1", "3", "2.0", "", 2, True, ["2"]])
     def test_other_version_is_rejected(self, version: Any) -> None:
-        call = Call()
+        call = SessionUnderTest()
         draft = failed(call.say("open", offer(), version=version), Rule.VERSION)
         assert call.send(draft)["seq"] == 1
 
     def test_position_starts_at_that_of_open(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open(position="PT12.000125S")
         assert call.session.position == 96001
 
     @pytest.mark.parametrize("position", ["PT-1S", "0", 0, None, "PT1M"])
     def test_invalid_position_of_open_counts_as_zero(self, position: Any) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open(position=position)
         assert call.session.position == 0
         assert call.counted == {"envelope": 1}
@@ -246,18 +246,18 @@ class TestOpen:
 class TestMedia:
     @pytest.mark.parametrize("entry", [EXTERNAL, INTERNAL, STEREO, INVERTED, L16, L16_STEREO])
     def test_opened_repeats_the_offered_entry_verbatim(self, entry: dict[str, Any]) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open(offer(entry))
         assert call.opened()["parameters"]["media"] == [entry]
 
     def test_opened_has_the_offered_entry_that_matches_the_preference(self) -> None:
-        call = Call(MediaPreference(AudioHookChannel.BOTH))
+        call = SessionUnderTest(MediaPreference(AudioHookChannel.BOTH))
         call.open(offer(EXTERNAL, L16_STEREO, INVERTED, STEREO))
         assert call.opened()["parameters"]["media"] == [INVERTED]
 
     def test_preference_is_not_changed(self) -> None:
         preference = MediaPreference(AudioHookChannel.BOTH)
-        call = Call(preference)
+        call = SessionUnderTest(preference)
         call.open(offer(L16))
         assert call.session.preference == MediaPreference(AudioHookChannel.BOTH)
         assert call.session.preference is preference
@@ -276,7 +276,7 @@ class TestMedia:
         ids=repr,
     )
     def test_offer_without_a_supported_medium_is_rejected(self, media: Any) -> None:
-        call = Call()
+        call = SessionUnderTest()
         found = call.say("open", offer(media=media))
         assert not [e for e in found if isinstance(e, events.OpenReceived) and e.reply is None]
         assert call.session.state is State.FAILED
@@ -295,11 +295,13 @@ class TestMedia:
         ids=["inf", "-inf", "long", "surrogates"],
     )
     def test_accepted_offer_with_odd_fields_can_be_answered(self, hint: Any) -> None:
-        text = json.dumps(Call().client.message("open", offer({**EXTERNAL, "hint": "HINT"})))
+        text = json.dumps(
+            SessionUnderTest().client.message("open", offer({**EXTERNAL, "hint": "HINT"}))
+        )
         written = {1e999: "1e999", -1e999: "-1e999"}.get(hint) or json.dumps(
             hint, ensure_ascii=False
         )
-        call = Call()
+        call = SessionUnderTest()
         event = call.session.receive_text(text.replace('"HINT"', written))[-1]
         if call.session.state is State.PREPARING:
             assert isinstance(event, events.Faulted)  # an invalid `open` needs no reply
@@ -310,7 +312,7 @@ class TestMedia:
 
 class TestProbe:
     def test_probe_is_recognised_and_opened(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         event = call.open(probe(STEREO, EXTERNAL))
         assert event.is_probe
         assert call.session.is_probe
@@ -322,7 +324,7 @@ class TestProbe:
 
     @pytest.mark.parametrize("media", [[], [medium(format="OPUS")]])
     def test_probe_without_a_supported_medium_is_opened(self, media: list[Any]) -> None:
-        call = Call()
+        call = SessionUnderTest()
         event = call.open(probe(media=media))
         assert event.reply is None
         assert event.media is None
@@ -341,7 +343,7 @@ class TestProbe:
         ids=repr,
     )
     def test_probe_needs_both_null_ids(self, overrides: dict[str, Any]) -> None:
-        call = Call()
+        call = SessionUnderTest()
         assert not call.open(probe(**overrides)).is_probe
         assert not call.session.is_probe
 
@@ -407,7 +409,7 @@ class TestClose:
 
     @pytest.mark.parametrize("type", ["ping", "update", "close"])
     def test_negative_seq_is_not_used_as_clientseq(self, type: str) -> None:
-        call = Call()
+        call = SessionUnderTest()
         pong = call.say(type, PARAMETERS[type], seq=-1)[-1].reply
         if type != "close":
             call.open(seq=-1)

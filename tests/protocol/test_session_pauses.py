@@ -17,7 +17,7 @@ from .client import (
     EXTERNAL,
     OMIT,
     OWN_ID,
-    Call,
+    SessionUnderTest,
     call_in,
     medium,
     offer,
@@ -29,13 +29,13 @@ from .judging import ANSWERED, failed
 GAP = {"start": "PT0S", "discarded": "PT0S"}
 
 
-def paused(call: Call, **envelope: Any) -> events.Paused:
+def paused(call: SessionUnderTest, **envelope: Any) -> events.Paused:
     event = call.ask("paused", **envelope)
     assert isinstance(event, events.Paused)
     return event
 
 
-def resumed(call: Call, **envelope: Any) -> events.Resumed:
+def resumed(call: SessionUnderTest, **envelope: Any) -> events.Resumed:
     event = call.ask("resumed", GAP, **envelope)
     assert isinstance(event, events.Resumed)
     return event
@@ -103,7 +103,7 @@ class TestNesting:
         assert call.counted == {}
 
     def test_start_paused_lasts_until_resumed(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open()
         call.send(server_messages.opened([EXTERNAL], start_paused=True))
         assert call.session.pauses.wanted
@@ -179,7 +179,7 @@ def test_position_of_a_paused_client_is_not_checked_once_the_session_ends() -> N
 
 class TestWithoutMedium:
     def test_position_without_a_medium_is_that_of_the_client(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open(probe(media=[]))
         call.opened()
         call.client.samples = 8000
@@ -201,7 +201,7 @@ class TestContinuedSessions:
     def test_discarded_after_discard_to_moves_the_position(self) -> None:
         # Genesys discards whole frames of 0.2 s: for a `discardTo` of 0.5 s, Genesys discards 0.4 s
         # (measured).
-        call = Call()
+        call = SessionUnderTest()
         call.open()
         call.send(server_messages.opened([EXTERNAL], discard_to="PT0.5S"))
         call.client.samples = 3200
@@ -210,8 +210,10 @@ class TestContinuedSessions:
         assert call.counted == {}
 
 
-def strict(parameters: Any = None, /, **envelope: Any) -> tuple[Call, list[events.Event]]:
-    call = Call()
+def strict(
+    parameters: Any = None, /, **envelope: Any
+) -> tuple[SessionUnderTest, list[events.Event]]:
+    call = SessionUnderTest()
     call.session = AudioHookSession(OWN_ID, strict=True)
     return call, call.say("open", offer() if parameters is None else parameters, **envelope)
 
@@ -257,7 +259,7 @@ class TestStrict:
         assert field in str(fatal.error)
 
     def test_strict_session_rejects_open_whose_seq_is_not_1(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.session = AudioHookSession(OWN_ID, strict=True)
         call.client.seq = 4
         assert failed(call.say("open", offer()), Rule.SEQ)

@@ -18,7 +18,7 @@ from pipecat_genesys.protocol import AudioHookMessageType as Type
 from .client import (
     EXTERNAL,
     SESSION,
-    Call,
+    SessionUnderTest,
     call_in,
     started,
 )
@@ -115,7 +115,7 @@ class TestToWire:
 
     @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
     def test_opened_that_is_not_json_raises_and_uses_no_seq(self, number: float) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open()
         with pytest.raises(LocalProtocolError):
             call.send(server_messages.opened([{**EXTERNAL, "hint": [number]}]))
@@ -123,7 +123,7 @@ class TestToWire:
 
     @pytest.mark.parametrize("hint", ["NaN", "to Infinity and beyond", "\ud800", '"', "\x00", "ü"])
     def test_opened_repeats_odd_values_of_the_offer(self, hint: str) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open()
         offered = {**EXTERNAL, "hint": [hint, 0.1, 2**80, None, True]}
         assert call.send(server_messages.opened([offered]))["parameters"]["media"] == [offered]

@@ -19,7 +19,7 @@ from .client import (
     L16_STEREO,
     PARAMETERS,
     STEREO,
-    Call,
+    SessionUnderTest,
     call_in,
     duration,
     probe,
@@ -227,7 +227,7 @@ class TestPosition:
         assert call.counted == {}
 
     def test_audio_without_a_medium_is_dropped(self) -> None:
-        call = Call()
+        call = SessionUnderTest()
         call.open(probe(media=[]))
         call.opened()
         assert call.session.receive_audio(1600) == 0

@@ -72,7 +72,7 @@ class Sent:
         return message
 
 
-class Client:
+class ObservedClient:
     """The state of the client, computed from its messages."""
 
     def __init__(self, position: int) -> None:
@@ -93,7 +93,7 @@ class Client:
         return self.types["close"] > 0
 
 
-class Server:
+class ObservedServer:
     """The state of the server, computed from its messages."""
 
     def __init__(self) -> None:
@@ -142,8 +142,8 @@ class Wiretap:
         self.offer = offer
         self.frame_bytes = 0
         """Bytes of one sample of all channels; 0 without a medium."""
-        self.client = Client(position)
-        self.server = Server()
+        self.client = ObservedClient(position)
+        self.server = ObservedServer()
         self.client_forges = False
         self.server_forges = False
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from attached import AttachedCall
-from calls import Call, handlers_done
+from calls import SerializerCall, handlers_done
 from genesys import media
 from pipecat.frames.frames import EndFrame, Frame
 from pipecat_genesys.protocol.entities import BotTurnResponse, SpeechStarted, Token
@@ -173,7 +173,7 @@ class TestInvalidArguments:
         assert await call.sent_messages() == []
 
     async def test_sending_without_a_transport_raises(self) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.open()
         with pytest.raises(RuntimeError, match=r"attach\(transport\)"):
             await call.serializer.call.pause()
@@ -224,7 +224,7 @@ class TestTiming:
         assert await call.sent_messages() == []
 
     async def test_frames_go_to_the_pipeline_worker_without_a_transport(self) -> None:
-        call = Call()
+        call = SerializerCall()
         frames: list[Frame] = []
 
         async def queue_frame(frame: Frame) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from calls import Call
+from calls import SerializerCall
 from genesys import media
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +39,7 @@ def test_all_caller_audio_arrives_for_any_packet_sizes(
     width = 1 if format == "PCMU" else 2
 
     async def run() -> bytes:
-        call = Call(rate, media_format=format)
+        call = SerializerCall(rate, media_format=format)
         await call.open(media(format))
         frames = [
             await call.serializer.deserialize(SPEECH[a:b])
@@ -63,7 +63,7 @@ def test_all_bot_audio_is_sent_for_any_frame_sizes(sizes: list[int], rate: int) 
     pcm = SPEECH[: len(SPEECH) // 12 * 12]
 
     async def run() -> bytes:
-        call = Call(rate)
+        call = SerializerCall(rate)
         await call.open()
         payloads = [
             await call.serializer.serialize(OutputAudioRawFrame(pcm[a:b], rate, 1))
@@ -78,7 +78,7 @@ def test_all_bot_audio_is_sent_for_any_frame_sizes(sizes: list[int], rate: int) 
 
 async def test_time_between_packets_does_not_change_the_audio() -> None:
     """Pipecat's serializer drops audio if packets are 200 ms apart."""
-    slow, fast = Call(), Call()
+    slow, fast = SerializerCall(), SerializerCall()
     await slow.open()
     await fast.open()
     halves = SPEECH[:1600], SPEECH[1600:3200]
@@ -104,7 +104,7 @@ async def test_channels_of_a_stereo_call_do_not_mix(channels: tuple[str, str], f
         (True, True): audio.merge_stereo(alone["external"], alone["internal"], 2),
     }
     for (external, internal), pcm in expected.items():
-        call = Call(
+        call = SerializerCall(
             process_external=external,
             process_internal=internal,
             media_format=format,
@@ -117,7 +117,7 @@ async def test_channels_of_a_stereo_call_do_not_mix(channels: tuple[str, str], f
 
 
 async def test_incomplete_sample_at_the_end_is_dropped() -> None:
-    call = Call(8000, media_format="L16")
+    call = SerializerCall(8000, media_format="L16")
     await call.open(media("L16"))
     frame = await call.serializer.deserialize(SPEECH[:1601])
     assert frame.audio == SPEECH[:1600]
@@ -125,7 +125,7 @@ async def test_incomplete_sample_at_the_end_is_dropped() -> None:
 
 
 async def test_byte_order_of_l16_is_a_parameter() -> None:
-    call = Call(8000, media_format="L16", l16_byteorder="big")
+    call = SerializerCall(8000, media_format="L16", l16_byteorder="big")
     await call.open(media("L16"))
     frame = await call.serializer.deserialize(b"\x01\x02\x03\x04")
     assert frame.audio == b"\x02\x01\x04\x03"
@@ -134,7 +134,7 @@ async def test_byte_order_of_l16_is_a_parameter() -> None:
 
 
 async def test_sample_rate_of_bot_audio_may_change_during_a_call() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     first = await call.serializer.serialize(OutputAudioRawFrame(bytes(9600), 24000, 1))
     second = await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1))
@@ -143,7 +143,7 @@ async def test_sample_rate_of_bot_audio_may_change_during_a_call() -> None:
 
 
 async def test_interruption_drops_audio_that_waits_for_opened() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
     opened = await call.serializer.deserialize(call.genesys.open())
     loud = OutputAudioRawFrame(b"\x00\x40" * 3200, 16000, 1)
@@ -166,7 +166,7 @@ async def test_interruption_drops_audio_that_waits_for_opened() -> None:
 async def test_invalid_audio_raises_at_once(
     pcm: bytes, rate: int, channels: int, said: str
 ) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     with pytest.raises(ValueError, match=said):
         await call.serializer.serialize(OutputAudioRawFrame(pcm, rate, channels))
@@ -175,16 +175,16 @@ async def test_invalid_audio_raises_at_once(
 @pytest.mark.parametrize("rate", [0, -8000])
 async def test_invalid_sample_rate_of_the_pipeline_raises_in_setup(rate: int) -> None:
     with pytest.raises(ValueError, match=str(rate)):
-        await Call(rate).connect()
+        await SerializerCall(rate).connect()
 
 
 def test_invalid_sample_rate_raises_in_the_constructor() -> None:
     with pytest.raises(ValueError, match="-5"):
-        Call(sample_rate=-5)
+        SerializerCall(sample_rate=-5)
 
 
 async def test_sample_rate_parameter_overrides_that_of_the_pipeline() -> None:
-    call = Call(16000, sample_rate=24000)
+    call = SerializerCall(16000, sample_rate=24000)
     await call.open()
     frame = await call.serializer.deserialize(b"\xff" * 160)
     assert (frame.sample_rate, len(frame.audio)) == (24000, 960)
@@ -199,7 +199,7 @@ def warnings() -> Any:
 
 
 async def test_short_chunks_warn_once_and_name_the_parameter(warnings: list[str]) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     for _ in range(10):
         assert await call.serializer.serialize(OutputAudioRawFrame(bytes(1280), 16000, 1))
@@ -208,7 +208,7 @@ async def test_short_chunks_warn_once_and_name_the_parameter(warnings: list[str]
 
 
 async def test_chunks_of_200_ms_do_not_warn(warnings: list[str]) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1))
     assert warnings == []
@@ -217,7 +217,7 @@ async def test_chunks_of_200_ms_do_not_warn(warnings: list[str]) -> None:
 async def test_bot_audio_on_a_listen_only_medium_is_dropped_with_one_warning(
     warnings: list[str],
 ) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open(media("PCMU", "internal"))
     for _ in range(3):
         assert await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1)) is None
@@ -225,7 +225,7 @@ async def test_bot_audio_on_a_listen_only_medium_is_dropped_with_one_warning(
 
 
 def test_genesys_params_are_valid_for_the_stock_transport() -> None:
-    serializer = Call().serializer
+    serializer = SerializerCall().serializer
     params = genesys_params(serializer, audio_out_sample_rate=24000)
     assert params.keys() <= FastAPIWebsocketParams.model_fields.keys()
     made = FastAPIWebsocketParams(**params)
@@ -237,7 +237,7 @@ def test_genesys_params_are_valid_for_the_stock_transport() -> None:
 
 
 async def test_short_chunks_of_l16_warn(warnings: list[str]) -> None:
-    call = Call(media_format="L16")
+    call = SerializerCall(media_format="L16")
     await call.open(media("L16"))
     await call.serializer.serialize(OutputAudioRawFrame(bytes(6400), 16000, 1))
     assert warnings == []
@@ -248,8 +248,8 @@ async def test_short_chunks_of_l16_warn(warnings: list[str]) -> None:
 class TestAudioBeforeOpened:
     """Tests of audio that the bot sends before `opened`, which a slow pipeline delays."""
 
-    async def early(self, chunks: int) -> tuple[Call, Any]:
-        call = Call(8000)
+    async def early(self, chunks: int) -> tuple[SerializerCall, Any]:
+        call = SerializerCall(8000)
         await call.connect()
         opened = await call.serializer.deserialize(call.genesys.open())
         for n in range(chunks):
@@ -285,7 +285,7 @@ class TestAudioBeforeOpened:
 
 
 async def test_session_without_a_medium_carries_no_audio() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
     raw = json.loads(call.genesys.probe())
     raw["parameters"]["media"] = []
@@ -296,7 +296,7 @@ async def test_session_without_a_medium_carries_no_audio() -> None:
 
 
 async def test_new_sample_rate_after_an_interruption_starts_without_rest_of_the_old_audio() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     await call.serializer.serialize(OutputAudioRawFrame(bytes(9600), 24000, 1))
     await call.serializer.serialize(InterruptionFrame())
@@ -313,4 +313,4 @@ async def test_new_sample_rate_after_an_interruption_starts_without_rest_of_the_
 )
 def test_unknown_transport_parameter_raises_with_a_suggestion(name: str, near: str) -> None:
     with pytest.raises(TypeError, match=f"{name}.*{near}"):
-        genesys_params(Call().serializer, **{name: 1600})
+        genesys_params(SerializerCall().serializer, **{name: 1600})

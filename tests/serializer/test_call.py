@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from calls import Call, handlers_done
+from calls import SerializerCall, handlers_done
 from genesys import media
 from pipecat.audio.dtmf.types import KeypadEntry
 from pipecat.frames.frames import (
@@ -23,7 +23,7 @@ from pipecat_genesys import GenesysAudioHookSerializer
 
 
 async def test_whole_call_from_open_to_closed() -> None:
-    call = Call()
+    call = SerializerCall()
     assert (await call.open())["parameters"]["media"] == [media()]
     assert call.serializer.is_open
     assert (await call.exchange(call.genesys.text("ping")))["clientseq"] == 2
@@ -49,7 +49,7 @@ async def test_whole_call_from_open_to_closed() -> None:
 
 
 async def test_probe_is_recognised_and_answered() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
     opened = await call.exchange(call.genesys.probe())
     assert opened["type"] == "opened"
@@ -59,7 +59,7 @@ async def test_probe_is_recognised_and_answered() -> None:
 
 
 async def test_probe_without_a_supported_medium_is_opened_without_one() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
     text = json.loads(call.genesys.probe())
     text["parameters"]["media"] = []
@@ -68,7 +68,7 @@ async def test_probe_without_a_supported_medium_is_opened_without_one() -> None:
 
 
 async def test_rejected_open_is_followed_by_close_and_closed() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
     disconnect = await call.exchange(call.genesys.open(media("OPUS")))
     assert disconnect["parameters"]["reason"] == "error"
@@ -78,14 +78,14 @@ async def test_rejected_open_is_followed_by_close_and_closed() -> None:
 
 
 async def test_close_before_open_is_answered() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
     closed = await call.exchange(call.genesys.text("close", {"reason": "end"}))
     assert closed["type"] == "closed"
 
 
 async def test_pipecats_action_and_variables_in_closed_can_be_switched_off() -> None:
-    call = Call(disconnect_action=False, variables_in_closed=False)
+    call = SerializerCall(disconnect_action=False, variables_in_closed=False)
     await call.open()
     call.serializer.set_output_variables({"a": "1"})
     disconnect = call.genesys.receive(await call.serializer.serialize(CancelFrame()))
@@ -95,7 +95,7 @@ async def test_pipecats_action_and_variables_in_closed_can_be_switched_off() -> 
 
 
 async def test_action_of_the_application_is_sent_if_the_default_is_off() -> None:
-    call = Call(disconnect_action=False)
+    call = SerializerCall(disconnect_action=False)
     await call.open()
     call.serializer.set_output_variables({"action": "mine"})
     disconnect = call.genesys.receive(await call.serializer.serialize(EndFrame()))
@@ -103,7 +103,7 @@ async def test_action_of_the_application_is_sent_if_the_default_is_off() -> None
 
 
 async def test_session_that_starts_paused_lasts_until_the_application_resumes() -> None:
-    call = Call(start_paused=True)
+    call = SerializerCall(start_paused=True)
     assert (await call.open())["parameters"]["startPaused"] is True
     await call.send_unanswered(call.genesys.text("paused"))
     assert call.serializer.is_paused
@@ -119,7 +119,7 @@ async def test_session_that_starts_paused_lasts_until_the_application_resumes() 
 
 
 async def test_event_handlers_get_every_message() -> None:
-    call = Call()
+    call = SerializerCall()
     heard: list[tuple[str, Any]] = []
     complete = asyncio.Event()
     names = [
@@ -164,7 +164,7 @@ async def test_event_handlers_get_every_message() -> None:
 
 
 async def test_serializers_do_not_share_state() -> None:
-    one, two = Call(), Call()
+    one, two = SerializerCall(), SerializerCall()
     await one.open()
     assert not two.serializer.is_open
     assert two.serializer.session_id != one.serializer.session_id
@@ -172,13 +172,13 @@ async def test_serializers_do_not_share_state() -> None:
 
 @pytest.mark.parametrize("closing", ["end", "disconnect", "error", "reconnect"])
 async def test_close_is_answered_with_closed_for_every_reason(closing: str) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     assert (await call.exchange(call.genesys.text("close", {"reason": closing})))["seq"] == 2
 
 
 async def test_caller_audio_is_accepted_after_disconnect_and_bot_audio_is_not() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     await call.serializer.serialize(EndFrame())
     assert await call.serializer.deserialize(b"\xff" * 1600) is not None
@@ -191,7 +191,7 @@ class TestEndings:
     async def test_disconnect_after_a_fault_has_reason_error_whichever_is_sent_first(
         self, order: str
     ) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.open()
         call.serializer.set_output_variables({"intent": "success"})
         fault = await call.serializer.deserialize(call.genesys.text("ping", seq=9))
@@ -205,7 +205,7 @@ class TestEndings:
         assert "outputVariables" not in parameters
 
     async def test_output_variables_are_copied_when_set(self) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.open()
         variables: dict[str, Any] = {"good": 1}
         call.serializer.set_output_variables(variables)
@@ -214,7 +214,7 @@ class TestEndings:
         assert disconnect["parameters"]["outputVariables"] == {"action": "transfer", "good": "1"}
 
     async def test_output_variables_may_be_cleared(self) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.open()
         call.serializer.set_output_variables({"a": "1"})
         call.serializer.set_output_variables(None)  # type: ignore[arg-type]
@@ -222,7 +222,7 @@ class TestEndings:
         assert closed["parameters"] == {}
 
     async def test_as_many_variables_as_fit_are_sent(self) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.open()
         call.serializer.set_output_variables({f"v{n}": "x" * 20 for n in range(4000)})
         text = await call.serializer.serialize(EndFrame())
@@ -241,7 +241,7 @@ class TestEndings:
     async def test_size_of_variables_is_counted_in_bytes_on_the_wire(
         self, variables: dict[str, str], kept: set[str]
     ) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.open()
         call.serializer.set_output_variables(variables)
         text = await call.serializer.serialize(EndFrame())
@@ -254,7 +254,7 @@ class TestEndings:
 
     async def test_odd_or_long_info_does_not_displace_the_variables(self) -> None:
         for info in (b"bytes", "x" * 100_000, "ü" * 100_000, 5):
-            call = Call()
+            call = SerializerCall()
             await call.open()
             message = call.serializer.create_disconnect_message(
                 info=info,  # type: ignore[arg-type]
@@ -265,7 +265,7 @@ class TestEndings:
             assert disconnect["parameters"]["outputVariables"]["a"] == "b" * 30_000
 
     async def test_variables_set_after_close_are_sent_with_a_copied_closed(self) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.open()
         frame = await call.serializer.deserialize(call.genesys.text("close", {"reason": "end"}))
         call.serializer.set_output_variables({"late": "yes"})
@@ -277,7 +277,7 @@ class TestEndings:
 @pytest.mark.parametrize("variables", [["a"], "a", 5])
 def test_output_variables_that_are_no_dict_raise(variables: Any) -> None:
     with pytest.raises(TypeError, match=type(variables).__name__):
-        Call().serializer.set_output_variables(variables)
+        SerializerCall().serializer.set_output_variables(variables)
 
 
 def test_params_of_another_type_raise() -> None:
@@ -286,7 +286,7 @@ def test_params_of_another_type_raise() -> None:
 
 
 async def test_changes_by_handlers_to_a_message_do_not_reach_the_wire() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
 
     @call.serializer.event_handler("on_open")
@@ -301,7 +301,7 @@ async def test_changes_by_handlers_to_a_message_do_not_reach_the_wire() -> None:
 
 
 async def test_session_id_missing_in_open_is_taken_from_the_next_message() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
     text = json.loads(call.genesys.open())
     del text["id"]
@@ -312,7 +312,7 @@ async def test_session_id_missing_in_open_is_taken_from_the_next_message() -> No
 
 
 async def test_seq_is_checked_from_open_on() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
     await call.serializer.deserialize(call.genesys.text("ping", seq=1000))
     call.genesys.seq = 0

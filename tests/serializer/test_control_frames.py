@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from attached import AttachedCall
-from calls import Call
+from calls import SerializerCall
 from genesys import media
 from pipecat.frames.frames import OutputTransportMessageUrgentFrame, SystemFrame
 from pipecat_genesys import (
@@ -25,13 +25,13 @@ from pipecat_genesys import (
 AUDIO = b"\xff" * 1600
 
 
-async def receive(call: Call, type: str, parameters: Any = None) -> Any:
+async def receive(call: SerializerCall, type: str, parameters: Any = None) -> Any:
     return await call.serializer.deserialize(call.genesys.text(type, parameters))
 
 
 class TestReplyFrames:
     async def test_reply_frames_carry_the_message_they_answer(self) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.connect()
         text = call.genesys.open(language="de-DE", inputVariables={"vip": "yes"})
         opening = await call.serializer.deserialize(text)
@@ -78,7 +78,7 @@ class TestSystemFrames:
         assert call.serializer.call.faults == {}
 
     async def test_discarded_frame_has_the_gap_in_seconds(self) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.open()
         gap = {"start": "PT0S", "discarded": "PT0.000125S"}
         frame = await receive(call, "discarded", gap)
@@ -89,7 +89,7 @@ class TestSystemFrames:
         assert (vague.start, vague.discarded) == (None, None)
 
     async def test_playback_messages_give_frames(self) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.open()
         assert isinstance(await receive(call, "playback_started"), GenesysPlaybackStartedFrame)
         assert isinstance(await receive(call, "playback_completed"), GenesysPlaybackCompletedFrame)
@@ -98,7 +98,7 @@ class TestSystemFrames:
 class TestStreamOffset:
     @pytest.mark.parametrize("rate", [8000, 16000, 24000])
     async def test_stream_offset_includes_gaps_and_pauses(self, rate: int) -> None:
-        call = Call(rate)
+        call = SerializerCall(rate)
         await call.open()
         packet, delay = rate // 5, Fraction(0 if rate == 8000 else 24, 8000)
         await call.serializer.deserialize(AUDIO)
@@ -120,7 +120,7 @@ class TestStreamOffset:
         assert call.serializer.call.samples_delivered == 3 * packet
 
     async def test_stream_offset_of_a_continued_session_starts_at_zero(self) -> None:
-        call = Call(8000)
+        call = SerializerCall(8000)
         await call.connect()
         call.genesys.position = "PT100S"
         await call.exchange(call.genesys.open())
@@ -129,7 +129,7 @@ class TestStreamOffset:
         assert call.serializer.call.samples_delivered == 1600
 
     async def test_stream_offset_includes_dropped_audio(self) -> None:
-        call = Call(8000)
+        call = SerializerCall(8000)
         await call.open()
         await call.serializer.deserialize(AUDIO)
         # Pipecat's serializer drops the audio that arrives after `pause`.

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 from attached import AttachedCall
-from calls import Call, handlers_done
+from calls import SerializerCall, handlers_done
 from genesys import media
 from pipecat.frames.frames import EndFrame
 from pipecat_genesys import GenesysOpenFrame
 
 
-def on(call: Call, name: str) -> Any:
+def on(call: SerializerCall, name: str) -> Any:
     return call.serializer.event_handler(name)
 
 
 class TestOpening:
     async def test_on_opening_runs_before_opened_with_the_details_of_the_call(self) -> None:
-        call = Call()
+        call = SerializerCall()
         seen: list[Any] = []
 
         @on(call, "on_opening")
@@ -33,7 +33,7 @@ class TestOpening:
 
     async def test_on_opening_may_set_the_supported_languages(self) -> None:
         for asked in (True, False):
-            call = Call(supported_languages=["fr-FR"])
+            call = SerializerCall(supported_languages=["fr-FR"])
 
             @on(call, "on_opening")
             async def on_opening(serializer: Any, _: Any) -> None:
@@ -45,7 +45,7 @@ class TestOpening:
 
     @pytest.mark.parametrize("configured", [True, False])
     async def test_on_opening_may_pause_or_resume(self, configured: bool) -> None:
-        call = Call(start_paused=configured)
+        call = SerializerCall(start_paused=configured)
 
         @on(call, "on_opening")
         async def on_opening(serializer: Any, _: Any) -> None:
@@ -55,7 +55,7 @@ class TestOpening:
         assert opened["parameters"]["startPaused"] is not configured
 
     async def test_on_opening_may_set_discard_to(self) -> None:
-        call = Call()
+        call = SerializerCall()
 
         @on(call, "on_opening")
         async def on_opening(serializer: Any, _: Any) -> None:
@@ -69,7 +69,7 @@ class TestOpening:
 
     @pytest.mark.parametrize("reason", ["unauthorized", "error", "completed"])
     async def test_on_opening_may_disconnect(self, reason: str) -> None:
-        call = Call()
+        call = SerializerCall()
         opened: list[Any] = []
         call.serializer.add_event_handler("on_open", lambda *_: opened.append(1))
 
@@ -93,7 +93,7 @@ class TestOpening:
         assert (closed["type"], closed["seq"]) == ("closed", 2)
 
     async def test_on_opening_is_not_called_for_a_rejected_offer(self) -> None:
-        call = Call()
+        call = SerializerCall()
         asked: list[Any] = []
         call.serializer.add_event_handler("on_opening", lambda *_: asked.append(1))
         await call.connect()
@@ -122,7 +122,7 @@ class TestUpdating:
         assert call.transport.frames == []
 
     async def test_on_updating_may_answer_with_disconnect(self) -> None:
-        call = Call()
+        call = SerializerCall()
         await call.open()
 
         @on(call, "on_updating")
@@ -133,7 +133,7 @@ class TestUpdating:
         assert (answer["type"], answer["parameters"]["reason"]) == ("disconnect", "error")
 
     async def test_on_updating_is_not_called_for_an_update_without_a_reply(self) -> None:
-        call = Call()
+        call = SerializerCall()
         asked: list[Any] = []
         call.serializer.add_event_handler("on_updating", lambda *_: asked.append(1))
         await call.open()
@@ -162,7 +162,7 @@ class TestClosing:
 class TestLimits:
     @pytest.mark.parametrize("name", ["on_opening", "on_updating", "on_closing"])
     async def test_handler_that_hangs_is_cancelled_and_the_reply_is_sent(self, name: str) -> None:
-        call = Call(hook_timeout_secs=0.01)
+        call = SerializerCall(hook_timeout_secs=0.01)
         cancelled: list[str] = []
 
         @on(call, name)
@@ -182,7 +182,7 @@ class TestLimits:
 
     async def test_decision_before_the_time_limit_counts(self) -> None:
         """If a handler exceeds its time limit after its decision, the decision is still sent."""
-        call = Call(hook_timeout_secs=0.01)
+        call = SerializerCall(hook_timeout_secs=0.01)
 
         @on(call, "on_opening")
         async def hang(serializer: Any, _: Any) -> None:
@@ -192,7 +192,7 @@ class TestLimits:
         assert (await call.open())["type"] == "disconnect"
 
     async def test_handler_that_raises_does_not_prevent_the_reply(self) -> None:
-        call = Call()
+        call = SerializerCall()
 
         @on(call, "on_opening")
         async def broken(*_: Any) -> None:
@@ -217,10 +217,10 @@ class TestLimits:
 @pytest.mark.parametrize("languages", ["en-US", [5], ["en-US", None]])
 def test_supported_languages_must_be_a_list_of_codes(languages: Any) -> None:
     with pytest.raises(TypeError, match="en-US"):
-        Call().serializer.call.set_supported_languages(languages)
+        SerializerCall().serializer.call.set_supported_languages(languages)
 
 
 @pytest.mark.parametrize("position", ["1.5", -1, None, "PT1M"])
 def test_discard_to_must_be_a_duration(position: Any) -> None:
     with pytest.raises(ValueError, match=r"duration|seconds"):
-        Call().serializer.call.set_discard_to(position)
+        SerializerCall().serializer.call.set_discard_to(position)

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from calls import Call
+from calls import SerializerCall
 from genesys import Genesys, media
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,7 +89,7 @@ MESSAGES = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("text", JUNK, ids=range(len(JUNK)))
 async def test_invalid_text_is_counted_and_the_call_goes_on(text: str) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     await call.send_unanswered(text)
     assert sum(call.serializer.call.faults.values()) >= 1
@@ -99,7 +99,7 @@ async def test_invalid_text_is_counted_and_the_call_goes_on(text: str) -> None:
 
 
 async def test_ping_with_an_invalid_seq_is_answered() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     assert (await call.exchange(call.genesys.text("ping", seq="two")))["type"] == "pong"
 
@@ -109,7 +109,7 @@ async def test_ping_with_an_invalid_seq_is_answered() -> None:
     "name", ["update", "paused", "resumed", "discarded", "dtmf", "error", "playback_started"]
 )
 async def test_invalid_parameters_do_not_end_the_call(name: str, parameters: Any) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     await call.send_unanswered(call.genesys.text(name, parameters))
     assert (await call.exchange(call.genesys.text("ping")))["type"] == "pong"
@@ -120,7 +120,7 @@ async def test_invalid_parameters_do_not_end_the_call(name: str, parameters: Any
 async def test_ping_and_close_with_invalid_parameters_are_answered(
     name: str, reply: str, parameters: Any
 ) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     assert (await call.exchange(call.genesys.text(name, parameters)))["type"] == reply
 
@@ -129,7 +129,7 @@ async def test_ping_and_close_with_invalid_parameters_are_answered(
     "offer", [5, "PCMU", {}, [], [5], [media(rate=16000)], [media("PCMU", "left")], [None, []]]
 )
 async def test_invalid_offer_is_rejected(offer: Any) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
     raw = json.loads(call.genesys.open())
     raw["parameters"]["media"] = offer
@@ -138,7 +138,7 @@ async def test_invalid_offer_is_rejected(offer: Any) -> None:
 
 
 async def test_audio_before_open_is_dropped_and_counted() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.connect()
     await call.send_unanswered(b"\xff" * 1600)
     assert call.serializer.call.faults == {"audio-state": 1}
@@ -146,7 +146,7 @@ async def test_audio_before_open_is_dropped_and_counted() -> None:
 
 
 async def test_messages_and_audio_after_closed_are_ignored() -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     await call.exchange(call.genesys.text("close", {"reason": "end"}))
     await call.send_unanswered(b"\xff" * 1600)
@@ -158,7 +158,7 @@ async def test_messages_and_audio_after_closed_are_ignored() -> None:
 @given(st.lists(st.one_of(MESSAGES.map(json.dumps), JSON.map(json.dumps), st.text(), st.binary())))
 def test_arbitrary_input_does_not_raise_or_break_the_sequence(traffic: list[str | bytes]) -> None:
     async def run() -> None:
-        call = Call()
+        call = SerializerCall()
         await call.connect()
         sent: list[dict[str, Any]] = []
         for data in traffic:
@@ -181,7 +181,7 @@ async def test_many_equal_faults_give_one_log_line() -> None:
     lines: list[str] = []
     sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
     try:
-        call = Call()
+        call = SerializerCall()
         await call.open()
         for n in range(100):
             await call.send_unanswered(f"junk {n}")
@@ -197,7 +197,7 @@ async def test_exception_in_the_serializer_loses_one_message_and_is_logged_once(
 ) -> None:
     lines: list[str] = []
     sink = logger.add(lambda message: lines.append(message.record["message"]), level="ERROR")
-    call = Call()
+    call = SerializerCall()
     await call.open()
     with monkeypatch.context() as patch:
         patch.setattr(call.serializer.call.codec, "decode", lambda *_: 1 / 0)

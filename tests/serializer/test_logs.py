@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from calls import Call
+from calls import SerializerCall
 from loguru import logger
 from pipecat.frames.frames import OutputAudioRawFrame, OutputTransportMessageUrgentFrame
 
@@ -30,7 +30,7 @@ def log() -> Iterator[list[tuple[str, str]]]:
     logger.remove(sink)
 
 
-async def talk(call: Call) -> None:
+async def talk(call: SerializerCall) -> None:
     await call.open(**SECRETS)
     await call.serializer.deserialize(call.genesys.text("dtmf", {"digit": "7"}))
     await call.send_unanswered(
@@ -42,7 +42,7 @@ async def talk(call: Call) -> None:
 
 
 async def test_personal_data_is_not_logged_by_default(log: list[tuple[str, str]]) -> None:
-    await talk(Call())
+    await talk(SerializerCall())
     text = "\n".join(line for _, line in log)
     for secret in ("1555000", "271828", "4111", "4222", "DE89", "4242", "Doe", "'7'"):
         assert secret not in text, secret
@@ -51,7 +51,7 @@ async def test_personal_data_is_not_logged_by_default(log: list[tuple[str, str]]
 
 
 async def test_personal_data_is_logged_at_debug_if_enabled(log: list[tuple[str, str]]) -> None:
-    await talk(Call(log_personal_data=True))
+    await talk(SerializerCall(log_personal_data=True))
     debug = "\n".join(line for level, line in log if level == "DEBUG")
     above = "\n".join(line for level, line in log if level != "DEBUG")
     for shown in ("tel:+4915550001", "DTMF received: 7", "4222-2222"):
@@ -60,7 +60,7 @@ async def test_personal_data_is_logged_at_debug_if_enabled(log: list[tuple[str, 
 
 
 async def test_error_message_of_the_server_is_logged_once(log: list[tuple[str, str]]) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     for _ in range(3):
         message = call.serializer.create_error_message(500, "no")
@@ -72,7 +72,7 @@ async def test_error_message_of_the_server_is_logged_once(log: list[tuple[str, s
 
 
 async def test_rtvi_messages_are_dropped_without_a_warning(log: list[tuple[str, str]]) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     frame = OutputTransportMessageUrgentFrame(
         message={"label": "rtvi-ai", "type": "bot-ready", "version": "1.0"}
@@ -84,7 +84,7 @@ async def test_rtvi_messages_are_dropped_without_a_warning(log: list[tuple[str, 
 async def test_output_variables_set_after_the_end_give_a_warning(
     log: list[tuple[str, str]],
 ) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     await call.exchange(call.genesys.text("close", {"reason": "end"}))
     call.serializer.set_output_variables({"a": "1"})
@@ -92,7 +92,7 @@ async def test_output_variables_set_after_the_end_give_a_warning(
 
 
 async def test_audio_dropped_during_a_pause_is_logged_once(log: list[tuple[str, str]]) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     await call.send_unanswered(call.genesys.text("paused"))
     for _ in range(3):
@@ -101,7 +101,7 @@ async def test_audio_dropped_during_a_pause_is_logged_once(log: list[tuple[str, 
 
 
 async def test_line_breaks_of_the_peer_do_not_reach_the_log(log: list[tuple[str, str]]) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     forged: dict[str, Any] = {"x\nERROR | forged": 1}
     await call.send_unanswered(call.genesys.text("paused", forged))
@@ -113,7 +113,7 @@ async def test_line_breaks_of_the_peer_do_not_reach_the_log(log: list[tuple[str,
 
 
 async def test_number_of_log_lines_for_one_call_is_limited(log: list[tuple[str, str]]) -> None:
-    call = Call()
+    call = SerializerCall()
     await call.open()
     for code in range(1000):
         await call.send_unanswered(call.genesys.text("error", {"code": code, "message": "x"}))

@@ -38,7 +38,7 @@ from pipecat_genesys.simulator import (
     new_monitor_call,
 )
 from pipecat_genesys.simulator.connection import CallConnection, open_websocket
-from scripted import Peer, scripted
+from scripted import ScriptedCall, scripted
 from virtual_loop import virtual_time
 
 QUICK = CallOptions(
@@ -48,7 +48,7 @@ QUICK = CallOptions(
 SPEECH = bytes(range(1, 126)) * 32  # 4000 samples are two and a half frames
 
 
-async def no_answer(peer: Peer, message: dict[str, Any]) -> None:
+async def no_answer(peer: ScriptedCall, message: dict[str, Any]) -> None:
     """Send no answer to a message."""
 
 
@@ -57,7 +57,7 @@ async def wait_a_minute(call: SimulatedCall) -> None:
     await asyncio.sleep(60)
 
 
-async def accept_and_speak(peer: Peer, message: dict[str, Any]) -> None:
+async def accept_and_speak(peer: ScriptedCall, message: dict[str, Any]) -> None:
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 2400)
 
@@ -119,7 +119,7 @@ async def clean_call() -> None:
 
 @virtual_time
 async def test_frames_are_sent_every_200_ms_without_drift() -> None:
-    async def slow(peer: Peer, message: dict[str, Any]) -> None:
+    async def slow(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await asyncio.sleep(0.65)
         await peer.accept(message)
 
@@ -159,7 +159,7 @@ async def test_speech_of_one_party_is_sent_in_order_without_a_gap() -> None:
 async def test_paused_stream_suppresses_speech_and_the_recording_stays_aligned(
     tmp_path: Path,
 ) -> None:
-    async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
+    async def on_dtmf(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.text("pause" if message["parameters"]["digit"] == "1" else "resume")
 
     async with scripted(open=accept_and_speak, dtmf=on_dtmf) as server:
@@ -192,7 +192,7 @@ async def test_paused_stream_suppresses_speech_and_the_recording_stays_aligned(
 
 @virtual_time
 async def test_bot_can_end_the_call_with_disconnect() -> None:
-    async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
+    async def on_dtmf(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.text("disconnect", {"reason": "completed", "outputVariables": {"a": "1"}})
 
     async with scripted(dtmf=on_dtmf) as server, SimulatedCall(server.url) as call:
@@ -209,10 +209,10 @@ async def test_bot_can_end_the_call_with_disconnect() -> None:
 
 @virtual_time
 async def test_barge_in_drops_the_bot_audio_that_was_not_heard() -> None:
-    async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
+    async def on_dtmf(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.event("barge_in")
 
-    async def speak(peer: Peer, message: dict[str, Any]) -> None:
+    async def speak(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\x55" * 64_000)
 
@@ -232,7 +232,7 @@ async def test_barge_in_drops_the_bot_audio_that_was_not_heard() -> None:
 
 @virtual_time
 async def test_wait_for_silence_returns_the_end_of_the_last_bot_audio() -> None:
-    async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
+    async def on_dtmf(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.socket.send(b"\x55" * 1600)
 
     async with scripted(dtmf=on_dtmf) as server, SimulatedCall(server.url) as call:
@@ -248,7 +248,7 @@ async def test_wait_for_silence_returns_the_end_of_the_last_bot_audio() -> None:
 
 @virtual_time
 async def test_each_event_is_returned_by_one_wait_and_since_skips_old_events() -> None:
-    async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
+    async def on_dtmf(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.event("e" + message["parameters"]["digit"])
 
     async with scripted(dtmf=on_dtmf) as server, SimulatedCall(server.url) as call:
@@ -337,7 +337,7 @@ async def test_exception_of_the_observer_is_raised_in_the_script() -> None:
 
 @virtual_time
 async def test_speech_that_the_end_of_the_call_interrupts_raises_call_ended_error() -> None:
-    async def on_audio(peer: Peer, message: dict[str, Any]) -> None:
+    async def on_audio(peer: ScriptedCall, message: dict[str, Any]) -> None:
         if len(peer.audio) == 1:
             await peer.text("disconnect", {"reason": "error"})
 
@@ -376,7 +376,7 @@ async def test_missing_pong_ends_the_call_when_the_next_ping_is_due() -> None:
 @pytest.mark.parametrize("abruptly", [True, False])
 @virtual_time
 async def test_server_that_closes_the_socket_ends_in_a_report(abruptly: bool) -> None:
-    async def drop(peer: Peer, message: dict[str, Any]) -> None:
+    async def drop(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         if abruptly:
             peer.socket.transport.abort()
@@ -395,7 +395,7 @@ async def test_server_that_closes_the_socket_ends_in_a_report(abruptly: bool) ->
 
 @virtual_time
 async def test_server_that_closes_the_socket_after_closed_is_reported() -> None:
-    async def closed_and_gone(peer: Peer, message: dict[str, Any]) -> None:
+    async def closed_and_gone(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.text("closed")
         await peer.socket.close()
 
@@ -407,7 +407,7 @@ async def test_server_that_closes_the_socket_after_closed_is_reported() -> None:
 
 @virtual_time
 async def test_close_frame_with_a_code_that_crosses_the_client_s_is_a_warning() -> None:
-    async def close_with_1000(peer: Peer, message: dict[str, Any]) -> None:
+    async def close_with_1000(peer: ScriptedCall, message: dict[str, Any]) -> None:
         # The server does not read the client's close frame, and sends its own.
         peer.socket.transport.pause_reading()
         await peer.text("closed")
@@ -448,7 +448,7 @@ async def test_cancelled_call_is_dropped_if_the_server_does_not_answer_close() -
 async def test_server_that_does_not_answer_the_close_frame_does_not_delay_the_end() -> None:
     held = asyncio.Event()
 
-    async def freeze(peer: Peer, message: dict[str, Any]) -> None:
+    async def freeze(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.text("closed")
         peer.socket.transport.pause_reading()
         await held.wait()
@@ -466,7 +466,7 @@ async def test_server_that_does_not_answer_the_close_frame_does_not_delay_the_en
 async def test_server_that_stops_reading_cannot_keep_the_socket_open() -> None:
     held = asyncio.Event()
 
-    async def freeze(peer: Peer, message: dict[str, Any]) -> None:
+    async def freeze(peer: ScriptedCall, message: dict[str, Any]) -> None:
         peer.socket.transport.pause_reading()
         await held.wait()
 
@@ -500,7 +500,7 @@ async def test_refused_connection_is_a_script_error_of_run_and_raised_otherwise(
 
 @virtual_time
 async def test_too_large_message_is_a_violation_and_does_not_break_the_socket() -> None:
-    async def shout(peer: Peer, message: dict[str, Any]) -> None:
+    async def shout(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\x55" * 2_000_000)
 
@@ -512,7 +512,7 @@ async def test_too_large_message_is_a_violation_and_does_not_break_the_socket() 
 
 @virtual_time
 async def test_text_that_is_not_utf8_is_a_websocket_fault_of_the_server() -> None:
-    async def garble(peer: Peer, message: dict[str, Any]) -> None:
+    async def garble(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\xff\xfe", text=True)
 
@@ -524,7 +524,7 @@ async def test_text_that_is_not_utf8_is_a_websocket_fault_of_the_server() -> Non
 
 @virtual_time
 async def test_bot_that_sends_20_ms_messages_is_disconnected_with_429() -> None:
-    async def dribble(peer: Peer, message: dict[str, Any]) -> None:
+    async def dribble(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         for _ in range(60):
             await peer.socket.send(b"\x55" * 160)
@@ -576,7 +576,7 @@ async def test_options_can_replace_add_and_remove_headers() -> None:
 async def test_continuation_repeats_the_history_and_closes_the_previous_session(
     history: float,
 ) -> None:
-    async def open_and_go(peer: Peer, message: dict[str, Any]) -> None:
+    async def open_and_go(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         if not message["parameters"].get("continuedSessions"):
             await peer.text("reconnect", {"info": "restart"})

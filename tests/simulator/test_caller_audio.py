@@ -20,7 +20,7 @@ from pipecat_genesys.simulator import (
     new_monitor_call,
     read_wav,
 )
-from scripted import Peer, scripted
+from scripted import ScriptedCall, scripted
 from virtual_loop import virtual_time
 
 EXTERNAL, INTERNAL = AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL
@@ -28,7 +28,7 @@ CUSTOMER, AGENT = b"\x11" * 1600, b"\x22" * 3200
 SILENCE = b"\xff"
 
 
-def parties(peer: Peer, format: str, channels: int) -> list[bytes]:
+def parties(peer: ScriptedCall, format: str, channels: int) -> list[bytes]:
     """Return the mu-law audio of each channel, taken sample by sample from the messages."""
     width = 1 if format == "PCMU" else 2
     stream = b"".join(peer.audio)
@@ -72,7 +72,7 @@ async def test_each_party_is_on_its_channel_in_the_order_of_the_medium(
 
 @virtual_time
 async def test_bot_call_in_l16_carries_audio_in_both_directions() -> None:
-    async def answer(peer: Peer, message: dict[str, Any]) -> None:
+    async def answer(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\x00\x10" * 800)
 
@@ -153,7 +153,7 @@ async def test_backlog_is_sent_right_after_opened_and_lies_before_open_in_the_re
 ) -> None:
     options = CallOptions(backlog=1.0, catch_up_at_once=at_once)
 
-    async def speak(peer: Peer, message: dict[str, Any]) -> None:
+    async def speak(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\x55" * 800)
 
@@ -182,7 +182,7 @@ async def test_backlog_is_sent_right_after_opened_and_lies_before_open_in_the_re
 
 @virtual_time
 async def test_probe_sends_no_audio_and_does_not_advance_the_position() -> None:
-    async def slow(peer: Peer, message: dict[str, Any]) -> None:
+    async def slow(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await asyncio.sleep(0.25)
         await peer.accept(message)
 

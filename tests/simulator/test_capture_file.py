@@ -21,13 +21,13 @@ from pipecat_genesys.simulator import (
     new_call,
     read_capture,
 )
-from scripted import Peer, scripted
+from scripted import ScriptedCall, scripted
 from virtual_loop import virtual_time
 
 SECRET = "TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU="
 
 
-async def send_audio_and_garbage(peer: Peer, message: dict[str, Any]) -> None:
+async def send_audio_and_garbage(peer: ScriptedCall, message: dict[str, Any]) -> None:
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 800)
     await peer.socket.send("not json")

@@ -17,7 +17,7 @@ from pipecat_genesys.simulator import (
     ServerEvent,
     SimulatedCall,
 )
-from scripted import Peer, scripted
+from scripted import ScriptedCall, scripted
 from virtual_loop import virtual_time
 
 RTT = 0.4
@@ -34,7 +34,7 @@ async def test_open_arrives_one_round_trip_after_the_upgrade() -> None:
     async def accept_upgrade(connection: Any, request: Any) -> None:
         times["upgrade"] = now()
 
-    async def on_open(peer: Peer, message: dict[str, Any]) -> None:
+    async def on_open(peer: ScriptedCall, message: dict[str, Any]) -> None:
         times["open"] = now()
         await peer.accept(message)
 
@@ -71,12 +71,12 @@ async def test_delay_is_real_time() -> None:
 async def test_text_and_audio_are_delayed_in_both_directions() -> None:
     arrived: list[tuple[str, float]] = []
 
-    async def on_dtmf(peer: Peer, message: dict[str, Any]) -> None:
+    async def on_dtmf(peer: ScriptedCall, message: dict[str, Any]) -> None:
         arrived.append(("dtmf", now()))
         await peer.socket.send(b"\x55" * 800)
         await peer.event("hello")
 
-    async def on_audio(peer: Peer, message: dict[str, Any]) -> None:
+    async def on_audio(peer: ScriptedCall, message: dict[str, Any]) -> None:
         arrived.append(("audio", now()))
 
     async with (
@@ -102,7 +102,7 @@ async def test_text_and_audio_are_delayed_in_both_directions() -> None:
 async def test_jitter_delays_messages_at_random_and_keeps_their_order() -> None:
     sent: list[float] = []
 
-    async def speak(peer: Peer, message: dict[str, Any]) -> None:
+    async def speak(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         for number in range(20):
             await asyncio.sleep(0.2)
@@ -125,7 +125,7 @@ async def test_jitter_delays_messages_at_random_and_keeps_their_order() -> None:
 
 @virtual_time
 async def test_burst_with_jitter_keeps_its_order() -> None:
-    async def speak(peer: Peer, message: dict[str, Any]) -> None:
+    async def speak(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         for number in range(20):
             await peer.event(f"e{number}")
@@ -159,7 +159,7 @@ async def test_call_over_a_slow_network_ends_clean() -> None:
 
 @virtual_time
 async def test_bot_audio_that_is_in_flight_at_barge_in_is_cleared_too() -> None:
-    async def speak(peer: Peer, message: dict[str, Any]) -> None:
+    async def speak(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\x55" * 16_000)
         await asyncio.sleep(0.1)
@@ -190,7 +190,7 @@ async def test_abort_of_the_socket_follows_the_messages_before_it() -> None:
 
 @virtual_time
 async def test_message_on_its_way_to_a_client_that_dropped_its_socket_is_no_violation() -> None:
-    async def talk(peer: Peer, message: dict[str, Any]) -> None:
+    async def talk(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         for _ in range(40):
             await asyncio.sleep(0.05)

@@ -28,7 +28,7 @@ from pipecat_genesys.simulator import (
     read_capture,
     replay_call,
 )
-from scripted import Handler, Peer, scripted
+from scripted import Handler, ScriptedCall, scripted
 from virtual_loop import virtual_time
 
 QUICK = CallOptions(
@@ -37,16 +37,16 @@ QUICK = CallOptions(
 )
 
 
-async def accept_and_speak(peer: Peer, message: dict[str, Any]) -> None:
+async def accept_and_speak(peer: ScriptedCall, message: dict[str, Any]) -> None:
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 2400)
 
 
-async def disconnect(peer: Peer, message: dict[str, Any]) -> None:
+async def disconnect(peer: ScriptedCall, message: dict[str, Any]) -> None:
     await peer.text("disconnect", {"reason": "completed", "outputVariables": {"a": "b"}})
 
 
-async def no_answer(peer: Peer, message: dict[str, Any]) -> None:
+async def no_answer(peer: ScriptedCall, message: dict[str, Any]) -> None:
     """Send no answer to a message."""
 
 
@@ -117,7 +117,7 @@ async def test_replay_sends_the_same_messages_at_the_same_times(tmp_path: Path) 
 async def test_replay_reports_other_messages_less_audio_and_missing_pongs(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl", dtmf=disconnect)
 
-    async def other_reason(peer: Peer, message: dict[str, Any]) -> None:
+    async def other_reason(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.text("disconnect", {"reason": "error", "info": "no"})
 
     async with scripted(dtmf=other_reason, ping=no_answer) as server:
@@ -134,7 +134,7 @@ async def test_replay_reports_other_messages_less_audio_and_missing_pongs(tmp_pa
 async def test_close_after_disconnect_waits_for_the_new_disconnect(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl", dtmf=disconnect)
 
-    async def later(peer: Peer, message: dict[str, Any]) -> None:
+    async def later(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await asyncio.sleep(0.3)
         await disconnect(peer, message)
 
@@ -149,7 +149,7 @@ async def test_close_after_disconnect_waits_for_the_new_disconnect(tmp_path: Pat
 async def test_messages_after_opened_keep_their_distance_to_a_later_opened(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl")
 
-    async def slow(peer: Peer, message: dict[str, Any]) -> None:
+    async def slow(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await asyncio.sleep(0.3)
         await accept_and_speak(peer, message)
 
@@ -167,7 +167,7 @@ async def test_messages_after_opened_keep_their_distance_to_a_later_opened(tmp_p
 async def test_serverseq_counts_the_server_messages_of_the_replay(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl")
 
-    async def one_more(peer: Peer, message: dict[str, Any]) -> None:
+    async def one_more(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await accept_and_speak(peer, message)
         await peer.event("hello")
 
@@ -191,7 +191,7 @@ async def test_serverseq_that_was_too_high_is_too_high_in_the_replay(tmp_path: P
 
 @virtual_time
 async def test_different_uuids_are_not_a_difference(tmp_path: Path) -> None:
-    async def new_id(peer: Peer, message: dict[str, Any]) -> None:
+    async def new_id(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await accept_and_speak(peer, message)
         id = new_call().session_id
         await peer.text("event", {"entities": [{"type": "x", "data": {"id": id}}]})
@@ -216,7 +216,7 @@ async def test_aborted_socket_is_aborted_in_the_replay(tmp_path: Path) -> None:
 async def test_server_that_closes_the_socket_is_a_difference(tmp_path: Path) -> None:
     recorded = await record(tmp_path / "a.jsonl")
 
-    async def leave(peer: Peer, message: dict[str, Any]) -> None:
+    async def leave(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.close()
 

@@ -22,15 +22,15 @@ from pipecat_genesys.simulator import (
     tone,
     write_wav,
 )
-from scripted import Peer, scripted
+from scripted import ScriptedCall, scripted
 from virtual_loop import virtual_time
 
 
-async def disconnect(peer: Peer, message: dict[str, Any]) -> None:
+async def disconnect(peer: ScriptedCall, message: dict[str, Any]) -> None:
     await peer.text("disconnect", {"reason": "completed"})
 
 
-async def accept_and_do_everything(peer: Peer, message: dict[str, Any]) -> None:
+async def accept_and_do_everything(peer: ScriptedCall, message: dict[str, Any]) -> None:
     """Accept the call, and do everything that a script can wait for."""
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 800)
@@ -40,7 +40,7 @@ async def accept_and_do_everything(peer: Peer, message: dict[str, Any]) -> None:
     await peer.event("hello")
 
 
-async def run(*steps: str, patience: float = 5.0, **on: Any) -> Peer:
+async def run(*steps: str, patience: float = 5.0, **on: Any) -> ScriptedCall:
     async with scripted(**{"open": accept_and_do_everything, **on}) as server:
         async with SimulatedCall(server.url) as call:
             await call.opened()
@@ -49,7 +49,7 @@ async def run(*steps: str, patience: float = 5.0, **on: Any) -> Peer:
         return server.peer
 
 
-def messages_of_steps(peer: Peer) -> list[dict[str, Any]]:
+def messages_of_steps(peer: ScriptedCall) -> list[dict[str, Any]]:
     """Return the client's messages except the messages that every call has."""
     usual = {"open", "ping", "close", "playback_started", "playback_completed"}
     return [message for message in peer.received if message["type"] not in usual]
@@ -146,13 +146,13 @@ async def test_wait_recognizes_everything_that_a_server_can_do() -> None:
 
 @virtual_time
 async def test_wait_bot_ignores_speech_before_a_silence() -> None:
-    async def greet_twice(peer: Peer, message: dict[str, Any]) -> None:
+    async def greet_twice(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\x55" * 800)
         await asyncio.sleep(0.3)
         await peer.socket.send(b"\x55" * 800)
 
-    async def answer(peer: Peer, message: dict[str, Any]) -> None:
+    async def answer(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await asyncio.sleep(2)
         await peer.socket.send(b"\x66" * 800)
 
@@ -169,7 +169,7 @@ async def test_wait_bot_ignores_speech_before_a_silence() -> None:
 
 @virtual_time
 async def test_wait_bot_counts_speech_that_began_during_the_step_before() -> None:
-    async def answer_early(peer: Peer, message: dict[str, Any]) -> None:
+    async def answer_early(peer: ScriptedCall, message: dict[str, Any]) -> None:
         if len(peer.audio) == 2:
             await peer.socket.send(b"\x66" * 800)
 
@@ -180,7 +180,7 @@ async def test_wait_bot_counts_speech_that_began_during_the_step_before() -> Non
 
 @virtual_time
 async def test_first_wait_bot_counts_speech_since_the_beginning_of_the_call() -> None:
-    async def greet(peer: Peer, message: dict[str, Any]) -> None:
+    async def greet(peer: ScriptedCall, message: dict[str, Any]) -> None:
         await peer.accept(message)
         await peer.socket.send(b"\x55" * 800)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from calls import Call
+from calls import SerializerCall
 from pipecat.frames.frames import Frame
 
 
@@ -26,7 +26,7 @@ class Transport:
         self.handlers[name] = handler
 
 
-class AttachedCall(Call):
+class AttachedCall(SerializerCall):
     """A call in which the application sends messages with methods such as `pause`."""
 
     def __init__(self, rate: int = 16000, **params: Any) -> None:

@@ -11,7 +11,7 @@ from pipecat.frames.frames import InputAudioRawFrame, InputDTMFFrame, SystemFram
 from pipecat_genesys import GenesysAudioHookSerializer
 
 
-class Call:
+class SerializerCall:
     """A serializer, and a Genesys client that builds messages for it."""
 
     def __init__(self, rate: int = 16000, **params: Any) -> None:

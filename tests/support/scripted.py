@@ -11,10 +11,10 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-Handler = Callable[["Peer", dict[str, Any]], Awaitable[None]]
+Handler = Callable[["ScriptedCall", dict[str, Any]], Awaitable[None]]
 
 
-class Peer:
+class ScriptedCall:
     """The server side of one call, which follows the protocol.
 
     Args:
@@ -29,7 +29,7 @@ class Peer:
         self.seq = 0
         self.close_code: int | None = None
         self._on: dict[str, Handler] = {
-            "open": Peer.accept,
+            "open": ScriptedCall.accept,
             "ping": lambda peer, ping: peer.text("pong", clientseq=ping["seq"]),
             "close": lambda peer, _: peer.text("closed"),
             "update": lambda peer, _: peer.text("updated"),
@@ -79,7 +79,7 @@ class Peer:
             self.close_code = self.socket.protocol.close_code
 
 
-class Server:
+class ScriptedServer:
     """A running server.
 
     Attributes:
@@ -90,11 +90,11 @@ class Server:
 
     def __init__(self) -> None:
         self.url = ""
-        self.peers: list[Peer] = []
+        self.peers: list[ScriptedCall] = []
         self.done = asyncio.Event()
 
     @property
-    def peer(self) -> Peer:
+    def peer(self) -> ScriptedCall:
         """Return the server's side of the only call."""
         (peer,) = self.peers
         return peer
@@ -103,11 +103,11 @@ class Server:
 @asynccontextmanager
 async def scripted(
     *, process_request: Callable[..., Any] | None = None, **on: Handler
-) -> AsyncIterator[Server]:
-    server = Server()
+) -> AsyncIterator[ScriptedServer]:
+    server = ScriptedServer()
 
     async def handle(socket: ServerConnection) -> None:
-        peer = Peer(socket, on)
+        peer = ScriptedCall(socket, on)
         server.peers.append(peer)
         await peer.run()
         server.done.set()

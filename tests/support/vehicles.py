@@ -103,7 +103,7 @@ class Tap(FrameProcessor):
         return sum(len(frame.audio) / 2 / frame.sample_rate for frame in frames)
 
 
-class Served:
+class ServedPipeline:
     """A server for one call, whose pipeline has processors before and after the output.
 
     Attributes:
@@ -121,7 +121,7 @@ class Served:
         *,
         before: Sequence[FrameProcessor] = (),
         after: Sequence[FrameProcessor] = (),
-        prepare: Callable[[Served], None] = lambda _: None,
+        prepare: Callable[[ServedPipeline], None] = lambda _: None,
         rate: int = RATE,
         worker_options: dict[str, Any] | None = None,
         **params: Any,
@@ -193,7 +193,7 @@ class Served:
 
 
 @dataclass
-class Outcome:
+class CallOutcome:
     """The result of a call.
 
     Attributes:
@@ -236,12 +236,12 @@ class DelayedOpen(SimulatedCall):
 
 
 async def call(
-    served: Served,
+    served: ServedPipeline,
     script: Callable[[SimulatedCall], Awaitable[object]],
     *,
     open_after: float = 0.0,
     hang_up: bool = True,
-) -> Outcome:
+) -> CallOutcome:
     """Call a server, run a script, and hang up.
 
     Args:
@@ -266,4 +266,4 @@ async def call(
         track = array.array("h", audio.ulaw_decode(client.session.playback.render(now)))
         await asyncio.wait_for(served.done.wait(), 20)
     assert report.script_error is None, report.script_error
-    return Outcome(report, track, now - client.elapsed)
+    return CallOutcome(report, track, now - client.elapsed)

@@ -17,7 +17,7 @@ except ImportError:  # pipecat before 1.3 has other module names
     from pipecat.pipeline.task import PipelineParams
 
 
-class Server:
+class TransportServer:
     """A server for one call at a time.
 
     Attributes:

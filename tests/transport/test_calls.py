@@ -39,7 +39,7 @@ from pipecat_genesys.simulator import (
 )
 from pipecat_genesys.transport import AudioHookParams, TransportObserver, call_worker
 
-from .server import Server
+from .server import TransportServer
 
 RATE = 16000
 PINGS_EVERY_SECOND = CallOptions(timeouts=ClientTimeouts(ping_interval=1))
@@ -47,7 +47,7 @@ LOUD = b"\x00\x40\x00\xc0" * (RATE // 2)
 """A second of PCM that is not silence."""
 
 
-class Bot(FrameProcessor):
+class RecordingBot(FrameProcessor):
     """Passes frames on and records them.
 
     Args:
@@ -76,7 +76,7 @@ class Bot(FrameProcessor):
         return [at for at, frame in self.seen if isinstance(frame, kind)]
 
 
-class Speech:
+class SpokenTurn:
     """The frames of a turn, in the order in which a TTS service pushes them."""
 
     def __init__(self, seconds: float) -> None:
@@ -89,7 +89,7 @@ class Speech:
 
 
 async def call(
-    server: Server, script: Any, parameters: CallParameters | None = None, **options: Any
+    server: TransportServer, script: Any, parameters: CallParameters | None = None, **options: Any
 ) -> CallReport:
     """Make a call, and wait until its pipeline has ended."""
     async with serving(server.app) as url:
@@ -100,13 +100,13 @@ async def call(
 
 
 async def test_end_frame_plays_all_audio_then_disconnects_with_the_output_variables() -> None:
-    server = Server()
+    server = TransportServer()
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
         assert server.transport is not None
         server.transport.call.set_output_variables({"intent": "billing", "score": 0.5})
-        await server.queue(*Speech(1.5).frames, EndFrame())
+        await server.queue(*SpokenTurn(1.5).frames, EndFrame())
         await caller.ended(10)
         heard.append(caller.session.playback.heard(time.monotonic()) / 8000)
 
@@ -125,7 +125,7 @@ async def test_end_frame_plays_all_audio_then_disconnects_with_the_output_variab
 
 
 async def test_pipeline_ends_when_the_caller_hangs_up() -> None:
-    server = Server(Echo)
+    server = TransportServer(Echo)
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
@@ -139,7 +139,7 @@ async def test_pipeline_ends_when_the_caller_hangs_up() -> None:
 
 
 async def test_pipeline_ends_when_the_socket_drops_and_no_task_is_left() -> None:
-    server = Server(Echo)
+    server = TransportServer(Echo)
     async with serving(server.app) as url:
         caller = SimulatedCall(url)
         async with caller:
@@ -158,10 +158,10 @@ async def test_pipeline_ends_when_the_socket_drops_and_no_task_is_left() -> None
     reason="pipecat before 1.8 reads nothing until the pipeline has started",
 )
 async def test_opened_does_not_wait_for_the_pipeline_and_no_audio_is_lost() -> None:
-    bots: list[Bot] = []
+    bots: list[RecordingBot] = []
 
-    def make() -> Bot:
-        bots.append(Bot(setup=2.0))
+    def make() -> RecordingBot:
+        bots.append(RecordingBot(setup=2.0))
         return bots[-1]
 
     async def script(caller: SimulatedCall) -> None:
@@ -172,7 +172,7 @@ async def test_opened_does_not_wait_for_the_pipeline_and_no_audio_is_lost() -> N
         await caller.hang_up()
         await caller.ended(5)
 
-    server = Server(make)
+    server = TransportServer(make)
     report = await call(server, script)
     assert report.clean, report.violations
     # The pipeline also receives the audio that arrived before the start of the pipeline.
@@ -192,14 +192,14 @@ async def test_pings_do_not_wait_for_a_slow_pipeline() -> None:
         closed = await caller.ended(5)
         assert closed.ending.closed_received
 
-    server = Server(lambda: Bot(each=0.5))
+    server = TransportServer(lambda: RecordingBot(each=0.5))
     report = await call(server, script, options=PINGS_EVERY_SECOND)
     assert report.clean, report.violations
 
 
 async def test_interruption_sends_barge_in_and_reports_the_seconds_heard() -> None:
     heard: list[float] = []
-    server = Server(Bot)
+    server = TransportServer(RecordingBot)
 
     def prepare(transport: Any) -> None:
         @transport.event_handler("on_interrupted")
@@ -212,14 +212,14 @@ async def test_interruption_sends_barge_in_and_reports_the_seconds_heard() -> No
         await caller.opened()
         # No audio is playing, so this interruption sends no message.
         await server.queue(InterruptionFrame())
-        await server.queue(*Speech(6).frames)
+        await server.queue(*SpokenTurn(6).frames)
         started = await caller.wait_for_bot_audio()
         await asyncio.sleep(1.0)
         await server.queue(InterruptionFrame())
         interrupted = await caller.wait_for(BargedIn)
         assert interrupted.at - started.at < 2
         await caller.wait_for_silence(0.5)
-        await server.queue(*Speech(1).frames)
+        await server.queue(*SpokenTurn(1).frames)
         await caller.wait_for_bot_audio(since=interrupted.at)
         await server.queue(EndFrame())
         await caller.ended(10)
@@ -231,11 +231,11 @@ async def test_interruption_sends_barge_in_and_reports_the_seconds_heard() -> No
 
 
 async def test_blocking_the_event_loop_for_half_a_second_causes_no_underrun() -> None:
-    server = Server()
+    server = TransportServer()
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
-        await server.queue(*Speech(4).frames)
+        await server.queue(*SpokenTurn(4).frames)
         await caller.wait_for_bot_audio()
         await asyncio.sleep(0.7)
         time.sleep(0.5)  # noqa: ASYNC251 - blocks the simulator, too
@@ -248,18 +248,18 @@ async def test_blocking_the_event_loop_for_half_a_second_causes_no_underrun() ->
 
 
 async def test_bot_speaking_frames_follow_the_playback() -> None:
-    bots: list[Bot] = []
+    bots: list[RecordingBot] = []
 
-    def make() -> Bot:
-        bots.append(Bot())
+    def make() -> RecordingBot:
+        bots.append(RecordingBot())
         return bots[-1]
 
-    server = Server(make)
+    server = TransportServer(make)
     times: dict[str, float] = {}
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
-        await server.queue(*Speech(3).frames)
+        await server.queue(*SpokenTurn(3).frames)
         await caller.wait_for_bot_audio()
         times["started"] = time.monotonic()
         await caller.playback_completed()
@@ -279,16 +279,16 @@ async def test_bot_speaking_frames_follow_the_playback() -> None:
 
 
 async def test_stereo_call_gives_a_mono_frame_for_each_channel() -> None:
-    bots: list[Bot] = []
+    bots: list[RecordingBot] = []
 
-    def make() -> Bot:
-        bots.append(Bot())
+    def make() -> RecordingBot:
+        bots.append(RecordingBot())
         return bots[-1]
 
     inputs = GenesysAudioHookSerializer.InputParams(
         channel=AudioHookChannel.BOTH, process_internal=True
     )
-    server = Server(make, params=AudioHookParams(call=inputs))
+    server = TransportServer(make, params=AudioHookParams(call=inputs))
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
@@ -319,12 +319,12 @@ async def test_observer_is_called_for_replies_and_audio() -> None:
             self.audio += seconds
 
     observer = RecordingObserver()
-    server = Server(observer=observer)
+    server = TransportServer(observer=observer)
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
         await caller.wait_for(PongReceived)
-        await server.queue(*Speech(0.5).frames, EndFrame())
+        await server.queue(*SpokenTurn(0.5).frames, EndFrame())
         await caller.ended(10)
 
     await call(server, script, new_call())
@@ -340,7 +340,7 @@ async def test_observer_is_called_for_replies_and_audio() -> None:
 )
 async def test_transport_passes_every_conformance_check(mode: CallMode, channel: Any) -> None:
     inputs = GenesysAudioHookSerializer.InputParams(channel=channel)
-    server = Server(Echo, params=AudioHookParams(call=inputs))
+    server = TransportServer(Echo, params=AudioHookParams(call=inputs))
     timeouts = Timeouts(pong=2, close=2, observation=0.5, conversation=7)
     async with serving(server.app, ws_max_size=65536) as url:
         target = Target(url=url, mode=mode, timeouts=timeouts)

@@ -19,7 +19,7 @@ from pipecat_genesys.transport import AudioHookParams, TransportObserver
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 
-from .server import Server
+from .server import TransportServer
 
 
 def params_with_dead_peer_after(seconds: float) -> AudioHookParams:
@@ -29,7 +29,7 @@ def params_with_dead_peer_after(seconds: float) -> AudioHookParams:
     return params
 
 
-class Peer:
+class RawClient:
     """A client that sends only the messages that the test sends."""
 
     def __init__(self, socket: ClientConnection) -> None:
@@ -64,22 +64,22 @@ OPEN = {
 
 
 @asynccontextmanager
-async def peer(server: Server) -> AsyncIterator[Peer]:
+async def peer(server: TransportServer) -> AsyncIterator[RawClient]:
     async with (
         serving(server.app) as url,
         connect(url, ping_interval=None, compression=None, close_timeout=1) as socket,
     ):
-        yield Peer(socket)
+        yield RawClient(socket)
 
 
-def nothing_left(server: Server) -> bool:
+def nothing_left(server: TransportServer) -> bool:
     assert server.transport is not None
     name = str(server.transport.call)
     return not [task for task in asyncio.all_tasks() if name in task.get_name()]
 
 
 async def test_call_ends_if_the_peer_sends_nothing() -> None:
-    server = Server(Echo, params=params_with_dead_peer_after(0.5))
+    server = TransportServer(Echo, params=params_with_dead_peer_after(0.5))
     async with peer(server) as client:
         await client.open()
         # The client stays connected but sends no pings.
@@ -88,7 +88,7 @@ async def test_call_ends_if_the_peer_sends_nothing() -> None:
 
 
 async def test_pings_keep_a_call_alive() -> None:
-    server = Server(Echo, params=params_with_dead_peer_after(0.5))
+    server = TransportServer(Echo, params=params_with_dead_peer_after(0.5))
     async with peer(server) as client:
         await client.open()
         for serverseq in range(1, 8):
@@ -122,7 +122,7 @@ async def test_call_ends_if_the_peer_does_not_read(monkeypatch: pytest.MonkeyPat
             await asyncio.sleep(0.2)
             say("ping")
 
-    server = Server(Echo, params=params_with_dead_peer_after(0.5))
+    server = TransportServer(Echo, params=params_with_dead_peer_after(0.5))
     incoming.put_nowait({"type": "websocket.connect"})
     say("open", **OPEN)
     pinging = asyncio.create_task(ping())
@@ -137,7 +137,7 @@ async def test_call_ends_if_the_peer_does_not_close_after_disconnect(
 ) -> None:
     """After the session has failed, the client continues to send pings."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
-    server = Server(Echo)
+    server = TransportServer(Echo)
     async with peer(server) as client:
         await client.open()
         client.seq += 5
@@ -161,9 +161,9 @@ async def test_peer_that_floods_is_throttled_and_disconnected_and_other_calls_ar
     monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 3.0)
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     observer = ThrottlingObserver()
-    flooded, healthy = Server(Echo, observer=observer), Server(Echo)
+    flooded, healthy = TransportServer(Echo, observer=observer), TransportServer(Echo)
 
-    async def flood(client: Peer) -> None:
+    async def flood(client: RawClient) -> None:
         # Each message has 4 s of audio; the client sends as fast as the server reads.
         while True:
             await client.send("ping", 1)
@@ -171,7 +171,7 @@ async def test_peer_that_floods_is_throttled_and_disconnected_and_other_calls_ar
 
     received_types: list[str] = []
 
-    async def read(client: Peer) -> None:
+    async def read(client: RawClient) -> None:
         async for message in client.socket:
             if isinstance(message, str):
                 received_types.append(json.loads(message)["type"])
@@ -200,7 +200,7 @@ async def test_peer_that_floods_is_throttled_and_disconnected_and_other_calls_ar
     assert "disconnect" in received_types
 
 
-async def disconnect_reason(client: Peer) -> str:
+async def disconnect_reason(client: RawClient) -> str:
     """Return the reason of the server's `disconnect`."""
     async with asyncio.timeout(10):
         while (message := await client.receive())["type"] != "disconnect":
@@ -214,7 +214,7 @@ async def test_peer_that_floods_with_pings_gets_disconnect_at_once(
     """The pongs have used the rate limit of text messages for the next 30 s."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 1.0)
-    async with peer(Server(Echo)) as client:
+    async with peer(TransportServer(Echo)) as client:
         await client.open()
         for _ in range(150):
             await client.send("ping", 1)
@@ -230,7 +230,7 @@ async def test_audio_messages_of_one_byte_or_none_are_throttled(
     monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_AUDIO_BURST", 100)
     monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 0.5)
     observer = ThrottlingObserver()
-    async with peer(Server(Echo, observer=observer)) as client:
+    async with peer(TransportServer(Echo, observer=observer)) as client:
         await client.open()
         for _ in range(300):
             await client.socket.send(data)
@@ -239,7 +239,7 @@ async def test_audio_messages_of_one_byte_or_none_are_throttled(
 
 
 async def test_sending_in_a_loop_after_the_end_does_not_block_the_event_loop() -> None:
-    server = Server(Echo)
+    server = TransportServer(Echo)
     async with peer(server) as client:
         await client.open()
         assert server.transport is not None
@@ -270,7 +270,7 @@ async def test_messages_wait_while_the_peer_takes_no_data_except_disconnect(
         if message["type"] == "websocket.send":
             await taken.acquire()
 
-    server = Server(Echo)
+    server = TransportServer(Echo)
     incoming.put_nowait({"type": "websocket.connect"})
     message = {"version": "2", "type": "open", "id": "one", "seq": 1, "serverseq": 0}
     message |= {"position": "PT0S", "parameters": OPEN}

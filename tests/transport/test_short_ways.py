@@ -16,7 +16,7 @@ from echo_server import Echo
 from loopback import serving
 from pipecat_genesys.simulator import SimulatedCall
 
-from .server import Server
+from .server import TransportServer
 
 PACKAGE = Path(pipecat_genesys.__file__).parent
 PAGE = (Path(__file__).parents[2] / "ARCHITECTURE.md").read_text()
@@ -60,7 +60,7 @@ class Trace:
 
 
 async def traced_call() -> Trace:
-    trace, server = Trace(), Server(Echo)
+    trace, server = Trace(), TransportServer(Echo)
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()

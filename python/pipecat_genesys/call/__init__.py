@@ -4,7 +4,7 @@ This package has hooks, events, the methods that send messages to Genesys, the d
 and ``update``, the audio of the call, and the pipeline frames for Genesys's messages. It does not
 use sockets. The serializer and the transport each hold one `Call`.
 
-* `call`: the classes `Call`, `Phase` and `Ending`.
+* `call`: the classes `Call`, `Phase` and `EndCause`.
 * `codec`: converts wire audio to PCM, and PCM to wire audio.
 * `containment`: limits the effects of a bot's code on other calls.
 * `details`: the details of the call from ``open`` and ``update``.
@@ -15,7 +15,7 @@ use sockets. The serializer and the transport each hold one `Call`.
 * `log`: the log of a call.
 """
 
-from .call import Call, Ending, Handler, OpenGate, Phase
+from .call import Call, EndCause, Handler, OpenGate, Phase
 from .params import CallParams
 
-__all__ = ["Call", "CallParams", "Ending", "Handler", "OpenGate", "Phase"]
+__all__ = ["Call", "CallParams", "EndCause", "Handler", "OpenGate", "Phase"]

@@ -76,7 +76,7 @@ _new_tuple = tuple.__new__
 _CLOSE_REASONS = frozenset(reason.value for reason in CloseReason)
 
 
-class Ending(NamedTuple):
+class EndCause(NamedTuple):
     """The cause of the end of a call.
 
     Attributes:
@@ -171,7 +171,7 @@ class Call(BaseObject):
         self.details = CallDetails()
         self.log = CallLog(self.session.session_id, personal_data=params.log_personal_data)
         self.phase = Phase.RUNNING
-        self.ending: Ending | None = None
+        self.ending: EndCause | None = None
         self.output_variables: dict[str, Any] | None = None
         self.start_paused_choice: bool | None = None
         self.discard_to: str | None = None
@@ -543,7 +543,7 @@ class Call(BaseObject):
     def _advance(self, phase: Phase, cause: tuple[str, str] | None = None) -> None:
         """Enter a phase, and set `ending` to the cause; a later phase and an earlier cause stay."""
         if cause is not None and self.ending is None:
-            self.ending = _new_tuple(Ending, cause)
+            self.ending = _new_tuple(EndCause, cause)
         if phase <= self.phase:
             return
         self.phase = phase
@@ -619,11 +619,11 @@ class Call(BaseObject):
         """Set `ending`, unless it was set before. This method sends no message.
 
         Args:
-            by: The party that ends the call; see `Ending`.
-            reason: The reason; see `Ending`.
+            by: The party that ends the call; see `EndCause`.
+            reason: The reason; see `EndCause`.
         """
         if self.ending is None:
-            self.ending = Ending(by, reason)
+            self.ending = EndCause(by, reason)
 
     async def end_failed_bot(self) -> None:
         """Send ``disconnect`` for the reason ``error``, because code of the bot failed."""
