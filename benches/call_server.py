@@ -1,11 +1,12 @@
-"""A server whose bots echo or are slow, on our transport and on pipecat's.
+"""A server whose bots echo or are slow, on our transport and on pipecat's transport.
 
-`measure_echo.py` and `measure_transport.py` start it (`server_process.py`). It serves
-ws://127.0.0.1:PORT/SERVER/BOT/RATE, prints the port, and ends when its standard input is closed.
+`measure_echo.py` and `measure_transport.py` start this server with `server_process.py`. The server
+listens at ws://127.0.0.1:PORT/SERVER/BOT/RATE, prints the port, and ends when its standard input is
+closed.
 
     SERVER  "transport": our transport; "serializer": our serializer on pipecat's transport;
             "pipecat": pipecat's serializer on pipecat's transport
-    BOT     "echo": repeats what it hears; "slow-start": needs 2 s to set up;
+    BOT     "echo": repeats the caller's audio; "slow-start": needs 2 s to set up;
             "slow": needs 260 ms for each 200 ms of the caller's audio
     RATE    sample rate of the pipeline in Hz
 

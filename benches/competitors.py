@@ -36,7 +36,7 @@ class Competitor:
         payload: Returns the audio of one result as bytes.
         exact: Whether every packet must have its exact length and every sample its exact value.
         every: The competitor takes part in every n-th round, where n is `every`.
-        rounds: Number of rounds in which it has taken part.
+        rounds: Number of rounds in which the competitor has taken part.
         nanoseconds: Time of each batch.
         results: Results of the last batch.
     """

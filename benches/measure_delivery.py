@@ -2,8 +2,8 @@
 
 Prints JSON. Each of five calls lasts a minute. Packets of 200 ms are sent on time and arrive after
 a random delay: 5 ms on average, fixed seeds, never out of order. The clock is simulated. pipecat's
-resampler reads the arrival times from it and clears itself when two packets are more than 0.2 s
-apart. Our serializer reads no clock.
+resampler reads the arrival times from the simulated clock and discards its state when two packets
+are more than 0.2 s apart. Our serializer reads no clock.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def arrival_times(packets: int, seed: int) -> list[float]:
 
 
 def delivered_percent(name: str, rate: int, times: Sequence[float], **params: Any) -> float:
-    """Return the percentage of a call's audio that came out of the serializer as frames."""
+    """Return the percentage of a call's audio that the serializer returned in frames."""
     now = SimpleNamespace(seconds=0.0)
     clock = SimpleNamespace(time=lambda: now.seconds)
     packet_bytes = round(WIRE_RATE * PACKET_SECONDS)

@@ -1,17 +1,17 @@
-"""Delay of an echo over real sockets, with resampling and without.
+"""Delay from the caller's speech to its echo, over WebSockets, with resampling and without.
 
 Prints JSON. A server in another process (`call_server.py`) echoes on pipecat's stock transport.
 Four calls run at once: our serializer and pipecat's at 8000 and at 16000 Hz. The calls send their
 packets 50 ms apart, so that they do not compete for the CPU; the order rotates from round to round.
 Each call sends noise of the speech band as mu-law, in packets of 200 ms.
 
-A marker is 50 ms of audio from the middle of a packet. It is located in the received audio by
-cross-correlation, with a precision of one sample. A marker was spoken at the time at which its
+A marker is 50 ms of audio from the middle of a packet. The marker is located in the received audio
+by cross-correlation, with a precision of one sample. A marker was spoken at the time at which its
 packet was sent, minus the duration of the audio after the marker in that packet. Two delays are
 measured from that time:
 
     echo    until the packet with the marker arrives, plus the audio before the marker in the packet
-    played  until the marker is played, if every packet is played after the end of the previous one
+    played  until the marker is played, if every packet is played after the previous packet
 
 Both delays include the 200 ms that it takes to speak a packet. A slow echo is not a failure. A
 missing marker in an echo of our serializer is a failure.
@@ -65,7 +65,7 @@ class CallTimes:
 
 
 async def run_call(url: str, call: CallTimes, wire: list[bytes], begin: float) -> None:
-    """Send each packet when it is due, the first one at `begin`; record the received packets."""
+    """Send each packet when it is due, the first packet at `begin`; record the received packets."""
     async with connect(url, compression=None, max_queue=None) as socket:
         await socket.send(OPEN_MESSAGE)
         while True:
@@ -113,7 +113,7 @@ def measure_delays(call: CallTimes, spoken: Samples) -> tuple[list[float], list[
 
 
 def _play_times(call: CallTimes) -> list[float]:
-    """Return the start times of playback, if each packet waits for the end of the previous one."""
+    """Return the start times of playback, if each packet waits for the previous packet."""
     free_at, times = 0.0, []
     for received, packet in zip(call.received, call.packets, strict=True):
         times.append(max(received, free_at))
@@ -122,7 +122,7 @@ def _play_times(call: CallTimes) -> list[float]:
 
 
 async def run_round(port: int, number: int, packets: int) -> dict[tuple[str, int], Any]:
-    """Run all calls at once; return the result of `measure_delays` for each."""
+    """Run all calls at once; return the result of `measure_delays` for each call."""
     count = _LEADING + packets + _TRAILING
     codes = signals.ulaw_codes(signals.speech_band_noise(count * PACKET, number))
     wire = signals.split(codes.tobytes(), PACKET)
@@ -150,7 +150,9 @@ def percentiles(times: list[float]) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--packets", type=int, default=100, help="packets with markers per round")
+    parser.add_argument(
+        "--packets", type=int, default=100, help="number of packets with a marker in each round"
+    )
     options = parser.parse_args()
     with running_call_server() as port:
         rounds = [asyncio.run(run_round(port, n, options.packets)) for n in range(options.rounds)]

@@ -1,8 +1,8 @@
 """Resident memory of one more call, in a process that does nothing else.
 
-Prints JSON. Each serializer receives `open` and handles three packets in each direction, so that it
-has allocated all that a call needs, and is then kept. The memory of the first call, which includes
-shared tables and code that is loaded on first use, is not counted.
+Prints JSON. Each serializer receives `open` and handles three packets in each direction, so that
+all memory of a call is allocated. No serializer is deleted before the measurement. The memory of
+the first call, which includes shared tables and code that is loaded on first use, is not counted.
 """
 
 from __future__ import annotations

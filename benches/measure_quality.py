@@ -1,6 +1,6 @@
 """Quality of the 16-bit output of our resampler and of other libraries' resamplers.
 
-Prints JSON. Nothing here depends on the speed of the machine. A value of ours outside the
+Prints JSON. Nothing here depends on the speed of the machine. A value of our resampler outside its
 specification is reported as a problem.
 """
 
@@ -79,8 +79,8 @@ def added_noise(in_rate: int, out_rate: int) -> dict[str, Any]:
         exact = signals.resampled(samples, in_rate, out_rate)
         error = metrics.resample_in_packets(RESAMPLERS["ours"], samples, in_rate, out_rate) - exact
         if out_rate > in_rate:
-            # The first phase copies the input without an error, so this phase would lower the mean
-            # error.
+            # The output samples of the first phase are input samples without an error. These
+            # samples are left out, because they would lower the mean error.
             error = error[np.arange(len(error)) % (out_rate // in_rate) != 0]
         ours.append(_noise_dbc(error[len(error) // 10 :]))
         rounded = soxr.resample(samples.astype(np.int16), in_rate, out_rate, "VHQ")
@@ -98,8 +98,8 @@ def power_above_lowest_image(out_rate: int, tones: list[float]) -> dict[str, Any
     """Measure the power above 4.6 kHz for tones of the band.
 
     Returns:
-        The worst level of each resampler, and as `difference` the largest amount by which ours is
-        louder than soxr VHQ for the same tone.
+        The worst level of each resampler, and as `difference` the largest amount by which the level
+        of our resampler exceeds the level of soxr VHQ for the same tone.
     """
     levels = {
         name: [
@@ -192,7 +192,7 @@ def nonzero_percent_of_silence(name: str, in_rate: int, out_rate: int) -> float:
 def saturation() -> list[dict[str, Any]]:
     """Compare our two-stage 48 kHz path with the same filters in double precision.
 
-    Our path clips between the two filters as well; the reference clips only its output.
+    Our path also clips the samples between the two filters; the reference clips only its output.
     """
     rng = np.random.default_rng(1)
     loud_speech = speech()

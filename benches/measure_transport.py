@@ -1,7 +1,8 @@
-"""Delay of `opened` and `pong` while a bot is slow, on our transport and on pipecat's.
+"""Delay of `opened` and `pong` while a bot is slow, on our transport and pipecat's transport.
 
-Prints JSON. A server in another process (`call_server.py`) has slow bots. The calls follow one
-another, and the servers take turns, so a slowdown of the machine affects all of them.
+Prints JSON. A server in another process (`call_server.py`) has slow bots. The calls are made one
+after the other, alternately to each server, so a slowdown of the machine affects the results of all
+servers.
 
     opened  a processor needs 2 s to set up; the time from `open` to `opened`
     pong    a processor needs 260 ms for each 200 ms of the caller's audio, like a speech service
@@ -32,7 +33,7 @@ _SILENT_PACKET = b"\xff" * 1600
 
 
 async def receive(socket: ClientConnection, message_type: str) -> dict[str, Any]:
-    """Receive messages until one of the given type; return that message."""
+    """Receive messages until a message of the given type arrives; return that message."""
     while True:
         reply = await asyncio.wait_for(socket.recv(), _REPLY_TIMEOUT_SECONDS)
         if isinstance(reply, str) and json.loads(reply)["type"] == message_type:

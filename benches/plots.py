@@ -1,7 +1,7 @@
 """The plots of the documents, from the results of a run and from one recorded sentence.
 
 The same results give the same files, because no plot depends on time, date or random numbers. soxr
-adds random dither, so only the number of its samples is plotted, never their values.
+adds random dither, so the plots show the number of soxr's samples and not their values.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ def memory(results: Mapping[str, Any]) -> Figure:
 
 
 def echo(results: Mapping[str, Any]) -> Figure:
-    """Delay of an echo over sockets."""
+    """Delay from the caller's speech to its echo, over WebSockets."""
     figure, axis = plt.subplots(figsize=(7, 2.4))
     rows = sorted(
         results["echo"]["rows"], key=lambda row: (row["serializer"], row["rate"]), reverse=True

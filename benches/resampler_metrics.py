@@ -1,8 +1,8 @@
 """Quality of a resampler, measured on its 16-bit output.
 
 A resampler runs as a stream of 20 ms packets, as in a call. The input is a sine rounded to 16 bits.
-The gain is the amplitude of the best-fitting sine in the output, divided by that in the input. The
-residual is the output without that sine: images, noise and distortion.
+The gain is the amplitude of the best-fitting sine in the output, divided by the amplitude of the
+input. The residual is the output minus the best-fitting sine: images, noise and distortion.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SILENCE_DB = -200.0
 MINUS_1_DBFS = 32767 * 10 ** (-1 / 20)
 # The frequencies in Hz for which the package specifies its quality, at 8000 Hz.
 BAND = (300, 3400)
-# Duration of the output that is skipped at its beginning. It is longer than any filter.
+# Duration of the beginning of the output that is skipped: longer than any filter.
 _SETTLING_SECONDS = 0.1
 # Every resampler returns at least this duration of output after the settling time, for one second
 # of input.

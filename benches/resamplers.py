@@ -1,7 +1,7 @@
 """Resamplers of other Python libraries as streams of 16-bit PCM, with little additional code.
 
 A stream is a function from bytes to bytes that keeps its own state. `measure_quality.py` measures
-the quality of each.
+the quality of each stream.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _upfirdn(in_rate: int, out_rate: int) -> Stream:
 
 
 def _resample_poly(in_rate: int, out_rate: int) -> Stream:
-    """Use scipy's default filter, designed once; each packet continues the previous one."""
+    """Use scipy's default filter, designed once; each packet continues the previous packet."""
     up, down = max(1, out_rate // in_rate), max(1, in_rate // out_rate)
     factor = max(up, down)
     taps = firwin(

@@ -2,7 +2,7 @@
 
     python benches/run.py                    all steps; 15 minutes on an otherwise idle machine
     python benches/run.py --only echo delay  some steps; replaces them in today's files
-    python benches/run.py --quick            a smoke test of a minute; its times mean nothing
+    python benches/run.py --quick            a smoke test of a minute, without valid times
 
 The exit status is 1 if a result was wrong. A slow result is not an error.
 """
@@ -50,7 +50,8 @@ class Runner:
             records = Path(scratch, "records.json")
             status = self._run(
                 *("-m", "pytest", "benches", "--quiet", "--capture=no", "-p", "no:cacheprovider"),
-                # Replace the options and paths of the test suite.
+                # Replace the pytest options and the import paths that pyproject.toml sets for the
+                # tests.
                 *("--override-ini=addopts=", "--override-ini=pythonpath=benches"),
                 *("--import-mode=importlib", "--benchmark-only", "--benchmark-quiet"),
                 f"--benchmark-json={records}",
@@ -66,7 +67,7 @@ class Runner:
         }
 
     def measure(self, name: str, *arguments: str) -> dict[str, Any]:
-        """Run `measure_NAME.py`; return what it printed, or an empty mapping if it failed."""
+        """Run `measure_NAME.py`; return the printed JSON, or an empty mapping after a failure."""
         process = self._run(f"benches/measure_{name}.py", *arguments, stdout=subprocess.PIPE)
         if process.returncode:
             self.problems.append(f"measure_{name}.py {' '.join(arguments)}: failed")

@@ -1,4 +1,4 @@
-"""Makes our serializer and pipecat's, and runs them in a call without an event loop."""
+"""Creates our serializer or pipecat's serializer, and runs calls without an event loop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
         coroutine.send(None)
     except StopIteration as finished:
         return finished.value
-    raise RuntimeError("the coroutine waits; this benchmark is for coroutines that do not")
+    raise RuntimeError("the coroutine waits; this function runs only coroutines that never wait")
 
 
 def connected_serializer(name: str, rate: int, **params: Any) -> Any:

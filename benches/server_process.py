@@ -1,7 +1,7 @@
 """Starts `call_server.py` in a separate process.
 
-The clients that measure the server do not import it. It imports pipecat, which creates many
-objects, and the garbage collection of these objects would delay the client.
+The process of the measuring client must not import the server. The server imports pipecat, which
+creates many objects, and the garbage collection of these objects would delay the client.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ _TONE_AMPLITUDE = 32767 * 10 ** (-6 / 20)
 # lower rate, and for the second filter of a cascade.
 ZERO_CROSSINGS, _SECOND_STAGE_ZERO_CROSSINGS = 24, 8
 _KAISER_BETA = 11.16
-# Index of the second that is evaluated in a repeated one-second signal. All filters are full then.
+# Index of the second that is evaluated in a repeated one-second signal. All filters have enough
+# input before this second.
 _EVALUATED_SECOND = 2
 # `measure_lag` searches this many samples on each side of its last estimate: first in a coarse
 # search, then in a fine search.
@@ -131,9 +132,9 @@ def resampled(samples: Samples, in_rate: int, out_rate: int) -> Samples:
 
     One rate must divide the other. The filter is a Nyquist filter: a sinc whose zero crossings are
     the samples of the lower rate, under a Kaiser window, with 24 zero crossings on each side and a
-    gain of 1 at 0 Hz for every phase. A factor of six uses two filters; the one next to the higher
-    rate has 8 zero crossings on each side. The result includes the filter's delay of 24 samples of
-    the lower rate.
+    gain of 1 at 0 Hz for every phase. A factor of six uses two filters; the filter next to the
+    higher rate has 8 zero crossings on each side. The result includes the filter's delay of 24
+    samples of the lower rate.
     """
     if in_rate == out_rate:
         return samples

@@ -2,12 +2,13 @@
 
 There is one benchmark for each message type: `deserialize`, and `serialize` if there is a reply.
 Both serializers take turns with the same messages of one call, timed by the same clock around the
-same loop. pipecat's runs in the setup of the round; ours is the round that pytest-benchmark
-records. `open` and `close` occur once in a call, so each of these messages needs a separate call.
+same loop. pipecat's serializer runs in the setup of a round; our serializer runs in the round
+itself, which pytest-benchmark records. `open` and `close` occur once in a call, so each of these
+messages needs a separate call.
 
 Our serializer validates the messages that it receives and numbers the messages that it sends.
-pipecat's does neither, but logs most messages. Each message is therefore timed with three
-configurations of the log: none, as in the other benchmarks; level INFO, a common setting in
+pipecat's serializer does neither, but logs most messages. Each message is therefore timed with
+three configurations of the log: none, as in the other benchmarks; level INFO, a common setting in
 production; and level DEBUG, loguru's default. The log discards its lines.
 
 Every reply is checked after the round.

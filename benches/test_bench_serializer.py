@@ -1,10 +1,10 @@
-"""Time per audio packet: our serializer, pipecat's, our core, and other libraries.
+"""Time per audio packet of our serializer, pipecat's serializer, our core and other libraries.
 
 There is one benchmark for each direction, pipeline rate and packet length. In each round every
 competitor converts the same batch once, so a slowdown of the machine affects all of them. The
-slowest libraries take part in every tenth round. pytest-benchmark records our serializer; the
-others run in the setup of its round, in rotating order. All are timed by the same clock around the
-same loop. The medians are in `extra_info`.
+slowest libraries take part in every tenth round. pytest-benchmark records the round of our
+serializer; the other competitors run in the setup of this round, in rotating order. All competitors
+are timed by the same clock around the same loop. The medians are in `extra_info`.
 
 A batch is ten seconds of a tone that repeats without a step. The streams are never reset, as in the
 middle of a call. Every timed batch is checked before the next round.
@@ -35,8 +35,8 @@ WARM_UP_ROUNDS = 2
 LOWEST_SINAD_DB = 25
 # Maximum duration of the audio that soxr holds back, rounded up.
 MOST_HELD_SECONDS = 0.25
-# Duration of the output that is ignored at the beginning of a library's first batch. The library's
-# filter is not full then.
+# Duration of the output that is ignored at the beginning of a library's first batch. Before this
+# time, the library's filter does not have enough input.
 SETTLING_SECONDS = 0.3
 
 
@@ -73,7 +73,7 @@ class Comparison:
         return packets, np.split(out, 2)
 
     def run_others(self) -> None:
-        """Check the results of the last round, then run all competitors but ours."""
+        """Check the results of the last round, then run all competitors except our serializer."""
         self.check()
         first = self.rounds % len(self.others)
         for other in self.others[first:] + self.others[:first]:

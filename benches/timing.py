@@ -16,5 +16,5 @@ clock_ns = time.thread_time_ns if _CPU_CLOCK_IS_FINE else time.perf_counter_ns
 
 
 def clock_seconds() -> float:
-    """Return the same clock in seconds, as pytest-benchmark expects it."""
+    """Return the time of `clock_ns` in seconds, because pytest-benchmark expects seconds."""
     return clock_ns() / 1e9

@@ -103,7 +103,7 @@ def kind_schema(document: dict[str, Any], kind: str) -> tuple[str, dict[str, Any
 
 
 def main() -> None:
-    """Write the schemas of all kinds; the output folder is created only when all are complete."""
+    """Write the schemas of all kinds; create the output folder when all schemas are complete."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("module", type=Path, help="unpacked Go module k8s.io/kubernetes")
     parser.add_argument("output", type=Path, help="folder to create")

@@ -9,8 +9,8 @@ To run it, and to call it from a second terminal::
     python examples/bot.py
     pipecat-genesys call ws://127.0.0.1:8765/audiohook wait:bot wait:quiet press:9 wait:end
 
-`make demo` does both. This server accepts every caller. `examples/endpoint_bot.py` has the
-authentication and the limits that a public server needs.
+`make demo` runs two servers and calls both. This server accepts every caller.
+`examples/endpoint_bot.py` has the authentication and the limits that a public server needs.
 """
 
 import math
@@ -63,8 +63,8 @@ class EnergyVAD(VADAnalyzer):
 
 def voice_activity() -> VADProcessor:
     """Return the pipeline step that detects when the caller starts and stops speaking."""
-    # With 60 ms, the bot stops speaking within 300 ms. This holds for any position of the first
-    # syllable in one of Genesys's 200 ms packets.
+    # If speech is detected after 60 ms, the bot stops speaking at most 300 ms after the caller's
+    # first syllable, at any position of the syllable in Genesys's 200 ms packets.
     params = VADParams(confidence=0.5, start_secs=0.06, stop_secs=0.2, min_volume=0)
     return VADProcessor(vad_analyzer=EnergyVAD(params=params))
 
@@ -104,7 +104,8 @@ class RepeatBot(FrameProcessor):
                 del self._heard[: -self.PRE_ROLL_BYTES]
         elif isinstance(frame, VADUserStartedSpeakingFrame):
             self._caller_speaks = True
-            # This stops the bot audio in the pipeline and, through a `barge_in` event, in Genesys.
+            # The interruption stops the bot audio in the pipeline and, through a `barge_in` event,
+            # in Genesys.
             await self.broadcast_interruption()
         elif isinstance(frame, VADUserStoppedSpeakingFrame):
             self._caller_speaks = False

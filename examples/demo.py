@@ -1,10 +1,11 @@
 """Call the example bot as Genesys does, on both transports, and check the calls.
 
-This starts `bot.py` (`AudioHookTransport`) and `serializer_bot.py` (Pipecat's own transport with
-the drop-in serializer) on free loopback ports. The simulator calls both at the same time with the
-same script: speech, keys and an interruption. The demo prints the messages of the call to `bot.py`,
-then a table of both calls. It writes `call.wav` (left the caller, right the bot as the caller heard
-it). The exit status is 0 if both calls are within the limits, else 1.
+The demo starts `bot.py` (`AudioHookTransport`) and `serializer_bot.py` (Pipecat's own transport
+with the drop-in serializer) on free loopback ports. The simulator calls both servers at the same
+time with the same script: speech, keys and an interruption. The demo prints the messages of the
+call to `bot.py`, then a table of both calls. The demo also writes `call.wav`: the left channel has
+the caller's audio, and the right channel has the bot's audio as the caller heard it. The exit
+status is 0 if both calls are within the limits, else 1.
 """
 
 import argparse
@@ -145,7 +146,7 @@ class DemoCaller:
         await call.wait_for_bot_audio(since=self.interruption.end)
         self._step("the caller has interrupted the bot, which stopped speaking")
 
-        # The bot is speaking. The key must interrupt it, and the whole goodbye must be played.
+        # The bot is speaking. The key must interrupt the bot, and the whole goodbye must be played.
         await call.press("9")
         self.disconnected = await call.wait_for(Disconnected)
         await call.ended(timeout=15)
@@ -156,7 +157,7 @@ class DemoCaller:
 
 
 def share_heard(said: bytes, heard: bytes) -> float:
-    """Return the percentage of a sentence that was heard with each part at its right place.
+    """Return the percentage of a sentence whose parts were heard at their correct times.
 
     Args:
         said: The sentence as mu-law.
@@ -196,8 +197,9 @@ def share_equal(speech: np.ndarray, track: np.ndarray) -> float:
 def seconds_sent(call: SimulatedCall, caller: DemoCaller) -> float:
     """Return the seconds of caller audio that the bot must have received.
 
-    That is all audio before the last message that the bot acted upon, because a WebSocket keeps the
-    order. Audio after it may still be on its way when the bot ends the call.
+    The bot must have received all audio before the last message that the bot acted upon, because a
+    WebSocket keeps the order. Audio after this message may arrive too late, because the bot ends
+    the call.
     """
     sent = [e for e in call.session.capture.entries if e.direction is Direction.TO_SERVER]
     if caller.disconnected is not None:
@@ -208,7 +210,7 @@ def seconds_sent(call: SimulatedCall, caller: DemoCaller) -> float:
 
 
 def milliseconds(after: float, before: float) -> float:
-    """Return the time between two events, or infinity if the second did not happen."""
+    """Return the time between two events, or infinity if the event `after` did not happen."""
     return 1000 * (after - before) if after else float("inf")
 
 

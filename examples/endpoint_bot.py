@@ -1,6 +1,6 @@
 """A bot for production: `audiohook_router` authenticates, limits and drains the calls.
 
-The bot greets the caller, repeats what it hears, and ends the call on key 9. To run it::
+The bot greets the caller, repeats the caller's audio, and ends the call on key 9. To run it::
 
     export GENESYS_API_KEY=... GENESYS_CLIENT_SECRET=...
     pipecat-genesys serve examples.endpoint_bot:app --port 8765
@@ -14,7 +14,7 @@ Environment variables:
 * `GENESYS_API_KEY`: the API key of the integration in Genesys Cloud.
 * `GENESYS_CLIENT_SECRET`, or `GENESYS_CLIENT_SECRET_FILE`: its client secret, or a file that
   contains the secret.
-* `AUDIOHOOK_AUTHORITY`: the host in the integration's URL. Set it behind a proxy.
+* `AUDIOHOOK_AUTHORITY`: the host in the integration's URL. Required behind a proxy.
 * `REDIS_URL`: a Redis that several processes share to recognise replayed requests.
 * `MAX_CALLS`: the number of calls that one process takes at a time, 50 by default.
 """

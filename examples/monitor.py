@@ -1,9 +1,9 @@
-"""A server for AudioHook Monitor in one file. It listens to a call and reports who spoke when.
+"""A server for AudioHook Monitor in one file. It reports when each party of a call spoke.
 
 Instead of speech recognition, the server has a detector of loud audio that transcribes everything
 as the word "speech". The other parts are complete: the server separates the parties, and gives each
-utterance its offset on Genesys's timeline, even after pauses and lost audio. It sends transcripts
-during the call, and sends the last ones before the session is closed.
+utterance its offset on Genesys's timeline, even after pauses and lost audio. The server sends
+transcripts during the call, and sends the last transcripts before the session is closed.
 
 To run it, and to call it from a second terminal::
 
@@ -58,7 +58,7 @@ class PartyAudio:
         received: Number of samples received.
         analysed: Number of samples in complete windows.
         rest: Audio that does not fill a window yet.
-        due: Position at which the next window begins, if no audio is missing before it.
+        due: Position at which the next window begins, if no audio is missing before the window.
         begin: Position at which the current utterance begins; None during silence.
         end: Position at which the last loud window ends.
     """
@@ -159,13 +159,13 @@ async def monitor(websocket: WebSocket):
     transport = FastAPIWebsocketTransport(
         websocket=websocket, params=FastAPIWebsocketParams(**genesys_params(serializer))
     )
-    serializer.attach(transport)  # so that transcripts reach the socket before `closed`
+    serializer.attach(transport)  # makes transcripts reach the socket before `closed`
     worker = PipelineWorker(
         Pipeline(
             [transport.input(), StereoSplitter(), Transcriber(serializer), transport.output()]
         ),
         params=PipelineParams(audio_in_sample_rate=SAMPLE_RATE, audio_out_sample_rate=SAMPLE_RATE),
-        # Calls may be silent for minutes. Genesys ends the call, not a timeout.
+        # Calls may be silent for minutes, so no timeout may end the call. Genesys ends the call.
         idle_timeout_secs=None,
     )
 
@@ -183,7 +183,7 @@ app = FastAPI()
 
 @app.websocket("/audiohook")
 async def audiohook(websocket: WebSocket):
-    """Accept a connection from Genesys. In production, authenticate it before `accept`."""
+    """Accept a connection from Genesys. In production, authenticate the request before `accept`."""
     await websocket.accept()
     await monitor(websocket)
 

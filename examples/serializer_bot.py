@@ -107,7 +107,8 @@ async def audiohook(websocket: WebSocket):
             ]
         ),
         params=PipelineParams(audio_in_sample_rate=SAMPLE_RATE, audio_out_sample_rate=SAMPLE_RATE),
-        # A caller on hold is silent for minutes. Genesys ends the call, not a timeout.
+        # A caller on hold is silent for minutes, so no timeout may end the call. Genesys ends the
+        # call.
         idle_timeout_secs=None,
     )
 

@@ -1,4 +1,5 @@
-//! Instruction counts of the hot paths for each instruction set; `../instructions.py` runs it.
+//! Instruction counts of the hot paths for each instruction set. `../instructions.py` runs this
+//! program.
 //!
 //! A benchmark is one packet in the middle of a stream: filter banks, the choice of kernels and
 //! buffers are made before counting begins.

@@ -77,7 +77,7 @@ def memory(results: Results) -> Table:
 
 
 def echo(results: Results) -> Table:
-    """Delay of an echo over sockets."""
+    """Table of the delay from the caller's speech to its echo, over WebSockets."""
     measured = results["echo"]
     by_case = {(row["serializer"], row["rate"]): row for row in measured["rows"]}
     rows = []

@@ -68,7 +68,7 @@ def crates(results: Results) -> Table:
 
 
 def pairs(results: Results) -> Table:
-    """Quality of ours and of soxr VHQ at every pair of rates."""
+    """Quality of our resampler and of soxr VHQ at every pair of rates."""
     noise = {tuple(row["pair"]): row for row in results["quality"]["noise"]}
     rows = []
     for row in results["quality"]["pairs"]:

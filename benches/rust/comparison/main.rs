@@ -1,10 +1,10 @@
 //! Compares the time per packet of our core with other crates and the CPU's peak; prints JSON.
 //!
 //! The conversion is mu-law to 16-bit PCM at another rate, or the reverse. The other crates have no
-//! mu-law codec and are combined with ours. In a round every competitor converts the same packets
-//! once, in rotating order, so a slowdown of the machine affects all of them. Each competitor is
-//! timed separately; the report has the medians. The quality of each competitor is measured first
-//! (`quality.rs`). Our output must be the same bytes in every round.
+//! mu-law codec, so they are combined with our mu-law codec. In a round every competitor converts
+//! the same packets once, in rotating order, so a slowdown of the machine affects all of them. Each
+//! competitor is timed separately; the report has the medians. The quality of each competitor is
+//! measured first (`quality.rs`). Our output must be the same bytes in every round.
 //!
 //! With `--quick` the times are not valid.
 
@@ -27,7 +27,7 @@ mod resamplers;
 const WIRE_RATE: u32 = 8_000;
 const RATES: [u32; 3] = [16_000, 24_000, 48_000];
 const PACKETS_MS: [u32; 2] = [20, 200];
-/// Duration of the audio that a competitor converts in a round. It is long enough for the
+/// Duration of the audio that a competitor converts in a round. The duration is long enough for the
 /// resolution of the clock.
 const BATCH_MS: u32 = 2_000;
 const WARM_UP_ROUNDS: usize = 3;
@@ -60,9 +60,9 @@ fn is_inbound(direction: &str) -> bool {
 
 /// Returns the multiplications for a packet of `wire_samples` at 8000 Hz.
 ///
-/// A factor of six uses two filters, of 48 and 16 taps; other factors use one of 48 taps. The
-/// outputs of one phase are equal to an input and need no multiplication. The reverse direction has
-/// the same filters with one more tap in the middle.
+/// A factor of six uses two filters, of 48 and 16 taps; other factors use one filter of 48 taps.
+/// The outputs of one phase are equal to an input and need no multiplication. The reverse direction
+/// has the same filters with one more tap in the middle.
 fn products(direction: &str, rate: u32, wire_samples: u32) -> u32 {
     let per_sample = match (rate / WIRE_RATE, is_inbound(direction)) {
         (6, true) => 48 + 2 * 2 * 16,

@@ -1,4 +1,5 @@
-//! Loops that contain only multiply-and-add instructions: the peak that percentages refer to.
+//! Loops that contain only multiply-and-add instructions. The results are percentages of the speed
+//! of these loops, which is the CPU's peak.
 //!
 //! A loop multiplies and adds pairs of 16-bit integers, with enough independent sums to hide the
 //! latency of the instruction.

@@ -1,5 +1,5 @@
-//! Our resampler and those of other crates as streams of 16-bit PCM, with as little additional code
-//! as possible.
+//! Our resampler and the resamplers of other crates as streams of 16-bit PCM, with as little
+//! additional code as possible.
 
 use audiohook_audio::Resampler as Ours;
 use resampler::{Attenuation, Latency, ResamplerFft, ResamplerFir, SampleRate};

@@ -4,8 +4,8 @@ A command reads its options, calls the library and prints the result; the logic 
 where tests and other programs can use it. `app` combines the commands. No module of this package
 imports pipecat, because the import takes seconds; only the server processes of `serve` import it.
 
-The command line needs the extra `cli`. This module itself does not need it, so that it can print
-how to install the extra.
+The command line needs the extra `cli`. This module itself does not need the extra, so that the
+command can print how to install it.
 """
 
 from __future__ import annotations

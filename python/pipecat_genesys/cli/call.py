@@ -189,7 +189,7 @@ def call(
         typer.Option(
             dir_okay=False,
             help="Record the call to this WAV file: the caller on the left channel, the bot (or "
-            "the agent of a monitored call) on the right one.",
+            "the agent of a monitored call) on the right channel.",
         ),
     ] = None,
     report: Annotated[

@@ -1,4 +1,4 @@
-"""Converts the options of `call` to parameters and a script, and judges the finished call."""
+"""Converts the options of `call` to parameters and a script, and names the problem of a call."""
 
 from __future__ import annotations
 
@@ -48,12 +48,13 @@ class CallerScript:
     """The actions of the caller during a call, as a script for `SimulatedCall.run`.
 
     Without steps, the caller talks for two seconds and waits for the end of the call. In a
-    monitored call, the agent talks after the caller. A connection probe does nothing.
+    monitored call, the agent talks after the caller. In a connection probe, the caller does
+    nothing.
 
     Args:
         steps: The steps.
-        hang_up_after: Limit of the call in seconds after `opened`; None for `DEFAULT_SECONDS` if
-            there are no steps, and for no limit if there are steps.
+        hang_up_after: Seconds after `opened` at which the caller hangs up. None sets no limit if
+            there are steps, and `DEFAULT_SECONDS` if there are no steps.
         patience: Limit of each step that waits for the server, in seconds.
     """
 
@@ -71,7 +72,7 @@ class CallerScript:
         """Run the script on a call that has been placed.
 
         Raises:
-            SimulatorError: If a step waits in vain for an action of the server.
+            SimulatorError: If a step waits too long for an action of the server.
         """
         await call.opened()
         try:

@@ -126,7 +126,7 @@ def check(
         typer.Option(
             "--junit",
             dir_okay=False,
-            help="Write the results to this file, as JUnit XML; - works as for --json.",
+            help="Write the results to this file, as JUnit XML; - writes them to standard output.",
         ),
     ] = None,
     _: Annotated[
@@ -136,13 +136,13 @@ def check(
         ),
     ] = False,
 ) -> None:
-    """Check whether a server keeps the AudioHook protocol.
+    """Check whether a server follows the AudioHook protocol.
 
-    The checks place about a hundred short calls, several at a time. The server should take no
-    other calls meanwhile. With the client secret, the checks of authentication run, too.
+    The checks place about a hundred short calls, several at a time. The server should accept no
+    other calls during the checks. With the client secret, the checks of authentication also run.
 
-    Exit status: 0 if the server kept all rules; 1 if it broke one; 2 if the command line is wrong
-    or a file cannot be written; 3 if there was no connection; 130 if interrupted.
+    Exit status: 0 if the server kept all rules; 1 if the server broke a rule; 2 if the command line
+    is wrong or a file cannot be written; 3 if there was no connection; 130 if interrupted.
     """
     console = make_console(stderr=STDOUT in (json_file, junit_file))
     selected = _selected(only, without)

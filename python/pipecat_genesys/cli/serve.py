@@ -73,7 +73,7 @@ def serve(
         typer.Option(
             envvar=_WORKERS_VARIABLE,
             min=1,
-            help="Number of server processes; each takes up to max_calls calls.",
+            help="Number of server processes; each process accepts up to max_calls calls.",
         ),
     ] = 1,
     loop: Annotated[
@@ -198,7 +198,7 @@ def serve(
             FORMAT_VARIABLE: log_format.value,
         }
     )
-    # After uvicorn has stopped, it raises SIGTERM again. Without this handler, the signal would
+    # uvicorn raises SIGTERM again after it has stopped. Without this handler, the signal would
     # determine the exit status.
     signal.signal(signal.SIGTERM, _exit)
     config = uvicorn.Config(

@@ -26,8 +26,8 @@ CALL_FIELDS = ("session_id", "conversation_id", "correlation_id", "organization_
 
 _MAX_ID_LENGTH = 64
 _TEXT = "{time:YYYY-MM-DD HH:mm:ss.SSS} | {level: <8} | {name}:{function}:{line} | {message}"
-# uvicorn reports this when it has bound the port, before it imports the application. `serve`
-# reports the URL of the WebSocket afterwards.
+# uvicorn logs a line with this text when it has bound the port, before it imports the application.
+# The line is dropped, because `serve` logs the URL of the WebSocket when the application is ready.
 _SUPERSEDED = "Uvicorn running on"
 
 

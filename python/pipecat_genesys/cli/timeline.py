@@ -37,7 +37,7 @@ class Timeline:
         self._runs: dict[Direction, list[CaptureEntry]] = {d: [] for d in Direction}
 
     def __call__(self, item: CaptureEntry | Event) -> None:
-        """Print a message or an event; audio messages are printed together later."""
+        """Print a message or an event; collect audio messages, which `flush` prints together."""
         if isinstance(item, BargedIn):
             self._remark(item.at, f"{item.dropped / 8:.0f} ms of bot audio cleared", "yellow")
         elif isinstance(item, ServerEvent) and item.type != "barge_in":

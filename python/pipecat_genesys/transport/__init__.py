@@ -12,7 +12,7 @@ and ends calls as the protocol requires.
 * `pacer`: decides when bot audio is sent, and the size of each message.
 * `playout_clock`: the amount of bot audio that Genesys has played.
 * `rate_limit`: Genesys's message rates.
-* `writer`: the queue of messages that the socket has not taken.
+* `writer`: the queue of messages that the socket has not accepted yet.
 * `task_manager`: keeps the tasks of a pipeline from ending the process.
 * `observer`: the measurements for operators.
 * `tracing`: the ids of the call on OpenTelemetry spans.

@@ -1,7 +1,8 @@
 """Reads and writes the socket of a call, and ends the call.
 
-The socket exists before a pipeline starts and after it ends. Therefore reading, answering, sending
-and ending the call work without a pipeline; `Connection.deliver_to` connects a pipeline.
+The socket is open before the pipeline starts and after the pipeline ends. Therefore reading,
+answering, sending and ending the call work without a pipeline; `Connection.deliver_to` connects a
+pipeline.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Connection:
         pacer: Sends bot audio when it is due.
         observer: Receives the measurements for operators.
         timeline: The frames that wait until bot audio is heard; None without an output.
-        ready: Set when a pipeline is set up and can take frames.
+        ready: Set when a pipeline is set up and accepts frames.
         started: Set when the pipeline runs.
     """
 
@@ -101,7 +102,7 @@ class Connection:
             websocket: The accepted WebSocket.
             call_params: The parameters of the call.
             observer: Receives the measurements for operators.
-            on_gone: Called when the socket is gone.
+            on_gone: Called when the socket is closed or lost.
             lead_seconds: Maximum lead of bot audio over real time, in seconds.
             dead_peer_seconds: Time without a message after which the socket is closed, in seconds.
             open_gate: Awaited between ``open`` and its answer.
@@ -151,7 +152,7 @@ class Connection:
             ]
 
     async def deliver_to(self, deliver: Deliver) -> None:
-        """Pass the received frames to a pipeline: first the kept ones, then each new one.
+        """Pass the kept frames to a pipeline, and then each new frame.
 
         Args:
             deliver: Takes a frame.
@@ -164,11 +165,11 @@ class Connection:
         self.started.set()
 
     async def release(self) -> None:
-        """Stop passing frames to the pipeline, because it is cleaned up.
+        """Stop passing frames to the pipeline, because the pipeline is cleaned up.
 
         A session that still runs is ended with ``disconnect`` for the reason ``error``, because the
         pipeline failed or was cancelled before it ended the session. If `begin` was called with
-        ``outlives_pipeline``, the session and the connection go on.
+        ``outlives_pipeline``, the session and the connection continue.
         """
         self._deliver = None
         if self._outlives_pipeline:
@@ -275,7 +276,7 @@ class Connection:
         return frames
 
     def _answer(self, event: events.Event, reply: Draft, arrived: float) -> Frame | None:
-        """Send a reply, and return the frame that reports its request to the pipeline."""
+        """Send a reply, and return the frame that reports the answered message to the pipeline."""
         wire = self.call.to_wire(reply)
         if wire is None:
             return None
@@ -302,17 +303,17 @@ class Connection:
         elif kind is events.Paused:
             self.observer.paused()
         elif kind is events.Resumed:
-            # The caller's clock may have stopped during the pause.
+            # The clock of the audio may have stopped during the pause, so delays from before the
+            # pause are not comparable.
             self._least_delay = math.inf
         elif isinstance(event, events.ErrorReceived) and event.code == ErrorCode.RATE_LIMIT:
-            # Wait at least 1 s, because Genesys would extend the limit if it received audio
-            # earlier.
+            # Wait at least 1 s, because Genesys would extend the limit if audio arrived earlier.
             self.pacer.limit(max(1.0, float(event.retry_after or 0)))
         make = NOTICE_FRAMES.get(kind)
         return None if make is None else make(event)
 
     def _follow_session(self) -> None:
-        """Send or hold bot audio according to the session's state; end the timeline at its end."""
+        """Send or hold bot audio according to the session's state; end the timeline if it ended."""
         call, pacer = self.call, self.pacer
         if call.media is not None:
             pacer.queue.frame_bytes = call.media.frame_bytes
@@ -325,11 +326,11 @@ class Connection:
             if self.timeline is not None:
                 self.timeline.end()
         elif self.timeline is not None:
-            # Bot audio can be encoded only when `open` has selected the medium.
+            # Bot audio can be encoded only after the medium was selected, when `open` was received.
             self.timeline.poke()
 
     async def _throttle(self, data: str | bytes) -> None:
-        """Limit the read rate to that of a real client, so that a flood does not fill memory."""
+        """Limit the read rate to a real client's rate, so that a flood does not fill memory."""
         now = time.monotonic()
         if isinstance(data, str):
             self._incoming_text.take(now)
@@ -348,7 +349,9 @@ class Connection:
             self._throttled += wait
             self.observer.throttled(wait)
             if self._throttled > _MAX_THROTTLED and self.call.phase is Phase.RUNNING:
-                logger.warning(f"{self.call}: disconnected: the client sends far too much")
+                logger.warning(
+                    f"{self.call}: disconnected: the client exceeded the message rates for too long"
+                )
                 self._is_flooded = True
                 self.call.record_ending("server", "flood")
                 await self.call.disconnect("error", info="far more messages than a call has")
@@ -363,15 +366,15 @@ class Connection:
         Messages are sent in the order of the calls. Messages from a hook do not wait for the rate,
         because the receive path waits for the hook. After a flood, messages do not wait either,
         because the replies to the flood have used up the rate. A message waits until the socket has
-        taken the messages before it, so that waiting messages do not fill memory. Only
-        ``disconnect`` does not wait for a peer that takes no data. If the wait is cancelled, the
+        accepted all previous messages, so that waiting messages do not fill memory. Only
+        ``disconnect`` does not wait for a peer that does not read. If the wait is cancelled, the
         message is not sent.
 
         Args:
             draft: The message.
 
         Returns:
-            Whether the message will reach the wire.
+            Whether the message will be sent.
         """
         if self.call.is_in_hook or self._is_flooded:
             # This lets other tasks run. Otherwise an application that sends in a loop would block
@@ -410,7 +413,8 @@ class Connection:
         """End the session, and wait until the client has closed the socket.
 
         Sends ``disconnect``, waits for ``close``, which is answered with ``closed``, and waits
-        until the client has closed the socket. Closes the socket if the client does not.
+        until the client has closed the socket. If the client does not close the socket in time,
+        this method closes the socket.
 
         Args:
             draft: The ``disconnect`` to send; None if it was sent before.
@@ -449,7 +453,9 @@ class Connection:
                     await self.call.wait_for_phase(Phase.GONE)
                 return
             except TimeoutError:
-                logger.warning(f"{self.call}: not closed {_END_SECONDS:g} s after its end began")
+                logger.warning(
+                    f"{self.call}: the client did not complete the end within {_END_SECONDS:g} s"
+                )
         self._tasks[0].cancel()
         await self.close()
         await self._gone()
@@ -473,7 +479,7 @@ class Connection:
         return True
 
     async def _gone(self) -> None:
-        """Record that the socket is gone; further calls have no effect."""
+        """Record that the socket is closed or lost; further calls have no effect."""
         if self.call.phase is Phase.GONE:
             return
         if self.call.phase < Phase.ENDED:

@@ -28,7 +28,7 @@ class AudioHookInputTransport(BaseInputTransport):
 
     The socket is read as soon as the input is set up, before the pipeline has started, because
     Genesys waits only 5 s for ``opened``. The connection stays open when the pipeline ends, because
-    the output then sends ``disconnect``, and Genesys answers it.
+    the output then sends ``disconnect``, and Genesys answers ``close``.
 
     Attributes:
         call: The call.
@@ -48,7 +48,7 @@ class AudioHookInputTransport(BaseInputTransport):
         Args:
             connection: The socket and its call.
             params: The transport's parameters.
-            on_connected: Called when the pipeline starts, before it gets a frame.
+            on_connected: Called when the pipeline starts, before the pipeline gets a frame.
             finish_handlers: Waits for the event handlers that still run.
             release: Breaks the reference cycles of the transport.
             **options: Options of Pipecat's base class.
@@ -68,7 +68,7 @@ class AudioHookInputTransport(BaseInputTransport):
             self._begin(setup)
 
     async def start(self, frame: StartFrame) -> None:
-        """Pass all frames to the pipeline: those received so far, and all later ones."""
+        """Pass the frames received so far, and all further frames, to the pipeline."""
         await super().start(frame)
         if not self._connection.ready.is_set():  # pipecat before 1.8 passes the sample rate here
             self._begin(frame)
@@ -83,7 +83,12 @@ class AudioHookInputTransport(BaseInputTransport):
         self._connection.begin()
 
     async def _deliver(self, frame: Frame) -> None:
-        """Push a frame. Pipecat handles caller audio if it has to filter the audio or keep it."""
+        """Push a frame to the pipeline.
+
+        Caller audio goes through Pipecat's `push_audio_frame` if an audio filter is set or
+        `audio_in_passthrough` is off. Otherwise caller audio is pushed directly, and dropped while
+        the input is disabled or paused.
+        """
         if not isinstance(frame, InputAudioRawFrame):
             await self.push_frame(frame)
         elif self._params.audio_in_filter or not self._params.audio_in_passthrough:
@@ -92,9 +97,9 @@ class AudioHookInputTransport(BaseInputTransport):
             await self.push_frame(frame)
 
     async def end_pipeline(self) -> None:
-        """End the pipeline after its queued frames, because the socket is gone.
+        """End the pipeline after its queued frames, because the socket is closed or lost.
 
-        If the pipeline has not started, this waits until it has.
+        If the pipeline has not started, this method waits for the start.
         """
         await self._connection.started.wait()
         await self.push_frame(EndWorkerFrame(), FrameDirection.UPSTREAM)

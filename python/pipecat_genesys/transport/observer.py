@@ -57,7 +57,7 @@ class TransportObserver:
         """Called when cancelled code of the application still runs after the end of the call."""
 
     def throttled(self, seconds: float) -> None:
-        """Called when the client sends too much; its socket is not read for `seconds`."""
+        """Called when the client exceeds a message rate; the socket is not read for `seconds`."""
 
     def ended(self, reason: str) -> None:
         """Called when the session ended; `reason` is the reason of ``close``, or ``lost``."""

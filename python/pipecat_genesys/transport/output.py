@@ -35,9 +35,10 @@ from pipecat_genesys.protocol import AudioHookMessageType, server_messages
 from .connection import Connection
 from .timeline import PlayoutTimeline
 
-# Maximum lead over real time, in seconds, of endless audio, such as the audio of a mixer.
+# Maximum time, in seconds, by which endless audio, such as the audio of a mixer, is sent before its
+# playback.
 _ENDLESS_LEAD_SECONDS = 0.3
-# Maximum time in seconds between two checks of the lead of endless audio.
+# Maximum time in seconds between two checks whether more endless audio can be sent.
 _ROOM_SECONDS = 0.1
 # When the pipeline ends, the remaining audio is discarded if no audio could be sent for this time,
 # in seconds.
@@ -98,7 +99,8 @@ class AudioHookOutputTransport(BaseOutputTransport):
         if isinstance(frame, VADUserStartedSpeakingFrame):
             self._pacer.caller_stopped_at = None
         elif isinstance(frame, VADUserStoppedSpeakingFrame) and not self._pacer.is_audible():
-            # The detector reports the end of speech after `stop_secs` of silence.
+            # The detector reports the end of speech after `stop_secs` of silence, so this time is
+            # subtracted.
             self._pacer.caller_stopped_at = time.monotonic() - frame.stop_secs
         await super().process_frame(frame, direction)
 
@@ -149,7 +151,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         Waits until there is room for the audio. If the wait is cancelled, the audio is not sent.
 
         Returns:
-            Whether the caller hears the audio.
+            Whether the audio was sent; False if the call has ended.
         """
         if frame.id in self._sent:
             self._sent.discard(frame.id)
@@ -206,7 +208,8 @@ class AudioHookOutputTransport(BaseOutputTransport):
         heard = self._pacer.interrupt()
         self._timeline.interrupt()
         if heard is None:
-            # `barge_in` discards all queued audio, but some of it is not interruptible.
+            # `barge_in` makes Genesys discard all queued bot audio, so it is not sent while a part
+            # of the audio must not be interrupted.
             return
         self._call.codec.reset_outbound()
         await super()._handle_frame(frame)
@@ -252,7 +255,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         await self._connection.disconnect(self._call.final_disconnect())
 
     async def _drain(self) -> None:
-        """Wait until the caller has heard everything; give up when there is no progress."""
+        """Wait until the caller has heard all audio; stop waiting when no audio can be sent."""
         self._pacer.finish()
         drained = asyncio.ensure_future(self._timeline.drained())
         queue, ahead = self._pacer.queue, -1.0

@@ -1,13 +1,15 @@
 """Decides when bot audio is sent, and how much audio one message has.
 
+The lead is the duration of the audio that was sent and that Genesys has not played yet.
+
 Two goals conflict: the caller should hear the bot at once, and the message rate requires few, long
 messages. Therefore the first audio of a turn is sent immediately. Later audio waits while Genesys
 still has audio to play: until half of Genesys's audio is played, or until the waiting audio is as
-long as Genesys's audio. Each message then has all waiting audio, and the lead over real time grows
-up to a limit. With a source that is faster than real time, half of the lead is reached after a few
-messages; then two messages of half a second are sent per second. With a source in real time, no
-audio accumulates; the messages stay short while there are enough tokens, and become as long as the
-rate requires before the tokens are used up.
+long as Genesys's audio. Each message then has all waiting audio, and the lead grows up to a limit.
+With a source that is faster than real time, half of the lead is reached after a few messages; then
+two messages of half a second are sent per second. With a source in real time, no audio accumulates;
+the messages stay short while there are enough tokens, and become as long as the rate requires
+before the tokens are used up.
 
 The end of an utterance is sent immediately. If the source pauses, the waiting audio is sent too.
 """
@@ -36,7 +38,8 @@ _RATE, _BURST = 4.8, 22
 # messages of that length, the rate is sufficient without additional tokens.
 _PLENTY = 12.0
 _STEADY_SECONDS = 0.25
-# Genesys can play a lead below this limit, in seconds, completely while the event loop is busy.
+# If the lead is below this limit, in seconds, Genesys may play all of the audio while the event
+# loop is busy.
 _SMALL_LEAD_SECONDS = 0.2
 # Time in seconds for which audio is collected after an underrun, because the next audio may be late
 # too.
@@ -65,7 +68,7 @@ class Packet(NamedTuple):
 
 
 class PacingQueue:
-    """Holds the bot audio that is not sent yet, and computes when it is due. It does no I/O.
+    """Holds the bot audio that is not sent yet, and computes when the audio is due, without I/O.
 
     Times are seconds on a monotonic clock. A position is the number of samples of bot audio since
     the beginning of the call, without the samples that an interruption discarded.
@@ -82,7 +85,7 @@ class PacingQueue:
         """Create an empty queue.
 
         Args:
-            lead_seconds: Maximum lead over real time, in seconds.
+            lead_seconds: Maximum lead, in seconds.
             pause_seconds: Time without new audio after which all audio is sent, in seconds.
             frame_bytes: Bytes of one sample on the wire.
         """
@@ -119,7 +122,7 @@ class PacingQueue:
         self._over = False
 
     def finish(self) -> None:
-        """Record that the utterance ends with the added audio, which may then be sent at once."""
+        """Record that the utterance ends with the added audio, which may be sent immediately."""
         self._over = True
         if not self._buffer:
             self.clock.end_turn()
@@ -146,7 +149,7 @@ class PacingQueue:
         self._stretches = deque(stretch for stretch in self._stretches if not stretch[1])
 
     def is_protected(self, now: float) -> bool:
-        """Return whether any audio that is not played yet must survive an interruption."""
+        """Return whether some of the unplayed audio must not be discarded by an interruption."""
         if any(not interruptible for _, interruptible in self._stretches):
             return True
         return self.clock.played(now) < self._protected_until
@@ -179,9 +182,10 @@ class PacingQueue:
         return self.clock.lead(now) + self._seconds(len(self._buffer))
 
     def has_room(self, now: float) -> bool:
-        """Return whether more audio should be put: less than twice the lead is ahead.
+        """Return whether more audio should be added: `ahead` is less than twice the maximum lead.
 
-        The queue can hold one lead of audio, so that the audio is available when it is due.
+        The queue thus holds about as much unsent audio as the maximum lead, so that audio is
+        available when a message is due.
         """
         return self.ahead(now) < 2 * self._lead
 
@@ -286,7 +290,7 @@ class PacingQueue:
 
 
 class AudioPacer:
-    """Queues bot audio for the socket when it is due.
+    """Queues bot audio for the socket when the audio is due.
 
     The pacer has no task. Each event that can make audio due calls `poke`; a timer calls `poke`
     when audio becomes due without an event. A silent bot needs no CPU time.
@@ -299,7 +303,7 @@ class AudioPacer:
     """
 
     def __init__(self, queue: PacingQueue, writer: Writer, observer: TransportObserver) -> None:
-        """Create the pacer of a call. It sends nothing before `release`.
+        """Create the pacer of a call. The pacer sends nothing before `release`.
 
         Args:
             queue: The audio that is not sent yet.
@@ -353,7 +357,7 @@ class AudioPacer:
 
         Returns:
             The part of the turn that the caller has heard, in seconds. None if some of the audio
-            must survive the interruption; then only unsent interruptible audio is discarded.
+            must not be interrupted; then only unsent interruptible audio is discarded.
         """
         now = time.monotonic()
         if self.queue.is_protected(now):
@@ -479,8 +483,8 @@ def can_block(seconds: float) -> bool:
     """Return whether this process may block now without a caller hearing a gap.
 
     If the result is False, but unsent audio would prevent the gap, this function sends that audio
-    early, within the maximum lead and Genesys's rate. Call it again a moment later, when the event
-    loop has sent the audio.
+    early, within the maximum lead and Genesys's rate. Call this function again after the event loop
+    has sent the audio.
 
     Args:
         seconds: Time for which the process would block.

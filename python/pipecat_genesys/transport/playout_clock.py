@@ -14,7 +14,8 @@ from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
 _GAP_SECONDS = 0.02
 # Maximum delay of a report, in seconds. Without this limit, a late report would extend a turn.
 _MAX_REPORT_DELAY = 1.0
-# If Genesys's queue has less audio than this, in seconds, it may be empty when more audio arrives.
+# If Genesys's queue has less audio than this duration, in seconds, the queue may be empty when more
+# audio arrives.
 _NEARLY_EMPTY_SECONDS = 0.1
 # Tolerance in seconds. It is larger than the difference between this process's clock and Genesys's
 # clock during one run.
@@ -83,7 +84,7 @@ class PlayoutClock:
         return not self._turn_over
 
     def empty_since(self, now: float) -> float | None:
-        """Return the time at which the queue became empty in mid-turn; None if it did not."""
+        """Return the time at which the queue became empty in mid-turn; None if it is not empty."""
         return self._end if not self._turn_over and now >= self._end else None
 
     def lead(self, now: float) -> float:
@@ -102,8 +103,9 @@ class PlayoutClock:
         """Return when a position is or was played.
 
         Args:
-            position: A number of samples, at most `total`. The result is exact for positions
-                since the queue was last empty, and too late by the gap for earlier ones.
+            position: A number of samples, at most `total`. The result is exact for positions since
+                the queue was last empty. For earlier positions, the result is too late by the
+                duration of the gap.
         """
         return self._end - (self.total - position) / WIRE_SAMPLE_RATE
 
@@ -115,7 +117,7 @@ class PlayoutClock:
         if self._stale_starts:
             self._stale_starts -= 1
             return
-        # Reports arrive in order, so no report about cleared audio can follow this one.
+        # Reports arrive in order, so no report about cleared audio can follow this report.
         self._stale_completions = 0
         self._reported_playing = True
         self._end = max(self._end, now + min(self._run, _MAX_REPORT_DELAY))

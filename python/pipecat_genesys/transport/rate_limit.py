@@ -32,7 +32,7 @@ class TokenBucket:
         self._at: float | None = None
 
     def level(self, now: float) -> float:
-        """Return the number of tokens at a time; it is negative if too many were taken.
+        """Return the number of tokens at a time; negative if too many tokens were taken.
 
         Args:
             now: The time.
@@ -42,7 +42,7 @@ class TokenBucket:
         return min(self.burst, self._level + max(0.0, now - self._at) * self.rate)
 
     def take(self, now: float) -> None:
-        """Take one token, even if there is none, because some messages must be sent."""
+        """Take one token, even if the bucket is empty, because some messages must be sent."""
         self._level = self.level(now) - 1
         self._at = now if self._at is None else max(self._at, now)
 
@@ -51,5 +51,5 @@ class TokenBucket:
         return self.level(now) >= count - _ROUNDING
 
     def ready_at(self, now: float, count: float = 1) -> float:
-        """Return the time at which there will be `count` tokens, if none is taken before."""
+        """Return the time at which there will be `count` tokens, if no token is taken before."""
         return now + max(0.0, (count - self.level(now)) / self.rate)

@@ -24,7 +24,8 @@ class ContainedTaskManager(TaskManager):
     ``asyncio.create_task`` are contained only in an endpoint.
 
     Attributes:
-        error: An error for the first such exception, with the remedy in its message, or None.
+        error: A `BotExitError` for the first ``SystemExit`` or ``KeyboardInterrupt`` of a task;
+            None if there was no such exception.
     """
 
     def __init__(self, end_pipeline: Callable[[], Awaitable[None]]) -> None:
@@ -46,14 +47,14 @@ class ContainedTaskManager(TaskManager):
         Args:
             coroutine: The coroutine that the task runs.
             name: The name of the task.
-            context: The context variables of the task; by default a copy of the current ones.
+            context: The context variables of the task; by default a copy of the current context.
 
         Returns:
             The task.
         """
         task = super().create_task(self._contain(coroutine, name), name, context)
-        # Python warns about a coroutine that is never awaited. A task that is cancelled before its
-        # start does not await its coroutine.
+        # A task that is cancelled before its start does not await its coroutine. The coroutine is
+        # closed, because Python warns about a coroutine that is never awaited.
         task.add_done_callback(lambda _: coroutine.close())
         return task
 

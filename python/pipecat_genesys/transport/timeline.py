@@ -1,9 +1,10 @@
-"""Delays frames that are queued with bot audio until the caller has heard the audio before them.
+"""Delays frames in the queue of bot audio until the caller has heard the audio before each frame.
 
-Bot audio is sent to Genesys ahead of real time. Processors after the output must not see this lead:
-a recording, a context or a transcript must contain what the caller heard. Therefore every queued
-frame has a position in the stream of bot audio, and is passed on when the playout clock reaches
-that position. An interruption discards the frames whose positions were not reached.
+Bot audio is sent to Genesys ahead of real time. Processors after the output must not get frames so
+early: a recording, a context or a transcript must contain only the audio that the caller heard.
+Therefore every queued frame has a position in the stream of bot audio, and is passed on when the
+playout clock reaches that position. An interruption discards the frames whose positions were not
+reached.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ except ImportError:  # pipecat versions before 1.0 do not have this frame
 # of a turn is half as long, and is passed on when the caller hears its beginning.
 _PIECE_SECONDS = 0.2
 _SAMPLE_BYTES = 2
-# Limit of the audio that waits, in seconds. `add` blocks while there is more.
+# Limit of the audio that waits, in seconds. `add` waits while more audio is waiting.
 _MAX_WAITING_SECONDS = 60.0
 
 
@@ -114,8 +115,8 @@ class PlayoutTimeline:
     async def add(self, frame: Frame) -> None:
         """Add a frame after all other frames.
 
-        If more than 60 s of audio wait, this waits too, so that the audio does not fill memory. If
-        the wait is cancelled, the frame is not added.
+        If more than 60 s of audio wait, this method also waits, so that the audio does not fill
+        memory. If the wait is cancelled, the frame is not added.
 
         Args:
             frame: Audio, or any frame that must stay in order with the audio.

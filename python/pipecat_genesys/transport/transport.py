@@ -41,8 +41,8 @@ class AudioHookParams(TransportParams):
 
     Attributes:
         call: The parameters of the call: party, languages, variables.
-        audio_out_lead_secs: Maximum lead of bot audio over real time, in seconds. If the event loop
-            is blocked for a shorter time, the caller hears no gap.
+        audio_out_lead_secs: Maximum time by which bot audio is sent before its playback, in
+            seconds. If the event loop is blocked for a shorter time, the caller hears no gap.
         audio_out_write_timeout_secs: Pipecat's limit for one write of audio, in seconds. The
             default is long, because audio waits while the caller is on hold.
         dead_peer_secs: Time without a message after which the socket is closed, in seconds. Genesys
@@ -138,7 +138,7 @@ class AudioHookTransport(BaseTransport):
         return self._output
 
     async def _run_handler(self, event_name: str, handler: Any, *args: Any, **kwargs: Any) -> None:
-        """Run one handler; pipecat's base class calls this, and logs ordinary exceptions."""
+        """Run one handler. Pipecat's base class calls this method and logs ordinary exceptions."""
         try:
             await super()._run_handler(event_name, handler, *args, **kwargs)
         except PROCESS_EXITS as error:
@@ -182,13 +182,13 @@ def call_worker(pipeline: CallPipeline, **options: Any) -> PipelineWorker:
       caller may be on hold for longer. Genesys's pings show that the call still exists.
     * ``enable_rtvi``: Pipecat reports every frame in RTVI, the protocol of its browser clients.
       This takes a third of a call's CPU time, and the reports are not sent to Genesys.
-    * ``enable_turn_tracking``: counting turns takes a tenth of a call's CPU time. It is on if
-      ``enable_tracing`` is on, because tracing needs it.
+    * ``enable_turn_tracking``: counting turns takes a tenth of a call's CPU time. The option is on
+      if ``enable_tracing`` is on, because tracing needs the turns.
 
     With ``enable_tracing``, Genesys's conversation id is the ``conversation.id`` of the spans, and
     the conversation's span has the attributes ``genesys.conversation_id``,
     ``genesys.organization_id`` and ``genesys.session_id``. The options ``conversation_id`` and
-    ``additional_span_attributes`` replace them.
+    ``additional_span_attributes`` replace these values.
 
     Args:
         pipeline: The pipeline.

@@ -1,8 +1,8 @@
 """A queue of messages, which a task sends to the socket in order.
 
 Messages get their sequence numbers when they are queued, so the order of the queue is the order of
-the numbers. Audio does not hold up text, because audio is queued only when it is due, one message
-at a time.
+the numbers. Audio does not delay text, because audio is queued only when the audio is due, one
+message at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Writer:
     """Sends queued messages one after the other.
 
     Attributes:
-        is_closed: Whether the socket is gone; messages are then discarded.
+        is_closed: Whether the socket is closed or lost; messages are then discarded.
         blocked_since: Time on the monotonic clock since which the socket has not taken a message;
             None if the socket has taken all messages.
         on_idle: Called whenever the socket has taken all messages.
@@ -31,8 +31,8 @@ class Writer:
         """Create a writer.
 
         Args:
-            send_text: Sends one text message; raises when the socket is gone.
-            send_bytes: Sends one binary message; raises when the socket is gone.
+            send_text: Sends one text message; raises when the socket is closed or lost.
+            send_bytes: Sends one binary message; raises when the socket is closed or lost.
         """
         self._send_text = send_text
         self._send_bytes = send_bytes
@@ -61,11 +61,11 @@ class Writer:
         self._queue = deque(message for message in self._queue if isinstance(message, str))
 
     async def flushed(self) -> None:
-        """Wait until the socket has taken all messages, or is gone."""
+        """Wait until the socket has accepted all messages, or is closed or lost."""
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Send messages until cancelled or the socket is gone."""
+        """Send messages until the task is cancelled, or the socket is closed or lost."""
         try:
             while True:
                 while self._queue:
