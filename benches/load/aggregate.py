@@ -102,14 +102,15 @@ def step_failures(row: dict[str, Any], smallest: dict[str, Any]) -> list[str]:
     return failures
 
 
-# A process allocates permanent memory in its first minutes. This does not count as growth.
+# A process allocates permanent memory in its first minutes, so the first ten minutes are not
+# compared.
 _WARM_UP_MINUTES = 10
 
 
 def memory_growth(rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Return the relative growth of memory in a soak, or None for less than half an hour.
 
-    The growth is from the median of the second ten minutes to that of the last ten.
+    The growth is from the median of the second ten minutes to the median of the last ten minutes.
 
     Args:
         rows: One row per minute of the soak. The last row is ignored, because the calls end then.

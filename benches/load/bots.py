@@ -1,4 +1,4 @@
-"""The bot of the load test, and the base class and counter that the soak's bot also uses."""
+"""The bot of the load test, and two classes that the bot of the soak test also uses."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class CallerAudioProcessor(FrameProcessor):
 
 
 class EchoBot(CallerAudioProcessor):
-    """Greets the caller, then repeats the caller's audio; a DTMF key interrupts it.
+    """Greets the caller, then repeats the caller's audio; a DTMF key interrupts the bot.
 
     The echo starts after the greeting has played. An earlier echo would wait for the end of the
     greeting, and would have this delay for the rest of the call.

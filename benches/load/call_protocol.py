@@ -1,4 +1,4 @@
-"""A caller's WebSocket connection. It uses callbacks, so that hundreds of calls need little CPU."""
+"""A caller's WebSocket connection, with callbacks, so that many calls need little CPU time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class CallProtocol(asyncio.Protocol):
     Args:
         url: URL of the server.
         caller: The caller.
-        lags: The delay of each timer is appended here, in seconds. The load generator causes it.
+        lags: List to which the delay of each timer is appended, in seconds. The load generator, and
+            not the server, causes these delays.
         options: Credentials for the signature, for a server that requires one.
     """
 
@@ -79,7 +80,7 @@ class CallProtocol(asyncio.Protocol):
         self._flush()
 
     def _flush(self) -> None:
-        """Send the caller's messages and set the timer for its next action."""
+        """Send the caller's messages and set the timer for the caller's next action."""
         websocket, transport, session = self._websocket, self._transport, self.caller.session
         assert transport is not None
         for message in session.messages_to_send():
@@ -96,7 +97,8 @@ class CallProtocol(asyncio.Protocol):
         if websocket.handshake_exc is not None:
             transport.abort()
         elif websocket.close_expected() and not self._abort_scheduled:
-            # The server closes the connection; if it does not, the client aborts it.
+            # The server must close the connection. If the server does not, the client aborts the
+            # connection.
             self._abort_scheduled = True
             self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, transport.abort)
         self._set_timer(self.caller.next_due())

@@ -25,8 +25,9 @@ from .echo_detection import EchoDetector
 # Minimum duration of a gap in the audio that is counted. A caller hears a shorter gap only as a
 # click.
 AUDIBLE_SECONDS = 0.02
-# Gaps within this time after the start or an interruption of the echo are counted separately,
-# because the delay of the echo still grows then, until playback has no more gaps.
+# Time in seconds after the start or an interruption of the echo in which gaps are counted
+# separately. In this time, each gap makes the delay of the echo longer, until playback has no more
+# gaps.
 SETTLING_SECONDS = 5.0
 
 

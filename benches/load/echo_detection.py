@@ -22,10 +22,11 @@ _END_SECONDS = 1.5
 class EchoDetector:
     """Measures the delay of the echo in a call.
 
-    A marker is 50 ms of the caller's speech, one in each second. It is located in the received
-    audio by cross-correlation, to the sample. Spoken and received audio are on one timeline, which
-    begins with `open`. The delay of a marker is the distance of its two positions: it includes the
-    time to fill the caller's packet, the network in both directions, and the wait until playback.
+    A marker is 50 ms of the caller's speech; each second of the speech has one marker. The marker
+    is located in the received audio by cross-correlation, with a precision of one sample. Spoken
+    and received audio are on one timeline, which begins with `open`. The delay of a marker is the
+    difference between its two positions. The delay includes the time to fill the caller's packet,
+    the network in both directions, and the wait until playback.
 
     Args:
         wire: Speech of every caller, as mu-law.

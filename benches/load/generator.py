@@ -2,7 +2,7 @@
 
     python -m load.generator --url URL --calls N --gap S --plateau S --begin T
 
-Prints the measurements of its calls as JSON when all are finished. `--begin` is a time of the
+Prints the measurements of its calls as JSON when all calls are finished. `--begin` is a time of the
 system's monotonic clock, which all processes share.
 """
 
@@ -85,7 +85,8 @@ async def run_calls(url: str, schedule: Schedule) -> dict[str, Any]:
     """Run all calls; return their measurements and the generator's own delay."""
     samples = round((schedule.call_seconds + _SPARE_SECONDS) * WIRE_RATE)
     wire = signals.ulaw_codes(speech_band_noise(samples)).tobytes()
-    # Objects of the calls are kept until the end, so a collection would find nothing to free.
+    # Disable garbage collection. All objects of the calls are kept until the end, so a collection
+    # would not free memory, but would delay the calls.
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -3,8 +3,8 @@
     python -m load.server SERVER [--core N] [--loop uvloop]
 
 Prints its port. For each line on its standard input it prints its statistics since the previous
-line, as JSON; the line `tune` also tunes the garbage collector. It ends when its standard input is
-closed.
+line, as JSON; the line `tune` also tunes the garbage collector. The server ends when its standard
+input is closed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ async def serve(server: str) -> None:
 
     def report() -> None:
         for line in sys.stdin:
-            # In production our transport runs in `pipecat-genesys serve`, which also tunes.
+            # In production our transport runs in `pipecat-genesys serve`, which also tunes the
+            # garbage collector.
             if line.strip() == "tune" and server == "ours-transport":
                 gc_tuning.tune_collector()
             heard = {"heard_seconds": counter.seconds, "calls": counter.calls}

@@ -2,10 +2,10 @@
 
     python -m load.soak [--calls 50] [--minutes 60]
 
-`pipecat-genesys serve` runs on one core, the callers on the others. Writes a row for each minute to
-`results/<date>-soak.json` and `.md`. The exit status is 1 if a call was not completed, a protocol
-rule was broken, callers heard a gap, caller audio was lost, memory grew by more than 2 %, or
-descriptors or tasks are left over after the last call.
+`pipecat-genesys serve` runs on one core, and the callers run on the other cores. Writes a row for
+each minute to `results/<date>-soak.json` and `.md`. The exit status is 1 if a call was not
+completed, a protocol rule was broken, callers heard a gap, caller audio was lost, memory grew by
+more than 2 %, or descriptors or tasks are left over after the last call.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def minutes(
 
 
 def left_over(server: SoakServer, idle: dict[str, float]) -> dict[str, float]:
-    """Return the numbers of descriptors and tasks above those before the first call."""
+    """Return how many more descriptors and tasks there are now than before the first call."""
     give_up = time.monotonic() + _SETTLING_SECONDS
     while True:
         # The connection of the previous request may still be counted as open, so the check is

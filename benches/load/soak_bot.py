@@ -40,7 +40,8 @@ _PIECE_INTERVAL_SECONDS = 0.03
 # Silence that ends the caller's turn, in seconds.
 _TURN_END_SECONDS = 0.3
 # Limits of the records, in seconds. Collections shorter than the first limit are not recorded,
-# because they are inaudible. Leads above the second limit are recorded as the second limit.
+# because they are inaudible. A lead (bot audio that a caller has received and not played) above the
+# second limit is recorded as the second limit.
 _LONG_COLLECTION_SECONDS, _LONGEST_LEAD_SECONDS = 0.01, 10.0
 
 

@@ -1,8 +1,8 @@
-"""The callers of the soak: a constant number of calls. When a call ends, the next one starts.
+"""The callers of the soak: a constant number of calls. When a call ends, a new call starts.
 
     python -m load.soak_callers --url URL --calls N --seconds S
 
-Every minute it prints the measurements of the calls that ended in that minute, as a line of JSON.
+Prints a line of JSON every minute: the measurements of the calls that ended in that minute.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MINUTE = 60.0
 # The caller speaks for two seconds in each period of eight seconds. The bot answers in the rest of
 # the period.
 _PERIOD_SECONDS, _SPEECH_SECONDS = 8.0, 2.0
-# Time of a key press after the start of a period. It is in the middle of the bot's answer.
+# Time of a key press after the start of a period, in seconds: in the middle of the bot's answer.
 _KEY_PRESS_SECONDS = 3.5
 _SHORTEST_CALL_SECONDS, _LENGTH_VARIATION_SECONDS, _SPARE_SECONDS = 60, 40, 10
 
@@ -49,7 +49,8 @@ class SoakCallers:
     Args:
         url: URL of the server.
         calls: Number of calls at once.
-        seconds: Length of the soak. A call takes one to two minutes, or half of a short soak.
+        seconds: Length of the soak. A call takes 60 to 99 s. In a soak of less than 120 s, the
+            shortest call takes half of `seconds` instead of 60 s.
     """
 
     def __init__(self, url: str, calls: int, seconds: float) -> None:

@@ -169,7 +169,7 @@ def sleep_until(when: float) -> None:
 
 
 def stolen_seconds(core: int) -> float:
-    """Return the seconds of a core that the host gave to other guests; 0 if it is not reported."""
+    """Return the steal time of a CPU core in seconds; 0 if the system does not report it."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return 0.0

@@ -1,6 +1,6 @@
 """Benchmarks of voice activity detection: CPU time, latency, memory and accuracy.
 
-`python -m vad`, run from `benches`, runs all of them.
+`python -m vad`, run from `benches`, runs all these benchmarks.
 """
 
 OURS_8, OURS_16 = "ours, 8 kHz", "ours, 16 kHz"

@@ -6,8 +6,8 @@
     python -m vad --quick             a smoke test; writes no results
 
 Run it from `benches`. Without `--labelled`, the step `accuracy` downloads a labelled test set. If
-that fails, it uses speech made by espeak-ng. The exit status is 1 if a result was wrong; a slow
-result is not an error.
+the download fails, the step uses speech made by espeak-ng. The exit status is 1 if a result was
+wrong; a slow result is not an error.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ from .telephone import NOISES, SNRS, noisy, through_telephone
 _WINDOW_SECONDS = 0.032
 _FRAME_SECONDS = 0.01
 # Constant delay of the audio that resampling causes before the analyzer and inside it, in seconds.
-# This delay is subtracted before frames are compared with the labels. The delays of onset and end
-# include it.
+# Frames are shifted by this delay before they are compared with the labels. The measured delays of
+# the start and the end of speech are not corrected.
 _DELAYS = {OURS_8: 0.0, OURS_16: 0.006, PIPECAT_16: 0.003}
-# Duration of a packet. It is as short as in other pipelines, so that packets add little to the
-# delays.
+# Duration of a packet in ms: as short as in other pipelines, so that packets add little to the
+# measured delays.
 _PACKET_MS = 20
 # Longest pause between two labels of the same sentence, in seconds.
 _LONGEST_PAUSE = 0.5

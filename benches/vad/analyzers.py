@@ -1,4 +1,4 @@
-"""The measured analyzers: ours and pipecat's, each in pipelines of 8 and 16 kHz."""
+"""The measured analyzers: our analyzer and pipecat's analyzer, in pipelines of 8 and 16 kHz."""
 
 from __future__ import annotations
 

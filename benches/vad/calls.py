@@ -19,7 +19,7 @@ _LEAD_SECONDS = 0.1
 
 
 class _NoAnalyzer:
-    """An analyzer that does nothing. Its CPU time is that of the measurement itself."""
+    """An analyzer that does nothing. Its CPU time is the cost of the measurement itself."""
 
     async def analyze_audio(self, buffer: bytes) -> VADState:
         return VADState.QUIET

@@ -1,6 +1,6 @@
 """Labelled speech: a test set from a folder or the network, or speech made by espeak-ng.
 
-The test set is that of TEN VAD (Apache 2.0): 30 recordings at 16 kHz, `NAME.wav`, with labels in
+The test set is from TEN VAD (Apache 2.0): 30 recordings at 16 kHz, `NAME.wav`, with labels in
 `NAME.scv`. A label file has one line: the name, then three numbers for each segment: its begin and
 end in seconds, and 1 for speech or 0 for no speech.
 """

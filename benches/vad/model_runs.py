@@ -1,4 +1,4 @@
-"""The model without an analyzer: time per window and equality of results for each size of a run."""
+"""The model without an analyzer: time per window, and equality of results, for runs of any size."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _WINDOWS_PER_ROUND = 400
 
 
 def measure_model(quick: bool = False) -> dict[str, Any]:
-    """Time pipecat's graph and ours, and compare their results with those of single windows.
+    """Time pipecat's graph and our graph, and compare the results with results for single windows.
 
     Returns:
-        `rows`: for each size of a run, time per window and the largest difference of a result
-        from that of pipecat's graph with one window a run; `problems`: differences that are too
+        `rows`: for each size of a run, time per window and the largest difference of a result from
+        the result of pipecat's graph for a single window; `problems`: differences that are too
         large.
     """
     content = model.read_model_file()
@@ -98,7 +98,7 @@ def _difference(together: list[Any], alone: list[list[Any]]) -> float:
 
 
 def _time(run: Callable[[], object], windows: int, rounds: int) -> float:
-    """Return the shortest mean time of a round, in us per window."""
+    """Return the mean time per window in us, of the fastest round."""
     count = max(1, _WINDOWS_PER_ROUND // windows)
     best = float("inf")
     run()

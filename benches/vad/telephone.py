@@ -1,4 +1,4 @@
-"""The path from a caller's mouth to the pipeline: noise, 8 kHz, coding, resampling."""
+"""The changes of a caller's speech before the pipeline: noise, 8 kHz, coding, resampling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CPU time of pipecat's Smart Turn, which judges the end of a turn after each stop of speech."""
+"""CPU time of pipecat's Smart Turn, a model that predicts whether a turn has ended."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .speech import caller_audio
 
 _RATES = (8000, 16000)
 _RUNS = 7
-# Duration of the turn in seconds. The duration has no effect, because the model always judges the
+# Duration of the turn in seconds. The duration has no effect, because the model always reads the
 # last 8 s.
 _TURN_SECONDS = 4
 
 
 def measure_smart_turn(quick: bool = False) -> list[dict[str, Any]]:
-    """Return the CPU time of one judgement in ms for each sample rate of the pipeline."""
+    """Return the CPU time of one prediction in ms for each sample rate of the pipeline."""
     rows = []
     for rate in _RATES:
         analyzer: Any = LocalSmartTurnAnalyzerV3(sample_rate=rate)

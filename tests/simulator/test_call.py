@@ -200,7 +200,7 @@ async def test_bot_can_end_the_call_with_disconnect() -> None:
         await call.press("0")
         assert (await call.wait_for(Disconnected)).output_variables == {"a": "1"}
         report = await call.ended(5)
-        await call.hang_up()  # this call has no effect after the end of the call
+        await call.hang_up()  # hanging up has no effect after the end of the call
         with pytest.raises(CallEndedError, match="the session is disconnected"):
             await call.press("1")
     assert report.clean
@@ -408,7 +408,7 @@ async def test_server_that_closes_the_socket_after_closed_is_reported() -> None:
 @virtual_time
 async def test_close_frame_with_a_code_that_crosses_the_client_s_is_a_warning() -> None:
     async def close_with_1000(peer: ScriptedCall, message: dict[str, Any]) -> None:
-        # The server does not read the client's close frame, and sends its own.
+        # The server does not read the client's close frame, and sends its own close frame.
         peer.socket.transport.pause_reading()
         await peer.text("closed")
         await asyncio.sleep(0.1)

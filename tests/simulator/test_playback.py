@@ -88,7 +88,7 @@ def test_start_and_end_of_bot_audio_are_exact() -> None:
     assert playback.audible_since(101.05) == 1.0
     assert playback.silent_since(101.05) is None
     assert playback.advance(101.0999) is None
-    # `silent_since` needs no call of `advance` before it.
+    # `silent_since` is correct without a previous call of `advance`.
     assert playback.silent_since(101.1) == pytest.approx(1.1)
     assert playback.advance(105.0) == pytest.approx(101.1)
     assert playback.silent_since(105.0) == pytest.approx(1.1)
@@ -106,7 +106,7 @@ def test_short_gaps_are_underruns_unless_the_audio_was_cut() -> None:
             playback.clear(start + 0.1)
         else:
             playback.receive(b"\x55" * 800, start)
-    playback.receive(b"\x55" * 800, 1.6)  # it arrives 0.1 s after the audio was cut
+    playback.receive(b"\x55" * 800, 1.6)  # 0.1 s after the previous audio was cut
     assert playback.underruns() == [Underrun(pytest.approx(0.1), pytest.approx(0.1))]
     assert len(playback.underruns(shorter_than=0.51)) == 3
 

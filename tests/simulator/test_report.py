@@ -43,7 +43,7 @@ def clean_call() -> SessionDriver:
     driver.receive("closed", {"outputVariables": {"c": "d"}})
     driver.session.socket_lost(driver.now, by=Party.CLIENT, code=1005)
     driver._collect()
-    driver.now += 100  # the later report still describes the call
+    driver.now += 100  # the report is made 100 s after the call; its durations must not change
     return driver
 
 

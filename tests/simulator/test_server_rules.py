@@ -1,7 +1,7 @@
 """Tests of the client's reaction to each rule that a server breaks: error code, end, time.
 
-The expected reactions are those measured with Genesys's reference client, and the limits of
-production.
+The expected reactions were measured with Genesys's reference client. The limits are the limits of
+Genesys Cloud.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def silero_confidence(ulaw: bytes) -> np.ndarray:
 
 
 async def smart_turn_state(ulaw: bytes) -> EndOfTurnState:
-    """Return whether Pipecat's Smart Turn takes the end of the speech for the end of a turn."""
+    """Return the prediction of Pipecat's Smart Turn: whether the turn ends with the speech."""
     analyzer = LocalSmartTurnAnalyzerV3(sample_rate=16000)
     analyzer.set_sample_rate(16000)
     sound = audio.Resampler(8000, 16000).process(audio.ulaw_decode(ulaw))
@@ -105,7 +105,7 @@ async def smart_turn_state(ulaw: bytes) -> EndOfTurnState:
 def test_silero_takes_sample_speech_for_speech(seconds: float, party: AudioHookChannel) -> None:
     confidence = silero_confidence(sample_speech(seconds, party))
     assert confidence.max() > 0.99
-    # Pipecat's default threshold is 0.7. Speech has pauses between sentences.
+    # Pipecat's default threshold is 0.7. Windows in the pauses between sentences are below it.
     assert np.mean(confidence > 0.7) > 0.75
 
 

@@ -43,10 +43,10 @@ class FaultyModel(SpeechModel):
                 release.wait(20)
         if self.mark is not None and any((rows == self.mark).any() for rows, _ in calls):
             if self.failures is None:
-                raise MemoryError("no room for the run")
+                raise MemoryError("not enough memory for the run")
             if self.failures > 0:
                 self.failures -= 1
-                raise MemoryError("no room for the run")
+                raise MemoryError("not enough memory for the run")
         return super().score(calls)
 
 
@@ -151,7 +151,7 @@ async def test_failure_of_a_run_leaves_all_states_as_they_were(
     assert found == [expected[0], *[expected[1]] * 3]
     assert not any(one.uses_pipecat for one in calls)
     assert len(warnings_logged) == 1
-    assert "no room for the run" in warnings_logged[0]
+    assert "not enough memory for the run" in warnings_logged[0]
 
 
 async def test_lasting_failure_of_one_call_leaves_the_others_alone(

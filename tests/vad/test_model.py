@@ -75,7 +75,7 @@ def test_packets_of_different_lengths(speech_model: SpeechModel, lengths: tuple[
 
 
 def test_a_call_goes_on_from_its_state(speech_model: SpeechModel) -> None:
-    """The score of a packet depends on the state that the previous packet of the call returned."""
+    """The score of a packet depends on the state after the previous packet of the call."""
     speech = oracle.as_floats(oracle.conversation(8000))[: 256 * 280]
     rows, state, confidences = rows_of(speech), INITIAL_STATE, []
     for start in range(0, 280, 7):

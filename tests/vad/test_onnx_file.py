@@ -14,7 +14,7 @@ from pipecat_genesys.vad.onnx_file import Node, Value, read_branches, write_mode
 
 
 def test_written_model_computes_what_its_nodes_say() -> None:
-    """onnxruntime runs a written model, and its results equal those computed with numpy."""
+    """onnxruntime runs a written model, and the results equal the results computed with numpy."""
     random = np.random.default_rng(1)
     weight = random.standard_normal((3, 2, 2)).astype(np.float32)
     bias = random.standard_normal(3).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Tests that windows and energies of `SpeechWindows` equal those computed by numpy and scipy."""
+"""Tests that windows and energies of `SpeechWindows` equal values computed by numpy and scipy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_rows_have_frames_of_context_window_and_mirror_image(rate: int) -> None:
 @pytest.mark.parametrize("rate", [8000, 16000])
 @pytest.mark.parametrize("half_windows", [1, 2, 25, 64])
 def test_energies_are_those_of_each_stretch_filtered_alone(rate: int, half_windows: int) -> None:
-    """Each energy equals that of the same audio section if the section is filtered alone."""
+    """Each energy equals the energy of the same audio section if the section is filtered alone."""
     pcm = oracle.conversation(rate)
     samples = np.frombuffer(pcm, np.int16).astype(np.float64)
     _, energies = windows(rate, half_windows).process(pcm)

@@ -313,7 +313,7 @@ class Connection:
         return None if make is None else make(event)
 
     def _follow_session(self) -> None:
-        """Send or hold bot audio according to the session's state; end the timeline if it ended."""
+        """Hold or send bot audio by the session's state; end the timeline when the call ends."""
         call, pacer = self.call, self.pacer
         if call.media is not None:
             pacer.queue.frame_bytes = call.media.frame_bytes

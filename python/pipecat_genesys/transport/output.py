@@ -255,7 +255,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         await self._connection.disconnect(self._call.final_disconnect())
 
     async def _drain(self) -> None:
-        """Wait until the caller has heard all audio; stop waiting when no audio can be sent."""
+        """Wait until the caller has heard all audio; stop waiting when playback stalls."""
         self._pacer.finish()
         drained = asyncio.ensure_future(self._timeline.drained())
         queue, ahead = self._pacer.queue, -1.0
