@@ -158,7 +158,7 @@ class ThrottlingObserver(TransportObserver):
 async def test_peer_that_floods_is_throttled_and_disconnected_and_other_calls_are_not_delayed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 3.0)
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_AUDIO_THROTTLED", 3.0)
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     observer = ThrottlingObserver()
     flooded, healthy = TransportServer(Echo, observer=observer), TransportServer(Echo)
@@ -208,19 +208,52 @@ async def disconnect_reason(client: RawClient) -> str:
     return str(message["parameters"]["reason"])
 
 
-async def test_peer_that_floods_with_pings_gets_disconnect_at_once(
-    monkeypatch: pytest.MonkeyPatch,
+class EndObserver(TransportObserver):
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def ended(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+@pytest.mark.parametrize("kind", ["ping", "update"])
+async def test_peer_that_floods_with_messages_gets_disconnect_at_once(
+    kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pongs have used the rate limit of text messages for the next 30 s."""
+    """The answers have used the rate limit of text messages for the next minutes."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
-    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 1.0)
-    async with peer(TransportServer(Echo)) as client:
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_TEXT_THROTTLED", 1.0)
+    observer = EndObserver()
+    server = TransportServer(Echo, observer=observer)
+    async with peer(server) as client:
         await client.open()
-        for _ in range(150):
-            await client.send("ping", 1)
+        for _ in range(2000):
+            await client.send(kind, 1)
         began = time.monotonic()
         assert await disconnect_reason(client) == "error"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
+        # The client does not answer; its messages fill the socket.
+        await asyncio.wait_for(server.done.wait(), 30)
+    assert observer.reasons == ["flood"]
+
+
+async def test_messages_faster_than_the_limit_for_a_short_time_are_no_flood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_TEXT_RATE", 200)
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_TEXT_BURST", 10)
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_TEXT_THROTTLED", 0.2)
+    observer = ThrottlingObserver()
+    async with peer(TransportServer(Echo, observer=observer)) as client:
+        await client.open()
+        while observer.seconds < 0.4:
+            for _ in range(30):
+                await client.send("ping", 1)
+            for _ in range(30):
+                assert (await client.receive())["type"] == "pong"
+            await asyncio.sleep(0.2)
+        await client.send("close", 1, reason="end")
+        assert (await client.receive())["type"] == "closed"
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff"])
@@ -228,7 +261,7 @@ async def test_audio_messages_of_one_byte_or_none_are_throttled(
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_AUDIO_BURST", 100)
-    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_THROTTLED", 0.5)
+    monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_AUDIO_THROTTLED", 0.5)
     observer = ThrottlingObserver()
     async with peer(TransportServer(Echo, observer=observer)) as client:
         await client.open()

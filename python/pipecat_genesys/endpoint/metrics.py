@@ -33,7 +33,7 @@ _MAX_ANSWERS = 10_000
 # start of the process in clock ticks since the boot.
 _FIELDS_BEFORE_START = 22 - 3
 _REPLIES = frozenset({"opened", "pong", "updated", "closed", "disconnect"})
-_ENDS = frozenset({*(reason.value for reason in CloseReason), "lost"})
+_ENDS = frozenset({*(reason.value for reason in CloseReason), "lost", "flood"})
 
 
 class Metrics:

@@ -60,11 +60,14 @@ _REPLY_RESERVE = 6
 _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
 # Limits for received audio messages, per second and at once: 200 ms of audio may arrive in 1600
 # messages. The audio may be ahead of real time by `_MAX_AUDIO_AHEAD` seconds, because 20 s of audio
-# can arrive at once after a reconnection. A client is disconnected when reading was delayed by
-# more than `_MAX_THROTTLED` seconds in total.
+# can arrive at once after a reconnection.
 _MAX_AUDIO_RATE, _MAX_AUDIO_BURST = 100, 2000
 _MAX_AUDIO_AHEAD = 30.0
-_MAX_THROTTLED = 30.0
+# A client is disconnected when reading was delayed by more than this time in total, in seconds,
+# because of its audio or because of its text messages. The total of text messages is reset to zero
+# when their limits are not used at all.
+_MAX_AUDIO_THROTTLED = 30.0
+_MAX_TEXT_THROTTLED = 5.0
 _SECOND_LOOK_SECONDS = 1.0
 _EXTERNAL, _INTERNAL = "external", "internal"
 # States in which bot audio is sent.
@@ -126,7 +129,8 @@ class Connection:
         self._incoming_audio = TokenBucket(_MAX_AUDIO_RATE, _MAX_AUDIO_BURST)
         self._incoming_audio_at = 0.0
         self._is_flooded = False
-        self._throttled = 0.0
+        self._audio_throttled = 0.0
+        self._text_throttled = 0.0
         self._outgoing_text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
         # Messages of the application are sent one at a time, in the order of the calls of `send`.
         self._send_lock = asyncio.Lock()
@@ -333,22 +337,29 @@ class Connection:
         """Limit the read rate to a real client's rate, so that a flood does not fill memory."""
         now = time.monotonic()
         if isinstance(data, str):
-            self._incoming_text.take(now)
-            wait = self._incoming_text.ready_at(now) - now
+            text = self._incoming_text
+            if text.level(now) >= text.burst:
+                self._text_throttled = 0.0
+            text.take(now)
+            wait = text.ready_at(now) - now
+            self._text_throttled += wait
         else:
             media = self.call.media
             seconds = len(data) / (media.frame_bytes if media else 1) / WIRE_SAMPLE_RATE
             self._incoming_audio_at = max(self._incoming_audio_at, now) + seconds
             self._incoming_audio.take(now)
             wait = max(
-                self._incoming_audio_at - _MAX_AUDIO_AHEAD,
-                self._incoming_audio.ready_at(now),
+                self._incoming_audio_at - _MAX_AUDIO_AHEAD - now,
+                self._incoming_audio.ready_at(now) - now,
             )
-            wait -= now
+            self._audio_throttled += max(0.0, wait)
         if wait > 0:
-            self._throttled += wait
             self.observer.throttled(wait)
-            if self._throttled > _MAX_THROTTLED and self.call.phase is Phase.RUNNING:
+            is_flood = (
+                self._audio_throttled > _MAX_AUDIO_THROTTLED
+                or self._text_throttled > _MAX_TEXT_THROTTLED
+            )
+            if is_flood and self.call.phase is Phase.RUNNING:
                 logger.warning(
                     f"{self.call}: disconnected: the client exceeded the message rates for too long"
                 )
@@ -483,7 +494,8 @@ class Connection:
         if self.call.phase is Phase.GONE:
             return
         if self.call.phase < Phase.ENDED:
-            self.observer.ended("lost")
+            # A client that floods often does not read `disconnect`, so it does not answer it.
+            self.observer.ended("flood" if self._is_flooded else "lost")
         self._writer.is_closed = True
         await self.call.connection_lost()
         self._follow_session()

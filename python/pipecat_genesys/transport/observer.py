@@ -60,4 +60,4 @@ class TransportObserver:
         """Called when the client exceeds a message rate; the socket is not read for `seconds`."""
 
     def ended(self, reason: str) -> None:
-        """Called when the session ended; `reason` is the reason of ``close``, or ``lost``."""
+        """Called when the session ended: the reason of ``close``, or ``lost`` or ``flood``."""
