@@ -63,7 +63,7 @@ test: dev  ## Every day | 4 min | all tests except the slow ones
 	result=passed; test $$status = 0 || result=FAILED; \
 	echo "make test: $$result in $$((SECONDS - begin)) s"; exit $$status
 
-# $(call install,COMMAND,PACKAGE) installs a package unless the command exists.
+# $(call install,COMMANDS,PACKAGES) installs packages unless one of the commands exists.
 define install
 	@PATH="$$PATH:/usr/sbin" command -v $(1) >/dev/null || { \
 		command -v apt-get >/dev/null || { echo 'no apt-get here: install $(2) yourself' >&2; exit 1; }; \
@@ -71,10 +71,11 @@ define install
 endef
 
 .PHONY: services
-services:  ## More tests | 1 min | install the servers that tests start: redis-server, haproxy, nginx (Debian, Ubuntu; root or sudo)
+services:  ## More tests | 2 min | install the programs that tests start: redis-server, haproxy, nginx, chromium (Debian, Ubuntu; root or sudo)
 	$(call install,redis-server,redis-server)
 	$(call install,haproxy,haproxy)
 	$(call install,nginx,nginx)
+	$(call install,chromium google-chrome,chromium fonts-dejavu-core)
 
 .PHONY: test-rust
 test-rust: $(VENV)/.deps  ## More tests | 1 min | the tests of the Rust core
@@ -153,7 +154,7 @@ test-lowest: wheel  ## More tests | 5 min | the tests on the lowest version of e
 	$(PYTHON) tests/packaging/matrix.py dist lowest
 
 .PHONY: check
-check: dev  ## Every day | 1 min | format, lint, types and stub, for Python and Rust
+check: dev lint-page  ## Every day | 1 min | format, lint, types and stub, for Python, Rust and the inspector's page
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -162,6 +163,32 @@ check: dev  ## Every day | 1 min | format, lint, types and stub, for Python and 
 	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	cargo fmt --check --manifest-path rust/fuzz/Cargo.toml
 	cargo clippy --quiet --locked --manifest-path rust/fuzz/Cargo.toml --no-default-features --target-dir target -- -D warnings
+
+# Exact versions: the rules of a checker change between releases, and the page's library is committed.
+TYPESCRIPT := 7.0.2
+UPLOT := 1.6.32
+UPLOT_SHA512 := sha512-KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==
+VENDOR := python/pipecat_genesys/inspector/web/vendor
+
+.PHONY: lint-page
+lint-page:  ## More tests | 5 s | check the types of the inspector's page (needs Node 18 or newer; skipped without it)
+	@if command -v npx >/dev/null; then npx --yes --package typescript@$(TYPESCRIPT) tsc --project tsconfig.json; \
+	else echo 'lint-page: skipped, because Node is not installed'; fi
+
+.PHONY: vendor-page
+vendor-page:  ## Releases and deployment | 5 s | fetch the library of the inspector's page from the npm registry (needs Node)
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	npm pack --silent --pack-destination "$$folder" uplot@$(UPLOT) >/dev/null; \
+	test "sha512-$$(openssl dgst -sha512 -binary "$$folder/uplot-$(UPLOT).tgz" | base64 -w0)" = '$(UPLOT_SHA512)' \
+		|| { echo 'uplot-$(UPLOT).tgz does not have the hash in the Makefile' >&2; exit 1; }; \
+	tar -xzf "$$folder/uplot-$(UPLOT).tgz" -C "$$folder"; \
+	cp "$$folder"/package/dist/uPlot.{iife.min.js,min.css,d.ts} $(VENDOR); \
+	cp "$$folder/package/LICENSE" $(VENDOR)/uPlot.LICENSE
+	cd $(VENDOR) && sha256sum uPlot.* >SHA256SUMS
+
+.PHONY: screenshots
+screenshots: dev  ## Releases and deployment | 1 min | make the pictures of the inspector in docs/images/ (needs chromium: make services)
+	$(PY) docs/screenshots.py
 
 # An exact version, because a linter's rules change between releases.
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
