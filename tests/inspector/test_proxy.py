@@ -12,7 +12,7 @@ from pipecat_genesys.simulator import (
     ConnectFailedError,
     SimulatedCall,
     new_call,
-    speech_like,
+    sample_speech,
 )
 from reference_server import KEY, SECRET, ReferenceCall, reference_server
 
@@ -30,7 +30,7 @@ async def test_a_call_is_listed_while_it_runs_and_ends_as_it_ended() -> None:
             )
             assert seen.is_running
             assert seen.name == parameters.session_id
-            await call.say(speech_like(0.4))
+            await call.say(sample_speech(0.4))
             await call.hang_up()
             report = await call.ended()
         ended = await proxy.ended.get()

@@ -272,7 +272,7 @@ class CallAnalysis:
             at: Seconds since `open`.
             direction: Direction of the message.
             content: The message; None for audio that is not recorded, which counts as silence.
-            size: Size of a message without content, in bytes.
+            size: Size of the message in bytes, if it is not that of the content.
             note: Remark.
 
         Returns:
@@ -282,6 +282,8 @@ class CallAnalysis:
         is_recorded = content is not None
         payload = _SILENCE * min(size or 0, 1 << 20) if content is None else content
         length = content_size(payload)
+        if isinstance(payload, str) and size:
+            length = size
         message = Message(
             index=len(self.messages),
             at=self._now,

@@ -184,15 +184,20 @@ def _content(line: Mapping[str, Any]) -> tuple[str | bytes | None, int]:
         audio = base64.b64decode(line["audio"], validate=True)
         return audio, len(audio)
     if "message" in line:
-        return json.dumps(line["message"], separators=(",", ":")), 0
+        return json.dumps(line["message"], separators=(",", ":")), _size(line)
     if "text" in line:
         return str(line["text"]), 0
-    size = line["size"]
-    if not isinstance(size, int) or size < 0:
-        raise ValueError(f"'size' is {str(size)[:20]}, not a number of bytes")
+    size = _size(line)
     if line.get("type") != "audio":
         raise ValueError("a text message without its content")
     return None, size
+
+
+def _size(line: Mapping[str, Any]) -> int:
+    size = line["size"]
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"'size' is {str(size)[:20]}, not a number of bytes")
+    return size
 
 
 @dataclass(slots=True)
