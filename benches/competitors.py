@@ -20,8 +20,8 @@ Direction = Literal["in", "out"]
 DIRECTIONS: tuple[Direction, ...] = ("in", "out")
 RATES = (8000, 16000, 24000, 48000)
 PACKETS_MS = (20, 100, 200)
-# Competitors whose batch takes more time than the batches of all other competitors together. They
-# run only in one of `_SLOW_EVERY` rounds.
+# Competitors whose batch takes more time than the batches of all other competitors together. These
+# competitors run only in one of `_SLOW_EVERY` rounds.
 _SLOW = ("scipy upfirdn", "scipy resample_poly", "libsamplerate medium")
 _SLOW_EVERY = 10
 

@@ -171,6 +171,7 @@ def power_above(
     window = np.blackman(len(residual))
     power = np.abs(np.fft.rfft(residual * window)) ** 2
     above = power[np.fft.rfftfreq(len(residual), 1 / out_rate) > edge_hz].sum()
-    # This uses Parseval's theorem, and the power of a tone, which is half its squared amplitude.
+    # By Parseval's theorem, the sum of the squared spectrum gives the power. The power of a tone is
+    # half its squared amplitude.
     mean_square = 2 * above / (len(residual) * np.sum(window**2))
     return decibels(float(np.sqrt(2 * mean_square)))

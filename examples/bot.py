@@ -1,4 +1,4 @@
-"""A voice bot for Genesys Audio Connector in one file. It needs no keys and no downloads.
+"""A voice bot for Genesys Audio Connector in one file, without API keys and downloads.
 
 The bot greets the caller, repeats the caller's words, and stops speaking when the caller interrupts
 it. Key 1 plays a longer prompt. Key 9 plays a goodbye and ends the call with output variables for
@@ -45,7 +45,7 @@ PROMPTS = Path(__file__).parent / "audio"
 
 
 class EnergyVAD(VADAnalyzer):
-    """Voice activity detection by loudness. It needs no model, but fails on a noisy line."""
+    """Voice activity detection by loudness, without a model; not suitable for noisy lines."""
 
     THRESHOLD_DBFS = -45.0
 

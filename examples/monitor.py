@@ -1,4 +1,4 @@
-"""A server for AudioHook Monitor in one file. It reports when each party of a call spoke.
+"""A server for AudioHook Monitor in one file, which reports when each party of a call spoke.
 
 Instead of speech recognition, the server has a detector of loud audio that transcribes everything
 as the word "speech". The other parts are complete: the server separates the parties, and gives each

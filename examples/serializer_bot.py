@@ -33,10 +33,10 @@ from pipecat_genesys import GenesysAudioHookSerializer, genesys_params
 class EndAfterPlayback(FrameProcessor):
     """Ends the session when the caller has heard the bot's last words.
 
-    At an `EndFrame`, Pipecat's transport closes the socket as soon as it has sent the audio. Then
-    Genesys may still have up to one second of audio to play, and cannot close the session as the
-    protocol requires. This processor therefore delays the `EndFrame` until the session has ended in
-    the order of the protocol. `AudioHookTransport` does not need this processor.
+    At an `EndFrame`, Pipecat's transport closes the socket as soon as the audio is sent. At that
+    time, Genesys may still have up to one second of audio to play, and cannot close the session as
+    the protocol requires. This processor therefore delays the `EndFrame` until the session has
+    ended in the order of the protocol. `AudioHookTransport` does not need this processor.
 
     Args:
         serializer: The serializer of the call, attached to its transport.

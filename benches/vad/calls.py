@@ -92,7 +92,7 @@ async def _run(
         "p50_ms": 1000 * latencies[len(latencies) // 2],
         "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)],
         "worst_ms": 1000 * latencies[-1],
-        # This is True if the analyzers processed the audio in real time.
+        # True if the analyzers processed the audio in real time.
         "kept_up": elapsed < seconds + 1.0,
     }
 

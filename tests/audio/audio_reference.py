@@ -1,7 +1,7 @@
 """A model of the resampler, and functions that measure its output.
 
-The model computes the documented filter with numpy and scipy in double precision. It shares no
-code and no constant table with the native module.
+The model computes the documented filter with numpy and scipy in double precision. The model shares
+no code and no constant table with the native module.
 """
 
 from fractions import Fraction

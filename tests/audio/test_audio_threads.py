@@ -104,8 +104,8 @@ def releases_the_gil(call: Callable[[], object]) -> bool:
     gate.acquire()
     thread = threading.Thread(target=wait)
     thread.start()
-    # Give the thread time to wait for `gate`. It may still wait for the GIL after this time, so the
-    # caller repeats the measurement.
+    # Give the thread time to wait for `gate`. The tests repeat the measurement, because the thread
+    # may still wait for the GIL after this time.
     time.sleep(0.0005)
     gate.release()
     call()

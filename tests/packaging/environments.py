@@ -1,4 +1,4 @@
-"""Virtual environments for the packaging checks. They use only the standard library and pip."""
+"""Virtual environments for the packaging checks, made with the standard library and pip only."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Ve
     (begin, end), *rest = outcome.loud()
     if rest:
         end = rest[-1][1]
-    # Frames leave Pipecat's transport 0.2 s before the caller hears the audio. They leave our
+    # Frames leave Pipecat's transport 0.2 s before the caller hears the audio, and leave our
     # transport when the caller hears the audio.
     early = 0.12 if vehicle is Vehicle.TRANSPORT else 0.45
     assert begin + 1.0 - early <= marker - outcome.began <= begin + 1.0 + 0.3

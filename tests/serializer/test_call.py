@@ -1,4 +1,4 @@
-"""Tests of calls through the serializer; they check the messages that Genesys receives."""
+"""Tests of calls through the serializer, and of the messages that Genesys receives."""
 
 from __future__ import annotations
 

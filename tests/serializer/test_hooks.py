@@ -1,4 +1,4 @@
-"""Tests of `on_opening`, `on_updating` and `on_closing`; they run before the reply is sent."""
+"""Tests of `on_opening`, `on_updating` and `on_closing`, which run before the reply is sent."""
 
 from __future__ import annotations
 

@@ -606,8 +606,7 @@ async def test_continuation_repeats_the_history_and_closes_the_previous_session(
     assert continued["id"] == previous["id"]
     assert continued["serverseq"] == 2
     start = round(float(opening["position"].removeprefix("PT").removesuffix("S")) * 8000)
-    # The client sends the history at once. It does not send the history at the rate of the first
-    # session.
+    # The client sends the history at once, and not at the rate of the first session.
     sent = [e.at for e in new.session.capture.entries if e.is_audio]
     (opened,) = [e.at for e in new.session.capture.entries if e.type == "opened"]
     at_once = [at for at in sent if at == opened]

@@ -64,7 +64,7 @@ def faulty(name: str, **parameters: Any) -> SessionDriver:
 
 
 def complete(name: str, seconds: float = 2.0) -> SessionDriver:
-    """Return a session with a fault; it was accepted and has sent frames of audio."""
+    """Return a session with a fault that was accepted and has sent frames of audio."""
     driver = faulty(name)
     driver.answers_pings = True
     if driver.session.state == "opening":

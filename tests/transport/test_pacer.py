@@ -303,7 +303,7 @@ async def test_can_block_sends_waiting_audio_if_that_suffices() -> None:
     await asyncio.sleep(0)
     queue.put(bytes(6 * SECOND // 10), time.monotonic())
     pacer.poke()
-    # More audio is added. It is not due, because the lead is long enough.
+    # More audio is added, which is not due, because the lead is long enough.
     queue.put(bytes(3 * SECOND // 10), time.monotonic())
     pacer.poke()
     assert writer.queued_audio_bytes == 6 * SECOND // 10

@@ -19,8 +19,8 @@ from .errors import AuthenticationError, Refusal
 Headers = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 # A request of Genesys has 12 header lines with about 900 bytes, 330 of them in Signature-Input. The
-# limits leave room for the headers of proxies. They ensure that a hostile request does not take
-# much more processor time than a genuine request.
+# limits leave room for the headers of proxies, and ensure that a hostile request does not take much
+# more processor time than a genuine request.
 MAX_HEADER_LINES = 64
 MAX_HEADERS_LENGTH = 16_384
 MAX_TARGET_LENGTH = 4_096

@@ -69,8 +69,8 @@ def verify_mac(message: SignedMessage, signature: str, keyring: Keyring) -> Veri
     Raises:
         InvalidSignature: If the MAC does not match or the `keyid` is unknown. The message is the
             same in both cases.
-        HTTPMessageSignaturesException: If the signature is malformed. This is the base class of
-            `InvalidSignature`.
+        HTTPMessageSignaturesException: If the signature is malformed. `InvalidSignature` is a
+            subclass.
     """
     if not _SIGNATURE.fullmatch(signature):
         raise InvalidSignature(

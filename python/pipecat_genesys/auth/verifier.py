@@ -50,8 +50,9 @@ class VerifiedRequest:
     """An accepted upgrade request. Every value was signed, unless `signed` is False.
 
     Attributes:
-        organization_id: ID of the Genesys organisation. It must equal `organizationId` in `open`.
-        session_id: ID of the session. It must equal the `id` of every message.
+        organization_id: ID of the Genesys organisation, which must equal `organizationId` in
+            `open`.
+        session_id: ID of the session, which must equal the `id` of every message.
         correlation_id: ID that Genesys's support needs to find the call.
         authority: Public host, with the port if it is not 443.
         request_target: Path and query, which contain the connector ID. Hidden in `repr`.

@@ -1,8 +1,8 @@
 """The interface of one call for its application: `Call` and its parts.
 
 This package has hooks, events, the methods that send messages to Genesys, the details from ``open``
-and ``update``, the audio of the call, and the pipeline frames for Genesys's messages. It does not
-use sockets. The serializer and the transport each hold one `Call`.
+and ``update``, the audio of the call, and the pipeline frames for Genesys's messages. No module of
+this package uses sockets. The serializer and the transport each hold one `Call`.
 
 * `call`: the classes `Call`, `Phase` and `EndCause`.
 * `codec`: converts wire audio to PCM, and PCM to wire audio.

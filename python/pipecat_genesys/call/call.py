@@ -111,9 +111,9 @@ _ENDING, _ENDED, _GONE = Phase.ENDING, Phase.ENDED, Phase.GONE
 class Call(BaseObject):
     """One call from Genesys.
 
-    Event handlers are added with ``@call.event_handler(name)``. Each is called with the call and
-    the message as Genesys sent it: ``on_open``, ``on_close``, ``on_ping``, ``on_pause`` (also for
-    the protocol's ``paused``), ``on_resumed``, ``on_update``, ``on_discarded``, ``on_dtmf``,
+    Event handlers are added with ``@call.event_handler(name)``. Each handler is called with the
+    call and the message from Genesys: ``on_open``, ``on_close``, ``on_ping``, ``on_pause`` (also
+    for the protocol's ``paused``), ``on_resumed``, ``on_update``, ``on_discarded``, ``on_dtmf``,
     ``on_playback_started``, ``on_playback_completed``, ``on_error``. The second argument of
     ``on_connection_lost`` is the typed event. Each event handler runs in a separate task.
 
@@ -309,7 +309,7 @@ class Call(BaseObject):
         """Put the call's ids on every log line of the current task and of the tasks it starts.
 
         The ids are ``session_id``, ``conversation_id`` and ``organization_id`` in
-        ``record["extra"]``, also on the lines of Pipecat and of the application. They are empty
+        ``record["extra"]``, also on the lines of Pipecat and of the application. The ids are empty
         before ``open``. `run_call` and the endpoint use this method.
         """
         # The functions below must not refer to `self`, because a timer that was started inside the

@@ -32,9 +32,9 @@ def replay(
 ) -> None:
     """Repeat the client side of a recorded call, and compare the server's messages.
 
-    The command sends the client's messages at the recorded times. It compares the type and the
-    parameters of the server's messages in order, the number of pongs, the length of the audio, and
-    the side that closed the socket. It ignores times and UUIDs.
+    The command sends the client's messages at the recorded times. The command compares the type and
+    the parameters of the server's messages in order, the number of pongs, the length of the audio,
+    and the side that closed the socket. Times and UUIDs are ignored.
 
     Exit status: 0 if the server acted as recorded; 1 if not; 2 if the command line is wrong; 3 if
     there was no connection; 130 if interrupted.

@@ -53,8 +53,8 @@ async def run_checks(
 ) -> list[CheckResult]:
     """Run checks against a server.
 
-    The run begins with one plain call. If the server does not accept that call, the first check
-    fails with the reason and all others are skipped.
+    The run begins with one plain call. If the server does not accept the plain call, the first
+    check fails with the reason and all other checks are skipped.
 
     If the server crashes, the check that caused the crash fails, and the run continues when the
     server accepts connections again. The remaining checks are skipped if the server does not accept
@@ -64,7 +64,7 @@ async def run_checks(
 
     Args:
         target: The server.
-        checks: The checks; those that do not apply to the server's mode are left out.
+        checks: The checks; checks that do not apply to the server's mode are left out.
         concurrency: Number of checks that run at a time. Most checks use one connection, a few
             use two.
         on_result: Called with each final result.

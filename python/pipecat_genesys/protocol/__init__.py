@@ -1,14 +1,15 @@
 """The server side of the AudioHook protocol, without I/O.
 
-This package has messages, states, faults and positions. It has no sockets, clocks, tasks, audio
-samples, and no pipecat.
+This package has messages, states, faults and positions. The package has no sockets, clocks, tasks
+or audio samples, and does not import pipecat.
 
 The owner of a socket uses the package as follows:
 
 1. Make an `AudioHookSession`.
 2. Pass every text message to `receive_text`, and the length of every binary message to
    `receive_audio`, which returns how many of the bytes are audio of the call.
-3. Act on the events. If an event has a ``reply``, pass it to `to_wire` when the socket is ready,
+3. Act on the events. If an event has a ``reply``, pass the reply to `to_wire` when the socket is
+ready,
    and send the returned text before the next message is passed to `to_wire`.
 4. For other messages, build a draft with `server_messages` and pass the draft to `to_wire` in the
    same way. `allows` returns whether a message may be sent now; if not, `to_wire` raises

@@ -241,7 +241,7 @@ def decode(text: str) -> dict[str, Any]:
             Rule.TEXT_SIZE, f"text message of {len(text)} characters; limit {MAX_TEXT_LENGTH}"
         )
     try:
-        # This parser is much faster than `json`, and it is stricter: it rejects lone surrogates,
+        # This parser is much faster than `json`, and stricter: the parser rejects lone surrogates,
         # and values with 200 nested levels.
         message = from_json(text, allow_inf_nan=False)
     except (ValueError, TypeError):

@@ -1,8 +1,8 @@
 """Builders of server messages.
 
 A `Draft` has no ``seq``. `AudioHookSession.to_wire` gives sequence numbers in wire order, just
-before the messages are sent. The builders define the contents of each message. They do not check
-whether the message may be sent now.
+before the messages are sent. The builders define the contents of each message. The builders do not
+check whether the message may be sent now.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Rules of this file:
 
 * Nothing here waits, logs, reads a clock or generates an id.
-* A fault of the peer becomes a `Faulted` event and a count; it never raises.
+* A fault of the peer becomes a `Faulted` event and a count, and never raises an exception.
 * A message gets its ``seq`` in `AudioHookSession.to_wire` and nowhere else, so that the numbers
   on the wire are 1, 2, 3 ..., also if the drafts were made in another order.
 * `states` has the tables of the messages that each state allows.

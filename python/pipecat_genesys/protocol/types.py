@@ -314,8 +314,8 @@ def copy_json(value: Any) -> Any:
 _SCALARS = frozenset({str, int, bool, type(None)})
 _PARTIES = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
 _STANDARD = frozenset({"type", "format", "channels", "rate"})
-# The supported media, by format and channels on the wire. They are immutable, so calls can share
-# these objects.
+# The supported media, by format and channels on the wire. The objects are immutable, so calls can
+# share them.
 _MEDIA: Mapping[tuple[object, ...], Media] = {
     (media_format.value, *(channel.value for channel in channels)): Media(media_format, channels)
     for media_format in AudioHookMediaFormat

@@ -1,7 +1,7 @@
 """A drop-in replacement for Pipecat's ``GenesysAudioHookSerializer``.
 
-The serializer converts between Pipecat's frames and a `Call`. It has no socket: a transport passes
-messages and frames to it, and sends the results.
+The serializer converts between Pipecat's frames and a `Call`. The serializer has no socket: a
+transport passes messages and frames to the serializer, and sends the results.
 
 Rules of this file: `deserialize` never raises, because an exception would end Pipecat's receive
 loop and the call. No line is logged for each audio message. Values that may be personal are logged

@@ -53,10 +53,9 @@ _BLOCKED_SECONDS = 1.0
 # Number of tokens that are reserved for replies (`pong`, `updated`, `closed`), because replies
 # never wait. Messages of the application do not use these tokens.
 _REPLY_RESERVE = 6
-# Limits for received text messages, per second and at once. A real client sends fewer messages: it
-# pings every 5 s, and a caller types a few digits per second. If a client exceeds the limits, its
-# messages are read more slowly. If the client continues to exceed the limits, the client is
-# disconnected.
+# Limits for received text messages, per second and at once. A real client sends fewer messages: a
+# ping every 5 s, and a few digits per second. If a client exceeds the limits, its messages are read
+# more slowly. If the client continues to exceed the limits, the client is disconnected.
 _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
 # Limits for received audio messages, per second and at once: 200 ms of audio may arrive in 1600
 # messages. The audio may be ahead of real time by `_MAX_AUDIO_AHEAD` seconds, because 20 s of audio
@@ -388,8 +387,8 @@ class Connection:
             Whether the message will be sent.
         """
         if self.call.is_in_hook or self._is_flooded:
-            # This lets other tasks run. Otherwise an application that sends in a loop would block
-            # the event loop.
+            # Let other tasks run. Without this wait, an application that sends in a loop would
+            # block the event loop.
             await asyncio.sleep(0)
             return self._send_now(draft)
         if draft.type is AudioHookMessageType.DISCONNECT and self._is_blocked():

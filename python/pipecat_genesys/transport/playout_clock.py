@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
 
-# Silence up to this length, in seconds, does not count as a gap. It is shorter than one frame of
-# Genesys's playback, and longer than the error of any clock.
+# Maximum silence, in seconds, that does not count as a gap: shorter than one frame of Genesys's
+# playback, and longer than the error of any clock.
 _GAP_SECONDS = 0.02
 # Maximum delay of a report, in seconds. Without this limit, a late report would extend a turn.
 _MAX_REPORT_DELAY = 1.0
 # If Genesys's queue has less audio than this duration, in seconds, the queue may be empty when more
 # audio arrives.
 _NEARLY_EMPTY_SECONDS = 0.1
-# Tolerance in seconds. It is larger than the difference between this process's clock and Genesys's
-# clock during one run.
+# Tolerance in seconds, larger than the difference between this process's clock and Genesys's clock
+# during one run.
 _TOLERANCE_SECONDS = 0.12
 
 
@@ -41,7 +41,7 @@ class PlayoutClock:
         # Duration of the audio that was sent since the queue was nearly empty, in seconds.
         self._run = 0.0
         self._run_began = 0.0
-        # This is True if Genesys has reported the start of playback, but not its completion.
+        # True if Genesys has reported the start of playback, and has not reported its completion.
         self._reported_playing = False
         # Numbers of reports that are expected for audio that was cleared.
         self._stale_starts = 0

@@ -7,7 +7,7 @@ stay below these limits, because the exact times at which Genesys counts are not
 
 from __future__ import annotations
 
-# Tolerance in seconds. It is larger than the rounding error of any clock.
+# Tolerance in seconds, larger than the rounding error of any clock.
 _ROUNDING = 1e-9
 
 

@@ -29,7 +29,7 @@ const ZERO: State = [0.0; STATES];
 /// A second-order filter section with a leading denominator coefficient of 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Section {
-    /// Numerator coefficients: those of the current input and of the two previous inputs.
+    /// Numerator coefficients of the current input and of the two previous inputs.
     pub numerator: [f64; 3],
     /// Denominator coefficients of the two previous outputs.
     pub denominator: [f64; 2],

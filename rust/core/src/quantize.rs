@@ -4,7 +4,7 @@
 //!
 //! * The taps of a branch sum to exactly 1, so that a constant input gives the same
 //!   constant as output.
-//! * No sum overflows 32 bits for any input. This module asserts it.
+//! * No sum overflows 32 bits for any input. This module asserts this rule.
 //! * The error of the taps stays 100 dB below a gain of 1.
 
 use crate::arch::{Accumulator, Branches, Row};

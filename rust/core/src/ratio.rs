@@ -106,7 +106,7 @@ impl Ratio {
         }
     }
 
-    /// Returns the delay of the conversion in seconds. It is the same at all frequencies.
+    /// Returns the delay of the conversion in seconds, which is the same at all frequencies.
     pub(crate) fn delay_seconds(self) -> f64 {
         f64::from(self.delay_samples()) / f64::from(self.in_rate.min(self.out_rate))
     }

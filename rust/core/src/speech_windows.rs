@@ -39,7 +39,7 @@ const SCALE: f32 = 1.0 / 32_768.0;
 /// samples of the window, and the 32 samples before its last sample in reverse order. A row has
 /// these samples in four frames of 128 samples, which begin 64 samples apart. Samples are f32
 /// from -1 to 1 at 8 kHz. There is no gap and no overlap between windows. Audio at 16 kHz is
-/// resampled to 8 kHz, which delays it by 3 ms.
+/// resampled to 8 kHz, which delays the audio by 3 ms.
 #[derive(Clone, Debug)]
 pub struct SpeechWindows {
     in_rate: u32,

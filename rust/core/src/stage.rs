@@ -42,8 +42,8 @@ pub(crate) struct Scratch {
 pub(crate) type Scratches = [Scratch; 2];
 
 thread_local! {
-    /// The scratch memory of each thread. It is reused because clearing new memory in each
-    /// call takes as long as decoding a packet.
+    /// The scratch memory of each thread, which all calls reuse, because clearing new memory in
+    /// each call takes as long as decoding a packet.
     static SCRATCHES: RefCell<Scratches> =
         const { RefCell::new([const { Scratch { short: [0; SCRATCH], long: Vec::new() } }; 2]) };
 }
@@ -112,8 +112,8 @@ impl Stage {
         (self.residue + inputs * self.design.up) / self.design.down
     }
 
-    /// Returns the part of the scratch memory for the next `count` inputs. The caller fills
-    /// it before it calls [`process`](Self::process).
+    /// Returns the part of the scratch memory for the next `count` inputs. The caller must fill
+    /// this part before calling [`process`](Self::process).
     pub(crate) fn inputs<'a>(&self, scratch: &'a mut Scratch, count: usize) -> &'a mut [i16] {
         let length = self.history.len() + count;
         let samples = scratch.samples(length + 1);

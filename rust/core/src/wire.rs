@@ -1,6 +1,6 @@
 //! The two audio encodings of AudioHook, both at 8 kHz.
 //!
-//! Rule: this module converts single samples; it holds no state and no sample rate logic.
+//! Rule: this module converts single samples, without state and without sample rate logic.
 
 use std::str::FromStr;
 
