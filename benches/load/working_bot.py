@@ -1,8 +1,9 @@
-"""A bot of Pipecat's own parts, with stand-ins for its remote services.
+"""A bot of Pipecat's own parts, with local replacements for its remote services.
 
 Voice activity detection, the context aggregators, the user's idle timer and the turn strategies
-are Pipecat's. The recogniser, the model and the voice are subclasses of Pipecat's services. They do
-what clients of remote services do: they send audio or text, wait, and push what arrives.
+are Pipecat's. The recogniser, the model and the voice are subclasses of Pipecat's services. These
+subclasses behave like clients of remote services: they send audio or text, wait, and push the
+frames of the answer.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ VADS: dict[str, type[VADAnalyzer]] = {
 }
 """Voice activity analyzers, by name."""
 
-# Times of the remote services, in seconds. The first one is that from the end of speech to the
-# transcription; Pipecat's turn strategy wants to know the 99th percentile of it.
+# Times of the remote services, in seconds. The first value is the time from the end of speech to
+# the transcription; the second value is its 99th percentile, which Pipecat's turn strategy needs.
 _TRANSCRIPTION_SECONDS, _TRANSCRIPTION_P99_SECONDS = 0.1, 0.4
-# From the request to the first word of the model, and between two words.
+# Times from the request to the first word of the model, and between two words.
 _FIRST_WORD_SECONDS, _WORD_SECONDS = 0.3, 0.02
-# From a sentence to its first audio, and between two pieces of audio. A piece is 100 ms long, so
-# the voice is five times as fast as real time.
+# Times from a sentence to its first audio, and between two pieces of audio. A piece has 100 ms of
+# audio, so the voice is five times as fast as real time.
 _FIRST_AUDIO_SECONDS, _PIECE_INTERVAL_SECONDS = 0.15, 0.02
 _PIECE_BYTES = RATE_OUT // 10 * 2
 # The bot's answer: two sentences of one second each.
@@ -156,7 +157,7 @@ def working_bot(
         counter: Counts the caller audio that the bot receives.
 
     Returns:
-        The processors before the output of the transport, and those after it.
+        The processors before the output of the transport, and the processors after the output.
     """
     aggregators = LLMContextAggregatorPair(
         LLMContext([{"role": "system", "content": "Answer briefly."}]),

@@ -59,7 +59,8 @@ def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the memory of each analyzer in a separate process."""
     rows = []
     for configuration in CONFIGURATIONS:
-        # Each of pipecat's analyzers has its own model and needs more memory.
+        # Each of pipecat's analyzers has its own model and needs more memory, so fewer analyzers
+        # are measured.
         count = 300 if configuration.name.startswith("ours") else 20
         process = subprocess.run(
             [

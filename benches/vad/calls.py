@@ -109,7 +109,8 @@ async def _call(
         due = begin + number * period
         if (wait := due - time.perf_counter()) > 0:
             await asyncio.sleep(wait)
-            # The delay of the event loop's timer is not part of the analyzer's latency.
+            # Measure from now, because the delay of the event loop's timer is not part of the
+            # analyzer's latency.
             due = time.perf_counter()
         await analyzer.analyze_audio(packet)
         latencies.append(time.perf_counter() - due)

@@ -21,7 +21,7 @@ from pipecat_genesys.conformance import (
 from pipecat_genesys.protocol import Draft, events, server_messages
 from pipecat_genesys.simulator import CallMode
 from reference_server import KEY, SECRET, ReferenceCall, reference_server
-from websockets.asyncio.server import ServerConnection, TransportServer, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 
 from .mutations import MUTATIONS
 
@@ -60,7 +60,7 @@ class MortalServer:
         self._restart_after = restart_after
         self._lives = lives
         self._delay = delay
-        self._server: TransportServer | None = None
+        self._server: Server | None = None
         self._port = 0
         self._connections: set[ServerConnection] = set()
         self._restarts: set[asyncio.Task[None]] = set()

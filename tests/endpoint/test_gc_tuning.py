@@ -339,5 +339,6 @@ def test_collections_take_one_per_cent_of_the_time_however_many_connections_end(
 
     monkeypatch.setattr(gc_tuning, "can_block", lambda seconds: True)
     times = collection_times(monkeypatch, flood, collection_seconds=0.1)
-    # The first collection starts after ten connections; then one starts every ten seconds.
+    # The first collection starts after ten connections; after that, a collection starts every ten
+    # seconds.
     assert [round(at) for at in times] == [0, 10, 20, 30, 41, 51]

@@ -10,7 +10,8 @@ import pytest
 
 SOURCES = sorted(Path(pipecat_genesys.protocol.__file__).parent.glob("*.py"))
 
-# What pydantic imports by itself is not counted: before 2.12 it imports asyncio.
+# Modules that pydantic itself imports are not counted, because pydantic before 2.12 imports
+# asyncio.
 PROGRAM = """
 import sys
 import pydantic.root_model

@@ -25,8 +25,8 @@ from pipecat_genesys.protocol.types import duration_to_samples, parse_media
 
 from .client import EXTERNAL, INVERTED, L16, L16_STEREO, STEREO, medium, unhurried
 
-# Genesys's reference implementation validates durations with this pattern. Its parser also accepts
-# `PT5.S`, so this pattern accepts it too.
+# Genesys's reference implementation validates durations with this pattern. The parser of that
+# implementation also accepts `PT5.S`, so this pattern accepts `PT5.S` too.
 LEGAL = re.compile(r"PT(?:(?:\d*\.)?\d+|\d+\.)S", re.ASCII)
 
 

@@ -22,8 +22,8 @@ def test_completion_of_cleared_audio_does_not_end_the_audio_sent_after_it(
     clock: PlayoutClock,
 ) -> None:
     clock.add(2 * SECOND, 1.0)
-    clock.completed(1.05)  # this message is for the audio that Genesys has cleared
-    clock.started(1.06)  # this message is for the new audio
+    clock.completed(1.05)  # this message is about the cleared audio
+    clock.started(1.06)  # this message is about the new audio
     assert clock.lead(1.06) == pytest.approx(2.0, abs=0.07)
     clock.completed(2.9)
     assert clock.lead(2.9) == 0
@@ -35,7 +35,7 @@ def test_start_of_cleared_audio_is_not_taken_for_the_start_of_newer_audio() -> N
     clock.add(3 * SECOND, 0.0)
     clock.clear(0.01)
     clock.add(2 * SECOND, 0.02)
-    clock.started(0.05)  # this message is for the audio that was cleared
+    clock.started(0.05)  # this message is about the cleared audio
     clock.completed(0.06)
     assert clock.lead(0.06) == pytest.approx(1.96)
     clock.started(0.07)

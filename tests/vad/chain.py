@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat_genesys.vad.model import INITIAL_STATE, Floats, ModelState, Scores, SpeechModel
 
-# One of this many windows begins or ends speech.
+# On average, one of this number of windows begins or ends speech.
 _WINDOWS_PER_CHANGE = 14
 
 

@@ -294,7 +294,7 @@ async def test_suspended_process_is_not_taken_for_a_stalled_worker(
     faulty.block(worker.shared_worker(), release)
     judged = asyncio.create_task(one.analyze_audio(bytes(PACKET)))
     await asyncio.sleep(0.01)
-    threading.Event().wait(1.0)  # this blocks the event loop
+    threading.Event().wait(1.0)  # blocks the event loop for one second
     release.set()
     assert await judged == VADState.QUIET
     assert not one.uses_pipecat

@@ -177,7 +177,8 @@ class Call(BaseObject):
         self.discard_to: str | None = None
         self._send_draft = send
         self._open_gate = open_gate
-        # Names of the events and hooks that have handlers. Pipecat's code is called only for these.
+        # Names of the events and hooks that have handlers. Pipecat's event code is called only for
+        # these names.
         self._handled: frozenset[str] = frozenset()
         self._phase_waiters: list[tuple[Phase, asyncio.Future[None]]] = []
         # The kind of event whose hook runs now, and the answer that the application chose in the
@@ -461,7 +462,7 @@ class Call(BaseObject):
         """
         self._send_draft, self._open_gate = _send_nothing, None
         for handler in self._event_handlers.values():
-            # A new list, because a loop over the old one may still run.
+            # A new list, because a loop over the old list may still run.
             handler.handlers = []
 
     async def handle(self, event: events.Event) -> Draft | None:

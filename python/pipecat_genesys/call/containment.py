@@ -82,8 +82,8 @@ class _ContainingTaskFactory:
         else:
             task = self._factory(loop, coroutine, **options)
         if original is not None:
-            # Python warns about a coroutine that is never awaited. A task that is cancelled before
-            # its start does not await its coroutine.
+            # A task that is cancelled before its start does not await its coroutine. The coroutine
+            # is closed, because Python warns about a coroutine that is never awaited.
             task.add_done_callback(lambda _: original.close())
         return task
 

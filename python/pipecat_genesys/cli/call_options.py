@@ -98,7 +98,7 @@ class CallerScript:
             await play(self._default_steps[call.parameters.mode], call)
             await call.ended()
         except CallEndedError:
-            # The server may end a call at any time.
+            # Not an error, because the server may end a call at any time.
             return None
         return None
 

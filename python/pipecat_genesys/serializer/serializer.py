@@ -450,8 +450,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
             draft = self._closed(message)
         else:
             if message.get("type") == "opened" and call.start_paused_choice is not None:
-                # The application may have called `pause` or `resume` while `opened` was in the
-                # pipeline.
+                # Set `startPaused` again, because the application may have called `pause` or
+                # `resume` while `opened` was in the pipeline.
                 parameters = {**fields.parameters(message), "startPaused": call.start_paused}
                 message = {**message, "parameters": parameters}
             draft = to_draft(message, call)
@@ -620,7 +620,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
         if medium is None:
             return None
         if session.state is _PREPARING:
-            # The application built `opened` before `open` arrived.
+            # The application built `opened` before `open` arrived. The session then accepts no
+            # audio, but Pipecat's serializer does, so whole frames are accepted here.
             usable = length - length % medium.frame_bytes
         if usable == 0:
             return None

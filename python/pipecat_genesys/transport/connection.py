@@ -240,7 +240,7 @@ class Connection:
                         self._early.append(frame)
                 await self._throttle(data)
         except Exception as error:
-            # Servers report a lost socket in different ways.
+            # Servers raise different exceptions for a lost socket.
             logger.warning(f"{self.call}: the socket failed: {type(error).__name__}")
         await self._gone()
 

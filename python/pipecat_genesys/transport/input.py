@@ -19,7 +19,7 @@ try:
 except ImportError:  # pipecat versions before 1.4 have another name
     from pipecat.frames.frames import EndTaskFrame as EndWorkerFrame
 
-# Maximum time to wait for event handlers that still run when the pipeline ends.
+# Maximum time in seconds to wait for event handlers that still run when the pipeline ends.
 _HANDLER_SECONDS = 10.0
 
 

@@ -456,7 +456,8 @@ class AudioPacer:
         lead = clock.lead(now)
         if not clock.in_turn and (not lead or self.queue.is_over):
             return math.inf
-        # The clock counts a message from the time when it is queued, before the socket accepts it.
+        # The clock counts a message as sent when the message is queued. Queued audio has not
+        # reached Genesys, so it is subtracted.
         queued = self._writer.queued_audio_bytes / self.queue.frame_bytes / WIRE_SAMPLE_RATE
         return lead - queued + (self.queue.available(now) if topped_up else 0.0)
 

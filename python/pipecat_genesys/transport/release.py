@@ -1,9 +1,9 @@
-"""Breaks the reference cycles of a call that has ended, so that its objects are freed at once.
+"""Breaks the reference cycles of an ended call, so that its objects are freed immediately.
 
-The objects of a pipeline refer to each other in cycles: processors to their neighbours, a worker
-to its runner, event handlers to the objects that they belong to. CPython frees cycles only in a
-garbage collection, which examines the objects of all running calls and blocks them meanwhile. With
-300 calls such a collection takes more than 100 ms. Without cycles, no collection is needed.
+The objects of a pipeline refer to each other in cycles: processors to their neighbours, a worker to
+its runner, event handlers to their owners. CPython frees cycles only in a garbage collection, which
+examines the objects of all running calls and blocks all calls meanwhile. With 300 calls such a
+collection takes more than 100 ms. Without cycles, no collection is needed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ _RUNNER_MAPPINGS = {"": "_entries", "_bus": "_subscriptions", "_registry": "_wat
 def drop_event_handlers(owner: BaseObject) -> None:
     """Remove all event handlers of an object whose events are no longer of interest."""
     for handler in getattr(owner, "_event_handlers", {}).values():
-        # A new list, because Pipecat may be in a loop over the old one.
+        # A new list, because Pipecat may be in a loop over the old list.
         handler.handlers = []
 
 
 def release_pipeline(worker: Any, runner: Any, task_manager: Any) -> None:
     """Break the reference cycles of a pipeline that has ended.
 
-    The pipeline cannot run again, and its objects call no event handlers any more. Their other
-    attributes stay, so that an application can read, for example, the context of the call. Objects
-    that do not use `task_manager`, such as those that several calls share, are not changed.
+    The pipeline cannot run again, and its objects call no event handlers any more. All other
+    attributes of the objects stay, so that an application can read, for example, the context of the
+    call. Objects that do not use `task_manager`, such as objects that several calls share, are not
+    changed.
 
     Args:
         worker: The worker of the pipeline.

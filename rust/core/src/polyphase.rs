@@ -30,7 +30,8 @@ impl Polyphase {
     /// Creates a channel. In each input sample, the lowest `unused_bits` bits are zero.
     pub(crate) fn new(ratio: Ratio, unused_bits: u32) -> Result<Self, AudioError> {
         let kernels = kernels()?;
-        // Only the interpolation in planes is faster with shifted inputs.
+        // Shifted inputs make only the interpolation in planes faster, so the inputs of other
+        // conversions are not shifted.
         let input_shift = if ratio.down == 1 { unused_bits } else { 0 };
         let designs = ratio.designs(input_shift);
         let stages: Box<[Stage]> = designs.into_iter().map(Stage::new).collect();

@@ -147,7 +147,7 @@ unsafe fn accumulate<V: Vector, const N: usize>(
         return;
     };
     let inputs = &inputs[at + taps.first..];
-    // The loop below reads N vectors per pair. Each pair starts two inputs after the previous one.
+    // The loop below reads N vectors per pair. Each pair starts two inputs after the previous pair.
     assert!(inputs.len() >= N * V::LANES + 2 * pairs.len());
     // SAFETY: the caller ensures the instruction set; the assertion ensures the length.
     unsafe {
