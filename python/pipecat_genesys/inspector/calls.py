@@ -191,9 +191,18 @@ def safe_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def call_headers(call: InspectedCall) -> dict[str, str]:
+    """Return the headers that identify a call; a replay sends them again."""
+    return {
+        name.title(): value
+        for name, value in call.headers.items()
+        if name.lower().startswith("audiohook-")
+    }
+
+
 def head_of(call: InspectedCall) -> CaptureHead:
     """Return the first line of the capture of a call."""
-    headers = {n: v for n, v in call.headers.items() if n.lower() not in _SECRET_HEADERS}
+    headers = call_headers(call)
     started = None if call.started is None else call.started.isoformat()
     return CaptureHead(call.url, call.analysis.mode, headers, started=started)
 

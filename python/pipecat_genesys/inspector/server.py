@@ -40,7 +40,7 @@ from pipecat_genesys.simulator import (
 
 from .analysis import CallAnalysis
 from .audio_tracks import MAX_COLUMNS, peaks
-from .calls import CallList, CallSource, InspectedCall, head_of, message_line
+from .calls import CallList, CallSource, InspectedCall, call_headers, head_of, message_line
 from .captures import CaptureFiles
 from .comparison import compare
 from .guard import Guard
@@ -258,7 +258,7 @@ class Inspector:
             raise HTTPException(
                 400, f"{url[:200]!r} is not the URL of a server; it begins with ws:// or wss://"
             )
-        recorded = RecordedCall(url, call.analysis.mode, call.headers, entries)
+        recorded = RecordedCall(url, call.analysis.mode, call_headers(call), entries)
         made = self.calls.add(CallSource.REPLAY, f"replay of {call.name}", url)
         made.analysis = CallAnalysis(call.analysis.mode, call.analysis.session_id)
         made.headers = call.headers
