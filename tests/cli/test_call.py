@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from pipecat_genesys.cli.app import app
-from pipecat_genesys.simulator import FAULTS, VERBS, tone, write_wav
+from pipecat_genesys.simulator import EXPECTATIONS, FAULTS, VERBS, tone, write_wav
 from scripted import ScriptedCall, scripted
 from typer.testing import CliRunner
 
@@ -283,6 +283,105 @@ async def test_faults_and_steps_are_listed() -> None:
     done = await run_call("--list-steps")
     assert done.exit_code == 0
     assert all(verb in done.output for verb in VERBS)
+    done = await run_call("--list-expectations")
+    assert done.exit_code == 0
+    assert all(kind.example in done.output for kind in EXPECTATIONS)
+
+
+SCRIPT = """
+language = "de-DE"
+ani = "tel:+4930123"
+input = { tier = "gold", name = "file" }
+steps = ["wait:bot", "say:tone:440:0.3", "press:1", "wait:end"]
+expect = ["output variable mood is good"]
+"""
+
+
+async def test_script_of_a_file_is_run_and_options_replace_its_values(tmp_path: Path) -> None:
+    script, report = tmp_path / "s.toml", tmp_path / "r.json"
+    script.write_text(SCRIPT)
+    async with scripted(open=greet, dtmf=goodbye) as server:
+        done = await run_call(
+            server.url,
+            f"--script={script}",
+            "--ani=tel:+4930999",
+            "--input=name=option",
+            "--expect=bot ends the call",
+            f"--report={report}",
+            "-q",
+        )
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-3:] == [
+        "met: output variable mood is good (it is 'good')",
+        "met: bot ends the call (the reason of 'close' is disconnect)",
+        "clean",
+    ]
+    opening = server.peer.received[0]["parameters"]
+    assert opening["language"] == "de-DE"
+    assert opening["participant"]["ani"] == "tel:+4930999"
+    assert opening["inputVariables"] == {"tier": "gold", "name": "option"}
+    assert tone(440, 0.3) in b"".join(server.peer.audio)
+    assert json.loads(report.read_text())["expectations"] == [
+        {"expectation": "output variable mood is good", "met": True, "detail": "it is 'good'"},
+        {
+            "expectation": "bot ends the call",
+            "met": True,
+            "detail": "the reason of 'close' is disconnect",
+        },
+    ]
+
+
+async def test_expectation_that_is_not_met_exits_with_1(tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+    async with scripted(open=greet) as server:
+        done = await run_call(
+            server.url,
+            "wait:bot",
+            "wait:quiet",
+            "--expect=hears at least 1 s",
+            "--expect=caller ends the call",
+            f"--report={report}",
+            "-q",
+        )
+    assert done.exit_code == 1, done.output
+    assert done.output.splitlines()[-3:] == [
+        "not met: hears at least 1 s (0.20 s)",
+        "met: caller ends the call (the reason of 'close' is end)",
+        "1 of 2 expectations not met",
+    ]
+    written = json.loads(report.read_text())
+    assert (written["clean"], written["verdict"]) == (True, "1 of 2 expectations not met")
+    assert [item["met"] for item in written["expectations"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["wait:1"], "give either --script or steps, not both"),
+        (["--expect=is nice"], "unknown expectation 'is nice'"),
+        (["--input=x"], "an input variable has the form NAME=VALUE, got 'x'"),
+        (["--script=missing.toml"], "does not exist"),
+    ],
+)
+async def test_wrong_script_or_expectation_exits_with_2_before_the_call(
+    arguments: list[str], reason: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "s.toml"
+    script.write_text(SCRIPT)
+    async with scripted() as server:
+        done = await run_call(server.url, f"--script={script}", *arguments, COLUMNS="200")
+    assert done.exit_code == 2, done.output
+    assert reason in " ".join(done.output.replace("│", " ").split())
+    assert server.peers == []
+
+
+async def test_wrong_file_exits_with_2_and_names_the_key(tmp_path: Path) -> None:
+    script = tmp_path / "s.toml"
+    script.write_text("anni = 'tel:+1'")
+    done = await run_call("ws://127.0.0.1:9/", f"--script={script}", COLUMNS="300")
+    assert done.exit_code == 2
+    assert "unknown key 'anni'" in done.output
+    assert "Traceback" not in done.output
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to a process")

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 from pipecat_genesys.cli.exit_codes import ExitCode
-from pipecat_genesys.simulator import FAULTS, REACTIONS, VERBS, Fault, ServerRule
+from pipecat_genesys.simulator import (
+    EXPECTATIONS,
+    FAULTS,
+    REACTIONS,
+    VERBS,
+    Fault,
+    Scenario,
+    ServerRule,
+)
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
@@ -27,6 +35,20 @@ def test_the_guide_lists_every_step_and_exit_status() -> None:
         assert f"| {verb.summary} |" in GUIDE
     for status in ExitCode:
         assert f"| {status.value} | " in GUIDE
+
+
+def test_the_guide_lists_every_expectation_and_key_of_a_script() -> None:
+    for kind in EXPECTATIONS:
+        assert f"| `{kind.example}` | {kind.summary} |" in GUIDE
+    _, _, table = GUIDE.partition("| key | value | default |")
+    table = table.partition("\n\n")[0]
+    for name in Scenario.model_fields:
+        assert f"`{name.replace('_', '-')}`" in table
+
+
+def test_the_script_in_the_guide_is_that_of_the_examples() -> None:
+    script = (ROOT / "examples" / "conversation.toml").read_text(encoding="utf-8")
+    assert f"```toml\n{script}```\n" in GUIDE
 
 
 @pytest.mark.parametrize("rule", ServerRule)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from loopback import serving
 from pipecat_genesys.audio import ulaw_decode
-from pipecat_genesys.simulator import CallOptions, SimulatedCall
+from pipecat_genesys.simulator import CallOptions, SimulatedCall, place_call, read_scenario
 
 pytest.importorskip("pipecat.pipeline.worker", reason="the examples need pipecat 1.3 or newer")
 ROOT = Path(__file__).parents[2]
@@ -74,6 +74,23 @@ async def test_command_shown_for_an_example_makes_a_clean_call_in_which_it_answe
     answers = "event transcript" if example == "monitor.py" else " <-  audio "
     # The bots greet the caller, and answer speech and digits of the caller.
     assert output.count(answers) >= 2, output
+
+
+async def test_script_of_the_examples_meets_its_expectations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenario = read_scenario(EXAMPLES / "conversation.toml")
+    async with serving(app_of(EXAMPLES / "bot.py", monkeypatch), lifespan="on") as url:
+        verdict = await place_call(url, scenario)
+    # Expectations about times depend on the load of the machine. They must only have been judged.
+    timed = [judgement for judgement in verdict.judgements if "within" in judgement.expectation]
+    assert len(timed) == 3
+    assert all(" ms" in judgement.detail for judgement in timed), verdict
+    assert all(judgement.is_met for judgement in verdict.judgements if judgement not in timed)
+    assert verdict.report.clean, verdict
+    # The caller interrupts the prompt.
+    assert verdict.report.dropped_by_barge_in > 0
+    assert verdict.report.ending.output_variables["keys"] == '["1","9"]'
 
 
 def loud_seconds(pcm: bytes, rate: int) -> float:

@@ -15,20 +15,23 @@ from rich.text import Text
 
 from pipecat_genesys.protocol.types import AudioHookMediaFormat
 from pipecat_genesys.simulator import (
+    EXPECTATIONS,
     FAULTS,
     VERBS,
     CallMode,
-    CallReport,
     CaptureEntry,
     CaptureFile,
+    Channels,
     ConnectFailedError,
     Event,
+    Scenario,
     SessionState,
     SimulatedCall,
-    SimulatorError,
     find_fault,
-    parse_script,
+    read_scenario,
+    run_scenario,
 )
+from pipecat_genesys.simulator.scenario import DEFAULT_SECONDS
 
 from .arguments import (
     STDOUT,
@@ -38,11 +41,10 @@ from .arguments import (
     finite,
     write_output,
 )
-from .call_options import DEFAULT_SECONDS, CallerScript, Channels, call_parameters, problem_of
 from .console import make_console
 from .credentials import ApiKey, CaFile, SecretFile, connection_options, explain
 from .exit_codes import ExitCode
-from .summary import report_json, summary_table
+from .summary import report_json, summary_table, verdict_lines
 from .timeline import StatusLine, Timeline
 
 
@@ -54,6 +56,11 @@ def _list_faults(wanted: bool) -> None:
 def _list_steps(wanted: bool) -> None:
     if wanted:
         _print_pairs([(verb.example, verb.summary) for verb in VERBS.values()])
+
+
+def _list_expectations(wanted: bool) -> None:
+    if wanted:
+        _print_pairs([(kind.example, kind.summary) for kind in EXPECTATIONS])
 
 
 def _print_pairs(rows: Sequence[tuple[str, str]]) -> None:
@@ -76,9 +83,31 @@ def call(
             show_default=False,
         ),
     ] = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Read the steps, the expectations and the caller from this TOML file; other "
+            "options replace its values.",
+            show_default=False,
+        ),
+    ] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EXPECTATION",
+            help="Something that the call must meet, such as 'answered within 800 ms'; may be "
+            "repeated (see --list-expectations).",
+            show_default=False,
+        ),
+    ] = None,
     mode: Annotated[
-        CallMode, typer.Option(help="Whether the server is a bot or only listens.")
-    ] = CallMode.BOT,
+        CallMode | None,
+        typer.Option(
+            help="Whether the server is a bot or only listens. Default: bot.", show_default=False
+        ),
+    ] = None,
     channels: Annotated[
         list[Channels] | None,
         typer.Option(
@@ -99,9 +128,13 @@ def call(
     secret_file: SecretFile = None,
     ca_file: CaFile = None,
     language: Annotated[
-        str,
-        typer.Option(help="Language of the conversation; an empty value leaves the field out."),
-    ] = "en-US",
+        str | None,
+        typer.Option(
+            help="Language of the conversation, and of spoken text; an empty value leaves the "
+            "field out. Default: en-US.",
+            show_default=False,
+        ),
+    ] = None,
     ask_languages: Annotated[
         bool,
         typer.Option("--ask-languages", help="Ask the server which languages it supports."),
@@ -172,14 +205,15 @@ def call(
         ),
     ] = None,
     patience: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.1,
             callback=finite,
             help="Seconds after which a step, such as wait:bot or wait:quiet, stops waiting for "
-            "the server.",
+            "the server. Default: 10.",
+            show_default=False,
         ),
-    ] = 10.0,
+    ] = None,
     capture: Annotated[
         Path | None,
         typer.Option(dir_okay=False, help="Write every message to this file, as JSON lines."),
@@ -215,28 +249,41 @@ def call(
             "--list-steps", callback=_list_steps, is_eager=True, help="List the steps and exit."
         ),
     ] = False,
+    _expectations: Annotated[
+        bool,
+        typer.Option(
+            "--list-expectations",
+            callback=_list_expectations,
+            is_eager=True,
+            help="List the expectations and exit.",
+        ),
+    ] = False,
 ) -> None:
     """Place one call as Genesys Cloud would, and report whether it was clean.
 
-    Exit status: 0 if the call was clean, or the server handled the fault; 1 if not; 2 if the
-    command line is wrong or a file cannot be written; 3 if there was no connection; 130 if
-    interrupted.
+    Exit status: 0 if the call was clean, or the server handled the fault, and if the call met all
+    expectations; 1 if not; 2 if the command line or the script is wrong, or a file cannot be
+    written; 3 if there was no connection; 130 if interrupted.
     """
     console = make_console(stderr=report == STDOUT)
     try:
-        script = parse_script(steps or [])
         chosen_fault = None if fault is None else find_fault(fault)
-        parameters = call_parameters(
-            mode,
-            channels,
-            format,
-            language,
-            ask_languages,
+        scenario = _scenario(
+            script,
+            steps,
+            expect,
             inputs,
+            mode=mode,
+            channels=channels,
+            format=format,
+            language=language,
+            ask_languages=ask_languages or None,
             ani=ani,
             dnis=dnis,
             organization=organization,
             conversation=conversation,
+            patience=patience,
+            hang_up_after=hang_up_after,
         )
         options = connection_options(url, api_key, secret_file, ca_file)
         for option, file in (("--capture", capture), ("--wav", wav)):
@@ -261,7 +308,7 @@ def call(
 
     simulated = SimulatedCall(
         url,
-        parameters,
+        scenario.parameters(),
         options=replace(options, backlog=backlog, rtt=rtt, jitter=jitter),
         fault=chosen_fault,
         observer=observe,
@@ -273,20 +320,19 @@ def call(
         if not quiet:
             stack.enter_context(StatusLine(console, simulated))
         try:
-            result = asyncio.run(_place(simulated, CallerScript(script, hang_up_after, patience)))
+            verdict = asyncio.run(run_scenario(simulated, scenario))
         except ConnectFailedError as error:
             console.print(Text(explain(error, options), "red"), soft_wrap=True)
             raise typer.Exit(ExitCode.NO_CONNECTION) from None
         except KeyboardInterrupt:
-            interrupted, result = True, simulated.report()
+            interrupted, verdict = True, scenario.judge(simulated)
     timeline.flush()
     if simulated.session.state is SessionState.IDLE:
         console.print(Text("interrupted", "red"))
         raise typer.Exit(ExitCode.INTERRUPTED)
-    problem = problem_of(simulated, result)
-    console.print(summary_table(result, simulated.parameters.mode))
-    success = "clean" if fault is None else f"{fault}: handled"
-    console.print(Text(problem or success, "red" if problem else "green"))
+    console.print(summary_table(verdict.report, simulated.parameters.mode))
+    for text, style in verdict_lines(verdict):
+        console.print(Text(text, style), soft_wrap=True)
     if capture is not None and capture_errors:
         exit_unwritable(capture, capture_errors[0])
     if wav is not None:
@@ -295,23 +341,44 @@ def call(
         except OSError as error:
             exit_unwritable(wav, error)
     if report is not None:
-        write_output(report, report_json(result, fault=fault, verdict=problem or "ok"))
+        write_output(report, report_json(verdict))
     if interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
-    raise typer.Exit(ExitCode.NOT_CLEAN if problem else ExitCode.OK)
+    raise typer.Exit(ExitCode.OK if verdict.passed else ExitCode.NOT_CLEAN)
 
 
-async def _place(simulated: SimulatedCall, script: CallerScript) -> CallReport:
-    """Place the call and run the script.
+def _scenario(
+    script: Path | None,
+    steps: Sequence[str] | None,
+    expect: Sequence[str] | None,
+    inputs: Sequence[str] | None,
+    **options: object,
+) -> Scenario:
+    """Return the scenario of the file and the options.
+
+    Args:
+        script: The file; None for none.
+        steps: The steps on the command line.
+        expect: The expectations on the command line. They add to those of the file.
+        inputs: Input variables, each as `NAME=VALUE`. They add to those of the file.
+        **options: Other fields of `Scenario`; None leaves the value of the file.
 
     Raises:
-        ConnectFailedError: If there is no connection.
+        ValueError: If a value is not valid, or if both a file and steps are given.
+        OSError: If the file cannot be read.
     """
-    try:
-        async with simulated:
-            await script(simulated)
-    except ConnectFailedError:
-        raise
-    except SimulatorError as error:
-        return simulated.report(str(error))
-    return simulated.report()
+    if script is not None and steps:
+        raise ValueError("give either --script or steps, not both")
+    scenario = Scenario() if script is None else read_scenario(script)
+    pairs = [variable.partition("=") for variable in inputs or []]
+    wrong = [name for name, equals, _ in pairs if not equals or not name]
+    if wrong:
+        raise ValueError(f"an input variable has the form NAME=VALUE, got {wrong[0]!r}")
+    given = {name: value for name, value in options.items() if value is not None}
+    if steps:
+        given["steps"] = steps
+    if expect:
+        given["expect"] = [*scenario.expect, *expect]
+    if pairs:
+        given["input"] = {**(scenario.input or {}), **{name: value for name, _, value in pairs}}
+    return scenario.replace(**given) if given else scenario

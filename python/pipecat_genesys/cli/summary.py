@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic_core import to_json
 from rich.table import Table
 
-from pipecat_genesys.simulator import CallMode, CallReport, Traffic
+from pipecat_genesys.simulator import CallMode, CallReport, Traffic, Verdict
 
 
 def summary_table(report: CallReport, mode: CallMode) -> Table:
@@ -21,15 +21,34 @@ def summary_table(report: CallReport, mode: CallMode) -> Table:
     return table
 
 
-def report_json(report: CallReport, *, fault: str | None, verdict: str) -> str:
-    """Format the report as a JSON object.
+def verdict_lines(verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the judgements and the verdict as lines, each with the name of its colour.
 
     Args:
-        report: The report of the call.
-        fault: Name of the fault that the client made; None for none.
-        verdict: The problem of the call, or `ok`.
+        verdict: The verdict of the call.
     """
-    values = {"clean": report.clean, "fault": fault, "verdict": verdict, "report": report}
+    lines = [(str(item), "green" if item.is_met else "red") for item in verdict.judgements]
+    success = "clean" if verdict.fault is None else f"{verdict.fault.name}: handled"
+    lines.append((verdict.problem or success, "red" if verdict.problem else "green"))
+    return lines
+
+
+def report_json(verdict: Verdict) -> str:
+    """Format the verdict and the report as a JSON object.
+
+    Args:
+        verdict: The verdict of the call.
+    """
+    values = {
+        "clean": verdict.report.clean,
+        "fault": verdict.fault and verdict.fault.name,
+        "verdict": verdict.problem or "ok",
+        "expectations": [
+            {"expectation": item.expectation, "met": item.is_met, "detail": item.detail}
+            for item in verdict.judgements
+        ],
+        "report": verdict.report,
+    }
     # Read-only mappings are the only type in a report that pydantic cannot serialize.
     return to_json(values, indent=2, fallback=dict).decode() + "\n"
 

@@ -10,8 +10,9 @@ client's reaction.
 There are two layers. `session` is one call without I/O: `GenesysClientSession` takes server
 messages and the time, and returns client messages and events. The modules beside it drive a
 session: `SimulatedCall` connects it to a WebSocket, speaks for the caller, and runs a script. Both
-layers yield a `CallReport`. `FAULTS` are mistakes that a client makes on request, and that a server
-must survive.
+layers yield a `CallReport`. A `Scenario` is a call with its expectations, from a file or made in
+Python; a `Verdict` says whether the server met them. `FAULTS` are mistakes that a client makes on
+request, and that a server must survive.
 
 `SimulatedCall` needs the extra `simulator` (websockets), and the extra `auth` or `cli` to sign
 requests. Nothing here imports pipecat.
@@ -28,7 +29,6 @@ from pipecat_genesys.capture import (
 
 from .call import SimulatedCall, continuation
 from .caller_audio import Spoken
-from .capture_file import CaptureFile
 from .connection import (
     PRODUCTION_COMPONENTS,
     REFERENCE_COMPONENTS,
@@ -38,9 +38,25 @@ from .connection import (
     sign_request,
 )
 from .event_log import AwaitTimeoutError, CallEndedError, SimulatorError
+from .expectations import (
+    EXPECTATIONS,
+    Expectation,
+    ExpectationKind,
+    Judgement,
+    parse_expectation,
+)
 from .faults import FAULTS, Act, Fault, FaultInjector, Moment, find_fault
-from .replay import ReplayReport, ServerSide, replay_call
+from .replay import CaptureFile, ReplayReport, ServerSide, replay_call
 from .report import CallReport, Ending, Latency, Traffic, build_report
+from .scenario import (
+    Channels,
+    Scenario,
+    Verdict,
+    make_scenario,
+    place_call,
+    read_scenario,
+    run_scenario,
+)
 from .script import VERBS, Step, Verb, parse_script, play
 from .session import GenesysClientSession
 from .session.events import (
@@ -96,6 +112,7 @@ from .sounds import (
 
 __all__ = [
     "DTMF_KEYS",
+    "EXPECTATIONS",
     "FAULTS",
     "FRAME_SAMPLES",
     "MONITOR_OFFER",
@@ -119,6 +136,7 @@ __all__ = [
     "Capture",
     "CaptureEntry",
     "CaptureFile",
+    "Channels",
     "ClientLimits",
     "ClientTimeouts",
     "CloseSent",
@@ -128,9 +146,12 @@ __all__ = [
     "Disconnected",
     "Ending",
     "Event",
+    "Expectation",
+    "ExpectationKind",
     "Fault",
     "FaultInjector",
     "GenesysClientSession",
+    "Judgement",
     "Latency",
     "MessageBudget",
     "MessageIgnored",
@@ -146,6 +167,7 @@ __all__ = [
     "ReconnectRequested",
     "RecordedCall",
     "ReplayReport",
+    "Scenario",
     "ServerEvent",
     "ServerRule",
     "ServerSide",
@@ -162,21 +184,27 @@ __all__ = [
     "Underrun",
     "Updated",
     "Verb",
+    "Verdict",
     "Violation",
     "as_probe",
     "audiohook_headers",
     "build_report",
     "continuation",
     "find_fault",
+    "make_scenario",
     "medium",
     "new_call",
     "new_monitor_call",
+    "parse_expectation",
     "parse_script",
+    "place_call",
     "play",
     "read_capture",
+    "read_scenario",
     "read_stereo_wav",
     "read_wav",
     "replay_call",
+    "run_scenario",
     "sample_speech",
     "sign_request",
     "silence",

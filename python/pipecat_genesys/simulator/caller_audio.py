@@ -63,6 +63,7 @@ class QueuedSpeech:
     Attributes:
         rest: The part that is not sent yet.
         length: Number of samples of the whole speech.
+        is_silence: Whether all samples are silent.
         first_sample: Stream position of the first sample, or None before it is sent.
         suppressed: Number of samples that were not sent so far, see `Spoken`.
         spoken: The place of the speech in the stream, or None before its last sample is sent.
@@ -71,6 +72,7 @@ class QueuedSpeech:
     def __init__(self, ulaw: bytes) -> None:
         self.rest = memoryview(ulaw)
         self.length = len(ulaw)
+        self.is_silence = not ulaw.strip(ULAW_SILENCE)
         self.first_sample: int | None = None
         self.suppressed = 0
         self.spoken: Spoken | None = None
@@ -88,10 +90,12 @@ class Voice:
 
     Attributes:
         lead: Duration of the stream before `open`, in seconds.
+        speeches: The places of all finished speeches, oldest first, without silence.
     """
 
     def __init__(self, *, record: bool = True) -> None:
         self.lead = 0.0
+        self.speeches: list[Spoken] = []
         self._queue: deque[QueuedSpeech] = deque()
         self._current: tuple[QueuedSpeech, int, int] | None = None
         self._track = bytearray()
@@ -173,6 +177,8 @@ class Voice:
             speech.spoken = Spoken(
                 speech.first_sample, start + samples, speech.suppressed, self.lead
             )
+            if not speech.is_silence:
+                self.speeches.append(speech.spoken)
             self._queue.popleft()
 
     @property

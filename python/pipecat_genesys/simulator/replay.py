@@ -1,28 +1,37 @@
-"""Replay of a recorded call: the client's side is sent again, and the server's side is compared.
+"""Captures of simulated calls: written while a call runs, and replayed.
 
-The client's messages are sent as recorded, at the recorded times, with three exceptions. Messages
-after `opened` keep their distance to the new `opened`. The answer to a `disconnect` waits for the
-new `disconnect`. `serverseq` counts the server messages of the replay. The session id is not
-changed.
+`CaptureFile` writes a capture; `pipecat_genesys.capture.file` has the format.
+
+In a replay, the client's side of a call is sent again, and the server's side is compared. The
+client's messages are sent as recorded, at the recorded times, with three exceptions. Messages after
+`opened` keep their distance to the new `opened`. The answer to a `disconnect` waits for the new
+`disconnect`. `serverseq` counts the server messages of the replay. The session id is not changed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from pipecat_genesys.capture import (
     AUDIO,
     CaptureEntry,
+    CaptureHead,
     Direction,
     Party,
     RecordedCall,
     content_size,
+    create_file,
+    end_line,
+    entry_line,
+    head_line,
 )
 from pipecat_genesys.protocol.types import (
     WIRE_SAMPLE_RATE,
@@ -35,12 +44,54 @@ from .connection import (
     CallConnection,
     CallOptions,
     ConnectionEnd,
+    audiohook_headers,
 )
+from .session.events import Event, SocketClosed
+from .session.parameters import CallParameters
 
 _T = AudioHookMessageType
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _AUDIO_TOLERANCE = 0.2
 """Difference in the duration of bot audio that is not reported, in seconds: one frame."""
+
+
+class CaptureFile:
+    """Writes a call to a capture file. Pass it to a `SimulatedCall` as the observer.
+
+    The capture file is a context manager. Entering it creates the file, and leaving it closes the
+    file.
+
+    Args:
+        path: Path of the file. An existing file is replaced.
+        url: URL of the server.
+        parameters: Parameters of the call.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], url: str, parameters: CallParameters) -> None:
+        self._path = path
+        headers = audiohook_headers(parameters, "")
+        del headers["X-API-KEY"]
+        self._head = CaptureHead(url, parameters.mode, headers)
+
+    def __enter__(self) -> Self:
+        self._file = open(create_file(self._path, replace=True), "w", encoding="utf-8", newline="")
+        self._file.write(head_line(self._head))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __call__(self, item: CaptureEntry | Event) -> None:
+        """Write a message or the end of the call. Other events are not written."""
+        if isinstance(item, CaptureEntry):
+            self._file.write(entry_line(item))
+        elif isinstance(item, SocketClosed):
+            self._file.write(end_line(item.at, item.by, item.code))
 
 
 @dataclass(frozen=True, slots=True)

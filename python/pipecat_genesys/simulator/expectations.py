@@ -1,0 +1,318 @@
+"""Expectations: what a server must do in a call, and whether it did.
+
+`EXPECTATIONS` lists the kinds of expectations. The times are those of the caller: from the sample
+that the caller says to the sample that the caller hears, so they include the network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel, CloseReason
+
+from .call import SimulatedCall
+from .caller_audio import Spoken
+from .session import events as ev
+
+_SAME_UTTERANCE = 0.5
+"""A silence of the bot that is shorter, in seconds, is a gap inside one utterance, as it is for
+`Playback.underruns`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether a call meets an expectation.
+
+    Attributes:
+        expectation: The expectation as written.
+        is_met: Whether the call meets it.
+        detail: What happened in the call, in words.
+    """
+
+    expectation: str
+    is_met: bool
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{'met' if self.is_met else 'not met'}: {self.expectation} ({self.detail})"
+
+
+Judge = Callable[[SimulatedCall], tuple[bool, str]]
+"""Judges a finished call. Returns whether the call meets the expectation, and what happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Something that a call must meet.
+
+    Attributes:
+        text: The expectation as written.
+        judge: Judges a finished call.
+    """
+
+    text: str
+    judge: Judge
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectationKind:
+    """A kind of expectation.
+
+    Attributes:
+        example: How the expectation is written.
+        summary: What a call must do to meet the expectation, in one line.
+        pattern: Matches the expectation as written, with single spaces.
+        judge: Returns the judge for the groups of the match.
+    """
+
+    example: str
+    summary: str
+    pattern: re.Pattern[str]
+    judge: Callable[..., Judge]
+
+
+def parse_expectation(text: str) -> Expectation:
+    """Parse an expectation, such as `answered within 800 ms`.
+
+    Raises:
+        ValueError: If there is no such expectation. The message lists the kinds.
+    """
+    words = " ".join(text.split())
+    for kind in EXPECTATIONS:
+        if match := kind.pattern.fullmatch(words):
+            return Expectation(words, kind.judge(*match.groups()))
+    examples = "; ".join(kind.example for kind in EXPECTATIONS)
+    raise ValueError(f"unknown expectation {text!r}; write it as one of: {examples}")
+
+
+def _seconds(amount: str, unit: str) -> float:
+    return float(amount) / (1000 if unit == "ms" else 1)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class _Utterance:
+    """Bot audio that the caller heard without a long gap; times are in seconds since `open`."""
+
+    start: float
+    end: float
+
+
+def _utterances(call: SimulatedCall) -> list[_Utterance]:
+    speech_ends = [speech.end for speech in _speeches(call)]
+    found: list[_Utterance] = []
+    was_cut = True
+    for span in call.session.playback.spans:
+        start, end = span.start / WIRE_SAMPLE_RATE, span.end / WIRE_SAMPLE_RATE
+        if found and not was_cut and start - found[-1].end < _SAME_UTTERANCE:
+            gap = found[-1].end, start
+            # Audio after a gap in which the caller finished speaking is an answer.
+            if not any(gap[0] <= at <= gap[1] for at in speech_ends):
+                start = found.pop().start
+        found.append(_Utterance(start, end))
+        was_cut = span.cut
+    return found
+
+
+def _speeches(call: SimulatedCall) -> Sequence[Spoken]:
+    return call.caller_audio.voice(AudioHookChannel.EXTERNAL).speeches
+
+
+def _closed_at(call: SimulatedCall) -> float:
+    """Return when the session began to close, in seconds since `open`."""
+    ends = (e.at for e in call.events if isinstance(e, ev.CloseSent | ev.SocketClosed))
+    return next(ends, call.elapsed)
+
+
+def _answered_within(amount: str, unit: str) -> Judge:
+    limit = _seconds(amount, unit)
+
+    def judge(call: SimulatedCall) -> tuple[bool, str]:
+        speeches, utterances = _speeches(call), _utterances(call)
+        if not speeches:
+            return False, "the caller did not speak"
+        # The caller may speak again, or the call may end, before an answer is due.
+        ends = [*(speech.start for speech in speeches[1:]), _closed_at(call)]
+        latencies = []
+        for speech, end in zip(speeches, ends, strict=True):
+            # An answer can begin before the caller's last sample. Then its latency is 0.
+            answers = (
+                max(0.0, utterance.start - speech.end)
+                for utterance in utterances
+                if speech.start < utterance.start < end and utterance.end > speech.end
+            )
+            latency = next(answers, None)
+            if latency is None and end - speech.end >= limit:
+                return False, f"no answer to the speech that ended at {speech.end:.2f} s"
+            if latency is not None and latency > limit:
+                when = f"the speech that ended at {speech.end:.2f} s"
+                return False, f"{_milliseconds(latency)} after {when}"
+            if latency is not None:
+                latencies.append(latency)
+        if not latencies:
+            return False, "no answer was due before the caller went on or the call ended"
+        return True, f"{len(latencies)} answered, the slowest after {_milliseconds(max(latencies))}"
+
+    return judge
+
+
+def _silenced_within(amount: str, unit: str) -> Judge:
+    limit = _seconds(amount, unit)
+
+    def judge(call: SimulatedCall) -> tuple[bool, str]:
+        delays = [
+            (utterance.end - speech.start, speech)
+            for speech in _speeches(call)
+            for utterance in _utterances(call)
+            if utterance.start < speech.start < utterance.end
+        ]
+        if not delays:
+            return False, "the caller did not begin to speak while the bot was audible"
+        slowest, speech = max(delays, key=lambda delay: delay[0])
+        when = f"{_milliseconds(slowest)} after the caller's speech at {speech.start:.2f} s"
+        return slowest <= limit, f"the bot was silent {when}"
+
+    return judge
+
+
+def _greets_within(amount: str, unit: str) -> Judge:
+    limit = _seconds(amount, unit)
+
+    def judge(call: SimulatedCall) -> tuple[bool, str]:
+        opened = next((e.at for e in call.events if isinstance(e, ev.Opened)), None)
+        first = next((e.at for e in call.events if isinstance(e, ev.BotAudioStarted)), None)
+        if opened is None or first is None:
+            return False, "the caller heard no bot audio"
+        return first - opened <= limit, f"{_milliseconds(first - opened)} after 'opened'"
+
+    return judge
+
+
+def _opened_within(amount: str, unit: str) -> Judge:
+    limit = _seconds(amount, unit)
+
+    def judge(call: SimulatedCall) -> tuple[bool, str]:
+        latency = call.report().opened_latency
+        if latency is None:
+            return False, "the server did not send 'opened'"
+        return latency <= limit, _milliseconds(latency)
+
+    return judge
+
+
+def _hears(bound: str, amount: str, unit: str) -> Judge:
+    limit = _seconds(amount, unit)
+
+    def judge(call: SimulatedCall) -> tuple[bool, str]:
+        heard = call.report().heard
+        return heard >= limit if bound == "least" else heard <= limit, f"{heard:.2f} s"
+
+    return judge
+
+
+def _no_gaps() -> Judge:
+    def judge(call: SimulatedCall) -> tuple[bool, str]:
+        gaps = call.report().underruns
+        if not gaps:
+            return True, "none"
+        longest = max(gaps, key=lambda gap: gap.seconds)
+        detail = f"the longest of {_milliseconds(longest.seconds)} at {longest.at:.2f} s"
+        return False, f"{len(gaps)} gaps, {detail}"
+
+    return judge
+
+
+def _output_variable_is(name: str, value: str) -> Judge:
+    def judge(call: SimulatedCall) -> tuple[bool, str]:
+        ending = call.report().ending
+        # If the caller hangs up, the variables are only in `closed`.
+        variables = ending.output_variables or ending.closed_output_variables
+        if name not in variables:
+            return False, f"the output variables are {', '.join(variables) or 'none'}"
+        return variables[name] == value, f"it is {variables[name]!r}"
+
+    return judge
+
+
+def _event_is_sent(kind: str) -> Judge:
+    def judge(call: SimulatedCall) -> tuple[bool, str]:
+        count = sum(isinstance(e, ev.ServerEvent) and e.type == kind for e in call.events)
+        return count > 0, f"{count} sent"
+
+    return judge
+
+
+def _party_ends_call(party: str) -> Judge:
+    expected = CloseReason.DISCONNECT if party == "bot" else CloseReason.END
+
+    def judge(call: SimulatedCall) -> tuple[bool, str]:
+        reason = call.report().ending.close_reason
+        return reason == expected, f"the reason of 'close' is {reason}"
+
+    return judge
+
+
+_TIME = r"(\d+(?:\.\d+)?) ?(ms|s)"
+
+EXPECTATIONS: Sequence[ExpectationKind] = (
+    ExpectationKind(
+        "opened within 500 ms",
+        "the server sends `opened` in time",
+        re.compile(f"opened within {_TIME}"),
+        _opened_within,
+    ),
+    ExpectationKind(
+        "greets within 2 s",
+        "the caller hears the bot in time after `opened`",
+        re.compile(f"greets within {_TIME}"),
+        _greets_within,
+    ),
+    ExpectationKind(
+        "answered within 800 ms",
+        "after each speech of the caller, the bot begins to speak in time",
+        re.compile(f"answered within {_TIME}"),
+        _answered_within,
+    ),
+    ExpectationKind(
+        "barge-in silences within 300 ms",
+        "whenever the caller begins to speak while the bot is audible, the bot is silent in time",
+        re.compile(f"barge-in silences within {_TIME}"),
+        _silenced_within,
+    ),
+    ExpectationKind(
+        "hears at least 2 s",
+        "the caller hears that much bot audio in the whole call; `at most` is the other bound",
+        re.compile(f"hears at (least|most) {_TIME}"),
+        _hears,
+    ),
+    ExpectationKind(
+        "no gaps",
+        "the bot's utterances have no gaps",
+        re.compile("no gaps"),
+        _no_gaps,
+    ),
+    ExpectationKind(
+        "output variable intent is billing",
+        "`disconnect`, or `closed` if the caller hung up, has the variable with this value",
+        re.compile(r"output variable (\S+) is (.*)"),
+        _output_variable_is,
+    ),
+    ExpectationKind(
+        "event transcript is sent",
+        "the server sends at least one event of this type",
+        re.compile(r"event (\S+) is sent"),
+        _event_is_sent,
+    ),
+    ExpectationKind(
+        "bot ends the call",
+        "the server ends the call with `disconnect`; `caller ends the call` is the opposite",
+        re.compile("(bot|caller) ends the call"),
+        _party_ends_call,
+    ),
+)
+"""All kinds of expectations."""
