@@ -33,7 +33,7 @@ from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat_genesys.endpoint import AudioHookCall, gc_tuning
 from pipecat_genesys.endpoint.gc_tuning import CollectedCalls
 from pipecat_genesys.simulator import SimulatedCall
-from pipecat_genesys.simulator.sounds import speech_like
+from pipecat_genesys.simulator.sounds import sample_speech
 from pipecat_genesys.transport import seconds_until_underrun, task_manager
 from pipecat_genesys.vad import TelephoneVADAnalyzer
 
@@ -134,7 +134,7 @@ async def leaking_bot(call: AudioHookCall) -> None:
 
 async def speak(caller: SimulatedCall) -> None:
     await caller.opened()
-    await caller.say(speech_like(0.5))
+    await caller.say(sample_speech(0.5))
     await hang_up(caller)
 
 

@@ -220,7 +220,7 @@ _SYNTHESIZER_LOCK = threading.Lock()
 """The library has one voice and one audio callback for the whole process."""
 
 
-class _Voice(ctypes.Structure):
+class _EspeakVoice(ctypes.Structure):
     """`espeak_VOICE` of `speak_lib.h`."""
 
     _fields_ = (
@@ -300,7 +300,7 @@ class _Synthesizer:
             ValueError: If there is no voice for the language, or if the library fails.
         """
         gender = self._FEMALE if is_female else self._MALE
-        voice = _Voice(languages=language.encode(), gender=gender)
+        voice = _EspeakVoice(languages=language.encode(), gender=gender)
         if not language or self._library.espeak_SetVoiceByProperties(ctypes.byref(voice)):
             raise ValueError(f"eSpeak NG has no voice for the language {language!r}")
         self._pcm.clear()
