@@ -1,9 +1,10 @@
 """Delay from the caller's speech to its echo, over WebSockets, with resampling and without.
 
 Prints JSON. A server in another process (`call_server.py`) echoes on pipecat's stock transport.
-Four calls run at once: our serializer and pipecat's at 8000 and at 16000 Hz. The calls send their
-packets 50 ms apart, so that they do not compete for the CPU; the order rotates from round to round.
-Each call sends noise of the speech band as mu-law, in packets of 200 ms.
+Four calls run at the same time: our serializer and pipecat's serializer, each at 8000 and at 16000
+Hz. The calls send their packets 50 ms apart, so that they do not compete for the CPU; the order
+rotates from round to round. Each call sends noise of the speech band as mu-law, in packets of 200
+ms.
 
 A marker is 50 ms of audio from the middle of a packet. The marker is located in the received audio
 by cross-correlation, with a precision of one sample. A marker was spoken at the time at which its
@@ -122,7 +123,7 @@ def _play_times(call: CallTimes) -> list[float]:
 
 
 async def run_round(port: int, number: int, packets: int) -> dict[tuple[str, int], Any]:
-    """Run all calls at once; return the result of `measure_delays` for each call."""
+    """Run all calls concurrently; return the result of `measure_delays` for each call."""
     count = _LEADING + packets + _TRAILING
     codes = signals.ulaw_codes(signals.speech_band_noise(count * PACKET, number))
     wire = signals.split(codes.tobytes(), PACKET)

@@ -1,4 +1,4 @@
-"""Finds the caller's speech in the audio that the caller heard, and measures its delay."""
+"""Finds the echo of the caller's speech in the audio that the caller heard; measures the delay."""
 
 from __future__ import annotations
 

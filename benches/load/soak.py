@@ -204,7 +204,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--calls", type=int, default=50, help="number of calls at once")
+    parser.add_argument("--calls", type=int, default=50, help="number of simultaneous calls")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument("--output", type=Path, default=report.RESULTS)

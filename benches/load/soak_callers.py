@@ -48,7 +48,7 @@ class SoakCallers:
 
     Args:
         url: URL of the server.
-        calls: Number of calls at once.
+        calls: Number of simultaneous calls.
         seconds: Length of the soak. A call takes 60 to 99 s. In a soak of less than 120 s, the
             shortest call takes half of `seconds` instead of 60 s.
     """
@@ -164,7 +164,7 @@ def aggregate_minute(records: list[dict[str, Any]], lags: list[float]) -> dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
-    parser.add_argument("--calls", type=int, required=True, help="number of calls at once")
+    parser.add_argument("--calls", type=int, required=True, help="number of simultaneous calls")
     parser.add_argument("--seconds", type=float, required=True, help="length of the soak")
     parser.add_argument("--cores", type=int, nargs="*", help="cores to run on")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""One step of a load test: a number of calls at once against one server, in real time."""
+"""One step of a load test: a number of simultaneous calls to one server, in real time."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def warm_up(process: ServerProcess) -> None:
 
 
 def run_step(server: str, calls: int, *, gap: float, plateau: float) -> dict[str, Any]:
-    """Measure a number of calls at once, with a new server on the last core.
+    """Measure a number of simultaneous calls, with a new server on the last core.
 
     Args:
         server: Name of the server.

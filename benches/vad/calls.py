@@ -1,4 +1,4 @@
-"""CPU time and latency of many calls at once, in real time."""
+"""CPU time and latency of many simultaneous calls, in real time."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _modulated(random: np.random.Generator, length: int, *_: Any) -> Samples:
 def _babble(
     random: np.random.Generator, length: int, recordings: Sequence[Recording], own: int
 ) -> Samples:
-    """Other voices at once, played backwards."""
+    """Several other voices at the same time, played backwards."""
     others = [number for number in range(len(recordings)) if number != own]
     chosen = random.choice(others, min(_BABBLE_VOICES, len(others)), replace=False)
     total = np.zeros(length)

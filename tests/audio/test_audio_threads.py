@@ -1,4 +1,4 @@
-"""Tests with threads: shared streams, many streams at once, and the release of the GIL."""
+"""Tests with threads: shared streams, many concurrent streams, and the release of the GIL."""
 
 import sys
 import threading

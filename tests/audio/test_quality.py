@@ -1,8 +1,8 @@
 """Tests of the audio quality of the 16-bit output.
 
-The limits are those of `docs/audio.md`. The band is 300 to 3400 Hz at 8000 Hz. Rounding a sine of
--1 dBFS to 16 bits on input limits its SINAD to 97 dB. The rounding of the output, which no 16-bit
-resampler can avoid, decreases the SINAD further.
+The limits are the limits in `docs/audio.md`. The band is 300 to 3400 Hz at 8000 Hz. Rounding a sine
+of -1 dBFS to 16 bits on input limits its SINAD to 97 dB. The rounding of the output, which no
+16-bit resampler can avoid, decreases the SINAD further.
 """
 
 from fractions import Fraction

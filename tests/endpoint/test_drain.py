@@ -47,7 +47,7 @@ async def test_drain_lets_calls_end_and_refuses_new_ones() -> None:
 
 
 async def test_drain_accepts_calls_while_the_load_balancer_learns_of_it() -> None:
-    """At the start of a drain, `/readyz` fails at once, but calls are still accepted for a time."""
+    """A drain makes `/readyz` fail immediately, but calls are still accepted for a time."""
     async with served() as server:
         draining = asyncio.create_task(server.endpoint.drain(30, 1.0))
         await asyncio.sleep(0.2)

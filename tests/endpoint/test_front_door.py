@@ -487,7 +487,7 @@ async def test_a_client_that_floods_for_long_is_closed(
 
 
 async def test_a_budget_recovers() -> None:
-    """A client sends 20 s of audio at once; after that, its budget refills."""
+    """A client sends 20 s of audio without a pause; after that, the client's budget refills."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         for _ in range(2):

@@ -131,7 +131,7 @@ def use(distribution: Path, light: list[str] | None) -> None:
 
 
 def without_pipecat(requirements: list[str]) -> list[str]:
-    """Return the requirements, those of the extras included, without pipecat."""
+    """Return the requirements, including the requirements of the extras, without pipecat."""
     return [line.split(";")[0].strip() for line in requirements if "pipecat-ai" not in line]
 
 

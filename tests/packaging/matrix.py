@@ -84,7 +84,7 @@ def prepare(wanted: str, interpreter: str, wheel: Path) -> Environment:
 def install_lowest(environment: Environment, wheel: Path) -> None:
     """Install the wheel, and the lowest allowed version of every direct dependency.
 
-    Direct dependencies are those in `pyproject.toml`: the package's, all extras', and the tests'.
+    Direct dependencies are listed in `pyproject.toml`, for the package, all extras and the tests.
     uv resolves them, because pip cannot resolve to the lowest versions.
 
     Raises:

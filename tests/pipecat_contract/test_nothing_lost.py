@@ -1,4 +1,4 @@
-"""Tests that bot audio which cannot be sent at once, and uninterruptible audio, is not lost."""
+"""Tests that bot audio which cannot be sent yet, and uninterruptible audio, is not lost."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ async def test_error_429_with_a_long_wait_is_obeyed_and_all_is_said(vehicle: Veh
 
 
 async def test_ten_minutes_at_once_are_taken_and_dropped_by_an_interruption() -> None:
-    """The output accepts ten minutes of audio at once; an interruption drops the unsent audio."""
+    """The output accepts ten minutes of audio, of which an interruption drops the unsent part."""
     served = ServedPipeline(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:

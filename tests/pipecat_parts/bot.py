@@ -132,7 +132,7 @@ class Bot:
         Args:
             answers: The answers of the language model.
             sentence_seconds: Length of each sentence that the bot speaks.
-            vad: The voice activity analyzer; by default that of this package.
+            vad: The voice activity analyzer; by default the analyzer of this package.
             before: Processors directly after the input.
             after: Processors between the output and the assistant's aggregator.
             user: More parameters of the user aggregator.

@@ -151,7 +151,7 @@ class SessionUnderTest:
         return found[0]
 
     def send(self, draft: Draft | None) -> dict[str, Any]:
-        """Send a draft, which the client receives at once; return the message."""
+        """Send a draft, which the client receives immediately; return the message."""
         assert draft is not None
         message: dict[str, Any] = json.loads(self.session.to_wire(draft).text)
         self.wire.append(message)

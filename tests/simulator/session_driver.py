@@ -48,7 +48,7 @@ class SessionDriver:
         session: The session.
         injector: Performs the acts of the fault.
         seq: `seq` of the last server message.
-        answers_pings: Whether every ping is answered at once.
+        answers_pings: Whether every ping is answered immediately.
         events: All events of the session.
         sent: The messages that the client sent since the last `take_sent`, each with its time.
     """

@@ -1,7 +1,7 @@
 """The exceptions of authentication, and the reasons for a refusal.
 
-The messages are for the operator's log. The peer gets only HTTP 401, because details would help
-an attacker. No message contains a secret, an API key, a signature or a request target.
+The messages are for the operator's log. The peer should get only an HTTP status, because details
+would help an attacker. No message contains a secret, an API key, a signature or a request target.
 """
 
 from __future__ import annotations

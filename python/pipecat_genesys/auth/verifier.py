@@ -211,7 +211,7 @@ class SignatureVerifier:
         """Verify a request and check that it does not repeat an earlier one.
 
         Every refusal takes `refusal_seconds`, so that its duration reveals nothing about its
-        reason. Cancellation ends the wait at once.
+        reason. Cancellation ends the wait immediately.
 
         Args:
             method: HTTP method.
@@ -219,8 +219,8 @@ class SignatureVerifier:
             headers: Header lines, as for `verify`.
             now: Current time in seconds since 1970. By default the time of `clock`.
             admit: Called with a genuine request before its nonce is recorded. If the process has
-                no capacity for the call, `admit` should raise. `authenticate` then raises the
-                same exception at once and does not record the nonce, so that another process can
+                no capacity for the call, `admit` should raise. `authenticate` then raises the same
+                exception immediately and does not record the nonce, so that another process can
                 accept the same request.
 
         Returns:
@@ -242,7 +242,7 @@ class SignatureVerifier:
     def verify(
         self, method: str, url: str, headers: Headers, now: float | None = None
     ) -> VerifiedRequest:
-        """Verify a request without checking for a replay. A refusal is raised at once.
+        """Verify a request without checking for a replay. A refusal is raised immediately.
 
         Args:
             method: HTTP method.

@@ -186,7 +186,7 @@ def call(
             min=0.0,
             max=30.0,
             callback=finite,
-            help="Seconds of caller audio recorded before the connection; sent at once after "
+            help="Seconds of caller audio recorded before the connection; sent immediately after "
             "opened.",
         ),
     ] = 0.0,

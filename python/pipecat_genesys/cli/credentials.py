@@ -56,7 +56,7 @@ def connection_options(
         url: The URL of the server.
         api_key: The API key.
         secret_file: File with the client secret; None for the environment variable.
-        ca_file: File with certificates to trust; None for those of the system.
+        ca_file: File with certificates to trust; None for the certificates of the system.
 
     Returns:
         The options of a call that the connection needs.

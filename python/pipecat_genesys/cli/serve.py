@@ -109,8 +109,8 @@ def serve(
             envvar=_MAX_CALLS_VARIABLE,
             min=1,
             show_default=False,
-            help="Largest number of calls at once in each process. Default: the setting of the "
-            "application.",
+            help="Largest number of simultaneous calls in each process. Default: the setting of "
+            "the application.",
         ),
     ] = None,
     authority: Annotated[
@@ -168,7 +168,7 @@ def serve(
 
     MODULE is imported from the current folder or from the installed packages. On SIGTERM or Ctrl-C
     the server accepts no new calls, waits for the running calls and exits with status 0. A second
-    signal of the same kind stops the server at once.
+    signal of the same kind stops the server immediately.
     """
     if not _APP.fullmatch(app):
         raise typer.BadParameter(

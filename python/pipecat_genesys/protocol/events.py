@@ -115,7 +115,7 @@ class Paused(Event):
 
 @dataclass(slots=True, kw_only=True)
 class PauseRequested(Event):
-    """The client sent ``pause``: not a client message, but Pipecat's serializer handles it."""
+    """The client sent ``pause``, which is not a client message. Pipecat's serializer handles it."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Selects one medium from those that the client offers."""
+"""Selects one medium from the media that the client offers."""
 
 from __future__ import annotations
 

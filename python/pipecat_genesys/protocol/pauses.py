@@ -43,8 +43,8 @@ class Pauses:
     def paused(self, serverseq: int | None) -> Type | None:
         """Return the type of the message that a ``paused`` answers.
 
-        Clients answer in order and at once, so a ``paused`` answers the first unanswered message
-        that the client had received.
+        Clients answer in order and immediately, so a ``paused`` answers the first unanswered
+        message that the client had received.
 
         Args:
             serverseq: Sequence number of the last message that the client had received; None if the

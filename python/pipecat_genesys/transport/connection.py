@@ -46,20 +46,21 @@ _END_SECONDS = 10.0
 # Maximum time in seconds until cancelled tasks have ended. Only tasks that run code of the
 # application need this time.
 _CANCEL_SECONDS = 5.0
-# Limits for sent text messages, per second and at once. Genesys allows 5 per second and 25 at once.
+# Limits for sent text messages, per second and in a burst. Genesys allows 5 per second, and 25 in a
+# burst.
 _TEXT_RATE, _TEXT_BURST = 4.8, 22
 # The socket counts as blocked when a message has waited for the socket for this time, in seconds.
 _BLOCKED_SECONDS = 1.0
 # Number of tokens that are reserved for replies (`pong`, `updated`, `closed`), because replies
 # never wait. Messages of the application do not use these tokens.
 _REPLY_RESERVE = 6
-# Limits for received text messages, per second and at once. A real client sends fewer messages: a
-# ping every 5 s, and a few digits per second. If a client exceeds the limits, its messages are read
-# more slowly. If the client continues to exceed the limits, the client is disconnected.
+# Limits for received text messages, per second and in a burst. A real client sends fewer messages:
+# a ping every 5 s, and a few digits per second. If a client exceeds the limits, its messages are
+# read more slowly. If the client continues to exceed the limits, the client is disconnected.
 _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
-# Limits for received audio messages, per second and at once: 200 ms of audio may arrive in 1600
+# Limits for received audio messages, per second and in a burst: 200 ms of audio may arrive in 1600
 # messages. The audio may be ahead of real time by `_MAX_AUDIO_AHEAD` seconds, because 20 s of audio
-# can arrive at once after a reconnection.
+# can arrive together after a reconnection.
 _MAX_AUDIO_RATE, _MAX_AUDIO_BURST = 100, 2000
 _MAX_AUDIO_AHEAD = 30.0
 # A client is disconnected when reading was delayed by more than this time in total, in seconds,
@@ -136,7 +137,7 @@ class Connection:
         # The smallest delay of caller audio that was measured in this call, in seconds.
         self._least_delay = math.inf
 
-    # -- life --------------------------------------------------------------------------------
+    # -- start and end -----------------------------------------------------------------------
 
     def begin(self, *, outlives_pipeline: bool = False) -> None:
         """Begin to read and write the socket. Further calls do not begin again.
@@ -207,7 +208,7 @@ class Connection:
 
     @property
     def outlives_pipeline(self) -> bool:
-        """Whether the connection goes on after its pipeline; see `begin`."""
+        """Whether the connection continues after the end of its pipeline; see `begin`."""
         return self._outlives_pipeline
 
     # -- from Genesys ------------------------------------------------------------------------

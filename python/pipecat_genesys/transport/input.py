@@ -118,7 +118,7 @@ class AudioHookInputTransport(BaseInputTransport):
             )
 
     def release(self) -> None:
-        """Break the reference cycles of the transport, unless its connection goes on."""
+        """Break the reference cycles of the transport, unless its connection continues."""
         if not self._connection.outlives_pipeline:
             self._release()
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 class TransportObserver:
     """Does nothing; override the methods of interest.
 
-    The methods are called in the event loop and must return at once.
+    The methods are called in the event loop and must not block.
     """
 
     def replied(self, message_type: str, seconds: float) -> None:

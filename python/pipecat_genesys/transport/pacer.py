@@ -2,14 +2,14 @@
 
 The lead is the duration of the audio that was sent and that Genesys has not played yet.
 
-Two goals conflict: the caller should hear the bot at once, and the message rate requires few, long
-messages. Therefore the first audio of a turn is sent immediately. Later audio waits while Genesys
-still has audio to play: until half of Genesys's audio is played, or until the waiting audio is as
-long as Genesys's audio. Each message then has all waiting audio, and the lead grows up to a limit.
-With a source that is faster than real time, half of the lead is reached after a few messages; then
-two messages of half a second are sent per second. With a source in real time, no audio accumulates;
-the messages stay short while there are enough tokens, and become as long as the rate requires
-before the tokens are used up.
+Two goals conflict: the caller should hear the bot immediately, and the message rate requires few,
+long messages. Therefore the first audio of a turn is sent immediately. Later audio waits while
+Genesys still has audio to play: until half of Genesys's audio is played, or until the waiting audio
+is as long as Genesys's audio. Each message then has all waiting audio, and the lead grows up to a
+limit. With a source that is faster than real time, half of the lead is reached after a few
+messages; then two messages of half a second are sent per second. With a source in real time, no
+audio accumulates; the messages stay short while there are enough tokens, and become as long as the
+rate requires before the tokens are used up.
 
 The end of an utterance is sent immediately. If the source pauses, the waiting audio is sent too.
 """
@@ -32,7 +32,8 @@ from .playout_clock import PlayoutClock
 from .rate_limit import TokenBucket
 from .writer import Writer
 
-# Limits for audio messages, per second and at once. Genesys allows 5 per second and 25 at once.
+# Limits for audio messages, per second and in a burst. Genesys allows 5 per second, and 25 in a
+# burst.
 _RATE, _BURST = 4.8, 22
 # With fewer tokens than `_PLENTY`, messages become longer, up to `_STEADY_SECONDS` of audio. For
 # messages of that length, the rate is sufficient without additional tokens.
@@ -381,13 +382,13 @@ class AudioPacer:
         self.poke()
 
     def playback_started(self) -> None:
-        """Correct the clock by ``playback_started``."""
+        """Correct the playout clock, because ``playback_started`` arrived."""
         self.queue.clock.started(time.monotonic())
         self.poke()
         self.on_progress()
 
     def playback_completed(self) -> None:
-        """Correct the clock by ``playback_completed``."""
+        """Correct the playout clock, because ``playback_completed`` arrived."""
         if self.queue.clock.completed(time.monotonic()):
             self._completed.set()
         self.poke()

@@ -12,7 +12,7 @@ use crate::AudioError;
 use crate::arch::kernels;
 use crate::pcm::{ByteOrder, SAMPLE_BYTES, exact_output, whole_frames, with_samples};
 
-/// Position of the lowest of a code's seven magnitude bits inside an IEEE single.
+/// Position of the lowest of a code's seven magnitude bits in an IEEE single-precision number.
 const MANTISSA_SHIFT: u32 = 19;
 /// IEEE exponent for which the lowest segment starts at 32.
 const EXPONENT_BASE: u32 = 132;

@@ -9,7 +9,7 @@ use crate::wire::{WIRE_RATE, WireFormat};
 /// Decodes, splits and resamples AudioHook audio (8 kHz PCMU or L16, one or two
 /// interleaved channels) to one PCM buffer per channel.
 ///
-/// Output length, delay and quality are those of [`Resampler`](crate::Resampler). The
+/// Output length, delay and quality are the same as with [`Resampler`](crate::Resampler). The
 /// channels are processed independently of each other.
 #[derive(Clone, Debug)]
 pub struct InboundAudio {

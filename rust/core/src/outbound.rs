@@ -11,7 +11,7 @@ const BLOCK: usize = 1_600;
 
 /// Resamples mono PCM and encodes it as AudioHook audio: 8 kHz PCMU or L16.
 ///
-/// Output length, delay and quality are those of [`Resampler`](crate::Resampler). Digital
+/// Output length, delay and quality are the same as with [`Resampler`](crate::Resampler). Digital
 /// silence becomes the silence of the format (0xFF in PCMU).
 #[derive(Clone, Debug)]
 pub struct OutboundAudio {

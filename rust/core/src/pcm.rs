@@ -1,8 +1,8 @@
 //! Conversion between 16-bit samples and bytes.
 //!
 //! Rules: each sample is converted independently, without state. The caller has checked
-//! the lengths; if they differ, the number of converted samples is that of the shorter
-//! slice. The loops are simple, so that the compiler turns them into vector moves.
+//! the lengths; if the lengths differ, only as many samples as the shorter slice has are converted.
+//! The loops are simple, so that the compiler turns them into vector moves.
 
 use std::str::FromStr;
 

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use crate::arch::{Accumulator, Kernels, OutputPositions, Row, Segment};
 use crate::bank::{Bank, Design, MAX_PLANES};
 
-/// Size of the scratch memory in samples. A packet of 200 ms is processed at once if its length is
-/// a multiple of 160 samples. The scratch memory is small enough for the first-level cache.
+/// Size of the scratch memory in samples. A packet of 200 ms is processed as one piece if its
+/// length is a multiple of 160 samples. The scratch memory is small enough for the first-level
+/// cache.
 const SCRATCH: usize = 4_096;
-/// Number of inputs that are processed at once if the filter does not fit in [`SCRATCH`].
+/// Number of inputs that are processed as one piece if the filter does not fit in [`SCRATCH`].
 const LONG_PIECE: usize = 1_024;
 
 /// A filter and its state.
@@ -101,8 +102,8 @@ impl Stage {
         }
     }
 
-    /// Returns the largest number of inputs that give at most `outputs` outputs, whatever the
-    /// residue is.
+    /// Returns the largest number of inputs that give at most `outputs` outputs, for every value of
+    /// the residue.
     pub(crate) fn inputs_for(&self, outputs: usize) -> usize {
         outputs * self.design.down / self.design.up
     }

@@ -256,7 +256,7 @@ impl<'a, S: Stream> Run<'a, S> {
         self.written.iter_mut().for_each(Vec::clear);
     }
 
-    /// Checks that the output equals that of a new stream that gets the input in one call.
+    /// Checks that the output equals the output of a new stream that gets the input in one call.
     fn compare(&self) {
         let whole = self.new.clone().process(&self.read).expect("whole frames");
         let same = self.written == whole;

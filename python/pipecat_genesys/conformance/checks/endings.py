@@ -60,7 +60,7 @@ async def nothing_after_closed(target: Target) -> None:
 
 @check(f"{DOCUMENTED}: Genesys treats a socket that the server closed as a network failure")
 async def client_hangs_up(target: Target) -> None:
-    """After `closed` the server leaves it to the client to close the socket."""
+    """After `closed` the server waits for the client to close the socket."""
     async with target.open_call() as connection:
         await connection.close_session()
         await connection.observe()
@@ -156,7 +156,7 @@ async def disconnect_once(target: Target) -> None:
 
 @check(DOCUMENTED)
 async def disconnect_stays(target: Target) -> None:
-    """After `disconnect` the server leaves it to the client to close the socket."""
+    """After `disconnect` the server waits for the client to close the socket."""
     async with target.open_call() as connection:
         await _provoke_disconnect(connection)
         await connection.observe()

@@ -45,7 +45,7 @@ async def seq_repeat(target: Target) -> None:
 
 @check(_SOURCE)
 async def serverseq_ahead(target: Target) -> None:
-    """The server ends the session on a `serverseq` that it has not sent yet."""
+    """The server ends the session on a `serverseq` above the `seq` of its last message."""
     async with target.open_call() as connection:
         await connection.ping()
         await _assert_disconnects(connection, serverseq=connection.server_seq + 100)

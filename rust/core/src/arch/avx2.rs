@@ -57,7 +57,7 @@ pub(super) unsafe fn kernels() -> &'static Kernels {
     &KERNELS
 }
 
-// SAFETY: the methods need only AVX2, and the trait requires callers to ensure it.
+// SAFETY: the methods need only AVX2, and the trait requires callers to ensure AVX2.
 unsafe impl Vector for __m256i {
     const LANES: usize = 16;
 

@@ -1,8 +1,8 @@
 //! AVX-512 (BW and VNNI): vectors of 32 samples.
 //!
 //! VNNI multiplies and adds in one instruction, twice per cycle. Because of the latency of this
-//! instruction, ten sums must be computed at once. The AVX2 code computes the outputs that do not
-//! fill a whole block of ten sums.
+//! instruction, ten sums must be computed in parallel. The AVX2 code computes the outputs that do
+//! not fill a whole block of ten sums.
 
 // Each method of the trait is one or two intrinsics. The trait's documentation states the contract.
 #![allow(unsafe_op_in_unsafe_fn)]
