@@ -125,7 +125,9 @@ class _Side(asyncio.Protocol):
         if other.has_ended:
             other.transport.close()
             return False
-        return True
+        # A TLS connection cannot be open in one direction only.
+        assert self.transport is not None
+        return self.transport.can_write_eof()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.connection.lost(self, error)
