@@ -112,7 +112,7 @@ async def test_bot_that_raises_before_opened_ends_its_own_call_only(log: list[st
 async def test_bot_that_raises_during_the_call_disconnects_with_error() -> None:
     async def bot(call: AudioHookCall) -> None:
         (await talk_until_started(call)).cancel()
-        raise RuntimeError("its database is gone")
+        raise RuntimeError("no connection to the database")
 
     async with served(bot) as server:
         report = await call(server, wait_for_the_end)

@@ -15,7 +15,7 @@ class Proxied:
     """A proxy, its list of calls, and the calls that are over.
 
     Attributes:
-        url: URL of the server behind the proxy, at the proxy.
+        url: URL at which the proxy forwards calls to the server.
         calls: The list of calls.
         ended: The calls that are over, in the order of their ends.
     """

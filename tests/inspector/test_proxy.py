@@ -88,7 +88,7 @@ async def test_a_taken_port_is_a_clear_error() -> None:
 
 
 class _SkipsNumbers(ReferenceCall):
-    """A server that breaks the sequence."""
+    """A server that skips a sequence number."""
 
     async def send_message(self, message: object) -> None:
         if isinstance(message, dict) and message["type"] == "pong":

@@ -196,7 +196,7 @@ class TestLimits:
 
         @on(call, "on_opening")
         async def broken(*_: Any) -> None:
-            raise RuntimeError("the database is away")
+            raise RuntimeError("no connection to the database")
 
         assert (await call.open())["type"] == "opened"
 

@@ -32,7 +32,7 @@ from .masking import Choice, Choices
 VERSION = 1
 """Version of the file format."""
 
-# Escaped line by line. Surrogates are escaped, because UTF-8 does not have them.
+# All characters above ASCII are escaped, because UTF-8 does not have surrogates.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -87,7 +87,7 @@ class CaptureHead:
         headers: Headers of the upgrade request, without credentials.
         source: The writer of the capture.
         started: Time of the first message as ISO 8601 text, or None.
-        choices: What was done with personal data. None if everything was written as it is.
+        choices: How personal data was recorded. None if nothing was masked or left out.
         reasons: Why the flight recorder wrote the capture.
     """
 
@@ -238,7 +238,7 @@ class RecordedCall:
         ended_by: The party that closed the socket, or None if the file does not contain the end.
         source: The writer of the capture.
         started: Time of the first message as ISO 8601 text, or None if the file does not have it.
-        choices: What was done with personal data, or None if everything was written as it is.
+        choices: How personal data was recorded, or None if nothing was masked or left out.
         reasons: Why the flight recorder wrote the capture.
         marks: Pauses of the recording, and missing messages.
     """
@@ -316,8 +316,8 @@ def _is_torn(line: bytes) -> bool:
 def _read_head(line: Mapping[str, Any]) -> dict[str, Any]:
     if line["capture"] != VERSION:
         raise ValueError(
-            f"unknown version {line['capture']}; supported is version {VERSION}. Read it with the "
-            "release of pipecat-genesys that wrote it"
+            f"unknown version {line['capture']}; this program reads version {VERSION}. Read it "
+            "with the release of pipecat-genesys that wrote it"
         )
     head: dict[str, Any] = {
         "url": str(line["url"]),

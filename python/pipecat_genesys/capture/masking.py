@@ -1,8 +1,8 @@
 """Removes personal data from the messages of a call, before they are written to a capture.
 
-A masked message has the same fields as the original, with values that say nothing. A message that
-is masked twice does not change the second time. Fields that the protocol does not have, and text
-that is not a message, can contain anything, and are masked too.
+A masked message has the same fields as the original, with values that contain no information.
+Masking a masked message does not change it. Fields that the protocol does not have, and text that
+is not a message, can contain anything, and are masked too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Choices:
 
     @property
     def paused(self) -> Choices:
-        """The choices while the recording is paused: nothing is written as it is."""
+        """The choices while the recording is paused: everything is masked or left out."""
         return Choices(
             **{
                 name: Choice.MASK if choice is Choice.RECORD else choice
@@ -84,7 +84,7 @@ class Choices:
 
     @property
     def is_verbatim(self) -> bool:
-        """Whether everything is written as it is."""
+        """Whether nothing is masked or left out."""
         return all(choice is Choice.RECORD for choice in asdict(self).values())
 
 

@@ -2,8 +2,8 @@
 
 The calls come from capture files, from a proxy in front of any AudioHook server, or from the
 microphone of the browser. `Inspector` in `server` runs the page for one of these sources, and
-`report_page` makes a page of one call that needs no server. `CallAnalysis` in `analysis` is the
-common part: it judges the messages of a call, and finds turns, latencies and gaps.
+`report_page` makes a page of one call that needs no server. All sources use `CallAnalysis` in
+`analysis`, which checks the messages of a call, and finds turns, latencies and gaps.
 
-The web server needs the extra `inspector`. Nothing here imports pipecat.
+The web server needs the extra `inspector`. No module of this package imports pipecat.
 """

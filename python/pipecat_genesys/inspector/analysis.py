@@ -1,9 +1,9 @@
-"""`CallAnalysis`: one call, computed from its messages while they arrive.
+"""`CallAnalysis`: the analysis of one call, while its messages arrive.
 
-The analysis follows both directions. A `GenesysClientSession` that does not act judges the server's
-messages with the simulator's rules and runs the playback clock. An `AudioHookSession` judges the
-client's messages and counts the stream position. Turns are found by the loudness of the caller.
-Nothing that a peer sends raises an exception.
+A `GenesysClientSession` that sends nothing checks the server's messages with the simulator's rules
+and computes the playback. An `AudioHookSession` checks the client's messages and counts the stream
+position. Turns are found by the loudness of the caller. Nothing that a peer sends raises an
+exception.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happened at a time, or during a period, of the call.
+    """An event of the call, at a time or during a period.
 
     Attributes:
         kind: `playback_started`, `playback_completed`, `barge_in`, `pause`, `resume`, `gap`,
@@ -181,7 +181,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """The end of the socket.
+    """How the connection of a call ended.
 
     Attributes:
         at: Seconds since `open`.
@@ -197,22 +197,22 @@ class CallEnd:
 
 
 class CallAnalysis:
-    """The messages of a call with the rules that they break, and what follows from them.
+    """The messages of a call, the rules that they break, and the results of the analysis.
 
-    Pass every message to `receive` in the order of the wire, the passing of time to `tick`, and
-    the end to `end`. Times are in seconds since `open`; they must not decrease, and a time before
-    the previous one counts as the previous one.
+    Pass every message to `receive` in the order of the wire, the current time to `tick`, and the
+    end of the connection to `end`. Times are in seconds since `open`. A time before the previous
+    time counts as the previous time.
 
     Args:
         mode: Mode of the call, or None to derive it from the media offer.
         session_id: Session id of the upgrade request; empty if it is not known.
         is_masked: Whether personal data is masked in the messages. Rules about masked values are
-            then not judged.
+            then not checked.
 
     Attributes:
         messages: All messages and notes.
-        marks: What happened during the call, oldest first; only appended to.
-        version: A number that grows with every change.
+        marks: Events of the call, oldest first. Marks are only appended.
+        version: A number that increases with every change.
         ending: The end of the call, or None while it runs.
         violations: Number of broken rules that are not tolerated.
         warnings: Number of broken rules that are tolerated.
@@ -314,7 +314,7 @@ class CallAnalysis:
         return message
 
     def tick(self, at: float) -> None:
-        """Let time pass: deadlines that are over become notes with their broken rule."""
+        """Advance the time. For each deadline that has expired, add a note with the broken rule."""
         if self.ending is None:
             self._advance(at)
 
@@ -327,7 +327,7 @@ class CallAnalysis:
         self.version += 1
 
     def skip(self) -> None:
-        """Record that messages are missing: the next ones of each direction are not in sequence."""
+        """Record that messages are missing, so the next message of each side may skip numbers."""
         self._skipped = set(Direction)
 
     def report_fault(self, at: float, detail: str) -> None:
@@ -558,7 +558,7 @@ class CallAnalysis:
     # Server messages.
 
     def _find_sequence(self, text: str) -> None:
-        """Continue at the `seq` of a message that follows missing ones."""
+        """Continue at the `seq` of a message that follows missing messages."""
         if Direction.FROM_SERVER not in self._skipped:
             return
         seq = (parse_object(text) or {}).get("seq")
@@ -614,7 +614,7 @@ class CallAnalysis:
     # Time and events.
 
     def _advance(self, at: float) -> None:
-        """Run the deadlines up to a time, each at its own time."""
+        """Advance the time, and handle each deadline before the new time at its own time."""
         at = max(self._now, at)
         if self._client.state is not SessionState.IDLE:
             while (due := self._client.next_deadline()) is not None and due <= at:
@@ -683,9 +683,10 @@ class CallAnalysis:
             self._mark("turn", turn.start, turn.end, "caller")
 
     def _judge_turns(self, until: float) -> None:
-        """Judge bot audio and barge-ins that are old enough for the caller's audio to be there.
+        """Match bot audio and barge-ins with the caller's turns up to a time.
 
-        The audio of a caller arrives in frames, so the frame of a moment arrives after it.
+        Caller audio arrives in frames, so the audio of a moment arrives later than that moment. Bot
+        audio and barge-ins after the last known caller audio therefore wait.
         """
         known = max(until, self._turns.heard_until)
         while self._bot_starts and self._bot_starts[0] <= known:

@@ -1,4 +1,4 @@
-"""What each party of a call said, on the time axis of the call, as peaks and as WAV files.
+"""The audio of each party, on the time axis of the call, as waveform peaks and as WAV files.
 
 Sample 0 is the time of `open`. All audio is 8 kHz. Tracks keep the encoding of the wire and are
 decoded on demand, so a second of audio takes 8000 bytes (16,000 bytes for L16).
@@ -27,14 +27,14 @@ class Track(Protocol):
 
     @property
     def end(self) -> int:
-        """Number of the sample after the last one."""
+        """Number of the sample after the last sample."""
 
     def pcm(self, first: int, last: int) -> bytes:
         """Return the samples from `first` to `last` as 16-bit PCM, with silence in gaps."""
 
 
 class ReceivedTrack:
-    """Audio that is placed by stream position: the caller's, or an agent's.
+    """Audio of the caller or of an agent, placed by stream position.
 
     Args:
         media_format: Encoding of the samples.
@@ -77,7 +77,7 @@ class HeardTrack:
     Args:
         excerpt: Returns encoded audio between two samples, see `Playback.excerpt`.
         media_format: Returns the encoding.
-        end: Returns the number of the sample after the last one.
+        end: Returns the number of the sample after the last sample.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class HeardTrack:
 
     @property
     def end(self) -> int:
-        """Number of the sample after the last one."""
+        """Number of the sample after the last sample."""
         return self._end()
 
     def pcm(self, first: int, last: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The calls that the inspector lists, whatever their source."""
+"""The calls that the inspector lists, from any source."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class InspectedCall:
         name: Name for the list.
         source: Where the call comes from.
         url: URL of the server; empty if it is not known.
-        analysis: The messages and what follows from them.
+        analysis: The messages and the results of their analysis.
         started: Time of day at which the call began, or None.
         headers: Headers of the upgrade request, without credentials.
         error: Why the call cannot be shown, or why it failed; None for no error.
@@ -68,7 +68,7 @@ class InspectedCall:
         return self.origin is not None and self.analysis.ending is None and self.error is None
 
     def tick(self) -> None:
-        """Let time pass in a live call."""
+        """Advance the time of the analysis to now, if the call is live."""
         if self.origin is not None and self.is_running and self.analysis.messages:
             self.analysis.tick(time.monotonic() - self.origin)
 
@@ -134,8 +134,8 @@ class InspectedCall:
 class CallList:
     """All calls, newest last, with bounded memory.
 
-    The audio and the messages of live calls stay in memory. When the calls that are over take more
-    than `max_bytes`, the oldest of them are removed.
+    The audio and the messages of live calls stay in memory. When ended calls take more than
+    `max_bytes`, the oldest ended calls are removed.
 
     Args:
         max_bytes: Maximum size of the messages of calls that are over.
@@ -151,7 +151,7 @@ class CallList:
         return iter(list(self._calls.values()))
 
     def get(self, call_id: str) -> InspectedCall | None:
-        """Return a call, or None if there is none with this id."""
+        """Return a call, or None if no call has this id."""
         return self._calls.get(call_id)
 
     def add(self, source: CallSource, name: str, url: str) -> InspectedCall:

@@ -1,4 +1,4 @@
-"""Capture files as a source of calls: read with tolerance, watched while the inspector runs.
+"""Capture files as a source of calls. Changed files are read again while the inspector runs.
 
 A file that cannot be read is a call with an error. Broken lines of a file are reported in the call
 and skipped, because a process that was killed leaves a broken last line. Reading runs in a thread.
@@ -225,7 +225,7 @@ class CaptureFiles:
         self._version = 0
 
     def versions(self) -> dict[str, int]:
-        """Return a number for each call that grows with every change of the call."""
+        """Return a number for each call that increases with every change of the call."""
         return {call_id: file.version for call_id, file in self._files.items()}
 
     def summary(self, call_id: str) -> dict[str, Any] | None:
@@ -252,13 +252,13 @@ class CaptureFiles:
             return call
 
     async def watch(self, interval: float = 1.0) -> None:
-        """Search the folder again and again, until cancelled."""
+        """Search the folder repeatedly, until cancelled."""
         while True:
             await self.rescan()
             await asyncio.sleep(interval)
 
     async def rescan(self) -> None:
-        """Read the files that are new or changed, and forget those that are gone."""
+        """Read new and changed files, and remove the calls of deleted files."""
         found = await asyncio.to_thread(self._find)
         for call_id in self._files.keys() - found.keys():
             del self._files[call_id]
@@ -271,7 +271,7 @@ class CaptureFiles:
             async with self._lock:
                 call = await asyncio.to_thread(load_capture, path, call_id, name)
                 self._keep(call_id, stamp, call)
-            # A large file that is still being written is not read all the time.
+            # A large file that is still being written is read at longer intervals.
             now = time.monotonic()
             self._version += 1
             self._files[call_id] = _File(

@@ -1,19 +1,20 @@
 """The process that forwards calls to a server, byte by byte, and sends copies to the inspector.
 
 The forwarder runs as `python -m pipecat_genesys.inspector.forwarder`, in a process of its own, so
-that neither the analysis of a call nor a page can delay a call. It reads the head of each request
-only to find its end. Every byte is forwarded unchanged, including the `Host` header, the signature,
-and the offers of sub-protocols and compression. A copy is sent after the byte is forwarded. If the
-inspector does not read the copies, the rest of the affected calls is not copied.
+that neither the analysis of a call nor a page can delay a call. The forwarder reads the head of
+each request only to find the end of the head. Every byte is forwarded unchanged, including the
+`Host` header, the signature, and the offers of sub-protocols and compression. A copy is sent after
+the byte is forwarded. If the inspector does not read the copies, the rest of the affected calls is
+not copied.
 
-A copy is a record: `_RECORD`, and the payload. The kinds are:
+A copy is sent as a record: the header `_RECORD`, and the payload. The kinds of records are:
 
 * `listening`: the forwarder listens; the payload is the port.
 * `new`: a client connected.
 * `to_server` and `to_client`: forwarded bytes.
 * `refused`: the server cannot be reached; the payload is the reason that the client gets.
 * `lost`: the rest of this connection is not copied.
-* `end`: the connection is over; the payload is the party that closed it first, or empty.
+* `end`: the connection has ended; the payload is the party that closed first, or empty.
 * `failed`: the forwarder cannot work; the payload is the reason.
 """
 
@@ -55,7 +56,7 @@ class Record(IntEnum):
 
 
 class Copies:
-    """Sends records to the inspector without ever waiting.
+    """Sends records to the inspector, and never waits.
 
     Args:
         transport: The connection to the inspector.
@@ -249,7 +250,7 @@ class Forwarder:
 
     Args:
         target: The server.
-        copies: Where the copies go.
+        copies: Sends the copies.
     """
 
     def __init__(self, target: Target, copies: Copies) -> None:
@@ -306,7 +307,8 @@ async def _run(settings: dict[str, Any]) -> None:
     port = server.sockets[0].getsockname()[1]
     copies.send(Record.LISTENING, 0, str(port).encode())
     async with server:
-        # The inspector sends nothing. The end of this connection is the end of the inspector.
+        # The inspector sends nothing on this connection. The connection ends when the inspector
+        # ends.
         await reader.read()
 
 

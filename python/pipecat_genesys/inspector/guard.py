@@ -1,9 +1,10 @@
 """The guard in front of the inspector: only the user's own browser gets an answer.
 
 The server listens on the loopback interface. A page of another site could still send requests to
-it, and a name that resolves to 127.0.0.1 could make them look like its own (DNS rebinding).
-Therefore every request must name this server in `Host`, come from this server's own page if it has
-an `Origin`, and have the token of this run, in the URL or in a cookie.
+this server, and could use a host name that resolves to 127.0.0.1, so that the requests look like
+requests of this server's page (DNS rebinding). Therefore every request must name this server in
+`Host`, come from this server's own page if it has an `Origin`, and have the token of this run, in
+the URL or in a cookie.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that refuses all requests but those of the user's own browser.
+    """ASGI middleware that accepts only requests of the user's own browser.
 
     Args:
         app: The application.
@@ -77,7 +78,7 @@ class Guard:
         await self._app(scope, receive, send_with_headers)
 
     def _refusal(self, headers: Headers, *, in_url: bool) -> str:
-        """Return why a request is refused; empty if it is not."""
+        """Return why a request is refused; empty if the request is accepted."""
         host = headers.get("host", "").lower()
         if host not in self._hosts:
             return "wrong Host: open the URL that `pipecat-genesys inspect` printed"

@@ -1,7 +1,7 @@
-"""The phone: a call of a person, with the microphone and the loudspeaker of the browser.
+"""The phone: a call by a person, with the microphone and the loudspeaker of the browser.
 
-A `SimulatedCall` is the caller. Its audio is what the page sends, and the page gets the bot's audio
-as the caller hears it: on the playback clock, in real time.
+A `SimulatedCall` is the caller. The page sends the caller's audio, and gets the bot's audio as the
+caller hears it: on the playback clock, in real time.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ class PhoneCall:
         self._hung_up = asyncio.Event()
 
     async def command(self, message: Mapping[str, Any]) -> None:
-        """Carry out a command of the page; a wrong one is answered with an error."""
+        """Carry out a command of the page; answer a wrong command with an error."""
         try:
             await self._command(message)
         except (ValueError, TypeError, SimulatorError, RuntimeError) as error:
             await self._send({"state": self._state, "id": self._id, "error": str(error)})
 
     def hear(self, pcm: bytes) -> None:
-        """Take audio of the microphone: 16-bit PCM at the announced rate."""
+        """Add audio of the microphone: 16-bit PCM at the announced rate."""
         if self._simulated is None or len(pcm) % 2:
             return
         voice = self._simulated.caller_audio.voice(AudioHookChannel.EXTERNAL)
@@ -193,7 +193,7 @@ class PhoneCall:
 
     @staticmethod
     def _remark(entry: CaptureEntry) -> str:
-        """Return the note of a client message; the analysis writes those of server messages."""
+        """Return the note of a client message; the analysis writes the notes of server messages."""
         return entry.note if entry.direction == "to_server" else ""
 
     async def _run(self, call: SimulatedCall, listed: InspectedCall) -> None:
@@ -221,7 +221,7 @@ class PhoneCall:
 
     async def _tell(self, state: str, error: str | None) -> None:
         with suppress(Exception):
-            # The page can be gone; the call goes on until `close`.
+            # The page may have disconnected; the call continues until `close`.
             await self._send({"state": state, "id": self._id, "error": error})
 
     async def _play(self, call: SimulatedCall) -> None:
@@ -241,7 +241,7 @@ class PhoneCall:
             end = round((call.elapsed + _LEAD) * WIRE_SAMPLE_RATE)
             if end > sent:
                 if playback.is_playing:
-                    # After a stall of the loop, the page gets at most one second at once.
+                    # If the event loop was blocked, the page gets at most the last second of audio.
                     sent = max(sent, end - WIRE_SAMPLE_RATE)
                     excerpt = playback.excerpt(sent, end)
                     media = call.session.media

@@ -1,7 +1,7 @@
 """Live calls: the copies of the forwarder, parsed as WebSocket traffic.
 
-The parsing is that of the `websockets` library, without I/O. A call that cannot be parsed is shown
-up to that point, and goes on.
+The `websockets` library parses the traffic, without I/O. If the traffic of a call cannot be parsed,
+the call is shown up to that point, and its connection continues.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DIRECTIONS = {Record.TO_SERVER: Direction.TO_SERVER, Record.TO_CLIENT: Directio
 
 
 class ProxyStartError(PipecatGenesysError):
-    """The proxy cannot listen; the message says why and what to do."""
+    """The proxy cannot listen; the message has the reason and the remedy."""
 
 
 class _Stream:
@@ -53,7 +53,7 @@ class _Stream:
         self.fragments = 0
 
     def take_head(self) -> bool:
-        """Parse the head if it is complete, and return whether it is."""
+        """Parse the head if it is complete, and return whether it is complete."""
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
             return False
@@ -62,7 +62,7 @@ class _Stream:
         line, _, fields = head.partition(b"\r\n")
         self.first_line = line.decode("latin-1")
         with suppress(Exception):
-            # Any fault of the head makes the call one without headers.
+            # If the head has a fault, the call has no headers.
             self.headers = {k.lower(): v for k, v in parse_headers(BytesIO(fields)).items()}
         self.head_done = True
         return True
@@ -216,7 +216,7 @@ class _Traffic:
         call.analysis.receive(self._seconds(at), direction, content, note=note)
 
     def _note_close(self, stream: _Stream, direction: Direction) -> None:
-        """Keep the first close frame: the other party only answers it."""
+        """Keep the first close frame; the second close frame only answers the first."""
         close = None if stream.frames is None else stream.frames.close_rcvd
         party = Party.CLIENT if direction is Direction.TO_SERVER else Party.SERVER
         code = None if close is None else int(close.code)
@@ -346,7 +346,7 @@ class CallProxy:
             while data := await reader.read(1 << 18):
                 for record in records.feed(data):
                     self._handle(*record)
-                # Parsing must not keep the page waiting.
+                # Let other tasks run, so that parsing does not delay the page.
                 await asyncio.sleep(0)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

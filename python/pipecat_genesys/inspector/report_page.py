@@ -120,7 +120,7 @@ def _hashes(texts: Iterable[str]) -> str:
 
 
 def _joined(name: str) -> str:
-    """Join a module and the modules that it imports, each once, imported ones first."""
+    """Join a module and the modules that it imports, each once, imported modules first."""
     done: dict[str, str] = {}
 
     def add(module: str) -> None:

@@ -57,7 +57,7 @@ _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 
 
 class InspectorStartError(PipecatGenesysError):
-    """The inspector cannot start; the message says why and what to do."""
+    """The inspector cannot start; the message has the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +184,7 @@ class Inspector:
         task.add_done_callback(self._tasks.discard)
 
     async def _keep_time(self) -> None:
-        """Let time pass in live calls, and save the calls of the proxy."""
+        """Advance the time of live calls, and save the calls of the proxy, until cancelled."""
         while True:
             for call in self.calls:
                 call.tick()
@@ -211,10 +211,10 @@ class Inspector:
     # Calls of all sources.
 
     def versions(self) -> dict[str, int]:
-        """Return a number for each call that grows with every change of the call."""
+        """Return a number for each call that increases with every change of the call."""
         versions = {} if self.files is None else self.files.versions()
         for call in self.calls:
-            # An error can occur without a message.
+            # An error can occur without a new message, so it is counted too.
             versions[call.id] = 2 * call.analysis.version + (call.error is not None)
         return versions
 
@@ -326,7 +326,7 @@ class _Saver:
         return saver
 
     def update(self) -> None:
-        """Write what is new.
+        """Write the new messages.
 
         Raises:
             OSError: If the file cannot be written.
@@ -618,7 +618,8 @@ def _ranged(request: Request, body: bytes, media_type: str, name: str) -> Respon
 class _LiveFeed:
     """The live feed of one page: what changed since the last batch, every 100 ms.
 
-    A batch is made when the page has taken the one before, so a slow page gets the newest state.
+    A batch is made when the page has accepted the previous batch, so a slow page gets the newest
+    state.
     """
 
     def __init__(self, inspector: Inspector, websocket: WebSocket) -> None:
@@ -631,7 +632,7 @@ class _LiveFeed:
         self._version = -1
 
     async def run(self) -> None:
-        """Send batches until the page is gone."""
+        """Send batches until the page disconnects."""
         sending = asyncio.create_task(self._send())
         try:
             while True:

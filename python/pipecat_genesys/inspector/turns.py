@@ -54,7 +54,7 @@ class TurnDetector:
         self._loud = 0
 
     def hear(self, first: int, pcm: bytes) -> Iterator[Turn]:
-        """Add audio, and yield the turns that it ends.
+        """Add audio, and yield the turns that end in this audio.
 
         Args:
             first: Number of the first sample, counted from `open`.
@@ -86,7 +86,7 @@ class TurnDetector:
         self._start = None
 
     def _known(self) -> list[Turn]:
-        """Return the finished turns and the one that is running."""
+        """Return the finished turns and the running turn."""
         if self._start is not None and self._loud >= _MIN_LOUD:
             return [*self.turns, Turn(self._start, self._end)]
         return self.turns

@@ -465,7 +465,7 @@ class Connection:
                 return
             except TimeoutError:
                 logger.warning(
-                    f"{self.call}: the client did not complete the end within {_END_SECONDS:g} s"
+                    f"{self.call}: the client did not end the session within {_END_SECONDS:g} s"
                 )
         self._tasks[0].cancel()
         await self.close()

@@ -55,7 +55,7 @@ async def nothing_after_closed(target: Target) -> None:
         ]
         late = [kind for kind in kinds[kinds.index("closed") + 1 :] if kind != "closed"]
         if late:
-            raise CheckFailedError(f"the server sent after 'closed': {shown(late)}")
+            raise CheckFailedError(f"after 'closed', the server sent {shown(late)}")
 
 
 @check(f"{DOCUMENTED}: Genesys treats a socket that the server closed as a network failure")
@@ -81,7 +81,9 @@ async def closed_empty(target: Target) -> None:
     async with target.open_call() as connection:
         unknown = parameters_of(await connection.close_session()).keys() - {"outputVariables"}
         if unknown:
-            raise CheckFailedError(f"'closed' has the parameters {shown(sorted(unknown))}")
+            raise CheckFailedError(
+                f"'closed' has the unexpected parameters {shown(sorted(unknown))}"
+            )
 
 
 @check(REFERENCE)

@@ -70,7 +70,9 @@ async def message_seq(target: Target) -> None:
     """`seq` of the server's messages is 1, 2, 3 ... in the order of arrival."""
     seqs = [message.get("seq") for message in await _messages(target)]
     if seqs != list(range(1, len(seqs) + 1)):
-        raise CheckFailedError(f"the messages arrived with the 'seq' {shown(seqs)}")
+        raise CheckFailedError(
+            f"the messages arrived with the 'seq' {shown(seqs)}, not 1, 2, 3 ..."
+        )
 
 
 @check(MEASURED)
