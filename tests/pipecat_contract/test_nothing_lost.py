@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from typing import Any
 
 import pytest
+from pipecat.audio.dtmf.types import KeypadEntry
 from pipecat.audio.mixers.base_audio_mixer import BaseAudioMixer
 from pipecat.frames.frames import (
     BotStoppedSpeakingFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
+    OutputDTMFFrame,
     TTSAudioRawFrame,
+    TTSTextFrame,
 )
+from pipecat.transports import base_output
 from pipecat_genesys.simulator import SimulatedCall
 from vehicles import EVERY, IS_NEWEST, OURS, ServedPipeline, Tap, Vehicle, call, utterance
 
+KEEPS_UNINTERRUPTIBLE_WORDS = hasattr(base_output, "FramePriorityQueue")
 HAS_UNINTERRUPTIBLE_AUDIO = hasattr(TTSAudioRawFrame(b"", 16000, 1), "interruptible")
 
 
@@ -223,3 +229,52 @@ async def test_ten_minutes_at_once_are_taken_and_dropped_by_an_interruption() ->
 
     outcome = await call(served, script)
     assert 0.8 <= outcome.heard() <= 2.0
+
+
+@pytest.mark.skipif(not HAS_UNINTERRUPTIBLE_AUDIO, reason="pipecat 1.11 and newer")
+async def test_words_that_were_not_heard_are_dropped_beside_protected_audio() -> None:
+    """Text-to-speech services push words with timestamps, which Pipecat's clock delays."""
+    tap = Tap()
+    served = ServedPipeline(Vehicle.TRANSPORT, after=[tap])
+
+    def word(text: str, seconds: float, *, interruptible: bool = True) -> TTSTextFrame:
+        frame = TTSTextFrame(text, "word")
+        frame.pts = tap.get_clock().get_time() + round(seconds * 1e9)
+        frame.interruptible = interruptible
+        return frame
+
+    async def script(caller: SimulatedCall) -> None:
+        await served.queue(
+            *utterance(2.0, interruptible=False),
+            word("early", 0.1),
+            word("next", 1.2),
+            word("kept", 1.4, interruptible=False),
+            word("late", 1.5),
+        )
+        await caller.wait_for_bot_audio()
+        await asyncio.sleep(0.5)
+        await served.queue(InterruptionFrame())
+        await caller.wait_for_silence(0.8)
+
+    outcome = await call(served, script)
+    texts = [frame.text for _, frame, _ in tap.seen if isinstance(frame, TTSTextFrame)]
+    assert texts == (["early", "kept"] if KEEPS_UNINTERRUPTIBLE_WORDS else ["early"])
+    assert outcome.heard() >= 1.9
+    assert all(at - outcome.began > 1.8 for at in tap.times(BotStoppedSpeakingFrame))
+
+
+async def test_frames_that_pipecat_drops_are_not_kept() -> None:
+    served = ServedPipeline(Vehicle.TRANSPORT)
+    left: list[int] = []
+
+    async def script(caller: SimulatedCall) -> None:
+        for _ in range(10):
+            await served.queue(*utterance(0.5), OutputDTMFFrame(button=KeypadEntry.ONE))
+            await caller.wait_for_bot_audio()
+            await served.queue(InterruptionFrame())
+        await caller.wait_for_silence(0.5)
+        gc.collect()
+        left.append(len(served.transport.output()._sent))
+
+    await call(served, script)
+    assert left == [0]

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 from loguru import logger
 from pipecat.audio.dtmf.utils import load_dtmf_audio
@@ -33,7 +34,7 @@ from pipecat_genesys.call.message_dicts import to_draft
 from pipecat_genesys.protocol import AudioHookMessageType, server_messages
 
 from .connection import Connection
-from .timeline import PlayoutTimeline
+from .timeline import PlayoutTimeline, is_interruptible
 
 # Maximum time, in seconds, by which endless audio, such as the audio of a mixer, is sent before its
 # playback.
@@ -83,9 +84,9 @@ class AudioHookOutputTransport(BaseOutputTransport):
             volume=getattr(params, "audio_out_volume", 1.0),
         )
         connection.timeline = self._timeline
-        # Ids of frames whose audio was already sent. Pipecat's media sender must not send this
-        # audio again.
-        self._sent: set[int] = set()
+        # Frames, by id, whose audio was already sent. Pipecat's media sender must not send this
+        # audio again. Entries of frames that Pipecat drops disappear.
+        self._sent: WeakValueDictionary[int, Frame] = WeakValueDictionary()
         filtered = getattr(params, "audio_out_filter", None)  # exists in pipecat 1.14 and newer
         self._takes_audio = params.audio_out_enabled and not (params.audio_out_mixer or filtered)
 
@@ -136,13 +137,13 @@ class AudioHookOutputTransport(BaseOutputTransport):
     async def _pass_on(self, frame: Frame) -> None:
         """Pass a frame to Pipecat, because the playout clock has reached its position."""
         if isinstance(frame, OutputDTMFFrame):
-            self._sent.add(frame.id)
+            self._sent[frame.id] = frame
         if not isinstance(frame, OutputAudioRawFrame):
             await super()._handle_frame(frame)
             return
         media_sender = self._media_senders.get(None)
         if media_sender is not None:
-            self._sent.add(frame.id)
+            self._sent[frame.id] = frame
             await media_sender.handle_sync_frame(frame)
 
     async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
@@ -153,8 +154,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         Returns:
             Whether the audio was sent; False if the call has ended.
         """
-        if frame.id in self._sent:
-            self._sent.discard(frame.id)
+        if self._sent.pop(frame.id, None) is not None:
             return True
         while self._call.phase is Phase.RUNNING:
             ahead = self._pacer.queue.ahead(time.monotonic())
@@ -169,9 +169,9 @@ class AudioHookOutputTransport(BaseOutputTransport):
         The tones of an urgent frame are sent after the audio that the pacer holds, which is about
         2 s at most, and before the rest of the turn.
         """
-        if frame.id in self._sent:
-            self._sent.discard(frame.id)
-        elif isinstance(frame, OutputDTMFUrgentFrame):
+        if self._sent.pop(frame.id, None) is not None:
+            return
+        if isinstance(frame, OutputDTMFUrgentFrame):
             for tone in await self._key_tones(frame):
                 self._send_now(tone)
         else:
@@ -209,7 +209,9 @@ class AudioHookOutputTransport(BaseOutputTransport):
         self._timeline.interrupt()
         if heard is None:
             # `barge_in` makes Genesys discard all queued bot audio, so it is not sent while a part
-            # of the audio must not be interrupted.
+            # of the audio must not be interrupted. Pipecat does not handle the interruption: it
+            # would report that the bot has stopped speaking.
+            await self._discard_timed_frames()
             return
         self._call.codec.reset_outbound()
         await super()._handle_frame(frame)
@@ -217,6 +219,20 @@ class AudioHookOutputTransport(BaseOutputTransport):
             await self._connection.send(server_messages.barge_in())
             self._connection.observer.interrupted(heard)
             await self._on_interrupted(heard)
+
+    async def _discard_timed_frames(self) -> None:
+        """Discard the interruptible frames with timestamps, such as words of a TTS service."""
+        for media_sender in self._media_senders.values():
+            queue: Any = media_sender._clock_queue
+            if hasattr(queue, "reset"):
+                queue.reset()
+                waiting = media_sender._clock_frame
+                is_discarded = waiting is not None and is_interruptible(waiting)
+            else:  # pipecat before 1.14 discards all frames with timestamps
+                is_discarded = True
+            if is_discarded:
+                await media_sender._cancel_clock_task()  # type: ignore[no-untyped-call]
+            media_sender._create_clock_task()  # type: ignore[no-untyped-call]
 
     async def send_message(
         self, frame: OutputTransportMessageFrame | OutputTransportMessageUrgentFrame
