@@ -357,7 +357,7 @@ async def test_expectation_that_is_not_met_exits_with_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["wait:1"], "give either --script or steps, not both"),
+        (["wait:1"], "--script and steps cannot be given together"),
         (["--expect=is nice"], "unknown expectation 'is nice'"),
         (["--input=x"], "an input variable has the form NAME=VALUE, got 'x'"),
         (["--script=missing.toml"], "does not exist"),

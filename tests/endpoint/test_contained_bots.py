@@ -133,7 +133,7 @@ async def test_frame_processor_that_ends_the_process_ends_its_own_call_only(
 async def test_task_of_a_bot_that_ends_the_process_ends_its_own_call_only(
     moment: str, error: BaseException, log: list[str]
 ) -> None:
-    """Tasks of `asyncio.create_task` are contained too, whoever of the bot's code creates them."""
+    """A task that any code of the bot creates with `asyncio.create_task` ends only its own call."""
     tasks: list[asyncio.Task[None]] = []
 
     async def fail() -> None:
@@ -242,7 +242,7 @@ async def test_place_of_a_call_whose_hook_ignores_cancellation_is_freed(
 
 
 def test_task_that_ignores_its_cancellation_does_not_keep_the_process_running() -> None:
-    """At its end, `asyncio.run` must not wait for a task that `cancel_tasks` gave up."""
+    """At its end, `asyncio.run` must not wait for a task that ignored `cancel_tasks`."""
     code = (
         "import asyncio\n"
         "from pipecat_genesys.call.containment import cancel_tasks\n"

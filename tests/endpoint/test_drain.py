@@ -178,7 +178,7 @@ asyncio.run(main())
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 async def test_a_signal_handler_of_the_event_loop_is_called_after_the_drain() -> None:
-    """Some servers add their signal handlers to the event loop."""
+    """A handler of SIGTERM that a server adds to the event loop is called after the drain."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", HANDLED_BY_THE_LOOP), stdout=asyncio.subprocess.PIPE
     )

@@ -126,7 +126,7 @@ async def pipecat_bot(call: AudioHookCall) -> None:
 
 
 async def leaking_bot(call: AudioHookCall) -> None:
-    """Leave a cycle of 10,000 objects, which only a collection frees."""
+    """Leave a reference cycle of 10,000 objects, which only a garbage collection frees."""
     cycle: list[Any] = [[] for _ in range(10_000)]
     cycle.append(cycle)
     await talking_bot(call)
@@ -206,7 +206,8 @@ async def test_an_ended_call_leaves_nothing_for_the_collector(
             gc.garbage.clear()
             gc.enable()
     assert report.clean, report
-    # The simulator's call, in the same process, leaves cycles of its own.
+    # The call of the simulator, in the same process, also leaves reference cycles, which are not
+    # counted.
     server_kinds = [kind for kind in garbage if kind.__module__.startswith(_SERVER_PACKAGES)]
     assert not server_kinds, Counter(server_kinds)
 

@@ -26,7 +26,7 @@ for line in metrics.text()[0].decode().splitlines():
 
 
 def run(directory: str, *values: str) -> tuple[int, dict[str, float]]:
-    """Run a process that creates metrics and increments some; return its ID and all metrics."""
+    """Run a process that creates and increments metrics; return its ID and all metrics."""
     environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory}
     done = subprocess.run(
         [sys.executable, "-c", CREATE, *values],
@@ -44,11 +44,11 @@ def run(directory: str, *values: str) -> tuple[int, dict[str, float]]:
 def test_calls_of_an_ended_process_are_not_counted_for_a_process_with_its_id(
     tmp_path: Path,
 ) -> None:
-    """In a restarted container, process IDs repeat and the files of a volume remain."""
+    """A restarted container uses the same process IDs again, and the metrics files remain."""
     folder = str(tmp_path)
     pid, metrics = run(folder, "active", "2", "limit", "50")
     assert metrics == {"audiohook_active_calls": 2.0, "audiohook_call_limit": 50.0}
-    # This process runs, but did not write the file that now has its ID.
+    # The test process runs, but did not write the file that now has its ID.
     (tmp_path / f"gauge_livesum_{pid}.db").rename(tmp_path / f"gauge_livesum_{os.getpid()}.db")
     before = time.time() - 7 * 24 * 3600
     os.utime(tmp_path / f"gauge_livesum_{os.getpid()}.db", (before, before))

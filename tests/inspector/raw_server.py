@@ -1,4 +1,4 @@
-"""A TCP server that records the bytes it gets, and sends what a test tells it to send."""
+"""A TCP server that records the received bytes, and sends the bytes that a test gives."""
 
 from __future__ import annotations
 

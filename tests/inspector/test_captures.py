@@ -1,4 +1,4 @@
-"""Tests of capture files as a source: hostile files are entries, and folders are watched."""
+"""Tests of capture files as a source: invalid files are listed, and changed files are read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write(path: Path, *lines: object, end: bytes = b"\n") -> Path:
 
 def read(path: Path) -> InspectedCall:
     call = load_capture(path, "id", path.name)
-    # Everything that the page can ask for must be JSON.
+    # Everything that the page can request must be JSON.
     json.dumps(call.details(), allow_nan=False)
     messages = [message.as_json(full=True) for message in call.analysis.messages]
     json.dumps([*messages, *(mark.as_json() for mark in call.analysis.marks)], allow_nan=False)

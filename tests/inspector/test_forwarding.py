@@ -59,7 +59,7 @@ class Line:
             assert await self.client.reader.readexactly(len(data)) == data
 
     async def end(self) -> InspectedCall:
-        """Close the client's connection; return the call when the proxy has seen its end."""
+        """Close the client's connection; return the call when the proxy has recorded the end."""
         self.client.writer.close()
         async with asyncio.timeout(10):
             await self.server.has_ended.wait()

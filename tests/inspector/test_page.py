@@ -28,7 +28,7 @@ MARKUP = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=1<
 
 
 def find_chromium() -> str:
-    """Return the path of the browser. Without it, skip the test; in CI on Linux, fail."""
+    """Return the path of the browser. Without a browser, skip the test; in CI on Linux, fail."""
     names = ("chromium", "google-chrome", "chromium-browser")
     found = next(filter(None, map(shutil.which, names)), None)
     has_playwright = importlib.util.find_spec("playwright") is not None

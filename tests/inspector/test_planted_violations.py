@@ -23,7 +23,7 @@ Plant = Callable[["Server"], Awaitable[None]]
 
 
 class Server:
-    """A server that sends whatever a test plants."""
+    """A server that sends the invalid messages of a test."""
 
     def __init__(self, socket: ServerConnection, opening: dict[str, Any]) -> None:
         self.socket = socket
@@ -44,7 +44,7 @@ class Server:
         await self.socket.send(json.dumps(message | overrides))
 
     async def opened(self, **more: Any) -> None:
-        """Send a correct `opened`, or one with other parameters."""
+        """Send a correct `opened`, or an `opened` with other parameters."""
         await self.send("opened", {"media": self.opening["parameters"]["media"][:1]} | more)
 
 

@@ -1,4 +1,4 @@
-"""Tests of the web server: who may use it, and what it gives."""
+"""Tests of the web server: its access control, and its responses."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Browser:
 
 @asynccontextmanager
 async def browser(base_url: str) -> AsyncIterator[Browser]:
-    jar = aiohttp.CookieJar(unsafe=True)  # otherwise it takes no cookies of IP addresses
+    jar = aiohttp.CookieJar(unsafe=True)  # accept cookies of IP addresses
     async with aiohttp.ClientSession(cookie_jar=jar) as session:
         yield Browser(base_url, session)
 
@@ -136,7 +136,7 @@ async def proxied_call(page: Page) -> Mapping[str, Any]:
         await asyncio.sleep(0.02)
 
 
-# Who may use it.
+# Access control.
 
 
 async def test_only_the_token_and_its_cookie_open_the_page(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ async def test_a_page_that_does_not_read_harms_neither_calls_nor_other_pages() -
 
 async def test_a_replay_is_a_call_that_can_be_compared() -> None:
     class Other(ReferenceCall):
-        """A server that does not answer keys."""
+        """A server that does not answer `dtmf`."""
 
         async def on_dtmf(self, event: object) -> None:
             return

@@ -24,7 +24,7 @@ SERVER = Path(__file__).parent / "audiohook_server.mjs"
 
 
 async def converse(url: str) -> tuple[SimulatedCall, CallReport]:
-    """Place a call to a bot that echoes, and hang up when it was heard."""
+    """Place a call to a bot that echoes, and hang up when the echo was heard."""
     async with SimulatedCall(url) as call:
         await call.opened()
         await call.say(sample_speech(0.6))
@@ -36,7 +36,7 @@ async def converse(url: str) -> tuple[SimulatedCall, CallReport]:
 
 
 async def assert_shown_as_it_was(proxy: Proxied, call: SimulatedCall, report: CallReport) -> None:
-    """Assert that the inspector's messages, rules and audio are those of the client."""
+    """Assert that the inspector's messages, rules and audio equal the client's."""
     async with asyncio.timeout(10):
         ended = await proxy.ended.get()
     analysis = ended.analysis

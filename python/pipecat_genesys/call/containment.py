@@ -63,7 +63,7 @@ def contain_new_tasks(on_exit: _ExitHandler) -> None:
 
 
 class _ContainingTaskFactory:
-    """Creates the tasks of an event loop, and contains those of bots."""
+    """Creates the tasks of an event loop, and contains the tasks of bots."""
 
     def __init__(self, factory: Any) -> None:
         self._factory = factory

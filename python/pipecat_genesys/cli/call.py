@@ -359,8 +359,8 @@ def _scenario(
     Args:
         script: The file; None for none.
         steps: The steps on the command line.
-        expect: The expectations on the command line. They add to those of the file.
-        inputs: Input variables, each as `NAME=VALUE`. They add to those of the file.
+        expect: The expectations on the command line, in addition to the expectations in the file.
+        inputs: Input variables, each as `NAME=VALUE`, in addition to the variables in the file.
         **options: Other fields of `Scenario`; None leaves the value of the file.
 
     Raises:
@@ -368,7 +368,7 @@ def _scenario(
         OSError: If the file cannot be read.
     """
     if script is not None and steps:
-        raise ValueError("give either --script or steps, not both")
+        raise ValueError("--script and steps cannot be given together; remove one of them")
     scenario = Scenario() if script is None else read_scenario(script)
     pairs = [variable.partition("=") for variable in inputs or []]
     wrong = [name for name, equals, _ in pairs if not equals or not name]

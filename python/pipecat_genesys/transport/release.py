@@ -2,8 +2,8 @@
 
 The objects of a pipeline refer to each other in cycles: processors to their neighbours, a worker to
 its runner, event handlers to their owners. CPython frees cycles only in a garbage collection, which
-examines the objects of all running calls and blocks all calls meanwhile. With 300 calls such a
-collection takes more than 100 ms. Without cycles, no collection is needed.
+examines the objects of all running calls and blocks all calls during this time. With 300 calls such
+a collection takes more than 100 ms. Without cycles, no collection is needed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def release_pipeline(worker: Any, runner: Any, task_manager: Any) -> None:
 
 
 def _owned_objects(roots: Iterable[BaseObject], task_manager: Any) -> Iterator[BaseObject]:
-    """Yield the objects of Pipecat that use a task manager and can be reached from some of them."""
+    """Yield the objects of Pipecat that use a task manager and can be reached from `roots`."""
     waiting = list(roots)
     seen = {id(root) for root in waiting}
     while waiting:
@@ -75,7 +75,7 @@ def _owned_objects(roots: Iterable[BaseObject], task_manager: Any) -> Iterator[B
 
 
 def _values(owner: object) -> Iterator[object]:
-    """Yield the values of an object's attributes, and the elements of those that are containers."""
+    """Yield the values of an object's attributes, and the elements of containers in attributes."""
     for value in vars(owner).values():
         if isinstance(value, dict):
             yield from value.values()

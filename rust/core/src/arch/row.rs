@@ -142,8 +142,8 @@ pub(crate) struct Segment<'a> {
     pub(crate) row: &'a Row,
 }
 
-/// The branches of a filter for any ratio, in succession. Each tap has a fine and a coarse part;
-/// the tap of the oldest input comes first.
+/// The branches of a filter for any ratio, stored one after the other. Each tap has a fine and a
+/// coarse part; the tap of the oldest input comes first.
 #[derive(Debug)]
 pub(crate) struct Branches {
     /// Number of taps per branch: a multiple of [`GROUP`].
