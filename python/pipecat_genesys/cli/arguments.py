@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+
+from pipecat_genesys.capture import create_file
 
 from .console import make_console
 from .exit_codes import ExitCode
@@ -87,6 +91,38 @@ def write_output(file: Path, content: str) -> None:
             file.write_text(content, encoding="utf-8")
     except OSError as error:
         exit_unwritable(file, error)
+
+
+def write_private(file: Path, content: str) -> None:
+    """Write text to an output file that only this user can read.
+
+    Args:
+        file: The file; an existing file is replaced.
+        content: The text.
+
+    Raises:
+        Exit: With the status `USAGE`, if the file cannot be written.
+    """
+    try:
+        with os.fdopen(create_file(file, replace=True), "w", encoding="utf-8", newline="") as out:
+            out.write(content)
+    except OSError as error:
+        exit_unwritable(file, error)
+
+
+def assert_inspector_installed() -> None:
+    """Check that the libraries of the inspector are installed.
+
+    Raises:
+        BadParameter: If a library is missing; the message names the extra.
+    """
+    try:
+        import_module("pipecat_genesys.inspector.server")
+    except ModuleNotFoundError as error:
+        raise typer.BadParameter(
+            f"the inspector needs {error.name}; install it with: "
+            "pip install 'pipecat-genesys[inspector]'"
+        ) from None
 
 
 def exit_unwritable(file: Path, error: OSError) -> NoReturn:

@@ -36,10 +36,12 @@ from pipecat_genesys.simulator.scenario import DEFAULT_SECONDS
 from .arguments import (
     STDOUT,
     ServerUrl,
+    assert_inspector_installed,
     assert_writable,
     exit_unwritable,
     finite,
     write_output,
+    write_private,
 )
 from .console import make_console
 from .credentials import ApiKey, CaFile, SecretFile, connection_options, explain
@@ -226,6 +228,14 @@ def call(
             "the agent of a monitored call) on the right channel.",
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="Write the call to this file, as an HTML page with messages and audio that needs "
+            "no network; needs the extra inspector.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -286,12 +296,14 @@ def call(
             hang_up_after=hang_up_after,
         )
         options = connection_options(url, api_key, secret_file, ca_file)
-        for option, file in (("--capture", capture), ("--wav", wav)):
+        for option, file in (("--capture", capture), ("--wav", wav), ("--html", html)):
             if file == STDOUT:
                 raise ValueError(f"{option} needs the name of a file, not -")
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
-    assert_writable(capture, wav, report)
+    assert_writable(capture, wav, html, report)
+    if html is not None:
+        assert_inspector_installed()
 
     timeline = Timeline(console)
     observers: list[Callable[[CaptureEntry | Event], None]] = [] if quiet else [timeline]
@@ -340,11 +352,21 @@ def call(
             simulated.save_recording(wav)
         except OSError as error:
             exit_unwritable(wav, error)
+    if html is not None:
+        write_private(html, _page(simulated))
     if report is not None:
         write_output(report, report_json(verdict))
     if interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     raise typer.Exit(ExitCode.OK if verdict.passed else ExitCode.NOT_CLEAN)
+
+
+def _page(simulated: SimulatedCall) -> str:
+    """Return the report of a finished call as an HTML page."""
+    from pipecat_genesys.inspector.calls import simulated_call
+    from pipecat_genesys.inspector.report_page import report_page
+
+    return report_page(simulated_call(simulated))
 
 
 def _scenario(

@@ -17,6 +17,7 @@ from pipecat_genesys.conformance import (
     Check,
     CheckResult,
     Target,
+    as_html,
     as_json,
     as_junit,
     as_table,
@@ -129,6 +130,12 @@ def check(
             help="Write the results to this file, as JUnit XML; - writes them to standard output.",
         ),
     ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", dir_okay=False, help="Write the results to this file, as an HTML page."
+        ),
+    ] = None,
     _: Annotated[
         bool,
         typer.Option(
@@ -156,7 +163,9 @@ def check(
     _assert_some_can_run(selected, target)
     if json_file == junit_file == STDOUT:
         raise typer.BadParameter("only one of --json and --junit can write to standard output")
-    assert_writable(json_file, junit_file)
+    if html_file == STDOUT:
+        raise typer.BadParameter("--html needs the name of a file, not -")
+    assert_writable(json_file, junit_file, html_file)
     try:
         results = asyncio.run(_run(console, target, selected))
     except ConnectFailedError as error:
@@ -169,6 +178,8 @@ def check(
         write_output(json_file, as_json(target, results))
     if junit_file:
         write_output(junit_file, as_junit(target, results, strict=strict))
+    if html_file:
+        write_output(html_file, as_html(target, results))
     raise typer.Exit(ExitCode.NOT_CLEAN if failures(results, strict=strict) else ExitCode.OK)
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.text import Text
 
+from .arguments import assert_inspector_installed
 from .console import make_console
 from .credentials import ApiKey, CaFile, SecretFile, connection_options, explain
 from .exit_codes import ExitCode
@@ -74,12 +75,9 @@ def inspect(
     Exit status: 0 after Ctrl-C or SIGTERM; 2 if the command line is wrong, a file cannot be read or
     written, or a port is taken.
     """
-    try:
-        from pipecat_genesys.inspector.server import InspectorSettings
-    except ModuleNotFoundError as error:
-        raise typer.BadParameter(
-            f"inspect needs {error.name}; install it with: pip install 'pipecat-genesys[inspector]'"
-        ) from None
+    assert_inspector_installed()
+    from pipecat_genesys.inspector.server import InspectorSettings
+
     sources = [name for name, value in (("--to", to), ("--phone", phone)) if value is not None]
     sources += [] if captures is None else ["CAPTURE"]
     if len(sources) != 1:

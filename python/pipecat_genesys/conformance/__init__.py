@@ -6,7 +6,7 @@
 * `connection`: one connection to the server, on which a check can send valid and invalid data.
 * `target`: the server, and how to reach it.
 * `runner`: runs checks, several at a time.
-* `report`: results as a table, as JSON and as JUnit XML.
+* `report`: results as a table, as JSON, as JUnit XML and as an HTML page.
 * `plugin`: the checks as pytest tests.
 
 Checks do not depend on each other. Most checks open their own connections; the other checks examine
@@ -17,7 +17,7 @@ from .catalogue import CATALOGUE
 from .check import Check, CheckSeverity
 from .connection import Timeouts
 from .errors import CheckFailedError, CheckSkippedError
-from .report import as_json, as_junit, as_table, failures
+from .report import as_html, as_json, as_junit, as_table, failures
 from .runner import CheckResult, Outcome, run_checks
 from .target import Target
 
@@ -31,6 +31,7 @@ __all__ = [
     "Outcome",
     "Target",
     "Timeouts",
+    "as_html",
     "as_json",
     "as_junit",
     "as_table",

@@ -1,7 +1,9 @@
-"""Results of checks as a table, as JSON and as JUnit XML."""
+"""Results of checks as a table, as JSON, as JUnit XML and as an HTML page."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -145,6 +147,57 @@ def as_junit(target: Target, results: Sequence[CheckResult], *, strict: bool = F
             ElementTree.SubElement(case, "skipped", message=_printable(result.detail))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
+table { border-collapse: collapse; width: 100%; }
+td, th { border-bottom: 1px solid #8886; padding: 0.5rem; text-align: left; vertical-align: top; }
+.error { color: light-dark(#b3001b, #ff8591); font-weight: 600; }
+.warning { color: light-dark(#8a5a00, #ffc35c); font-weight: 600; }
+.passed { color: light-dark(#1a6b2d, #7bd88f); }
+.source { opacity: 0.7; font-size: 0.85rem; }
+"""
+
+
+def as_html(target: Target, results: Sequence[CheckResult]) -> str:
+    """Format the results as one HTML page that needs no network.
+
+    Args:
+        target: The server.
+        results: Results of all checks.
+    """
+    root = ElementTree.Element("html", lang="en")
+    head = ElementTree.SubElement(root, "head")
+    ElementTree.SubElement(head, "meta", charset="utf-8")
+    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    policy = {
+        "http-equiv": "Content-Security-Policy",
+        "content": f"default-src 'none'; style-src 'sha256-{digest}'",
+    }
+    ElementTree.SubElement(head, "meta", policy)
+    ElementTree.SubElement(head, "title").text = "AudioHook conformance"
+    ElementTree.SubElement(head, "style").text = _STYLE
+    body = ElementTree.SubElement(root, "body")
+    ElementTree.SubElement(body, "h1").text = "AudioHook conformance"
+    ElementTree.SubElement(body, "p").text = _printable(f"{target.url}, {target.mode}")
+    ElementTree.SubElement(body, "p").text = summary(results)
+    table = ElementTree.SubElement(body, "table")
+    order = (Outcome.FAILED, Outcome.SKIPPED, Outcome.PASSED)
+    for result in sorted(results, key=lambda one: order.index(one.outcome)):
+        row = ElementTree.SubElement(table, "tr")
+        is_failed = result.outcome is Outcome.FAILED
+        mark = result.check.severity.value if is_failed else result.outcome.value
+        ElementTree.SubElement(row, "td", {"class": mark}).text = mark
+        ElementTree.SubElement(row, "td").text = result.check.id
+        cell = ElementTree.SubElement(row, "td")
+        ElementTree.SubElement(cell, "div").text = result.check.rule
+        if result.detail:
+            ElementTree.SubElement(cell, "div").text = _printable(result.detail)
+        ElementTree.SubElement(cell, "div", {"class": "source"}).text = result.check.source
+    page: str = ElementTree.tostring(root, encoding="unicode", method="html")
+    return f"<!doctype html>\n{page}\n"
 
 
 def _printable(text: str) -> str:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from pipecat_genesys.capture import (
     CaptureEntry,
     CaptureHead,
+    Direction,
     Party,
     end_line,
     entry_line,
     head_line,
 )
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
+from pipecat_genesys.simulator import SimulatedCall, audiohook_headers
 
 from .analysis import NOTE, CallAnalysis, Message
 from .audio_tracks import mix, wav_file
@@ -221,3 +223,20 @@ def message_line(message: Message) -> str:
             content=message.content,
         )
     )
+
+
+def simulated_call(simulated: SimulatedCall) -> InspectedCall:
+    """Return a call of the simulator, running or finished, as the inspector shows it."""
+    parameters = simulated.parameters
+    call = InspectedCall("call", parameters.session_id, CallSource.FILE, simulated.url)
+    call.analysis = CallAnalysis(parameters.mode, parameters.session_id)
+    call.headers = safe_headers(audiohook_headers(parameters, ""))
+    for entry in simulated.session.capture.entries:
+        # The analysis writes the notes of server messages itself.
+        note = entry.note if entry.direction is Direction.TO_SERVER else ""
+        call.analysis.receive(entry.at, entry.direction, entry.content, size=entry.size, note=note)
+    closed = simulated.session.socket_closed
+    if closed is not None:
+        call.analysis.end(closed.at, closed.by, closed.code)
+    call.started = datetime.now(UTC) - timedelta(seconds=call.analysis.now)
+    return call
