@@ -1,4 +1,4 @@
-"""Tests of expectations: calls whose times the test knows, judged on both sides of each limit."""
+"""Tests of expectations with calls of known times, just below and just above each limit."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def greets(
 def answers(
     after: float, what: bytes = BOT_SECOND, frames: int = 5
 ) -> Callable[[ScriptedCall, dict[str, Any]], Awaitable[None]]:
-    """Return a handler that sends audio some seconds after so many frames of speech."""
+    """Return a handler that sends audio some seconds after a number of frames of speech."""
     heard: list[bytes] = []
 
     async def answer(peer: ScriptedCall, message: dict[str, Any]) -> None:
@@ -73,7 +73,8 @@ def answers(
 
 @virtual_time
 async def test_answer_is_timed_from_the_end_of_the_speech_to_the_audible_audio() -> None:
-    # The speech of one second is five frames. The last one is sent when its last sample is spoken.
+    # The speech of one second has five frames. The last frame is sent when its last sample is
+    # spoken.
     expect = ["answered within 480 ms", "answered within 0.52 s"]
     verdict = await place(
         expect, "say:tone:300:1", "wait:bot", "wait:0.2", "hang-up", audio=answers(0.5)
@@ -96,8 +97,8 @@ async def test_speech_without_an_answer_is_not_answered() -> None:
 @virtual_time
 async def test_answer_that_is_not_due_yet_when_the_caller_goes_on_is_not_judged() -> None:
     expect = ["answered within 1 s"]
-    # The first speech is followed by the second one after 0.4 s, and the call ends 0.4 s after the
-    # third one.
+    # The second speech begins 0.4 s after the first speech, and the call ends 0.4 s after the third
+    # speech.
     steps = ["say:tone:300:1", "wait:0.4", "say:tone:300:1", "wait:bot", "wait:1.5"]
     verdict = await place(
         expect, *steps, "say:tone:300:1", "wait:0.4", "hang-up", audio=answers(0.3, frames=10)

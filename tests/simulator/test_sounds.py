@@ -105,7 +105,8 @@ async def smart_turn_state(ulaw: bytes) -> EndOfTurnState:
 def test_silero_takes_sample_speech_for_speech(seconds: float, party: AudioHookChannel) -> None:
     confidence = silero_confidence(sample_speech(seconds, party))
     assert confidence.max() > 0.99
-    # Pipecat's default threshold is 0.7. Windows in the pauses between sentences are below it.
+    # Pipecat's default threshold is 0.7. Windows in the pauses between sentences are below this
+    # threshold.
     assert np.mean(confidence > 0.7) > 0.75
 
 

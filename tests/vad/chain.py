@@ -1,4 +1,4 @@
-"""A model that notices each window that is lost, repeated or out of order, and that can stall.
+"""A model that detects each window that is lost, repeated or out of order, and that can stall.
 
 The state is a checksum of all windows since the last reset, so one wrong window changes all later
 probabilities. `pipecats_analyzer` runs the same model in pipecat's own analyzer, window by window.
@@ -23,7 +23,7 @@ _WINDOWS_PER_CHANGE = 14
 
 
 def _follow(state: NDArray[np.float32], seen: NDArray[np.float32]) -> tuple[float, Any]:
-    """Return the probability of a window, with its context, and the state after it."""
+    """Return the probability of a window with its context, and the state after the window."""
     high, low, speech = (int(value) for value in state.flat[:3])
     checksum = zlib.crc32(seen.tobytes(), high << 16 | low)
     speech ^= checksum % _WINDOWS_PER_CHANGE == 0
@@ -61,7 +61,7 @@ class ChainModel(SpeechModel):
 
 
 class _PipecatsModel:
-    """The model for pipecat's analyzer, in the place of `SileroOnnxModel`."""
+    """The model for pipecat's analyzer, instead of `SileroOnnxModel`."""
 
     def __init__(self) -> None:
         self.reset_states()

@@ -97,7 +97,7 @@ def test_a_state_does_not_keep_the_states_of_other_calls_in_memory(
 
 
 def test_memory_of_the_largest_run_is_given_back(speech_model: SpeechModel) -> None:
-    """After runs of 1 to 95 windows, the memory of the process is that before them.
+    """After runs of 1 to 95 windows, the process has as much memory as before the runs.
 
     onnxruntime's arena would keep the memory of the largest run of each shape.
     """

@@ -32,7 +32,7 @@ PARAMS = (
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[chain.ChainModel]:
-    """Return the model of all workers. Threads change often, and stalled workers are found soon."""
+    """Return the model of all workers; switch threads often, and detect stalled workers early."""
     model = chain.ChainModel()
     monkeypatch.setattr(worker, "load_model", lambda: model)
     monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.1)
@@ -71,8 +71,9 @@ async def one_call(seed: int) -> tuple[list[VADState], list[VADState]]:
     expected: list[VADState] = []
     action = ""
     for _ in range(25):
-        # Audio of a cancelled caller may still be processed, and the next audio may wait for it.
-        # Then it is not known whether the next action comes before the next audio begins.
+        # After a cancellation, the audio of the cancelled caller may still be processed, and the
+        # next audio may wait. The order of the next audio and the next action is then not known, so
+        # the next round has none of these actions.
         actions = () if action == "cancel" else ("params", "restart", "cancel")
         action = rng.choice((*actions, "flood", *["none"] * 6))
         pieces = [some_audio(rng) for _ in range(8 if action == "flood" else 1)]
@@ -117,7 +118,7 @@ async def test_calls_that_behave_at_random_have_the_states_of_the_model_alone(
 
 
 def one_moving_call(seed: int) -> tuple[list[VADState], list[VADState]]:
-    """Return the states of a call whose event loop closes again and again, and pipecat's states."""
+    """Return the states of a call whose event loop closes repeatedly, and pipecat's states."""
     rng = random.Random(seed)
     ours, alone = ready(), chain.pipecats_analyzer()
     found: list[VADState] = []
@@ -129,7 +130,7 @@ def one_moving_call(seed: int) -> tuple[list[VADState], list[VADState]]:
                 piece = some_audio(rng)
                 found.append(loop.run_until_complete(ours.analyze_audio(piece)))
                 expected.append(runner.run(alone.analyze_audio(piece)))
-            # The loop closes while it waits for the state.
+            # The event loop closes while the call waits for the state.
             piece = some_audio(rng)
             task = loop.create_task(ours.analyze_audio(piece))
             loop.run_until_complete(asyncio.sleep(0))
@@ -153,7 +154,7 @@ def one_moving_call(seed: int) -> tuple[list[VADState], list[VADState]]:
 def test_audio_of_a_closed_event_loop_still_counts_in_order(
     seed: int, model: chain.ChainModel
 ) -> None:
-    """An event loop closes while a worker has audio of a call; the call goes on in another loop."""
+    """An event loop closes while a worker has audio of a call, which continues in another loop."""
     model.stalls, model.longest_stall = 0.05, 0.4
     with ThreadPoolExecutor(6) as threads:
         for found, expected in threads.map(one_moving_call, range(10 * seed, 10 * seed + 6)):
@@ -185,7 +186,7 @@ async def test_worker_that_is_slow_to_store_its_result_does_not_store_it_twice(
     ours = ready()
     first = asyncio.create_task(ours.analyze_audio(pieces[0]))
     await asyncio.to_thread(reached.wait, 20)
-    # All checks of the worker's progress that can take the audio from the worker are over.
+    # Wait until all checks that could take the audio from the stalled worker have run.
     checked = asyncio.Event()
     asyncio.get_running_loop().call_later(5 * worker.STALL_TIMEOUT, checked.set)
     await checked.wait()

@@ -106,9 +106,9 @@ assert "SPEAKING" in expected
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 @pytest.mark.parametrize("where", ["score", "_run_packet"])
 def test_a_process_that_is_forked_while_audio_is_processed_is_served(where: str) -> None:
-    """A fork while the worker runs the model, or while it stores the result, leaves no call deaf.
+    """After a fork while the worker runs the model or stores the result, all calls are served.
 
-    The thread that has the audio does not exist in the child process.
+    The thread that processes the audio does not exist in the child process.
     """
     code = """
 import asyncio, os, sys, threading

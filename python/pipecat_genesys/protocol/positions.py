@@ -16,7 +16,8 @@ class PositionMap:
     """Maps numbers of received samples to stream positions, exactly.
 
     Attributes:
-        start: The position that ``open`` gave: zero, except in a session that continues another.
+        start: The position that ``open`` gave: zero, except in a session that continues another
+            session.
     """
 
     def __init__(self, start: int = 0) -> None:
