@@ -5,7 +5,10 @@ from __future__ import annotations
 import array
 import asyncio
 import importlib.util
+import os
 import re
+import shutil
+import socket
 import sys
 import wave
 from pathlib import Path
@@ -85,12 +88,40 @@ async def test_script_of_the_examples_meets_its_expectations(
     # Expectations about times depend on the load of the machine. They must only have been judged.
     timed = [judgement for judgement in verdict.judgements if "within" in judgement.expectation]
     assert len(timed) == 3
-    assert all(" ms" in judgement.detail for judgement in timed), verdict
+    assert all(" ms" in judgement.detail for judgement in timed), str(verdict)
     assert all(judgement.is_met for judgement in verdict.judgements if judgement not in timed)
-    assert verdict.report.clean, verdict
+    assert verdict.report.clean, str(verdict)
     # The caller interrupts the prompt.
     assert verdict.report.dropped_by_barge_in > 0
     assert verdict.report.ending.output_variables["keys"] == '["1","9"]'
+
+
+async def test_pytest_example_of_the_guide_runs(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
+    blocks = dict(
+        re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    )
+    assert list(blocks) == ["conftest.py", "test_bot.py"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    for name, text in blocks.items():
+        (tmp_path / name).write_text(text.replace("8765", port).replace("800 ms", "8 s"))
+    shutil.copytree(EXAMPLES / "audio", tmp_path / "audio")
+    shutil.copytree(EXAMPLES / "audio", tmp_path / "calls" / "audio")
+    shutil.copy(EXAMPLES / "bot.py", tmp_path)
+    script = (EXAMPLES / "conversation.toml").read_text(encoding="utf-8")
+    (tmp_path / "calls" / "conversation.toml").write_text(re.sub(r"\d+ ms", "8 s", script))
+    run = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null"),
+        f"--rootdir={tmp_path}",
+        cwd=tmp_path,
+        env={**os.environ, "PORT": port},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output = (await run.communicate())[0].decode()
+    assert run.returncode == 0, output
+    assert "2 passed" in output
 
 
 def loud_seconds(pcm: bytes, rate: int) -> float:

@@ -103,7 +103,7 @@ async def test_answer_that_is_not_due_yet_when_the_caller_goes_on_is_not_judged(
     verdict = await place(
         expect, *steps, "say:tone:300:1", "wait:0.4", "hang-up", audio=answers(0.3, frames=10)
     )
-    assert verdict.passed, verdict
+    assert verdict.passed, str(verdict)
     assert detail(verdict, expect[0]).startswith("1 answered")
 
 
@@ -130,7 +130,7 @@ async def test_answer_that_begins_during_the_speech_is_in_time() -> None:
     verdict = await place(
         expect, "say:tone:300:1", "wait:0.5", audio=answers(0.0, frames=4, what=BOT_SECOND)
     )
-    assert verdict.passed, verdict
+    assert verdict.passed, str(verdict)
 
 
 @virtual_time

@@ -67,7 +67,7 @@ async def test_scenario_of_a_file_places_its_call_and_meets_its_expectations(
     scenario = read_scenario(written(tmp_path))
     async with scripted(open=accept_languages, dtmf=goodbye) as server:
         verdict = await place_call(server.url, scenario)
-    assert verdict.passed, verdict
+    assert verdict.passed, str(verdict)
     assert [str(judgement) for judgement in verdict.judgements] == [
         "met: bot ends the call (the reason of 'close' is disconnect)",
         "met: output variable intent is billing (it is 'billing')",
@@ -143,7 +143,7 @@ async def test_fault_that_is_handled_passes_and_expectations_are_judged_as_well(
 async def test_call_without_steps_speaks_for_two_seconds_and_ends_after_ten() -> None:
     async with scripted() as server:
         verdict = await place_call(server.url, options=CallOptions(rtt=0))
-    assert verdict.passed, verdict
+    assert verdict.passed, str(verdict)
     assert verdict.report.duration == pytest.approx(10, abs=0.1)
     speech = [frame for frame in server.peer.audio if frame.strip(b"\xff")]
     assert len(speech) == pytest.approx(10, abs=2)
@@ -154,7 +154,7 @@ async def test_hang_up_after_ends_the_call_even_if_steps_remain() -> None:
     async with scripted() as server:
         scenario = Scenario(steps=("wait:20",), hang_up_after=1.0)
         verdict = await place_call(server.url, scenario, options=CallOptions(rtt=0))
-    assert verdict.passed, verdict
+    assert verdict.passed, str(verdict)
     assert verdict.report.duration == pytest.approx(1, abs=0.1)
 
 
@@ -173,7 +173,7 @@ async def test_monitored_scenario_offers_both_parties_and_the_agent_speaks(tmp_p
         scenario = read_scenario(written(tmp_path, text))
         verdict = await place_call(server.url, scenario)
         await asyncio.wait_for(server.done.wait(), 5)
-    assert verdict.passed, verdict
+    assert verdict.passed, str(verdict)
     offer = server.peer.received[0]["parameters"]["media"]
     assert [medium["channels"] for medium in offer] == [
         ["external", "internal"],

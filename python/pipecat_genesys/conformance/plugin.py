@@ -1,13 +1,18 @@
-"""The checks as pytest tests: `pytest --audiohook-url=ws://...`.
+"""The pytest plugin: the checks as tests, and fixtures that place calls.
+
+`pytest --audiohook-url=ws://...` adds a test for each check. The fixture `audiohook_caller` lets a
+test place calls to a server and judge them.
 
 pytest loads this module wherever the package is installed. The module therefore imports the rest of
-the package only if the option `--audiohook-url` is given.
+the package only if the option `--audiohook-url` is given, or if a test uses the fixture.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +20,8 @@ import pytest
 from pipecat_genesys.errors import PipecatGenesysError
 
 if TYPE_CHECKING:
+    from pipecat_genesys.simulator import CallOptions, Scenario, Verdict
+
     from .check import Check
     from .runner import CheckResult
     from .target import Target
@@ -150,3 +157,141 @@ class CheckItem(pytest.Item):
 
 class _TestFailedError(PipecatGenesysError):
     """A check failed; pytest reports the message."""
+
+
+@pytest.fixture
+def audiohook_url(request: pytest.FixtureRequest) -> str:
+    """The URL of the server that `audiohook_caller` calls: that of `--audiohook-url`.
+
+    Override this fixture to start a server, and to return its URL.
+    """
+    url: str | None = request.config.getoption("audiohook_url")
+    if not url:
+        pytest.fail(
+            "no server to call: override the fixture audiohook_url so that it returns the URL of "
+            "your server, or give --audiohook-url",
+            pytrace=False,
+        )
+    return url
+
+
+@pytest.fixture
+def audiohook_caller(request: pytest.FixtureRequest, audiohook_url: str) -> AudioHookCaller:
+    """An `AudioHookCaller` for the server at `audiohook_url`."""
+    return AudioHookCaller(
+        audiohook_url,
+        folder=request.path.parent,
+        api_key=request.config.getoption("audiohook_api_key"),
+        client_secret=os.environ.get(_SECRET_VARIABLE) or None,
+    )
+
+
+class AudioHookCaller:
+    """Places calls to a server, as Genesys Cloud would, and judges them.
+
+    The fixture `audiohook_caller` makes it::
+
+        def test_bot_answers_in_time(audiohook_caller):
+            verdict = audiohook_caller.call(
+                "wait:bot", "wait:quiet", 'say:"Hello?"', "wait:bot", "hang-up",
+                expect=["answered within 800 ms"],
+            )
+            assert verdict.passed, str(verdict)
+
+    Args:
+        url: URL of the server.
+        folder: The folder to which the paths of scripts and WAV files are relative.
+        api_key: Value of `X-API-KEY`.
+        client_secret: Client secret in base64, to sign the requests; None for no signature.
+
+    Attributes:
+        url: URL of the server.
+        folder: The folder to which the paths of scripts and WAV files are relative.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        *,
+        api_key: str = "conformance",
+        client_secret: str | None = None,
+    ) -> None:
+        self.url = url
+        self.folder = folder
+        self._api_key = api_key
+        self._client_secret = client_secret
+
+    def call(
+        self,
+        *steps: str,
+        script: str | os.PathLike[str] | None = None,
+        expect: Sequence[str] = (),
+        fault: str | None = None,
+        options: CallOptions | None = None,
+        **fields: object,
+    ) -> Verdict:
+        """Place a call, and judge it. A test that is a coroutine awaits `place` instead.
+
+        Args:
+            *steps: The steps of the caller; those of the script by default.
+            script: A file, see `read_scenario`.
+            expect: Expectations, in addition to those of the script.
+            fault: Name of a fault that the client makes.
+            options: How the call is placed; with the API key and the secret by default.
+            **fields: Other fields of `Scenario`, such as `language` and `input`.
+
+        Raises:
+            RuntimeError: If the test is a coroutine.
+            ConnectFailedError: If the WebSocket cannot be established.
+            ValueError: If a step, an expectation, the script or a field is not valid.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise RuntimeError("this test is a coroutine: await audiohook_caller.place(...)")
+        placed = self.place(
+            *steps, script=script, expect=expect, fault=fault, options=options, **fields
+        )
+        return asyncio.run(placed)
+
+    async def place(
+        self,
+        *steps: str,
+        script: str | os.PathLike[str] | None = None,
+        expect: Sequence[str] = (),
+        fault: str | None = None,
+        options: CallOptions | None = None,
+        **fields: object,
+    ) -> Verdict:
+        """Place a call, and judge it, in the event loop of the test. See `call`.
+
+        Cancelling this method hangs up.
+        """
+        from pipecat_genesys.simulator import CallOptions, find_fault, place_call
+
+        return await place_call(
+            self.url,
+            self._scenario(steps, script, expect, fields),
+            options=options
+            or CallOptions(api_key=self._api_key, client_secret=self._client_secret),
+            fault=None if fault is None else find_fault(fault),
+        )
+
+    def _scenario(
+        self,
+        steps: Sequence[str],
+        script: str | os.PathLike[str] | None,
+        expect: Sequence[str],
+        fields: dict[str, object],
+    ) -> Scenario:
+        from pipecat_genesys.simulator import Scenario, read_scenario
+
+        if script is None:
+            scenario = Scenario(folder=self.folder)
+        else:
+            scenario = read_scenario(self.folder / script)
+        given = fields | {"expect": [*scenario.expect, *expect]}
+        return scenario.replace(**given | ({"steps": steps} if steps else {}))
