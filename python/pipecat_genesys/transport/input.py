@@ -96,6 +96,20 @@ class AudioHookInputTransport(BaseInputTransport):
         elif self._params.audio_in_enabled and not self._paused:
             await self.push_frame(frame)
 
+    def _create_audio_task(self) -> None:
+        """Create Pipecat's task for caller audio, if caller audio passes through it.
+
+        The task wakes up twice a second even if it has nothing to do.
+        """
+        if self._params.audio_in_filter or not self._params.audio_in_passthrough:
+            super()._create_audio_task()  # type: ignore[no-untyped-call]
+
+    async def push_audio_frame(self, frame: InputAudioRawFrame) -> None:
+        """Push audio that does not come from the socket, such as that of Pipecat's RTVI."""
+        if self._params.audio_in_enabled and self._audio_task is None and not self._paused:
+            super()._create_audio_task()  # type: ignore[no-untyped-call]
+        await super().push_audio_frame(frame)
+
     async def end_pipeline(self) -> None:
         """End the pipeline after its queued frames, because the socket is closed or lost.
 

@@ -38,6 +38,9 @@ except ImportError:  # pipecat versions before 1.0 do not have this frame
 # hears its middle, so its parts are early or late by at most half of this length. The first piece
 # of a turn is half as long, and is passed on when the caller hears its beginning.
 _PIECE_SECONDS = 0.2
+# Time in seconds for which the task of the timeline waits for more frames before it ends, because a
+# new task costs more than a wait.
+_LINGER_SECONDS = 1.0
 _SAMPLE_BYTES = 2
 # Limit of the audio that waits, in seconds. `add` waits while more audio is waiting.
 _MAX_WAITING_SECONDS = 60.0
@@ -103,7 +106,13 @@ class PlayoutTimeline:
         self._layout = (0, 0)
         self._task: asyncio.Task[None] | None = None
         self._wakeup: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        # The time at which the task ends if no frame is added; 0 while there are frames.
+        self._lingers_until = 0.0
         self._room = asyncio.Event()
+        # Set while every frame was passed on.
+        self._passed = asyncio.Event()
+        self._passed.set()
         self._ended = False
         pacer.on_progress = self.poke
 
@@ -140,7 +149,11 @@ class PlayoutTimeline:
         if self._task is None:
             await self._pass_on_due()
             if not self.is_empty and self._task is None:
+                self._passed.clear()
                 self._task = self._create_task(self._run())
+        elif self._passed.is_set():
+            self._passed.clear()
+            self._wake()
 
     def interrupt(self) -> None:
         """Discard the interruptible frames that the caller has not heard.
@@ -181,9 +194,8 @@ class PlayoutTimeline:
     def poke(self) -> None:
         """Encode waiting frames if the pacer has room, and pass on the frames that are due."""
         self._feed_all()
-        wakeup = self._wakeup
-        if wakeup is not None and not wakeup.done():
-            wakeup.set_result(None)
+        if not self._passed.is_set():
+            self._wake()
 
     async def close(self) -> None:
         """Discard all frames, and end the task."""
@@ -193,11 +205,11 @@ class PlayoutTimeline:
             await asyncio.gather(task, return_exceptions=True)
         self._waiting.clear()
         self._entries.clear()
+        self._passed.set()
 
     async def drained(self) -> None:
         """Wait until every frame was passed on and Genesys has played all audio."""
-        while self._task is not None:
-            await asyncio.shield(self._task)
+        await self._passed.wait()
         while not self._ended and not self._pacer.is_held:
             lead = self._pacer.queue.ahead(time.monotonic())
             if lead <= 0:
@@ -295,19 +307,47 @@ class PlayoutTimeline:
             loop = asyncio.get_running_loop()
             while True:
                 await self._pass_on_due()
-                if self.is_empty:
+                if not self.is_empty:
+                    self._lingers_until = 0.0
+                elif not self._lingers_until:
+                    self._passed.set()
+                    self._lingers_until = loop.time() + _LINGER_SECONDS
+                elif loop.time() >= self._lingers_until:
                     return
                 self._wakeup = loop.create_future()
-                delay = self._delay()
-                timer = loop.call_later(delay, self.poke) if delay is not None else None
+                self._set_timer()
                 try:
                     await self._wakeup
                 finally:
                     self._wakeup = None
-                    if timer is not None:
-                        timer.cancel()
+                    self._cancel_timer()
         finally:
             self._task = None
+            self._lingers_until = 0.0
+            self._passed.set()
+
+    def _wake(self) -> None:
+        """Run the task now if a frame is due, or when the first frame will be due."""
+        wakeup = self._wakeup
+        if wakeup is None or wakeup.done():
+            return
+        if self.is_empty or self._delay() == 0.0:
+            wakeup.set_result(None)
+        else:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        self._cancel_timer()
+        loop = asyncio.get_running_loop()
+        if self.is_empty:
+            self._timer = loop.call_at(self._lingers_until, self._wake)
+        elif (delay := self._delay()) is not None:
+            self._timer = loop.call_later(delay, self.poke)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _pass_on_due(self) -> None:
         while self._entries:

@@ -43,8 +43,8 @@ class AudioHookParams(TransportParams):
         call: The parameters of the call: party, languages, variables.
         audio_out_lead_secs: Maximum time by which bot audio is sent before its playback, in
             seconds. If the event loop is blocked for a shorter time, the caller hears no gap.
-        audio_out_write_timeout_secs: Pipecat's limit for one write of audio, in seconds. The
-            default is long, because audio waits while the caller is on hold.
+        audio_out_write_timeout_secs: Pipecat's limit for one write of audio, in seconds; None for
+            no limit, because audio waits while the caller is on hold.
         dead_peer_secs: Time without a message after which the socket is closed, in seconds. Genesys
             pings every 5 s, even while the caller is on hold.
     """
@@ -52,7 +52,7 @@ class AudioHookParams(TransportParams):
     audio_in_enabled: bool = True
     audio_out_enabled: bool = True
     audio_out_end_silence_secs: int = 0
-    audio_out_write_timeout_secs: float = 86_400.0
+    audio_out_write_timeout_secs: float | None = None  # type: ignore[assignment]
     call: CallParams = Field(default_factory=CallParams)
     audio_out_lead_secs: float = Field(default=1.0, ge=0.2, le=8.0)
     dead_peer_secs: float = Field(default=30.0, ge=11.0)
