@@ -26,6 +26,7 @@ PACKAGE = Path(pipecat_genesys.__file__).parent
         "pipecat_genesys.cli.app",
         "pipecat_genesys.conformance",
         "pipecat_genesys.inspector.server",
+        "pipecat_genesys.load",
         "pipecat_genesys.protocol",
         "pipecat_genesys.simulator",
     ],

@@ -10,6 +10,7 @@ import typer
 from .call import call
 from .check import check
 from .inspect import inspect
+from .load import load
 from .replay import replay
 from .serve import serve
 
@@ -40,11 +41,13 @@ def _options(
 ) -> None:
     """Run and test servers for Genesys Cloud AudioHook and Audio Connector.
 
-    The commands call, check and replay act as Genesys Cloud; no Genesys organisation is needed.
+    The commands call, load, check and replay act as Genesys Cloud. They need no Genesys
+    organisation.
     """
 
 
 app.command()(call)
+app.command()(load)
 app.command()(check)
 app.command()(inspect)
 app.command()(replay)

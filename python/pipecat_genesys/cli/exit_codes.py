@@ -1,4 +1,4 @@
-"""The exit status of the commands `call`, `check` and `replay`."""
+"""The exit status of the commands that act as Genesys Cloud."""
 
 from __future__ import annotations
 
@@ -16,5 +16,7 @@ class ExitCode(IntEnum):
     """The command line is wrong, or a file cannot be written; typer uses the same number."""
     NO_CONNECTION = 3
     """No WebSocket could be established: no server answers, or it refused the upgrade request."""
+    NOT_VALID = 4
+    """The callers of `load` were too slow, so that the result does not describe the server."""
     INTERRUPTED = 130
     """The user interrupted the command with Ctrl-C; shells use the same number."""

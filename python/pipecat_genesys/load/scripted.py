@@ -1,0 +1,44 @@
+"""Calls whose callers play a scenario of the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pipecat_genesys.protocol.types import AudioHookChannel
+from pipecat_genesys.simulator import CallOptions, Scenario, SimulatedCall, run_scenario
+
+from .delays import AnswerDetector
+from .results import CallRecord, record_call
+from .talk import Utterance
+
+
+async def run_scripted_call(url: str, scenario: Scenario, options: CallOptions) -> CallRecord:
+    """Place one call, play a scenario, and measure the call.
+
+    Args:
+        url: URL of the server.
+        scenario: What the caller does, and what the server must do.
+        options: How the call is placed.
+
+    Raises:
+        ConnectFailedError: If the WebSocket cannot be established.
+    """
+    call = SimulatedCall(url, scenario.parameters(), options=options)
+    verdict = await run_scenario(call, scenario)
+    now = asyncio.get_running_loop().time()
+    seconds = verdict.report.duration
+    record = record_call(
+        call.session,
+        call.events,
+        began=now - call.elapsed,
+        ended=now - call.elapsed + seconds,
+        key_presses=[entry.at for entry in call.session.capture.entries if entry.type == "dtmf"],
+    )
+    # A scenario decides which ends of a call are right.
+    record.completed = verdict.passed
+    record.script_error = None if verdict.passed else str(verdict).replace("\n", "; ")
+    speeches = call.caller_audio.voice(AudioHookChannel.EXTERNAL).speeches
+    record.measure(AnswerDetector([Utterance(one.start, one.end) for one in speeches]))
+    # A scenario waits for the answers that it needs, so others are not missing.
+    record.delays.missing = 0
+    return record

@@ -1,0 +1,91 @@
+"""A small AudioHook server in the test's process, without pipecat: it echoes, or is silent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+Reply = Callable[[bytes], bytes]
+"""Returns the audio with which the server replies to an audio message; may be empty."""
+
+
+class EchoPeer:
+    """The server.
+
+    Attributes:
+        url: URL of the server.
+        connections: Number of connections so far.
+        open: Number of connections that are open.
+    """
+
+    def __init__(self, reply: Reply) -> None:
+        self.url = ""
+        self.connections = 0
+        self.open = 0
+        self._reply = reply
+        self._changed = asyncio.Condition()
+
+    async def opened(self, count: int) -> None:
+        """Wait until a number of connections is open."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.open == count)
+
+    async def _count(self, change: int) -> None:
+        async with self._changed:
+            self.open += change
+            self._changed.notify_all()
+
+    async def handle(self, socket: ServerConnection) -> None:
+        """Follow the protocol until the client closes the socket."""
+        self.connections += 1
+        await self._count(1)
+        sent = 0
+        try:
+            async for message in socket:
+                if isinstance(message, bytes):
+                    if audio := self._reply(message):
+                        await socket.send(audio)
+                    continue
+                received = json.loads(message)
+                reply = {"open": "opened", "ping": "pong", "close": "closed"}.get(received["type"])
+                if reply is None:
+                    continue
+                sent += 1
+                media = received["parameters"].get("media")
+                envelope = {
+                    "version": "2",
+                    "id": received["id"],
+                    "type": reply,
+                    "seq": sent,
+                    "clientseq": received["seq"],
+                    "parameters": {"media": media[:1]} if media else {},
+                }
+                await socket.send(json.dumps(envelope))
+        except ConnectionClosed:
+            return
+        finally:
+            await self._count(-1)
+
+
+@asynccontextmanager
+async def echo_peer(reply: Reply = bytes) -> AsyncIterator[EchoPeer]:
+    """Run a server until the context ends; by default it echoes.
+
+    Args:
+        reply: Returns the reply to an audio message.
+    """
+    peer = EchoPeer(reply)
+    async with serve(peer.handle, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        peer.url = f"ws://127.0.0.1:{port}/audiohook"
+        yield peer
+
+
+def silent(_: bytes) -> bytes:
+    """Reply with nothing."""
+    return b""
