@@ -246,7 +246,7 @@ bench: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 35 min | compar
 	$(if $(ONLY),,cd benches && ../$(PY) -m vad $(VAD))
 
 .PHONY: bench-vad
-bench-vad: dev  ## Measurements, on a quiet machine | 20 min | voice activity detection: CPU, latency, memory, accuracy on a labelled set; writes benches/results/
+bench-vad: dev  ## Measurements, on a quiet machine | 15 min, 10 with VAD=--short | voice activity detection: CPU, latency, memory, accuracy on a labelled set; writes benches/results/
 	cd benches && ../$(PY) -m vad $(VAD)
 
 .PHONY: load soak

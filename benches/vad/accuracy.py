@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
+import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pipecat.audio.vad.vad_analyzer import VADState
+from scipy.stats import binomtest, wilcoxon
 
-from . import JUDGED_NAMES, OURS_8, OURS_16, PIPECAT_16
+from . import FRAME_NAMES, JUDGED_NAMES, OURS_8, OURS_16, OURS_SOONER, PIPECAT_16
 from .analyzers import BY_NAME, Configuration
 from .labelled import Recording, Segment
 from .telephone import NOISES, SNRS, noisy, through_telephone
@@ -20,7 +27,7 @@ _FRAME_SECONDS = 0.01
 # Constant delay of the audio that resampling causes before the analyzer and inside it, in seconds.
 # Frames are shifted by this delay before they are compared with the labels. The measured delays of
 # the start and the end of speech are not corrected.
-_DELAYS = {OURS_8: 0.0, OURS_16: 0.006, PIPECAT_16: 0.003}
+_DELAYS = {OURS_8: 0.0, OURS_SOONER: 0.0, OURS_16: 0.006, PIPECAT_16: 0.003}
 # Duration of a packet in ms: as short as in other pipelines, so that packets add little to the
 # measured delays.
 _PACKET_MS = 20
@@ -31,6 +38,8 @@ _EARLY = 0.2
 # Duration of the silence after each recording, so that the end of the last sentence can be
 # detected.
 _TAIL_SECONDS = 1.0
+# The parameters of `OURS_SOONER` were chosen with the first, third, fifth ... recording.
+_HALVES = ("chosen", "held out")
 _THRESHOLDS = np.arange(0.02, 1.0, 0.02)
 
 
@@ -43,69 +52,178 @@ def conditions() -> Iterator[tuple[str, str, int | None]]:
             yield "PCMU", noise, snr
 
 
-def measure_accuracy(recordings: Sequence[Recording], quick: bool = False) -> list[dict[str, Any]]:
-    """Return a row for each condition and analyzer."""
+@dataclass
+class _Outcome:
+    """What one analyzer made of one or several recordings.
+
+    Attributes:
+        scores: Probability of speech in each frame of 10 ms.
+        labels: Whether each of these frames has speech.
+        onsets: Delay of the start of each sentence in seconds, or nan if it was missed.
+        ends: Delay of the stop of each sentence in seconds, or nan if it was missed.
+        false_starts: Number of starts outside sentences.
+        stops: Number of all stops.
+        seconds: Duration of the recordings.
+    """
+
+    scores: list[float] = field(default_factory=list)
+    labels: list[bool] = field(default_factory=list)
+    onsets: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    false_starts: int = 0
+    stops: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: _Outcome) -> _Outcome:
+        return _Outcome(
+            *(getattr(self, one.name) + getattr(other, one.name) for one in fields(self))
+        )
+
+
+def measure_accuracy(recordings: Sequence[Recording], quick: bool = False) -> dict[str, Any]:
+    """Compare the analyzers with the labels, in several processes.
+
+    Returns:
+        `rows`: a row for each condition and analyzer. `halves`: for each analyzer and each half of
+        the recordings, a row for all conditions together. Parameters were chosen with the half
+        `chosen`, so only the half `held out` shows what they are good for.
+    """
+    cases = list(conditions())[: 1 if quick else None]
     rows = []
-    for coding, noise, snr in list(conditions())[: 1 if quick else None]:
-        mixed = noisy(recordings, noise, snr or 0)
-        for name in JUDGED_NAMES:
-            row = _judge(recordings, mixed, coding, BY_NAME[name])
-            rows.append({"coding": coding, "noise": noise, "snr": snr, "name": name} | row)
-    return rows
+    halves = {(half, name): _Outcome() for half in _HALVES for name in JUDGED_NAMES}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(len(cases), os.cpu_count() or 1), context) as processes:
+        results = processes.map(_judge_condition, itertools.repeat(recordings), cases)
+        for (coding, noise, snr), by_name in zip(cases, results, strict=True):
+            for name, outcomes in by_name.items():
+                row = {"coding": coding, "noise": noise, "snr": snr, "name": name}
+                rows.append(
+                    row
+                    | _frames(outcomes, name)
+                    | _turns(outcomes)
+                    | _pairs(outcomes, by_name[PIPECAT_16])
+                )
+                for number, half in enumerate(_HALVES):
+                    for outcome in outcomes[number::2]:
+                        halves[half, name] += outcome
+    return {
+        "rows": rows,
+        "halves": [
+            {"half": half, "name": name} | _turns([outcome])
+            for (half, name), outcome in halves.items()
+            if outcome.onsets
+        ],
+    }
+
+
+def _judge_condition(
+    recordings: Sequence[Recording], condition: tuple[str, str, int | None]
+) -> dict[str, list[_Outcome]]:
+    """Return what each analyzer makes of each recording."""
+    coding, noise, snr = condition
+    mixed = noisy(recordings, noise, snr or 0)
+    return {
+        name: [
+            _judge(recording, samples, coding, BY_NAME[name])
+            for recording, samples in zip(recordings, mixed, strict=True)
+        ]
+        for name in JUDGED_NAMES
+    }
 
 
 def _judge(
-    recordings: Sequence[Recording],
-    mixed: Sequence[NDArray[np.float64]],
+    recording: Recording,
+    samples: NDArray[np.float64],
     coding: str,
     configuration: Configuration,
-) -> dict[str, Any]:
-    scores: list[float] = []
-    labels: list[bool] = []
-    onsets: list[float] = []
-    ends: list[float] = []
-    sentences = false_starts = stops = 0
-    seconds = 0.0
-    for recording, samples in zip(recordings, mixed, strict=True):
-        length = len(samples) / 16000
-        seconds += length
-        pcm = through_telephone(samples, coding, configuration.rate)
-        confidences, changes = asyncio.run(_analyze(configuration, pcm))
-        frames = int(length / _FRAME_SECONDS)
-        times = (np.arange(frames) + 0.5) * _FRAME_SECONDS
-        delayed = (times + _DELAYS[configuration.name]) / _WINDOW_SECONDS
-        windows = np.minimum(delayed.astype(int), len(confidences) - 1)
-        scores += [confidences[window] for window in windows]
-        labels += [any(a <= time < b for a, b in recording.speech) for time in times]
-        joined = _sentences(recording.speech)
-        sentences += len(joined)
-        starts = [time for time, state in changes if state == VADState.SPEAKING]
-        quiets = [time for time, state in changes if state == VADState.QUIET]
-        stops += len(quiets)
-        for number, (begin, end) in enumerate(joined):
-            following = joined[number + 1][0] if number + 1 < len(joined) else length + 10
-            onsets += [t - begin for t in starts if begin - _EARLY <= t <= end][:1]
-            ends += [t - end for t in quiets if end - _EARLY <= t <= following][:1]
-        false_starts += sum(
-            not any(begin - _EARLY <= time <= end + _EARLY for begin, end in joined)
-            for time in starts
-        )
-    values = np.array(scores)
-    truth = np.array(labels)
+) -> _Outcome:
+    length = len(samples) / 16000
+    pcm = through_telephone(samples, coding, configuration.rate)
+    confidences, changes = asyncio.run(_analyze(configuration, pcm))
+    joined = _sentences(recording.speech)
+    outcome = _Outcome(seconds=length)
+    times = (np.arange(int(length / _FRAME_SECONDS)) + 0.5) * _FRAME_SECONDS
+    delayed = (times + _DELAYS[configuration.name]) / _WINDOW_SECONDS
+    windows = np.minimum(delayed.astype(int), len(confidences) - 1)
+    outcome.scores = [confidences[window] for window in windows]
+    outcome.labels = [any(a <= time < b for a, b in recording.speech) for time in times]
+    starts = [time for time, state in changes if state == VADState.SPEAKING]
+    quiets = [time for time, state in changes if state == VADState.QUIET]
+    outcome.stops = len(quiets)
+    for number, (begin, end) in enumerate(joined):
+        following = joined[number + 1][0] if number + 1 < len(joined) else length + 10
+        outcome.onsets.append(_first(starts, begin - _EARLY, end) - begin)
+        outcome.ends.append(_first(quiets, end - _EARLY, following) - end)
+    outcome.false_starts = sum(
+        not any(begin - _EARLY <= time <= end + _EARLY for begin, end in joined) for time in starts
+    )
+    return outcome
+
+
+def _frames(outcomes: Sequence[_Outcome], name: str) -> dict[str, Any]:
+    """Return the accuracy of frames of 10 ms. Parameters of the analyzer have no effect on it."""
+    if name not in FRAME_NAMES:
+        return {}
+    values = np.concatenate([outcome.scores for outcome in outcomes])
+    truth = np.concatenate([outcome.labels for outcome in outcomes])
     best_f1, threshold = _best_f1(values, truth)
     return {
         "auc": _auc(values, truth),
         "f1": best_f1,
         "threshold": threshold,
         "f1_default": _f1(values >= 0.7, truth),
-        "onset_ms": _median_ms(onsets),
-        "onset_missed_percent": 100 * (1 - len(onsets) / sentences),
-        "end_ms": _median_ms(ends),
-        "end_missed_percent": 100 * (1 - len(ends) / sentences),
-        "false_starts_per_minute": 60 * false_starts / seconds,
-        "stops": stops,
-        "seconds": seconds,
     }
+
+
+def _turns(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
+    """Return delays and errors of starts and stops of speech."""
+    whole = sum(outcomes, _Outcome())
+    result: dict[str, Any] = {}
+    for key, delays in (("onset", whole.onsets), ("end", whole.ends)):
+        missed = int(np.isnan(delays).sum())
+        result[f"{key}_ms"] = None if missed == len(delays) else 1000 * float(np.nanmedian(delays))
+        result[f"{key}_missed"] = missed
+        result[f"{key}_missed_percent"] = 100 * missed / len(delays)
+    return result | {
+        "false_starts_per_minute": 60 * whole.false_starts / whole.seconds,
+        "stops": whole.stops,
+        "sentences": len(whole.onsets),
+        "seconds": whole.seconds,
+    }
+
+
+def _pairs(outcomes: Sequence[_Outcome], reference: Sequence[_Outcome]) -> dict[str, Any]:
+    """Compare each sentence with the same sentence in the results of another analyzer.
+
+    Returns:
+        For starts and stops: the mean difference of the delays in ms with the p value of the
+        Wilcoxon test, and the numbers of sentences that only one of the analyzers missed, with the
+        p value of the sign test.
+    """
+    ours, others = sum(outcomes, _Outcome()), sum(reference, _Outcome())
+    result: dict[str, Any] = {}
+    for key in ("onset", "end"):
+        one, other = np.array(getattr(ours, f"{key}s")), np.array(getattr(others, f"{key}s"))
+        only_ours = int((np.isnan(one) & ~np.isnan(other)).sum())
+        only_other = int((~np.isnan(one) & np.isnan(other)).sum())
+        differences = (one - other)[~np.isnan(one) & ~np.isnan(other)]
+        # Delays have steps of one packet. Smaller differences are rounding errors.
+        differs = bool((np.abs(differences) > 1e-6).any())
+        result[f"{key}_pairs"] = {
+            "mean_ms": 1000 * float(differences.mean()) if len(differences) else None,
+            "p": float(wilcoxon(differences.round(6)).pvalue) if differs else 1.0,
+            "only_ours_missed": only_ours,
+            "only_other_missed": only_other,
+            "p_missed": float(binomtest(only_ours, only_ours + only_other).pvalue)
+            if only_ours + only_other
+            else 1.0,
+        }
+    return result
+
+
+def _first(times: Sequence[float], begin: float, end: float) -> float:
+    """Return the first time from `begin` to `end`, or nan."""
+    return next((time for time in times if begin <= time <= end), math.nan)
 
 
 async def _analyze(
@@ -161,7 +279,3 @@ def _best_f1(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[flo
 
 def _f1(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
-
-
-def _median_ms(values: Sequence[float]) -> float | None:
-    return 1000 * float(np.median(values)) if values else None

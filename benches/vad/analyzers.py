@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipecat.audio.vad.silero import SileroVADAnalyzer
-from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADState
+from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 from pipecat_genesys.vad import TelephoneVADAnalyzer
 
-from . import OURS_8, OURS_16, PIPECAT_8, PIPECAT_16
+from . import OURS_8, OURS_16, OURS_SOONER, PIPECAT_8, PIPECAT_16
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ CONFIGURATIONS = (
     Configuration(PIPECAT_16, 16000, SileroVADAnalyzer),
 )
 BY_NAME = {configuration.name: configuration for configuration in CONFIGURATIONS}
+BY_NAME[OURS_SOONER] = Configuration(
+    OURS_SOONER, 8000, lambda: TelephoneVADAnalyzer(params=VADParams(stop_secs=0.16))
+)
 
 
 async def states_of(analyzer: VADAnalyzer, packets: list[bytes]) -> list[VADState]:

@@ -69,7 +69,7 @@ def _our_stages(rate: int, rounds: int) -> dict[str, float]:
     return {
         "cut": _cpu_ms(lambda: [stream.cut(one) for one in packets], rounds),
         "model": _cpu_ms(
-            lambda: [model.score([(packet.rows, stream.state)]) for packet in cut], rounds
+            lambda: [model.score([(packet.missing_rows, stream.state)]) for packet in cut], rounds
         ),
         "all": _cpu_ms(lambda: [_analyze_here(analyzer, one) for one in packets], rounds),
     } | _with_thread(BY_NAME[f"ours, {rate // 1000} kHz"], rounds)

@@ -7,7 +7,7 @@ from typing import Any
 
 from report import Table
 
-from . import JUDGED_NAMES, NAMES, OURS_8, OURS_16, PIPECAT_16
+from . import FRAME_NAMES, JUDGED_NAMES, NAMES, OURS_8, OURS_16, OURS_SOONER, PIPECAT_16
 
 Row = Mapping[str, Any]
 
@@ -29,6 +29,8 @@ def make_vad_tables(results: Mapping[str, Any]) -> dict[str, Table]:
         source = results["accuracy"]["source"]
         tables["vad-auc"] = frames(rows, source)
         tables["vad-delays"] = delays(rows, source)
+        tables["vad-pairs"] = pairs(rows, source)
+        tables["vad-halves"] = halves(results["accuracy"]["halves"], source)
     if results.get("turns"):
         tables["vad-turns"] = turns(results["turns"])
     return tables
@@ -156,14 +158,14 @@ def frames(rows: Sequence[Row], source: str) -> Table:
     return Table(
         "Frames of 10 ms against the labels",
         f"{source} Area under the ROC curve / best F1 (threshold of the best F1).",
-        ("coding", "noise", *JUDGED_NAMES),
+        ("coding", "noise", *FRAME_NAMES),
         [
             (
                 *case,
                 *(
                     f"{by_name[name]['auc']:.3f} / {by_name[name]['f1']:.3f} "
                     f"({by_name[name]['threshold']:.2f})"
-                    for name in JUDGED_NAMES
+                    for name in FRAME_NAMES
                 ),
             )
             for case, by_name in _by_condition(rows).items()
@@ -175,8 +177,9 @@ def delays(rows: Sequence[Row], source: str) -> Table:
     """Delays of onset and end of turn."""
     return Table(
         "Onset and end of turn",
-        f"{source} With pipecat's default parameters and packets of 20 ms: median delay of the "
-        "start of speech in ms (% of sentences without a start), median delay of its stop in ms (% "
+        f"{source} With pipecat's default parameters (`{OURS_SOONER}`: with `stop_secs=0.16`) and "
+        "packets of 20 ms: median delay of the start of speech in ms (% of "
+        f"{rows[0]['sentences']} sentences without a start), median delay of its stop in ms (% "
         "without a stop), false starts per minute, number of stops.",
         ("coding", "noise", *JUDGED_NAMES),
         [
@@ -186,14 +189,74 @@ def delays(rows: Sequence[Row], source: str) -> Table:
     )
 
 
-def turns(rows: Sequence[Row]) -> Table:
-    """CPU time of Smart Turn."""
+def pairs(rows: Sequence[Row], source: str) -> Table:
+    """Differences from pipecat's analyzer at 16 kHz, sentence by sentence."""
+    names = (OURS_8, OURS_SOONER)
     return Table(
-        "CPU time of Smart Turn per turn",
-        "CPU time of one judgement of pipecat's `LocalSmartTurnAnalyzerV3` in ms. It runs after "
-        "each stop of speech.",
-        tuple(f"{row['rate'] // 1000} kHz" for row in rows),
-        [tuple(f"{row['ms']:.0f}" for row in rows)],
+        "Onset and end of turn, sentence by sentence",
+        f"{source} Compared with pipecat at 16 kHz: mean difference of the delay in ms (p value of "
+        "the Wilcoxon test); sentences without a start or stop only with ours : only with "
+        "pipecat's (p value of the sign test). A difference with p above 0.05 can be chance.",
+        (
+            "coding",
+            "noise",
+            "start",
+            "no start",
+            *(column for name in names for column in (f"stop, {name}", "no stop")),
+        ),
+        [
+            (
+                *case,
+                *_pair_cells(by_name[OURS_8]["onset_pairs"]),
+                *(cell for name in names for cell in _pair_cells(by_name[name]["end_pairs"])),
+            )
+            for case, by_name in _by_condition(rows).items()
+        ],
+    )
+
+
+def halves(rows: Sequence[Row], source: str) -> Table:
+    """Onset and end of turn in each half of the recordings, for all conditions together."""
+    return Table(
+        "Onset and end of turn, by half of the recordings",
+        f"{source} All conditions of the tables above together. The value of `{OURS_SOONER}` was "
+        "chosen with the first half; the second half shows its effect on other recordings.",
+        ("recordings", "analyzer", "start, ms", "missed", "stop, ms", "missed", "false", "stops"),
+        [
+            (
+                row["half"],
+                row["name"],
+                f"{row['onset_ms']:.0f}",
+                f"{row['onset_missed']} of {row['sentences']}",
+                f"{row['end_ms']:.0f}",
+                f"{row['end_missed']} of {row['sentences']}",
+                f"{row['false_starts_per_minute']:.2f} /min",
+                str(row["stops"]),
+            )
+            for row in rows
+        ],
+    )
+
+
+def turns(rows: Sequence[Row]) -> Table:
+    """CPU time of Smart Turn beside that of the detection of the same turn."""
+    return Table(
+        "CPU time of a turn",
+        "CPU time in ms: one judgement of pipecat's `LocalSmartTurnAnalyzerV3`, which runs after "
+        "each stop of speech, and voice activity detection during a turn of 4 s, in packets of "
+        "200 ms.",
+        ("kHz", "Smart Turn", "detection, ours", "detection, pipecat"),
+        [
+            (
+                f"{row['rate'] // 1000}",
+                f"{row['ms']:.0f}",
+                *(
+                    f"{row[key]:.1f}" if key in row else "not measured"
+                    for key in ("ours_ms", "pipecat_ms")
+                ),
+            )
+            for row in rows
+        ],
     )
 
 
@@ -219,6 +282,14 @@ def _packets(milliseconds: int, at_once: bool) -> str:
 
 def _cpu_cell(row: Row) -> str:
     return f"{row['cpu_ms']:.2f}" + ("" if row["kept_up"] else " late")
+
+
+def _pair_cells(pairs: Mapping[str, Any]) -> tuple[str, str]:
+    mean = "-" if pairs["mean_ms"] is None else f"{pairs['mean_ms']:+.0f}"
+    return (
+        f"{mean} ({pairs['p']:.2g})",
+        f"{pairs['only_ours_missed']} : {pairs['only_other_missed']} ({pairs['p_missed']:.2f})",
+    )
 
 
 def _delay_cell(row: Row) -> str:
