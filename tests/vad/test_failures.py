@@ -284,6 +284,27 @@ async def test_call_that_needs_two_runs_of_a_stalled_worker_is_served(
     await asyncio.to_thread(stalled.stop, 10)
 
 
+async def test_process_without_room_for_a_thread_falls_back_to_pipecats_analyzer(
+    faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch, warnings_logged: list[str]
+) -> None:
+    """If no thread for the model can be started, pipecat's analyzer gets all audio."""
+    start = threading.Thread.start
+
+    def start_others(thread: threading.Thread) -> None:
+        if thread.name.startswith("speech-model"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    pieces = oracle.packets(oracle.conversation(8000), PACKET)
+    expected = await judge(ready(SileroVADAnalyzer), pieces)
+    monkeypatch.setattr(threading.Thread, "start", start_others)
+    one = ready()
+    assert await judge(one, pieces) == expected
+    assert one.uses_pipecat
+    assert len(warnings_logged) == 2
+    assert "can't start new thread" in warnings_logged[-1]
+
+
 async def test_suspended_process_is_not_taken_for_a_stalled_worker(
     faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
