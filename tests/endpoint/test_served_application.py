@@ -15,7 +15,12 @@ from loguru import logger
 from loopback import serving
 from pipecat_genesys.auth import MemoryReplayStore, SignatureVerifier
 from pipecat_genesys.auth.redis_store import RedisReplayStore
-from pipecat_genesys.endpoint import AudioHookRouter, audiohook_router, served_application
+from pipecat_genesys.endpoint import (
+    AudioHookRouter,
+    RecordingSettings,
+    audiohook_router,
+    served_application,
+)
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware.gzip import GZipMiddleware
@@ -31,6 +36,7 @@ SETTINGS = (
     "PIPECAT_GENESYS_WORKERS",
     "PIPECAT_GENESYS_SEPARATE_REPLAY_STORES",
     "PIPECAT_GENESYS_DRAIN_SECONDS",
+    *served_application.RECORDING_VARIABLES.values(),
 )
 
 
@@ -163,15 +169,23 @@ def test_environment_overrides_the_application(
     monkeypatch.setenv("AUDIOHOOK_AUTHORITY", "ours.example.com")
     monkeypatch.setenv("REDIS_URL", "redis://user:password@127.0.0.1:1/0?password=another")
     monkeypatch.setenv("PIPECAT_GENESYS_DRAIN_SECONDS", "5")
+    monkeypatch.setenv("PIPECAT_GENESYS_RECORD", "/calls")
+    monkeypatch.setenv("PIPECAT_GENESYS_RECORD_AUDIO", "record")
+    monkeypatch.setenv("PIPECAT_GENESYS_RECORD_MAX_BYTES", "2000")
+    monkeypatch.setenv("PIPECAT_GENESYS_RECORD_MAX_AGE", "60")
+    monkeypatch.setenv("PIPECAT_GENESYS_FLIGHT_FOLDER", "off")
     verifier = SignatureVerifier({API_KEY: SECRET}, authority="theirs.example.com")
-    made = router(verifier=verifier, max_calls=50, drain_seconds=600)
+    recording = RecordingSettings("/theirs", audio="omit", variables="omit", flight_folder="/f")
+    made = router(verifier=verifier, max_calls=50, drain_seconds=600, recording=recording)
     load(monkeypatch, included(made))
     assert made.endpoint.admission.max_calls == 3
     assert verifier.authority == "ours.example.com"
     assert isinstance(verifier.replay_store, RedisReplayStore)
     assert lines[0] == (
         "settings: max_calls=3 authority=ours.example.com replay_store=RedisReplayStore "
-        "redis=redis://***@127.0.0.1:1/0 drain_seconds=5 drain_grace_seconds=0"
+        "redis=redis://***@127.0.0.1:1/0 record=/calls record_max_bytes=2000 flight_folder=off "
+        "record_audio=record record_digits=mask record_variables=omit record_participant=mask "
+        "record_max_age=60 drain_seconds=5 drain_grace_seconds=0"
     )
 
 
@@ -197,6 +211,21 @@ def test_application_keeps_what_the_environment_does_not_set(
         ("MAX_CALLS", "many", "MAX_CALLS is 'many'; give a number of 1 or more"),
         ("AUDIOHOOK_AUTHORITY", "https://x", "authority is 'https://x'; pass only the public"),
         ("REDIS_URL", "localhost:6379", "REDIS_URL is not the URL of a Redis server"),
+        (
+            "PIPECAT_GENESYS_RECORD_AUDIO",
+            "all",
+            "PIPECAT_GENESYS_RECORD_AUDIO: audio is 'all'; give record, mask, omit",
+        ),
+        (
+            "PIPECAT_GENESYS_RECORD_MAX_BYTES",
+            "much",
+            "PIPECAT_GENESYS_RECORD_MAX_BYTES is 'much'; give a number",
+        ),
+        (
+            "PIPECAT_GENESYS_RECORD_MAX_AGE",
+            "-1",
+            "PIPECAT_GENESYS_RECORD_MAX_AGE: max_age is -1.0; it must be more than 0",
+        ),
     ],
 )
 def test_setting_that_is_invalid_is_named(

@@ -21,6 +21,7 @@ from .file import (
     message_line,
     read_capture,
 )
+from .gaps import has_gaps, make_replayable
 from .masking import Choice, Choices, mask_client_message, mask_server_parameters
 
 __all__ = [
@@ -41,7 +42,9 @@ __all__ = [
     "create_file",
     "end_line",
     "entry_line",
+    "has_gaps",
     "head_line",
+    "make_replayable",
     "mark_line",
     "mask_client_message",
     "mask_server_parameters",

@@ -20,7 +20,10 @@ from .timeline import Timeline
 
 def replay(
     capture: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A file from call --capture.")
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="A file from call --capture, or a recording of serve."
+        ),
     ],
     url: ServerUrl,
     api_key: ApiKey = "simulator",
@@ -34,7 +37,8 @@ def replay(
 
     The command sends the client's messages at the recorded times. The command compares the type and
     the parameters of the server's messages in order, the number of pongs, the length of the audio,
-    and the side that closed the socket. Times and UUIDs are ignored.
+    and the side that closed the socket. Times and UUIDs are ignored. Masked audio of a
+    recording is sent as silence. What is masked in the recording is masked before the comparison.
 
     Exit status: 0 if the server acted as recorded; 1 if not; 2 if the command line is wrong; 3 if
     there was no connection; 130 if interrupted.
@@ -44,8 +48,6 @@ def replay(
     try:
         recorded = read_capture(capture)
         options = connection_options(url, api_key, secret_file, ca_file)
-    except UnicodeDecodeError:
-        raise typer.BadParameter(f"{capture} is not a capture: it is not UTF-8 text") from None
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
     observer = None if quiet else timeline
@@ -57,6 +59,10 @@ def replay(
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     timeline.flush()
+    if report.is_partial:
+        console.print("messages are missing in the recording; pongs and audio are not compared")
+    if report.first_difference is not None:
+        console.print(Text(report.first_difference, "red"), soft_wrap=True)
     for line in report.differences:
         console.print(Text(line, {"+": "green", "-": "red"}.get(line[:1], "")), soft_wrap=True)
     if report.differences:

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from enum import StrEnum
 from importlib.util import find_spec
@@ -17,6 +17,8 @@ from socket import socket
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from pipecat_genesys.capture import Choice
 
 from .serve_logging import (
     FORMAT_VARIABLE,
@@ -42,6 +44,14 @@ _REDIS_VARIABLE = "REDIS_URL"
 _DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 _GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_RECORD_VARIABLE = "PIPECAT_GENESYS_RECORD"
+_FLIGHT_VARIABLE = "PIPECAT_GENESYS_FLIGHT_FOLDER"
+_SUFFIXES = {
+    **{"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12},
+    **{"s": 1, "m": 60, "h": 3600, "d": 86_400},
+}
+_SIZE = re.compile(r"(\d+)([kMGT]?)B?")
+_AGE = re.compile(r"(\d+)([smhd]?)")
 _APP = re.compile(r"[\w.]+:[\w.]+")
 # Largest WebSocket message in bytes. Genesys sends at most 64,000 bytes. The endpoint refuses
 # larger messages, up to this limit.
@@ -54,6 +64,28 @@ class Loop(StrEnum):
     AUTO = "auto"
     ASYNCIO = "asyncio"
     UVLOOP = "uvloop"
+
+
+def _parsed(pattern: re.Pattern[str], example: str) -> Callable[[str], int]:
+    """Return a parser of a number with a suffix."""
+
+    def parse(text: str) -> int:
+        found = pattern.fullmatch(text)
+        if found is None or int(found[1]) < 1:
+            raise typer.BadParameter(f"{text!r} is not a value such as {example}")
+        return int(found[1]) * _SUFFIXES.get(found[2], 1)
+
+    return parse
+
+
+def _choice(kind: str, what: str) -> Any:
+    """Return the option for one kind of personal data."""
+    return typer.Option(
+        f"--record-{kind}",
+        envvar=f"{_RECORD_VARIABLE}_{kind.upper()}",
+        show_default=False,
+        help=f"What recordings do with {what}. Default: the setting of the application, or mask.",
+    )
 
 
 def serve(
@@ -139,6 +171,60 @@ def serve(
             "same signed request once.",
         ),
     ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            envvar=_RECORD_VARIABLE,
+            file_okay=False,
+            show_default=False,
+            help="Folder in which each call is recorded in a file, or off. Default: the setting "
+            "of the application, or off.",
+        ),
+    ] = None,
+    record_audio: Annotated[
+        Choice | None, _choice("audio", "the audio of both parties, and transcripts")
+    ] = None,
+    record_digits: Annotated[
+        Choice | None, _choice("digits", "the keys that callers press")
+    ] = None,
+    record_variables: Annotated[
+        Choice | None, _choice("variables", "the values of input and output variables")
+    ] = None,
+    record_participant: Annotated[
+        Choice | None, _choice("participant", "the numbers and the name of the caller")
+    ] = None,
+    record_max_bytes: Annotated[
+        int | None,
+        typer.Option(
+            envvar=f"{_RECORD_VARIABLE}_MAX_BYTES",
+            parser=_parsed(_SIZE, "500M or 20G"),
+            metavar="BYTES",
+            show_default=False,
+            help="Largest size of all recordings, such as 500M; the oldest ones are deleted. "
+            "Default: the setting of the application, or 1G.",
+        ),
+    ] = None,
+    record_max_age: Annotated[
+        int | None,
+        typer.Option(
+            envvar=f"{_RECORD_VARIABLE}_MAX_AGE",
+            parser=_parsed(_AGE, "12h or 7d"),
+            metavar="SECONDS",
+            show_default=False,
+            help="Age at which recordings are deleted, such as 12h or 7d. Default: the setting of "
+            "the application, or 7d.",
+        ),
+    ] = None,
+    flight_folder: Annotated[
+        Path | None,
+        typer.Option(
+            envvar=_FLIGHT_VARIABLE,
+            file_okay=False,
+            show_default=False,
+            help="Folder for the last 60 s of each call that ends badly, without audio; or off. "
+            "Default: pipecat-genesys-flight-UID in the folder for temporary files.",
+        ),
+    ] = None,
     log_level: Annotated[
         LogLevel,
         typer.Option(
@@ -194,6 +280,14 @@ def serve(
             _AUTHORITY_VARIABLE: authority,
             _REDIS_VARIABLE: redis_url,
             _SEPARATE_VARIABLE: "1" if separate_replay_stores else None,
+            _RECORD_VARIABLE: record,
+            f"{_RECORD_VARIABLE}_AUDIO": record_audio,
+            f"{_RECORD_VARIABLE}_DIGITS": record_digits,
+            f"{_RECORD_VARIABLE}_VARIABLES": record_variables,
+            f"{_RECORD_VARIABLE}_PARTICIPANT": record_participant,
+            f"{_RECORD_VARIABLE}_MAX_BYTES": record_max_bytes,
+            f"{_RECORD_VARIABLE}_MAX_AGE": record_max_age,
+            _FLIGHT_VARIABLE: flight_folder,
             LEVEL_VARIABLE: log_level.value,
             FORMAT_VARIABLE: log_format.value,
         }

@@ -13,6 +13,7 @@ the shutdown waits for running calls. ``docs/endpoint.md`` is the guide.
 * `served_application`, `gc_tuning`: the application in the processes of ``pipecat-genesys serve``.
 * `http_protocol`, `websocket_connection`, `connection_socket`: the connections of uvicorn, with
   limits.
+* `recording`, `recording_writer`: the recorder and the flight recorder.
 * `metrics`: the metrics for Prometheus.
 
 This package needs the extra ``endpoint``. It uses `transport` and `auth`; only the command line
@@ -21,6 +22,14 @@ uses it.
 
 from .call import AudioHookCall
 from .endpoint import AudioHookEndpoint
+from .recording import CallRecording, RecordingSettings
 from .router import AudioHookRouter, audiohook_router
 
-__all__ = ["AudioHookCall", "AudioHookEndpoint", "AudioHookRouter", "audiohook_router"]
+__all__ = [
+    "AudioHookCall",
+    "AudioHookEndpoint",
+    "AudioHookRouter",
+    "CallRecording",
+    "RecordingSettings",
+    "audiohook_router",
+]

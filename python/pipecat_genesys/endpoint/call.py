@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipecat_genesys.auth import VerifiedRequest
 from pipecat_genesys.protocol import events
 from pipecat_genesys.transport import AudioHookTransport, CallPipeline, run_call
+
+from .recording import CallRecording
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,11 +21,13 @@ class AudioHookCall:
             the `Call`.
         opening: The ``open`` message: caller, language, variables.
         request: The verified upgrade request; None if connections are not authenticated.
+        recording: The recording of the call, which the bot can pause.
     """
 
     transport: AudioHookTransport
     opening: events.OpenReceived
     request: VerifiedRequest | None
+    recording: CallRecording = field(default_factory=CallRecording)
 
     @property
     def session_id(self) -> str:

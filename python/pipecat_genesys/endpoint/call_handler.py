@@ -13,6 +13,7 @@ import math
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from loguru import logger
 
@@ -30,6 +31,7 @@ from pipecat_genesys.transport import AudioHookTransport
 
 from .call import AudioHookCall
 from .metrics import CallObserver, Metrics
+from .recording import CallRecording
 
 Bot = Callable[[AudioHookCall], Awaitable[None]]
 """Handles one call; the call ends when it returns or raises."""
@@ -41,6 +43,8 @@ _OPEN_SECONDS = 5.0
 _PROBE_SECONDS = 10.0
 # Maximum time that a cancelled bot may take for its cleanup.
 _CANCEL_SECONDS = 10.0
+# Faults that a future version of the protocol would cause in every call.
+_HARMLESS = frozenset({Rule.UNKNOWN_FIELD.value, Rule.UNKNOWN_TYPE.value})
 
 
 class OpenGate:
@@ -77,6 +81,7 @@ class CallHandler:
         request: VerifiedRequest | None,
         metrics: Metrics,
         observer: CallObserver,
+        recording: CallRecording,
         *,
         ready_seconds: float,
         after_call_seconds: float,
@@ -89,6 +94,7 @@ class CallHandler:
             request: The verified upgrade request; None if connections are not authenticated.
             metrics: The metrics in which the events of the call are counted.
             observer: The observer of the transport; its counts are logged at the end of the call.
+            recording: The recording of the call.
             ready_seconds: Longest time that ``opened`` waits for the bot.
             after_call_seconds: Longest time that the bot may run after the end of its call.
         """
@@ -99,6 +105,7 @@ class CallHandler:
         self._request = request
         self._metrics = metrics
         self._observer = observer
+        self._recording = recording
         self._ready_seconds = ready_seconds
         self._after_call_seconds = after_call_seconds
 
@@ -133,8 +140,9 @@ class CallHandler:
             await connection.end()
             self._transport.release()
             self._metrics.faulted(self._call.faults)
+            flight = self._end_recording()
             if opening is None or not opening.is_probe:
-                self._log_summary(time.monotonic() - began)
+                self._log_summary(time.monotonic() - began, flight)
 
     async def disconnect(self, info: str) -> None:
         """End the call with the reason ``error``, because the server must stop.
@@ -145,7 +153,40 @@ class CallHandler:
         self._call.record_ending("server", "stopping")
         await self._call.disconnect("error", info=info)
 
-    def _log_summary(self, seconds: float) -> None:
+    def _end_recording(self) -> Path | None:
+        """End the recording, and let the flight recorder write a call that ended badly.
+
+        Returns:
+            Path of the flight recording, or None.
+        """
+        reasons = self._what_went_wrong()
+        path = self._recording.end(reasons)
+        if path is not None:
+            for reason in reasons:
+                self._metrics.flight_recordings.labels(reason).inc()
+            self._call.log.line(
+                "WARNING",
+                f"call ended badly ({', '.join(reasons)}): its last messages are in {path} "
+                f"conversation={brief(self._call.conversation_id)} "
+                f"organization={brief(self._call.organization_id)}",
+            )
+        return path
+
+    def _what_went_wrong(self) -> tuple[str, ...]:
+        """Return the reasons for a flight recording; empty for a call that ended well."""
+        call, observer = self._call, self._observer
+        by, reason = call.ending or ("server", "defect")
+        found = (
+            ("fault", not _HARMLESS.issuperset(call.faults)),
+            ("rate-limit", observer.rate_limits > 0),
+            ("underruns", observer.underruns > 0),
+            ("lost", (by, reason) == ("genesys", "lost")),
+            ("bot-error", (by, reason) == ("bot", "error")),
+            (reason, by == "server" and not reason.startswith("fault-")),
+        )
+        return tuple(name for name, is_true in found if is_true)
+
+    def _log_summary(self, seconds: float, flight: Path | None) -> None:
         """Log one line about the ended call, without personal data."""
         call, observer = self._call, self._observer
         by, reason = call.ending or ("server", "defect")
@@ -157,6 +198,7 @@ class CallHandler:
             if answers
             else "first_answer=- p95_answer=-"
         )
+        recording = self._recording.file
         faults = ",".join(f"{rule}:{count}" for rule, count in sorted(call.faults.items()))
         call.log.line(
             "INFO",
@@ -166,7 +208,9 @@ class CallHandler:
             f"pauses={observer.pauses} errors_429={observer.rate_limits} faults={faults or '-'} "
             f"conversation={brief(call.conversation_id)} "
             f"organization={brief(call.organization_id)} "
-            f"correlation={brief(request.correlation_id if request else None)}",
+            f"correlation={brief(request.correlation_id if request else None)} "
+            f"recording={recording.name if recording else '-'} "
+            f"flight={flight.name if flight else '-'}",
         )
 
     # -- before `opened` ---------------------------------------------------------------------
@@ -213,7 +257,7 @@ class CallHandler:
     async def _run_bot(self, bot: Bot, opening: events.OpenReceived) -> None:
         self._metrics.opens.labels("call").inc()
         began = time.monotonic()
-        call = AudioHookCall(self._transport, opening, self._request)
+        call = AudioHookCall(self._transport, opening, self._request, self._recording)
         exited: asyncio.Future[BotExitError] = asyncio.get_running_loop().create_future()
         work = asyncio.create_task(_contained(bot, call, exited), name=f"{self._call}: bot")
         ended = asyncio.create_task(self._call.wait_for_phase(Phase.ENDED))

@@ -22,6 +22,7 @@ from pipecat_genesys.transport import AudioHookParams, AudioHookTransport
 from .admission import Admission, NoRoomError
 from .call_handler import Bot, CallHandler, OpenGate
 from .metrics import CallObserver, Metrics
+from .recording import Recorder, RecordingSettings
 
 # Maximum total time for `disconnect`, `close`, `closed` and the closing of the socket, in seconds.
 _FAREWELL_SECONDS = 15.0
@@ -50,6 +51,7 @@ class AudioHookEndpoint:
         admission: The running calls and their limit.
         metrics: Counts connections and calls.
         drain_settings: The arguments of `drain` when a signal calls it.
+        recorder: Records the calls.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class AudioHookEndpoint:
         max_calls: int,
         ready_seconds: float,
         after_call_seconds: float,
+        recording: RecordingSettings,
     ) -> None:
         """Create the endpoint. Use `audiohook_router` instead."""
         self.admission: Admission[_Slot] = Admission(max_calls)
@@ -70,6 +73,7 @@ class AudioHookEndpoint:
         self._verifier = verifier
         self.drain_settings: dict[str, float] = {}
         self._params = params
+        self.recorder = Recorder(recording, metrics)
         self._times = {"ready_seconds": ready_seconds, "after_call_seconds": after_call_seconds}
         metrics.limit.inc(max_calls)
 
@@ -96,6 +100,14 @@ class AudioHookEndpoint:
         """
         self.metrics.limit.inc(max_calls - self.admission.max_calls)
         self.admission.max_calls = max_calls
+
+    def set_recording(self, settings: RecordingSettings) -> None:
+        """Change the settings of the recorder. Running calls are not affected.
+
+        Args:
+            settings: The settings.
+        """
+        self.recorder = Recorder(settings, self.metrics)
 
     async def answer(self, websocket: WebSocket) -> None:
         """Handle a WebSocket until it ends.
@@ -142,8 +154,17 @@ class AudioHookEndpoint:
     ) -> None:
         gate = OpenGate()
         observer = CallObserver(self.metrics)
-        transport = AudioHookTransport(websocket, self._params, observer=observer, open_gate=gate)
-        slot.handler = CallHandler(transport, gate, request, self.metrics, observer, **self._times)
+        recording = self.recorder.begin(_url(websocket), websocket.headers)
+        transport = AudioHookTransport(
+            websocket,
+            self._params,
+            observer=observer,
+            open_gate=gate,
+            tap=recording if recording.is_on else None,
+        )
+        slot.handler = CallHandler(
+            transport, gate, request, self.metrics, observer, recording, **self._times
+        )
         self.metrics.active.inc()
         correlation = websocket.headers.get(_CORRELATION_HEADER, "")
         if not is_uuid(correlation):
@@ -205,6 +226,12 @@ def _subprotocol(websocket: WebSocket) -> str | None:
     """
     offered = websocket.scope.get("subprotocols") or [None]
     return offered[0] or None
+
+
+def _url(websocket: WebSocket) -> str:
+    """Return the URL of a connection without its query, which may contain a secret."""
+    url = websocket.url
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
 
 
 def _plain(status: int) -> Response:

@@ -101,6 +101,17 @@ class Metrics:
         self.throttled = counter(
             "throttled_seconds", "Time without reading from clients that send too much."
         )
+        self.recordings_active = gauge("recordings_active", "Calls that are recorded now.")
+        self.recording_stopped = gauge(
+            "recording_stopped", "Folders of recordings that cannot be written now."
+        )
+        self.recording_bytes = counter("recording_bytes", "Bytes of recordings written.")
+        self.recording_dropped = counter(
+            "recording_dropped_messages", "Messages missing in recordings."
+        )
+        self.flight_recordings = counter(
+            "flight_recordings", "Calls that the flight recorder wrote, by reason.", "reason"
+        )
         self.faults = counter("faults", "Protocol faults of clients, by rule.", "rule")
         self.drains = counter("drains", "Drains begun.")
         self.cut = counter("drain_cut_calls", "Calls disconnected at the deadline of a drain.")

@@ -23,6 +23,7 @@ from .call_handler import Bot
 from .drain import drained_on_signals
 from .endpoint import AudioHookEndpoint
 from .metrics import Metrics, default_metrics, remove_dead_processes
+from .recording import RecordingSettings
 
 DRAIN_VARIABLE = "PIPECAT_GENESYS_DRAIN_SECONDS"
 GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
@@ -78,6 +79,7 @@ def audiohook_router(
     after_call_seconds: float = 60.0,
     drain_seconds: float | None = None,
     drain_grace_seconds: float | None = None,
+    recording: RecordingSettings | None = None,
     registry: CollectorRegistry | None = None,
 ) -> AudioHookRouter:
     """Make the routes of an application that accepts calls from Genesys Cloud.
@@ -113,6 +115,7 @@ def audiohook_router(
         drain_grace_seconds: Time after the signal during which new calls are still accepted, so
             that a load balancer can notice that ``/readyz`` fails; by default 0. The environment
             variable ``PIPECAT_GENESYS_DRAIN_GRACE_SECONDS`` overrides it.
+        recording: Which calls are recorded, where, and what of them; by default none.
         registry: The registry of the metrics; by default the registry of the process.
 
     Returns:
@@ -160,6 +163,7 @@ def audiohook_router(
         max_calls=max_calls,
         ready_seconds=ready_seconds,
         after_call_seconds=after_call_seconds,
+        recording=recording or RecordingSettings(),
     )
     return AudioHookRouter(endpoint, path, drain)
 
@@ -191,6 +195,7 @@ async def _lifespan(
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+        await endpoint.recorder.close()
 
 
 async def _watch_loop(metrics: Metrics) -> None:

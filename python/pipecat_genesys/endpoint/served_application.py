@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,6 +27,7 @@ from pipecat_genesys.auth import MemoryReplayStore
 
 from .endpoint import AudioHookEndpoint
 from .gc_tuning import CollectedCalls, tune_collector
+from .recording import RecordingSettings, default_flight_folder
 
 APP_VARIABLE = "PIPECAT_GENESYS_APP"
 """The name of the application: ``module:attribute``."""
@@ -42,6 +43,19 @@ AUTHORITY_VARIABLE = "AUDIOHOOK_AUTHORITY"
 """The public host name, which is part of the signed data."""
 REDIS_VARIABLE = "REDIS_URL"
 """The Redis server of the replay store."""
+RECORDING_VARIABLES = {
+    "folder": "PIPECAT_GENESYS_RECORD",
+    "audio": "PIPECAT_GENESYS_RECORD_AUDIO",
+    "digits": "PIPECAT_GENESYS_RECORD_DIGITS",
+    "variables": "PIPECAT_GENESYS_RECORD_VARIABLES",
+    "participant": "PIPECAT_GENESYS_RECORD_PARTICIPANT",
+    "max_bytes": "PIPECAT_GENESYS_RECORD_MAX_BYTES",
+    "max_age": "PIPECAT_GENESYS_RECORD_MAX_AGE",
+    "flight_folder": "PIPECAT_GENESYS_FLIGHT_FOLDER",
+}
+"""The variables that override the fields of `RecordingSettings`."""
+NO_FOLDER = "off"
+"""The value of a folder that switches its recorder off."""
 
 _REDIS_TIMEOUT = 0.2
 # Delay in seconds before the URLs are logged. uvicorn begins to listen some milliseconds after the
@@ -197,6 +211,7 @@ def _apply_settings(endpoint: AudioHookEndpoint) -> None:
         if not text.isascii() or not text.isdigit() or int(text) < 1:
             raise ValueError(f"{MAX_CALLS_VARIABLE} is {text!r}; give a number of 1 or more")
         endpoint.set_max_calls(int(text))
+    endpoint.set_recording(_recording_settings(endpoint.recorder.settings))
     verifier = endpoint.verifier
     if verifier is None:
         return
@@ -218,6 +233,35 @@ def _apply_settings(endpoint: AudioHookEndpoint) -> None:
                 f"{REDIS_VARIABLE} is not the URL of a Redis server: {error}"
             ) from None
         verifier.replace_replay_store(RedisReplayStore(client))
+
+
+def _recording_settings(settings: RecordingSettings) -> RecordingSettings:
+    """Override the settings of the recorder. The flight recorder is on unless it is switched off.
+
+    Raises:
+        ValueError: If a variable has no valid value. The message names the variable.
+    """
+    changed: dict[str, Any] = {}
+    if settings.flight_folder is None:
+        changed["flight_folder"] = default_flight_folder()
+    for name, variable in RECORDING_VARIABLES.items():
+        text = os.environ.get(variable)
+        if not text:
+            continue
+        if name in ("folder", "flight_folder"):
+            changed[name] = None if text == NO_FOLDER else text
+        elif name in ("max_bytes", "max_age"):
+            try:
+                changed[name] = int(text) if name == "max_bytes" else float(text)
+            except ValueError:
+                raise ValueError(f"{variable} is {text!r}; give a number") from None
+        else:
+            changed[name] = text
+        try:
+            settings = replace(settings, **changed)
+        except ValueError as error:
+            raise ValueError(f"{variable}: {error}") from None
+    return replace(settings, **changed)
 
 
 def _check_replay_store(endpoint: AudioHookEndpoint) -> None:
@@ -243,6 +287,15 @@ def _describe(endpoint: AudioHookEndpoint) -> str:
         parts += [f"authority={authority}", f"replay_store={type(verifier.replay_store).__name__}"]
         if url := os.environ.get(REDIS_VARIABLE):
             parts.append(f"redis={_masked(url)}")
+    recording = endpoint.recorder.settings
+    parts.append(f"record={recording.folder or NO_FOLDER}")
+    if recording.folder is not None:
+        parts += [f"record_max_bytes={recording.max_bytes}"]
+    parts.append(f"flight_folder={recording.flight_folder or NO_FOLDER}")
+    if recording.folder is not None or recording.flight_folder is not None:
+        kinds = asdict(recording.choices).items()
+        parts += [f"record_{name}={choice}" for name, choice in kinds]
+        parts.append(f"record_max_age={recording.max_age:g}")
     parts += [f"drain_{name}={value:g}" for name, value in endpoint.drain_settings.items()]
     return " ".join(parts)
 

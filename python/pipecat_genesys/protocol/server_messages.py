@@ -45,11 +45,13 @@ class WireMessage(NamedTuple):
         text: The JSON text to send.
         type: The message's type.
         seq: The message's sequence number.
+        parameters: The parameters that the text has. They may belong to the application.
     """
 
     text: str
     type: Type
     seq: int
+    parameters: Mapping[str, Any] = _NONE
 
 
 _CLOSED, _UPDATED = Draft(Type.CLOSED), Draft(Type.UPDATED)

@@ -238,7 +238,7 @@ class AudioHookSession:
                 by a ``disconnect`` that names the fault.
 
         Returns:
-            The text to send, with its type and its ``seq``.
+            The text to send, with its type, its ``seq`` and its parameters.
 
         Raises:
             LocalProtocolError: If the message may not be sent in this state, is larger than
@@ -288,7 +288,7 @@ class AudioHookSession:
             self.state = DISCONNECTS[parameters.get("reason") == DisconnectReason.COMPLETED]
         elif message_type in _ANSWERED or (parameters and parameters.get("startPaused")):
             self.pauses.ask(message_type, seq)
-        return _new_tuple(WireMessage, (text, message_type, seq))
+        return _new_tuple(WireMessage, (text, message_type, seq, parameters))
 
     # -- reading ---------------------------------------------------------------------------
 

@@ -6,6 +6,10 @@ In a replay, the client's side of a call is sent again, and the server's side is
 client's messages are sent as recorded, at the recorded times, with three exceptions. Messages after
 `opened` keep their distance to the new `opened`. The answer to a `disconnect` waits for the new
 `disconnect`. `serverseq` counts the server messages of the replay. The session id is not changed.
+
+In a recording of the endpoint, audio that was masked or left out is replayed as silence. The
+server's messages of the replay are masked as those of the recording before they are compared.
+Where messages are missing in a recording, the messages after the gap follow at once.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
+from itertools import zip_longest
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,14 +29,19 @@ from pipecat_genesys.capture import (
     AUDIO,
     CaptureEntry,
     CaptureHead,
+    Choices,
     Direction,
+    MarkKind,
     Party,
     RecordedCall,
     content_size,
     create_file,
     end_line,
     entry_line,
+    has_gaps,
     head_line,
+    make_replayable,
+    mask_server_parameters,
 )
 from pipecat_genesys.protocol.types import (
     WIRE_SAMPLE_RATE,
@@ -125,11 +135,23 @@ class ReplayReport:
         before: The server's side as recorded.
         now: The server's side in the replay.
         entries: All messages of the replay.
+        is_partial: Whether messages are missing in the recording. Pongs and audio are then not
+            compared.
     """
 
     before: ServerSide
     now: ServerSide
     entries: tuple[CaptureEntry, ...]
+    is_partial: bool = False
+
+    @property
+    def first_difference(self) -> str | None:
+        """The first text message that differs, with its number from 1; None if there is none."""
+        pairs = zip_longest(self.before.texts, self.now.texts, fillvalue="nothing")
+        for number, (before, now) in enumerate(pairs, start=1):
+            if before != now:
+                return f"server message {number} differs: {before} recorded, {now} now"
+        return None
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -139,6 +161,8 @@ class ReplayReport:
             line.rstrip("\n")
             for line in unified_diff(before.texts, now.texts, "recorded", "now", lineterm="", n=1)
         ]
+        if self.is_partial:
+            return tuple(lines)
         # If the call was cut and not closed, the last pong may be missing on either side.
         was_closed = all(side.was_closed for side in (before, now))
         if abs(before.pongs - now.pongs) > (0 if was_closed else 1):
@@ -183,7 +207,8 @@ class _Replay:
         options: CallOptions,
         observer: Callable[[CaptureEntry], None] | None,
     ) -> None:
-        self._recorded = recorded
+        self._given = recorded
+        self._recorded = recorded = make_replayable(recorded)
         self._url = url
         self._options = options
         self._observer = observer
@@ -217,11 +242,21 @@ class _Replay:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
         by_server = self._recorded.ended_by is Party.SERVER
+        choices = self._choices()
         return ReplayReport(
-            server_side(self._recorded.entries, by_server),
-            server_side(self._entries, end.by is Party.SERVER),
+            server_side(self._recorded.entries, by_server, choices),
+            server_side(self._entries, end.by is Party.SERVER, choices),
             tuple(self._entries),
+            has_gaps(self._given),
         )
+
+    def _choices(self) -> Choices | None:
+        """Return what to mask before the comparison: what was masked at any time."""
+        choices = self._given.choices
+        if choices is None:
+            return None
+        was_paused = any(mark.kind is MarkKind.PAUSED for mark in self._given.marks)
+        return choices.paused if was_paused else choices
 
     async def _read(self, connection: CallConnection) -> ConnectionEnd:
         try:
@@ -274,7 +309,9 @@ class _Replay:
         """Replace `serverseq` in a message of the client."""
         if isinstance(content, bytes):
             return content
-        message = json.loads(content)
+        message = _parsed(content)
+        if message is None:
+            return content
         serverseq = message.get("serverseq")
         if isinstance(serverseq, int):
             # If a recorded sequence number was too high, as a fault, the replayed number is too
@@ -316,18 +353,23 @@ class _Replay:
             self._observer(entry)
 
 
-def server_side(entries: Iterable[CaptureEntry], closed_socket: bool) -> ServerSide:
+def server_side(
+    entries: Iterable[CaptureEntry], closed_socket: bool, choices: Choices | None = None
+) -> ServerSide:
     """Summarize what a server sent in a call.
 
     Args:
         entries: All messages of the call.
         closed_socket: Whether the server closed the socket before the client did.
+        choices: What to mask in the messages; None to mask nothing.
     """
     received = [entry for entry in entries if entry.direction is Direction.FROM_SERVER]
     texts = [entry for entry in received if not entry.is_audio]
     width = _frame_bytes(texts)
     return ServerSide(
-        texts=tuple(_type_and_parameters(entry) for entry in texts if entry.type != _T.PONG),
+        texts=tuple(
+            _type_and_parameters(entry, choices) for entry in texts if entry.type != _T.PONG
+        ),
         pongs=sum(entry.type == _T.PONG for entry in texts),
         audio=sum(e.size for e in received if e.is_audio) / width / WIRE_SAMPLE_RATE,
         closed_socket=closed_socket,
@@ -340,11 +382,14 @@ def _frame_bytes(texts: Sequence[CaptureEntry]) -> int:
     return 2 if is_linear else 1
 
 
-def _type_and_parameters(entry: CaptureEntry) -> str:
+def _type_and_parameters(entry: CaptureEntry, choices: Choices | None) -> str:
     message = _parsed(entry.content)
     if message is None:
         return str(entry.content)
-    parameters = json.dumps(message.get("parameters"), sort_keys=True)
+    given = message.get("parameters")
+    if choices is not None and isinstance(given, dict):
+        given = mask_server_parameters(entry.type, given, choices)
+    parameters = json.dumps(given, sort_keys=True)
     return f"{entry.type} {_UUID.sub('<uuid>', parameters)}"
 
 

@@ -14,11 +14,11 @@ and ends calls as the protocol requires.
 * `rate_limit`: Genesys's message rates.
 * `writer`: the queue of messages that the socket has not accepted yet.
 * `task_manager`: keeps the tasks of a pipeline from ending the process.
-* `observer`: the measurements for operators.
+* `observer`: the measurements for operators, and the tap of the messages on the wire.
 * `tracing`: the ids of the call on OpenTelemetry spans.
 """
 
-from .observer import TransportObserver
+from .observer import MessageTap, TransportObserver
 from .pacer import can_block, seconds_until_underrun
 from .transport import AudioHookParams, AudioHookTransport, CallPipeline, call_worker, run_call
 
@@ -26,6 +26,7 @@ __all__ = [
     "AudioHookParams",
     "AudioHookTransport",
     "CallPipeline",
+    "MessageTap",
     "TransportObserver",
     "call_worker",
     "can_block",

@@ -30,7 +30,7 @@ from pipecat_genesys.protocol import (
     server_messages,
 )
 
-from .observer import TransportObserver
+from .observer import MessageTap, TransportObserver
 from .pacer import AudioPacer, PacingQueue
 from .rate_limit import TokenBucket
 from .timeline import PlayoutTimeline
@@ -98,6 +98,7 @@ class Connection:
         lead_seconds: float,
         dead_peer_seconds: float,
         open_gate: OpenGate | None = None,
+        tap: MessageTap | None = None,
     ) -> None:
         """Create the connection; nothing is read before `begin`.
 
@@ -109,16 +110,21 @@ class Connection:
             lead_seconds: Maximum lead of bot audio over real time, in seconds.
             dead_peer_seconds: Time without a message after which the socket is closed, in seconds.
             open_gate: Awaited between ``open`` and its answer.
+            tap: Gets the messages on the wire.
         """
         self.call = Call(call_params, self.send, open_gate=open_gate)
         self.observer = observer
-        self._writer = Writer(websocket.send_text, websocket.send_bytes)
+        self._writer = Writer(websocket.send_text, websocket.send_bytes, tap)
         self.pacer = AudioPacer(PacingQueue(lead_seconds=lead_seconds), self._writer, observer)
         self.timeline: PlayoutTimeline | None = None
         self.ready = asyncio.Event()
         self.started = asyncio.Event()
         self._websocket = websocket
         self._on_gone = on_gone
+        self._tap = tap
+        # Whether this side has closed the socket, and the close code that the server reported.
+        self._has_closed = False
+        self._close_code: int | None = None
         self._dead_peer_seconds = dead_peer_seconds
         self._early: list[Frame] = []
         self._deliver: Deliver | None = None
@@ -218,12 +224,15 @@ class Connection:
             while True:
                 message = await self._websocket.receive()
                 if message["type"] != "websocket.receive":
+                    self._close_code = message.get("code")
                     break
                 self._heard_at = time.monotonic()
                 # A server may omit the key `bytes` or the key `text`, or set it to None.
                 data = message.get("bytes")
                 if data is None:
                     data = message["text"]
+                if self._tap is not None:
+                    self._tap.received(data, self._heard_at)
                 try:
                     frames = (
                         self._receive_audio(data)
@@ -416,7 +425,7 @@ class Connection:
 
     def _put(self, wire: WireMessage) -> None:
         self._outgoing_text.take(time.monotonic())
-        self._writer.put(wire.text)
+        self._writer.put(wire)
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -449,6 +458,7 @@ class Connection:
     async def close(self) -> None:
         """Close the socket, if it is open."""
         if self._websocket.client_state is WebSocketState.CONNECTED:
+            self._has_closed = True
             try:
                 async with asyncio.timeout(_SOCKET_CLOSE_SECONDS):
                     await self._websocket.close()
@@ -497,6 +507,8 @@ class Connection:
             # A client that floods often does not read `disconnect`, so it does not answer it.
             self.observer.ended("flood" if self._is_flooded else "lost")
         self._writer.is_closed = True
+        if self._tap is not None:
+            self._tap.closed(by_server=self._has_closed, code=self._close_code, at=time.monotonic())
         await self.call.connection_lost()
         self._follow_session()
         await self._on_gone()

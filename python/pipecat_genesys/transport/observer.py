@@ -1,6 +1,8 @@
-"""Measurements of a call, for operators."""
+"""What a transport tells operators about its call: measurements, and the messages on the wire."""
 
 from __future__ import annotations
+
+from pipecat_genesys.protocol import WireMessage
 
 
 class TransportObserver:
@@ -61,3 +63,38 @@ class TransportObserver:
 
     def ended(self, reason: str) -> None:
         """Called when the session ended: the reason of ``close``, or ``lost`` or ``flood``."""
+
+
+class MessageTap:
+    """Gets each message of a call once, in the order of the wire; override the methods.
+
+    The methods are called in the event loop. They must return at once and must not raise. Times are
+    seconds on the monotonic clock. Unlike a `TransportObserver`, a tap gets personal data.
+    """
+
+    def received(self, message: str | bytes, at: float) -> None:
+        """Called with each message from Genesys, before the message is handled.
+
+        Args:
+            message: The text, or the audio, as it arrived.
+            at: The time at which it was read.
+        """
+
+    def sent(self, message: WireMessage | bytes, at: float) -> None:
+        """Called with each message to Genesys when the socket has taken it.
+
+        Audio that is discarded before it reaches the socket is not reported.
+
+        Args:
+            message: The message with its text, type, number and parameters, or the audio.
+            at: The time.
+        """
+
+    def closed(self, *, by_server: bool, code: int | None, at: float) -> None:
+        """Called once when the socket is gone.
+
+        Args:
+            by_server: Whether this side closed the socket.
+            code: The close code of the WebSocket, or None if it is not known.
+            at: The time.
+        """

@@ -17,7 +17,7 @@ from pipecat_genesys.call.containment import PROCESS_EXITS, BotExitError
 from . import task_manager
 from .connection import Connection
 from .input import AudioHookInputTransport
-from .observer import TransportObserver
+from .observer import MessageTap, TransportObserver
 from .output import AudioHookOutputTransport
 from .release import drop_event_handlers, release_pipeline
 from .tracing import find_call, trace_open, tracing_options
@@ -89,6 +89,7 @@ class AudioHookTransport(BaseTransport):
         *,
         observer: TransportObserver | None = None,
         open_gate: OpenGate | None = None,
+        tap: MessageTap | None = None,
         input_name: str | None = None,
         output_name: str | None = None,
     ) -> None:
@@ -99,6 +100,7 @@ class AudioHookTransport(BaseTransport):
             params: The parameters.
             observer: Receives the measurements for operators.
             open_gate: Awaited between ``open`` and its answer; see `Call`.
+            tap: Gets the messages on the wire, as a recorder needs them.
             input_name: Name of the input in Pipecat's logs.
             output_name: Name of the output in Pipecat's logs.
         """
@@ -113,6 +115,7 @@ class AudioHookTransport(BaseTransport):
             lead_seconds=params.audio_out_lead_secs,
             dead_peer_seconds=params.dead_peer_secs,
             open_gate=open_gate,
+            tap=tap,
         )
         self.call = self.connection.call
         self._input = AudioHookInputTransport(

@@ -12,6 +12,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from pipecat_genesys.protocol import WireMessage
+
+from .observer import MessageTap
+
 
 class Writer:
     """Sends queued messages one after the other.
@@ -27,16 +31,19 @@ class Writer:
         self,
         send_text: Callable[[str], Awaitable[None]],
         send_bytes: Callable[[bytes], Awaitable[None]],
+        tap: MessageTap | None = None,
     ) -> None:
         """Create a writer.
 
         Args:
             send_text: Sends one text message; raises when the socket is closed or lost.
             send_bytes: Sends one binary message; raises when the socket is closed or lost.
+            tap: Notified of each message that was sent.
         """
         self._send_text = send_text
         self._send_bytes = send_bytes
-        self._queue: deque[str | bytes] = deque()
+        self._tap = tap
+        self._queue: deque[WireMessage | bytes] = deque()
         self._queued = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -49,7 +56,7 @@ class Writer:
         """Bytes of audio that wait for the socket."""
         return sum(len(message) for message in self._queue if isinstance(message, bytes))
 
-    def put(self, message: str | bytes) -> None:
+    def put(self, message: WireMessage | bytes) -> None:
         """Queue a message."""
         if not self.is_closed:
             self._queue.append(message)
@@ -58,7 +65,7 @@ class Writer:
 
     def drop_audio(self) -> None:
         """Discard the audio that the socket has not taken."""
-        self._queue = deque(message for message in self._queue if isinstance(message, str))
+        self._queue = deque(message for message in self._queue if not isinstance(message, bytes))
 
     async def flushed(self) -> None:
         """Wait until the socket has accepted all messages, or is closed or lost."""
@@ -74,7 +81,9 @@ class Writer:
                     if isinstance(message, bytes):
                         await self._send_bytes(message)
                     else:
-                        await self._send_text(message)
+                        await self._send_text(message.text)
+                    if self._tap is not None:
+                        self._tap.sent(message, time.monotonic())
                 self.blocked_since = None
                 self._idle.set()
                 self._queued.clear()

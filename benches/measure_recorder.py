@@ -1,0 +1,195 @@
+"""Measure the cost of the recorder: CPU time for a call, and the delay of replies.
+
+    python measure_recorder.py                         100 calls, 5 rounds; 25 minutes
+    python measure_recorder.py --calls 20 --rounds 1 --plateau 20
+
+Run it from `benches` on an otherwise idle machine with two cores. In each round, every setting of
+the recorder gets a new process of `pipecat-genesys serve` on the last core, and the same calls. The
+settings take turns, so that a change of the machine's speed affects all of them. The exit status is
+1 if calls are not completed. More CPU time than the limit of 3 % is marked and is not an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from load import steps
+from rich.console import Console
+from rich.table import Table
+
+SETTINGS = {
+    "off": ["--flight-folder", "off"],
+    "flight recorder": [],
+    "masked": ["--record", "{folder}/calls"],
+    "recorded": ["--record", "{folder}/calls", "--record-audio", "record"],
+}
+_LIMIT_PERCENT = 3.0
+_BENCHES = Path(__file__).resolve().parent
+_COMMAND = "import sys; from pipecat_genesys.cli import main; sys.exit(main())"
+_START_SECONDS = 60
+
+
+class Server:
+    """A process of `pipecat-genesys serve` on the last core.
+
+    Args:
+        options: Options of `serve`.
+        folder: Folder for temporary files.
+    """
+
+    def __init__(self, options: list[str], folder: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        core, _ = steps.server_and_generator_cores()
+        self._popen = subprocess.Popen(
+            [
+                *(sys.executable, "-c", _COMMAND, "serve", "recorder_bot:app"),
+                *("--port", str(self.port)),
+                *(option.format(folder=folder) for option in options),
+            ],
+            cwd=_BENCHES,
+            env=os.environ | {"TMPDIR": folder},
+            stderr=subprocess.DEVNULL,
+        )
+        self.process = psutil.Process(self._popen.pid)
+        self.process.cpu_affinity([core])
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        until = time.monotonic() + _START_SECONDS
+        while time.monotonic() < until:
+            with suppress(OSError), urllib.request.urlopen(self._page("readyz"), timeout=5):
+                return
+            time.sleep(0.2)
+        raise RuntimeError("the server did not start")
+
+    def _page(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{name}"
+
+    def cpu_seconds(self) -> float:
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def metric(self, name: str) -> float:
+        with urllib.request.urlopen(self._page("metrics"), timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    def stop(self) -> None:
+        self._popen.terminate()
+        try:
+            self._popen.wait(30)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+
+@contextmanager
+def running(options: list[str]) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(options, folder)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def measure(setting: str, calls: int, gap: float, plateau: float) -> dict[str, Any]:
+    """Make the calls with one setting of the recorder; return the measurements."""
+    core, _ = steps.server_and_generator_cores()
+    with running(SETTINGS[setting]) as server:
+        steps.warm_up(server)  # type: ignore[arg-type]
+        begin = time.monotonic() + steps.START_SECONDS
+        generator = steps.start_generator(
+            server,  # type: ignore[arg-type]
+            calls,
+            gap=gap,
+            plateau=plateau,
+            begin=begin,
+        )
+        steps.sleep_until(begin + calls * gap + steps.MARGIN_SECONDS)
+        cpu, stolen, at = server.cpu_seconds(), steps.stolen_seconds(core), time.monotonic()
+        steps.sleep_until(begin + calls * gap + plateau - steps.MARGIN_SECONDS)
+        seconds = time.monotonic() - at
+        cpu = server.cpu_seconds() - cpu
+        stolen = steps.stolen_seconds(core) - stolen
+        result = steps.finish_generator(generator)
+        dropped = server.metric("audiohook_recording_dropped_messages_total")
+    pongs = [1000 * seconds for call in result["calls"] for seconds in call["pong"]]
+    p50, p99 = np.percentile(pongs, (50, 99)) if pongs else (0.0, 0.0)
+    return {
+        "cpu": 1000 * cpu / (seconds * calls),
+        "p50": float(p50),
+        "p99": float(p99),
+        "completed": sum(call["completed"] for call in result["calls"]),
+        "dropped": dropped,
+        "stolen": 100 * stolen / seconds,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--calls", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--gap", type=float, default=0.15, help="seconds between two starts")
+    parser.add_argument("--plateau", type=float, default=40.0, help="seconds with all calls")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--json", type=Path, help="write all measurements to this file")
+    options = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    rounds: list[dict[str, dict[str, Any]]] = []
+    for number in range(options.rounds):
+        row = {}
+        # Each round begins with another setting.
+        first = number % len(options.settings)
+        for setting in options.settings[first:] + options.settings[:first]:
+            row[setting] = measure(setting, options.calls, options.gap, options.plateau)
+            console.print(f"round {number + 1}, {setting}: {json.dumps(row[setting])}")
+        rounds.append(row)
+    if options.json:
+        options.json.write_text(json.dumps(rounds, indent=1), encoding="utf-8")
+    table = Table(title=f"{options.calls} calls, {options.rounds} rounds, medians")
+    for heading in ("recorder", "CPU ms/s of a call", "more CPU", "pong p50", "pong p99", "lost"):
+        table.add_column(heading)
+    problems = []
+    for setting in options.settings:
+        of_setting = [row[setting] for row in rounds]
+        more = statistics.median(
+            100 * (row[setting]["cpu"] / row[options.settings[0]]["cpu"] - 1) for row in rounds
+        )
+        table.add_row(
+            setting,
+            f"{statistics.median(one['cpu'] for one in of_setting):.3f}",
+            f"{more:+.1f} %{' (above the limit)' if more > _LIMIT_PERCENT else ''}",
+            f"{statistics.median(one['p50'] for one in of_setting):.1f} ms",
+            f"{statistics.median(one['p99'] for one in of_setting):.1f} ms",
+            f"{sum(one['dropped'] for one in of_setting):.0f}",
+        )
+        if any(one["completed"] < options.calls for one in of_setting):
+            problems.append(f"{setting}: not all calls were completed")
+    console.print(table)
+    for problem in problems:
+        console.print(f"[bold red]wrong:[/bold red] {problem}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,613 @@
+"""Writes the recordings of all calls of a process, in one thread.
+
+The event loop appends messages to the queue of a `RecordingFile` and never waits for the thread.
+The thread formats, masks and writes them every 150 ms, in one write for each call. If a folder
+cannot be written, because the disk is full for example, its recordings stop, and begin again when
+there is room. The calls go on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import errno
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from pipecat_genesys.capture import (
+    AUDIO,
+    CallMode,
+    CaptureHead,
+    CaptureSource,
+    Choice,
+    Choices,
+    Direction,
+    MarkKind,
+    Party,
+    content_size,
+    create_file,
+    end_line,
+    head_line,
+    mark_line,
+    mask_client_message,
+    message_line,
+)
+from pipecat_genesys.capture.file import decode_object
+from pipecat_genesys.capture.masking import MASK, silence
+from pipecat_genesys.protocol import AudioHookChannel, fields
+
+from .metrics import Metrics
+
+if sys.platform != "win32":
+    # Windows does not delete files that are open, so it needs no locks.
+    import fcntl
+
+Item = tuple[float, Direction | None, Any, Choices, str | None, int | None, int]
+"""A message: its time since the first message, direction, content, what to do with personal data,
+type, sequence number and size. A plain tuple, because it is made for each message in the event
+loop.
+
+The content of audio is the bytes, or None if they are not recorded as they are. Type and size of a
+text from Genesys are not known yet. Without a direction, the content is a `MarkKind`, with the
+count in the place of the sequence number; or the `Party` that closed the socket, with the close
+code.
+"""
+
+# Time between two writes of a call, in seconds. After SIGKILL, the messages of this time are
+# missing.
+_PERIOD = 0.15
+# Limits for the messages of one call that wait for the thread.
+_MAX_ITEMS, _MAX_BYTES = 1000, 1_000_000
+# Files that wait for the thread; the flight recordings beyond this number are not written.
+_MAX_WAITING = 200
+# Time between two attempts to write to a folder that could not be written, in seconds. A disk must
+# have 1 % of free space, so that recordings do not stop again at once.
+_RETRY_SECONDS = 1.0
+_FREE_SHARE = 100
+# Time between two counts of the files in a folder, in seconds; longer for a folder that takes long
+# to count.
+_COUNT_SECONDS, _COUNT_FACTOR = 5.0, 100
+# Files are deleted until this share of the largest size is free.
+_SLACK_SHARE = 50
+_FOLDER_MODE = 0o700
+_SUFFIX, _FLIGHT_SUFFIX = ".jsonl", ".flight.jsonl"
+_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f-]{36}(-\d+)?")
+# The request of each reply whose latency is written.
+_REQUESTS = {"opened": "open", "pong": "ping", "updated": "update", "closed": "close"}
+_ASKING = frozenset(_REQUESTS.values())
+_MAX_TYPE = 40
+
+
+@dataclass(slots=True)
+class RecordingInfo:
+    """What the first line of a recording says.
+
+    Attributes:
+        url: URL of the server.
+        headers: Headers of the upgrade request, without credentials.
+        source: The writer.
+        started: Time of the connection.
+        choices: What is done with personal data.
+        reasons: Why the flight recorder writes the call.
+        media_format: Format of the audio, when it is known.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    source: CaptureSource
+    started: str
+    choices: Choices
+    reasons: tuple[str, ...] = ()
+    media_format: str | None = None
+
+    def of_flight(self, reasons: tuple[str, ...]) -> RecordingInfo:
+        """Return the information for the flight recording of the same call."""
+        return replace(self, source=CaptureSource.FLIGHT_RECORDER, reasons=reasons)
+
+
+class RecordingFolder:
+    """A folder of recordings. Only the thread calls its methods.
+
+    Attributes:
+        path: The folder.
+        suffix: The end of the names of the files.
+        metrics: The metrics in which recordings are counted.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        max_age: float,
+        source: CaptureSource,
+        metrics: Metrics,
+    ) -> None:
+        """Create the object; the folder itself is created by `prepare`.
+
+        Args:
+            path: The folder.
+            max_bytes: Largest size of all files.
+            max_age: Age in seconds at which files are deleted.
+            source: The writer of the files; other files in the folder are left alone.
+            metrics: The metrics in which recordings are counted.
+        """
+        self.path = path
+        self.metrics = metrics
+        self._max_bytes = max_bytes
+        self._max_age = max_age
+        is_flight = source is CaptureSource.FLIGHT_RECORDER
+        self._contents = "flight recordings" if is_flight else "recordings"
+        self.suffix = _FLIGHT_SUFFIX if is_flight else _SUFFIX
+        self._used = 0
+        self._counted_at = -1e9
+        self._count_again_seconds = _COUNT_SECONDS
+        self._stopped = False
+        self._retry_at = 0.0
+        self._has_warned = False
+
+    def may_write(self, now: float) -> bool:
+        """Return whether to write now: the folder works, or it is time to try again."""
+        return not self._stopped or now >= self._retry_at
+
+    def prepare(self, size: int, now: float) -> None:
+        """Make room for `size` bytes.
+
+        Raises:
+            OSError: If the folder cannot be written, or has no room.
+        """
+        if self._stopped:
+            self._create()
+            usage = shutil.disk_usage(self.path)
+            if usage.free < max(size, usage.total // _FREE_SHARE):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        is_due = now >= self._counted_at + self._count_again_seconds
+        if is_due or self._used + size > self._max_bytes:
+            self._create()
+            self._delete_old(size, now)
+        if self._used + size > self._max_bytes:
+            raise OSError(
+                errno.ENOSPC,
+                f"the recordings of running calls take {self._used} of {self._max_bytes} bytes; "
+                "allow more bytes",
+            )
+
+    def written(self, size: int) -> None:
+        """Count written bytes. If recordings had stopped, they go on."""
+        self._used += size
+        self.metrics.recording_bytes.inc(size)
+        if self._stopped:
+            self._stopped = False
+            self.metrics.recording_stopped.dec()
+            logger.info(f"{self._contents} are written to {self.path} again")
+
+    def failed(self, error: OSError, now: float) -> None:
+        """Stop recording, and log the reason once."""
+        self._retry_at = now + _RETRY_SECONDS
+        if self._stopped:
+            return
+        self._stopped = True
+        self.metrics.recording_stopped.inc()
+        reason = error.strerror or str(error)
+        logger.error(
+            f"{self._contents} stop: {self.path} cannot be written: {reason}. Calls go on. "
+            "Recording begins again when the folder can be written"
+        )
+
+    def _create(self) -> None:
+        if not self.path.is_dir():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        if not hasattr(os, "getuid"):
+            return
+        found, parent = self.path.lstat(), self.path.parent.stat()
+        is_shared = parent.st_mode & stat.S_IWOTH
+        if is_shared and (stat.S_ISLNK(found.st_mode) or found.st_uid != os.getuid()):
+            raise PermissionError(
+                errno.EACCES,
+                f"it is not a folder of this user, and everybody may write to {self.path.parent}; "
+                "give another folder",
+            )
+        if self.path.stat().st_mode & 0o077 and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                f"other users may list {self.path}: its mode is "
+                f"{stat.S_IMODE(self.path.stat().st_mode):o}; set it to {_FOLDER_MODE:o}"
+            )
+
+    def _delete_old(self, size: int, now: float) -> None:
+        """Count the files, and delete the oldest ones of finished calls if they take too much."""
+        began = time.monotonic()
+        files = sorted(self._files())
+        self._used = sum(length for _, length, _ in files)
+        oldest = time.time() - self._max_age
+        allowed = self._max_bytes - size
+        if self._used > allowed:
+            allowed -= self._max_bytes // _SLACK_SHARE
+        for modified, length, path in files:
+            if modified >= oldest and self._used <= allowed:
+                break
+            if _delete_finished(path):
+                self._used -= length
+        self._counted_at = now
+        took = time.monotonic() - began
+        self._count_again_seconds = max(_COUNT_SECONDS, _COUNT_FACTOR * took)
+
+    def _files(self) -> Iterator[tuple[float, int, str]]:
+        with os.scandir(self.path) as found:
+            for entry in found:
+                name, dot, suffix = entry.name.partition(".")
+                if dot + suffix == self.suffix and _NAME.fullmatch(name):
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # another process has deleted it
+                    yield status.st_mtime, status.st_size, entry.path
+
+
+def _delete_finished(path: str) -> bool:
+    """Delete the file of a finished call; return whether the file is gone.
+
+    The file of a running call is locked by the process that writes it, until that process ends.
+    """
+    try:
+        if sys.platform != "win32":
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
+            finally:
+                os.close(descriptor)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+class RecordingFile:
+    """The file of one call, and the messages that wait to be written to it.
+
+    `put`, `put_later` and `end` are called in the event loop, the other methods in the thread.
+
+    Attributes:
+        folder: The folder of the file.
+        path: Path of the file.
+    """
+
+    def __init__(self, folder: RecordingFolder, name: str, info: RecordingInfo) -> None:
+        """Create the object. The file is created when the first message is written.
+
+        Args:
+            folder: The folder of the file.
+            name: Name of the file without its suffix. If such a file exists, it gets a number.
+            info: What the first line says.
+        """
+        self.folder = folder
+        self.path = folder.path / f"{name}{folder.suffix}"
+        self._info = info
+        self._items: deque[Item] = deque()
+        self._make_items: Callable[[], list[Item]] | None = None
+        self._is_begun = False
+        self._has_ended = False
+        # Each number is changed by one thread only: bytes that were put and taken, and messages
+        # that the queue did not take and that the file says are missing.
+        self._put_bytes = 0
+        self._taken_bytes = 0
+        self._refused = 0
+        self._reported = 0
+        self._missing = 0
+        self._descriptor: int | None = None
+        self._offset = 0
+        self._requested_at: dict[str, float] = {}
+        self._silence: dict[int, str] = {}
+
+    # -- in the event loop -------------------------------------------------------------------
+
+    def put(self, item: Item, size: int) -> None:
+        """Queue a message. If too many messages wait, it is dropped and counted.
+
+        Args:
+            item: The message.
+            size: Bytes that its content takes in memory.
+        """
+        if not self._is_begun:
+            self._is_begun = True
+            self.folder.metrics.recordings_active.inc()
+            writer_thread().add(self)
+        if len(self._items) >= _MAX_ITEMS or self._put_bytes - self._taken_bytes > _MAX_BYTES:
+            self._refused += 1
+            self.folder.metrics.recording_dropped.inc()
+            return
+        self._put_bytes += size
+        self._items.append(item)
+
+    def put_later(self, make_items: Callable[[], list[Item]]) -> bool:
+        """Queue a whole call that has ended; the thread calls `make_items` for its messages.
+
+        Returns:
+            Whether the call will be written; not if too many calls wait.
+        """
+        self._make_items, self._is_begun, self._has_ended = make_items, True, True
+        return writer_thread().add(self, at_most=_MAX_WAITING)
+
+    def end(self) -> None:
+        """End the file when the queued messages are written."""
+        self._has_ended = True
+        if self._is_begun:
+            writer_thread().wake()
+
+    # -- in the thread -----------------------------------------------------------------------
+
+    def write(self, now: float) -> bool:
+        """Write the messages that wait.
+
+        Returns:
+            Whether the file is complete, and closed.
+        """
+        has_ended = self._has_ended
+        if self._make_items is not None:
+            self._items.extend(self._make_items())
+            self._make_items = None
+        items: list[Item] = []
+        while self._items:
+            items.append(self._items.popleft())
+        refused, self._reported = self._refused - self._reported, self._refused
+        self._missing += refused
+        if items:
+            self._write_items(items, now)
+        if has_ended and not self._items:
+            self._close()
+            return True
+        return False
+
+    def _write_items(self, items: list[Item], now: float) -> None:
+        # Counted first, because the messages have left the queue, whether they are written or not.
+        self._taken_bytes += sum(map(_memory, items))
+        messages = sum(item[1] is not None for item in items)
+        folder = self.folder
+        if not folder.may_write(now):
+            self._give_up(messages)
+            return
+        try:
+            lines = [self._line(item) for item in items]
+            if self._missing:
+                lines.insert(0, mark_line(items[0][0], MarkKind.DROPPED, self._missing))
+            if self._descriptor is None:
+                lines.insert(0, self._head(items))
+            data = "".join(lines).encode()
+            folder.prepare(len(data), now)
+            self._write_bytes(data)
+        except OSError as error:
+            folder.failed(error, now)
+            self._give_up(messages)
+        else:
+            self._missing = 0
+            folder.written(len(data))
+
+    def _give_up(self, messages: int) -> None:
+        if messages:
+            self._missing += messages
+            self.folder.metrics.recording_dropped.inc(messages)
+
+    def _write_bytes(self, data: bytes) -> None:
+        """Append bytes. If not all of them can be written, none are."""
+        if self._descriptor is None:
+            self._descriptor = self._create()
+        descriptor, rest = self._descriptor, memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        except OSError:
+            os.ftruncate(descriptor, self._offset)
+            os.lseek(descriptor, self._offset, os.SEEK_SET)
+            if not self._offset:
+                os.close(descriptor)
+                self._descriptor = None
+                self.path.unlink(missing_ok=True)
+            raise
+        self._offset += len(data)
+
+    def _create(self) -> int:
+        name, suffix, number = self.path.name, self.folder.suffix, 1
+        while True:
+            try:
+                descriptor = create_file(self.path, replace=False)
+                break
+            except FileExistsError:
+                number += 1
+                self.path = self.path.with_name(f"{name.removesuffix(suffix)}-{number}{suffix}")
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                logger.debug(f"{self.path} cannot be locked: {error.strerror}")
+        return descriptor
+
+    def abandon(self) -> None:
+        """Write nothing more, because of a defect of this package."""
+        self._items = deque(maxlen=0)
+        self._close()
+
+    def _close(self) -> None:
+        if self._info.source is CaptureSource.RECORDER:
+            self.folder.metrics.recordings_active.dec()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    # -- the lines ---------------------------------------------------------------------------
+
+    def _head(self, items: list[Item]) -> str:
+        info = self._info
+        offer = next((item[2] for item in items if isinstance(item[2], str)), "")
+        return head_line(
+            CaptureHead(
+                info.url,
+                _mode(offer),
+                info.headers,
+                info.source,
+                info.started,
+                info.choices,
+                info.reasons,
+            )
+        )
+
+    def _line(self, item: Item) -> str:
+        at, direction, content, choices, kind, seq, size = item
+        if direction is None:
+            if isinstance(content, Party):
+                return end_line(at, content, seq)
+            return mark_line(at, content, seq or 0)
+        if not isinstance(content, str):
+            return message_line(at, direction, AUDIO, size, self._audio(content, choices, size))
+        if kind is None:
+            return self._received_line(at, direction, content, choices)
+        asked_at = self._requested_at.pop(_REQUESTS.get(kind, ""), None)
+        latency = None if asked_at is None else at - asked_at
+        return message_line(
+            at, direction, kind, size, f'"message":{content}', seq=seq, latency=latency
+        )
+
+    def _audio(self, content: bytes | None, choices: Choices, size: int) -> str:
+        if content is not None:
+            return f'"audio":"{base64.b64encode(content).decode()}"'
+        if choices.audio is Choice.OMIT or self._info.source is CaptureSource.FLIGHT_RECORDER:
+            return ""
+        if size not in self._silence:
+            if len(self._silence) > 8:
+                self._silence.clear()
+            encoded = base64.b64encode(silence(size, self._info.media_format)).decode()
+            self._silence[size] = f'"audio":"{encoded}"'
+        return self._silence[size]
+
+    def _received_line(self, at: float, direction: Direction, text: str, choices: Choices) -> str:
+        message, size = decode_object(text), content_size(text)
+        try:
+            if message is not None and not choices.is_verbatim:
+                message = mask_client_message(message, choices)
+            encoded = json.dumps(message, separators=(",", ":"))
+        except RecursionError:
+            message = None
+        if message is None:
+            shown = text if choices.is_verbatim else MASK
+            return message_line(at, direction, "?", size, f'"text":{json.dumps(shown)}')
+        kind, seq = message.get("type"), fields.integer(message, "seq")
+        kind = kind[:_MAX_TYPE] if isinstance(kind, str) else "?"
+        if kind in _ASKING:
+            self._requested_at[kind] = at
+        return message_line(at, direction, kind, size, f'"message":{encoded}', seq=seq)
+
+
+def _memory(item: Item) -> int:
+    content = item[2]
+    return len(content) if isinstance(content, (str, bytes)) and item[1] is not None else 0
+
+
+def _mode(opening: str) -> CallMode:
+    """Return the mode of a call: Genesys offers a bot the caller's channel only."""
+    parameters = fields.parameters(decode_object(opening))
+    offered = parameters.get("media")
+    entries = offered if isinstance(offered, list) else []
+    channels = [entry.get("channels") for entry in entries if isinstance(entry, dict)]
+    only_listens = any(AudioHookChannel.INTERNAL in (names or ()) for names in channels)
+    return CallMode.MONITOR if only_listens else CallMode.BOT
+
+
+class WriterThread:
+    """The thread that writes all recordings of the process. It starts with the first recording."""
+
+    def __init__(self) -> None:
+        self._added: deque[RecordingFile] = deque()
+        self._files: list[RecordingFile] = []
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def add(self, file: RecordingFile, at_most: int | None = None) -> bool:
+        """Add a file; the thread removes it when it is complete.
+
+        Args:
+            file: The file.
+            at_most: Largest number of files that wait for the thread, or None for no limit.
+
+        Returns:
+            Whether the file was added.
+        """
+        if at_most is not None and len(self._added) >= at_most:
+            return False
+        self._added.append(file)
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError as error:
+                    logger.error(f"calls are not recorded: {error}")
+                else:
+                    atexit.register(self.flush, None, 1.0)
+        self._wake.set()
+        return True
+
+    def wake(self) -> None:
+        """Let the thread write now."""
+        self._wake.set()
+
+    def flush(self, folder: RecordingFolder | None, seconds: float) -> bool:
+        """Wait until the ended files are complete. Do not call this in the event loop.
+
+        Args:
+            folder: The folder of the files; None for all folders.
+            seconds: Longest time to wait.
+
+        Returns:
+            Whether all files are complete.
+        """
+        until = time.monotonic() + seconds
+        while any(folder is None or file.folder is folder for file in (*self._added, *self._files)):
+            if time.monotonic() > until:
+                return False
+            self._wake.set()
+            time.sleep(0.01)
+        return True
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(_PERIOD if self._files else None)
+            self._wake.clear()
+            while self._added:
+                self._files.append(self._added.popleft())
+            now = time.monotonic()
+            # The list is replaced and never changed, because `flush` reads it.
+            self._files = [file for file in self._files if not _write(file, now)]
+
+
+def _write(file: RecordingFile, now: float) -> bool:
+    """Write what waits in a file; a defect of this package must not end the thread."""
+    try:
+        return file.write(now)
+    except Exception as error:
+        logger.opt(exception=error).error(f"the recording {file.path} ends: a defect")
+        file.abandon()
+        return True
+
+
+@cache
+def writer_thread() -> WriterThread:
+    """Return the thread of this process."""
+    return WriterThread()
