@@ -284,6 +284,35 @@ async def test_call_that_needs_two_runs_of_a_stalled_worker_is_served(
     await asyncio.to_thread(stalled.stop, 10)
 
 
+@pytest.mark.parametrize("size", [PACKET, 32000])
+async def test_call_whose_own_thread_stalls_too_gets_pipecats_analyzer(
+    size: int,
+    faulty: FaultyModel,
+    monkeypatch: pytest.MonkeyPatch,
+    warnings_logged: list[str],
+) -> None:
+    """If no run of the model returns, pipecat's analyzer gets all audio, in order."""
+    monkeypatch.setattr(worker, "STALL_TIMEOUT", 0.1)
+    monkeypatch.setattr(analyzer, "THREAD_TIMEOUT", 0.2)
+    pieces = oracle.packets(oracle.conversation(8000), size)
+    expected = await judge(ready(SileroVADAnalyzer), [*pieces, pieces[0]])
+    release = threading.Event()
+
+    def never(calls: Any) -> list[Scores]:
+        release.wait(20)
+        raise RuntimeError("the test is over")
+
+    monkeypatch.setattr(faulty, "score", never)
+    one, stalled = ready(), worker.shared_worker()
+    found = await judge(one, pieces)
+    assert one.uses_pipecat
+    assert "a thread has not answered" in warnings_logged[-1]
+    # The threads that continue change nothing.
+    release.set()
+    await asyncio.to_thread(stalled.stop, 10)
+    assert [*found, *await judge(one, pieces[:1])] == expected
+
+
 async def test_process_without_room_for_a_thread_falls_back_to_pipecats_analyzer(
     faulty: FaultyModel, monkeypatch: pytest.MonkeyPatch, warnings_logged: list[str]
 ) -> None:

@@ -28,6 +28,9 @@ MAX_SHARED_SECONDS = 1.0
 # Private members of pipecat's base class that this analyzer overrides or calls. A newer pipecat may
 # not have them.
 _BASE_MEMBERS = ("_get_smoothed_volume", "_run_analyzer")
+# Time after which a separate thread that scores audio of one call counts as stalled, in seconds.
+# Such a thread needs less than 1 s for 5 minutes of audio.
+THREAD_TIMEOUT = 10.0
 # Time between checks whether another thread has finished with audio, in seconds.
 _POLL_SECONDS = 0.005
 # Attributes of the base class that its `_run_analyzer` changes. They are restored if the processing
@@ -80,6 +83,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         self._stream: SpeechStream | None = None
         # The packet whose windows `_run_analyzer` of the base class processes now, or None.
         self._packet: WindowedPacket | None = None
+        # The state of the call before this packet.
+        self._before: dict[str, object] = {}
         # The model that scores windows of this packet without a score, or None.
         self._packet_model: SpeechModel | None = None
         # Held while a packet of the call is processed.
@@ -268,6 +273,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         if analysis.claim():
             analysis.process = os.getpid()
             analysis.run_in_own_thread()
+        waited = 0.0
         while analysis.outcome is None:
             if analysis.process != os.getpid():
                 # The process was forked while a thread stored the result. That thread does not
@@ -276,7 +282,11 @@ class TelephoneVADAnalyzer(VADAnalyzer):
                 self._new_stream()
                 analysis.outcome = self._vad_state
                 break
+            if waited > THREAD_TIMEOUT:
+                self._abandon(analysis)
+                break
             await asyncio.sleep(_POLL_SECONDS)
+            waited += _POLL_SECONDS
         if self._settle(analysis) is None:
             await self._fallback().analyze_audio(analysis.buffer)
 
@@ -295,7 +305,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         if len(buffer) > 2 * self.sample_rate * MAX_SHARED_SECONDS:
             analysis = _Analysis(self, stream, None, buffer, turn, loop)
             analysis.claim()
-            self._analysis = analysis
+            self._analysis, self._before = analysis, self._call_state()
             analysis.run_in_own_thread()
             return analysis.future
         try:
@@ -365,7 +375,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             ScoresMissingError: A window has no score, and `model` is None. The state is as before.
             Exception: The audio has not been processed, and the state is as before.
         """
-        before = {name: getattr(self, name) for name in _CALL_ATTRIBUTES if hasattr(self, name)}
+        self._before = before = self._call_state()
         if "_volume_tracker" in before and self._stream is not None and self._stream.scale is None:
             # pipecat's tracker measures the volume, and it changes in place.
             before["_volume_tracker"] = copy.deepcopy(before["_volume_tracker"])
@@ -376,12 +386,25 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             if not packet.is_finished:
                 raise RuntimeError("pipecat's VADAnalyzer did not use the expected windows")
         except BaseException:
-            for name, value in before.items():
-                setattr(self, name, value)
+            self._restore(before)
             raise
         finally:
             self._packet = None
         return state
+
+    def _call_state(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in _CALL_ATTRIBUTES if hasattr(self, name)}
+
+    def _restore(self, state: dict[str, object]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def _abandon(self, analysis: _Analysis) -> None:
+        """Take audio away from a separate thread that does not answer."""
+        # The thread may continue at any time and change the state of this analyzer. This has no
+        # effect, because pipecat's analyzer gets a copy of the state before the audio.
+        self._restore(self._before)
+        analysis.outcome = TimeoutError(f"a thread has not answered for {THREAD_TIMEOUT:g} s")
 
     def _next_confidence(self, packet: WindowedPacket, model: SpeechModel | None) -> float:
         return packet.next_confidence(self._vad_state == VADState.QUIET, model)
@@ -445,6 +468,7 @@ class _Analysis:
     __slots__ = (
         "_analyzer",
         "_claim",
+        "_is_delivered",
         "_packet",
         "_stream",
         "_turn",
@@ -483,6 +507,7 @@ class _Analysis:
         self._stream = stream
         self._packet = packet
         self._turn = turn
+        self._is_delivered = False
         # Locking is atomic and never waits, so the lock also serves as the mark of a reservation.
         self._claim = threading.Lock()
 
@@ -528,6 +553,10 @@ class _Analysis:
 
     def deliver(self) -> None:
         """Set the future to the state, or to None after an error, and release the turn."""
+        if self._is_delivered:
+            # The thread continued after it had been abandoned.
+            return
+        self._is_delivered = True
         state: VADState | None = None
         try:
             # Another event loop may have taken over the call while this loop did not run.
@@ -550,9 +579,22 @@ class _Analysis:
         # does not exist in a forked process.
         try:
             threading.Thread(target=self._run_here, name="speech-model-of-a-call").start()
+            call_in_loop(self.loop, self._check, 0)
         except RuntimeError as no_thread:
             self.outcome = no_thread
             call_in_loop(self.loop, self.deliver)
+
+    def _check(self, checks: int) -> None:
+        """Abandon the thread of this audio if it has not answered. Runs in the event loop."""
+        if self._is_delivered or self._analyzer._analysis is not self:
+            return
+        # Count checks instead of reading the clock, because the clock continues while the process
+        # is suspended.
+        if checks > 2 and self.outcome is None:
+            self._analyzer._abandon(self)
+            self.deliver()
+        else:
+            self.loop.call_later(THREAD_TIMEOUT / 2, self._check, checks + 1)
 
     def _run_here(self) -> None:
         try:
