@@ -104,7 +104,7 @@ def utterance(_: Mapping[str, Any]) -> Figure:
 
 
 def spectrogram(_: Mapping[str, Any]) -> Figure:
-    """The sentence as Genesys sends it and as the pipeline receives it."""
+    """The recorded sentence, as Genesys sends it and as the pipeline receives it."""
     wire = ulaw_codes(sentence()).tobytes()
     before = ulaw_samples(wire)
     after = pcm_samples(InboundAudio("PCMU", 1, 16000).process(wire)[0])

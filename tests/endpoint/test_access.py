@@ -204,7 +204,7 @@ async def test_full_server_refuses_calls_and_is_not_ready() -> None:
 
 
 async def test_signature_that_a_full_server_refuses_is_valid_at_another_server() -> None:
-    """Two calls arrive at the same time, and the server has room for one of them."""
+    """Two calls arrive at the same time, and the server has room for one call."""
     store = MemoryReplayStore()
 
     def verifier() -> SignatureVerifier:

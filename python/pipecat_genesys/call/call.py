@@ -651,7 +651,7 @@ class Call(BaseObject):
         self.log.once("ERROR", text, Rule.INTERNAL)
 
     def to_wire(self, draft: Draft) -> WireMessage | None:
-        """Give a message its sequence number and encode it as JSON, if it may be sent now.
+        """Add a sequence number to a message and encode the message as JSON, if it may be sent now.
 
         Args:
             draft: The message.
@@ -706,9 +706,9 @@ class Call(BaseObject):
     async def resume(self) -> bool:
         """Ask Genesys to send audio again after a pause.
 
-        Genesys answers ``resumed``; or it answers ``paused`` if it has a reason to pause the audio,
-        such as a caller on hold, and sends audio when the reason ends. Before ``opened`` is sent,
-        no message is sent, and the session starts without a pause.
+        Genesys answers ``resumed``. If Genesys has its own reason to pause the audio, such as a
+        caller on hold, Genesys answers ``paused``, and sends audio when the reason ends. Before
+        ``opened`` is sent, no message is sent, and the session starts without a pause.
 
         Returns:
             Whether the message will be sent to Genesys.

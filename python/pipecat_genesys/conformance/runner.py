@@ -141,7 +141,7 @@ class _Run:
             self._finish(await self._run_alone(check))
 
     async def _problem_with_plain_call(self) -> str | None:
-        """Place a call; return what is wrong with it, or None if the server accepts it."""
+        """Place a call; return the problem, or None if the server accepts the call."""
         try:
             async with self._target.open_call() as connection:
                 await connection.send("close", {"reason": "end"})

@@ -71,8 +71,8 @@ _OPEN, _OPENED, _DISCONNECT, _RESUMED = Type.OPEN, Type.OPENED, Type.DISCONNECT,
 class AudioHookSession:
     """The server's side of one AudioHook session.
 
-    Pass received messages to `receive_text` and `receive_audio`, act on the events that they
-    return, and pass every message to send through `to_wire` when the socket is ready for it.
+    Pass received messages to `receive_text` and `receive_audio`, act on the returned events, and
+    pass every message to send through `to_wire` when the socket is ready for the message.
 
     Attributes:
         preference: The preferred medium, if the client offers it.

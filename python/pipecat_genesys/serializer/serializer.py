@@ -111,8 +111,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
         self.call = call = Call(params, self._send, name=kwargs.get("name"))
         super().__init__(call.params, **kwargs)
         self._params: CallParams = call.params
-        # The serializer and the call share their handlers: a handler that is added to one of them
-        # is called, and `cleanup` of one of them waits for all running handlers.
+        # The serializer and the call share their handlers. A handler can be added to either object,
+        # and `cleanup` of either object waits for all running handlers.
         self._event_handlers = call._event_handlers
         self._event_tasks = call._event_tasks
         self._state = PipecatState(call.session)
@@ -217,8 +217,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
         Args:
             start_paused: Whether to start the session paused.
-            supported_languages: Language codes that the bot supports. They are sent only if Genesys
-                asked for them.
+            supported_languages: Language codes that the bot supports. The codes are sent only if
+                Genesys asked for them.
             selected_language: Kept for compatibility. It is not sent, because the protocol has no
                 such field.
 

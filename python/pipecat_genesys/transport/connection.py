@@ -504,7 +504,8 @@ class Connection:
         if self.call.phase is Phase.GONE:
             return
         if self.call.phase < Phase.ENDED:
-            # A client that floods often does not read `disconnect`, so it does not answer it.
+            # A client that floods often does not read `disconnect` and sends no `close`. The reason
+            # is then still `flood`.
             self.observer.ended("flood" if self._is_flooded else "lost")
         self._writer.is_closed = True
         if self._tap is not None:

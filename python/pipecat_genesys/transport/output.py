@@ -49,10 +49,10 @@ _STALLED_SECONDS = 6.0
 class AudioHookOutputTransport(BaseOutputTransport):
     """Sends bot audio ahead of real time, and passes frames on when the caller has heard them.
 
-    The output takes the audio before Pipecat cuts it into chunks, and resamples it once. Pipecat
-    gets the queued frames when the playout clock reaches them (`PlayoutTimeline`). If Pipecat has
-    to change the audio with a mixer or a filter, Pipecat handles the audio first, and the output
-    sends the result.
+    The output takes the audio before Pipecat cuts the audio into chunks, and resamples the audio
+    once. Pipecat gets the queued frames when the playout clock reaches them (`PlayoutTimeline`). If
+    Pipecat has to change the audio with a mixer or a filter, Pipecat handles the audio first, and
+    the output sends the result.
     """
 
     def __init__(

@@ -245,7 +245,7 @@ class PlayoutTimeline:
         return [piece for piece in pieces if piece.audio]
 
     def _feed_all(self) -> None:
-        """Give the pacer all the audio that it has room for, and then let it send."""
+        """Pass audio to the pacer while the pacer has room, and then let the pacer send."""
         fed = False
         while self._feed():
             fed = True

@@ -50,7 +50,7 @@ def tracing_options(call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
 def trace_open(call: Call, trace_observer: Any, options: Mapping[str, Any]) -> None:
     """Add a call's ids to the spans when `open` arrives, which may be after the pipeline starts.
 
-    Pipecat reads the ids when it creates the worker, and has no public method to set them later.
+    Pipecat reads the ids when the worker is created, and has no public method to set them later.
 
     Args:
         call: The call.

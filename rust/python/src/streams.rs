@@ -66,7 +66,7 @@ impl Resampler {
         self.out_rate
     }
 
-    /// Delay from input to output in seconds: 24 samples at the lower rate, or 28 if one
+    /// Delay from input to output in seconds: 24 samples at the lower rate, or 28 samples if one
     /// rate is six times the other, or 0 for equal rates.
     #[getter]
     fn delay_seconds(&self) -> f64 {
@@ -183,7 +183,7 @@ impl InboundAudio {
         self.out_rate
     }
 
-    /// Delay from input to output in seconds: 24 samples at the lower rate, or 28 if one
+    /// Delay from input to output in seconds: 24 samples at the lower rate, or 28 samples if one
     /// rate is six times the other, or 0 for equal rates.
     #[getter]
     fn delay_seconds(&self) -> f64 {
@@ -307,7 +307,7 @@ impl OutboundAudio {
         self.in_rate
     }
 
-    /// Delay from input to output in seconds: 24 samples at the lower rate, or 28 if one
+    /// Delay from input to output in seconds: 24 samples at the lower rate, or 28 samples if one
     /// rate is six times the other, or 0 for equal rates.
     #[getter]
     fn delay_seconds(&self) -> f64 {
