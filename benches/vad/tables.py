@@ -220,7 +220,8 @@ def halves(rows: Sequence[Row], source: str) -> Table:
     return Table(
         "Onset and end of turn, by half of the recordings",
         f"{source} All conditions of the tables above together. The value of `{OURS_SOONER}` was "
-        "chosen with the first half; the second half shows its effect on other recordings.",
+        "chosen with the first half of TEN VAD's test set; the second half shows its effect on "
+        "other recordings.",
         ("recordings", "analyzer", "start, ms", "missed", "stop, ms", "missed", "false", "stops"),
         [
             (
@@ -242,7 +243,7 @@ def turns(rows: Sequence[Row]) -> Table:
     """CPU time of Smart Turn beside that of the detection of the same turn."""
     return Table(
         "CPU time of a turn",
-        "CPU time in ms: one judgement of pipecat's `LocalSmartTurnAnalyzerV3`, which runs after "
+        "CPU time in ms: one prediction of pipecat's `LocalSmartTurnAnalyzerV3`, which runs after "
         "each stop of speech, and voice activity detection during a turn of 4 s, in packets of "
         "200 ms.",
         ("kHz", "Smart Turn", "detection, ours", "detection, pipecat"),

@@ -15,7 +15,7 @@ from loguru import logger
 from pipecat.audio.utils import exp_smoothing
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 
-from .model import Floats, ModelState, Scores, SpeechModel, UnusableModelError
+from .model import Floats, ModelState, Scores, SpeechModel, UnusableModelError, VADModelError
 from .resets import reset_rule
 from .stream import ScoresMissingError, SpeechStream, WindowedPacket
 from .worker import call_in_loop, shared_worker
@@ -310,7 +310,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             return analysis.future
         try:
             worker = shared_worker()
-        except UnusableModelError as error:
+        except VADModelError as error:
             self._use_pipecat(str(error))
             return None
         packet = stream.cut(buffer)
@@ -322,7 +322,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             # Another event loop may stop the worker at any time; then there is a new one.
             while not worker.submit(analysis):
                 worker = shared_worker()
-        except (RuntimeError, UnusableModelError) as error:
+        except (RuntimeError, VADModelError) as error:
             if analysis.claim():
                 analysis.fail(str(error))
         return analysis.future
