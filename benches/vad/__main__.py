@@ -136,7 +136,8 @@ def main() -> int:
         run = json.loads(path.read_text(encoding="utf-8"))
     run["title"] = f"Voice activity detection, {date.today().isoformat()}"
     command = "python -m vad --short" if options.short else "python -m vad"
-    # Accuracy does not depend on the machine, so it leaves the facts about the other steps.
+    # Accuracy does not depend on the machine, so a run of this step keeps the facts of the other
+    # steps.
     if options.only != ["accuracy"] or "facts" not in run:
         run["facts"] = report.environment(command)
     for name in options.only or STEPS:

@@ -54,7 +54,7 @@ def conditions() -> Iterator[tuple[str, str, int | None]]:
 
 @dataclass
 class _Outcome:
-    """What one analyzer made of one or several recordings.
+    """The results of one analyzer for one or several recordings.
 
     Attributes:
         scores: Probability of speech in each frame of 10 ms.
@@ -86,7 +86,7 @@ def measure_accuracy(recordings: Sequence[Recording], quick: bool = False) -> di
     Returns:
         `rows`: a row for each condition and analyzer. `halves`: for each analyzer and each half of
         the recordings, a row for all conditions together. Parameters were chosen with the half
-        `chosen`, so only the half `held out` shows what they are good for.
+        `chosen`, so only the half `held out` shows the effect of the parameters.
     """
     cases = list(conditions())[: 1 if quick else None]
     rows = []
@@ -119,7 +119,7 @@ def measure_accuracy(recordings: Sequence[Recording], quick: bool = False) -> di
 def _judge_condition(
     recordings: Sequence[Recording], condition: tuple[str, str, int | None]
 ) -> dict[str, list[_Outcome]]:
-    """Return what each analyzer makes of each recording."""
+    """Return the results of each analyzer for each recording."""
     coding, noise, snr = condition
     mixed = noisy(recordings, noise, snr or 0)
     return {
@@ -161,7 +161,7 @@ def _judge(
 
 
 def _frames(outcomes: Sequence[_Outcome], name: str) -> dict[str, Any]:
-    """Return the accuracy of frames of 10 ms. Parameters of the analyzer have no effect on it."""
+    """Return the accuracy of frames of 10 ms. The analyzer's parameters do not affect it."""
     if name not in FRAME_NAMES:
         return {}
     values = np.concatenate([outcome.scores for outcome in outcomes])

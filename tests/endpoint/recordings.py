@@ -1,4 +1,4 @@
-"""Waiting for recordings, and finding their files."""
+"""Functions that wait for recordings and find their files."""
 
 from __future__ import annotations
 

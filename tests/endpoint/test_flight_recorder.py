@@ -1,4 +1,4 @@
-"""Tests of the flight recorder: which calls it writes, what of them, and its memory."""
+"""Tests of the flight recorder: which calls and data it writes, and how much memory it uses."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ async def test_both_recorders_write_the_same_messages(tmp_path: Path) -> None:
 
 
 def fly(folder: Path, minutes: int, *, text: str = '{"type":"ping","seq":2}') -> RecordedCall:
-    """Write a call of this length with 10 audio messages and 4 texts per second."""
+    """Write a call of this length with 10 audio messages and 4 text messages per second."""
     recorder = Recorder(RecordingSettings(flight_folder=folder), Metrics(CollectorRegistry()))
     call = recorder.begin("wss://x/audiohook", {})
     call.received('{"type":"open","seq":1,"parameters":{}}', 1000.0)

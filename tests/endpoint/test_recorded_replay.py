@@ -36,7 +36,7 @@ _LAST = 3
 
 
 class Answering(FrameProcessor):
-    """Answers each digit with an event and half a second of audio, and ends after the third one."""
+    """Answers each digit with an event and half a second of audio, and ends after three digits."""
 
     def __init__(self, call: AudioHookCall, word: str) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ async def make_call(url: str, seed: int) -> None:
             await asyncio.sleep(0.3)
             await caller.resume()
         await next_pong(caller)
-        # Let the bot finish what it says.
+        # Wait until the bot has finished its answer.
         await asyncio.sleep(0.8)
         await caller.hang_up()
         await caller.ended(10)

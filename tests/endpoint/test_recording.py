@@ -1,4 +1,4 @@
-"""Tests of the recorder: what is in the file of a call, and what is not."""
+"""Tests of the recorder: the contents of the file of a call."""
 
 from __future__ import annotations
 

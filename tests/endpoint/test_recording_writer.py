@@ -108,7 +108,7 @@ async def test_full_disk_stops_recordings_and_not_calls_until_there_is_room(
 async def test_folder_without_rights_stops_recordings_and_not_calls(
     tmp_path: Path, log: list[str]
 ) -> None:
-    # Root may write everywhere, but not below a file.
+    # A folder below a file cannot be created, even by root.
     (tmp_path / "file").write_text("x")
     async with recorded(tmp_path / "file" / "calls") as server:
         for _ in range(2):
@@ -201,7 +201,7 @@ async def test_running_calls_do_not_exceed_the_largest_size(tmp_path: Path, log:
 async def test_slow_disk_delays_no_call_and_dropped_messages_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread hangs in a write while a call goes on; its queue is bounded."""
+    """The writing thread hangs while a call continues; the queue of the thread is bounded."""
     monkeypatch.setattr(rw, "_MAX_ITEMS", 10)
     is_writing, may_write = threading.Event(), threading.Event()
     write = os.write

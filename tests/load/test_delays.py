@@ -46,7 +46,8 @@ def test_callers_speak_at_their_times_and_answers_are_measured_from_the_end_of_s
     assert track == b"".join(
         [silence(1), speech[0], silence(4), speech[1], silence(3), speech[0], silence(5)]
     )
-    # The bot answers the first utterance after 0.5 s, the second one not, the third one after 1 s.
+    # The bot answers the first utterance after 0.5 s and the third utterance after 1 s. It does not
+    # answer the second utterance.
     heard = silence(2.5) + tone(300, 1.0) + silence(9.5) + tone(300, 1.0) + silence(3)
     delays = AnswerDetector(utterances).detect(heard, len(track), [])
     assert delays.found == [(2.0, pytest.approx(0.5)), (12.0, pytest.approx(1.0))]

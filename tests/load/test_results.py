@@ -75,7 +75,7 @@ def test_gaps_while_an_echo_settles_and_inaudible_gaps_do_not_count() -> None:
     gaps = [(1.0, 0.1), (20.0, 0.019), (31.0, 0.1), (40.0, 0.1)]
     echo = result(record(gaps=gaps, key_presses=[30.0]), settles=True)
     assert (echo.underruns, echo.early_underruns) == (1, 2)
-    # One minute, without 7 s at the beginning and 5 s after the key press.
+    # The measured time is one minute, without 7 s at the beginning and 5 s after the key press.
     assert echo.underruns_per_minute == pytest.approx(60 / 48)
     assert echo.clicks_per_minute == pytest.approx(60 / 48)
     assert result(record(gaps=gaps)).underruns == 3

@@ -307,7 +307,7 @@ async def test_call_whose_own_thread_stalls_too_gets_pipecats_analyzer(
     found = await judge(one, pieces)
     assert one.uses_pipecat
     assert "a thread has not answered" in warnings_logged[-1]
-    # The threads that continue change nothing.
+    # The stalled threads continue, and must not change the states.
     release.set()
     await asyncio.to_thread(stalled.stop, 10)
     assert [*found, *await judge(one, pieces[:1])] == expected

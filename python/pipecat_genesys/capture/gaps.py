@@ -1,4 +1,4 @@
-"""Makes a recording with masked or missing messages into a call that can be made again."""
+"""Converts a recording with masked or missing messages to a call that can be made again."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _POSITIONS = ("position", "start")
 def make_replayable(recorded: RecordedCall) -> RecordedCall:
     """Return a call that a client can make again.
 
-    Audio that the endpoint did not record becomes silence of the same length. Where messages are
-    missing, the later messages are renumbered and follow at once, as if the missing messages had
-    never been sent: their sequence numbers and stream positions have no gap.
+    Audio that the endpoint did not record becomes silence of the same length. Messages after
+    missing messages get new sequence numbers, stream positions and times, as if the missing
+    messages had never been sent.
 
     Args:
-        recorded: The call. A call without gaps, whose audio was recorded, is returned as it is.
+        recorded: The call. A call without gaps, whose audio was recorded, is returned unchanged.
     """
     entries = recorded.entries
     if recorded.source is not CaptureSource.SIMULATOR:
@@ -79,7 +79,7 @@ def _frame_bytes(entries: Sequence[CaptureEntry]) -> int:
 def _moved(
     before: Sequence[CaptureEntry], after: Sequence[CaptureEntry]
 ) -> tuple[CaptureEntry, ...]:
-    """Return the messages after a gap, moved next to those before it."""
+    """Return the messages after a gap, moved next to the messages before the gap."""
     frame = _frame_bytes(before)
     client = _missing_numbers(before, after, Direction.TO_SERVER)
     server = _missing_numbers(before, after, Direction.FROM_SERVER)

@@ -1,4 +1,4 @@
-"""`pipecat-genesys load URL`: place many calls at once, and judge what the callers notice."""
+"""`pipecat-genesys load URL`: place many simultaneous calls, and measure delays and gaps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ _UTTERANCE_SECONDS = 2.0
 
 def load(
     url: ServerUrl,
-    calls: Annotated[int, typer.Option(min=1, max=10_000, help="Number of calls at once.")] = 10,
+    calls: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Number of simultaneous calls.")
+    ] = 10,
     ramp: Annotated[
         float | None,
         typer.Option(
@@ -58,7 +60,7 @@ def load(
         Expect,
         typer.Option(
             help="What is measured: the answer of a bot to each utterance, or the echo of a bot "
-            "that repeats what it hears."
+            "that repeats the caller's audio."
         ),
     ] = Expect.ANSWER,
     say: Annotated[
@@ -74,7 +76,11 @@ def load(
     ] = None,
     period: Annotated[
         float,
-        typer.Option(min=1.0, callback=finite, help="Seconds from one utterance to the next one."),
+        typer.Option(
+            min=1.0,
+            callback=finite,
+            help="Seconds from the beginning of one utterance to the next utterance.",
+        ),
     ] = 8.0,
     press: Annotated[
         str | None,
@@ -122,10 +128,10 @@ def load(
         ),
     ] = None,
 ) -> None:
-    """Place many calls at once, and judge what the callers notice.
+    """Place many simultaneous calls, and measure the delays and gaps that callers notice.
 
-    The callers run in this process. It reports how late its own timers are: if the 99th percentile
-    is above 20 ms, the callers were too slow, and the result is not valid.
+    The callers run in this process. The command measures the delay of its own timers. If the 99th
+    percentile is above 20 ms, the callers were too slow, and the result is not valid.
 
     Exit status: 0 if the server kept all limits; 1 if not; 2 if the command line is wrong or a file
     cannot be written; 3 if the first call could not be connected; 4 if the result is not valid; 130
@@ -147,7 +153,8 @@ def load(
         max_underruns_per_minute=max_underruns,
         max_delay_ms=None if max_delay is None else 1000 * max_delay,
     )
-    # The objects of the calls live until the end, so a collection would only delay the callers.
+    # Disable garbage collection, because the objects of the calls are kept until the end, and a
+    # collection would only delay the callers.
     gc.collect()
     gc.freeze()
     gc.disable()

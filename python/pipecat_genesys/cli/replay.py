@@ -38,7 +38,8 @@ def replay(
     The command sends the client's messages at the recorded times. The command compares the type and
     the parameters of the server's messages in order, the number of pongs, the length of the audio,
     and the side that closed the socket. Times and UUIDs are ignored. Masked audio of a
-    recording is sent as silence. What is masked in the recording is masked before the comparison.
+    recording is sent as silence. Data that is masked in the recording is masked in the replay
+    before the comparison.
 
     Exit status: 0 if the server acted as recorded; 1 if not; 2 if the command line is wrong; 3 if
     there was no connection; 130 if interrupted.

@@ -200,7 +200,7 @@ def serve(
             parser=_parsed(_SIZE, "500M or 20G"),
             metavar="BYTES",
             show_default=False,
-            help="Largest size of all recordings, such as 500M; the oldest ones are deleted. "
+            help="Largest size of all recordings, such as 500M; the oldest recordings are deleted. "
             "Default: the setting of the application, or 1G.",
         ),
     ] = None,

@@ -1,7 +1,7 @@
 """The pytest plugin: the checks as tests, and fixtures that place calls.
 
 `pytest --audiohook-url=ws://...` adds a test for each check. The fixture `audiohook_caller` lets a
-test place calls to a server and judge them.
+test place calls to a server and check expectations.
 
 pytest loads this module wherever the package is installed. The module therefore imports the rest of
 the package only if the option `--audiohook-url` is given, or if a test uses the fixture.
@@ -161,7 +161,7 @@ class _TestFailedError(PipecatGenesysError):
 
 @pytest.fixture
 def audiohook_url(request: pytest.FixtureRequest) -> str:
-    """The URL of the server that `audiohook_caller` calls: that of `--audiohook-url`.
+    """The URL of the server that `audiohook_caller` calls: the value of `--audiohook-url`.
 
     Override this fixture to start a server, and to return its URL.
     """
@@ -187,9 +187,9 @@ def audiohook_caller(request: pytest.FixtureRequest, audiohook_url: str) -> Audi
 
 
 class AudioHookCaller:
-    """Places calls to a server, as Genesys Cloud would, and judges them.
+    """Places calls to a server, as Genesys Cloud would, and checks their expectations.
 
-    The fixture `audiohook_caller` makes it::
+    The fixture `audiohook_caller` returns an object of this class::
 
         def test_bot_answers_in_time(audiohook_caller):
             verdict = audiohook_caller.call(
@@ -231,14 +231,14 @@ class AudioHookCaller:
         options: CallOptions | None = None,
         **fields: object,
     ) -> Verdict:
-        """Place a call, and judge it. A test that is a coroutine awaits `place` instead.
+        """Place a call, and check the expectations. A coroutine awaits `place` instead.
 
         Args:
-            *steps: The steps of the caller; those of the script by default.
+            *steps: The steps of the caller; by default the steps of the script.
             script: A file, see `read_scenario`.
-            expect: Expectations, in addition to those of the script.
+            expect: Expectations, in addition to the expectations of the script.
             fault: Name of a fault that the client makes.
-            options: How the call is placed; with the API key and the secret by default.
+            options: How the call is placed; by default with the API key and the secret.
             **fields: Other fields of `Scenario`, such as `language` and `input`.
 
         Raises:
@@ -266,7 +266,7 @@ class AudioHookCaller:
         options: CallOptions | None = None,
         **fields: object,
     ) -> Verdict:
-        """Place a call, and judge it, in the event loop of the test. See `call`.
+        """Place a call, and check the expectations, in the event loop of the test. See `call`.
 
         Cancelling this method hangs up.
         """

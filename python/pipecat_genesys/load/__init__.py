@@ -1,8 +1,8 @@
-"""Many simulated calls at once against any AudioHook server, and a judgement of the result.
+"""Many simultaneous simulated calls to any AudioHook server, with limits for the results.
 
-`run_load` places the calls in this process and measures what the callers notice. `find_failures`
-compares the result with `Criteria`. Nothing here imports pipecat. Needs the extra `simulator` and
-numpy, which pipecat brings.
+`run_load` places the calls in this process and measures the delays and gaps that the callers
+notice. `find_failures` compares the result with `Criteria`. No module of this package imports
+pipecat. The package needs the extra `simulator`, and numpy, which pipecat installs.
 """
 
 from .criteria import Criteria, find_failures

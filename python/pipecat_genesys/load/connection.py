@@ -1,4 +1,4 @@
-"""A caller's WebSocket connection. It uses callbacks, so that hundreds of calls need little CPU."""
+"""A caller's WebSocket connection, with callbacks, so that many calls need little CPU time."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class CallProtocol(asyncio.Protocol):
 
     Attributes:
         caller: The caller.
-        connected: A future that is done when the server has accepted the WebSocket. Its exception
-            is a `ConnectFailedError` if the server did not.
+        connected: A future that is done when the server has accepted the WebSocket. The exception
+            of the future is a `ConnectFailedError` if the server did not accept the WebSocket.
         closed: Set when the connection has ended.
     """
 
@@ -116,7 +116,7 @@ class CallProtocol(asyncio.Protocol):
         self._flush()
 
     def _flush(self) -> None:
-        """Send the caller's messages and set the timer for its next action."""
+        """Send the caller's messages and set the timer for the caller's next action."""
         websocket, transport, session = self._websocket, self._transport, self.caller.session
         assert transport is not None
         for message in session.messages_to_send():
@@ -133,7 +133,8 @@ class CallProtocol(asyncio.Protocol):
         if websocket.handshake_exc is not None:
             transport.abort()
         elif websocket.close_expected() and not self._abort_scheduled:
-            # The server closes the connection; if it does not, the client aborts it.
+            # The server must close the connection. If the server does not, the client aborts the
+            # connection.
             self._abort_scheduled = True
             self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, transport.abort)
         self._set_timer(self.caller.next_due())
@@ -159,7 +160,7 @@ async def connect(
         options: Credentials, certificates, and the limit of time for the connection.
 
     Returns:
-        The connection. It ends by itself after the caller has hung up.
+        The connection, which ends after the caller has hung up.
 
     Raises:
         ConnectFailedError: If the WebSocket cannot be established.

@@ -1,4 +1,4 @@
-"""Limits that the calls must keep, and those that a result exceeds."""
+"""Limits of a load test, and the limits that a result exceeds."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Criteria:
         max_missing_share: Largest part of the expected replies that may be missing. After a key
             press, an echo can shift within a measured segment, which is then not found.
         max_delay_ms: Largest 99th percentile of the delay of the replies; None for no limit.
-        max_lag_ms: Largest 99th percentile of the delay of this process's timers. Above it, the
-            callers were too slow, and the result is not valid.
+        max_lag_ms: Largest 99th percentile of the delay of this process's timers. Above this limit,
+            the callers were too slow, and the result is not valid.
     """
 
     max_opened_seconds: float = 5.0

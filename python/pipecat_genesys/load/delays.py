@@ -66,17 +66,18 @@ class DelayDetector(Protocol):
 class EchoDetector:
     """Measures the delay of an echo.
 
-    A marker is 50 ms of the caller's speech, one in each second. It is located in the heard audio
-    by cross-correlation, to the sample. Spoken and heard audio are on one timeline, which begins
-    with `open`. The delay of a marker is the distance of its two positions: it includes the time to
-    fill the caller's packet, the network in both directions, and the wait until playback.
+    A marker is 50 ms of the caller's speech; each second of the speech has one marker. The marker
+    is located in the heard audio by cross-correlation, with a precision of one sample. Spoken and
+    heard audio are on one timeline, which begins with `open`. The delay of a marker is the
+    difference between its two positions. The delay includes the time to fill the caller's packet,
+    the network in both directions, and the wait until playback.
     """
 
     def __init__(self, track: bytes) -> None:
         """Create a detector for calls in which all callers say the same.
 
         Args:
-            track: What every caller says, as mu-law.
+            track: Audio that every caller sends, as mu-law.
         """
         self._spoken = _samples(track)
 
@@ -92,7 +93,7 @@ class EchoDetector:
                 continue
             begin = round(at * WIRE_SAMPLE_RATE)
             if lag is not None and begin + lag + _MARKER > len(signal):
-                # The caller hung up before the echo.
+                # Not counted as missing, because the caller hung up before the echo.
                 break
             marker = self._spoken[begin : begin + _MARKER]
             position = None

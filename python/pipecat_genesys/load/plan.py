@@ -11,10 +11,10 @@ class LoadPlan:
     """Number and times of the calls, in seconds.
 
     Attributes:
-        calls: Number of calls at once.
+        calls: Number of simultaneous calls.
         ramp: Time over which the calls begin, at equal intervals.
-        duration: Time for which all calls run together. Then the calls end in the order in which
-            they began, so that each takes `ramp` + `duration`.
+        duration: Time for which all calls run together. After this time, the calls end in the order
+            in which they began, so that each call takes `ramp` + `duration`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -38,5 +38,5 @@ class LoadPlan:
         return self.ramp + self.duration
 
     def begin_of(self, number: int) -> float:
-        """Return the time at which a call begins, from the beginning of the first one."""
+        """Return the time from the beginning of the first call to the beginning of a call."""
         return self.ramp * number / self.calls

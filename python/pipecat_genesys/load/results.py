@@ -1,4 +1,4 @@
-"""The measurements of one call, and those of all calls together."""
+"""The measurements of one call, and the measurements of all calls together."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from .delays import ECHO_START_SECONDS, DelayDetector, Delays
 AUDIBLE_SECONDS = 0.02
 """Minimum duration of a gap that counts as an underrun. A shorter gap is heard as a click."""
 
-# Gaps within this time after the start or an interruption of an echo are counted separately,
-# because the delay of the echo still grows then, until playback has no more gaps.
+# Time in seconds after the start or an interruption of an echo in which gaps are counted
+# separately. In this time, each gap makes the delay of the echo longer, until playback has no more
+# gaps.
 _SETTLING_SECONDS = 5.0
 _DRIFT_REPLIES = 3
 _RATE_RULES = (
@@ -167,7 +168,8 @@ class LoadResult:
         broken_rules: Number of times that the server broke each rule of the protocol.
         seconds: Length of all calls together.
         spoken_seconds: Caller audio that was sent.
-        lag_ms: Delays of the timers of this process. If they are long, the callers were too slow.
+        lag_ms: Delays of the timers of this process. If the delays are long, the callers were too
+            slow.
     """
 
     calls: int
@@ -209,7 +211,7 @@ def aggregate(
         records: Measurements of each call whose connection succeeded.
         refusals: Number of failed connections for each reason.
         lags: Delays of the timers of this process, in seconds.
-        settles: Whether the bot's audio is an echo, which has gaps until it is late enough.
+        settles: Whether the bot's audio is an echo, which has gaps until its delay is long enough.
     """
     broken_rules: Counter[str] = Counter()
     for record in records:

@@ -18,7 +18,8 @@ from .results import CallRecord, LoadResult, Percentiles, aggregate
 from .scripted import run_scripted_call
 from .talk import Expect, Talk
 
-# Audio of a caller that is longer than the call, in seconds: the end of the call may be delayed.
+# Audio of a caller beyond the length of the call, in seconds, because the end of the call may be
+# delayed.
 _SPARE_SECONDS = 15.0
 # Time between two reports of the progress, and two measurements of the event loop, in seconds.
 _PROGRESS_SECONDS, _LAG_SECONDS = 1.0, 0.05
@@ -80,7 +81,7 @@ async def run_load(
     scenario: Scenario | None = None,
     on_progress: OnProgress | None = None,
 ) -> LoadResult:
-    """Place calls on a server, and measure what the callers notice.
+    """Place calls on a server, and measure the delays and gaps that the callers notice.
 
     If this coroutine is cancelled, all connections are closed.
 
@@ -89,8 +90,9 @@ async def run_load(
         plan: Number and times of the calls.
         talk: What the callers do, and the reply that is measured.
         options: Credentials and certificates.
-        scenario: What the callers do instead of `talk`. Each of them places one call after the
-            other until its time is over. This takes several times as much CPU time as `talk`.
+        scenario: What the callers do instead of `talk`. Each caller places one call after the other
+            until the caller's time is over. A scenario takes several times as much CPU time as
+            `talk`.
         on_progress: Called about every second.
 
     Returns:
@@ -134,7 +136,7 @@ async def run_load(
         await asyncio.sleep(begins_at - loop.time())
         await place_call(number, ends_at)
         while scenario is not None and loop.time() < ends_at:
-            # The pause limits the calls to a server that refuses them.
+            # The pause limits the rate of calls to a server that refuses calls.
             await asyncio.sleep(_BETWEEN_SECONDS)
             await place_call(number, ends_at)
 
@@ -182,7 +184,7 @@ def _key_presses(talk: Talk, plan: LoadPlan, number: int) -> list[float]:
 
 
 async def _finish(protocol: CallProtocol, ends_at: float) -> CallRecord:
-    """Wait until a connection has ended, and close it if it does not end after the hang-up."""
+    """Wait for the end of a connection; close the connection if it stays open after the hang-up."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(max(ends_at, loop.time()) + _END_SECONDS):

@@ -14,7 +14,7 @@ from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
 from pipecat_genesys.simulator.caller_audio import ULAW_SILENCE
 
 # The callers of an echo test speak without a pause: noise in the band of speech, so that any part
-# of it can be recognized.
+# of the noise can be recognized.
 _BAND_HZ, _LEVEL = (300, 3400), 5000
 
 
@@ -41,7 +41,7 @@ class Talk:
 
     Attributes:
         expect: The reply of the bot that is measured.
-        utterances: Speech as mu-law, for `Expect.ANSWER`; the callers say them in turn.
+        utterances: Speech as mu-law, for `Expect.ANSWER`; the callers say the utterances in turn.
         first: Time of the first utterance, in seconds from `open`. The bot may greet before.
         period: Time from the beginning of one utterance to the next one, in seconds.
         key: A key that each caller presses once, in the middle of the call; None for none.
@@ -66,7 +66,7 @@ class Talk:
             )
 
     def track(self, seconds: float) -> tuple[bytes, list[Utterance]]:
-        """Return what a caller says in a call.
+        """Return the audio that a caller sends in a call.
 
         Args:
             seconds: Length of the call.
