@@ -1,4 +1,4 @@
-"""Tests that `examples/monitor.py` reports the offset of each utterance, on a real WebSocket."""
+"""Tests that `examples/monitor.py` reports the offset of each utterance, over a real WebSocket."""
 
 from __future__ import annotations
 

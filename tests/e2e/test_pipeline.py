@@ -1,4 +1,4 @@
-"""Tests of simulated calls on a real WebSocket and a real pipeline with the serializer."""
+"""Tests of simulated calls over a real WebSocket, with a real pipeline and the serializer."""
 
 from __future__ import annotations
 

@@ -71,7 +71,8 @@ class Bots:
         await call.run(Pipeline([call.transport.input(), echo, call.transport.output()]))
 
 
-# pipecat 1.0 keeps references to the last pipelines that ended, and thus to their transports.
+# pipecat 1.0 keeps references to the last pipelines that ended, and thus to their transports, so
+# transports are not counted with that version.
 FREES_PIPELINES = find_spec("pipecat.pipeline.worker") is not None
 
 

@@ -1,4 +1,4 @@
-"""Tests of the delay of the simulated network, on real sockets."""
+"""Tests of the delay of the simulated network, over real sockets."""
 
 from __future__ import annotations
 
