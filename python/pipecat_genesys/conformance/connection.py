@@ -229,7 +229,7 @@ class CheckedConnection:
         """Send `open`.
 
         Args:
-            parameters: Parameters that replace those of the call or add to them.
+            parameters: Parameters that replace or complete the parameters of the call.
             **envelope: Envelope fields that replace the correct ones; None removes a field.
         """
         await self.send("open", self.call.open_parameters() | dict(parameters or {}), **envelope)
@@ -463,7 +463,7 @@ class CheckedConnection:
         """Send `open` and wait for `opened` or `disconnect`.
 
         Args:
-            parameters: Parameters that replace those of the call or add to them.
+            parameters: Parameters that replace or complete the parameters of the call.
             **envelope: Envelope fields that replace the correct ones; None removes a field.
 
         Returns:
@@ -481,7 +481,7 @@ class CheckedConnection:
         """Send `open` and wait for `opened`.
 
         Args:
-            parameters: Parameters that replace those of the call or add to them.
+            parameters: Parameters that replace or complete the parameters of the call.
             **envelope: Envelope fields that replace the correct ones; None removes a field.
 
         Returns:
