@@ -250,7 +250,7 @@ bench-vad: dev  ## Measurements, on a quiet machine | 15 min, 10 with VAD=--shor
 	cd benches && ../$(PY) -m vad $(VAD)
 
 .PHONY: load soak
-load: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 30 min | measure the number of calls that one core can serve, with ours and pipecat's (2 cores); writes benches/results/
+load: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 3 h | measure the number of calls that one core can serve, with ours and pipecat's (2 cores; LOAD=--quick: 10 min); writes benches/results/
 	cd benches && ../$(PY) -m load $(LOAD)
 
 soak: dev $(VENV)/.bench  ## Measurements, on a quiet machine | 1 h | short calls for an hour: measure memory, gaps in the audio and leaks (2 cores); writes benches/results/

@@ -26,7 +26,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from load import steps
 from rich.console import Console
@@ -114,12 +113,13 @@ def measure(setting: str, calls: int, gap: float, plateau: float) -> dict[str, A
     """Make the calls with one setting of the recorder; return the measurements."""
     core, _ = steps.server_and_generator_cores()
     with running(SETTINGS[setting]) as server:
-        steps.warm_up(server)  # type: ignore[arg-type]
+        steps.warm_up(server.port, "echo")
         begin = time.monotonic() + steps.START_SECONDS
         generator = steps.start_generator(
-            server,  # type: ignore[arg-type]
+            server.port,
             calls,
-            gap=gap,
+            bot="echo",
+            ramp=calls * gap,
             plateau=plateau,
             begin=begin,
         )
@@ -131,13 +131,11 @@ def measure(setting: str, calls: int, gap: float, plateau: float) -> dict[str, A
         stolen = steps.stolen_seconds(core) - stolen
         result = steps.finish_generator(generator)
         dropped = server.metric("audiohook_recording_dropped_messages_total")
-    pongs = [1000 * seconds for call in result["calls"] for seconds in call["pong"]]
-    p50, p99 = np.percentile(pongs, (50, 99)) if pongs else (0.0, 0.0)
     return {
         "cpu": 1000 * cpu / (seconds * calls),
-        "p50": float(p50),
-        "p99": float(p99),
-        "completed": sum(call["completed"] for call in result["calls"]),
+        "p50": result.pong_ms.p50 or 0.0,
+        "p99": result.pong_ms.p99 or 0.0,
+        "completed": result.completed,
         "dropped": dropped,
         "stolen": 100 * stolen / seconds,
     }

@@ -1,4 +1,4 @@
-"""Load tests: the simulator's calls against several servers on one core. See README.md."""
+"""Load tests: simulated calls against several servers on one core. See README.md."""
 
 SERVERS = (
     "documented",
@@ -7,15 +7,33 @@ SERVERS = (
     "tuned-lean",
     "ours-stock",
     "ours-transport",
+    "ours-transport-telephone-vad",
 )
 """Names of the servers, as in `configurations.CONFIGURATIONS`."""
 
-SERVERS_ON_UVLOOP = tuple(f"{server}+uvloop" for server in SERVERS)
-"""Names of the same servers on uvloop's event loop."""
+COMPARED_SERVERS = (
+    "tuned",
+    "tuned-200ms",
+    "ours-stock",
+    "ours-transport",
+    "ours-transport-telephone-vad",
+)
+"""The servers that are tested by default."""
 
-ECHO_START_SECONDS = 2.0
-"""Caller audio that the bot receives before it starts to echo, in seconds."""
+QUICK_ECHO_SERVERS = ("tuned-200ms", "ours-transport")
+"""The servers that a quick load test tests with the echo bot."""
+
+LOOPS = ("asyncio", "uvloop")
+"""Names of the event loops."""
+
+BOTS = ("echo", "working")
+"""Names of the bots."""
 
 API_KEY = "load"
 CLIENT_SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
 """Credentials of the soak: its callers sign their requests with them."""
+
+
+def is_tested(server: str, bot: str) -> bool:
+    """Return whether a server differs from the others with a bot."""
+    return bot == "working" or server != "ours-transport-telephone-vad"

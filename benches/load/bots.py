@@ -14,8 +14,7 @@ from pipecat.frames.frames import (
     TTSStoppedFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
-
-from . import ECHO_START_SECONDS
+from pipecat_genesys.load.delays import ECHO_START_SECONDS
 
 # Pipecat's default sample rates.
 RATE_IN, RATE_OUT = 16000, 24000

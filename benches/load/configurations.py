@@ -1,8 +1,8 @@
-"""The servers that are compared: one bot on each combination of transport and serializer."""
+"""The servers that are compared: each bot on each combination of transport and serializer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import WebSocket
@@ -12,33 +12,53 @@ from pipecat.serializers import genesys as pipecat_genesys_serializer
 from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPIWebsocketTransport
 from pipecat.workers.runner import WorkerRunner
 from pipecat_genesys import GenesysAudioHookSerializer, genesys_params
-from pipecat_genesys.transport import AudioHookTransport, call_worker
+from pipecat_genesys.transport import AudioHookTransport
+from pipecat_genesys.transport import run_call as run_our_call
 
 from .bots import RATE_IN, RATE_OUT, CallerAudioCounter, EchoBot
+from .working_bot import working_bot
 
-MakeWorker = Callable[..., Any]
-Configuration = Callable[[WebSocket], tuple[Any, MakeWorker]]
+RunPipeline = Callable[..., Awaitable[None]]
+Configuration = Callable[[WebSocket], tuple[Any, RunPipeline]]
 
 
 def _stock_transport(websocket: WebSocket, **params: Any) -> FastAPIWebsocketTransport:
     return FastAPIWebsocketTransport(websocket, FastAPIWebsocketParams(**params))
 
 
-def _documented(websocket: WebSocket) -> tuple[Any, MakeWorker]:
+def _runs(transport: FastAPIWebsocketTransport, **options: Any) -> RunPipeline:
+    """Return a function that runs a pipeline on pipecat's transport until the client has gone."""
+
+    async def run(pipeline: Pipeline, **more: Any) -> None:
+        worker = PipelineWorker(pipeline, **options, **more)
+
+        @transport.event_handler("on_client_disconnected")
+        async def on_client_disconnected(transport: Any, client: Any) -> None:
+            await worker.cancel()
+
+        runner = WorkerRunner(handle_sigint=False)
+        await runner.add_workers(worker)
+        await runner.run()
+
+    return run
+
+
+def _documented(websocket: WebSocket) -> tuple[Any, RunPipeline]:
     """Use the parameters of pipecat's documentation, one of which pipecat does not have."""
-    params = {
-        "serializer": pipecat_genesys_serializer.GenesysAudioHookSerializer(),
-        "audio_in_enabled": True,
-        "audio_out_enabled": True,
-        "audio_out_fixed_packet_size": 1600,
-    }
-    return _stock_transport(websocket, **params), PipelineWorker
+    transport = _stock_transport(
+        websocket,
+        serializer=pipecat_genesys_serializer.GenesysAudioHookSerializer(),
+        audio_in_enabled=True,
+        audio_out_enabled=True,
+        audio_out_fixed_packet_size=1600,
+    )
+    return transport, _runs(transport)
 
 
-def _tuned(make_worker: MakeWorker, **more: Any) -> Configuration:
+def _tuned(worker_options: dict[str, Any], **more: Any) -> Configuration:
     """Set pipecat's parameters so that no audio is lost and no call is cut off."""
 
-    def configure(websocket: WebSocket) -> tuple[Any, MakeWorker]:
+    def configure(websocket: WebSocket) -> tuple[Any, RunPipeline]:
         kind = pipecat_genesys_serializer.GenesysAudioHookSerializer
         transport = _stock_transport(
             websocket,
@@ -48,63 +68,55 @@ def _tuned(make_worker: MakeWorker, **more: Any) -> Configuration:
             audio_out_end_silence_secs=0,
             **more,
         )
-        return transport, make_worker
+        return transport, _runs(transport, **worker_options)
 
     return configure
 
 
-def _worker_without_idle_timeout(pipeline: Any, **options: Any) -> PipelineWorker:
-    return PipelineWorker(pipeline, idle_timeout_secs=None, **options)
+def _ours_on_stock_transport(websocket: WebSocket) -> tuple[Any, RunPipeline]:
+    transport = _stock_transport(websocket, **genesys_params(GenesysAudioHookSerializer()))
+    return transport, _runs(transport, **_NO_IDLE_TIMEOUT)
 
 
-def _lean_worker(pipeline: Any, **options: Any) -> PipelineWorker:
-    """Create a worker without the observers for RTVI and for turns."""
-    return _worker_without_idle_timeout(
-        pipeline, enable_rtvi=False, enable_turn_tracking=False, **options
-    )
+def _ours(websocket: WebSocket) -> tuple[Any, RunPipeline]:
+    return AudioHookTransport(websocket), run_our_call
 
 
-def _ours_on_stock_transport(websocket: WebSocket) -> tuple[Any, MakeWorker]:
-    serializer = GenesysAudioHookSerializer()
-    params = genesys_params(serializer)
-    return _stock_transport(websocket, **params), _worker_without_idle_timeout
-
-
-def _ours(websocket: WebSocket) -> tuple[Any, MakeWorker]:
-    return AudioHookTransport(websocket), call_worker
-
+_NO_IDLE_TIMEOUT: dict[str, Any] = {"idle_timeout_secs": None}
+# Without the observers for RTVI and for turns.
+_LEAN = _NO_IDLE_TIMEOUT | {"enable_rtvi": False, "enable_turn_tracking": False}
 
 CONFIGURATIONS: dict[str, Configuration] = {
     "documented": _documented,
-    "tuned": _tuned(_worker_without_idle_timeout, fixed_audio_packet_size=1600),
-    "tuned-200ms": _tuned(_worker_without_idle_timeout, audio_out_10ms_chunks=20),
-    "tuned-lean": _tuned(_lean_worker, audio_out_10ms_chunks=20),
+    "tuned": _tuned(_NO_IDLE_TIMEOUT, fixed_audio_packet_size=1600),
+    "tuned-200ms": _tuned(_NO_IDLE_TIMEOUT, audio_out_10ms_chunks=20),
+    "tuned-lean": _tuned(_LEAN, audio_out_10ms_chunks=20),
     "ours-stock": _ours_on_stock_transport,
     "ours-transport": _ours,
+    "ours-transport-telephone-vad": _ours,
 }
-"""For each name, a function from a WebSocket to a transport and the factory of its worker."""
+"""For each name, a function from a WebSocket to a transport and a function that runs a pipeline."""
 
 
-async def run_call(server: str, websocket: WebSocket, counter: CallerAudioCounter) -> None:
+async def run_call(
+    server: str, bot: str, websocket: WebSocket, counter: CallerAudioCounter
+) -> None:
     """Run a call to its end.
 
     Args:
         server: A key of `CONFIGURATIONS`.
+        bot: One of `BOTS`.
         websocket: The connection, not yet accepted.
         counter: Counts the caller audio that the bot receives.
     """
     await websocket.accept()
-    transport, make_worker = CONFIGURATIONS[server](websocket)
-    worker = make_worker(
-        Pipeline([transport.input(), EchoBot(counter), transport.output()]),
+    transport, run = CONFIGURATIONS[server](websocket)
+    before: list[Any] = [EchoBot(counter)]
+    after: list[Any] = []
+    if bot == "working":
+        vad = "telephone" if server.endswith("telephone-vad") else "silero"
+        before, after = working_bot(vad, counter)
+    await run(
+        Pipeline([transport.input(), *before, transport.output(), *after]),
         params=PipelineParams(audio_in_sample_rate=RATE_IN, audio_out_sample_rate=RATE_OUT),
     )
-    if isinstance(transport, FastAPIWebsocketTransport):
-
-        @transport.event_handler("on_client_disconnected")
-        async def on_client_disconnected(transport: Any, client: Any) -> None:
-            await worker.cancel()
-
-    runner = WorkerRunner(handle_sigint=False)
-    await runner.add_workers(worker)
-    await runner.run()

@@ -44,25 +44,33 @@ OTHER_LAYER = "other"
 """Layer of all other functions: the standard library, soxr and numpy."""
 
 
-def profile(server: str, calls: int) -> dict[str, Any]:
+def profile(server: str, bot: str, loop: str, calls: int) -> dict[str, Any]:
     """Profile a server with a number of simultaneous calls.
 
     Args:
         server: Name of the server.
+        bot: Name of the bot.
+        loop: Name of the event loop.
         calls: Number of calls.
 
     Returns:
         CPU time in ms per call and second, and the shares of the layers and of the busiest
         functions in %. C code counts for the Python function that calls it.
     """
-    core, other_cores = server_and_generator_cores()
-    with running_server(server, core) as process, tempfile.TemporaryDirectory() as folder:
-        warm_up(process)
+    _, other_cores = server_and_generator_cores()
+    with (
+        running_server(server, bot, loop) as process,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        warm_up(process.port, bot)
         process.stats("tune")
         begin = time.monotonic() + START_SECONDS
         plateau = _SAMPLED_SECONDS + 4 * _MARGIN_SECONDS
-        generator = start_generator(process, calls, gap=_GAP_SECONDS, plateau=plateau, begin=begin)
-        sleep_until(begin + calls * _GAP_SECONDS + _MARGIN_SECONDS)
+        ramp = calls * _GAP_SECONDS
+        generator = start_generator(
+            process.port, calls, bot=bot, ramp=ramp, plateau=plateau, begin=begin
+        )
+        sleep_until(begin + ramp + _MARGIN_SECONDS)
         before = process.stats()
         stacks = _sample(process.pid, Path(folder) / "stacks", other_cores)
         after = process.stats()
@@ -70,7 +78,8 @@ def profile(server: str, calls: int) -> dict[str, Any]:
     cpu_seconds = after["cpu_seconds"] - before["cpu_seconds"]
     layers, functions = _shares(stacks)
     return {
-        "server": server,
+        "server": server if loop == "asyncio" else f"{server}+{loop}",
+        "bot": bot,
         "calls": calls,
         "cpu_ms_per_call_second": 1000 * cpu_seconds / (after["at"] - before["at"]) / calls,
         "layers_percent": layers,

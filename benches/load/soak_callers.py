@@ -14,16 +14,16 @@ import json
 import os
 from collections import Counter
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import signals
-from pipecat_genesys.simulator import BargedIn, CallOptions, Violation
+from pipecat_genesys.load.caller import Caller
+from pipecat_genesys.load.connection import connect
+from pipecat_genesys.load.results import AUDIBLE_SECONDS
+from pipecat_genesys.simulator import BargedIn, CallOptions, ConnectFailedError, Violation
 from signals import WIRE_RATE, speech_band_noise
 
 from . import API_KEY, CLIENT_SECRET
-from .call_protocol import CallProtocol
-from .caller import AUDIBLE_SECONDS, Caller
 from .process_stats import percentiles_ms
 
 _MINUTE = 60.0
@@ -55,7 +55,6 @@ class SoakCallers:
 
     def __init__(self, url: str, calls: int, seconds: float) -> None:
         self._url = url
-        self._address = urlsplit(url)
         self._calls = calls
         self._end = asyncio.get_running_loop().time() + seconds
         self._shortest = min(_SHORTEST_CALL_SECONDS, seconds / 2)
@@ -89,12 +88,8 @@ class SoakCallers:
         key_press = _PERIOD_SECONDS * (1 + number % 5) + _KEY_PRESS_SECONDS
         caller = Caller(self._wire, [key_press], loop.time() + length)
         try:
-            _, protocol = await loop.create_connection(
-                lambda: CallProtocol(self._url, caller, self._lags, self._options),
-                self._address.hostname,
-                self._address.port,
-            )
-        except OSError as error:
+            protocol = await connect(self._url, caller, self._lags, self._options)
+        except ConnectFailedError as error:
             self._records.append({"completed": False, "broken_rules": {str(error): 1}})
             return
         self._active += 1

@@ -12,31 +12,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .aggregate import aggregate_step
+from pipecat_genesys.load import LoadResult
+from pydantic import TypeAdapter
+
+from .aggregate import make_row, step_failures
 
 _BENCHES = Path(__file__).resolve().parents[1]
 # Time from the start of the last call to the first reading of the statistics, and from the last
 # reading to the first hang-up.
 MARGIN_SECONDS = 1.0
-START_SECONDS = 3.0
+START_SECONDS = 2.5
 _STOP_SECONDS = 30
-_WARM_UP_CALLS, _WARM_UP_GAP, _WARM_UP_PLATEAU = 2, 0.1, 3.0
+_WARM_UP_CALLS, _WARM_UP_RAMP, _WARM_UP_PLATEAU = 2, 0.2, 2.0
+_LOAD_RESULT = TypeAdapter(LoadResult)
 
 
 class ServerProcess:
     """A process that runs `load.server`.
 
     Args:
-        server: Name of the server; a name that ends in `+uvloop` runs on uvloop.
+        server: Name of the server.
+        bot: Name of the bot.
+        loop: Name of the event loop.
         core: Core to run on.
     """
 
-    def __init__(self, server: str, core: int) -> None:
-        name, _, loop = server.partition("+")
+    def __init__(self, server: str, bot: str, loop: str, core: int) -> None:
+        self.server, self.bot, self.loop = server, bot, loop
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "load.server", name),
-                *(f"--loop={loop or 'asyncio'}", f"--core={core}"),
+                *(sys.executable, "-m", "load.server", server),
+                *(f"--bot={bot}", f"--loop={loop}", f"--core={core}"),
             ],
             cwd=_BENCHES,
             stdin=subprocess.PIPE,
@@ -71,9 +77,9 @@ class ServerProcess:
 
 
 @contextmanager
-def running_server(server: str, core: int) -> Iterator[ServerProcess]:
-    """Run a server until the context ends."""
-    process = ServerProcess(server, core)
+def running_server(server: str, bot: str, loop: str) -> Iterator[ServerProcess]:
+    """Run a server on the last core until the context ends."""
+    process = ServerProcess(server, bot, loop, server_and_generator_cores()[0])
     try:
         yield process
     finally:
@@ -87,15 +93,24 @@ def server_and_generator_cores() -> tuple[int, list[int]]:
 
 
 def start_generator(
-    process: ServerProcess, calls: int, *, gap: float, plateau: float, begin: float
+    port: int,
+    calls: int,
+    *,
+    bot: str,
+    ramp: float,
+    plateau: float,
+    begin: float,
+    ramp_down: float | None = None,
 ) -> subprocess.Popen[str]:
     """Start the load generator of a step."""
     _, cores = server_and_generator_cores()
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "load.generator"),
-            f"--url=ws://127.0.0.1:{process.port}/audiohook",
-            *(f"--calls={calls}", f"--gap={gap}", f"--plateau={plateau}", f"--begin={begin}"),
+            f"--url=ws://127.0.0.1:{port}/audiohook",
+            f"--bot={bot}",
+            *(f"--calls={calls}", f"--ramp={ramp}", f"--plateau={plateau}", f"--begin={begin}"),
+            f"--ramp-down={ramp if ramp_down is None else ramp_down}",
             *("--cores", *map(str, cores)),
         ],
         cwd=_BENCHES,
@@ -104,7 +119,7 @@ def start_generator(
     )
 
 
-def finish_generator(generator: subprocess.Popen[str]) -> dict[str, Any]:
+def finish_generator(generator: subprocess.Popen[str]) -> LoadResult:
     """Wait for the load generator; return its measurements.
 
     Raises:
@@ -113,42 +128,66 @@ def finish_generator(generator: subprocess.Popen[str]) -> dict[str, Any]:
     output, _ = generator.communicate()
     if generator.returncode:
         raise RuntimeError("the load generator failed, see its output above")
-    result: dict[str, Any] = json.loads(output)
-    return result
+    return _LOAD_RESULT.validate_json(output)
 
 
-def warm_up(process: ServerProcess) -> None:
-    """Make two short calls."""
-    begin = time.monotonic() + START_SECONDS
-    calls, gap, plateau = _WARM_UP_CALLS, _WARM_UP_GAP, _WARM_UP_PLATEAU
-    finish_generator(start_generator(process, calls, gap=gap, plateau=plateau, begin=begin))
+def warm_up(port: int, bot: str) -> None:
+    """Make two short calls to a server."""
+    finish_generator(
+        start_generator(
+            port,
+            _WARM_UP_CALLS,
+            bot=bot,
+            ramp=_WARM_UP_RAMP,
+            plateau=_WARM_UP_PLATEAU,
+            begin=time.monotonic() + START_SECONDS,
+        )
+    )
 
 
-def run_step(server: str, calls: int, *, gap: float, plateau: float) -> dict[str, Any]:
-    """Measure a number of simultaneous calls, with a new server on the last core.
+def run_step(
+    process: ServerProcess,
+    calls: int,
+    *,
+    ramp: float,
+    plateau: float,
+    ramp_down: float | None = None,
+    smallest_delay_ms: float | None = None,
+) -> dict[str, Any]:
+    """Measure a number of calls that run together.
 
     Args:
-        server: Name of the server.
+        process: The server, which has no calls.
         calls: Number of calls.
-        gap: Seconds between the beginnings of two calls.
+        ramp: Seconds over which the calls begin.
         plateau: Seconds during which all calls run.
+        ramp_down: Seconds over which the calls end; None for `ramp`.
+        smallest_delay_ms: See `step_failures`.
     """
     core, _ = server_and_generator_cores()
-    with running_server(server, core) as process:
-        warm_up(process)
-        idle = process.stats("tune")
-        begin = time.monotonic() + START_SECONDS
-        generator = start_generator(process, calls, gap=gap, plateau=plateau, begin=begin)
-        sleep_until(begin + calls * gap + MARGIN_SECONDS)
-        before, stolen = process.stats(), stolen_seconds(core)
-        sleep_until(begin + calls * gap + plateau - MARGIN_SECONDS)
-        after, stolen = process.stats(), stolen_seconds(core) - stolen
-        result = finish_generator(generator)
-        last = process.stats()
+    idle = process.stats()
+    begin = time.monotonic() + START_SECONDS
+    generator = start_generator(
+        process.port,
+        calls,
+        bot=process.bot,
+        ramp=ramp,
+        plateau=plateau,
+        begin=begin,
+        ramp_down=ramp_down,
+    )
+    sleep_until(begin + ramp + MARGIN_SECONDS)
+    before, stolen = process.stats(), stolen_seconds(core)
+    sleep_until(begin + ramp + plateau - MARGIN_SECONDS)
+    after, stolen = process.stats(), stolen_seconds(core) - stolen
+    result = finish_generator(generator)
+    last = process.stats()
     seconds = after["at"] - before["at"]
     cpu_seconds = after["cpu_seconds"] - before["cpu_seconds"]
     heard_seconds = last["heard_seconds"] - idle["heard_seconds"]
-    return aggregate_step(server, calls, result["calls"], heard_seconds) | {
+    row = make_row(process.server, process.bot, process.loop, result, heard_seconds)
+    return row | {
+        "failures": step_failures(result, smallest_delay_ms),
         "cpu_ms_per_call_second": 1000 * cpu_seconds / (seconds * calls),
         "cpu_percent": 100 * cpu_seconds / seconds,
         "memory_mb": after["rss_mb"],
@@ -157,7 +196,6 @@ def run_step(server: str, calls: int, *, gap: float, plateau: float) -> dict[str
         "gc_full": sum(stats["gc_full"] for stats in (before, after, last)),
         "gc_percent": 100 * after["gc_seconds"] / seconds,
         "loop_late_ms": after["loop_late_ms"],
-        "generator_lag_ms": result["lag_ms"],
         "stolen_percent": 100 * stolen / seconds,
         "load_average": os.getloadavg()[0],
     }

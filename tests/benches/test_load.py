@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+SMOKE = ("--smoke", "--loops=asyncio")
 BENCHES = Path(__file__).parents[2] / "benches"
 
 pytestmark = [
@@ -48,7 +49,7 @@ def check_two_short_calls(row: dict[str, Any]) -> None:
 
 
 def test_our_transport_delivers_all_audio_and_echoes_every_marker(tmp_path: Path) -> None:
-    (row,) = run(tmp_path, "load", "load", "--quick", "--servers", "ours-transport")
+    (row,) = run(tmp_path, "load", "load", *SMOKE, "--servers=ours-transport", "--bots=echo")
     check_two_short_calls(row)
     assert row["server"] == "ours-transport"
     assert row["markers_missing"] == 0
@@ -61,9 +62,19 @@ def test_our_transport_delivers_all_audio_and_echoes_every_marker(tmp_path: Path
 
 def test_audio_that_pipecats_serializer_loses_is_counted(tmp_path: Path) -> None:
     """pipecat's serializer loses audio at 16 kHz with its default parameters."""
-    (row,) = run(tmp_path, "load", "load", "--quick", "--servers", "documented")
+    (row,) = run(tmp_path, "load", "load", *SMOKE, "--servers=documented", "--bots=echo")
     check_two_short_calls(row)
     assert row["delivered_percent"] < 97
+
+
+def test_the_working_bot_answers_every_question(tmp_path: Path) -> None:
+    servers = ("tuned-200ms", "ours-transport", "ours-transport-telephone-vad")
+    rows = run(tmp_path, "load", "load", *SMOKE, "--bots=working", "--servers", *servers)
+    assert [row["server"] for row in rows] == list(servers)
+    for row in rows:
+        assert (row["completed"], row["markers"], row["markers_missing"]) == (2, 2, 0)
+        # Transcription, model and voice wait for 0.1 s, 0.3 s and 0.15 s.
+        assert row["echo_ms"]["p50"] > 550
 
 
 def test_signed_calls_of_a_soak_are_all_completed(tmp_path: Path) -> None:

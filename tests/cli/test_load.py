@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from load.echo_peer import echo_peer, silent
+from echo_peer import echo_peer, silent
 from pipecat_genesys.cli.app import app
 from pipecat_genesys.load import Criteria
 from typer.testing import CliRunner
@@ -39,7 +39,7 @@ async def test_a_server_that_keeps_the_limits_passes(tmp_path: Path) -> None:
     assert "echo after, ms" in done.output
     written = json.loads(file.read_text())
     assert (written["passed"], written["valid"], written["failures"]) == (True, True, [])
-    assert written["plan"] == {"calls": 2, "ramp": 0.2, "duration": 6.0}
+    assert written["plan"] == {"calls": 2, "ramp": 0.2, "duration": 6.0, "ramp_down": None}
     assert written["result"]["delay_ms"]["p99"] >= 200
 
 

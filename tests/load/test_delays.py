@@ -63,7 +63,16 @@ def test_an_utterance_just_before_the_end_of_the_call_needs_no_answer() -> None:
 def test_calls_begin_at_equal_intervals_and_all_run_together() -> None:
     plan = LoadPlan(calls=4, ramp=2.0, duration=30.0)
     assert [plan.begin_of(number) for number in range(4)] == [0.0, 0.5, 1.0, 1.5]
-    assert plan.call_seconds == 32.0
+    assert [plan.end_of(number) for number in range(4)] == [32.0, 32.5, 33.0, 33.5]
+    assert plan.longest_call_seconds == 32.0
+
+
+def test_calls_end_over_the_time_that_the_plan_gives() -> None:
+    plan = LoadPlan(calls=4, ramp=2.0, duration=30.0, ramp_down=0.0)
+    assert [plan.end_of(number) for number in range(4)] == [32.0] * 4
+    assert plan.longest_call_seconds == 32.0
+    slow = LoadPlan(calls=4, ramp=2.0, duration=30.0, ramp_down=8.0)
+    assert slow.longest_call_seconds == 38.0 - 1.5
 
 
 @pytest.mark.parametrize(
@@ -73,6 +82,7 @@ def test_calls_begin_at_equal_intervals_and_all_run_together() -> None:
         ({"ramp": -1.0}, "ramp is -1.0 s"),
         ({"ramp": float("nan")}, "ramp is nan s"),
         ({"duration": 0.0}, "duration is 0.0 s"),
+        ({"ramp_down": -1.0}, "ramp down is -1.0 s"),
     ],
 )
 def test_a_plan_that_cannot_be_kept_is_refused(values: dict[str, float], reason: str) -> None:

@@ -223,7 +223,7 @@ class _ProgressBar:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("connecting", total=plan.ramp + plan.call_seconds)
+        self._task = self._bar.add_task("connecting", total=plan.end_of(plan.calls))
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -13,8 +13,9 @@ class LoadPlan:
     Attributes:
         calls: Number of simultaneous calls.
         ramp: Time over which the calls begin, at equal intervals.
-        duration: Time for which all calls run together. After this time, the calls end in the order
-            in which they began, so that each call takes `ramp` + `duration`.
+        duration: Time for which all calls run together.
+        ramp_down: Time over which the calls end, in the order in which they began; None for `ramp`,
+            so that all calls take the same time.
 
     Raises:
         ValueError: If a number is out of range.
@@ -23,6 +24,7 @@ class LoadPlan:
     calls: int
     ramp: float
     duration: float
+    ramp_down: float | None = None
 
     def __post_init__(self) -> None:
         if self.calls < 1:
@@ -32,11 +34,20 @@ class LoadPlan:
         if not (self.duration > 0 and math.isfinite(self.duration)):
             raise ValueError(f"the duration is {self.duration} s; it must be more than 0 s")
 
+        down = self.ramp_down
+        if down is not None and not (down >= 0 and math.isfinite(down)):
+            raise ValueError(f"the ramp down is {down} s; it must be 0 s or more")
+
     @property
-    def call_seconds(self) -> float:
-        """Length of each call."""
-        return self.ramp + self.duration
+    def longest_call_seconds(self) -> float:
+        """Length of the longest call."""
+        return max(self.end_of(number) - self.begin_of(number) for number in (0, self.calls - 1))
 
     def begin_of(self, number: int) -> float:
         """Return the time from the beginning of the first call to the beginning of a call."""
         return self.ramp * number / self.calls
+
+    def end_of(self, number: int) -> float:
+        """Return the time from the beginning of the first call to the end of a call."""
+        down = self.ramp if self.ramp_down is None else self.ramp_down
+        return self.ramp + self.duration + down * number / self.calls

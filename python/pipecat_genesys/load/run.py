@@ -104,7 +104,7 @@ async def run_load(
     url = checked_url(url)
     options = options or CallOptions()
     state = _State()
-    track, utterances = talk.track(plan.call_seconds + _SPARE_SECONDS)
+    track, utterances = talk.track(plan.longest_call_seconds + _SPARE_SECONDS)
     detector: DelayDetector = (
         EchoDetector(track) if talk.expect is Expect.ECHO else AnswerDetector(utterances)
     )
@@ -132,7 +132,7 @@ async def run_load(
 
     async def place_calls(number: int) -> None:
         begins_at = begin + plan.begin_of(number)
-        ends_at = begins_at + plan.call_seconds
+        ends_at = begin + plan.end_of(number)
         await asyncio.sleep(begins_at - loop.time())
         await place_call(number, ends_at)
         while scenario is not None and loop.time() < ends_at:
@@ -180,7 +180,8 @@ async def run_load(
 def _key_presses(talk: Talk, plan: LoadPlan, number: int) -> list[float]:
     if talk.key is None:
         return []
-    return [plan.call_seconds / 2 + _KEY_SPREAD_SECONDS * (number % 20) / 20]
+    seconds = plan.end_of(number) - plan.begin_of(number)
+    return [seconds / 2 + _KEY_SPREAD_SECONDS * (number % 20) / 20]
 
 
 async def _finish(protocol: CallProtocol, ends_at: float) -> CallRecord:
