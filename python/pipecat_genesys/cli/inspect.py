@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import webbrowser
 from pathlib import Path
@@ -19,6 +20,8 @@ from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from pipecat_genesys.inspector.server import InspectorSettings
+
+_NICENESS = 10
 
 
 def inspect(
@@ -135,6 +138,9 @@ async def _run(settings: InspectorSettings, *, open_browser: bool) -> None:
     try:
         async with Inspector(settings, warn).running() as inspector:
             if inspector.proxy is not None:
+                # Calls come before their analysis. The process that forwards them has started.
+                if hasattr(os, "nice"):
+                    os.nice(_NICENESS)
                 path = urlsplit(settings.proxy or "").path
                 listening = f"ws://127.0.0.1:{inspector.proxy.port}{path}"
                 console.print(Text(f"calls to {listening} go to {settings.proxy}"), soft_wrap=True)

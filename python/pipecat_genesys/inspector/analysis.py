@@ -43,6 +43,7 @@ from pipecat_genesys.simulator import (
     ProtocolWarning,
     ServerRule,
     SessionState,
+    Underrun,
     Violation,
     new_call,
 )
@@ -59,6 +60,8 @@ SHOWN_BYTES = 64_000
 
 _T = AudioHookMessageType
 _MAX_RULES = 8
+_UTTERANCE_GAP = 0.5
+"""Silence in seconds from which on two pieces of bot audio are two utterances."""
 _MAX_LEAD = 2 * WIRE_SAMPLE_RATE
 _SILENCE = b"\xff"
 _MASKED_RULES = frozenset({ServerRule.BAD_ENTITY, ServerRule.OUTPUT_VARIABLES})
@@ -250,7 +253,7 @@ class CallAnalysis:
         self._last_bot_start = -1.0
         self._barge_ins: list[tuple[float, float]] = []
         self._keys: list[float] = []
-        self._underruns = 0
+        self._underruns: list[Underrun] = []
         self._refused = 0
         self._variables: dict[str, Any] = {}
         self._last_start: float | None = None
@@ -408,11 +411,10 @@ class CallAnalysis:
             ],
             "first_audio_p95": None if p95 is None else round(p95, 4),
             "barge_in_to_silence": [round(value, 4) for value in self._silences],
-            "holes": self._underruns,
+            "holes": len(self._underruns),
             "underruns": [
-                {"at": round(mark.at, 4), "duration": round((mark.until or mark.at) - mark.at, 4)}
-                for mark in self.marks
-                if mark.kind == "underrun"
+                {"at": round(one.at, 4), "duration": round(one.seconds, 4)}
+                for one in self._underruns
             ],
             "refused_429": self._refused,
             "output_variables": self._variables,
@@ -647,11 +649,7 @@ class CallAnalysis:
     def _note_event(self, event: Event) -> None:
         if isinstance(event, BotAudioStarted):
             at = self._now
-            underruns = self._client.playback.underruns()
-            if len(underruns) > self._underruns:
-                self._underruns = len(underruns)
-                newest = underruns[-1]
-                self._mark("underrun", newest.at, newest.at + newest.seconds)
+            self._note_gap()
             self._mark("playback_started", at)
             self._bot_starts.append(at)
             self._last_start = at
@@ -663,6 +661,19 @@ class CallAnalysis:
                 self._barge_ins.append((self._last_start, self._now))
         elif isinstance(event, (Disconnected, Closed)):
             self._variables = {**self._variables, **event.output_variables}
+
+    def _note_gap(self) -> None:
+        """Note the silence before bot audio, if it is a gap within an utterance."""
+        playback = self._client.playback
+        if not playback.spans:
+            return
+        before = playback.spans[-1]
+        gap = playback.sample_at(self._now) - before.end
+        # `Playback.underruns` has the same rule, but compares all spans.
+        if not before.cut and gap < _UTTERANCE_GAP * WIRE_SAMPLE_RATE:
+            underrun = Underrun(before.end / WIRE_SAMPLE_RATE, gap / WIRE_SAMPLE_RATE)
+            self._underruns.append(underrun)
+            self._mark("underrun", underrun.at, underrun.at + underrun.seconds)
 
     def _add_rule(self, message: Message, broken: BrokenRule) -> None:
         if broken.severity == "violation":
