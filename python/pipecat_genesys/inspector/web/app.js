@@ -133,6 +133,7 @@ const comparison = new Comparison({
 
 /** @type {Mark[]} */
 let shownMarks = [];
+let selectedEvent = -1;
 /** Marks of the open call that the page has, with those of the token buckets. */
 let marksKnown = 0;
 const eventList = new VirtualList(byId("events"), EVENT_HEIGHT, createEventRow, fillEventRow);
@@ -141,7 +142,8 @@ const callList = new VirtualList(byId("calls"), CALL_HEIGHT, createCallRow, fill
 const phone = new Phone({
   state(state, id, error) {
     showPhone(error);
-    if (id && (state === "opened" || state === "connecting")) void open(id);
+    // The keypad is beside the list, so a narrow window keeps the list.
+    if (id && (state === "opened" || state === "connecting")) void open(id, false);
   },
   level: (level) => byId("phone-level").setAttribute("value", level.toFixed(3)),
   playout({ buffered, deepest, dropped, played }) {
@@ -250,12 +252,15 @@ function openNeighbour(step) {
   if (next) void open(next.id);
 }
 
-/** Opens a call. @param {string} id */
-async function open(id) {
-  if (openCall?.id === id) {
-    setView("call");
-    return;
-  }
+/**
+ * Opens a call.
+ *
+ * @param {string} id
+ * @param {boolean} [inFront]  Whether a narrow window shows the call in place of the list.
+ */
+async function open(id, inFront = true) {
+  if (inFront) setView("call");
+  if (openCall?.id === id) return;
   const run = ++opened;
   const wanted = () => run === opened;
   let details;
@@ -276,7 +281,6 @@ async function open(id) {
   byId("nothing").hidden = true;
   byId("call").hidden = false;
   closeMessage();
-  setView("call");
   showTab("messages");
   if (!inline) history.replaceState(null, "", `#${encodeURIComponent(id)}`);
   source.subscribe(null, 0);
@@ -407,6 +411,7 @@ function showNumbers(numbers) {
   const answers = numbers.first_audio ?? [];
   const silences = numbers.barge_in_to_silence ?? [];
   const faults = openCall?.faults ?? 0;
+  const warnings = openCall?.warnings ?? 0;
   box.replaceChildren(
     figure("Opened after", formatLatency(numbers.opened_latency)),
     figure(
@@ -421,7 +426,12 @@ function showNumbers(numbers) {
     ),
     figure("Holes", countText(numbers.holes), (numbers.underruns ?? []).map(({ at, duration }) => ({ text: formatLatency(duration), at })), Boolean(numbers.holes)),
     figure("Refused (429)", countText(numbers.refused_429), [], Boolean(numbers.refused_429)),
-    figure("Broken rules", String(faults), [], faults > 0),
+    figure(
+      "Broken rules",
+      String(faults),
+      warnings ? [{ text: `${warnings} ${warnings === 1 ? "warning" : "warnings"}`, at: null }] : [],
+      faults > 0,
+    ),
   );
 }
 
@@ -482,6 +492,7 @@ function table(title, values, none) {
 
 /** @param {Mark[]} marks */
 function showMarks(marks) {
+  selectedEvent = -1;
   marksKnown = marks.length;
   timeline.setMarks(marks);
   listEvents();
@@ -504,16 +515,37 @@ function createEventRow() {
     cell.setAttribute("role", "gridcell");
     row.append(cell);
   }
-  row.addEventListener("click", () => row.dataset.at && seek(Number(row.dataset.at)));
+  row.addEventListener("click", () => selectEvent(Number(row.dataset.position)));
   return row;
+}
+
+/** @param {number} position  Of the event to select, in the list. */
+function selectEvent(position) {
+  const mark = shownMarks[position];
+  if (!mark) return;
+  selectedEvent = position;
+  seek(mark.at);
+  byId("events").setAttribute("aria-activedescendant", `event-${position}`);
+  eventList.reveal(position);
+  eventList.refresh();
+}
+
+/** @param {KeyboardEvent} event */
+function onEventsKey(event) {
+  const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+  if (!step) return;
+  event.preventDefault();
+  selectEvent(Math.max(0, Math.min(shownMarks.length - 1, selectedEvent + step)));
 }
 
 /** @param {HTMLElement} row @param {number} at */
 function fillEventRow(row, at) {
   const mark = shownMarks[at];
   if (!mark) return;
-  row.dataset.at = String(mark.at);
-  row.dataset.kind = String(mark.kind).slice(0, 40);
+  row.id = `event-${at}`;
+  row.dataset.position = String(at);
+  row.classList.toggle("selected", at === selectedEvent);
+  row.setAttribute("aria-selected", String(at === selectedEvent));
   row.setAttribute("aria-rowindex", String(at + 1));
   const texts = [formatTime(mark.at), KINDS[mark.kind]?.sign ?? "•", markName(mark), markText(mark)];
   [...row.children].forEach((cell, i) => (cell.textContent = texts[i] ?? ""));
@@ -650,7 +682,10 @@ function showPhone(error) {
   button("phone-hang-up").disabled = !busy || state === "microphone";
   button("phone-hold").disabled = state !== "opened";
   if (state !== "opened") byId("phone-hold").setAttribute("aria-pressed", "false");
-  byId("keypad").hidden = state !== "opened";
+  const keypad = byId("keypad");
+  const appears = keypad.hidden && state === "opened";
+  keypad.hidden = state !== "opened";
+  if (appears) /** @type {HTMLElement} */ (keypad.firstElementChild).focus();
   byId("phone-level").hidden = !busy;
   byId("phone-playout").hidden = state !== "opened";
   byId("phone").classList.toggle("busy", busy);
@@ -807,6 +842,7 @@ function wire() {
     byId(id).addEventListener(type, action);
   document.addEventListener("keydown", onKey);
   on("calls", "keydown", onCallsKey);
+  on("events", "keydown", onEventsKey);
   on("call-search", "input", filterCalls);
   on("back", "click", () => setView("list"));
   on("help-button", "click", () => dialog("help").showModal());

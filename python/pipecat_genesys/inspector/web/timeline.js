@@ -5,7 +5,7 @@
  */
 
 import { element } from "./virtual_list.js";
-import { formatTime, worst } from "./ladder.js";
+import { formatLatency, formatTime, worst } from "./ladder.js";
 
 /** @typedef {import("./source.js").Mark} Mark */
 /** @typedef {import("./ladder.js").MessageIndex} MessageIndex */
@@ -40,23 +40,31 @@ export function markName(mark) {
 /** @param {Mark} mark @returns {string} What a mark says beside its name and time. */
 export function markText(mark) {
   const { value } = mark;
-  const length = mark.until === null || mark.until === undefined ? "" : formatTime(mark.until - mark.at);
+  const length = mark.until === null || mark.until === undefined ? "" : formatLatency(mark.until - mark.at);
   const text =
     value === null || value === undefined
       ? ""
       : typeof value === "string"
         ? value
         : typeof value === "number" && mark.kind === "gap"
-          ? `${formatTime(value)} not received`
+          ? `${formatLatency(value)} not received`
           : typeof value === "number" && mark.kind === "barge_in"
-            ? `${formatTime(value)} of bot audio cleared`
+            ? `${formatLatency(value)} of bot audio cleared`
             : JSON.stringify(value);
   return [text.slice(0, 200), length && `for ${length}`].filter(Boolean).join(", ");
 }
 
+/** @type {Map<string, string>} Colours that were read, until the colour scheme changes. */
+const knownColors = new Map();
+
 /** @param {string} name  A custom property of the style sheet. @returns {string} */
 function cssColor(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  let color = knownColors.get(name);
+  if (color === undefined) {
+    color = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    knownColors.set(name, color);
+  }
+  return color;
 }
 
 export class Timeline {
@@ -77,8 +85,12 @@ export class Timeline {
     this._index = null;
     /** @type {Mark[]} */
     this._marks = [];
+    /** @type {{from: number, to: number, kind: string}[]} */
+    this._spans = [];
     /** @type {Map<string, {at: number[], level: number[]}>} */
     this._buckets = new Map();
+    /** @type {uPlot.AlignedData|null} */
+    this._bucketData = null;
     /** @type {Lane[]} */
     this._lanes = [];
     /** @type {Map<string, {x: Float64Array, high: Float32Array, low: Float32Array}>} */
@@ -97,7 +109,10 @@ export class Timeline {
     this._peaksAt = 0;
     this._frame = 0;
     new ResizeObserver(() => this._resize()).observe(parts.lanes);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this._build());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      knownColors.clear();
+      this._build();
+    });
     parts.lanes.addEventListener("wheel", (event) => this._wheel(event), { passive: false });
     parts.lanes.addEventListener("pointerleave", () => (parts.tip.hidden = true));
     parts.scrollbar.addEventListener("scroll", () => this._scrolled(), { passive: true });
@@ -138,10 +153,10 @@ export class Timeline {
   /** @param {Mark[]} marks  All marks of the call. */
   setMarks(marks) {
     this._marks = [];
-    const names = [...this._buckets.keys()].join();
+    const hadBuckets = this._buckets.size > 0;
     this._buckets.clear();
     this.addMarks(marks);
-    if (names !== [...this._buckets.keys()].join()) this._build();
+    if (hadBuckets && this._buckets.size === 0) this._build();
   }
 
   /** @param {Mark[]} marks */
@@ -160,11 +175,13 @@ export class Timeline {
         this._buckets.set(key, { at: [], level: [] });
       }
       const bucket = this._buckets.get(key);
-      bucket?.at.push(mark.at);
+      bucket?.at.push(Math.max(mark.at, bucket.at.at(-1) ?? 0));
       bucket?.level.push(limit > 0 ? Math.max(0, Math.min(1, level / limit)) : 0);
+      this._bucketData = null;
     }
     // The server reports a mark when it knows of it, which can be after a later one.
     this._marks.sort((a, b) => a.at - b.at);
+    this._findSpans();
     if (lanes) this._build();
     else if (marks.length) this.redraw();
   }
@@ -215,9 +232,10 @@ export class Timeline {
     this._frame = requestAnimationFrame(() => {
       this._frame = 0;
       for (const { name, plot } of this._lanes) {
-        if (name === "buckets") plot.setData(this._bucketData(), false);
+        if (name === "buckets" && !this._bucketData) plot.setData(this._joinBuckets(), false);
         plot.setScale("x", { min: this.from, max: this.to });
-        if (name === "events" || name === "messages") plot.redraw(false, false);
+        // Marks and messages can be new although the scale is not.
+        plot.redraw(false, false);
       }
       this._placePlayhead();
       this._placeScrollbar();
@@ -290,9 +308,10 @@ export class Timeline {
   }
 
   /** @returns {uPlot.AlignedData} */
-  _bucketData() {
+  _joinBuckets() {
     const tables = [...this._buckets.values()].map(({ at, level }) => [at, level]);
-    return /** @type {any} */ (tables.length ? uPlot.join(/** @type {any} */ (tables)) : [[], []]);
+    this._bucketData = uPlot.join(/** @type {any} */ (tables));
+    return this._bucketData;
   }
 
   /** Makes the lanes anew: for another call, other buckets or other colours. */
@@ -324,7 +343,7 @@ export class Timeline {
         spanGaps: true,
         paths: uPlot.paths.stepped?.({ align: 1 }),
       }));
-      const label = this._add("buckets", "Tokens left", 40, { series, data: this._bucketData(), unit: true });
+      const label = this._add("buckets", "Tokens left", 40, { series, data: this._joinBuckets(), unit: true });
       names.forEach((name, i) => {
         const key = element("span", "bucket-name", name);
         key.style.color = cssColor(colors[i % colors.length] ?? "--accent");
@@ -505,38 +524,49 @@ export class Timeline {
     tip.style.transform = `translateX(${Math.max(0, Math.min(box.width - tip.offsetWidth - 4, x + 10))}px)`;
   }
 
+  /** Finds the parts of the call that are shaded. One that has no end lasts until the call ends. */
+  _findSpans() {
+    this._spans = [];
+    /** @type {Record<string, {from: number, to: number, kind: string}|undefined>} */
+    const open = {};
+    for (const { kind, at, until } of this._marks) {
+      if (kind === "resume" && open.pause) {
+        open.pause.to = at;
+        open.pause = undefined;
+      } else if (kind === "playback_completed" && open.playback) {
+        open.playback.to = at;
+        open.playback = undefined;
+      } else if (kind === "pause" || kind === "playback_started") {
+        const name = kind === "pause" ? "pause" : "playback";
+        if (open[name]) continue;
+        const span = { from: at, to: until ?? Infinity, kind: name };
+        this._spans.push(span);
+        if (span.to === Infinity) open[name] = span;
+      } else if (kind === "gap" || kind === "underrun") {
+        this._spans.push({ from: at, to: until ?? at, kind });
+      }
+    }
+  }
+
   /** Shades pauses, gaps, holes and the playback of the bot. @param {uPlot} plot @param {string} party */
   _drawSpans(plot, party) {
     const { ctx, bbox } = plot;
-    let started = /** @type {number|null} */ (null);
-    const fill = (/** @type {number} */ from, /** @type {number} */ to, /** @type {string} */ color, alpha = 1) => {
-      if (to < this.from || from > this.to) return;
-      const left = Math.max(bbox.left, plot.valToPos(from, "x", true));
-      const right = Math.min(bbox.left + bbox.width, plot.valToPos(to, "x", true));
-      ctx.globalAlpha = alpha;
-      ctx.fillStyle = color;
-      ctx.fillRect(left, bbox.top, Math.max(1, right - left), bbox.height);
-    };
+    const looks = /** @type {Record<string, [string, number]>} */ (
+      party === "bot"
+        ? { pause: ["--pause", 1], underrun: ["--violation", 0.35], playback: ["--bot", 0.12] }
+        : { pause: ["--pause", 1], gap: ["--warning", 0.35] }
+    );
     ctx.save();
-    const last = this.duration;
-    for (const mark of this._marks) {
-      if (mark.kind === "pause") fill(mark.at, mark.until ?? this._resumeAfter(mark.at), cssColor("--pause"));
-      if (mark.kind === "gap" && party !== "bot") fill(mark.at, mark.until ?? mark.at, cssColor("--warning"), 0.35);
-      if (party !== "bot") continue;
-      if (mark.kind === "underrun") fill(mark.at, mark.until ?? mark.at, cssColor("--violation"), 0.35);
-      if (mark.kind === "playback_started") started = mark.at;
-      if (mark.kind === "playback_completed" && started !== null) {
-        fill(started, mark.at, cssColor("--bot"), 0.12);
-        started = null;
-      }
+    for (const { from, to, kind } of this._spans) {
+      const look = looks[kind];
+      if (!look || to < this.from || from > this.to) continue;
+      const left = Math.max(bbox.left, plot.valToPos(from, "x", true));
+      const right = Math.min(bbox.left + bbox.width, plot.valToPos(Math.min(to, this.duration), "x", true));
+      ctx.fillStyle = cssColor(look[0]);
+      ctx.globalAlpha = look[1];
+      ctx.fillRect(left, bbox.top, Math.max(1, right - left), bbox.height);
     }
-    if (started !== null) fill(started, last, cssColor("--bot"), 0.12);
     ctx.restore();
-  }
-
-  /** @param {number} at @returns {number} */
-  _resumeAfter(at) {
-    return this._marks.find((mark) => mark.kind === "resume" && mark.at >= at)?.at ?? this.duration;
   }
 
   /** @param {uPlot} plot */
@@ -559,6 +589,7 @@ export class Timeline {
       ctx.fillStyle = cssColor(kind.color);
       const right = plot.valToPos(end, "x", true);
       ctx.fillRect(x, bbox.top + bbox.height - 3 * scale, Math.max(1.5 * scale, right - x), 3 * scale);
+      if (x < taken) continue;
       const text = mark.kind === "dtmf" ? String(mark.value ?? "").slice(0, 3) || "#" : kind.sign;
       const half = ctx.measureText(text).width / 2 + 2 * scale;
       if (x - half < taken) continue;
