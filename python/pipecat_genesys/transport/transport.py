@@ -20,6 +20,7 @@ from .input import AudioHookInputTransport
 from .observer import MessageTap, TransportObserver
 from .output import AudioHookOutputTransport
 from .release import drop_event_handlers, release_pipeline
+from .safe_mixer import safe_mixers
 from .tracing import find_call, trace_open, tracing_options
 
 try:
@@ -118,6 +119,9 @@ class AudioHookTransport(BaseTransport):
             tap=tap,
         )
         self.call = self.connection.call
+        if params.audio_out_mixer is not None:
+            mixers = safe_mixers(params.audio_out_mixer, self.call)
+            params = params.model_copy(update={"audio_out_mixer": mixers})
         self._input = AudioHookInputTransport(
             self.connection,
             params,

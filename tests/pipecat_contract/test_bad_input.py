@@ -1,0 +1,174 @@
+"""Tests of application code that fails: the failure is limited, logged once, and the call ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+from loguru import logger
+from pipecat.audio.mixers.base_audio_mixer import BaseAudioMixer
+from pipecat.frames.frames import (
+    InterruptionFrame,
+    OutputAudioRawFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
+)
+from pipecat_genesys.simulator import SimulatedCall
+from pipecat_genesys.transport import input as transport_input
+from vehicles import CallOutcome, ServedPipeline, Tap, Vehicle, call, utterance
+
+TRANSPORT_EVENTS = ("on_client_connected", "on_interrupted", "on_client_disconnected")
+CALL_EVENTS = ("on_opening", "on_open", "on_closing", "on_close")
+
+
+@pytest.fixture
+def errors() -> Iterator[list[str]]:
+    """Return the log lines of level WARNING and above."""
+    lines: list[str] = []
+    sink = logger.add(lambda line: lines.append(line.record["message"]), level="WARNING")
+    yield lines
+    logger.remove(sink)
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[Callable[[], None]]:
+    """Check that a call leaves no file descriptor, and give a function that checks its tasks."""
+    process = psutil.Process(os.getpid())
+    before = process.num_fds() if hasattr(process, "num_fds") else 0
+
+    def check_tasks() -> None:
+        gc.collect()
+        names = [task.get_name() for task in asyncio.all_tasks()]
+        assert not [name for name in names if "AudioHook" in name or "Pipeline" in name]
+
+    yield check_tasks
+    gc.collect()
+    # pytest-asyncio keeps the three descriptors of its event loop.
+    assert not before or process.num_fds() <= before + 3
+
+
+async def say_twice(served: ServedPipeline, caller: SimulatedCall) -> None:
+    """Let the bot say a second, interrupt it, and let it say another second."""
+    await served.queue(*utterance(1.0))
+    await caller.wait_for_bot_audio()
+    await caller.wait_for_silence(0.5)
+    await served.queue(InterruptionFrame(), *utterance(1.0))
+    await caller.wait_for_bot_audio()
+    await caller.wait_for_silence(0.5)
+
+
+def assert_in_order(outcome: CallOutcome) -> None:
+    assert outcome.report.clean, outcome.report.violations
+    assert outcome.heard() == pytest.approx(2.0, abs=0.15)
+
+
+@pytest.mark.parametrize("owner", ["transport", "call"])
+async def test_a_handler_that_raises_changes_no_call(
+    owner: str, errors: list[str], no_leaks: Callable[[], None]
+) -> None:
+    names = TRANSPORT_EVENTS if owner == "transport" else CALL_EVENTS
+
+    def prepare(served: ServedPipeline) -> None:
+        async def fail(*_: Any) -> None:
+            raise RuntimeError("a fault of the application")
+
+        source = served.transport if owner == "transport" else served.transport.call
+        for name in names:
+            source.add_event_handler(name, fail)
+
+    served = ServedPipeline(Vehicle.TRANSPORT, prepare=prepare)
+    outcome = await call(served, lambda caller: say_twice(served, caller))
+    assert_in_order(outcome)
+    of_handlers = [line for line in errors if "a fault of the application" in line]
+    assert len(of_handlers) <= len(names)
+    assert any(f"'{names[0]}'" in line for line in of_handlers)
+    no_leaks()
+
+
+@pytest.mark.parametrize("owner", ["transport", "call"])
+async def test_a_handler_that_hangs_changes_no_call(
+    owner: str, errors: list[str], monkeypatch: pytest.MonkeyPatch, no_leaks: Callable[[], None]
+) -> None:
+    monkeypatch.setattr(transport_input, "_HANDLER_SECONDS", 0.5)
+    names = TRANSPORT_EVENTS if owner == "transport" else CALL_EVENTS
+    over = asyncio.Event()
+
+    def prepare(served: ServedPipeline) -> None:
+        async def hang(*_: Any) -> None:
+            await over.wait()
+
+        source = served.transport if owner == "transport" else served.transport.call
+        for name in names:
+            source.add_event_handler(name, hang)
+
+    served = ServedPipeline(Vehicle.TRANSPORT, prepare=prepare)
+    outcome = await call(served, lambda caller: say_twice(served, caller))
+    assert_in_order(outcome)
+    assert len([line for line in errors if "event handlers still run" in line]) == 1
+    if owner == "call":
+        assert len([line for line in errors if "on_opening took longer than" in line]) == 1
+    over.set()
+    await asyncio.sleep(0)
+    no_leaks()
+
+
+class FailingMixer(BaseAudioMixer):
+    """A mixer that raises an exception in every method."""
+
+    async def start(self, sample_rate: int) -> None:
+        raise OSError("no sound file")
+
+    async def stop(self) -> None:
+        raise OSError("no sound file")
+
+    async def process_frame(self, frame: Any) -> None:
+        raise OSError("no sound file")
+
+    async def mix(self, audio: bytes) -> bytes:
+        raise OSError("no sound file")
+
+
+async def test_a_mixer_that_raises_does_not_silence_the_bot(
+    errors: list[str], no_leaks: Callable[[], None]
+) -> None:
+    served = ServedPipeline(Vehicle.TRANSPORT, audio_out_mixer=FailingMixer())
+
+    async def script(caller: SimulatedCall) -> None:
+        # With a mixer, the transport sends audio all the time, so the silence cannot be awaited.
+        for _ in range(2):
+            await served.queue(*utterance(1.0))
+            await asyncio.sleep(2.0)
+
+    outcome = await call(served, script)
+    assert_in_order(outcome)
+    assert len(errors) == 1
+    assert "the mixer FailingMixer raised OSError: no sound file" in errors[0]
+    assert "'audio_out_mixer'" in errors[0]
+    no_leaks()
+
+
+async def test_turns_without_audio_change_no_call(
+    errors: list[str], no_leaks: Callable[[], None]
+) -> None:
+    """A text-to-speech service may begin and end a turn, but send no audio or empty audio."""
+    tap = Tap()
+    served = ServedPipeline(Vehicle.TRANSPORT, after=[tap])
+
+    async def script(caller: SimulatedCall) -> None:
+        for _ in range(20):
+            await served.queue(TTSStartedFrame(), TTSStoppedFrame())
+            await served.queue(
+                TTSStartedFrame(), OutputAudioRawFrame(b"", 16000, 1), TTSStoppedFrame()
+            )
+        await say_twice(served, caller)
+
+    outcome = await call(served, script)
+    assert_in_order(outcome)
+    assert not errors
+    assert len(tap.times(TTSStoppedFrame)) == 42
+    no_leaks()
