@@ -18,17 +18,21 @@ class ProcessStats:
 
     def __init__(self) -> None:
         self._process = psutil.Process()
-        self._collections: list[tuple[int, float]] = []
+        # Generation, duration, and CPU time of each collection.
+        self._collections: list[tuple[int, float, float]] = []
         self._timer_delays: list[float] = []
-        self._collection_began = 0.0
+        self._collection_began = (0.0, 0.0)
         gc.callbacks.append(self._on_collection)
 
     def _on_collection(self, phase: str, info: dict[str, Any]) -> None:
+        now = (time.perf_counter(), time.thread_time())
         if phase == "start":
-            self._collection_began = time.perf_counter()
+            self._collection_began = now
         else:
-            seconds = time.perf_counter() - self._collection_began
-            self._collections.append((info["generation"], seconds))
+            seconds, cpu_seconds = (
+                end - begin for begin, end in zip(self._collection_began, now, strict=True)
+            )
+            self._collections.append((info["generation"], seconds, cpu_seconds))
 
     async def watch_event_loop(self) -> None:
         """Record the delay of a repeated timer, until cancelled."""
@@ -42,15 +46,19 @@ class ProcessStats:
         """Return the statistics since the previous call of this method."""
         collections, self._collections = self._collections, []
         delays, self._timer_delays = self._timer_delays, []
-        full = [seconds for generation, seconds in collections if generation == 2]
+        generations = [generation for generation, _, _ in collections]
+        by_generation = [generations.count(generation) for generation in range(3)]
         return {
             "at": time.monotonic(),
             "cpu_seconds": time.process_time(),
             "rss_mb": self._process.memory_info().rss / 1e6,
             "gc_count": len(collections),
-            "gc_seconds": sum(seconds for _, seconds in collections),
-            "gc_longest_ms": 1000 * max((seconds for _, seconds in collections), default=0.0),
-            "gc_full": len(full),
+            "gc_seconds": sum(cpu_seconds for _, _, cpu_seconds in collections),
+            "gc_longest_ms": 1000 * max((seconds for _, seconds, _ in collections), default=0.0),
+            # The CPU time does not include the time of other processes on the same core.
+            "gc_longest_cpu_ms": 1000 * max((cpu for _, _, cpu in collections), default=0.0),
+            "gc_by_generation": by_generation,
+            "gc_full": by_generation[2],
             "loop_late_ms": percentiles_ms(delays),
         }
 

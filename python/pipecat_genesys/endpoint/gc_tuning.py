@@ -5,22 +5,29 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import sysconfig
 import time
 from typing import Any
 
 from pipecat_genesys.transport import can_block
 
-# A running call has 1,400 to 2,200 objects. With the first threshold, the newest objects are
-# examined about once for each new call, which takes less than 1 ms. With the second one, those of
-# about ten calls are examined once more, which takes less than 10 ms. With the third one, Python
-# never starts a full collection, which would examine the objects of all running calls;
-# `CollectedCalls` starts one when there is something to free.
-_THRESHOLDS = (2_000, 10, 1_000_000)
+# A running call has 1,400 to 2,200 objects, and replaces about 70 of them with each packet. A
+# collection costs up to 1 us for each new object, so that with 300 calls even a collection of the
+# newest objects takes 20 ms. Therefore the objects of a call are excluded from collections when its
+# pipeline is set up, and the first threshold is above the number by which the objects in use vary.
+# Collections of new objects then happen only if the code of a bot leaves garbage. With the third
+# threshold, Python never starts a full collection, which would examine the objects of all running
+# calls; `CollectedCalls` starts a full collection when there is something to free.
+_THRESHOLDS = (10_000, 10, 1_000_000)
+# Time in seconds after which the pipeline of a call is set up.
+_SET_UP_SECONDS = 2.0
+# In a build without the GIL, excluding objects takes a long time, because it examines all objects.
+_CAN_FREEZE = not sysconfig.get_config_var("Py_GIL_DISABLED")
 # A full collection is considered after this number of ended calls, or after this fraction of the
 # number of running calls.
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
 # Memory blocks of a running call, until a collection has shown the number. A collection is needed
-# when twice as many blocks are allocated, and these spare blocks, some 5 MB.
+# when the running calls have twice as many blocks and these spare blocks, some 5 MB.
 _CALL_BLOCKS, _SPARE_BLOCKS = 3_000, 50_000
 # A collection shows the number of blocks of a call if at least this number of calls is running.
 _MEASURED_CALLS = 8
@@ -55,9 +62,9 @@ class CollectedCalls:
     A call with `AudioHookTransport` leaves no garbage: its objects are freed when it ends. The code
     of a bot may leave objects that only a collection frees. By default, a collection starts when
     the number of objects has grown by a quarter, at any time, and examines the objects of all
-    running calls, which takes more than 100 ms with 300 calls. This class collects when no call
-    runs, or when garbage occupies as much memory as the running calls. In the second case, it
-    collects when every speaking bot has enough audio sent ahead, so that no caller hears a gap.
+    running calls, which takes more than 100 ms with 300 calls. This class collects when garbage
+    occupies as much memory as the running calls, and when every speaking bot has enough audio sent
+    ahead, so that no caller hears a gap.
     """
 
     def __init__(self, app: Any) -> None:
@@ -84,6 +91,8 @@ class CollectedCalls:
         if self._idle_blocks is None:
             self._idle_blocks = sys.getallocatedblocks()
         self._running += 1
+        if _CAN_FREEZE:
+            asyncio.get_running_loop().call_later(_SET_UP_SECONDS, gc.freeze)
         try:
             await self._app(scope, receive, send)
         finally:
@@ -107,7 +116,7 @@ class CollectedCalls:
 
     def _is_needed(self) -> bool:
         most = 2 * self._call_blocks * self._running + _SPARE_BLOCKS
-        return self._running == 0 or self._used_blocks() > most
+        return self._used_blocks() > most
 
     def _used_blocks(self) -> int:
         """Return the allocated memory blocks above those before the first call."""
@@ -120,9 +129,15 @@ class CollectedCalls:
         if hope > 0 and not can_block(margin * self._takes):
             asyncio.get_running_loop().call_later(_EVERY_SECONDS, self._collect, latest)
             return
+        gc.unfreeze()
         gc.collect()
+        gc.freeze()
         if self._running >= _MEASURED_CALLS:
             self._call_blocks = self._used_blocks() / self._running
+        else:
+            # The application may have allocated memory that does not belong to a call.
+            calls_blocks = round(self._call_blocks * self._running)
+            self._idle_blocks = sys.getallocatedblocks() - calls_blocks
         now = time.monotonic()
         self._takes = max(now - began, _DECAY * self._takes)
         self._not_before = now + (now - began) / _MOST_TIME
