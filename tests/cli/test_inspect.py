@@ -76,6 +76,7 @@ async def test_the_proxy_runs_until_a_signal_and_exits_with_0(number: str) -> No
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONWARNINGS": ""},
+            start_new_session=True,
         )
         assert process.stdout is not None
         first = (await process.stdout.readline()).decode()
@@ -85,7 +86,8 @@ async def test_the_proxy_runs_until_a_signal_and_exits_with_0(number: str) -> No
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\S+\n", second), second
         report = await SimulatedCall(match[1]).run(lambda call: call.opened())
         assert report.clean
-        process.send_signal(getattr(signal, number))
+        # As a terminal does, send the signal to all processes.
+        os.killpg(process.pid, getattr(signal, number))
         _, errors = await process.communicate()
     assert process.returncode == 0
     assert errors == b""

@@ -62,6 +62,8 @@ _T = AudioHookMessageType
 _MAX_RULES = 8
 _UTTERANCE_GAP = 0.5
 """Silence in seconds from which on two pieces of bot audio are two utterances."""
+_LOOKAHEAD = 0.25
+"""Audio of the caller after a moment, in seconds, that shows whether the caller speaks then."""
 _MAX_LEAD = 2 * WIRE_SAMPLE_RATE
 _SILENCE = b"\xff"
 _MASKED_RULES = frozenset({ServerRule.BAD_ENTITY, ServerRule.OUTPUT_VARIABLES})
@@ -699,7 +701,7 @@ class CallAnalysis:
         Caller audio arrives in frames, so the audio of a moment arrives later than that moment. Bot
         audio and barge-ins after the last known caller audio therefore wait.
         """
-        known = max(until, self._turns.heard_until)
+        known = max(until, self._turns.heard_until - _LOOKAHEAD)
         while self._bot_starts and self._bot_starts[0] <= known:
             start = self._bot_starts.pop(0)
             end = self._turns.end_before(start)

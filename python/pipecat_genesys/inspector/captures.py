@@ -59,6 +59,9 @@ def load_capture(path: Path, call_id: str, name: str) -> InspectedCall:
         call.error = str(error)
     except OSError as error:
         call.error = f"cannot read {name}: {error.strerror or error}"
+    except Exception as error:
+        # One file must not keep the others from the list.
+        call.error = f"cannot show {name}: {error!r}"[:500]
     else:
         if call.started is None:
             call.started = datetime.fromtimestamp(modified - call.analysis.now, UTC)

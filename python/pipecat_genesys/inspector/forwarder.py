@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import ssl
 import struct
 import sys
@@ -314,6 +315,9 @@ async def _run(settings: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the forwarder with the settings of the first line of standard input, as JSON."""
+    # A signal to a group of processes reaches this process too. The inspector ends it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     asyncio.run(_run(json.loads(sys.stdin.readline())))
 
 

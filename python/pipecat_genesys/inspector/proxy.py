@@ -32,6 +32,7 @@ from .forwarder import MAX_HEAD, Record, RecordReader
 
 _MAX_MESSAGE = 16 * 1024 * 1024
 _START_TIMEOUT = 20.0
+_STOP_TIMEOUT = 2.0
 _DIRECTIONS = {Record.TO_SERVER: Direction.TO_SERVER, Record.TO_CLIENT: Direction.FROM_SERVER}
 
 
@@ -102,6 +103,16 @@ class _Traffic:
                 self._answer(stream)
         for one in Direction:
             self._read_frames(one, at)
+
+    def receive_safely(self, direction: Direction, data: bytes, at: float) -> None:
+        """Parse bytes of one direction; a failure ends the parsing of this call only."""
+        try:
+            self.receive(direction, data, at)
+        except Exception as error:
+            self._is_blind = True
+            if self.call is not None:
+                text = f"the inspector cannot show the rest of this call: {error!r}"[:500]
+                self.call.analysis.note(self.call.analysis.now, text)
 
     def lose(self) -> None:
         """Stop parsing: copies of this connection are missing."""
@@ -263,6 +274,7 @@ class CallProxy:
         port: Port to listen on; 0 for any.
         ca_file: Certificates to trust, in PEM format; None for those of the system.
         on_end: Called with each call that is over.
+        on_failure: Called with a text when the process ends by itself.
 
     Attributes:
         port: The port on which the proxy listens.
@@ -276,8 +288,11 @@ class CallProxy:
         *,
         ca_file: str | None = None,
         on_end: Callable[[InspectedCall], None] | None = None,
+        on_failure: Callable[[str], None] | None = None,
     ) -> None:
         self.port = port
+        self._on_failure = on_failure
+        self._is_stopping = False
         self._calls = calls
         self._url = url
         self._ca_file = ca_file
@@ -327,13 +342,21 @@ class CallProxy:
 
     async def stop(self) -> None:
         """Stop the process; running calls are cut."""
+        self._is_stopping = True
+        has_connection = bool(self._writers)
         for writer in list(self._writers):
             writer.close()
         if self._server is not None:
             self._server.close()
-        if self._process is not None:
+        if self._process is None:
+            return
+        try:
+            # The process ends when its connection to the inspector does.
+            async with asyncio.timeout(_STOP_TIMEOUT if has_connection else 0):
+                await self._process.wait()
+        except TimeoutError:
             with suppress(ProcessLookupError):
-                self._process.terminate()
+                self._process.kill()
             await self._process.wait()
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -354,6 +377,9 @@ class CallProxy:
             self._writers.discard(writer)
             writer.close()
             self._end_all()
+        is_running = self._ready is not None and self._ready.done() and not self._is_stopping
+        if is_running and self._on_failure is not None:
+            self._on_failure("the proxy has ended and takes no more calls; start inspect again")
 
     def _handle(self, kind: Record, number: int, at: float, payload: bytes) -> None:
         assert self._ready is not None
@@ -371,7 +397,7 @@ class CallProxy:
             self._traffic[number] = _Traffic(self._calls, self._url, at)
         elif (traffic := self._traffic.get(number)) is not None:
             if kind in _DIRECTIONS:
-                traffic.receive(_DIRECTIONS[kind], payload, at)
+                traffic.receive_safely(_DIRECTIONS[kind], payload, at)
             elif kind is Record.REFUSED:
                 traffic.refuse(payload.decode("utf-8", "replace"))
             elif kind is Record.LOST:

@@ -141,6 +141,7 @@ class Inspector:
                     self.settings.proxy,
                     self.settings.listen,
                     ca_file=self.settings.ca_file,
+                    on_failure=self._warn,
                 )
                 await self.proxy.start()
                 stack.push_async_callback(self.proxy.stop)

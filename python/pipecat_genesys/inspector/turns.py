@@ -22,6 +22,12 @@ _PAUSE = 0.6
 """Silence in seconds that ends a turn."""
 _MIN_LOUD = 5
 """Windows of speech that a turn has at least."""
+_BREATH = 0.2
+"""Silence in seconds that separates two stretches of speech within a turn."""
+_MIN_STRETCH = 0.06
+"""Duration of a stretch of speech in seconds; shorter noises are not speech."""
+_EDGE = 0.06
+"""Uncertainty of the end of speech in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class TurnDetector:
         self._start: float | None = None
         self._end = 0.0
         self._loud = 0
+        self._stretches: list[tuple[float, float]] = []
 
     def hear(self, first: int, pcm: bytes) -> Iterator[Turn]:
         """Add audio, and yield the turns that end in this audio.
@@ -69,6 +76,7 @@ class TurnDetector:
                     self._start, self._loud = at, 0
                 self._loud += 1
                 self._end = at + _SECONDS
+                self._stretch(at)
             elif self._start is not None and at - self._end >= _PAUSE:
                 yield from self._finish()
         self.heard_until = begin + len(pcm) / 2 / WIRE_SAMPLE_RATE
@@ -85,6 +93,14 @@ class TurnDetector:
             yield turn
         self._start = None
 
+    def _stretch(self, at: float) -> None:
+        """Add a loud window to the last stretch of speech, or begin a new one."""
+        if self._stretches and at - self._stretches[-1][1] < _BREATH:
+            begin = self._stretches.pop()[0]
+        else:
+            begin = at
+        self._stretches.append((begin, at + _SECONDS))
+
     def _known(self) -> list[Turn]:
         """Return the finished turns and the running turn."""
         if self._start is not None and self._loud >= _MIN_LOUD:
@@ -92,14 +108,14 @@ class TurnDetector:
         return self.turns
 
     def end_before(self, at: float) -> float | None:
-        """Return the end of the last turn before a time.
+        """Return the end of the last speech before a time.
 
         Returns:
-            None if there was no turn, or if the caller speaks before and after the time.
+            None if there was no speech, or if the caller speaks at this time.
         """
-        for turn in reversed(self._known()):
-            if turn.start < at:
-                return None if turn.end > at + 0.1 else min(turn.end, at)
+        for start, end in reversed(self._stretches):
+            if start < at and end - start >= _MIN_STRETCH:
+                return None if end > at + _EDGE else min(end, at)
         return None
 
     def onset_between(self, first: float, last: float) -> float | None:
