@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import math
+import os
+import stat
 import struct
 import sys
 import wave
@@ -316,3 +318,9 @@ def test_write_wav_has_the_caller_left_and_pads_the_shorter_channel(tmp_path: Pa
         assert reader.getparams()[:4] == (2, 2, 8000, 3)
         assert struct.unpack("<6h", reader.readframes(3)) == (1, 100, 2, -200, -3, 0)
     assert len(read_wav(target)) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no permissions for the group")
+def test_only_the_writer_can_read_a_recording(tmp_path: Path) -> None:
+    write_wav(tmp_path / "call.wav", b"\0\0", b"\0\0")
+    assert stat.S_IMODE((tmp_path / "call.wav").stat().st_mode) == 0o600

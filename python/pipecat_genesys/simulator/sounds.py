@@ -14,12 +14,14 @@ import threading
 import wave
 from array import array
 from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import cache, lru_cache
 from importlib import resources
 from sys import byteorder
 from typing import BinaryIO
 
 from pipecat_genesys import audio
+from pipecat_genesys.capture import create_file
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel
 
 _PEAK = 32767
@@ -76,7 +78,8 @@ def write_wav(target: str | os.PathLike[str] | BinaryIO, caller_pcm: bytes, bot_
     """Write a call as a stereo WAV file: 16-bit PCM at 8 kHz, the caller left.
 
     Args:
-        target: Path of the file, or a binary file open for writing.
+        target: Path of the file, or a binary file open for writing. Only the user who writes a new
+            file can read it.
         caller_pcm: Audio of the caller, 16-bit little-endian PCM.
         bot_pcm: Audio of the other party, 16-bit little-endian PCM. The shorter channel is padded
             with silence.
@@ -86,8 +89,11 @@ def write_wav(target: str | os.PathLike[str] | BinaryIO, caller_pcm: bytes, bot_
     """
     length = max(len(caller_pcm), len(bot_pcm))
     stereo = audio.merge_stereo(caller_pcm.ljust(length, b"\0"), bot_pcm.ljust(length, b"\0"), 2)
-    opened = target if not isinstance(target, (str, os.PathLike)) else os.fspath(target)
-    with wave.open(opened, "wb") as writer:
+    with ExitStack() as stack:
+        if isinstance(target, (str, os.PathLike)):
+            # A recording has everything that was said, so only this user can read it.
+            target = stack.enter_context(os.fdopen(create_file(target, replace=True), "wb"))
+        writer = stack.enter_context(wave.open(target, "wb"))
         writer.setnchannels(2)
         writer.setsampwidth(2)
         writer.setframerate(WIRE_SAMPLE_RATE)
