@@ -18,7 +18,7 @@ from pipecat_genesys.load import (
     find_failures,
     run_load,
 )
-from pipecat_genesys.simulator import ConnectFailedError, Scenario, read_wav
+from pipecat_genesys.simulator import CallOptions, ConnectFailedError, Scenario, read_wav
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
@@ -105,6 +105,23 @@ async def test_a_server_that_refuses_the_first_call_is_an_error_with_its_status(
         with pytest.raises(ConnectFailedError) as caught:
             await run_load(f"ws://127.0.0.1:{port}/x", SHORT, ECHO)
     assert caught.value.status == HTTPStatus.UNAUTHORIZED
+
+
+async def test_a_server_that_does_not_answer_is_an_error_after_a_time() -> None:
+    hung_up = asyncio.Event()
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        hung_up.set()
+
+    server = await asyncio.start_server(wait, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        options = CallOptions(connect_timeout=0.1)
+        with pytest.raises(ConnectFailedError, match="no answer in time"):
+            await run_load(f"ws://127.0.0.1:{port}/x", SHORT, ECHO, options=options)
+        await asyncio.wait_for(hung_up.wait(), 5)
 
 
 async def test_calls_that_a_full_server_refuses_are_counted() -> None:

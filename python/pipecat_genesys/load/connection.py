@@ -177,14 +177,14 @@ async def connect(
                 address.port or (443 if is_tls else 80),
                 ssl=(options.ssl or True) if is_tls else None,
             )
-            await asyncio.shield(protocol.connected)
+            await protocol.connected
     except OSError as error:
         # A timeout and an error of TLS are OSErrors, too.
-        protocol.abort()
         reason = " ".join(str(error).split()) or "no answer in time"
         raise ConnectFailedError(f"no connection to {url}: {reason}") from error
     finally:
-        if protocol.connected.done() and not protocol.connected.cancelled():
-            # Retrieve the exception, because asyncio logs exceptions that were not retrieved.
-            protocol.connected.exception()
+        if not protocol.caller.has_begun:
+            # Nobody waits for this future any more.
+            protocol.connected.cancel()
+            protocol.abort()
     return protocol
