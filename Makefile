@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 # The versions of pipecat that `make test-matrix` tests. Each may name a Python: newest@python3.13.
-PIPECAT_VERSIONS ?= 1.0.0 1.7.0 1.8.0 newest
+PIPECAT_VERSIONS ?= 1.0.0 1.4.0 1.7.0 1.8.0 newest
 RUST_SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*' -o -name Cargo.toml -not -path '*/target/*') \
 	Cargo.toml $(wildcard Cargo.lock) pyproject.toml
 

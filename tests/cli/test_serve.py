@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -143,3 +144,22 @@ async def test_variables_that_are_empty_are_not_set() -> None:
     assert "drain_seconds=600" in "".join(lines)
     # With an empty PROMETHEUS_MULTIPROC_DIR, prometheus-client writes files to the current folder.
     assert set(APPLICATIONS.iterdir()) == before
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("host", ["::1", "::"])
+async def test_calls_over_ipv6(host: str) -> None:
+    async with serve("--host", host) as process:
+        lines = await lines_until(process, "calls are accepted at")
+        assert "ws://[::1]:" in lines[-1]
+        await call(lines[-1])
+        await rest_of(process)
