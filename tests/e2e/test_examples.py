@@ -107,10 +107,10 @@ async def test_pytest_example_of_the_guide_runs(tmp_path: Path) -> None:
     for name, text in blocks.items():
         (tmp_path / name).write_text(text.replace("8765", port).replace("800 ms", "8 s"))
     shutil.copytree(EXAMPLES / "audio", tmp_path / "audio")
-    shutil.copytree(EXAMPLES / "audio", tmp_path / "calls" / "audio")
     shutil.copy(EXAMPLES / "bot.py", tmp_path)
-    script = (EXAMPLES / "conversation.toml").read_text(encoding="utf-8")
-    (tmp_path / "calls" / "conversation.toml").write_text(re.sub(r"\d+ ms", "8 s", script))
+    # Another test runs the conversation of the examples.
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls" / "conversation.toml").write_text('steps = ["wait:bot", "hang-up"]')
     run = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null"),
         f"--rootdir={tmp_path}",

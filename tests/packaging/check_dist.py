@@ -61,7 +61,7 @@ def sources() -> set[str]:
     return {
         path.relative_to(PACKAGE.parent).as_posix()
         for path in PACKAGE.rglob("*")
-        if path.suffix in {".md", ".py", ".pyi", ".wav"} or path.name == "py.typed"
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in {".so", ".pyd"}
     }
 
 
