@@ -48,10 +48,11 @@ def check_two_short_calls(row: dict[str, Any]) -> None:
     assert row["cpu_ms_per_call_second"] > 0
 
 
-def test_our_transport_delivers_all_audio_and_echoes_every_marker(tmp_path: Path) -> None:
-    (row,) = run(tmp_path, "load", "load", *SMOKE, "--servers=ours-transport", "--bots=echo")
+@pytest.mark.parametrize("server", ["ours-transport", "ours-stock"])
+def test_our_servers_deliver_all_audio_and_echo_every_marker(tmp_path: Path, server: str) -> None:
+    (row,) = run(tmp_path, "load", "load", *SMOKE, f"--servers={server}", "--bots=echo")
     check_two_short_calls(row)
-    assert row["server"] == "ours-transport"
+    assert row["server"] == server
     assert row["markers_missing"] == 0
     # A packet is sent when it has 200 ms of audio, so the delay of an echo is at least 200 ms.
     assert row["echo_ms"]["p50"] > 200

@@ -73,14 +73,27 @@ async def test_junit_report_is_valid_xml_even_with_control_characters_from_the_s
     assert "<&" in failure.get("message", "")
 
 
-async def test_a_check_that_cannot_read_a_message_fails_alone() -> None:
-    class SendsEntitiesAsNumber(ReferenceCall):
-        async def on_dtmf(self, event: events.DtmfReceived) -> None:
-            await self.send(Draft(server_messages.barge_in().type, {"entities": 5}))
+class SendsEntitiesAsNumber(ReferenceCall):
+    async def on_dtmf(self, event: events.DtmfReceived) -> None:
+        await self.send(Draft(server_messages.barge_in().type, {"entities": 5}))
 
+
+async def test_a_check_that_cannot_read_a_message_fails_alone() -> None:
     _, results = await results_of(SendsEntitiesAsNumber, "barge-in-idle", "dtmf")
     assert [result.outcome for result in results] == ["failed", "passed"]
     assert "could not read" in results[0].detail
+
+
+async def test_parameters_that_are_no_object_fail_only_the_checks_that_need_them() -> None:
+    class SendsParametersAsList(ReferenceCall):
+        async def send_message(self, message: Any) -> None:
+            if message["type"] == "opened":
+                message = message | {"parameters": [1]}
+            await super().send_message(message)
+
+    names = ("opened-media-offered", "opened-in-time", "pong-in-time")
+    _, results = await results_of(SendsParametersAsList, *names)
+    assert [result.outcome for result in results] == ["failed", "passed", "passed"]
 
 
 @pytest.fixture
@@ -156,12 +169,15 @@ async def test_check_lists_the_catalogue() -> None:
     assert all(name in result.output for name in CATALOGUE)
 
 
-async def run_pytest(pytester: pytest.Pytester, url: str, *names: str) -> pytest.RunResult:
+async def run_pytest(
+    pytester: pytest.Pytester, url: str, *names: str, api_key: str = ""
+) -> pytest.RunResult:
     """Run the named checks and one ordinary test in a new pytest process."""
     pytester.makepyfile("def test_of_the_user(): pass")
     return await asyncio.to_thread(
         pytester.runpytest_subprocess,
         f"--audiohook-url={url}",
+        f"--audiohook-api-key={api_key}",
         f"-k={' or '.join(names)}",
         "-rx",
         *load_plugin(),
@@ -187,6 +203,19 @@ async def test_pytest_plugin_fails_one_check_if_the_server_refuses_all_calls(
 ) -> None:
     run = await run_pytest(pytester, server_url, "opened-in-time", "dtmf", "closed-empty")
     run.assert_outcomes(failed=1, skipped=2, deselected=len(bot_checks()) - 3 + 1)
+
+
+@pytest.mark.parametrize(("api_key", "passed"), [(KEY, 2), ("another key", 0)])
+async def test_pytest_plugin_signs_with_the_given_key(
+    server_url: str,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    api_key: str,
+    passed: int,
+) -> None:
+    monkeypatch.setenv("GENESYS_CLIENT_SECRET", SECRET)
+    run = await run_pytest(pytester, server_url, "opened-in-time", "dtmf", api_key=api_key)
+    assert run.parseoutcomes().get("passed", 0) == passed
 
 
 async def test_pytest_plugin_runs_each_check_once_under_xdist(pytester: pytest.Pytester) -> None:

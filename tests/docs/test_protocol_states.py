@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ GENERATED = runpy.run_path(str(DOCS / "protocol_states.py"))["render"]()
 
 def test_the_committed_page_matches_the_state_tables() -> None:
     assert (DOCS / "protocol-states.md").read_text(encoding="utf-8") == GENERATED
+
+
+def test_the_command_writes_the_page_beside_the_script(tmp_path: Path) -> None:
+    script = shutil.copy(DOCS / "protocol_states.py", tmp_path)
+    runpy.run_path(str(script), run_name="__main__")
+    assert (tmp_path / "protocol-states.md").read_text(encoding="utf-8") == GENERATED
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,15 @@ def test_sample_speech_has_the_exact_duration_and_another_voice_for_the_agent() 
     assert sample_speech(30.0).endswith(sample_speech(9.0))
 
 
+@pytest.mark.parametrize("party", PARTIES)
+def test_sample_speech_has_the_level_and_the_band_of_a_telephone(party: AudioHookChannel) -> None:
+    samples = pcm(sample_speech(9.0, party))
+    assert 20 * np.log10(np.abs(samples).max() / 32767) == pytest.approx(-6, abs=1)
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    frequency = np.fft.rfftfreq(len(samples), 1 / 8000)
+    assert power[(frequency > 80) & (frequency < 3400)].sum() > 0.97 * power.sum()
+
+
 def test_synthetic_speech_is_speech_in_the_voice_of_the_party() -> None:
     text = "I want to check my bill"
     for party in PARTIES:
