@@ -1,7 +1,8 @@
 """`SimulatedCall`: a call over a real WebSocket, controlled by a script.
 
-This module has the whole life of a call: connecting, the loop between socket, clock and session,
-what the caller does, what a script can wait for, and the session that continues a call.
+`SimulatedCall` connects, passes server messages and the time to the session, sends the session's
+messages, and has the actions and the waits of a script. `continuation` makes a call that continues
+another call.
 """
 
 # The timeouts are part of the error messages, so they cannot be left to `asyncio.timeout`.
@@ -191,8 +192,8 @@ class SimulatedCall:
         """Hang up if the call is still running, and wait for its end.
 
         After an exception or a cancellation, the wait is limited to `socket_close_timeout` and the
-        delay of the network. In any case the socket is closed and no task is left when this method
-        returns.
+        delay of the network. When this method returns, the socket is closed and all tasks of the
+        call have ended.
         """
         assert self._connection is not None
         assert self._task is not None
@@ -228,7 +229,7 @@ class SimulatedCall:
 
     @property
     def fault_happened(self) -> bool:
-        """Whether the fault has happened during the call, or needs no act of the client."""
+        """Whether at least one act of the fault was performed, or the fault has no acts."""
         return self._faults.has_acted
 
     # Actions of the caller.
@@ -247,7 +248,8 @@ class SimulatedCall:
             party: The party that speaks; `internal` is the agent of a monitored call.
 
         Returns:
-            The place of the speech in the stream, when its last sample has been sent.
+            The position of the speech in the stream. The method returns when the last sample is
+            sent.
 
         Raises:
             CallEndedError: If the call ends first.
@@ -258,13 +260,14 @@ class SimulatedCall:
         return await self._said(self.caller_audio.voice(party).say(ulaw))
 
     async def converse(self, recording: str | os.PathLike[str]) -> tuple[Spoken, Spoken]:
-        """Let both parties of a monitored call speak.
+        """Speak for both parties of a monitored call.
 
         Args:
-            recording: Path of a stereo WAV file, the customer left and the agent right.
+            recording: Path of a stereo WAV file. The left channel has the customer and the right
+                channel has the agent.
 
         Returns:
-            The place of the customer's and of the agent's speech in the stream.
+            The position of the customer's speech and of the agent's speech in the stream.
 
         Raises:
             CallEndedError: If the call ends first.
@@ -343,7 +346,7 @@ class SimulatedCall:
 
         Raises:
             CallEndedError: If the call ends first.
-            AwaitTimeoutError: If the time is over first.
+            AwaitTimeoutError: If `timeout` expires first.
         """
         limit = self.options.timeouts.open + 1 if timeout is None else timeout
         return await self._log.until(
@@ -359,7 +362,7 @@ class SimulatedCall:
             timeout: Maximum time; unlimited by default.
 
         Raises:
-            AwaitTimeoutError: If the time is over first.
+            AwaitTimeoutError: If `timeout` expires first.
         """
         await self._log.until(lambda: self._log.is_over or None, "the end of the call", timeout)
         return self.report()
@@ -392,7 +395,7 @@ class SimulatedCall:
 
         Raises:
             CallEndedError: If the call ends first.
-            AwaitTimeoutError: If the time is over first.
+            AwaitTimeoutError: If `timeout` expires first.
         """
         if isinstance(wanted, type):
             kind = wanted
@@ -427,7 +430,7 @@ class SimulatedCall:
 
         Raises:
             CallEndedError: If the call ends first.
-            AwaitTimeoutError: If the time is over first.
+            AwaitTimeoutError: If `timeout` expires first.
         """
         deadline = self._clock() + timeout
         what = f"{seconds:g} s of silence"
@@ -446,15 +449,16 @@ class SimulatedCall:
     # Recording.
 
     def save_recording(self, target: str | os.PathLike[str]) -> None:
-        """Write the call as a stereo WAV file: the caller left, the bot as heard right.
+        """Write the call as a stereo WAV file.
 
-        In the recording of a monitored call, the customer is left and the agent is right.
+        The left channel has the caller. The right channel has the bot audio that the caller heard,
+        or the agent in a monitored call.
 
         Args:
             target: Path of the file.
 
         Raises:
-            ValueError: If the options do not allow recording.
+            ValueError: If the options have `record_audio=False`.
             OSError: If the file cannot be written.
         """
         caller = audio.ulaw_decode(self.caller_audio.voice(AudioHookChannel.EXTERNAL).track)
@@ -476,7 +480,7 @@ class SimulatedCall:
         return await CallConnection.open(self.url, headers, self.options)
 
     async def _lose(self, connection: CallConnection) -> None:
-        """Send `open`, and abort the connection."""
+        """Send `open` and abort the connection, to simulate a lost connection attempt."""
         session = GenesysClientSession(self.parameters)
         session.start(self._clock())
         for message in session.messages_to_send():
@@ -495,7 +499,7 @@ class SimulatedCall:
             if isinstance(end, ConnectionEnd):
                 self._on_end(end)
         except Exception as error:
-            # The script may be waiting. Then its wait raises the exception.
+            # If the script is waiting for an event, the wait raises this exception.
             self._log.failure = error
             connection.drop()
         finally:
@@ -529,7 +533,8 @@ class SimulatedCall:
         except CallStateError as error:
             if self.session.state in _RUNNING:
                 raise
-            # The server can end the call before any action, so this is not an error of the script.
+            # The action failed because the server ended the call. This is not a mistake of the
+            # script.
             raise self._log.error(CallEndedError, str(error)) from None
         finally:
             self._publish()
@@ -551,7 +556,7 @@ class SimulatedCall:
             self.session.receive_binary(message, now)
         self._faults.update(now)
         if self._continues is not None and self.session.state is SessionState.OPEN:
-            # From now on, this session continues the conversation.
+            # The server has accepted the new session, so the previous session sends `close`.
             self._continues._do(self._continues.session.hand_over)
             self._continues = None
         # After `opened`, all caller audio since `open` is due.
@@ -586,7 +591,7 @@ class SimulatedCall:
             connection.close()
         if self._faults.socket_should_drop:
             connection.drop_when_sent()
-            # The client sends nothing more, even if the end of the connection takes some time.
+            # End the session now. The socket is aborted after the queued messages are sent.
             self.session.socket_lost(self._clock(), by=Party.CLIENT)
         events = self.session.take_events()
         self._log.events.extend(events)
@@ -604,10 +609,10 @@ def continuation(call: SimulatedCall, *, url: str = "", history: float = HISTORY
 
     Genesys does this if reconnection is enabled, after `reconnect` or after a lost connection.
     The new session has its own id and its own numbering. Its `open` lists the previous sessions,
-    and its stream begins up to 20 s earlier; that audio is sent again at once. When the new
-    session is open, the previous one closes with reason `reconnect`. `paused`, `resumed` and
-    `discarded` messages of the repeated audio are not sent again. Source: the session walkthrough
-    of Genesys's documentation::
+    and its stream begins up to 20 s earlier; the audio of those 20 s is sent again as soon as the
+    session is open. When the new session is open, the previous one closes with reason `reconnect`.
+    `paused`, `resumed` and `discarded` messages of the repeated audio are not sent again. Source:
+    the session walkthrough of Genesys's documentation::
 
         await call.wait_for(ReconnectRequested)
         async with continuation(call) as moved:

@@ -1,4 +1,4 @@
-"""Caller audio: what each party says, cut into frames that are sent on an exact schedule."""
+"""Caller audio: the speech of each party, cut into frames that are sent on an exact schedule."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_LIVE_SAMPLES = 4 * FRAME_SAMPLES
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """The place of finished speech in the stream.
+    """The position of finished speech in the stream.
 
     Attributes:
         first_sample: Stream position of the first sample.
@@ -66,7 +66,7 @@ class QueuedSpeech:
         is_silence: Whether all samples are silent.
         first_sample: Stream position of the first sample, or None before it is sent.
         suppressed: Number of samples that were not sent so far, see `Spoken`.
-        spoken: The place of the speech in the stream, or None before its last sample is sent.
+        spoken: The position of the speech in the stream, or None before its last sample is sent.
     """
 
     def __init__(self, ulaw: bytes) -> None:
@@ -85,12 +85,12 @@ class Voice:
     this from speech that began during the frame before.
 
     Args:
-        record: Whether to keep the audio that was sent. A session that continues another one
-            needs it, to send part of it again.
+        record: Whether to keep the audio that was sent. The audio is needed to continue the call in
+            another session, which sends part of the audio again.
 
     Attributes:
         lead: Duration of the stream before `open`, in seconds.
-        speeches: The places of all finished speeches, oldest first, without silence.
+        speeches: The positions of all finished speeches that are not silent, oldest first.
     """
 
     def __init__(self, *, record: bool = True) -> None:
@@ -105,8 +105,8 @@ class Voice:
     def feed(self, ulaw: bytes) -> None:
         """Add audio of a live source, such as a microphone.
 
-        It is sent while no speech is queued. Audio that arrives faster than it can be sent is
-        limited to `MAX_LIVE_SAMPLES`; the oldest is dropped.
+        Live audio is sent while no speech is queued. At most `MAX_LIVE_SAMPLES` samples wait to be
+        sent; the oldest samples are dropped.
 
         Args:
             ulaw: 8 kHz mu-law.
@@ -129,8 +129,8 @@ class Voice:
     def next_frame(self, position: int, samples: int) -> bytes:
         """Return the next frame. Call `frame_done` before the next call.
 
-        If the call continues another session, audio that the other session sent at this position
-        is returned again. Queued speech follows it.
+        If the call continues another session, audio that the other session sent at this position is
+        returned again. Queued speech begins after that audio.
 
         Args:
             position: Stream position of the first sample.
@@ -191,10 +191,10 @@ class CallerAudio:
     """The audio of all parties of a call, sent in frames of 200 ms on an exact schedule.
 
     Args:
-        mode: Mode of the call. A monitored call has two parties, any other one.
+        mode: Mode of the call. A monitored call has two parties, every other call has one party.
         backlog: Duration of the audio that is recorded before `open`, in seconds.
-        catch_up_at_once: Whether overdue audio is sent in one message, as large as allowed, and
-            not in frames of 200 ms.
+        catch_up_at_once: Whether overdue audio is sent in one message, as large as the protocol
+            allows, and not in frames of 200 ms.
         record: Whether to keep the audio that was sent.
 
     Attributes:

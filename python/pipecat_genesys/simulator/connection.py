@@ -101,19 +101,20 @@ class CallOptions:
         ssl: TLS context for `wss://`; None for the default context.
         timeouts: Timings of the client.
         limits: Limits on the messages of the server.
-        record_audio: Whether to keep the audio of both parties, also in the capture. It takes
-            about 32 kB per second.
-        completed_after_barge_in: See `GenesysClientSession`.
+        record_audio: Whether to keep the audio of both directions, also in the capture. The audio
+            takes about 32 kB of memory per second of the call.
+        completed_after_barge_in: Whether the client sends `playback_completed` after a `barge_in`
+            that cleared the playback queue.
         connect_timeout: Maximum time to establish the WebSocket.
         socket_close_timeout: Maximum time for the closing handshake of the WebSocket.
-        lost_attempts: Number of connections that are lost right after `open`, before the one that
-            is kept. Each of them increases `Audiohook-Retry-Attempt` by one.
+        lost_attempts: Number of connections that are lost right after `open`, before the connection
+            that is kept. Each lost connection increases `Audiohook-Retry-Attempt` by one.
         backlog: Duration of the caller audio that is recorded before `open`, as if connecting had
             taken that long. It is sent after `opened`, faster than real time.
         catch_up_at_once: Whether audio that is overdue is sent in one message, as large as
             allowed, and not in frames of 200 ms.
-        rtt: Round-trip time of the simulated network. Each message is delayed by one half of it,
-            in both directions; 0 for no delay.
+        rtt: Round-trip time of the simulated network. Each message is delayed by one half of this
+            time, in both directions; 0 for no delay.
         jitter: Maximum of an additional random delay of each message. The order of the messages
             does not change.
     """
@@ -321,10 +322,10 @@ async def open_websocket(
 ) -> ClientConnection:
     """Establish a WebSocket as the AudioHook client does.
 
-    Messages are not compressed, and no WebSocket pings are sent, because the protocol has its own.
-    Redirects are not followed: Genesys does not follow them, and the API key and the signature must
-    not reach another server. The proxies of the environment are used, except that an HTTP proxy is
-    not used for a server on this machine.
+    Messages are not compressed. No WebSocket pings are sent, because the AudioHook protocol has its
+    own `ping` message. Redirects are not followed: Genesys does not follow them, and the API key
+    and the signature must not reach another server. The proxies of the environment are used, except
+    that an HTTP proxy is not used for a server on this machine.
 
     Args:
         url: URL of the server, `ws://` or `wss://`.
@@ -370,7 +371,7 @@ async def open_websocket(
 
 
 class _ConnectWithoutRedirects(connect):
-    """The library's `connect`, which reports a redirect instead of following it."""
+    """The `connect` of websockets, changed to raise an error for a redirect."""
 
     def process_redirect(self, exc: Exception) -> Exception:
         return exc
@@ -389,7 +390,7 @@ def _has_socks_proxy() -> bool:
 
 
 class _Link(Generic[_T]):
-    """One direction of the network: items come out in order, each after a delay.
+    """One direction of the simulated network: a queue that delays each item and keeps the order.
 
     Args:
         delay: Delay of each item in seconds.
@@ -403,7 +404,7 @@ class _Link(Generic[_T]):
 
     @property
     def is_immediate(self) -> bool:
-        """Whether items come out without a delay."""
+        """Whether items are not delayed."""
         return not self._delay and not self._jitter
 
     @property
@@ -445,7 +446,8 @@ class ConnectionEnd:
         by: The party that closed the connection first.
         code: Close code received from the server, or None if no close frame was received.
         detail: Close reason received from the server.
-        fault: Why the WebSocket library closed the connection, or None if it did not.
+        fault: Why the WebSocket library closed the connection, or None if the library did not close
+            the connection.
         is_doubtful: Whether the server may have closed the connection at the same time.
     """
 
@@ -461,8 +463,8 @@ class CallConnection:
 
     Args:
         websocket: An established WebSocket.
-        close_timeout: Maximum time in seconds that a server which does not read can delay the end
-            of the connection after `close`.
+        close_timeout: Maximum time in seconds, after `close`, to send the queued messages to a
+            server that does not read. The connection is then aborted.
         rtt: Round-trip time of the simulated network, in seconds.
         jitter: Maximum of an additional random delay of each message, in seconds.
     """
@@ -485,8 +487,7 @@ class CallConnection:
     async def open(cls, url: str, headers: Mapping[str, str], options: CallOptions) -> Self:
         """Connect to a server.
 
-        The method returns when the server's answer to the upgrade request has arrived, which takes
-        one half of the round-trip time.
+        The server's answer to the upgrade request is delayed by one half of the round-trip time.
 
         Args:
             url: URL of the server, `ws://` or `wss://`.
@@ -582,9 +583,9 @@ class CallConnection:
                 await self._websocket.send(message)
             if message is _Ending.ABORT:
                 return self._websocket.transport.abort()
-            # The reference client closes the WebSocket without a code. Then the library of the peer
-            # reports the code 1005. The signature in websockets requires a number, but the function
-            # that it calls accepts None.
+            # The reference client sends a close frame without a code, which the peer's library
+            # reports as code 1005. The type annotation of `close` requires a number, but `close`
+            # also accepts None.
             await self._websocket.close(cast("int", None))
         except ConnectionClosed:
             return None

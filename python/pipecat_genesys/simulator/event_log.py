@@ -40,7 +40,8 @@ class EventLog:
 
     Attributes:
         events: All events so far.
-        failure: An exception raised on the client's side, or None. Every wait raises it.
+        failure: An exception raised on the client's side, or None. Each method that waits raises
+            this exception.
         is_over: Whether the call has ended, so that no more events follow.
     """
 
@@ -87,7 +88,7 @@ class EventLog:
 
         Raises:
             CallEndedError: If the call ends first.
-            AwaitTimeoutError: If the time is over first.
+            AwaitTimeoutError: If `timeout` expires first.
         """
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout

@@ -1,7 +1,8 @@
 """Expectations: what a server must do in a call, and whether it did.
 
-`EXPECTATIONS` lists the kinds of expectations. The times are those of the caller: from the sample
-that the caller says to the sample that the caller hears, so they include the network.
+`EXPECTATIONS` lists the kinds of expectations. All times are measured on the caller's side, between
+samples that the caller sends and samples that the caller hears, so they include the delay of the
+network.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Expectation:
 
     Attributes:
         text: The expectation as written.
-        judge: Judges a finished call.
+        judge: Returns whether a finished call meets the expectation, and what happened.
     """
 
     text: str
@@ -64,7 +65,7 @@ class ExpectationKind:
         example: How the expectation is written.
         summary: What a call must do to meet the expectation, in one line.
         pattern: Matches the expectation as written, with single spaces.
-        judge: Returns the judge for the groups of the match.
+        judge: Called with the groups of the match. Returns the `judge` function of the expectation.
     """
 
     example: str
@@ -111,7 +112,8 @@ def _utterances(call: SimulatedCall) -> list[_Utterance]:
         start, end = span.start / WIRE_SAMPLE_RATE, span.end / WIRE_SAMPLE_RATE
         if found and not was_cut and start - found[-1].end < _SAME_UTTERANCE:
             gap = found[-1].end, start
-            # Audio after a gap in which the caller finished speaking is an answer.
+            # If the caller finished speaking during the gap, the audio after the gap is an answer
+            # and not part of the same utterance.
             if not any(gap[0] <= at <= gap[1] for at in speech_ends):
                 start = found.pop().start
         found.append(_Utterance(start, end))
@@ -136,11 +138,12 @@ def _answered_within(amount: str, unit: str) -> Judge:
         speeches, utterances = _speeches(call), _utterances(call)
         if not speeches:
             return False, "the caller did not speak"
-        # The caller may speak again, or the call may end, before an answer is due.
+        # An answer must begin before the caller's next speech and before the end of the call. If
+        # that is earlier than `limit`, a missing answer is not a failure.
         ends = [*(speech.start for speech in speeches[1:]), _closed_at(call)]
         latencies = []
         for speech, end in zip(speeches, ends, strict=True):
-            # An answer can begin before the caller's last sample. Then its latency is 0.
+            # The latency is 0 if the answer begins before the caller's last sample.
             answers = (
                 max(0.0, utterance.start - speech.end)
                 for utterance in utterances
@@ -230,7 +233,8 @@ def _no_gaps() -> Judge:
 def _output_variable_is(name: str, value: str) -> Judge:
     def judge(call: SimulatedCall) -> tuple[bool, str]:
         ending = call.report().ending
-        # If the caller hangs up, the variables are only in `closed`.
+        # If the caller hangs up, the server sends no `disconnect`, and the variables can only be in
+        # `closed`.
         variables = ending.output_variables or ending.closed_output_variables
         if name not in variables:
             return False, f"the output variables are {', '.join(variables) or 'none'}"

@@ -1,7 +1,7 @@
 """Faults: client behaviour that is wrong or rare, which a server must survive.
 
-A fault is data: it changes the parameters or the options of a call, and lists acts. `FaultInjector`
-performs the acts of a fault during the call.
+A `Fault` has changes of the parameters or the options of a call, and a list of acts: wrong or rare
+actions of the client. `FaultInjector` performs the acts during the call.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .session.rules import ServerRule
 _EXTERNAL, _INTERNAL = AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL
 _ON_PURPOSE = "a fault on purpose"
 _SOON = 0.3
-"""Seconds from `opened` to most acts. Before that, some audio is sent, but no ping."""
+"""Seconds from `opened` to most acts. The client sends audio before these acts, but no ping."""
 _TOO_LARGE = 70_000
 """Size of a message that is too large, in bytes. It is above the protocol's limit, and above
 65,536, the limit of many WebSocket libraries."""
@@ -50,7 +50,7 @@ class Moment(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One act of a client with a fault.
+    """One wrong or rare action of the simulated client.
 
     Attributes:
         moment: The point of the call from which the time is counted.
@@ -65,7 +65,7 @@ class Act:
 
 
 class FaultInjector:
-    """Performs acts on a session, each once. The injector does no I/O and has no clock.
+    """Performs each act of a fault once on a session. The injector does no I/O and has no clock.
 
     Call `update` after each change of the session and at each `next_deadline`. All times are in
     seconds on a monotonic clock.
@@ -96,7 +96,7 @@ class FaultInjector:
 
     @property
     def has_acted(self) -> bool:
-        """Whether at least one act was performed, or there was none to perform."""
+        """Whether at least one act was performed, or the fault has no acts."""
         split = self._one_byte_frames - self.session.outbox.frames_to_split
         nothing_to_do = not self._has_acts and not self._one_byte_frames
         return self._has_performed or split > 0 or nothing_to_do
@@ -106,7 +106,7 @@ class FaultInjector:
         return self._due[0][0] if self._due else None
 
     def update(self, now: float) -> None:
-        """Schedule the acts whose moment is reached, and perform those that are due."""
+        """Schedule the acts whose moment is reached, and perform the acts that are due."""
         state = self.session.state
         if state is not SessionState.IDLE:
             self._reach(Moment.OPEN_SENT, now)
@@ -132,7 +132,7 @@ class FaultInjector:
                 act.do(self, now)
                 self._has_performed = True
 
-    # Elementary actions, from which the actions of the faults are composed.
+    # Actions that the faults use.
 
     def send(
         self, kind: str, parameters: Mapping[str, object], now: float, **envelope: object
@@ -155,7 +155,7 @@ class FaultInjector:
         more: Mapping[str, object] | None = None,
         **envelope: object,
     ) -> None:
-        """Report a gap of no samples, which has no effect on a server.
+        """Report a gap of 0 samples, which has no effect on a server.
 
         Args:
             now: Time of sending.
@@ -175,11 +175,11 @@ class FaultInjector:
         outbox.position += size // width
 
     def drop_socket(self) -> None:
-        """Let the owner of the socket abort it."""
+        """Request that the owner of the session aborts the socket."""
         self.socket_should_drop = True
 
     def other_session_id(self) -> str:
-        """Return an id that differs from this session's id, the same one at each call."""
+        """Return an id that differs from this session's id. Every call returns the same id."""
         return str(uuid.uuid5(uuid.NAMESPACE_OID, self.session.parameters.session_id))
 
 
@@ -188,7 +188,10 @@ def _is_clean(report: CallReport) -> bool:
 
 
 def _is_clean_or_too_big(report: CallReport) -> bool:
-    """Accept a socket that the server closed with 1009, as the reference server does."""
+    """Return whether the call is clean, or the server closed the socket with code 1009.
+
+    The reference server closes the socket with this code if a message is too large.
+    """
     rules = {violation.rule for violation in report.violations}
     refused = rules == {ServerRule.SERVER_CLOSED_SOCKET}
     return report.clean or (refused and report.ending.socket_code == _WS_TOO_BIG)
@@ -214,7 +217,7 @@ class Fault:
         ends_call: Whether the fault ends the call, although it is legal.
         may_be_refused: Whether the server may answer `open` with `disconnect`, although the fault
             is legal.
-        judge: Returns whether a call with this fault ended as it should, apart from the script.
+        judge: Returns whether the server handled the fault correctly, from the report of the call.
     """
 
     name: str
@@ -231,16 +234,17 @@ class Fault:
 
     @property
     def may_end_call(self) -> bool:
-        """Whether the call may end before its script does."""
+        """Whether the call may end before all steps of the script are performed."""
         return self.ends_call or self.may_be_refused or not self.is_legal
 
     def is_handled(self, report: CallReport) -> bool:
-        """Return whether the server handled the fault as it should."""
+        """Return whether the server handled the fault correctly."""
         was_refused = report.opened_latency is None and report.ending.disconnect_reason is not None
         if self.ends_call or not self.is_legal or (self.may_be_refused and was_refused):
             report = replace(report, script_error=None)
         if not self.is_legal:
-            # The fault itself can be a wrong sequence number, which must not count here.
+            # The fault can be a wrong sequence number of the client, which is not a mistake of the
+            # server.
             report = replace(report, client_seq_ok=True)
         return self.judge(report)
 
@@ -254,9 +258,9 @@ def _streaming(do: Callable[[FaultInjector, float], object]) -> tuple[Act, ...]:
 
 
 def _gap(injector: FaultInjector, now: float) -> None:
-    # Later messages continue the numbers that the server accepted. Genesys's servers do not count a
-    # message with a wrong sequence number. They would refuse `close` too if its number continued
-    # after the gap.
+    # The messages after the gap continue the numbering from before the gap. Genesys's servers do
+    # not count a message with a wrong sequence number, so they would refuse a `close` that is
+    # numbered after the gap.
     injector.send_gap(now, seq=injector.session.last_seq + 2)
 
 

@@ -2,14 +2,16 @@
 
 `CaptureFile` writes a capture; `pipecat_genesys.capture.file` has the format.
 
-In a replay, the client's side of a call is sent again, and the server's side is compared. The
-client's messages are sent as recorded, at the recorded times, with three exceptions. Messages after
-`opened` keep their distance to the new `opened`. The answer to a `disconnect` waits for the new
-`disconnect`. `serverseq` counts the server messages of the replay. The session id is not changed.
+A replay sends the client's messages of a recorded call again, and compares the server's messages.
+The client's messages are sent as recorded, at the recorded times, with three exceptions. A message
+after `opened` is sent as long after the new `opened` as in the recording. The answer to a
+`disconnect` waits for the new `disconnect`. `serverseq` counts the server messages of the replay.
+The session id is not changed.
 
-In a recording of the endpoint, audio that was masked or left out is replayed as silence. The
-server's messages of the replay are masked as those of the recording before they are compared.
-Where messages are missing in a recording, the messages after the gap follow at once.
+In a recording of the endpoint, masked or missing audio is replayed as silence. Before the
+comparison, the server's messages of the replay are masked in the same way as the recording. If
+messages are missing in a recording, the messages after the gap are sent without a pause for the
+missing messages.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ class CaptureFile:
 
 @dataclass(frozen=True, slots=True)
 class ServerSide:
-    """What a server sent in a call, without times.
+    """The messages of a server in a call, without times, and whether the server closed the socket.
 
     Attributes:
         texts: The text messages except pongs, each as type and parameters, with UUIDs replaced by
@@ -129,11 +131,11 @@ class ServerSide:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """The server's side of the recorded call and of the replay.
+    """The messages of the server in the recorded call and in the replay.
 
     Attributes:
-        before: The server's side as recorded.
-        now: The server's side in the replay.
+        before: What the server sent in the recorded call.
+        now: What the server sent in the replay.
         entries: All messages of the replay.
         is_partial: Whether messages are missing in the recording. Pongs and audio are then not
             compared.
@@ -163,7 +165,7 @@ class ReplayReport:
         ]
         if self.is_partial:
             return tuple(lines)
-        # If the call was cut and not closed, the last pong may be missing on either side.
+        # If a call ended without `closed`, the pong for the last ping may be missing.
         was_closed = all(side.was_closed for side in (before, now))
         if abs(before.pongs - now.pongs) > (0 if was_closed else 1):
             lines.append(f"pongs: {before.pongs} recorded, {now.pongs} now")
@@ -251,7 +253,7 @@ class _Replay:
         )
 
     def _choices(self) -> Choices | None:
-        """Return what to mask before the comparison: what was masked at any time."""
+        """Return what to mask before the comparison: what the recording masked at any time."""
         choices = self._given.choices
         if choices is None:
             return None
@@ -314,13 +316,13 @@ class _Replay:
             return content
         serverseq = message.get("serverseq")
         if isinstance(serverseq, int):
-            # If a recorded sequence number was too high, as a fault, the replayed number is too
-            # high by the same amount.
+            # If the recorded client acknowledged too many messages as a fault, the replayed
+            # `serverseq` is too high by the same amount.
             message["serverseq"] = max(0, self._serverseq + serverseq - recorded_serverseq)
         return json.dumps(message, separators=(",", ":"))
 
     async def _wait_for(self, kind: str, timeout: float) -> None:  # noqa: ASYNC109 - no exception
-        """Wait until the server has sent a message of this type, or until the time is over."""
+        """Wait until the server has sent a message of this type, or until `timeout` expires."""
         try:
             async with asyncio.timeout(timeout):
                 while kind not in self._received_types and not self._is_over:

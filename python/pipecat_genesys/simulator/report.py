@@ -62,8 +62,8 @@ class Ending:
         disconnect_info: Text of the server's `disconnect`, or None.
         output_variables: Output variables in `disconnect`.
         closed_output_variables: Output variables in `closed`, which the protocol does not define.
-        socket_closed_by: The party that closed the socket, or None while the socket is open. It
-            should be the client.
+        socket_closed_by: The party that closed the socket, or None while the socket is open. The
+            protocol requires that the client closes it.
         socket_code: Close code received from the server, or None.
     """
 
@@ -128,8 +128,8 @@ class CallReport:
     def clean(self) -> bool:
         """Whether the server kept every rule from `open` to the end of the socket.
 
-        A script that ended with an error makes a call unclean. Warnings, underruns and unheard
-        audio do not.
+        A call whose script ended with an error is not clean. A call with warnings, underruns or
+        unheard audio can be clean.
         """
         return (
             not self.violations

@@ -39,7 +39,7 @@ from .session.parameters import (
 )
 
 DEFAULT_SECONDS = 10.0
-"""Length of a call without steps, in seconds after `opened`."""
+"""Maximum length of a call without steps, in seconds after `opened`."""
 
 # Scenarios.
 
@@ -72,7 +72,7 @@ def _key(name: str) -> str:
 
 
 class Scenario(BaseModel):
-    """What one call is: its caller, the caller's steps, and what the server must do.
+    """The parameters of one call, the steps of the caller, and what the server must do.
 
     The steps and the expectations are parsed when the scenario is made. A file has the same names,
     with hyphens for underscores. Every field is optional.
@@ -87,7 +87,7 @@ class Scenario(BaseModel):
             a bot; `both`, `external` and `internal` for a server that listens.
         format: Formats of the offered media, in order of preference.
         language: BCP-47 code of the language of the conversation, and of the texts that are
-            spoken. An empty text leaves it out of `open`.
+            spoken. If the text is empty, `open` has no `language`.
         ask_languages: Whether `open` asks for the languages of the server.
         ani: Number or URI of the caller.
         dnis: Number or URI that the caller dialled.
@@ -183,8 +183,8 @@ class Scenario(BaseModel):
             async with asyncio.timeout(seconds) as limit:
                 await self._play_steps(call)
         except TimeoutError:
-            # A step that waited too long also raises TimeoutError. Only the TimeoutError of a step
-            # is an error.
+            # A step that waits too long also raises TimeoutError, which is an error of the script.
+            # The end of `limit` is not an error: the caller hangs up.
             if not limit.expired():
                 raise
 
@@ -205,12 +205,12 @@ class Scenario(BaseModel):
             await play(parse_script(texts), call)
             await call.ended()
         except CallEndedError:
-            # Not an error, because the server may end a call at any time.
+            # The server may end a call at any time, so this is not an error.
             return None
         return None
 
     def judge(self, call: SimulatedCall, script_error: str | None = None) -> Verdict:
-        """Judge a finished call.
+        """Check a finished call against the expectations.
 
         Args:
             call: The call.
@@ -248,7 +248,7 @@ def read_scenario(path: str | os.PathLike[str]) -> Scenario:
 
 
 def make_scenario(values: Mapping[str, object]) -> Scenario:
-    """Make a scenario of the keys and values of a file.
+    """Make a scenario from the keys and values of a file.
 
     Raises:
         ValueError: If a key or a value is not valid. The message names it.
@@ -331,7 +331,7 @@ async def place_call(
     fault: Fault | None = None,
     observer: Observer | None = None,
 ) -> Verdict:
-    """Place a call, play a scenario, hang up, and judge the call.
+    """Place a call, play a scenario, hang up, and check the expectations.
 
     Cancelling this function hangs up, see `SimulatedCall`.
 
@@ -353,7 +353,7 @@ async def place_call(
 
 
 async def run_scenario(call: SimulatedCall, scenario: Scenario) -> Verdict:
-    """Place a call that was made before, play a scenario, hang up, and judge the call.
+    """Place a prepared call, play a scenario, hang up, and check the expectations.
 
     Raises:
         ConnectFailedError: If the WebSocket cannot be established.

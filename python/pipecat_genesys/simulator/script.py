@@ -23,12 +23,12 @@ from .sounds import read_stereo_wav, read_wav, sample_speech, silence, synthesiz
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """The state of the script that a step needs.
+    """The settings and the state of the script that a step needs.
 
     Attributes:
         patience: Maximum time in seconds to wait for the server.
-        since: Time in seconds since `open` from which bot audio is new: the beginning of the
-            previous step, or the end of the previous `wait:quiet`.
+        since: Time in seconds since `open`. `wait:bot` ignores bot audio that began before this
+            time: the beginning of the previous step, or its end if it was `wait:quiet`.
     """
 
     patience: float = 10.0
@@ -41,7 +41,7 @@ Action = Callable[[SimulatedCall, StepContext], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class ParseContext:
-    """What the meaning of a step depends on.
+    """The settings that are needed to parse a step.
 
     Attributes:
         folder: The folder to which the paths of files are relative.
@@ -119,14 +119,14 @@ async def play(steps: Sequence[Step], call: SimulatedCall, patience: float = 10.
     for step in steps:
         began = call.elapsed
         await step.action(call, StepContext(patience, since))
-        # After `wait:quiet`, audio that began during this step does not count as new audio.
+        # After `wait:quiet`, the next `wait:bot` ignores audio that began during `wait:quiet`.
         since = call.elapsed if step.text == _QUIET else began
 
 
 _QUIET = "wait:quiet"
 _LANGUAGE = "language"
 _QUOTES = frozenset("\"'")
-"""Each of them encloses a text to speak."""
+"""Characters that can enclose a text to speak."""
 
 
 def _parse_step(text: str, context: ParseContext) -> Step:
@@ -205,7 +205,7 @@ def _wait(argument: str, context: ParseContext) -> Action:
 
 
 async def _rest(call: SimulatedCall, seconds: float) -> None:
-    """Wait for a time; the end of the call ends the script."""
+    """Wait for this time. Raises `CallEndedError` if the call ends first."""
     try:
         async with asyncio.timeout(seconds) as limit:
             await call.ended()

@@ -1,7 +1,6 @@
-"""Sounds for callers: read from WAV files, spoken by a synthetic voice, or generated.
+"""Caller audio from WAV files, from a synthetic voice, or generated, and recordings of calls.
 
-Caller audio is 8 kHz mu-law. Generated sounds are the same in every run. This module also writes
-recordings of calls.
+Caller audio is 8 kHz mu-law. Generated sounds are the same in every run.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def read_stereo_wav(source: str | os.PathLike[str] | BinaryIO) -> tuple[bytes, b
 
 
 def write_wav(target: str | os.PathLike[str] | BinaryIO, caller_pcm: bytes, bot_pcm: bytes) -> None:
-    """Write a call as a stereo WAV file: 16-bit PCM at 8 kHz, the caller left.
+    """Write a call as a stereo WAV file: 16-bit PCM at 8 kHz, with the caller on the left channel.
 
     Args:
         target: Path of the file, or a binary file open for writing. Only the user who writes a new
@@ -145,8 +144,8 @@ def _to_wire_rate(pcm: bytes, rate: int) -> bytes:
     resampler = audio.Resampler(rate, WIRE_SAMPLE_RATE)
     body = resampler.process(pcm)
     tail = resampler.flush()
-    # The tail is as long as the delay of the resampler. Removing as many bytes at the front keeps
-    # the length, and aligns the output with the input.
+    # `tail` is as long as the delay of the resampler. The same number of bytes is removed at the
+    # front, so that the length is kept and the output is aligned with the input.
     return (body + tail)[len(tail) :]
 
 
@@ -156,9 +155,10 @@ def _to_wire_rate(pcm: bytes, rate: int) -> bytes:
 def sample_speech(seconds: float, party: AudioHookChannel = AudioHookChannel.EXTERNAL) -> bytes:
     """Return recorded English speech of an exact duration.
 
-    It is the end of a recording of several sentences, so it begins within a word and ends with a
-    sentence. Speech that is longer than the recording repeats the recording, with half a second of
-    silence in between. Silero and Smart Turn take it for speech.
+    The speech is the end of a recording of several sentences, so it begins within a word and ends
+    with a sentence. If `seconds` is longer than the recording, the recording is repeated, with half
+    a second of silence in between. Silero VAD detects the result as speech, and Smart Turn detects
+    its end as the end of a turn.
 
     Args:
         seconds: Duration.
@@ -189,9 +189,9 @@ def synthesize(
 ) -> bytes:
     """Return text as spoken by a synthetic voice, without silence at its ends.
 
-    The voice is that of the library eSpeak NG. It runs on this machine, without a key and without
-    the network. The extra `speech` installs it. Within a process, the same text gives the same
-    sound; the library's noise differs from run to run.
+    The library eSpeak NG makes the speech on this machine, without an API key and without the
+    network. The extra `speech` installs the library. The library adds noise that is different in
+    every run; within a process, the last 256 results are cached.
 
     Args:
         text: The words to speak.
@@ -223,7 +223,7 @@ def _synthesized(text: str, language: str, is_female: bool) -> bytes:
 
 
 _SYNTHESIZER_LOCK = threading.Lock()
-"""The library has one voice and one audio callback for the whole process."""
+"""Held while the library speaks: it has one voice and one audio callback for the whole process."""
 
 
 class _EspeakVoice(ctypes.Structure):

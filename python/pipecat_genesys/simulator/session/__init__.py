@@ -1,8 +1,8 @@
 """The Genesys client without I/O: no socket and no clock.
 
-`GenesysClientSession` is one call. Server messages and the time go in; client messages and events
-come out. This package may import `protocol.types`, and nothing else of `simulator`: the modules
-beside it drive a session and depend on it.
+`GenesysClientSession` is one call. It takes server messages and the time, and returns client
+messages and events. This package imports no other module of `simulator`, because the other modules
+depend on this package.
 """
 
 from .session import GenesysClientSession

@@ -1,4 +1,4 @@
-"""The events of a simulated call: what happened, in the order in which it happened.
+"""The events of a simulated call.
 
 `at` is the time in seconds since the client sent `open`. Amounts of audio are counts of samples
 of one channel at 8 kHz.
@@ -65,7 +65,8 @@ class StreamPaused:
 
     Attributes:
         at: Seconds since `open`.
-        by: The party whose pause or resume the client reported.
+        by: The party that holds the pause. If the server sends `resume` during a pause of the
+            client, the client sends `paused` again, and this party is `client`.
     """
 
     at: float
@@ -157,7 +158,9 @@ class BargedIn:
 
 @dataclass(frozen=True, slots=True)
 class ReconnectRequested:
-    """The server asked the client to move the session. The session itself does not react.
+    """The server sent `reconnect`, so that the client continues in a new session.
+
+    The session takes no action; see `continuation`.
 
     Attributes:
         at: Seconds since `open`.
@@ -205,8 +208,8 @@ class Closed:
     Attributes:
         at: Seconds since `open`.
         latency: Seconds since `close`.
-        output_variables: Variables in `closed`. The protocol has none there, but some servers
-            send them.
+        output_variables: Variables in `closed`. The protocol does not define variables in `closed`,
+            but some servers send them.
     """
 
     at: float

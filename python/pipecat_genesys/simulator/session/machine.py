@@ -1,8 +1,8 @@
 """`ClientMachine`: the state of one simulated client, and everything that the client does.
 
-The machine knows nothing about the form of server messages. `GenesysClientSession` holds the
-machine, and translates each valid server message to actions of the machine. `PingSchedule` and
-`StreamPauses` are the parts of the state that have rules of their own.
+The machine does not parse server messages. `GenesysClientSession` holds the machine, and calls a
+method of the machine for each valid server message. `PingSchedule` and `StreamPauses` are parts of
+the machine's state.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class PongResult(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """A `ping` without an answer.
+    """A `ping` that is not answered yet.
 
     Attributes:
         seq: `seq` of the ping.
@@ -81,8 +81,8 @@ class PingSchedule:
     """When the client sends pings, and whether the last ping was answered.
 
     The first ping is due shortly after `opened`, and later pings follow at a fixed interval. The
-    extra ping after the first pong does not shift them: the reference client was measured to
-    ping 1.01 s, 1.02 s and 6.0 s after `opened`.
+    extra ping after the first pong does not change this schedule: the reference client was measured
+    to ping 1.01 s, 1.02 s and 6.0 s after `opened`.
 
     Times are in seconds on a monotonic clock.
 
@@ -112,7 +112,7 @@ class PingSchedule:
 
     @property
     def outstanding(self) -> Ping | None:
-        """The ping without an answer, or None."""
+        """The ping that is not answered yet, or None."""
         return self._outstanding
 
     def start(self, now: float) -> None:
@@ -180,7 +180,7 @@ class StreamPauses:
         return party in self._held_by
 
     def pause(self, party: Party, position: int) -> None:
-        """Let the party hold a pause from this position on."""
+        """Begin a pause of the party at this position."""
         if not self._held_by:
             self._start = position
         self._held_by.add(party)
@@ -211,8 +211,8 @@ class ClientMachine:
         record_audio: Whether to keep the audio of the call.
         completed_after_barge_in: Whether the client sends `playback_completed` after a `barge_in`
             that cleared the playback queue.
-        acts: Whether the client sends messages and ends the session itself. Otherwise it follows
-            the traffic of another client.
+        acts: Whether the client sends messages and ends the session itself. If False, the machine
+            follows the traffic of another client.
 
     Attributes:
         parameters: Contents of `open`, and the mode of the call.
@@ -354,7 +354,7 @@ class ClientMachine:
         return True
 
     def begin_closing(self, reason: CloseReason, now: float) -> None:
-        """Enter the state after `close`: no more pings and playback, and a limit for `closed`."""
+        """Stop pings and playback, and start the timeout for `closed`."""
         self._stop(now)
         self.state = SessionState.CLOSING
         self.close_reason = reason
@@ -412,9 +412,9 @@ class ClientMachine:
     def resume(self, by: Party, now: float) -> None:
         """End the pause of a party, and report the state of the stream.
 
-        The client sends `resumed` if no party holds a pause any more. If only the client holds
-        one, the client answers the server's `resume` with `paused`. If only the server holds one,
-        the client sends nothing.
+        The client sends `resumed` if no party holds a pause any more. If the client still holds a
+        pause, the client answers the server's `resume` with `paused`. If the server still holds a
+        pause, the client sends nothing.
         """
         gap = self.pauses.resume(by, self.outbox.position)
         if gap is not None:
@@ -464,10 +464,10 @@ class ClientMachine:
             raise BrokenRuleError(ServerRule.MESSAGE_TOO_LARGE, detail)
 
     def take_token(self, rate: ServerRule, now: float) -> bool:
-        """Take a token from a message budget, and return whether there was one.
+        """Take a token from a message budget, and return whether a token was available.
 
-        While the session is closing, the rates are not limited, because the server may have to
-        send what it has queued.
+        While the session is closing, the rates are not limited, because the server may have to send
+        its queued messages.
         """
         return self.state is SessionState.CLOSING or self.budgets[rate].take(now)
 

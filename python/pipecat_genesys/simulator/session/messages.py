@@ -97,7 +97,8 @@ class Outbox:
 
     Attributes:
         seq: `seq` of the last message sent; 0 if none was sent. A fault does not change it.
-        highest_seq: The highest `seq` sent, also by a fault; a server may acknowledge it.
+        highest_seq: The highest `seq` sent, including messages of a fault. A server may acknowledge
+            up to this number.
         serverseq: `seq` of the last server message received in sequence; 0 if none was received.
         position: Stream position, in samples: the number of the next caller sample.
         frames_to_split: Number of audio messages that are still to be sent one byte at a time.
@@ -116,7 +117,7 @@ class Outbox:
         self._queue: list[str | bytes] = []
 
     def start(self, now: float) -> None:
-        """Set the time of `open`; the capture counts from it."""
+        """Set the time of `open`. The times in the capture are relative to this time."""
         self._started_at = now
 
     def take(self) -> list[str | bytes]:
@@ -178,7 +179,7 @@ class Outbox:
     def _put(self, message: Mapping[str, Any], now: float, note: str) -> None:
         text = json.dumps(message, separators=(",", ":"))
         self._queue.append(text)
-        if isinstance(message["seq"], int):  # A fault may send any value.
+        if isinstance(message["seq"], int):  # A fault can send a value of any type.
             self.highest_seq = max(self.highest_seq, message["seq"])
         at = now - self._started_at
         self._capture.add(at, Direction.TO_SERVER, message["type"], message["seq"], text, note)

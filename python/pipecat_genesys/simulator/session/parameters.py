@@ -87,15 +87,15 @@ class CallParameters:
         ani_name: Name of the caller.
         dnis: Number or URI that the caller dialled.
         media: Media offer in order of preference, as sent on the wire.
-        language: BCP-47 language code. None omits the field, as for `supported_languages`,
-            `custom_config` and `input_variables`.
+        language: BCP-47 language code. If None, `open` has no such field; the same applies to
+            `supported_languages`, `custom_config` and `input_variables`.
         supported_languages: True asks the server for the languages that it supports.
         custom_config: Configuration of the integration.
         input_variables: Input variables of the Architect action.
-        mode: What the server does with the call. It is not sent; in a monitored call the client
-            refuses audio from the server.
-        position: Stream position at `open`, in samples. It is above 0 in a session that continues
-            another one.
+        mode: Whether the server is a bot or only listens. The mode is not sent. In a monitored call
+            the client refuses audio from the server.
+        position: Stream position at `open`, in samples. The position is above 0 in a session that
+            continues another session.
         continued_sessions: Sessions that this session continues, oldest first.
         more: Additional parameters of `open`. They replace parameters of the same name.
     """
@@ -220,7 +220,8 @@ def as_probe(parameters: CallParameters) -> CallParameters:
 class MessageBudget:
     """A token bucket that limits the rate of one kind of message.
 
-    The caller passes the time. A time before the previous one counts as no time passed.
+    Every method takes the current time. If the time is earlier than in the previous call, no tokens
+    are added.
 
     Args:
         rate: Tokens added per second.
@@ -302,8 +303,8 @@ class ClientLimits:
     """The message rates and the message size that the client accepts from a server.
 
     The rates are those of Genesys's limits page, as quoted by integrators. Genesys does not say
-    whether `pause` and `resume` also count as text messages. Here they do, which is the stricter
-    interpretation.
+    whether `pause` and `resume` also count as text messages. The simulator counts them as text
+    messages, which is the stricter interpretation.
 
     Attributes:
         binary: Rate limit of audio messages.
@@ -328,8 +329,8 @@ class ClientTimeouts:
         open: Maximum time from `open` to `opened`.
         close: Maximum time from `close` to `closed`.
         first_ping: Time from `opened` to the first `ping`.
-        ping_interval: Time between later pings, counted from the first one. A ping that is still
-            unanswered when the next one is due has timed out.
+        ping_interval: Time between the pings after the first ping. A ping times out if it is not
+            answered when the next ping is due.
     """
 
     open: float = 5.0

@@ -65,7 +65,8 @@ class Playback:
     Args:
         origin: Time of `open`, in seconds on the monotonic clock.
         media_format: Encoding of the samples.
-        record: Whether to keep the audio that was heard. Without it only the spans are kept.
+        record: Whether to keep the audio that was heard. If False, only the positions of the audio
+            are kept.
 
     Attributes:
         media_format: Encoding of the samples.
@@ -92,7 +93,7 @@ class Playback:
     def receive(self, payload: bytes, now: float) -> bool:
         """Queue an audio message.
 
-        Call `advance` first. It ends the current span if the queue has become empty.
+        Call `advance` first, so that the current span ends if the queue has become empty.
 
         Args:
             payload: Content of the message, whole samples.
@@ -154,12 +155,12 @@ class Playback:
 
     @property
     def is_playing(self) -> bool:
-        """Whether the queue had audio at the last call that passed a time."""
+        """Whether the queue had audio at the last call of `receive`, `advance` or `clear`."""
         return self._start is not None
 
     @property
     def spans(self) -> Sequence[Span]:
-        """The periods of bot audio so far, without the one that is playing."""
+        """The periods of bot audio so far, except the current period."""
         return self._spans
 
     @property

@@ -81,7 +81,7 @@ class Reaction:
         ends_call: Whether the client sends `close` with reason `error` next.
         is_tolerated: Whether the call can still be clean. A tolerated breach is reported as a
             `ProtocolWarning`, any other as a `Violation`.
-        is_detailed: Whether the `error` text also names what was wrong in this message. The
+        is_detailed: Whether the `error` text also describes the mistake in this message. The
             reference client sends only "Internal client error"; the simulator adds the detail to
             help developers who read the server's log.
     """
@@ -105,7 +105,7 @@ _TOLERATED = Reaction(is_tolerated=True)
 REACTIONS: Mapping[ServerRule, Reaction] = MappingProxyType(
     {
         ServerRule.OPEN_TIMEOUT: _fatal(408, "Open transaction timeout"),
-        # The client has already sent `close`; it closes the socket after this error.
+        # The client has already sent `close`, so it only closes the socket after this error.
         ServerRule.CLOSE_TIMEOUT: Reaction(408, "Close transaction timeout"),
         ServerRule.PONG_TIMEOUT: _fatal(408, "Timeout waiting for pong"),
         ServerRule.NOT_JSON: _fatal(400, "Message not well-formed JSON"),
@@ -122,8 +122,8 @@ REACTIONS: Mapping[ServerRule, Reaction] = MappingProxyType(
         ServerRule.SEVERAL_MEDIA: _fatal(400, "More than one media selected"),
         ServerRule.MEDIA_NOT_OFFERED: _fatal(400, "Selected media not one of the offered"),
         ServerRule.MEDIA_UNKNOWN_KEY: _fatal(400, "Unrecognized field in media", is_detailed=True),
-        # A wrong pong does not end the session by itself. It leaves the ping unanswered, which
-        # ends the session when the next ping is due.
+        # A wrong pong does not end the session immediately. The ping stays unanswered, so the
+        # session ends when the next ping is due.
         ServerRule.PONG_CLIENTSEQ: Reaction(
             400, "The \"clientseq\" of the 'pong' message must match \"seq\" of the 'ping' message."
         ),

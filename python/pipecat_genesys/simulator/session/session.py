@@ -54,11 +54,12 @@ class GenesysClientSession:
         limits: Limits on the messages of the server.
         record_audio: Whether to keep the audio of the call.
         completed_after_barge_in: Whether the client sends `playback_completed` after a `barge_in`
-            that cleared the playback queue. What production does is not known. A server should
-            accept both.
-        acts: Whether the session sends messages and ends itself. Otherwise it follows the traffic
-            of another client: `observe` takes that client's messages, and `receive_text` and
-            `receive_binary` judge those of the server. A broken sequence is then reported once.
+            that cleared the playback queue. The behaviour of production is unknown, so a server
+            should accept both.
+        acts: Whether the session sends messages and ends itself. If False, the session follows the
+            traffic of another client: `observe` takes that client's messages, and `receive_text`
+            and `receive_binary` check the server's messages. After a wrong `seq`, the session then
+            continues from the received `seq`, so that each gap is reported once.
 
     Attributes:
         parameters: Contents of `open`, and the mode of the call.
@@ -212,7 +213,7 @@ class GenesysClientSession:
             without audio.
 
         Raises:
-            CallStateError: Before `opened`. The audio must be kept and sent later.
+            CallStateError: Before `opened`. Keep the audio and send it after `opened`.
             ValueError: If `audio` does not consist of whole samples.
         """
         if self.state in (SessionState.IDLE, SessionState.OPENING):
@@ -346,7 +347,7 @@ class GenesysClientSession:
 
         Args:
             now: Time of the end.
-            by: The party that closed the socket. The server never should.
+            by: The party that closed the socket. A server that closes the socket breaks a rule.
             code: Close code received from the server, or None if no close frame was received.
             detail: Further information from the transport.
         """
@@ -369,7 +370,7 @@ class GenesysClientSession:
         """
         self._client.react(rule, detail, now)
 
-    # Following another client.
+    # Traffic of another client that this session follows.
 
     def observe(self, kind: str, seq: int, now: float, reason: str = "") -> None:
         """Record a text message that the followed client sent.
@@ -439,8 +440,8 @@ class GenesysClientSession:
             raise BrokenRuleError(ServerRule.SEQUENCE, detail)
         self.outbox.serverseq = message.seq
         if not is_within_rate:
-            # The message is rejected only after it was counted. Otherwise the sequence number of
-            # `closed` would be wrong.
+            # The message is counted before it is rejected. Otherwise the `seq` of the server's
+            # `closed` would seem wrong.
             raise client.above_rate(ServerRule.TEXT_RATE)
         highest = self.outbox.highest_seq
         if message.clientseq > highest:
@@ -612,8 +613,8 @@ def _on_disconnect(client: ClientMachine, message: ServerMessage, now: float) ->
     client.events.append(client.disconnected)
     pending = client.playback.pending(now)
     if client.state is SessionState.OPEN and pending:
-        # It is unknown whether the production system plays the remaining audio. A server should not
-        # rely on it.
+        # It is unknown whether production plays the remaining audio, so a server should wait until
+        # the audio was played.
         seconds = pending / WIRE_SAMPLE_RATE
         detail = f"'disconnect' while {seconds:.3f} s of bot audio were not heard yet"
         client.react(ServerRule.AUDIO_CUT, detail, now)
@@ -659,4 +660,4 @@ _HANDLERS: Mapping[str, Callable[[ClientMachine, ServerMessage, float], None]] =
         _T.DISCONNECT: _on_disconnect,
     }
 )
-"""The handler of each server message type. Each takes the client, the message and the time."""
+"""The handler of each server message type. A handler takes the client, the message and the time."""

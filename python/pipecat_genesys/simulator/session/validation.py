@@ -214,8 +214,8 @@ _SERVER_MESSAGES: Mapping[str, Mapping[str, tuple[Validator, bool]]] = MappingPr
             "startPaused": (_bool, False),
             "supportedLanguages": (_list_of(_text), False),
         },
-        # The protocol does not have the parameter `outputVariables` in `closed`, but the client
-        # tolerates this parameter; see `_on_closed`.
+        # The protocol does not define `outputVariables` in `closed`, but the client tolerates this
+        # parameter; see `_on_closed`.
         _T.CLOSED: {"outputVariables": (_anything, False)},
         _T.PONG: {},
         _T.UPDATED: {},
@@ -276,7 +276,7 @@ def _extras(message: ServerMessage, unknown: Sequence[str]) -> Iterator[Breach]:
 
 
 def _located(name: str, kind: str, error: str, prefix: str = "") -> str:
-    """Put the path of an error, its message type or entity type, and the expectation in order."""
+    """Return an error text: path of the value, message type or entity type, expected value."""
     path, _, expectation = error.partition(" ")
     return f"{prefix}'{name}{path}' of '{kind[:40]}' {expectation}"
 
@@ -298,8 +298,8 @@ def select_medium(
 
     Raises:
         BrokenRuleError: If several media are selected, if the selected medium was not offered, or
-            if the selected medium has a key that the offered one does not have. The last rule is
-            production's; the reference client does not have it.
+            if the selected medium has a key that the offered one does not have. Production has the
+            last rule; the reference client does not.
     """
     if not selected:
         return None
