@@ -10,13 +10,15 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from pipecat_genesys.cli.app import app
 from pipecat_genesys.inspector import report_page
-from pipecat_genesys.simulator import SimulatedCall
+from pipecat_genesys.simulator import PongReceived, SimulatedCall, sample_speech
 from reference_server import ReferenceCall, reference_server
 from typer.testing import CliRunner
 
@@ -60,27 +62,38 @@ def test_a_taken_port_exits_with_2_and_names_the_option(option: str) -> None:
     assert "Traceback" not in result.output
 
 
+@asynccontextmanager
+async def inspecting(
+    *arguments: str,
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+    """Run `inspect` with a proxy as a process; yield the process and what it printed first."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from pipecat_genesys.cli import main; main()",
+        "inspect",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONWARNINGS": ""},
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield process, [(await process.stdout.readline()).decode() for _ in range(2)]
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.communicate()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a process")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 async def test_the_proxy_runs_until_a_signal_and_exits_with_0(number: str) -> None:
-    async with reference_server() as url:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            "from pipecat_genesys.cli import main; main()",
-            "inspect",
-            "--to",
-            url,
-            "--listen",
-            "0",
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONWARNINGS": ""},
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        first = (await process.stdout.readline()).decode()
-        second = (await process.stdout.readline()).decode()
+    async with (
+        reference_server() as url,
+        inspecting("--to", url, "--listen", "0") as (process, (first, second)),
+    ):
         match = re.fullmatch(rf"calls to (ws://127\.0\.0\.1:\d+/audiohook) go to {url}\n", first)
         assert match is not None, first
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\S+\n", second), second
@@ -91,6 +104,23 @@ async def test_the_proxy_runs_until_a_signal_and_exits_with_0(number: str) -> No
         _, errors = await process.communicate()
     assert process.returncode == 0
     assert errors == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot stop a process")
+async def test_a_stopped_inspector_does_not_stop_a_call() -> None:
+    async with (
+        reference_server() as url,
+        inspecting("--to", url, "--listen", "0") as (process, (first, _)),
+    ):
+        async with SimulatedCall(first.split()[2]) as call:
+            await call.opened()
+            process.send_signal(signal.SIGSTOP)
+            await call.wait_for(PongReceived)
+            await call.say(sample_speech(1.0))
+            await call.hang_up()
+            report = await call.ended()
+        process.send_signal(signal.SIGCONT)
+    assert report.clean, report.violations
 
 
 def test_a_missing_library_is_named_with_the_extra() -> None:
