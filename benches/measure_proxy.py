@@ -4,7 +4,7 @@
     python measure_proxy.py --calls 10 --rounds 1 --seconds 5
 
 Run it from `benches` on an otherwise idle machine with two cores. Each call sends a frame of 200 ms
-of audio in real time, and the server sends it back. Rounds with the proxy and rounds without it take
+of audio in real time, and the server sends it back. Rounds with the proxy and rounds without take
 turns, so that a change of the machine's speed affects both. A round trip passes the proxy twice. An
 added delay above the limit of 2 ms is marked and is not an error.
 """
