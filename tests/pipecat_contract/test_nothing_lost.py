@@ -20,7 +20,17 @@ from pipecat.frames.frames import (
 )
 from pipecat.transports import base_output
 from pipecat_genesys.simulator import SimulatedCall
-from vehicles import EVERY, IS_NEWEST, OURS, ServedPipeline, Tap, Vehicle, call, utterance
+from vehicles import (
+    EVERY,
+    IS_NEWEST,
+    OURS,
+    UNSENT_AUDIO_IS_NOT_PACED,
+    ServedPipeline,
+    Tap,
+    Vehicle,
+    call,
+    utterance,
+)
 
 KEEPS_UNINTERRUPTIBLE_WORDS = hasattr(base_output, "FramePriorityQueue")
 HAS_UNINTERRUPTIBLE_AUDIO = hasattr(TTSAudioRawFrame(b"", 16000, 1), "interruptible")
@@ -51,6 +61,8 @@ async def test_a_greeting_on_client_connected_is_heard(vehicle: Vehicle, open_af
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_a_pause_in_mid_turn_loses_no_audio(vehicle: Vehicle) -> None:
+    if vehicle is Vehicle.SERIALIZER and UNSENT_AUDIO_IS_NOT_PACED:
+        pytest.skip("pipecat 1.8 and 1.9 do not pace audio that is not sent")
     served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
@@ -79,7 +91,11 @@ async def test_an_answer_during_a_pause_is_heard_after_it(vehicle: Vehicle) -> N
         await served.queue(*utterance(1.0))
         await asyncio.sleep(0.6)
         await caller.resume()
-        await asyncio.sleep(1.8)
+        if vehicle is Vehicle.TRANSPORT:
+            await caller.wait_for_bot_audio(10)
+            await caller.wait_for_silence(0.5)
+        else:
+            await asyncio.sleep(1.8)
 
     outcome = await call(served, script)
     if vehicle is Vehicle.TRANSPORT:
@@ -169,6 +185,8 @@ class Hum(BaseAudioMixer):
 @pytest.mark.parametrize("vehicle", OURS)
 async def test_a_mixer_delays_no_answer_and_ends_no_speech(vehicle: Vehicle) -> None:
     """With a mixer, answers are not late, and the end of speech is reported at the right time."""
+    if vehicle is Vehicle.SERIALIZER and UNSENT_AUDIO_IS_NOT_PACED:
+        pytest.skip("pipecat 1.8 and 1.9 do not pace audio that is not sent")
     before, after = Tap(), Tap()
     served = ServedPipeline(vehicle, before=[before], after=[after], audio_out_mixer=Hum())
     asked: list[float] = []
