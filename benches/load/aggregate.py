@@ -8,6 +8,8 @@ from typing import Any
 
 from pipecat_genesys.load import Criteria, LoadResult, Percentiles, find_failures
 
+from .effort import TOO_SLOW
+
 MOST_DELAY_GROWTH_MS = 200.0
 """Limit of the growth of the delay's 99th percentile over that of the smallest step."""
 CRITERIA = Criteria()
@@ -73,7 +75,7 @@ def step_failures(result: LoadResult, smallest_delay_ms: float | None) -> list[s
         if growth >= MOST_DELAY_GROWTH_MS:
             failures.append(f"delay p99 {growth:.0f} ms above that of the smallest step")
     if not CRITERIA.is_valid(result):
-        failures.append(f"callers too slow: lag p99 {result.lag_ms.p99:.0f} ms")
+        failures.append(f"{TOO_SLOW}: lag p99 {result.lag_ms.p99:.0f} ms")
     return failures
 
 

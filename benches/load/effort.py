@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+TOO_SLOW = "callers too slow"
+"""Beginning of the failure of a step that is not valid."""
 
 # Steps are multiples of this number of calls.
 _UNIT = 5
@@ -36,6 +40,15 @@ class Effort:
     precision: float
     attempts: int
     most_steps: int
+
+    def attempts_of(self, failures: Sequence[str]) -> int:
+        """Return how often a step is tried that failed.
+
+        A step with callers that were too slow shows nothing about the server, so such a step is
+        tried twice at least.
+        """
+        is_valid = not any(failure.startswith(TOO_SLOW) for failure in failures)
+        return self.attempts if is_valid else max(2, self.attempts)
 
     def ramp(self, calls: int) -> float:
         """Return the seconds over which the calls of a step begin."""

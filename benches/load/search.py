@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +13,6 @@ SMALLEST_CALLS = 10
 
 # Part of the core that a server is expected to use when it fails, in %.
 _EXPECTED_PERCENT = 60.0
-# Time in which a server recovers from a failed step, in seconds.
-_RECOVERY_SECONDS = 5.0
 
 
 def search(
@@ -30,15 +27,18 @@ def search(
         effort: How exactly the number of calls is found.
         report: Called with each row, also with those of attempts that are repeated.
     """
-    with running_server(server, bot, loop) as process:
-        warm_up(process.port, bot)
-        process.stats("tune")
-        results: dict[int, bool] = {}
-        smallest_delay_ms: float | None = None
-        calls: int | None = SMALLEST_CALLS
-        first = SMALLEST_CALLS
-        while calls is not None:
-            for _ in range(effort.attempts):
+    results: dict[int, bool] = {}
+    tries: dict[int, int] = {}
+    smallest_delay_ms: float | None = None
+    calls: int | None = SMALLEST_CALLS
+    first = SMALLEST_CALLS
+    while calls is not None:
+        # A server that has failed may not recover, so each failed step is the last one of a server.
+        with running_server(server, bot, loop) as process:
+            warm_up(process.port, bot)
+            process.stats("tune")
+            is_passed = True
+            while is_passed and calls is not None:
                 row = run_step(
                     process,
                     calls,
@@ -47,14 +47,15 @@ def search(
                     ramp_down=effort.ramp_down,
                     smallest_delay_ms=smallest_delay_ms,
                 )
+                is_passed = not row["failures"]
+                tries[calls] = tries.get(calls, 0) + 1
                 report(row)
-                if not row["failures"]:
-                    break
-                time.sleep(_RECOVERY_SECONDS)
-            yield row
-            if not results:
-                smallest_delay_ms = row["echo_ms"].get("p99")
-                expected = calls * _EXPECTED_PERCENT / max(row["cpu_percent"], 0.1)
-                first = max(2 * SMALLEST_CALLS, rounded(expected * effort.first_part))
-            results[calls] = not row["failures"]
-            calls = next_calls(first, results, effort)
+                if not is_passed and tries[calls] < effort.attempts_of(row["failures"]):
+                    continue
+                yield row
+                if not results:
+                    smallest_delay_ms = row["echo_ms"].get("p99")
+                    expected = calls * _EXPECTED_PERCENT / max(row["cpu_percent"], 0.1)
+                    first = max(2 * SMALLEST_CALLS, rounded(expected * effort.first_part))
+                results[calls] = is_passed
+                calls = next_calls(first, results, effort)
