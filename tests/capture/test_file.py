@@ -19,12 +19,15 @@ from pipecat_genesys.capture import (
     MarkKind,
     Party,
     RecordingMark,
+    audio_line,
     create_file,
     end_line,
     entry_line,
     head_line,
     mark_line,
+    message_line,
     read_capture,
+    silence_content,
 )
 
 HEAD = CaptureHead(
@@ -42,6 +45,8 @@ ENTRIES = (
     CaptureEntry(0.5, Direction.TO_SERVER, AUDIO, None, 3, content=b"\x00\xff\x10"),
     CaptureEntry(0.75, Direction.TO_SERVER, "?", None, 8, content='not "json"\n'),
     CaptureEntry(1.0, Direction.FROM_SERVER, AUDIO, None, 1600),
+    CaptureEntry(1.1, Direction.TO_SERVER, AUDIO, None, 4, content=b"\xff" * 4),
+    CaptureEntry(1.2, Direction.TO_SERVER, AUDIO, None, 4, content=bytes(4)),
 )
 
 
@@ -51,7 +56,9 @@ def written(path: Path) -> bytes:
         head_line(HEAD),
         *map(entry_line, ENTRIES[:3]),
         mark_line(0.6, MarkKind.PAUSED),
-        *map(entry_line, ENTRIES[3:]),
+        *map(entry_line, ENTRIES[3:5]),
+        audio_line(1.1, Direction.TO_SERVER, 4, silence_content("PCMU")),
+        audio_line(1.2, Direction.TO_SERVER, 4, silence_content("L16")),
         mark_line(1.5, MarkKind.DROPPED, 12),
         end_line(2.0, Party.CLIENT, 1005),
     ]
@@ -71,10 +78,10 @@ def test_read_capture_returns_what_a_recorder_wrote(tmp_path: Path) -> None:
     ]
     assert call.entries[2].content == ENTRIES[2].content
     assert call.entries[3].content == ENTRIES[3].content
-    assert call.entries[4].content is None
+    assert [e.content for e in call.entries[4:]] == [None, b"\xff" * 4, bytes(4)]
     assert call.marks == (
         RecordingMark(0.6, MarkKind.PAUSED, 0, 3),
-        RecordingMark(1.5, MarkKind.DROPPED, 12, 5),
+        RecordingMark(1.5, MarkKind.DROPPED, 12, 7),
     )
     assert (call.ended_at, call.ended_by) == (2.0, Party.CLIENT)
 
@@ -100,6 +107,15 @@ def test_broken_line_before_the_last_one_is_an_error(tmp_path: Path) -> None:
         read_capture(path)
 
 
+@pytest.mark.parametrize("size", [-1, 10**12, '"x"'])
+def test_silence_of_an_impossible_size_is_an_error(tmp_path: Path, size: object) -> None:
+    path = tmp_path / "a.jsonl"
+    line = f'{{"at":0,"direction":"to_server","type":"audio","size":{size},"silence":"ff"}}\n'
+    path.write_text(head_line(HEAD) + line)
+    with pytest.raises(ValueError, match="line 2: not a capture"):
+        read_capture(path)
+
+
 def test_torn_first_line_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(written(path)[:40])
@@ -116,3 +132,10 @@ def test_created_file_is_private_and_replaces_no_file_unless_asked(tmp_path: Pat
         create_file(path, replace=False)
     with open(create_file(path, replace=True), "wb"):
         assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("content", ["", silence_content(None), '"audio":"AAAA"'])
+def test_fast_line_of_audio_is_the_line_of_a_message(content: str) -> None:
+    for direction in Direction:
+        line = message_line(1.25, direction, AUDIO, 1600, content)
+        assert audio_line(1.25, direction, 1600, content) == line

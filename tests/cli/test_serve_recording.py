@@ -132,7 +132,7 @@ async def test_file_size_limit_stops_the_recording_and_not_the_call(tmp_path: Pa
     """The limit has the effect of a full disk: a write takes a part of the data, or fails."""
     import resource
 
-    limit = 6000
+    limit = 3000
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()

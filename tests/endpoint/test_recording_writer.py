@@ -240,8 +240,11 @@ async def test_file_grows_while_the_call_goes_on(tmp_path: Path) -> None:
         await caller.press("1")
 
         async def has_digit() -> bool:
-            path = file_in(tmp_path)
-            return any(entry.type == "dtmf" for entry in read_capture(path).entries)
+            return any(
+                entry.type == "dtmf"
+                for path in files_in(tmp_path)
+                for entry in read_capture(path).entries
+            )
 
         await until(has_digit)
         await hang_up(caller)

@@ -1,7 +1,8 @@
 """Writes the recordings of all calls of a process, in one thread.
 
 The event loop appends messages to the queue of a `RecordingFile` and never waits for the thread.
-The thread formats, masks and writes them every 150 ms, in one write for each call. If a folder
+The thread formats, masks and writes them within 180 ms, in
+one write for each call. If a folder
 cannot be written, because the disk is full for example, its recordings stop, and begin again when
 there is room. The calls go on.
 """
@@ -29,7 +30,6 @@ from typing import Any
 from loguru import logger
 
 from pipecat_genesys.capture import (
-    AUDIO,
     CallMode,
     CaptureHead,
     CaptureSource,
@@ -38,6 +38,7 @@ from pipecat_genesys.capture import (
     Direction,
     MarkKind,
     Party,
+    audio_line,
     content_size,
     create_file,
     end_line,
@@ -45,10 +46,11 @@ from pipecat_genesys.capture import (
     mark_line,
     mask_client_message,
     message_line,
+    silence_content,
 )
 from pipecat_genesys.capture.file import decode_object
-from pipecat_genesys.capture.masking import MASK, silence
-from pipecat_genesys.protocol import AudioHookChannel, fields
+from pipecat_genesys.capture.masking import MASK
+from pipecat_genesys.protocol import AudioHookChannel, AudioHookMediaFormat, fields
 
 from .metrics import Metrics
 
@@ -67,9 +69,10 @@ count in the place of the sequence number; or the `Party` that closed the socket
 code.
 """
 
-# Time between two writes of a call, in seconds. After SIGKILL, the messages of this time are
-# missing.
-_PERIOD = 0.15
+# Time between two passes of the thread, in seconds. A file is written in the pass after the one
+# that found its first message, because few large writes take less time than many small ones. After
+# SIGKILL, the messages of twice this time are missing.
+_PERIOD = 0.09
 # Limits for the messages of one call that wait for the thread.
 _MAX_ITEMS, _MAX_BYTES = 1000, 1_000_000
 # Files that wait for the thread; the flight recordings beyond this number are not written.
@@ -84,12 +87,15 @@ _COUNT_SECONDS, _COUNT_FACTOR = 5.0, 100
 # Files are deleted until this share of the largest size is free.
 _SLACK_SHARE = 50
 _FOLDER_MODE = 0o700
+_POLL_SECONDS = 0.01
 _SUFFIX, _FLIGHT_SUFFIX = ".jsonl", ".flight.jsonl"
 _NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f-]{36}(-\d+)?")
 # The request of each reply whose latency is written.
 _REQUESTS = {"opened": "open", "pong": "ping", "updated": "update", "closed": "close"}
 _ASKING = frozenset(_REQUESTS.values())
 _MAX_TYPE = 40
+# The content of masked audio: of mu-law, and of L16.
+_SILENCE = (silence_content(None), silence_content(AudioHookMediaFormat.L16))
 
 
 @dataclass(slots=True)
@@ -153,6 +159,7 @@ class RecordingFolder:
         self._contents = "flight recordings" if is_flight else "recordings"
         self.suffix = _FLIGHT_SUFFIX if is_flight else _SUFFIX
         self._used = 0
+        self._unreported = 0
         self._counted_at = -1e9
         self._count_again_seconds = _COUNT_SECONDS
         self._stopped = False
@@ -188,11 +195,17 @@ class RecordingFolder:
     def written(self, size: int) -> None:
         """Count written bytes. If recordings had stopped, they go on."""
         self._used += size
-        self.metrics.recording_bytes.inc(size)
+        self._unreported += size
         if self._stopped:
             self._stopped = False
             self.metrics.recording_stopped.dec()
             logger.info(f"{self._contents} are written to {self.path} again")
+
+    def report(self) -> None:
+        """Add the written bytes to the metric. This takes as long as the line of a message."""
+        size, self._unreported = self._unreported, 0
+        if size:
+            self.metrics.recording_bytes.inc(size)
 
     def failed(self, error: OSError, now: float) -> None:
         """Stop recording, and log the reason once."""
@@ -288,6 +301,9 @@ class RecordingFile:
     Attributes:
         folder: The folder of the file.
         path: Path of the file.
+        items: The messages that wait.
+        has_ended: Whether no more messages follow.
+        is_due: Whether the thread writes the messages in its next pass.
     """
 
     def __init__(self, folder: RecordingFolder, name: str, info: RecordingInfo) -> None:
@@ -301,10 +317,11 @@ class RecordingFile:
         self.folder = folder
         self.path = folder.path / f"{name}{folder.suffix}"
         self._info = info
-        self._items: deque[Item] = deque()
+        self.items: deque[Item] = deque()
         self._make_items: Callable[[], list[Item]] | None = None
         self._is_begun = False
-        self._has_ended = False
+        self.has_ended = False
+        self.is_due = False
         # Each number is changed by one thread only: bytes that were put and taken, and messages
         # that the queue did not take and that the file says are missing.
         self._put_bytes = 0
@@ -315,7 +332,6 @@ class RecordingFile:
         self._descriptor: int | None = None
         self._offset = 0
         self._requested_at: dict[str, float] = {}
-        self._silence: dict[int, str] = {}
 
     # -- in the event loop -------------------------------------------------------------------
 
@@ -330,12 +346,12 @@ class RecordingFile:
             self._is_begun = True
             self.folder.metrics.recordings_active.inc()
             writer_thread().add(self)
-        if len(self._items) >= _MAX_ITEMS or self._put_bytes - self._taken_bytes > _MAX_BYTES:
+        if len(self.items) >= _MAX_ITEMS or self._put_bytes - self._taken_bytes > _MAX_BYTES:
             self._refused += 1
             self.folder.metrics.recording_dropped.inc()
             return
         self._put_bytes += size
-        self._items.append(item)
+        self.items.append(item)
 
     def put_later(self, make_items: Callable[[], list[Item]]) -> bool:
         """Queue a whole call that has ended; the thread calls `make_items` for its messages.
@@ -343,14 +359,12 @@ class RecordingFile:
         Returns:
             Whether the call will be written; not if too many calls wait.
         """
-        self._make_items, self._is_begun, self._has_ended = make_items, True, True
+        self._make_items, self._is_begun, self.has_ended = make_items, True, True
         return writer_thread().add(self, at_most=_MAX_WAITING)
 
     def end(self) -> None:
         """End the file when the queued messages are written."""
-        self._has_ended = True
-        if self._is_begun:
-            writer_thread().wake()
+        self.has_ended = True
 
     # -- in the thread -----------------------------------------------------------------------
 
@@ -360,29 +374,27 @@ class RecordingFile:
         Returns:
             Whether the file is complete, and closed.
         """
-        has_ended = self._has_ended
+        has_ended, put_bytes = self.has_ended, self._put_bytes
         if self._make_items is not None:
-            self._items.extend(self._make_items())
+            self.items.extend(self._make_items())
             self._make_items = None
         items: list[Item] = []
-        while self._items:
-            items.append(self._items.popleft())
+        while self.items:
+            items.append(self.items.popleft())
+        self._taken_bytes = put_bytes
         refused, self._reported = self._refused - self._reported, self._refused
         self._missing += refused
         if items:
             self._write_items(items, now)
-        if has_ended and not self._items:
+        if has_ended and not self.items:
             self._close()
             return True
         return False
 
     def _write_items(self, items: list[Item], now: float) -> None:
-        # Counted first, because the messages have left the queue, whether they are written or not.
-        self._taken_bytes += sum(map(_memory, items))
-        messages = sum(item[1] is not None for item in items)
         folder = self.folder
         if not folder.may_write(now):
-            self._give_up(messages)
+            self._give_up(items)
             return
         try:
             lines = [self._line(item) for item in items]
@@ -395,12 +407,13 @@ class RecordingFile:
             self._write_bytes(data)
         except OSError as error:
             folder.failed(error, now)
-            self._give_up(messages)
+            self._give_up(items)
         else:
             self._missing = 0
             folder.written(len(data))
 
-    def _give_up(self, messages: int) -> None:
+    def _give_up(self, items: list[Item]) -> None:
+        messages = sum(item[1] is not None for item in items)
         if messages:
             self._missing += messages
             self.folder.metrics.recording_dropped.inc(messages)
@@ -441,7 +454,7 @@ class RecordingFile:
 
     def abandon(self) -> None:
         """Write nothing more, because of a defect of this package."""
-        self._items = deque(maxlen=0)
+        self.items = deque(maxlen=0)
         self._close()
 
     def _close(self) -> None:
@@ -474,27 +487,23 @@ class RecordingFile:
             if isinstance(content, Party):
                 return end_line(at, content, seq)
             return mark_line(at, content, seq or 0)
-        if not isinstance(content, str):
-            return message_line(at, direction, AUDIO, size, self._audio(content, choices, size))
+        if content is None:
+            return audio_line(at, direction, size, self._masked_content(choices))
+        if isinstance(content, bytes):
+            encoded = base64.b64encode(content).decode()
+            return audio_line(at, direction, size, f'"audio":"{encoded}"')
         if kind is None:
             return self._received_line(at, direction, content, choices)
         asked_at = self._requested_at.pop(_REQUESTS.get(kind, ""), None)
         latency = None if asked_at is None else at - asked_at
-        return message_line(
-            at, direction, kind, size, f'"message":{content}', seq=seq, latency=latency
-        )
+        content = f'"message":{content}'
+        return message_line(at, direction, kind, size, content, seq=seq, latency=latency)
 
-    def _audio(self, content: bytes | None, choices: Choices, size: int) -> str:
-        if content is not None:
-            return f'"audio":"{base64.b64encode(content).decode()}"'
+    def _masked_content(self, choices: Choices) -> str:
+        """Return the member for audio that is not recorded as it is."""
         if choices.audio is Choice.OMIT or self._info.source is CaptureSource.FLIGHT_RECORDER:
             return ""
-        if size not in self._silence:
-            if len(self._silence) > 8:
-                self._silence.clear()
-            encoded = base64.b64encode(silence(size, self._info.media_format)).decode()
-            self._silence[size] = f'"audio":"{encoded}"'
-        return self._silence[size]
+        return _SILENCE[self._info.media_format == AudioHookMediaFormat.L16]
 
     def _received_line(self, at: float, direction: Direction, text: str, choices: Choices) -> str:
         message, size = decode_object(text), content_size(text)
@@ -512,11 +521,6 @@ class RecordingFile:
         if kind in _ASKING:
             self._requested_at[kind] = at
         return message_line(at, direction, kind, size, f'"message":{encoded}', seq=seq)
-
-
-def _memory(item: Item) -> int:
-    content = item[2]
-    return len(content) if isinstance(content, (str, bytes)) and item[1] is not None else 0
 
 
 def _mode(opening: str) -> CallMode:
@@ -564,10 +568,6 @@ class WriterThread:
         self._wake.set()
         return True
 
-    def wake(self) -> None:
-        """Let the thread write now."""
-        self._wake.set()
-
     def flush(self, folder: RecordingFolder | None, seconds: float) -> bool:
         """Wait until the ended files are complete. Do not call this in the event loop.
 
@@ -582,19 +582,37 @@ class WriterThread:
         while any(folder is None or file.folder is folder for file in (*self._added, *self._files)):
             if time.monotonic() > until:
                 return False
-            self._wake.set()
-            time.sleep(0.01)
+            time.sleep(_POLL_SECONDS)
         return True
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(_PERIOD if self._files else None)
-            self._wake.clear()
+            if self._files:
+                time.sleep(_PERIOD)
+            else:
+                self._wake.wait()
+                self._wake.clear()
             while self._added:
-                self._files.append(self._added.popleft())
+                # A file is always in one of both, because `flush` looks for it there.
+                self._files.append(self._added[0])
+                self._added.popleft()
             now = time.monotonic()
-            # The list is replaced and never changed, because `flush` reads it.
-            self._files = [file for file in self._files if not _write(file, now)]
+            complete = set()
+            for file in self._files:
+                if not file.has_ended:
+                    if not file.items:
+                        continue
+                    if not file.is_due:
+                        file.is_due = True
+                        continue
+                file.is_due = False
+                if _write(file, now):
+                    complete.add(file)
+            for folder in {file.folder for file in self._files}:
+                folder.report()
+            if complete:
+                # The list is replaced, because `flush` may read it.
+                self._files = [file for file in self._files if file not in complete]
 
 
 def _write(file: RecordingFile, now: float) -> bool:
