@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ CALLS = {
         *("wait:bot", "wait:quiet", f"say:{QUESTION}", "wait:bot", "wait:quiet", "press:1"),
         *("wait:2", f"say:{INTERRUPTION}", "wait:bot", "wait:quiet", "press:9", "wait:end"),
     ],
-    "gap-in-sequence-numbers": ["wait:bot", f"say:{QUESTION}", "wait:5", "--fault", "seq-gap"],
+    "second-open": [
+        *("--fault", "second-open", "wait:bot", "wait:quiet", f"say:{QUESTION}", "wait:bot"),
+        *("wait:quiet", "press:9", "wait:end"),
+    ],
     "caller-hangs-up": ["wait:bot", "wait:1", "hang-up"],
     "keys-only": ["wait:bot", "press:1", "wait:3", "press:9", "wait:end"],
 }
@@ -52,6 +56,15 @@ async def make_calls(url: str, folder: Path) -> None:
         for name, steps in CALLS.items()
     ]
     await asyncio.gather(*(call.wait() for call in calls))
+
+
+def write_microphone(path: Path) -> None:
+    """Write what the caller says into the microphone: the question, after the bot's greeting."""
+    with wave.open(str(QUESTION)) as question, wave.open(str(path), "wb") as microphone:
+        microphone.setparams(question.getparams())
+        second = bytes(2 * question.getframerate())
+        speech = question.readframes(question.getnframes())
+        microphone.writeframes(5 * second + speech + 30 * second)
 
 
 async def open_page(browser: Browser, url: str, scheme: Any, size: Any) -> Page:
@@ -79,14 +92,15 @@ async def take_pictures(browser: Browser, folder: Path, bot: str) -> None:
         await page.fill("#search", "barge_in")
         await page.locator("#ladder .row:not([hidden])", has_text="barge_in").first.click()
         await page.fill("#search", "")
+        await page.locator("#search").blur()
         await page.wait_for_timeout(500)
         await page.screenshot(path=IMAGES / "inspector.png")
         await page.close()
 
         page = await open_page(browser, inspector.url, "dark", WIDE)
-        await open_call(page, "gap-in-sequence-numbers")
-        await page.keyboard.press("n")
-        await page.wait_for_timeout(300)
+        await open_call(page, "second-open")
+        await page.locator("#ladder .row.violation").first.click()
+        await page.wait_for_timeout(500)
         await page.screenshot(path=IMAGES / "inspector-broken-rule.png")
         await page.close()
 
@@ -101,9 +115,10 @@ async def take_pictures(browser: Browser, folder: Path, bot: str) -> None:
         await page.fill("#phone-ani", "+15550100")
         await page.click("#phone-call")
         await page.wait_for_selector("#keypad:not([hidden])")
-        await page.wait_for_timeout(4000)
+        # The greeting, the question, its repetition, and a part of the menu.
+        await page.wait_for_timeout(11_000)
         await page.click("#keypad button:text-is('1')")
-        await page.wait_for_timeout(3000)
+        await page.wait_for_timeout(2000)
         await page.screenshot(path=IMAGES / "inspector-phone.png")
         await page.click("#phone-hang-up")
         await page.close()
@@ -123,10 +138,6 @@ async def main() -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    switches = [
-        *("--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream"),
-        f"--use-file-for-fake-audio-capture={QUESTION}",
-    ]
     try:
         while True:
             try:
@@ -137,6 +148,12 @@ async def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             await make_calls(bot, folder)
+            microphone = folder / "microphone.wav"
+            write_microphone(microphone)
+            switches = [
+                *("--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream"),
+                f"--use-file-for-fake-audio-capture={microphone}%noloop",
+            ]
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.launch(executable_path=chromium, args=switches)
                 await take_pictures(browser, folder, bot)

@@ -341,6 +341,7 @@ export class Timeline {
         stroke: cssColor(colors[i % colors.length] ?? "--accent"),
         width: 1.5,
         spanGaps: true,
+        points: { show: false },
         paths: uPlot.paths.stepped?.({ align: 1 }),
       }));
       const label = this._add("buckets", "Tokens left", 40, { series, data: this._joinBuckets(), unit: true });
@@ -375,7 +376,7 @@ export class Timeline {
       width: 100,
       height,
       // The label of the first and of the last second of the axis has room.
-      padding: [0, 16, 0, 16],
+      padding: [0, 26, 0, 26],
       legend: { show: false },
       cursor: {
         y: false,
