@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pipecat_genesys.capture import VERSION
+from pipecat_genesys.capture import (
+    VERSION,
+    Choices,
+    mask_client_message,
+    mask_server_parameters,
+)
 from pipecat_genesys.inspector.calls import InspectedCall
 from pipecat_genesys.inspector.captures import CaptureFiles, load_capture
 from pipecat_genesys.simulator import (
@@ -231,3 +238,53 @@ async def test_a_folder_is_searched_again(tmp_path: Path) -> None:
     (tmp_path / "two.txt").unlink()
     await files.rescan()
     assert len(files.versions()) == len(before) - 1
+
+
+async def test_a_masked_recording_breaks_no_rule(tmp_path: Path) -> None:
+    await simulate(tmp_path / "call.jsonl")
+    choices = Choices()
+    text = (tmp_path / "call.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    entity = {"type": "bot_turn_response", "data": {"disposition": "match", "text": "secret"}}
+    said = {"reason": "completed", "outputVariables": {"intent": "secret"}}
+    closed = next(line for line in lines if line.get("type") == "closed")
+    # The messages are put before the client's `close`.
+    closing = next(n for n, line in enumerate(lines) if line.get("type") == "close")
+    lines[closing:closing] = [
+        server_line(closed, 0, "event", {"entities": [entity]}),
+        server_line(closed, 1, "disconnect", said),
+    ]
+    closed["message"]["seq"] += 2
+    masked = [lines[0] | {"source": "recorder", "choices": asdict(choices)}]
+    for line in lines[1:]:
+        message = line.get("message")
+        if message is not None and line["direction"] == "to_server":
+            line["message"] = mask_client_message(message, choices)
+        elif message is not None:
+            parameters = mask_server_parameters(line["type"], message["parameters"], choices)
+            line["message"] = message | {"parameters": parameters}
+        masked.append(line)
+    call = read(write(tmp_path / "masked.jsonl", *masked))
+    broken = [rule.rule for message in call.analysis.messages for rule in message.rules]
+    assert broken == []
+    assert "secret" not in json.dumps([m.as_json() for m in call.analysis.messages])
+
+
+def server_line(closed: dict[str, Any], more: int, kind: str, parameters: Any) -> dict[str, Any]:
+    """Return the line of a server message with the `seq` of `closed`, or a higher one."""
+    seq = closed["seq"] + more
+    changed = {"type": kind, "seq": seq, "clientseq": 1, "parameters": parameters}
+    message = closed["message"] | changed
+    at = closed["at"] - 0.001
+    return closed | {"type": kind, "seq": seq, "message": message, "at": at}
+
+
+def test_missing_messages_of_a_recording_are_named(tmp_path: Path) -> None:
+    gap = {"at": 50, "recording": "skipped", "count": 7}
+    ping = {"type": "ping", "seq": 90, "parameters": {}}
+    line = {"at": 60, "direction": "to_server", "type": "ping", "seq": 90, "size": 9}
+    call = read(write(tmp_path / "flight.jsonl", HEAD, OPEN, gap, line | {"message": ping}))
+    notes = [m.note for m in call.analysis.messages if m.type == "note"]
+    assert "recording skipped (7 messages)" in notes
+    rules = [rule.rule for message in call.analysis.messages for rule in message.rules]
+    assert "client-seq" not in rules

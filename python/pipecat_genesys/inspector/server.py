@@ -53,6 +53,7 @@ _BATCH = 0.1
 _MAX_BATCH = 1000
 """Maximum number of messages and marks in one live batch; the page fetches the others."""
 
+_KEPT_WAVS = 3
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 
 
@@ -429,6 +430,7 @@ def _number(request: Request, name: str, default: float, low: float, high: float
 class _Web:
     def __init__(self, inspector: Inspector) -> None:
         self._inspector = inspector
+        self._wavs: dict[tuple[str, str, int], bytes] = {}
 
     async def config(self, request: Request) -> Response:
         settings = self._inspector.settings
@@ -480,10 +482,26 @@ class _Web:
         call = await self._find(request)
         party = request.path_params["party"]
         try:
-            body = await asyncio.to_thread(call.wav, party)
+            body = await self._wav(call, party)
         except KeyError:
             raise self._no_party(call, request) from None
         return _ranged(request, body, "audio/wav", f"{_file_name(call)}-{party[:20]}.wav")
+
+    async def _wav(self, call: InspectedCall, party: str) -> bytes:
+        """Return the audio of a party; a browser asks for one file in many parts.
+
+        Raises:
+            KeyError: If the call has no such party.
+        """
+        key = (call.id, party, call.analysis.version)
+        body = self._wavs.get(key)
+        if body is None:
+            body = await asyncio.to_thread(call.wav, party)
+            if not call.is_running:
+                self._wavs[key] = body
+                while len(self._wavs) > _KEPT_WAVS:
+                    del self._wavs[next(iter(self._wavs))]
+        return body
 
     async def capture(self, request: Request) -> Response:
         call = await self._find(request)
