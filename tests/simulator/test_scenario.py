@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipecat_genesys.protocol.types import AudioHookChannel
 from pipecat_genesys.simulator import (
     FAULTS,
     CallMode,
@@ -16,6 +17,7 @@ from pipecat_genesys.simulator import (
     make_scenario,
     place_call,
     read_scenario,
+    sample_speech,
     synthesize,
     write_wav,
 )
@@ -147,6 +149,15 @@ async def test_call_without_steps_speaks_for_two_seconds_and_ends_after_ten() ->
     assert verdict.report.duration == pytest.approx(10, abs=0.1)
     speech = [frame for frame in server.peer.audio if frame.strip(b"\xff")]
     assert len(speech) == pytest.approx(10, abs=2)
+
+
+@virtual_time
+async def test_agent_speaks_without_steps_if_a_fault_makes_the_call_a_monitored_one() -> None:
+    async with scripted() as server:
+        verdict = await place_call(server.url, fault=FAULTS["inverted-channels"])
+    assert verdict.passed, str(verdict)
+    # The fault offers the internal channel first.
+    assert sample_speech(2.0, AudioHookChannel.INTERNAL) in b"".join(server.peer.audio)[::2]
 
 
 @virtual_time

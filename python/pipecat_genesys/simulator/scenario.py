@@ -198,9 +198,10 @@ class Scenario(BaseModel):
                 raise AwaitTimeoutError("\n".join([first, *more])) from None
         if call.parameters.is_probe:
             return None
-        texts = (
-            ["say:speech:2"] if self.mode is CallMode.BOT else ["say:speech:2", "agent:speech:2"]
-        )
+        texts = ["say:speech:2"]
+        # A fault can change the mode of the call.
+        if call.parameters.mode is CallMode.MONITOR:
+            texts.append("agent:speech:2")
         try:
             await play(parse_script(texts), call)
             await call.ended()
