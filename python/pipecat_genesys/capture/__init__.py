@@ -1,8 +1,8 @@
-"""Captures: the messages of a call in a file, and what of them is personal.
+"""Captures: files with the messages of a call, and the masking of personal data in messages.
 
-The simulator writes captures of the calls that it makes, and the endpoint writes captures of the
-calls that it gets. Both use the format in `file`. `masking` removes personal data from messages.
-Nothing here waits, and nothing here imports pipecat.
+The simulator writes captures of its simulated calls, and the endpoint writes captures of received
+calls. Both use the format in `file`. `masking` removes personal data from messages. No function of
+this package is asynchronous, and no module imports pipecat.
 """
 
 from .entries import AUDIO, CallMode, CaptureEntry, Direction, Party, content_size

@@ -24,7 +24,7 @@ class Party(StrEnum):
 
 
 class CallMode(StrEnum):
-    """What the server does with the call."""
+    """Whether the server talks to the caller or only listens."""
 
     BOT = "bot"
     """The server talks to the caller (Audio Connector)."""

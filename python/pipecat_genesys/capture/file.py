@@ -12,10 +12,10 @@ base64::
     {"at": 9.1, "end": "client", "code": 1005}
 
 The first line of a recording of the endpoint also has its source, the time of the first message,
-and what was done with personal data. Masked audio is written as one byte of silence. The lines with
-`recording` say which messages are masked or missing. An unmasked capture contains everything that
-was said and every key that was pressed. Therefore only the user who writes a capture file can read
-the file.
+and whether personal data is recorded, masked or left out. Masked audio is written as one byte of
+silence. The lines with `recording` show which messages are masked or missing. An unmasked capture
+contains everything that was said and every key that was pressed. Therefore only the user who writes
+a capture file can read the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from .masking import Choice, Choices, silence
 VERSION = 1
 """Version of the file format."""
 
-# All characters above ASCII are escaped, because UTF-8 does not have surrogates.
+# All characters above ASCII are escaped, because a text can contain surrogates, which cannot be
+# encoded in UTF-8.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -61,13 +62,13 @@ class MarkKind(StrEnum):
     """What happened to a recording."""
 
     PAUSED = "paused"
-    """The recording was paused: what follows is masked."""
+    """The recording was paused: the following messages are masked."""
     RESUMED = "resumed"
     """The pause is over."""
     DROPPED = "dropped"
     """Messages are missing, because they could not be written in time, or there was no room."""
     SKIPPED = "skipped"
-    """Messages are missing, because the flight recorder keeps only the newest ones."""
+    """Messages are missing, because the flight recorder keeps only the newest messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +293,8 @@ class RecordedCall:
 def read_capture(path: str | os.PathLike[str]) -> RecordedCall:
     """Read a capture file.
 
-    A file that is still written, or whose writer was killed, can end in the middle of a line. Such
-    a last line is ignored.
+    A file can end in the middle of a line if it is still being written or if its writer was killed.
+    An incomplete last line is ignored.
 
     Args:
         path: Path of the file.

@@ -1,4 +1,4 @@
-"""Converts a recording with masked or missing messages to a call that can be made again."""
+"""Converts a recording with masked or missing messages to a call that can be replayed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _POSITIONS = ("position", "start")
 
 
 def make_replayable(recorded: RecordedCall) -> RecordedCall:
-    """Return a call that a client can make again.
+    """Return a call that a client can replay.
 
     Audio that the endpoint did not record becomes silence of the same length. Messages after
     missing messages get new sequence numbers, stream positions and times, as if the missing
@@ -79,7 +79,7 @@ def _frame_bytes(entries: Sequence[CaptureEntry]) -> int:
 def _moved(
     before: Sequence[CaptureEntry], after: Sequence[CaptureEntry]
 ) -> tuple[CaptureEntry, ...]:
-    """Return the messages after a gap, moved next to the messages before the gap."""
+    """Return the messages after a gap with times and numbers that continue those before it."""
     frame = _frame_bytes(before)
     client = _missing_numbers(before, after, Direction.TO_SERVER)
     server = _missing_numbers(before, after, Direction.FROM_SERVER)

@@ -1,8 +1,8 @@
 """Removes personal data from the messages of a call, before they are written to a capture.
 
 A masked message has the same fields as the original, with values that contain no information.
-Masking a masked message does not change it. Fields that the protocol does not have, and text that
-is not a message, can contain anything, and are masked too.
+Masking a masked message does not change it. Fields that the protocol does not define, and text that
+is not a message, are masked too, because they can contain personal data.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Choice(StrEnum):
     """What a recording does with one kind of data."""
 
     RECORD = "record"
-    """It is written as it is."""
+    """The data is written unchanged."""
     MASK = "mask"
-    """It is written as silence, as ``*`` or as ``***``."""
+    """The data is written as silence, as `*` or as `***`."""
     OMIT = "omit"
-    """It is left out."""
+    """The data is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _client_parameters(parameters: Mapping[str, Any], choices: Choices) -> dict[
 
 
 def _participant(value: Any, choice: Choice) -> Any:
-    """Mask a participant. The id of Genesys is kept, as the other ids of the call are."""
+    """Mask a participant. Genesys's participant id is kept, like the other ids of the call."""
     if choice is Choice.RECORD:
         return value
     if not isinstance(value, dict):

@@ -2,8 +2,8 @@
 
 A `GenesysClientSession` that sends nothing checks the server's messages with the simulator's rules
 and computes the playback. An `AudioHookSession` checks the client's messages and counts the stream
-position. Turns are found by the loudness of the caller. Nothing that a peer sends raises an
-exception.
+position. Turns are found by the loudness of the caller. No message of a server or a client raises
+an exception.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ SHOWN_BYTES = 64_000
 _T = AudioHookMessageType
 _MAX_RULES = 8
 _UTTERANCE_GAP = 0.5
-"""Silence in seconds from which on two pieces of bot audio are two utterances."""
+"""Silence of at least this length, in seconds, separates two utterances of the bot."""
 _LOOKAHEAD = 0.25
 """Audio of the caller after a moment, in seconds, that shows whether the caller speaks then."""
 _MAX_LEAD = 2 * WIRE_SAMPLE_RATE
@@ -72,7 +72,7 @@ _COUNTED_ONLY: Mapping[Rule, str] = {
     Rule.AUDIO_STATE: "audio in a state in which the client sends none",
     Rule.AUDIO_LENGTH: "audio that ends within a sample",
 }
-"""Faults that the session counts without an event."""
+"""Rules whose breaches `AudioHookSession` counts and does not report as events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +205,8 @@ class CallAnalysis:
     """The messages of a call, the rules that they break, and the results of the analysis.
 
     Pass every message to `receive` in the order of the wire, the current time to `tick`, and the
-    end of the connection to `end`. Times are in seconds since `open`. A time before the previous
-    time counts as the previous time.
+    end of the connection to `end`. Times are in seconds since `open`. If a time is before the
+    previous time, the previous time is used.
 
     Args:
         mode: Mode of the call, or None to derive it from the media offer.
@@ -277,7 +277,7 @@ class CallAnalysis:
             at: Seconds since `open`.
             direction: Direction of the message.
             content: The message; None for audio that is not recorded, which counts as silence.
-            size: Size of the message in bytes, if it is not that of the content.
+            size: Size of the message in bytes, if it differs from the size of `content`.
             note: Remark.
 
         Returns:
@@ -332,7 +332,7 @@ class CallAnalysis:
         self.version += 1
 
     def skip(self) -> None:
-        """Record that messages are missing, so the next message of each side may skip numbers."""
+        """Record that messages are missing, so that the `seq` of the next message may be higher."""
         self._skipped = set(Direction)
 
     def report_fault(self, at: float, detail: str) -> None:
@@ -536,7 +536,8 @@ class CallAnalysis:
         start = samples_before - self._origin
         arrived = round(self._now * WIRE_SAMPLE_RATE)
         if not 0 <= start <= arrived + _MAX_LEAD:
-            # The position is wrong, or the stream began before the capture.
+            # The position cannot be used: it is wrong, or the stream began before the capture. Use
+            # the time of arrival.
             start = max(0, arrived - samples)
         audible = payload[:taken]
         parts: tuple[bytes, ...] = (audible,)
@@ -562,7 +563,7 @@ class CallAnalysis:
     # Server messages.
 
     def _find_sequence(self, text: str) -> None:
-        """Continue at the `seq` of a message that follows missing messages."""
+        """Accept the `seq` of the first server message after missing messages."""
         if Direction.FROM_SERVER not in self._skipped:
             return
         seq = (parse_object(text) or {}).get("seq")
@@ -618,7 +619,7 @@ class CallAnalysis:
     # Time and events.
 
     def _advance(self, at: float) -> None:
-        """Advance the time, and handle each deadline before the new time at its own time."""
+        """Advance the time, and handle the deadlines up to the new time in order."""
         at = max(self._now, at)
         if self._client.state is not SessionState.IDLE:
             while (due := self._client.next_deadline()) is not None and due <= at:
@@ -631,7 +632,7 @@ class CallAnalysis:
         self._judge_turns(at - 1.0)
 
     def _collect(self, message: Message | None) -> None:
-        """Take the events of the session, and attach broken rules to the message or to a note."""
+        """Process the events of the session; add broken rules to the message or to a note."""
         for event in self._client.take_events():
             if isinstance(event, (Violation, ProtocolWarning)):
                 if self._is_masked and event.rule in _MASKED_RULES:
@@ -665,13 +666,13 @@ class CallAnalysis:
             self._variables = {**self._variables, **event.output_variables}
 
     def _note_gap(self) -> None:
-        """Note the silence before bot audio, if it is a gap within an utterance."""
+        """Record the silence before bot audio as an underrun if it is a gap within an utterance."""
         playback = self._client.playback
         if not playback.spans:
             return
         before = playback.spans[-1]
         gap = playback.sample_at(self._now) - before.end
-        # `Playback.underruns` has the same rule, but compares all spans.
+        # The rule is the same as in `Playback.underruns`, which would compare all spans again.
         if not before.cut and gap < _UTTERANCE_GAP * WIRE_SAMPLE_RATE:
             underrun = Underrun(before.end / WIRE_SAMPLE_RATE, gap / WIRE_SAMPLE_RATE)
             self._underruns.append(underrun)
@@ -696,10 +697,10 @@ class CallAnalysis:
             self._mark("turn", turn.start, turn.end, "caller")
 
     def _judge_turns(self, until: float) -> None:
-        """Match bot audio and barge-ins with the caller's turns up to a time.
+        """Match bot audio and barge-ins up to a time with the caller's turns.
 
-        Caller audio arrives in frames, so the audio of a moment arrives later than that moment. Bot
-        audio and barge-ins after the last known caller audio therefore wait.
+        Caller audio arrives in frames, after it was spoken. Bot audio and barge-ins are therefore
+        matched only after the caller audio of the same time has arrived.
         """
         known = max(until, self._turns.heard_until - _LOOKAHEAD)
         while self._bot_starts and self._bot_starts[0] <= known:
@@ -720,7 +721,7 @@ class CallAnalysis:
 
 
 def parse_object(text: str) -> dict[str, Any] | None:
-    """Parse a JSON object; None for anything else, including NaN, which is not JSON."""
+    """Parse a JSON object; return None for any other text. NaN and Infinity are not JSON."""
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The audio of each party, on the time axis of the call, as waveform peaks and as WAV files.
+"""The audio of each party on the timeline of the call, as waveform peaks and as WAV files.
 
 Sample 0 is the time of `open`. All audio is 8 kHz. Tracks keep the encoding of the wire and are
 decoded on demand, so a second of audio takes 8000 bytes (16,000 bytes for L16).
@@ -34,7 +34,7 @@ class Track(Protocol):
 
 
 class ReceivedTrack:
-    """Audio of the caller or of an agent, placed by stream position.
+    """Audio of the caller or of an agent; the stream position gives the place of each message.
 
     Args:
         media_format: Encoding of the samples.
@@ -72,7 +72,7 @@ class ReceivedTrack:
 
 
 class HeardTrack:
-    """Bot audio as the caller heard it: on the playback clock, without audio that was cleared.
+    """Bot audio at the times at which the caller heard it, without audio that was cleared.
 
     Args:
         excerpt: Returns encoded audio between two samples, see `Playback.excerpt`.

@@ -66,7 +66,7 @@ class InspectedCall:
 
     @property
     def is_running(self) -> bool:
-        """Whether the call is live and not over."""
+        """Whether the call is live and has not ended."""
         return self.origin is not None and self.analysis.ending is None and self.error is None
 
     def tick(self) -> None:
@@ -140,7 +140,7 @@ class CallList:
     `max_bytes`, the oldest ended calls are removed.
 
     Args:
-        max_bytes: Maximum size of the messages of calls that are over.
+        max_bytes: Maximum total size of the messages of ended calls, in bytes.
     """
 
     def __init__(self, max_bytes: int = 1 << 30) -> None:
@@ -194,7 +194,7 @@ def safe_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def call_headers(call: InspectedCall) -> dict[str, str]:
-    """Return the headers that identify a call; a replay sends them again."""
+    """Return the headers that identify a call, for a replay."""
     return {
         name.title(): value
         for name, value in call.headers.items()
@@ -226,13 +226,13 @@ def message_line(message: Message) -> str:
 
 
 def simulated_call(simulated: SimulatedCall) -> InspectedCall:
-    """Return a call of the simulator, running or finished, as the inspector shows it."""
+    """Convert a call of the simulator, running or finished, to a call of the inspector."""
     parameters = simulated.parameters
     call = InspectedCall("call", parameters.session_id, CallSource.FILE, simulated.url)
     call.analysis = CallAnalysis(parameters.mode, parameters.session_id)
     call.headers = safe_headers(audiohook_headers(parameters, ""))
     for entry in simulated.session.capture.entries:
-        # The analysis writes the notes of server messages itself.
+        # `CallAnalysis` makes the notes of server messages.
         note = entry.note if entry.direction is Direction.TO_SERVER else ""
         call.analysis.receive(entry.at, entry.direction, entry.content, size=entry.size, note=note)
     closed = simulated.session.socket_closed

@@ -1,7 +1,8 @@
 """Capture files as a source of calls. Changed files are read again while the inspector runs.
 
-A file that cannot be read is a call with an error. Broken lines of a file are reported in the call
-and skipped, because a process that was killed leaves a broken last line. Reading runs in a thread.
+A file that cannot be read is shown as a call with an error. Broken lines of a file are skipped and
+reported in the call, because a process that was killed leaves a broken last line. Files are read in
+a separate thread.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def load_capture(path: Path, call_id: str, name: str) -> InspectedCall:
         name: Name for the list.
 
     Returns:
-        The call. Its `error` says why it cannot be shown, if the file is not a capture.
+        The call. If the file cannot be read or is not a capture, `error` of the call has the
+        reason.
     """
     call = InspectedCall(call_id, name, CallSource.FILE, "")
     try:
@@ -60,7 +62,7 @@ def load_capture(path: Path, call_id: str, name: str) -> InspectedCall:
     except OSError as error:
         call.error = f"cannot read {name}: {error.strerror or error}"
     except Exception as error:
-        # One file must not keep the others from the list.
+        # An unexpected error in one file must not remove the other files from the list.
         call.error = f"cannot show {name}: {error!r}"[:500]
     else:
         if call.started is None:
@@ -274,7 +276,8 @@ class CaptureFiles:
             async with self._lock:
                 call = await asyncio.to_thread(load_capture, path, call_id, name)
                 self._keep(call_id, stamp, call)
-            # A large file that is still being written is read at longer intervals.
+            # The file is read again only after ten times the duration of this read, so that a large
+            # file that is being written uses little CPU time.
             now = time.monotonic()
             self._version += 1
             self._files[call_id] = _File(
@@ -318,9 +321,9 @@ class CaptureFiles:
 
 
 def _is_capture(path: Path) -> bool:
-    """Return whether a file begins as a capture file does."""
+    """Return whether a file begins like a capture file."""
     try:
-        if not path.is_file():  # Opening a pipe would wait for its writer.
+        if not path.is_file():  # Opening a pipe would block.
             return False
         with path.open("rb") as file:
             return _MARK in file.read(200)

@@ -1,21 +1,22 @@
 """The process that forwards calls to a server, byte by byte, and sends copies to the inspector.
 
-The forwarder runs as `python -m pipecat_genesys.inspector.forwarder`, in a process of its own, so
+The forwarder runs in a separate process, as `python -m pipecat_genesys.inspector.forwarder`, so
 that neither the analysis of a call nor a page can delay a call. The forwarder reads the head of
 each request only to find the end of the head. Every byte is forwarded unchanged, including the
 `Host` header, the signature, and the offers of sub-protocols and compression. A copy is sent after
-the byte is forwarded. If the inspector does not read the copies, the rest of the affected calls is
-not copied.
+the byte is forwarded. If more than `MAX_COPIES` bytes wait for the inspector, the rest of the
+affected call is not copied.
 
 A copy is sent as a record: the header `_RECORD`, and the payload. The kinds of records are:
 
 * `listening`: the forwarder listens; the payload is the port.
 * `new`: a client connected.
 * `to_server` and `to_client`: forwarded bytes.
-* `refused`: the server cannot be reached; the payload is the reason that the client gets.
+* `refused`: the forwarder refused the request, for example because the server cannot be reached;
+*     the payload is the HTTP status and the reason that the client gets.
 * `lost`: the rest of this connection is not copied.
 * `end`: the connection has ended; the payload is the party that closed first, or empty.
-* `failed`: the forwarder cannot work; the payload is the reason.
+* `failed`: the forwarder cannot listen; the payload is the reason.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Record(IntEnum):
 
 
 class Copies:
-    """Sends records to the inspector, and never waits.
+    """Sends records to the inspector without waiting.
 
     Args:
         transport: The connection to the inspector.
@@ -68,7 +69,7 @@ class Copies:
         self._lost: set[int] = set()
 
     def send(self, kind: Record, connection: int, payload: bytes = b"") -> None:
-        """Send a record, unless too many records wait or the connection has lost one."""
+        """Send a record, unless too many bytes wait or a record of the connection was lost."""
         if kind is Record.END:
             self._lost.discard(connection)
         elif connection in self._lost:
@@ -85,7 +86,7 @@ class _Side(asyncio.Protocol):
 
     Args:
         connection: The connection.
-        kind: The kind of the records of this side's bytes.
+        kind: The kind of record in which the bytes from this socket are copied.
         name: The party at the other end of the socket.
     """
 
@@ -127,7 +128,7 @@ class _Side(asyncio.Protocol):
         if other.has_ended:
             other.transport.close()
             return False
-        # A TLS connection cannot be open in one direction only.
+        # asyncio cannot keep a TLS connection open in one direction only, so it is closed.
         assert self.transport is not None
         return self.transport.can_write_eof()
 
@@ -136,7 +137,7 @@ class _Side(asyncio.Protocol):
 
 
 class _Connection:
-    """One client's connection and the connection to the server that belongs to it."""
+    """The connection of one client, and the connection to the server for this client."""
 
     def __init__(self, forwarder: Forwarder, number: int) -> None:
         self.number = number
@@ -215,7 +216,7 @@ class _Connection:
         self._closed_by = self._closed_by or name
 
     def lost(self, side: _Side, error: Exception | None) -> None:
-        """Handle the end of a socket: the other socket ends in the same way."""
+        """Handle the end of a socket: close the other socket, or abort it after an error."""
         self.closing(side.name)
         if side is self.client:
             if self._timer is not None:
@@ -314,8 +315,9 @@ async def _run(settings: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the forwarder with the settings of the first line of standard input, as JSON."""
-    # A signal to a group of processes reaches this process too. The inspector ends it.
+    """Run the forwarder with settings from standard input: one line with a JSON object."""
+    # Ctrl+C sends a signal to all processes of the terminal. The forwarder ignores the signal,
+    # because it ends when the inspector closes the connection.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     asyncio.run(_run(json.loads(sys.stdin.readline())))

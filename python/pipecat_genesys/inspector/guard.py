@@ -1,10 +1,10 @@
-"""The guard in front of the inspector: only the user's own browser gets an answer.
+"""Access control of the inspector: only requests of the user's own browser are accepted.
 
 The server listens on the loopback interface. A page of another site could still send requests to
 this server, and could use a host name that resolves to 127.0.0.1, so that the requests look like
 requests of this server's page (DNS rebinding). Therefore every request must name this server in
-`Host`, come from this server's own page if it has an `Origin`, and have the token of this run, in
-the URL or in a cookie.
+`Host`, come from this server's own page if it has an `Origin`, and have the secret token, in the
+URL or in a cookie. Each start of the inspector makes a new token.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Guard:
         self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it with status 403 (a WebSocket with code 1008)."""
+        """Pass a request to the application, or refuse it with HTTP 403 or WebSocket code 1008."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return

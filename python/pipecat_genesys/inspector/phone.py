@@ -1,7 +1,7 @@
 """The phone: a call by a person, with the microphone and the loudspeaker of the browser.
 
-A `SimulatedCall` is the caller. The page sends the caller's audio, and gets the bot's audio as the
-caller hears it: on the playback clock, in real time.
+A `SimulatedCall` is the caller. The page sends the caller's audio, and gets the bot's audio in real
+time, at the times at which Genesys would play it to the caller.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LANGUAGES = ("en-US", "en-GB", "de-DE", "es-ES", "es-US", "fr-FR", "it-IT", "ja-
 
 _STEP = 0.02
 _LEAD = 0.04
-"""Bot audio that is sent to the page ahead of time, in seconds."""
+"""Bot audio that is sent to the page before it is due, in seconds."""
 _MAX_RATE = 192_000
 
 Send = Callable[[Mapping[str, Any] | bytes], Awaitable[None]]
@@ -193,7 +193,7 @@ class PhoneCall:
 
     @staticmethod
     def _remark(entry: CaptureEntry) -> str:
-        """Return the note of a client message; the analysis writes the notes of server messages."""
+        """Return the note of a client message; `CallAnalysis` makes those of the server."""
         return entry.note if entry.direction == "to_server" else ""
 
     async def _run(self, call: SimulatedCall, listed: InspectedCall) -> None:

@@ -1,4 +1,4 @@
-"""Live calls: the copies of the forwarder, parsed as WebSocket traffic.
+"""Live calls: parses the copies that the forwarder makes of the WebSocket traffic.
 
 The `websockets` library parses the traffic, without I/O. If the traffic of a call cannot be parsed,
 the call is shown up to that point, and its connection continues.
@@ -63,7 +63,7 @@ class _Stream:
         line, _, fields = head.partition(b"\r\n")
         self.first_line = line.decode("latin-1")
         with suppress(Exception):
-            # If the head has a fault, the call has no headers.
+            # If the headers cannot be parsed, the call is shown without headers.
             self.headers = {k.lower(): v for k, v in parse_headers(BytesIO(fields)).items()}
         self.head_done = True
         return True
@@ -115,7 +115,7 @@ class _Traffic:
                 self.call.analysis.note(self.call.analysis.now, text)
 
     def lose(self) -> None:
-        """Stop parsing: copies of this connection are missing."""
+        """Stop parsing, because the forwarder has not copied the rest of the traffic."""
         self._is_blind = True
         if self.call is not None:
             self.call.analysis.note(
@@ -124,7 +124,7 @@ class _Traffic:
             )
 
     def refuse(self, reason: str) -> None:
-        """Record that the server could not be reached."""
+        """Record why the forwarder refused the request, such as an unreachable server."""
         if self.call is not None:
             self.call.error = reason
 
@@ -183,7 +183,8 @@ class _Traffic:
         data = bytes(stream.buffer)
         stream.buffer.clear()
         frames.receive_data(data)
-        # The library answers pings and close frames; its answers are not sent.
+        # Discard the library's answers to pings and close frames, because the inspector only
+        # listens.
         frames.data_to_send()
         for event in frames.events_received():
             if isinstance(event, Frame):
@@ -266,15 +267,15 @@ def _compression(header: str) -> list[Callable[[Direction], PerMessageDeflate]]:
 
 
 class CallProxy:
-    """The forwarder's process and the parsers of its copies.
+    """The process of the forwarder, and a parser for each forwarded connection.
 
     Args:
         calls: The list to which calls are added.
         url: URL of the server, `ws://` or `wss://`.
         port: Port to listen on; 0 for any.
         ca_file: Certificates to trust, in PEM format; None for those of the system.
-        on_end: Called with each call that is over.
-        on_failure: Called with a text when the process ends by itself.
+        on_end: Called with each call that has ended.
+        on_failure: Called with a message if the process ends before `stop`.
 
     Attributes:
         port: The port on which the proxy listens.
@@ -351,7 +352,7 @@ class CallProxy:
         if self._process is None:
             return
         try:
-            # The process ends when its connection to the inspector does.
+            # The forwarder ends when its connection to the inspector is closed.
             async with asyncio.timeout(_STOP_TIMEOUT if has_connection else 0):
                 await self._process.wait()
         except TimeoutError:

@@ -1,7 +1,7 @@
 """The report of a call: the page of the inspector and the data of one call in one HTML file.
 
-The file needs no network: the modules, the styles and the audio of the call are in it, and its
-content security policy allows nothing else.
+The file contains the modules, the styles and the audio of the call. The content security policy of
+the page allows no other scripts, and no network connections.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def page_with_data(data: dict[str, Any]) -> str:
         f'<script type="application/json" id="capture">{block}</script>',
         *(f"<script{kind}>{source}</script>" for kind, source in scripts),
     ]
-    # Text is inserted without `re.sub`, because it contains backslashes.
+    # `re.sub` is not used, because it would interpret the backslashes in the inserted text.
     page = _insert(page, "</head>", "\n".join(head))
     return _insert(page, "</body>", "\n".join(body))
 

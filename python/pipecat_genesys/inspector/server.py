@@ -63,7 +63,7 @@ class InspectorStartError(PipecatGenesysError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectorSettings:
-    """What an inspector shows. Exactly one of `captures`, `proxy` and `phone` is given.
+    """What an inspector shows. Exactly one of `captures`, `proxy` and `phone` is set.
 
     Attributes:
         captures: A capture file, or a folder of capture files.
@@ -158,7 +158,8 @@ class Inspector:
             )
             server.config.load()
             server.lifespan = server.config.lifespan_class(server.config)
-            # The signal handlers of `Server.serve` are not used: the command handles signals.
+            # `Server.serve` is not used, because it installs signal handlers, and the command
+            # has its own signal handlers.
             await server.startup(sockets=[listener])
             serving = asyncio.create_task(server.main_loop())
             stack.push_async_callback(self._stop, server, serving, listener)
@@ -216,7 +217,7 @@ class Inspector:
         """Return a number for each call that increases with every change of the call."""
         versions = {} if self.files is None else self.files.versions()
         for call in self.calls:
-            # An error can occur without a new message, so it is counted too.
+            # An error can occur without a new message, so an error also increases the number.
             versions[call.id] = 2 * call.analysis.version + (call.error is not None)
         return versions
 
@@ -635,10 +636,10 @@ def _ranged(request: Request, body: bytes, media_type: str, name: str) -> Respon
 
 
 class _LiveFeed:
-    """The live feed of one page: what changed since the last batch, every 100 ms.
+    """The live feed of one page: batches of changes, at most one every 100 ms.
 
-    A batch is made when the page has accepted the previous batch, so a slow page gets the newest
-    state.
+    A batch is made after the previous batch was sent, so a slow page gets fewer batches with the
+    newest state.
     """
 
     def __init__(self, inspector: Inspector, websocket: WebSocket) -> None:

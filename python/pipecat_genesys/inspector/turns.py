@@ -13,21 +13,22 @@ _WINDOW = 160
 """Samples of a window: 20 ms."""
 _SECONDS = _WINDOW / WIRE_SAMPLE_RATE
 _QUIET = -45.0
-"""Loudness below which a window is never speech, in dB relative to full scale."""
+"""A window below this loudness is not speech, in dB relative to full scale."""
 _ABOVE_NOISE = 12.0
-"""Distance of speech to the loudness of the background, in dB."""
+"""Minimum difference between the loudness of speech and of the background, in dB."""
 _NOISE_RISE = 0.1
-"""Rise of the estimated background in dB for each window; it falls at once."""
+"""Maximum increase of the estimated background loudness for each window, in dB. A decrease has no
+limit."""
 _PAUSE = 0.6
 """Silence in seconds that ends a turn."""
 _MIN_LOUD = 5
-"""Windows of speech that a turn has at least."""
+"""Minimum number of windows of speech in a turn."""
 _BREATH = 0.2
 """Silence in seconds that separates two stretches of speech within a turn."""
 _MIN_STRETCH = 0.06
-"""Duration of a stretch of speech in seconds; shorter noises are not speech."""
+"""Minimum duration of a stretch of speech in seconds. Shorter sounds are not speech."""
 _EDGE = 0.06
-"""Uncertainty of the end of speech in seconds."""
+"""Speech that ends at most this long after a time, in seconds, counts as ended at that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class TurnDetector:
         self._start = None
 
     def _stretch(self, at: float) -> None:
-        """Add a loud window to the last stretch of speech, or begin a new one."""
+        """Add a loud window to the last stretch of speech, or begin a new stretch."""
         if self._stretches and at - self._stretches[-1][1] < _BREATH:
             begin = self._stretches.pop()[0]
         else:
@@ -102,7 +103,7 @@ class TurnDetector:
         self._stretches.append((begin, at + _SECONDS))
 
     def _known(self) -> list[Turn]:
-        """Return the finished turns and the running turn."""
+        """Return the finished turns, and the current turn if the caller speaks."""
         if self._start is not None and self._loud >= _MIN_LOUD:
             return [*self.turns, Turn(self._start, self._end)]
         return self.turns

@@ -1,8 +1,9 @@
-"""Many simultaneous simulated calls to any AudioHook server, with limits for the results.
+"""Load tests: many simultaneous simulated calls to any AudioHook server.
 
 `run_load` places the calls in this process and measures the delays and gaps that the callers
-notice. `find_failures` compares the result with `Criteria`. No module of this package imports
-pipecat. The package needs the extra `simulator`, and numpy, which pipecat installs.
+notice. `find_failures` compares the result with `Criteria`, the limits of the test. No module of
+this package imports pipecat. The package needs the extra `simulator`, and numpy, which pipecat
+installs.
 """
 
 from .criteria import Criteria, find_failures

@@ -1,4 +1,4 @@
-"""A caller without I/O: its methods receive the messages and the time."""
+"""A simulated caller without I/O: its methods take the server's messages and the current time."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ class Caller:
     def record(self) -> CallRecord:
         """Return the measurements of the finished call.
 
-        `CallRecord.delays` is not filled, because this takes time; see `CallRecord.measure`.
+        `CallRecord.delays` is empty until `CallRecord.measure` is called, because measuring takes
+        much CPU time.
         """
         assert self._began is not None
         return record_call(

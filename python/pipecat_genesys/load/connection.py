@@ -1,4 +1,4 @@
-"""A caller's WebSocket connection, with callbacks, so that many calls need little CPU time."""
+"""The WebSocket connection of a caller, with callbacks instead of tasks to save CPU time."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ class CallProtocol(asyncio.Protocol):
         if websocket.handshake_exc is not None:
             transport.abort()
         elif websocket.close_expected() and not self._abort_scheduled:
-            # The server must close the connection. If the server does not, the client aborts the
-            # connection.
+            # After the closing handshake, the server closes the TCP connection. If the server does
+            # not close it in time, the client aborts the connection.
             self._abort_scheduled = True
             self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, transport.abort)
         self._set_timer(self.caller.next_due())
@@ -179,12 +179,13 @@ async def connect(
             )
             await protocol.connected
     except OSError as error:
-        # A timeout and an error of TLS are OSErrors, too.
+        # `TimeoutError` and `ssl.SSLError` are subclasses of `OSError`.
         reason = " ".join(str(error).split()) or "no answer in time"
         raise ConnectFailedError(f"no connection to {url}: {reason}") from error
     finally:
         if not protocol.caller.has_begun:
-            # Nobody waits for this future any more.
+            # No task waits for the future any more. Cancel it, so that asyncio logs no unhandled
+            # exception.
             protocol.connected.cancel()
             protocol.abort()
     return protocol

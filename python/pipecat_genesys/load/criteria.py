@@ -1,4 +1,4 @@
-"""Limits of a load test, and the limits that a result exceeds."""
+"""The limits of a load test, and the comparison of a result with the limits."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Criteria:
         max_opened_seconds: Longest time from `open` to `opened`; Genesys ends a call after 5 s.
         max_underruns_per_minute: A result fails if it has this number of gaps of 20 ms or more, or
             a larger number, for each minute of a call.
-        max_missing_share: Largest part of the expected replies that may be missing. After a key
-            press, an echo can shift within a measured segment, which is then not found.
+        max_missing_share: Largest part of the expected replies that may be missing. An echo is not
+            found if its delay changes during the measured 50 ms, for example after a key press.
         max_delay_ms: Largest 99th percentile of the delay of the replies; None for no limit.
         max_lag_ms: Largest 99th percentile of the delay of this process's timers. Above this limit,
             the callers were too slow, and the result is not valid.
@@ -36,7 +36,7 @@ class Criteria:
 
 
 def find_failures(result: LoadResult, criteria: Criteria) -> list[str]:
-    """Return the limits that a result exceeds, as text; empty if the server passed.
+    """Return a text for each limit that a result exceeds; no text if the server passed.
 
     Args:
         result: The measurements.

@@ -17,7 +17,7 @@ from .talk import Utterance
 Samples: TypeAlias = NDArray[np.float64]
 
 ECHO_START_SECONDS = 2.0
-"""The echo is measured from this time on, because a bot may greet first."""
+"""Time after `open` at which the measurement of the echo begins, because a bot may greet first."""
 
 _MARKER = round(0.05 * WIRE_SAMPLE_RATE)
 _MARKER_EVERY_SECONDS = 1.0
@@ -41,8 +41,8 @@ class Delays:
     """The delays of the replies in one call.
 
     Attributes:
-        found: For each reply, the time in seconds since `open` at which its cause was spoken, and
-            the delay in seconds.
+        found: For each reply, the time in seconds since `open` of the caller's speech that was
+            answered, and the delay of the reply in seconds.
         missing: Number of replies that were expected and not found.
     """
 
@@ -69,15 +69,15 @@ class EchoDetector:
     A marker is 50 ms of the caller's speech; each second of the speech has one marker. The marker
     is located in the heard audio by cross-correlation, with a precision of one sample. Spoken and
     heard audio are on one timeline, which begins with `open`. The delay of a marker is the
-    difference between its two positions. The delay includes the time to fill the caller's packet,
-    the network in both directions, and the wait until playback.
+    difference between its positions in the heard audio and in the spoken audio. The delay includes
+    the time to fill the caller's packet, the network in both directions, and the wait until
+    playback.
     """
 
     def __init__(self, track: bytes) -> None:
-        """Create a detector for calls in which all callers say the same.
+        """Create a detector for calls in which all callers send the same audio.
 
-        Args:
-            track: Audio that every caller sends, as mu-law.
+        Args: track: Audio that every caller sends, as mu-law.
         """
         self._spoken = _samples(track)
 
@@ -93,7 +93,8 @@ class EchoDetector:
                 continue
             begin = round(at * WIRE_SAMPLE_RATE)
             if lag is not None and begin + lag + _MARKER > len(signal):
-                # Not counted as missing, because the caller hung up before the echo.
+                # The caller hung up before the echo of this marker could arrive, so the echo is not
+                # missing.
                 break
             marker = self._spoken[begin : begin + _MARKER]
             position = None
@@ -114,10 +115,9 @@ class AnswerDetector:
     """Measures the time from the end of each utterance until the bot speaks."""
 
     def __init__(self, utterances: Sequence[Utterance]) -> None:
-        """Create a detector for calls in which all callers say the same.
+        """Create a detector for calls in which all callers say the same utterances.
 
-        Args:
-            utterances: The utterances that the bot should answer.
+        Args: utterances: The utterances that the bot should answer.
         """
         self._utterances = utterances
 

@@ -1,4 +1,4 @@
-"""The times of the calls: they begin one after the other, run together, and end in order."""
+"""The times of the calls of a load test: calls begin one after the other, run together, and end."""
 
 from __future__ import annotations
 

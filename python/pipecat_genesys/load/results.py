@@ -17,9 +17,9 @@ from .delays import ECHO_START_SECONDS, DelayDetector, Delays
 AUDIBLE_SECONDS = 0.02
 """Minimum duration of a gap that counts as an underrun. A shorter gap is heard as a click."""
 
-# Time in seconds after the start or an interruption of an echo in which gaps are counted
-# separately. In this time, each gap makes the delay of the echo longer, until playback has no more
-# gaps.
+# Gaps are counted separately during this time, in seconds, after the start or an interruption of an
+# echo. Each gap makes the delay of the echo longer, until the delay is long enough for playback
+# without gaps.
 _SETTLING_SECONDS = 5.0
 _DRIFT_REPLIES = 3
 _RATE_RULES = (
@@ -156,17 +156,19 @@ class LoadResult:
         closed_ms: Times from `close` to `closed`.
         barge_in_ms: Times from a key press to `barge_in`.
         delay_ms: Delays of the echo, or times from the end of the caller's speech to the answer.
-        delay_drift_ms: Growth of the delay during a call, the median of all calls.
+        delay_drift_ms: Difference between the delay of the last and of the first replies of a call;
+            the median of all calls.
         replies: Number of measured replies.
         replies_missing: Number of replies that were expected and not found.
         underruns: Number of gaps of 20 ms or more in the bot's speech. For an echo, gaps of the
             first seconds and of the seconds after a key press do not count.
         underruns_per_minute: `underruns` for each minute of a call.
-        early_underruns: Number of gaps that are not in `underruns`, because the echo settles.
+        early_underruns: Number of gaps of 20 ms or more that are not in `underruns`, because they
+            follow the start of an echo or a key press.
         clicks_per_minute: Shorter gaps, for each minute of a call.
         rate_limited: Number of errors 429 that the client sent.
         broken_rules: Number of times that the server broke each rule of the protocol.
-        seconds: Length of all calls together.
+        seconds: Sum of the lengths of all calls.
         spoken_seconds: Caller audio that was sent.
         lag_ms: Delays of the timers of this process. If the delays are long, the callers were too
             slow.
@@ -211,7 +213,8 @@ def aggregate(
         records: Measurements of each call whose connection succeeded.
         refusals: Number of failed connections for each reason.
         lags: Delays of the timers of this process, in seconds.
-        settles: Whether the bot's audio is an echo, which has gaps until its delay is long enough.
+        settles: Whether the bot's audio is an echo. An echo has gaps until its delay is long
+            enough.
     """
     broken_rules: Counter[str] = Counter()
     for record in records:

@@ -18,8 +18,8 @@ from .results import CallRecord, LoadResult, Percentiles, aggregate
 from .scripted import run_scripted_call
 from .talk import Expect, Talk
 
-# Audio of a caller beyond the length of the call, in seconds, because the end of the call may be
-# delayed.
+# Caller audio that is generated in addition to the length of the call, in seconds, because the end
+# of the call may be delayed.
 _SPARE_SECONDS = 15.0
 # Time between two reports of the progress, and two measurements of the event loop, in seconds.
 _PROGRESS_SECONDS, _LAG_SECONDS = 1.0, 0.05
@@ -27,7 +27,7 @@ _PROGRESS_SECONDS, _LAG_SECONDS = 1.0, 0.05
 _END_SECONDS = 20.0
 # Pause of a caller between two calls, in seconds.
 _BETWEEN_SECONDS = 0.5
-# Spread of the key presses of the callers, in seconds.
+# The key presses of the callers are distributed over this time, in seconds.
 _KEY_SPREAD_SECONDS = 1.0
 
 
@@ -91,8 +91,8 @@ async def run_load(
         talk: What the callers do, and the reply that is measured.
         options: Credentials and certificates.
         scenario: What the callers do instead of `talk`. Each caller places one call after the other
-            until the caller's time is over. A scenario takes several times as much CPU time as
-            `talk`.
+            until the end of the caller's time in `plan`. A scenario takes several times as much CPU
+            time as `talk`.
         on_progress: Called about every second.
 
     Returns:

@@ -34,12 +34,11 @@ async def run_scripted_call(url: str, scenario: Scenario, options: CallOptions) 
         ended=now - call.elapsed + seconds,
         key_presses=[entry.at for entry in call.session.capture.entries if entry.type == "dtmf"],
     )
-    # The expectations of the scenario decide whether the call was completed.
+    # The call was completed if it met all expectations of the scenario.
     record.completed = verdict.passed
     record.script_error = None if verdict.passed else str(verdict).replace("\n", "; ")
     speeches = call.caller_audio.voice(AudioHookChannel.EXTERNAL).speeches
     record.measure(AnswerDetector([Utterance(one.start, one.end) for one in speeches]))
-    # A scenario waits for the answers that it needs, so answers to other utterances do not count as
-    # missing.
+    # A scenario checks the answers that it needs itself, so no answer is counted as missing.
     record.delays.missing = 0
     return record

@@ -1,4 +1,4 @@
-"""What the callers say, and the reply of the bot that is measured."""
+"""The audio and the key presses of the callers, and the reply of the bot that is measured."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipecat_genesys import audio
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
 from pipecat_genesys.simulator.caller_audio import ULAW_SILENCE
 
-# The callers of an echo test speak without a pause: noise in the band of speech, so that any part
-# of the noise can be recognized.
+# The callers of an echo test send noise in the frequency band of speech without a pause. Any part
+# of the noise can be found in the echo, because the noise does not repeat.
 _BAND_HZ, _LEVEL = (300, 3400), 5000
 
 
@@ -24,7 +24,7 @@ class Expect(StrEnum):
     ANSWER = "answer"
     """The bot speaks after each utterance of the caller."""
     ECHO = "echo"
-    """The bot repeats what it hears, all the time."""
+    """The bot continuously sends the caller's audio back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Talk:
     Attributes:
         expect: The reply of the bot that is measured.
         utterances: Speech as mu-law, for `Expect.ANSWER`; the callers say the utterances in turn.
-        first: Time of the first utterance, in seconds from `open`. The bot may greet before.
+        first: Time of the first utterance, in seconds from `open`. The bot may greet before the
+            first utterance.
         period: Time from the beginning of one utterance to the next one, in seconds.
         key: A key that each caller presses once, in the middle of the call; None for none.
     """
@@ -92,7 +93,7 @@ class Talk:
 
 
 def _noise(samples: int) -> bytes:
-    """Return noise in the band of speech that does not repeat, as mu-law."""
+    """Return mu-law noise in the frequency band of speech, without repetitions."""
     spectrum = np.fft.rfft(np.random.default_rng(1).normal(0, 1, samples))
     frequency = np.fft.rfftfreq(samples, 1 / WIRE_SAMPLE_RATE)
     spectrum[(frequency < _BAND_HZ[0]) | (frequency > _BAND_HZ[1])] = 0

@@ -21,8 +21,8 @@ from .stream import ScoresMissingError, SpeechStream, WindowedPacket
 from .worker import call_in_loop, shared_worker
 
 SAMPLE_RATES = (8000, 16000)
-# Duration of the largest packet that the shared worker scores, in seconds. Larger packets are
-# scored in a separate thread of their call, so that they do not delay other calls.
+# Maximum duration of audio that the shared worker scores in one packet, in seconds. Larger packets
+# are scored in a separate thread of their call, so that they do not delay other calls.
 MAX_SHARED_SECONDS = 1.0
 
 # Private members of pipecat's base class that this analyzer overrides or calls. A newer pipecat may
@@ -50,18 +50,19 @@ _warnings_given: set[str] = set()
 class TelephoneVADAnalyzer(VADAnalyzer):
     """A drop-in replacement of pipecat's `SileroVADAnalyzer` for telephone calls.
 
-    It uses pipecat's model file and has the same parameters, states and timing, but judges the
-    audio at 8 kHz, the sample rate of the telephone. All analyzers of a process share one model
-    and one thread, which scores the waiting windows of all calls in one run.
+    It uses pipecat's model file and has the same parameters, states and timing as
+    `SileroVADAnalyzer`, but analyzes the audio at 8 kHz, the sample rate of the telephone. All
+    analyzers of a process share one model and one thread. One run of the model scores the waiting
+    windows of all calls: it computes the probability of speech in each window of 32 ms.
 
     If the shared thread fails or does not answer, a separate thread of the call scores the audio,
-    and a warning is logged. If that thread fails too, or the model file of the installed pipecat
-    has an unknown structure, the analyzer uses pipecat's `SileroVADAnalyzer` for the rest of the
-    call, and a warning is logged; `uses_pipecat` is then true.
+    and a warning is logged. If the separate thread fails too, or the model file of the installed
+    pipecat has an unknown structure, the analyzer uses pipecat's `SileroVADAnalyzer` for the rest
+    of the call, and a warning is logged; `uses_pipecat` is then true.
 
     Analyzers in several event loops and in forked processes are supported. One analyzer belongs
-    to one event loop at a time. If that event loop ends while audio is processed, the audio still
-    counts, and the analyzer may be used in another event loop.
+    to one event loop at a time. If an event loop ends while audio is processed, the result of this
+    audio is kept, and the analyzer may be used in another event loop.
     """
 
     def __init__(self, *, sample_rate: int | None = None, params: VADParams | None = None) -> None:
@@ -90,8 +91,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         # Held while a packet of the call is processed.
         self._turn = asyncio.Lock()
         self._turn_loop: asyncio.AbstractEventLoop | None = None
-        # The audio that another thread processes now, or None. While it is set, only that thread
-        # changes the state of the call.
+        # The audio that another thread processes now, or None. Only this other thread changes the
+        # state of the call until the audio is processed.
         self._analysis: _Analysis | None = None
         # Changes of the settings that wait until the audio has been processed.
         self._changes: list[Callable[[], None]] = []
@@ -119,8 +120,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     def set_sample_rate(self, sample_rate: int) -> None:
         """Set the sample rate of the audio, unless the constructor has set it.
 
-        The state becomes `VADState.QUIET`. If audio is being processed, this happens after that
-        audio, and before audio that waits.
+        The state becomes `VADState.QUIET`. If audio is being processed, the change takes
+        effect after this audio and before waiting audio.
 
         Args:
             sample_rate: Sample rate in Hz, 8000 or 16000.
@@ -137,7 +138,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     def set_params(self, params: VADParams) -> None:
         """Set thresholds and times. The state becomes `VADState.QUIET`.
 
-        If audio is being processed, this happens after that audio, and before audio that waits.
+        If audio is being processed, the change takes effect after this audio and before waiting
+        audio.
 
         Args:
             params: Thresholds and times.
@@ -198,7 +200,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     def voice_confidence(self, buffer: bytes) -> float:
         """Return the probability of speech in the next window.
 
-        This runs the model in the calling thread. It must not be called while `analyze_audio` runs.
+        The method runs the model in the calling thread. Do not call it while `analyze_audio` runs.
 
         Args:
             buffer: One window of 16-bit mono samples (see `num_frames_required`).
@@ -255,7 +257,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         self._vad_buffer = b""
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let the coroutines of another event loop wait for their turn.
+        """Create the lock `_turn` for the coroutines of another event loop.
 
         Raises:
             RuntimeError: Audio is processed in an event loop that is running.
@@ -269,7 +271,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         self._turn, self._turn_loop = asyncio.Lock(), loop
 
     async def _take_over(self, analysis: _Analysis) -> None:
-        """Finish the audio that an event loop has left when it ended."""
+        """Finish the processing of audio whose event loop has ended."""
         if analysis.claim():
             analysis.process = os.getpid()
             analysis.run_in_own_thread()
@@ -293,7 +295,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     def _begin(
         self, buffer: bytes, turn: asyncio.Lock, loop: asyncio.AbstractEventLoop
     ) -> VADState | asyncio.Future[VADState | None] | None:
-        """Process audio immediately, or begin to process it.
+        """Process audio that completes no window, or pass audio to another thread.
 
         Returns:
             The state, or a future of the state; `turn` is released when the future is done. The
@@ -319,7 +321,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         analysis = _Analysis(self, stream, packet, buffer, turn, loop)
         self._analysis = analysis
         try:
-            # Another event loop may stop the worker at any time; then there is a new one.
+            # A stalled worker is stopped and replaced. This can happen in another event loop
+            # between `shared_worker` and `submit`.
             while not worker.submit(analysis):
                 worker = shared_worker()
         except (RuntimeError, VADModelError) as error:
@@ -328,7 +331,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         return analysis.future
 
     def _settle(self, analysis: _Analysis) -> VADState | None:
-        """Apply the result of audio, and then the changes of the settings that waited for it.
+        """Apply the result for audio, and then the changes of settings that waited for it.
 
         Returns:
             The state, or None if pipecat's analyzer has to process the audio.
@@ -377,7 +380,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         """
         self._before = before = self._call_state()
         if "_volume_tracker" in before and self._stream is not None and self._stream.scale is None:
-            # pipecat's tracker measures the volume, and it changes in place.
+            # Copy pipecat's volume tracker, because measuring the volume changes the tracker
+            # itself.
             before["_volume_tracker"] = copy.deepcopy(before["_volume_tracker"])
         packet.rewind()
         self._packet, self._packet_model = packet, model
@@ -400,9 +404,10 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             setattr(self, name, value)
 
     def _abandon(self, analysis: _Analysis) -> None:
-        """Take audio away from a separate thread that does not answer."""
-        # The thread may continue at any time and change the state of this analyzer. This has no
-        # effect, because pipecat's analyzer gets a copy of the state before the audio.
+        """Stop waiting for a separate thread that does not finish its audio."""
+        # If the thread continues, it changes the state of this analyzer. The change has no effect,
+        # because pipecat's analyzer replaces this analyzer, with a copy of the state before the
+        # audio.
         self._restore(self._before)
         analysis.outcome = TimeoutError(f"a thread has not answered for {THREAD_TIMEOUT:g} s")
 
@@ -451,7 +456,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
 
 
 class _Analysis:
-    """One piece of audio that another thread processes. Implements `Job`.
+    """Audio of one `analyze_audio` call that another thread processes. Implements `Job`.
 
     The thread that has reserved the analysis with `claim` processes the audio and sets `outcome`.
     No other thread touches the call until `outcome` is set.
@@ -460,9 +465,9 @@ class _Analysis:
         buffer: The audio.
         loop: Event loop of the call.
         future: Future of the state; None if pipecat's analyzer has to process the audio.
-        outcome: The state after the audio, or the error because of which the audio has not been
-            processed. None until the audio has been processed.
-        process: Number of the process that processes the audio.
+        outcome: The state after the audio, or the error that prevented the processing. None while
+            the audio is being processed.
+        process: Id of the process that processes the audio.
     """
 
     __slots__ = (
@@ -488,7 +493,7 @@ class _Analysis:
         turn: asyncio.Lock,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Create an analysis that releases `turn` when it is delivered.
+        """Create an analysis. `deliver` releases `turn`.
 
         Args:
             analyzer: Analyzer of the call.
@@ -508,7 +513,7 @@ class _Analysis:
         self._packet = packet
         self._turn = turn
         self._is_delivered = False
-        # Locking is atomic and never waits, so the lock also serves as the mark of a reservation.
+        # The lock marks the reservation, because taking it without blocking is an atomic operation.
         self._claim = threading.Lock()
 
     @property
@@ -552,22 +557,24 @@ class _Analysis:
         self.run_in_own_thread()
 
     def deliver(self) -> None:
-        """Set the future to the state, or to None after an error, and release the turn."""
+        """Set the future to the state, or to None after an error, and release the lock."""
         if self._is_delivered:
-            # The thread continued after it had been abandoned.
+            # The event loop has stopped waiting for the thread, and the result was delivered
+            # without it.
             return
         self._is_delivered = True
         state: VADState | None = None
         try:
-            # Another event loop may have taken over the call while this loop did not run.
+            # If this loop did not run for some time, another event loop may have taken over the
+            # call.
             if self._analyzer._analysis is self:
                 state = self._analyzer._settle(self)
         except Exception as no_fallback:
             if not self.future.done():
                 self.future.set_exception(no_fallback)
         else:
-            # Set the result before the turn is released. Then the coroutine whose audio failed
-            # resumes before the coroutine that waits for the turn.
+            # Set the result before the lock is released. The coroutine that waits for this result
+            # then resumes before the coroutine that waits for the lock.
             if not self.future.done():
                 self.future.set_result(state)
         finally:
@@ -575,8 +582,8 @@ class _Analysis:
 
     def run_in_own_thread(self) -> None:
         """Process the audio in a new thread, after `claim`."""
-        # This is not the thread of pipecat's base class, because that one ends with `cleanup` and
-        # does not exist in a forked process.
+        # The thread of pipecat's base class is not used, because it ends with `cleanup` and does
+        # not exist in a forked process.
         try:
             threading.Thread(target=self._run_here, name="speech-model-of-a-call").start()
             call_in_loop(self.loop, self._check, 0)
@@ -585,7 +592,7 @@ class _Analysis:
             call_in_loop(self.loop, self.deliver)
 
     def _check(self, checks: int) -> None:
-        """Abandon the thread of this audio if it has not answered. Runs in the event loop."""
+        """Stop waiting for the thread of this audio if it has stalled. Runs in the event loop."""
         if self._is_delivered or self._analyzer._analysis is not self:
             return
         # Count checks instead of reading the clock, because the clock continues while the process

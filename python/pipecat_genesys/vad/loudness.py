@@ -2,9 +2,9 @@
 
 pipecat measures the loudness for each window: version 1.8 and newer measure the newest 400 ms with
 the package `loudness`, and older versions measure only the window, with `pyloudnorm`.
-`SpeechWindows` computes the same energies while it cuts windows, in a tenth of the time. This
-module has the filters and scales of both packages. `volume_scale` compares its results with those
-of pipecat's function before it returns a scale.
+`SpeechWindows` computes the same energies while it cuts windows, in a tenth of the time of these
+packages. This module has the filters and scales of both packages. `volume_scale` returns a scale
+only if its volumes agree with the volumes of pipecat's function.
 """
 
 from __future__ import annotations

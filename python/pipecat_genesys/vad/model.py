@@ -1,11 +1,12 @@
 """Runs pipecat's Silero model at 8 kHz, for many windows of many calls in one run.
 
 A run of the graph in pipecat's model file scores one window of each call: it takes the recurrent
-state before the window and returns the state after it. Only one layer of the model, an LSTM, needs
-that state. This module builds a second graph from the constants of the same file. One run of it
-takes several windows of each call, computes the layers before the LSTM for all windows at once,
-and then runs the LSTM on the windows of each call in order. When the model is loaded, both graphs
-score the same audio; the second graph is used only if the results agree.
+state before the window and returns the state after the window. Only one layer of the model, an
+LSTM, needs the recurrent state. This module builds a second graph from the constants of the same
+file. One run of the second graph takes several windows of each call, computes the layers before the
+LSTM for all windows together, and then runs the LSTM on the windows of each call in order. When the
+model is loaded, both graphs score the same audio; the second graph is used only if the results
+agree.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class SpeechModel:
 
 
 def load_model(content: bytes | None = None) -> SpeechModel:
-    """Load the model at 8 kHz from pipecat's model file and compare it with that file.
+    """Load the model at 8 kHz from pipecat's model file and check its results.
 
     Takes about 0.1 s.
 
@@ -203,7 +204,8 @@ def open_session(content: bytes) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # These two options would keep memory for each of the many combinations of input shapes.
+    # With these two options, onnxruntime would keep memory for each of the many combinations of
+    # input shapes.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     # Log only errors, because onnxruntime logs warnings about constants that are also inputs.
@@ -307,7 +309,7 @@ def _second_graph(content: bytes) -> bytes:
             Value("hidden", "f4", state),
             Value("cell", "f4", state),
             # This constant is an input with a default value. Otherwise onnxruntime would rearrange
-            # it, and would compute the sums in another order.
+            # the constant and compute the sums in another order, which changes the results.
             Value("weight_1", "f4", [2, 384, 32]),
         ],
         outputs=[Value(name, "f4") for name in ("confidence", "next_hidden", "next_cell")],

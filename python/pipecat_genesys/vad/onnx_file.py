@@ -1,7 +1,8 @@
 """Read constants from an ONNX file and write small ONNX models, without the `onnx` package.
 
 An ONNX file is one protobuf message, `ModelProto`. This module supports only the messages and
-fields that a speech model needs. The field numbers are from `onnx.proto`, where they never change.
+fields that a speech model needs. The field numbers are from `onnx.proto`. Field numbers of an
+existing field never change.
 """
 
 from __future__ import annotations

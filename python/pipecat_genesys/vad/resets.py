@@ -1,7 +1,8 @@
 """Rules for resetting the recurrent state of the model, as the installed pipecat resets it.
 
-pipecat 1.13 and newer reset the state after about 2 s of audio, but only during clear non-speech.
-Older versions reset it after the first window and then every 5 s of wall-clock time.
+pipecat 1.13 and newer reset the state after about 2 s of audio, but only after several windows with
+a low probability of speech. Older versions reset the state after the first window and then every 5
+s of wall-clock time.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class WallClockReset:
 
 
 def reset_rule() -> ResetRule:
-    """Return a new rule for one call, with the interval of the installed pipecat."""
+    """Return a new reset rule for one call, with the reset interval of the installed pipecat."""
     silero = import_module("pipecat.audio.vad.silero")
     interval = getattr(silero, "_MODEL_RESET_INTERVAL_SECS", None)
     if interval is None:

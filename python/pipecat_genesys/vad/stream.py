@@ -21,7 +21,7 @@ from .model import (
 )
 from .resets import ResetRule
 
-# Maximum number of windows in one run of the model when `next_confidence` runs the model.
+# Maximum number of windows in one run of the model that `next_confidence` starts.
 CHUNK_WINDOWS = 32
 
 
@@ -47,13 +47,13 @@ class SpeechStream:
         self._windows = _native.SpeechWindows(sample_rate, scale.sections, scale.half_windows)
 
     def cut(self, pcm: bytes) -> WindowedPacket | None:
-        """Add audio to the stream.
+        """Add audio to the stream and cut it into windows.
 
         Args:
             pcm: 16-bit mono samples.
 
         Returns:
-            The windows that the audio completes, or None if it completes none.
+            The windows that the audio completes, or None if the audio completes no window.
         """
         rows, energies = self._windows.process(pcm)
         if not energies:
@@ -80,15 +80,15 @@ class SpeechStream:
 
 
 class ScoresMissingError(PipecatGenesysError):
-    """The next window of a packet has no score yet. `TelephoneVADAnalyzer` handles this."""
+    """The next window of a packet has no score. `TelephoneVADAnalyzer` catches this error."""
 
 
 class WindowedPacket:
-    """The windows that one piece of audio completes, and the scores that are known so far.
+    """The windows that one `cut` returns, and the scores of the windows that are scored already.
 
     `accept` adds scores. If the state is reset after a window, the scores of the later windows are
-    discarded, and these windows are scored again. The analyzer may read the scores again from the
-    first window after `rewind`; resets are decided only once for each window.
+    discarded, and these windows are scored again. After `rewind`, `next_confidence` returns the
+    scores again from the first window. The reset rule is applied only once for each window.
     """
 
     def __init__(self, stream: SpeechStream, rows: Floats, energies: Sequence[float]) -> None:
@@ -98,7 +98,7 @@ class WindowedPacket:
         self._energies = energies
         self._confidences: list[float] = []
         self._position = 0
-        # Number of windows after which a reset has been decided.
+        # Number of windows to which the reset rule has been applied.
         self._decided = 0
 
     @property

@@ -55,14 +55,14 @@ class Job(Protocol):
         """State of the call before the first window."""
 
     def claim(self) -> bool:
-        """Reserve the job for the calling thread. Return False if another thread has it."""
+        """Reserve the job for this thread. Return False if another thread has reserved it."""
 
     def conclude(self, scores: Scores) -> bool:
-        """Store the scores, after `claim`. Must not raise and must not run the model.
+        """Store the scores, after `claim`. Runs in the worker: must not raise or run the model.
 
         Returns:
-            True if the job is finished. False if it needs another run, because the state was reset
-            within the packet; the job is no longer reserved then.
+            True if the job is finished. False if the job needs another run, because the state was
+            reset within the packet; the job is then no longer reserved.
         """
 
     def fail(self, reason: str) -> None:
@@ -73,7 +73,7 @@ class Job(Protocol):
         """
 
     def deliver(self) -> None:
-        """Pass the result on, after `conclude`. Called in the event loop of the call."""
+        """Pass the result to the call, after `conclude`. Called in the event loop of the call."""
 
 
 class ModelWorker:
@@ -84,7 +84,8 @@ class ModelWorker:
         self.model = model
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        # Held while the thread starts, and while a job or the end is added to the queue.
+        # Held while the thread starts, and while a job or the end mark (None) is added to the
+        # queue.
         self._lock = threading.Lock()
         self._is_stopped = False
         # The jobs of each event loop that are not delivered, and the number of times that
@@ -116,7 +117,7 @@ class ModelWorker:
         return True
 
     def stop(self, timeout: float | None = None) -> None:
-        """End the thread after the queued jobs, and wait until it has ended.
+        """End the thread after the queued jobs, and wait until the thread has ended.
 
         Args:
             timeout: Longest time to wait, in seconds. With 0 there is no wait, and with None there
@@ -137,12 +138,12 @@ class ModelWorker:
 
     def _run(self) -> None:
         ended = False
-        # Jobs that need another run are queued again, possibly after the end mark.
+        # Jobs that need another run are queued again, possibly after None, which ends the thread.
         while not ended or not self._jobs.empty():
             jobs: list[Job] = []
             windows = 0
             while windows < MAX_RUN_WINDOWS:
-                # Wait for a job only if there is nothing to do.
+                # Wait for a job only if no other job is ready to be scored.
                 if (jobs or ended) and self._jobs.empty():
                     break
                 job = self._jobs.get()
@@ -153,14 +154,15 @@ class ModelWorker:
                     windows += len(job.rows)
             if jobs:
                 self._deliver(self._score(jobs))
-            # Release the jobs now. Otherwise they stay in memory until the next job arrives.
+            # Release the jobs now. Otherwise the two variables keep the jobs in memory until the
+            # next job arrives.
             del job, jobs
 
     def _score(self, jobs: Sequence[Job]) -> list[tuple[Job, bool]]:
         """Score jobs in one run.
 
         Returns:
-            The jobs that have left the worker, each with whether it is finished.
+            The jobs that the worker has no more work for, each with whether its result is stored.
         """
         try:
             results = self.model.score([(job.rows, job.state) for job in jobs])
@@ -175,7 +177,7 @@ class ModelWorker:
             return [(job, False)]
         outcomes = []
         for job, scores in zip(jobs, results, strict=True):
-            # A job that was taken from a stalled worker belongs to another thread.
+            # If this worker stalled, another thread has claimed the job and scores it.
             if not job.claim():
                 continue
             if job.conclude(scores):
@@ -207,7 +209,7 @@ class ModelWorker:
         return self._pending[loop]
 
     def _check_progress(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Find stalled jobs. This runs twice in each `STALL_TIMEOUT`."""
+        """Find stalled jobs and let their calls score them. Runs twice in each `STALL_TIMEOUT`."""
         pending = self._pending[loop]
         if not pending:
             del self._pending[loop]
@@ -217,8 +219,8 @@ class ModelWorker:
             pending[job] += 1
             # Count checks instead of reading the clock, because the clock continues while the
             # process is suspended. The first check may come immediately after the submission, so a
-            # third check means that at least one timeout has passed. A job that another thread has
-            # claimed is not stalled: that thread finishes it.
+            # third check means that at least `STALL_TIMEOUT` has passed. A job that another thread
+            # has claimed is not stalled, because the other thread finishes the job.
             if pending[job] > 2:
                 if job.claim():
                     stalled.append(job)
@@ -293,9 +295,9 @@ def retire_worker(worker: ModelWorker) -> None:
 
 
 def _forget_after_fork() -> None:
-    """Forget the worker in a child process, where its thread does not exist.
+    """Remove the worker in a child process, where the worker's thread does not exist.
 
-    Locks that a thread of the parent process held stay locked in the child process.
+    The lock is replaced too, because a lock that a thread of the parent process held stays locked.
     """
     global _shared
     _shared = _Shared()
