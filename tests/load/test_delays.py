@@ -54,6 +54,11 @@ def test_callers_speak_at_their_times_and_answers_are_measured_from_the_end_of_s
     assert delays.missing == 1
 
 
+def test_a_caller_who_does_not_speak_needs_no_answer() -> None:
+    delays = AnswerDetector([]).detect(tone(300, 1.0), 8000, [])
+    assert (delays.found, delays.missing) == ([], 0)
+
+
 def test_an_utterance_just_before_the_end_of_the_call_needs_no_answer() -> None:
     _, utterances = Talk(utterances=[tone(440, 1.0)], first=1.0, period=5.0).track(8)
     delays = AnswerDetector(utterances).detect(silence(8), 8 * 8000, [])

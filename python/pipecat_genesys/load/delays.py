@@ -129,8 +129,8 @@ class AnswerDetector:
         loud = np.flatnonzero(np.sqrt(np.mean(windows**2, axis=1)) > _LOUD) * _WINDOW_SECONDS
         delays = Delays()
         spoken_seconds = spoken_samples / WIRE_SAMPLE_RATE
-        nexts = [one.begin for one in self._utterances[1:]]
-        for utterance, last in zip(self._utterances, [*nexts, np.inf], strict=True):
+        nexts = [*(one.begin for one in self._utterances), np.inf][1:]
+        for utterance, last in zip(self._utterances, nexts, strict=True):
             if utterance.end + _ANSWER_SECONDS > spoken_seconds:
                 break
             index = np.searchsorted(loud, utterance.end)
