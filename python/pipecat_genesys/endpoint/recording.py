@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import tempfile
 import time
 import uuid
 from array import array
@@ -227,8 +228,8 @@ class CallRecording(MessageTap):
 
     @property
     def file(self) -> Path | None:
-        """Path of the recording; None if the call is not recorded."""
-        return None if self._writes is None else self._writes.path
+        """Path of the recording; None if the call is not recorded, or has no message yet."""
+        return None if self._writes is None or self._began_at is None else self._writes.path
 
     # -- for the bot -------------------------------------------------------------------------
 
@@ -423,7 +424,6 @@ def default_flight_folder() -> Path:
     It is in the folder for temporary files, and has the name of the user, because it must belong to
     the user of this process.
     """
-    import tempfile
-
-    user = os.getuid() if hasattr(os, "getuid") else re.sub(r"\W", "_", os.environ["USERNAME"])
+    name = os.environ.get("USERNAME", "user")
+    user = os.getuid() if hasattr(os, "getuid") else re.sub(r"\W", "_", name)
     return Path(tempfile.gettempdir()) / f"pipecat-genesys-flight-{user}"
