@@ -128,6 +128,13 @@ def test_a_bot_that_interrupts_the_caller_has_no_latency() -> None:
     assert latencies(talk.end(6.0)) == []
 
 
+@pytest.mark.parametrize("start", [1.0, 1.2, 2.59])
+def test_a_bot_that_answers_before_the_end_of_the_speech_has_no_latency(start: float) -> None:
+    talk = Conversation([(1.0, 2.6)])
+    talk.bot(start, 4.0)
+    assert latencies(talk.end(6.0)) == []
+
+
 def test_barge_in_counts_from_the_caller_s_first_sound() -> None:
     talk = Conversation([(2.0, 3.0)])
     talk.bot(0.5, 5.0)

@@ -27,8 +27,6 @@ _BREATH = 0.2
 """Silence in seconds that separates two stretches of speech within a turn."""
 _MIN_STRETCH = 0.06
 """Minimum duration of a stretch of speech in seconds. Shorter sounds are not speech."""
-_EDGE = 0.06
-"""Speech that ends at most this long after a time, in seconds, counts as ended at that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ class TurnDetector:
         """
         for start, end in reversed(self._stretches):
             if start < at and end - start >= _MIN_STRETCH:
-                return None if end > at + _EDGE else min(end, at)
+                return None if end > at else end
         return None
 
     def onset_between(self, first: float, last: float) -> float | None:
