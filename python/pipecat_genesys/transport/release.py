@@ -40,7 +40,10 @@ def release_pipeline(worker: Any, runner: Any, task_manager: Any) -> None:
         runner: The runner of the worker.
         task_manager: The task manager of the pipeline, which runs no task any more.
     """
-    for owned in list(_owned_objects((worker, runner, runner._bus), task_manager)):
+    # Attributes that this version of Pipecat does not have are skipped. The collector then frees
+    # what still is in a cycle.
+    roots = [root for root in (worker, runner, getattr(runner, "_bus", None)) if root is not None]
+    for owned in list(_owned_objects(roots, task_manager)):
         drop_event_handlers(owned)
         if not isinstance(owned, FrameProcessor):
             continue
@@ -51,10 +54,11 @@ def release_pipeline(worker: Any, runner: Any, task_manager: Any) -> None:
     # Every processor refers to its worker. The worker keeps only its own two processors, because
     # Pipecat queues frames to them.
     worker._pipeline = None
-    for end in (worker._source, worker._sink):
-        end._setup = None
+    for name in ("_source", "_sink"):
+        if (end := getattr(worker, name, None)) is not None:
+            end._setup = None
     for part, name in _RUNNER_MAPPINGS.items():
-        mapping = getattr(getattr(runner, part) if part else runner, name, None)
+        mapping = getattr(getattr(runner, part, None) if part else runner, name, None)
         if mapping is not None:
             mapping.clear()
 
