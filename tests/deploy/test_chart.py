@@ -275,7 +275,21 @@ def test_the_network_policy_allows_only_the_needed_connections() -> None:
         {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}
     ]
     # The network 169.254.0.0/16 contains the cloud's metadata service, which returns credentials.
-    assert "169.254.0.0/16" in by_port[443]["to"][0]["ipBlock"]["except"]
+    v4, v6 = (one["ipBlock"] for one in by_port[443]["to"])
+    assert v4["cidr"] == "0.0.0.0/0"
+    assert "169.254.0.0/16" in v4["except"]
+    # Its IPv6 addresses, such as fd00:ec2::254, are in fc00::/7.
+    assert v6["cidr"] == "::/0"
+    assert {"fc00::/7", "fe80::/10"} <= set(v6["except"])
+
+
+def test_a_pod_can_serve_ipv6() -> None:
+    objects = render()
+    assert environ_of(objects)["PIPECAT_GENESYS_HOST"]["value"] == "0.0.0.0"
+    assert "ipFamilyPolicy" not in objects["Service"]["spec"]
+    objects = render(PRODUCTION, "bot.listen=::", "service.ipFamilyPolicy=PreferDualStack")
+    assert environ_of(objects)["PIPECAT_GENESYS_HOST"]["value"] == "::"
+    assert objects["Service"]["spec"]["ipFamilyPolicy"] == "PreferDualStack"
 
 
 @pytest.mark.parametrize(
