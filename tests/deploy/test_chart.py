@@ -319,7 +319,10 @@ def test_the_environment_variables_are_options_of_the_server() -> None:
     from pipecat_genesys.cli.app import app
 
     serve = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
-    known = {option.envvar for option in serve.params if option.envvar}
+    known: set[str] = set()
+    for option in serve.params:
+        names = option.envvar or []
+        known.update([names] if isinstance(names, str) else names)
     prefix = "PIPECAT_GENESYS_"
     used = {name for name in environ_of(render()) if name.startswith(prefix)}
     dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
