@@ -16,8 +16,8 @@ the shutdown waits for running calls. ``docs/endpoint.md`` is the guide.
 * `recording`, `recording_writer`: the recorder and the flight recorder.
 * `metrics`: the metrics for Prometheus.
 
-This package needs the extra ``endpoint``. It uses `transport` and `auth`; only the command line
-uses it.
+This package needs the extra ``endpoint``. It imports `transport` and `auth`. Only the command line
+imports this package.
 """
 
 from .call import AudioHookCall

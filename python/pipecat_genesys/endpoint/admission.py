@@ -1,4 +1,4 @@
-"""Limits the number of calls and of connections that are being authenticated."""
+"""Limits the number of calls, and the number of connections that are being authenticated."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _Call = TypeVar("_Call")
 
 
 class Refused(StrEnum):
-    """The reason why a connection gets HTTP 503; a closed list, for counters."""
+    """The reason why a connection gets HTTP 503. The values are labels of a metric."""
 
     FULL = "full"
     """The limit of calls is reached."""
     DRAINING = "draining"
     """The server is about to stop."""
     HANDSHAKES = "handshakes"
-    """Too many connections are being authenticated at once: a flood, or a slow replay store."""
+    """Too many connections are being authenticated, because of a flood or a slow replay store."""
 
 
 class NoRoomError(PipecatGenesysError):
@@ -41,12 +41,12 @@ class NoRoomError(PipecatGenesysError):
 
 
 class Admission(Generic[_Call]):
-    """Counts calls and handshakes, and limits their numbers. It uses no clock and no sockets.
+    """Counts and limits running calls and authentications. Uses no clock and no sockets.
 
     Attributes:
         max_calls: Largest number of calls at once.
-        calls: The calls that run.
-        draining: Whether the server is about to stop, and reports so in ``/readyz``.
+        calls: The running calls.
+        draining: Whether the server is about to stop. ``/readyz`` then answers 503.
         closed: Whether new calls are refused.
     """
 
@@ -75,7 +75,8 @@ class Admission(Generic[_Call]):
         """Reserve an authentication slot.
 
         Returns:
-            The reason for a refusal, or None if a slot was reserved. `end_handshake` frees it.
+            The reason for a refusal, or None if a slot was reserved. `end_handshake` frees the
+            slot.
         """
         refusal = self.refusal
         if refusal is None and self._handshakes >= _MAX_HANDSHAKES:
@@ -89,7 +90,7 @@ class Admission(Generic[_Call]):
         self._handshakes -= 1
 
     def enter(self, call: _Call) -> None:
-        """Add a call, which `leave` removes.
+        """Add a call. `leave` removes the call.
 
         Raises:
             NoRoomError: If the call is refused; the error has the reason.

@@ -1,4 +1,4 @@
-"""The call that a bot gets from the endpoint."""
+"""The argument of a bot: one call that the endpoint has accepted."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Handles one accepted connection, from its first message to the end of its call.
 
-``open`` is answered when the bot's pipeline is set up, so that the bot can choose languages or
-refuse the session before. If the bot is not ready at a deadline, ``open`` is answered and the
-session starts paused. The session always ends as the protocol requires, even if the bot fails:
-``disconnect``, ``close``, ``closed``, and Genesys closes the socket.
+``open`` is answered when the bot's pipeline is set up, so that the bot can first choose languages
+or refuse the session. If the pipeline is not set up at a deadline, ``open`` is answered and the
+session starts paused. Even if the bot fails, the session ends as the protocol requires: the server
+sends ``disconnect``, Genesys sends ``close``, the server sends ``closed``, and Genesys closes the
+socket.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from .metrics import CallObserver, Metrics
 from .recording import CallRecording
 
 Bot = Callable[[AudioHookCall], Awaitable[None]]
-"""Handles one call; the call ends when it returns or raises."""
+"""A function that handles one call. The call ends when the function returns or raises."""
 
 # Maximum time to wait for `open`. Genesys sends `open` immediately. It ends a session after 5 s
 # without `opened`.
@@ -43,15 +44,16 @@ _OPEN_SECONDS = 5.0
 _PROBE_SECONDS = 10.0
 # Maximum time that a cancelled bot may take for its cleanup.
 _CANCEL_SECONDS = 10.0
-# Faults that a future version of the protocol would cause in every call.
+# Rules that a client of a newer protocol version breaks in every call. They cause no flight
+# recording.
 _HARMLESS = frozenset({Rule.UNKNOWN_FIELD.value, Rule.UNKNOWN_TYPE.value})
 
 
 class OpenGate:
-    """Holds the answer to ``open`` until the endpoint has decided.
+    """Delays the answer to ``open`` until the endpoint calls `release`.
 
     Attributes:
-        opening: A future of the event for ``open``.
+        opening: A future that gets the event for ``open``.
     """
 
     def __init__(self) -> None:
@@ -89,7 +91,7 @@ class CallHandler:
         """Create the handler.
 
         Args:
-            transport: The transport of an accepted WebSocket. Nothing must have been read from it.
+            transport: The transport of an accepted WebSocket, from which no message has been read.
             gate: The open gate of the transport.
             request: The verified upgrade request; None if connections are not authenticated.
             metrics: The metrics in which the events of the call are counted.
@@ -154,7 +156,7 @@ class CallHandler:
         await self._call.disconnect("error", info=info)
 
     def _end_recording(self) -> Path | None:
-        """End the recording, and let the flight recorder write a call that ended badly.
+        """End the recording; if the call ended badly, write a flight recording.
 
         Returns:
             Path of the flight recording, or None.
@@ -232,7 +234,7 @@ class CallHandler:
             self._call.record_ending("server", "no-open")
             await self._connection.close()
             return
-        # The session has sent a `disconnect` that names the fault, or the client has left.
+        # The session has sent `disconnect` with the fault, or the client has closed the connection.
         if Rule.MEDIA.value in self._call.faults:
             self._metrics.refusals.labels("media").inc()
         await self._end()
@@ -266,7 +268,8 @@ class CallHandler:
             await asyncio.wait((work, ended, exited), return_when=asyncio.FIRST_COMPLETED)
             self._metrics.call_seconds.observe(time.monotonic() - began)
             if not (work.done() or exited.done()):
-                # The call and the pipeline end, but the bot may still have work to do.
+                # The call has ended. The bot may continue for a limited time, for example to save
+                # data.
                 await asyncio.wait(
                     (work, exited),
                     timeout=self._after_call_seconds,
@@ -332,7 +335,7 @@ class CallHandler:
     def _record_failure(self, error: BaseException) -> None:
         self._metrics.bot_failures.inc()
         self._call.record_ending("server", "bot-failed")
-        # loguru's own traceback shows the values of variables, which may be personal.
+        # loguru's own traceback shows the values of variables, which may be personal data.
         text = "".join(traceback.format_exception(error))
         logger.error(f"{self._call}: the bot failed, and its call ends:\n{text}")
 
@@ -357,12 +360,12 @@ class CallHandler:
 
 
 async def _contained(bot: Bot, call: AudioHookCall, exited: asyncio.Future[BotExitError]) -> None:
-    """Run a bot, and keep it and the tasks that it creates from ending the process.
+    """Run a bot so that neither the bot nor its tasks can end the process.
 
     Args:
         bot: The bot.
         call: The argument of the bot.
-        exited: Gets the error if a task that the bot has created tries to end the process.
+        exited: A future that gets the error if a task of the bot tries to end the process.
 
     Raises:
         BotExitError: If the bot raises ``SystemExit`` or ``KeyboardInterrupt``.

@@ -14,7 +14,7 @@ _DISCARD_BYTES = 2**18
 
 
 class ConnectionSocket:
-    """A transport that closes within a limited time. It may be paused when it is already paused.
+    """A transport that closes within a limited time. Reading can be paused or resumed repeatedly.
 
     Attributes:
         transport: The transport, of asyncio or uvloop.
@@ -47,7 +47,7 @@ class ConnectionSocket:
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on reading; does nothing if reading is not paused, or the transport closes."""
+        """Continue reading; does nothing if reading is not paused or the transport is closing."""
         if not self._is_reading and not self.transport.is_closing():
             self._is_reading = True
             self.transport.resume_reading()
@@ -58,16 +58,16 @@ class ConnectionSocket:
             self.transport.write(data)
 
     def finish(self) -> None:
-        """Close the connection after the last data, so that the peer can read that data.
+        """Close the connection so that the peer can read all data that was written before.
 
-        The sending direction is closed when the data is sent. The socket is closed when the peer
-        closes its direction, after 256 KB of discarded data, or after 1 s. If the peer has not
-        taken all data when `finish` is called, the limit is 5 s.
+        The sending direction is closed when the data is sent. Received data is discarded. The
+        socket is closed when the peer closes its direction, after 256 KB of received data, or after
+        1 s. If written data is not sent yet when `finish` is called, the limit is 5 s.
         """
         if self.is_closing:
             return
         if not self.transport.can_write_eof():
-            # TLS has no half-closed connections.
+            # With TLS, one direction alone cannot be closed.
             self.close()
             return
         self.transport.write_eof()
@@ -93,10 +93,11 @@ class ConnectionSocket:
         self.transport.abort()
 
     def closed(self) -> None:
-        """Release everything; to be called when the connection is lost."""
+        """Release the transport and the timer. Call this method when the connection is lost."""
         if hasattr(self.transport, "_read_ready_cb"):
-            # asyncio's transport keeps a method of itself, and so would be freed only in a garbage
-            # collection. The method does nothing after the connection is lost.
+            # This attribute of asyncio's transport refers to a method of the transport. Replace it,
+            # because only a garbage collection would free the reference cycle. The method is not
+            # needed after the connection is lost.
             self.transport._read_ready_cb = _do_nothing
         if self._deadline is not None:
             self._deadline.cancel()

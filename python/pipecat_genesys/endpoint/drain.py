@@ -1,7 +1,7 @@
-"""On a signal, waits until the running calls have ended before the server ends.
+"""Delays the end of the server after SIGTERM or SIGINT until the running calls have ended.
 
-uvicorn closes every WebSocket as soon as it gets SIGTERM or SIGINT. Here the endpoint handles the
-signal first, and passes it on to uvicorn when its calls have ended.
+uvicorn closes every WebSocket immediately after SIGTERM or SIGINT. Therefore the endpoint handles
+the signal first, and passes the signal to uvicorn when the running calls have ended.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
     """Drain on SIGTERM or SIGINT, and then pass the signal to its previous handler.
 
-    A second signal of the same kind is passed on at once. A signal of the other kind is ignored:
-    with several processes, Ctrl-C sends SIGINT to all processes, and then the parent process sends
-    SIGTERM to its children. Python handles signals only in the main thread; in another thread, this
-    context manager only logs a warning.
+    A second signal of the same kind is passed on immediately. A signal of the other kind is
+    ignored: with several processes, Ctrl-C sends SIGINT to all processes, and then the parent
+    process sends SIGTERM to its children. Python handles signals only in the main thread; in
+    another thread, this context manager only logs a warning.
 
     A handler that the server has added to asyncio's event loop is suspended during the drain. The
     handlers of other event loops, such as uvloop, cannot be suspended, so the server gets the
-    signal at once.
+    signal immediately.
 
     Args:
         drain: Waits until the calls have ended.
@@ -92,7 +92,7 @@ def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
 def _take_handler(loop: asyncio.AbstractEventLoop, number: int) -> Any:
     """Remove the handler of a signal from asyncio's event loop.
 
-    The event loop would call its handler even if `signal.signal` replaces it.
+    The event loop would call this handler even after `signal.signal` has set another handler.
 
     Returns:
         The handle of the handler, or None.

@@ -1,4 +1,4 @@
-"""Authenticates connections, runs their calls, and drains them."""
+"""Authenticates connections, runs their calls, and waits for running calls before a shutdown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _AFTER_REFUSAL_SECONDS = 0.05
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """A place for one of the calls that may run at once.
+    """One of the calls that count against the limit of calls.
 
     Attributes:
         handler: Handles the call; None while its connection is being accepted.
@@ -45,7 +45,7 @@ class _Slot:
 
 
 class AudioHookEndpoint:
-    """Authenticates connections, runs a handler for each call, and drains calls.
+    """Authenticates connections, runs a handler for each call, and waits for calls at shutdown.
 
     Attributes:
         admission: The running calls and their limit.
@@ -89,7 +89,7 @@ class AudioHookEndpoint:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a new call would be accepted, and the server is not draining."""
+        """Whether a new call would be accepted and the server is not about to stop."""
         return not self.admission.draining and self.admission.refusal is None
 
     def set_max_calls(self, max_calls: int) -> None:
@@ -128,7 +128,7 @@ class AudioHookEndpoint:
                 self.admission.end_handshake()
             await self._admitted(websocket, request, slot)
         except AuthenticationError as error:
-            # The reason is logged; the peer gets only the status.
+            # Only the log has the reason. The peer gets only the status.
             logger.warning(f"connection refused ({error.reason}): {error}")
             await self._refuse(websocket, error.reason.value, 401)
         except NoRoomError as error:
@@ -222,7 +222,8 @@ class AudioHookEndpoint:
 def _subprotocol(websocket: WebSocket) -> str | None:
     """Return the first sub-protocol that the client offers, or None.
 
-    Genesys offers none. A client that offers some may close the WebSocket if none is selected.
+    Genesys offers no sub-protocol. A client that offers sub-protocols may close the WebSocket if
+    the server selects none.
     """
     offered = websocket.scope.get("subprotocols") or [None]
     return offered[0] or None

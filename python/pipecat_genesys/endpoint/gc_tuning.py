@@ -19,29 +19,34 @@ from pipecat_genesys.transport import can_block
 # threshold, Python never starts a full collection, which would examine the objects of all running
 # calls; `CollectedCalls` starts a full collection when there is something to free.
 _THRESHOLDS = (10_000, 10, 1_000_000)
-# Time in seconds after which the pipeline of a call is set up.
+# Time in seconds from the start of a connection after which its pipeline should be set up.
 _SET_UP_SECONDS = 2.0
 # In a build without the GIL, excluding objects takes a long time, because it examines all objects.
 _CAN_FREEZE = not sysconfig.get_config_var("Py_GIL_DISABLED")
-# A full collection is considered after this number of ended calls, or after this fraction of the
-# number of running calls.
+# The amount of garbage is checked after this number of ended calls, or after this fraction of the
+# number of running calls if it is larger.
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
-# Memory blocks of a running call, until a collection has shown the number. A collection is needed
-# when the running calls have twice as many blocks and these spare blocks, some 5 MB.
+# `_CALL_BLOCKS`: assumed number of memory blocks of a running call, until the number is measured
+# after a collection. A collection is needed when the process has more than twice the blocks of the
+# running calls and `_SPARE_BLOCKS`, which are some 5 MB.
 _CALL_BLOCKS, _SPARE_BLOCKS = 3_000, 50_000
-# A collection shows the number of blocks of a call if at least this number of calls is running.
+# The number of blocks of a call is measured after a collection if at least this number of calls is
+# running.
 _MEASURED_CALLS = 8
 # Collections take at most this fraction of the time, even if connections begin and end quickly.
 _MOST_TIME = 0.01
-# The expected duration of the first collection in seconds. Later, the expected duration is the last
-# measured one, or this fraction of the previous expectation if that is longer.
+# `_FIRST_SECONDS`: expected duration of the first collection, in seconds. For each later
+# collection, the duration of the last collection is expected, or `_DECAY` times the previous
+# expected duration if that is longer.
 _FIRST_SECONDS, _DECAY = 0.2, 0.9
-# Lead that every speaking bot must have, as a multiple of the expected duration of a collection: at
-# first, and after `_LONGEST_SECONDS`. A collection may take longer than expected, and processing
-# the data that arrived during the collection takes about the same time.
+# The lead is the duration of bot audio that Genesys has received and not played yet. These are the
+# leads that every speaking bot must have for a collection, as multiples of the expected duration of
+# the collection: `_MARGIN` at first, and `_LEAST_MARGIN` after `_LONGEST_SECONDS`. The margins
+# exceed 1, because a collection may take longer than expected, and because processing the data that
+# arrived during the collection takes about the same time.
 _MARGIN, _LEAST_MARGIN = 3.0, 1.5
-# Interval between two checks of the lead, and maximum time until a collection starts in any case.
-# The required lead decreases during this time.
+# `_EVERY_SECONDS`: time between two checks of the leads. After `_LONGEST_SECONDS`, a collection
+# starts even if a lead is too short. Until then, the required lead decreases.
 _EVERY_SECONDS, _LONGEST_SECONDS = 0.01, 5.0
 
 
@@ -57,14 +62,14 @@ def tune_collector() -> None:
 
 
 class CollectedCalls:
-    """An ASGI application that collects garbage if WebSockets that have ended have left any.
+    """An ASGI application that collects the garbage of ended WebSockets, without audible gaps.
 
-    A call with `AudioHookTransport` leaves no garbage: its objects are freed when it ends. The code
-    of a bot may leave objects that only a collection frees. By default, a collection starts when
-    the number of objects has grown by a quarter, at any time, and examines the objects of all
-    running calls, which takes more than 100 ms with 300 calls. This class collects when garbage
-    occupies as much memory as the running calls, and when every speaking bot has enough audio sent
-    ahead, so that no caller hears a gap.
+    A call with `AudioHookTransport` leaves no garbage: its objects are freed when the call ends.
+    The code of a bot may leave objects that only a collection frees. By default, Python starts a
+    full collection when the number of objects has grown by a quarter. It examines the objects of
+    all running calls, which takes more than 100 ms with 300 calls. This class starts a full
+    collection when garbage takes as much memory as the running calls. It waits until enough audio
+    of every speaking bot has been sent ahead, so that no caller hears a gap.
     """
 
     def __init__(self, app: Any) -> None:
@@ -105,7 +110,8 @@ class CollectedCalls:
         enough = self._ended >= max(_LEAST_ENDED, _ENDED_PART * self._running)
         if enough and not self._waiting and now >= self._not_before:
             self._waiting = True
-            # The collection runs later, when the server has released the ended connection.
+            # Check in the next iteration of the event loop, after the server has released the ended
+            # connection.
             asyncio.get_running_loop().call_soon(self._collect_if_needed, now + _LONGEST_SECONDS)
 
     def _collect_if_needed(self, latest: float) -> None:
@@ -119,7 +125,7 @@ class CollectedCalls:
         return self._used_blocks() > most
 
     def _used_blocks(self) -> int:
-        """Return the allocated memory blocks above those before the first call."""
+        """Return the number of memory blocks that were allocated since the first call began."""
         return sys.getallocatedblocks() - (self._idle_blocks or 0)
 
     def _collect(self, latest: float) -> None:
@@ -135,7 +141,8 @@ class CollectedCalls:
         if self._running >= _MEASURED_CALLS:
             self._call_blocks = self._used_blocks() / self._running
         else:
-            # The application may have allocated memory that does not belong to a call.
+            # With few calls, the growth may be memory of the application that does not belong to a
+            # call, so it is added to the idle blocks.
             calls_blocks = round(self._call_blocks * self._running)
             self._idle_blocks = sys.getallocatedblocks() - calls_blocks
         now = time.monotonic()

@@ -84,7 +84,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
-        # `isinstance` would fail, because uvloop's transports are not subclasses of asyncio's.
+        # `isinstance` would fail, because uvloop's transports are not subclasses of asyncio's
+        # transports.
         self._socket = ConnectionSocket(cast(asyncio.Transport, transport), self._loop)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn's classes only
         self._deadline = self._loop.call_later(_HEAD_SECONDS, self._head_overdue)
@@ -101,7 +102,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         elif self._websocket is not None:
             self._websocket.data_received(bytes(self._buffer[:nbytes]))
         elif self._plain is not None:
-            # The data is a body or a second request. Neither is supported.
+            # The data after the head is a body or a second request, which are not supported.
             self._socket.pause_reading()
         else:
             self._head_received(self._buffer[:nbytes])
@@ -151,7 +152,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     # -- the head of the request -------------------------------------------------------------
 
     def drop(self) -> None:
-        """Close the connection at once, to make room for a newer one."""
+        """Close the connection immediately, because too many connections have not sent a head."""
         self._socket.abort()
 
     def _head_received(self, data: memoryview) -> None:
@@ -221,7 +222,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._check_plain(was_closing=False)
 
     def _check_plain(self, was_closing: bool) -> None:
-        """Abort the connection if it is still closing after `_BLOCKED_SECONDS`."""
+        """Abort the connection if it is closing for more than `_BLOCKED_SECONDS`."""
         is_closing = self._socket.transport.is_closing()
         if is_closing and was_closing:
             self._socket.abort()
@@ -255,10 +256,10 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
 
 class _HeadQueue:
-    """The connections of a server without a complete head, and those whose head is not handled.
+    """The connections of a server that wait: for a complete head, or for the handling of the head.
 
-    One head is handled in each turn of the event loop, so that a flood of requests leaves time for
-    the running calls.
+    One head is handled in each iteration of the event loop, so that running calls continue during a
+    flood of requests.
     """
 
     _of_servers: ClassVar[WeakKeyDictionary[ServerState, _HeadQueue]] = WeakKeyDictionary()

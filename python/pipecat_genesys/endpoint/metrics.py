@@ -121,10 +121,11 @@ class Metrics:
         self._replies = {name: self.reply_seconds.labels(name) for name in _REPLIES}
         if os.getpid() not in _initialized:
             _initialized.add(os.getpid())
-            # A file of an earlier process with this PID may contain values.
+            # Set the gauges to 0, because the file of an earlier process with this PID may contain
+            # values.
             for one in (self.active, self.limit, self.draining):
                 one.set(0)
-            # Not every file system updates the time when a mapped file is written.
+            # Update the time of the files, because not every file system does so for mapped files.
             for file in _live_gauges(str(os.getpid())):
                 file.touch()
 
@@ -156,7 +157,8 @@ class Metrics:
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
-# IDs of the processes whose gauges were set to 0. A forked process is not its parent.
+# IDs of the processes whose gauges were set to 0. A forked process inherits the set without its own
+# ID.
 _initialized: set[int] = set()
 
 
@@ -170,7 +172,7 @@ def remove_dead_processes() -> None:
     """Remove the gauges of ended processes, if `MULTIPROCESS_DIRECTORY` is set.
 
     Process IDs repeat after the restart of a container, so a file may have the ID of a running
-    process that did not write it.
+    process although another process has written the file.
     """
     for file in _live_gauges():
         process = file.stem.rpartition("_")[2]
@@ -202,7 +204,7 @@ def _is_writer(process: int, seconds: float) -> bool:
 
 
 def _process_age(process: int) -> float | None:
-    """Return the seconds since a process started; None if they are not known."""
+    """Return the seconds since a process started, or None if the start is not known."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2]
         started = int(fields.split()[_FIELDS_BEFORE_START]) / os.sysconf("SC_CLK_TCK")

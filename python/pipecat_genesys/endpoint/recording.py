@@ -1,8 +1,9 @@
-"""Records calls: what of a call is kept, and for how long it stays in memory.
+"""Records calls: passes their messages to files, and keeps the last minute for flight recordings.
 
-A `CallRecording` is the tap of one call's messages. It passes them to the file of the call, which
-`recording_writer` writes in a thread, and keeps the last minute in memory for the flight recorder.
-Everything here runs in the event loop and never waits.
+A `CallRecording` receives all messages of one call. It passes the messages to the file of the call,
+which `recording_writer` writes in a thread, and keeps the last minute in memory for the flight
+recorder. All functions of this module run in the event loop. Only `Recorder.close` waits for the
+thread.
 """
 
 from __future__ import annotations
@@ -45,13 +46,14 @@ from .recording_writer import (
     writer_thread,
 )
 
-# Length of the flight recorder's memory, in seconds; and its limits for one call: the size of the
-# texts in bytes, and the number of audio messages. A call sends and receives 10 audio messages per
-# second.
+# Period of a call that the flight recorder keeps in memory, in seconds; maximum size of its text
+# messages in bytes; and maximum number of its audio messages. A call sends and receives 10 audio
+# messages per second.
 _FLIGHT_SECONDS = 60.0
 _MAX_FLIGHT_TEXT = 128 * 1024
 _MAX_FLIGHT_AUDIO = 768
-# The first texts of a call, `open` and `opened`, are always kept: a replay needs them.
+# Number of text messages at the start of a call that are always kept: a replay needs `open` and
+# `opened`.
 _OPENING_TEXTS = 2
 # Longest time that the shutdown of the server waits for the thread, in seconds.
 _FLUSH_SECONDS = 5.0
@@ -74,12 +76,12 @@ _MAX_HEADER = 256
 
 @dataclass(frozen=True, slots=True)
 class RecordingSettings:
-    """Which calls are recorded, where, and what of them.
+    """Which calls are recorded, in which folders, and with which personal data.
 
     Attributes:
         folder: The folder of the recordings: one file for each call. None records no calls.
         flight_folder: The folder of the flight recorder, which writes the last 60 s of a call that
-            ended badly. None switches it off.
+            ended badly. None switches the flight recorder off.
         audio: What is done with the audio of both parties, and with the data of ``event`` messages,
             such as transcripts.
         digits: What is done with the keys that the caller presses.
@@ -119,7 +121,7 @@ class RecordingSettings:
 
     @property
     def choices(self) -> Choices:
-        """What is done with each kind of data."""
+        """Whether each kind of data is recorded, masked or left out."""
         return Choices(
             Choice(self.audio),
             Choice(self.digits),
@@ -234,19 +236,20 @@ class CallRecording(MessageTap):
     # -- for the bot -------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Record nothing personal until `resume`, for example while the caller says a card number.
+        """Record no personal data until `resume`, for example while the caller says a card number.
 
-        Audio becomes silence. Digits, variables, the participant and the data of events are masked,
-        or left out if the settings leave them out. The file has the time of the pause. Audio that
-        has already arrived is not changed. Further calls have no effect.
+        Audio is recorded as silence. Digits, variables, the participant and the data of events are
+        masked, or left out if the settings require this. The file has the time of the pause. Audio
+        that arrived before the pause is not changed. If the recording is already paused, this
+        method has no effect.
         """
         self._set_paused(True)
 
     def resume(self) -> None:
-        """Record again as before `pause`.
+        """Continue to record personal data as before `pause`.
 
-        Caller audio arrives in packets of up to 200 ms and may be late. Call this method when the
-        caller's data is complete, and not earlier.
+        Caller audio arrives in packets of up to 200 ms and may be late. Therefore call this method
+        only when the bot has received the caller's data completely.
         """
         self._set_paused(False)
 
@@ -302,14 +305,15 @@ class CallRecording(MessageTap):
             self._info.media_format = media[0].get("format")
 
     def _masked(self, kind: AudioHookMessageType, text: str, parameters: Mapping[str, Any]) -> str:
-        """Mask a message of ours now, because the application may change its parameters later."""
+        """Mask a server message now, because the application may change its parameters."""
         try:
             shown = mask_server_parameters(kind.value, parameters, self._choices)
             if shown is parameters:
                 return text
             masked = fields.encode(shown)
         except Exception:
-            # Parameters of the application may change while they are masked.
+            # Masking fails if the application changes the parameters in another thread at the same
+            # time.
             masked = f'"{MASK}"'
         return f"{text.partition(_PARAMETERS)[0]}{_PARAMETERS}{masked}}}"
 
@@ -356,7 +360,7 @@ class _FlightMemory:
     """The newest messages of one call.
 
     Attributes:
-        has_messages: Whether there was any message.
+        has_messages: Whether the call had a text message.
     """
 
     def __init__(self) -> None:
@@ -364,8 +368,9 @@ class _FlightMemory:
         self._texts: deque[tuple[Item, int]] = deque()
         self._text_size = 0
         self._count = 0
-        # Time and size of each audio message, in turn; a negative size is that of bot audio. An
-        # array takes 16 bytes for a message. It is a ring when it is full.
+        # Time and size of each audio message, alternately. The size of bot audio is negative. The
+        # array takes 16 bytes for a message. When the array is full, the oldest message is
+        # replaced.
         self._audio = array("d")
         self._next_audio = 0
 
@@ -421,8 +426,8 @@ class _FlightMemory:
 def default_flight_folder() -> Path:
     """Return the folder of the flight recorder in `pipecat-genesys serve`.
 
-    It is in the folder for temporary files, and has the name of the user, because it must belong to
-    the user of this process.
+    The folder is in the folder for temporary files. Its name contains the user name, because the
+    folder must belong to the user of this process.
     """
     name = os.environ.get("USERNAME", "user")
     user = os.getuid() if hasattr(os, "getuid") else re.sub(r"\W", "_", name)

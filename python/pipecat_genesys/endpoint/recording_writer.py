@@ -1,10 +1,9 @@
 """Writes the recordings of all calls of a process, in one thread.
 
 The event loop appends messages to the queue of a `RecordingFile` and never waits for the thread.
-The thread formats, masks and writes them within 180 ms, in
-one write for each call. If a folder
-cannot be written, because the disk is full for example, its recordings stop, and begin again when
-there is room. The calls go on.
+The thread masks, formats and writes the messages within 180 ms, with one write for each call. If a
+folder cannot be written, for example because the disk is full, recording stops until the folder can
+be written again. The calls are not affected.
 """
 
 from __future__ import annotations
@@ -55,42 +54,44 @@ from pipecat_genesys.protocol import AudioHookChannel, AudioHookMediaFormat, fie
 from .metrics import Metrics
 
 if sys.platform != "win32":
-    # Windows does not delete files that are open, so it needs no locks.
+    # Windows needs no locks, because it does not delete open files.
     import fcntl
 
 Item = tuple[float, Direction | None, Any, Choices, str | None, int | None, int]
-"""A message: its time since the first message, direction, content, what to do with personal data,
-type, sequence number and size. A plain tuple, because it is made for each message in the event
-loop.
+"""A message. The item is a plain tuple to save time in the event loop.
 
-The content of audio is the bytes, or None if they are not recorded as they are. Type and size of a
-text from Genesys are not known yet. Without a direction, the content is a `MarkKind`, with the
-count in the place of the sequence number; or the `Party` that closed the socket, with the close
-code.
+The elements are: time since the first message, direction, content, handling of personal data, type,
+sequence number, and size in bytes.
+
+The content of audio is bytes, or None if the audio is masked or left out. A text from Genesys has
+the type None and the size 0, because the thread parses the text. If the direction is None, the
+content is a `MarkKind`, and the sequence number is a count of messages; or the content is the
+`Party` that closed the socket, and the sequence number is the close code.
 """
 
-# Time between two passes of the thread, in seconds. A file is written in the pass after the one
-# that found its first message, because few large writes take less time than many small ones. After
-# SIGKILL, the messages of twice this time are missing.
+# Time between two passes of the thread, in seconds. A file is written in the second pass after a
+# message was queued, because few large writes take less time than many small writes. After SIGKILL,
+# the messages of the last two passes are missing.
 _PERIOD = 0.09
-# Limits for the messages of one call that wait for the thread.
+# Maximum number, and maximum size in bytes, of the messages of one call that wait for the thread.
 _MAX_ITEMS, _MAX_BYTES = 1000, 1_000_000
-# Files that wait for the thread; the flight recordings beyond this number are not written.
+# Maximum number of files that wait for the thread. Further flight recordings are not written.
 _MAX_WAITING = 200
-# Time between two attempts to write to a folder that could not be written, in seconds. A disk must
-# have 1 % of free space, so that recordings do not stop again at once.
+# Time between two attempts to write to a folder that could not be written, in seconds. Writing
+# starts again only if 1 % of the disk is free, so that recording does not stop again immediately.
 _RETRY_SECONDS = 1.0
 _FREE_SHARE = 100
-# Time between two counts of the files in a folder, in seconds; longer for a folder that takes long
-# to count.
+# `_COUNT_SECONDS`: minimum time between two counts of the files in a folder, in seconds. The time
+# is at least `_COUNT_FACTOR` times the duration of the last count.
 _COUNT_SECONDS, _COUNT_FACTOR = 5.0, 100
-# Files are deleted until this share of the largest size is free.
+# If the files take too much, files are deleted until one part in `_SLACK_SHARE` of the maximum size
+# is free.
 _SLACK_SHARE = 50
 _FOLDER_MODE = 0o700
 _POLL_SECONDS = 0.01
 _SUFFIX, _FLIGHT_SUFFIX = ".jsonl", ".flight.jsonl"
 _NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f-]{36}(-\d+)?")
-# The request of each reply whose latency is written.
+# For each reply whose latency is recorded, the type of its request.
 _REQUESTS = {"opened": "open", "pong": "ping", "updated": "update", "closed": "close"}
 _ASKING = frozenset(_REQUESTS.values())
 _MAX_TYPE = 40
@@ -100,14 +101,14 @@ _SILENCE = (silence_content(None), silence_content(AudioHookMediaFormat.L16))
 
 @dataclass(slots=True)
 class RecordingInfo:
-    """What the first line of a recording says.
+    """The contents of the first line of a recording.
 
     Attributes:
         url: URL of the server.
         headers: Headers of the upgrade request, without credentials.
         source: The writer.
         started: Time of the connection.
-        choices: What is done with personal data.
+        choices: Whether each kind of personal data is recorded, masked or left out.
         reasons: Why the flight recorder writes the call.
         media_format: Format of the audio, when it is known.
     """
@@ -148,7 +149,8 @@ class RecordingFolder:
             path: The folder.
             max_bytes: Largest size of all files.
             max_age: Age in seconds at which files are deleted.
-            source: The writer of the files; other files in the folder are left alone.
+            source: The writer of the files. Other files in the folder are neither counted nor
+                deleted.
             metrics: The metrics in which recordings are counted.
         """
         self.path = path
@@ -167,14 +169,14 @@ class RecordingFolder:
         self._has_warned = False
 
     def may_write(self, now: float) -> bool:
-        """Return whether to write now: the folder works, or it is time to try again."""
+        """Return whether to write now: the last write succeeded, or the next attempt is due."""
         return not self._stopped or now >= self._retry_at
 
     def prepare(self, size: int, now: float) -> None:
         """Make room for `size` bytes.
 
         Raises:
-            OSError: If the folder cannot be written, or has no room.
+            OSError: If the folder cannot be written, or if `size` bytes are not available.
         """
         if self._stopped:
             self._create()
@@ -193,7 +195,7 @@ class RecordingFolder:
             )
 
     def written(self, size: int) -> None:
-        """Count written bytes. If recordings had stopped, they go on."""
+        """Count written bytes, and log the end of a period in which nothing could be written."""
         self._used += size
         self._unreported += size
         if self._stopped:
@@ -202,7 +204,7 @@ class RecordingFolder:
             logger.info(f"{self._contents} are written to {self.path} again")
 
     def report(self) -> None:
-        """Add the written bytes to the metric. This takes as long as the line of a message."""
+        """Add the written bytes to the metric. Called once in each pass, because a call is slow."""
         size, self._unreported = self._unreported, 0
         if size:
             self.metrics.recording_bytes.inc(size)
@@ -242,7 +244,7 @@ class RecordingFolder:
             )
 
     def _delete_old(self, size: int, now: float) -> None:
-        """Count the files, and delete the oldest ones of finished calls if they take too much."""
+        """Count the files; delete old files, and more if the folder is too large."""
         began = time.monotonic()
         files = sorted(self._files())
         self._used = sum(length for _, length, _ in files)
@@ -296,7 +298,7 @@ def _delete_finished(path: str) -> bool:
 class RecordingFile:
     """The file of one call, and the messages that wait to be written to it.
 
-    `put`, `put_later` and `end` are called in the event loop, the other methods in the thread.
+    The event loop calls `put`, `put_later` and `end`. The thread calls the other methods.
 
     Attributes:
         folder: The folder of the file.
@@ -311,8 +313,9 @@ class RecordingFile:
 
         Args:
             folder: The folder of the file.
-            name: Name of the file without its suffix. If such a file exists, it gets a number.
-            info: What the first line says.
+            name: Name of the file without its suffix. If the file exists already, a number is
+                appended.
+            info: The contents of the first line.
         """
         self.folder = folder
         self.path = folder.path / f"{name}{folder.suffix}"
@@ -322,8 +325,10 @@ class RecordingFile:
         self._is_begun = False
         self.has_ended = False
         self.is_due = False
-        # Each number is changed by one thread only: bytes that were put and taken, and messages
-        # that the queue did not take and that the file says are missing.
+        # Each number is changed by one thread only. The event loop counts the bytes put into the
+        # queue and the refused messages. The writer thread counts the bytes taken from the queue,
+        # the refused messages that it knows of, and the missing messages that it has to report in
+        # the file.
         self._put_bytes = 0
         self._taken_bytes = 0
         self._refused = 0
@@ -336,7 +341,7 @@ class RecordingFile:
     # -- in the event loop -------------------------------------------------------------------
 
     def put(self, item: Item, size: int) -> None:
-        """Queue a message. If too many messages wait, it is dropped and counted.
+        """Queue a message. If too many messages wait, the message is dropped and counted.
 
         Args:
             item: The message.
@@ -357,7 +362,7 @@ class RecordingFile:
         """Queue a whole call that has ended; the thread calls `make_items` for its messages.
 
         Returns:
-            Whether the call will be written; not if too many calls wait.
+            Whether the call will be written. The call is not written if too many calls wait.
         """
         self._make_items, self._is_begun, self.has_ended = make_items, True, True
         return writer_thread().add(self, at_most=_MAX_WAITING)
@@ -419,7 +424,7 @@ class RecordingFile:
             self.folder.metrics.recording_dropped.inc(messages)
 
     def _write_bytes(self, data: bytes) -> None:
-        """Append bytes. If not all of them can be written, none are."""
+        """Append bytes. If only a part can be written, the part is removed again."""
         if self._descriptor is None:
             self._descriptor = self._create()
         descriptor, rest = self._descriptor, memoryview(data)
@@ -453,7 +458,7 @@ class RecordingFile:
         return descriptor
 
     def abandon(self) -> None:
-        """Write nothing more, because of a defect of this package."""
+        """Stop writing this file, because an unexpected error occurred."""
         self.items = deque(maxlen=0)
         self._close()
 
@@ -500,7 +505,7 @@ class RecordingFile:
         return message_line(at, direction, kind, size, content, seq=seq, latency=latency)
 
     def _masked_content(self, choices: Choices) -> str:
-        """Return the member for audio that is not recorded as it is."""
+        """Return the JSON member for masked audio; empty for audio that is left out."""
         if choices.audio is Choice.OMIT or self._info.source is CaptureSource.FLIGHT_RECORDER:
             return ""
         return _SILENCE[self._info.media_format == AudioHookMediaFormat.L16]
@@ -524,7 +529,7 @@ class RecordingFile:
 
 
 def _mode(opening: str) -> CallMode:
-    """Return the mode of a call: Genesys offers a bot the caller's channel only."""
+    """Return the mode of a call. Genesys offers a bot only the caller's channel."""
     parameters = fields.parameters(decode_object(opening))
     offered = parameters.get("media")
     entries = offered if isinstance(offered, list) else []
@@ -593,7 +598,8 @@ class WriterThread:
                 self._wake.wait()
                 self._wake.clear()
             while self._added:
-                # A file is always in one of both, because `flush` looks for it there.
+                # Append before removing, so that the file is always in `_files` or `_added`, where
+                # `flush` looks for it.
                 self._files.append(self._added[0])
                 self._added.popleft()
             now = time.monotonic()
@@ -611,12 +617,13 @@ class WriterThread:
             for folder in {file.folder for file in self._files}:
                 folder.report()
             if complete:
-                # The list is replaced, because `flush` may read it.
+                # Replace the list and do not change it, because another thread may read it in
+                # `flush`.
                 self._files = [file for file in self._files if file not in complete]
 
 
 def _write(file: RecordingFile, now: float) -> bool:
-    """Write what waits in a file; a defect of this package must not end the thread."""
+    """Write the waiting messages of a file. An unexpected error must not end the thread."""
     try:
         return file.write(now)
     except Exception as error:

@@ -115,7 +115,8 @@ def audiohook_router(
         drain_grace_seconds: Time after the signal during which new calls are still accepted, so
             that a load balancer can notice that ``/readyz`` fails; by default 0. The environment
             variable ``PIPECAT_GENESYS_DRAIN_GRACE_SECONDS`` overrides it.
-        recording: Which calls are recorded, where, and what of them; by default none.
+        recording: Which calls are recorded, in which folders, and with which personal data; by
+            default no calls.
         registry: The registry of the metrics; by default the registry of the process.
 
     Returns:
@@ -169,7 +170,7 @@ def audiohook_router(
 
 
 def _seconds(name: str, given: float | None, variable: str, default: float) -> float:
-    """Return a setting from the environment, or else from the application, or else the default."""
+    """Return a setting from the environment, else from the application, else the default."""
     if text := os.environ.get(variable):
         name = variable
         try:

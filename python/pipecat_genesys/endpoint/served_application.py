@@ -36,7 +36,7 @@ URL_VARIABLE = "PIPECAT_GENESYS_URL"
 WORKERS_VARIABLE = "PIPECAT_GENESYS_WORKERS"
 """The number of processes."""
 SEPARATE_VARIABLE = "PIPECAT_GENESYS_SEPARATE_REPLAY_STORES"
-"""If this has a value, several processes may have separate replay stores."""
+"""If this variable has a value, several processes may have separate replay stores."""
 MAX_CALLS_VARIABLE = "MAX_CALLS"
 """The largest number of calls at once in a process."""
 AUTHORITY_VARIABLE = "AUDIOHOOK_AUTHORITY"
@@ -121,8 +121,8 @@ class AnnouncedApplication:
         try:
             await self._app(scope, receive, announced)
         except BaseException:
-            # An application without lifespan support raises an exception here, but it can serve
-            # connections.
+            # An application without lifespan support raises an exception for the lifespan, but can
+            # serve connections.
             self._announce_soon()
             raise
 
@@ -177,7 +177,8 @@ class Routes:
 def end_with_parent() -> None:
     """Send SIGTERM to this process if its parent process ends first.
 
-    Otherwise a worker without a parent would keep the port and accept calls beyond all limits.
+    Otherwise, a worker without a parent would keep the port open and accept more calls than
+    allowed.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

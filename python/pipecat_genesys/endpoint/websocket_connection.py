@@ -1,8 +1,8 @@
 """A WebSocket connection of an ASGI application, with limits on the data that its peer sends.
 
 The library `websockets` parses and builds the frames; its protocol object does no I/O. This module
-connects that object with ASGI and enforces the limits. If a peer sends too much, its data is read
-slowly, so that the data waits at the peer and not in this process.
+connects that object with ASGI and enforces the limits. If a peer sends more than the limits allow,
+its data is read slowly, so that the data waits at the peer and not in this process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Message = MutableMapping[str, Any]
 # AudioHook protocol allows 200 ms of audio in 1600 messages.
 _FRAMES_PER_SECOND = 200.0
 _FRAME_BURST = 2000.0
-# Number of payload bytes that use as much of the budget as one frame.
+# Number of payload bytes that count as one frame in the budget.
 _PAYLOAD_PER_FRAME = 4096
 # Size in bytes of the smallest frame of a client, which is empty and masked.
 _LEAST_FRAME = 6
@@ -64,7 +64,7 @@ _logger = logging.getLogger("uvicorn.error")
 class WebSocketConnection:
     """Handles one WebSocket, from its upgrade request to its end.
 
-    Nothing is read between the upgrade request and the application's answer. After the answer, each
+    No data is read between the upgrade request and the application's answer. After the answer, each
     frame of any kind counts against a budget. Reading stops while the budget is used up, while
     messages wait for the application, and while the peer does not take the written data.
     """
@@ -265,7 +265,7 @@ class WebSocketConnection:
                 if self._is_open:
                     self._socket.pause_reading()
                 return
-            # The budget is enough for this data even if all of it is empty frames.
+            # The budget is enough for `size` bytes even if they contain only empty frames.
             size = min(int(self._frames) * _LEAST_FRAME, _PARSED_AT_ONCE)
             data, self._unparsed = self._unparsed[:size], self._unparsed[size:]
             protocol.receive_data(data)
@@ -451,8 +451,8 @@ class WebSocketConnection:
     def _close(self, code: int, reason: str) -> None:
         """Send a close frame, and wait for the peer's close frame for a limited time.
 
-        A message waits until the peer takes data. A close frame is written at once, because the
-        peer may never take data.
+        Unlike a message, a close frame is written immediately and does not wait until the peer
+        reads data, because the peer may never read data.
         """
         if self._close_sent:
             return
@@ -478,19 +478,19 @@ class WebSocketConnection:
                 "reason": reason,
             }
             self._put_event(self._disconnect)
-            # This resumes a `send` that waits until data can be written.
+            # Resume a `send` that waits until data can be written.
             self._writable.set()
 
     # -- from the event loop and the server --------------------------------------------------
 
     def pause_writing(self) -> None:
-        """Stop reading and sending messages until the peer takes the written data."""
+        """Stop reading and sending messages until the peer has read the written data."""
         if self._disconnect is None:
             self._writable.clear()
             self._parse()
 
     def resume_writing(self) -> None:
-        """Go on reading and sending messages, because the peer has taken data."""
+        """Continue reading and sending messages, because the peer has read data."""
         self._writable.set()
         self._parse()
 
@@ -502,7 +502,7 @@ class WebSocketConnection:
             self._close(1012, "")
 
     def connection_lost(self) -> None:
-        """Tell the application that the socket is closed."""
+        """Handle the end of the socket, and inform the application."""
         was_open = self._is_open
         self._is_lost, self._is_open = True, False
         self._acceptance = None

@@ -1,5 +1,5 @@
 // @ts-check
-/** The page: the list of calls, the open call, and what keys and buttons do. */
+/** The page: the list of calls, the open call, and the handlers of keys and buttons. */
 
 import { InlineSource, LiveSource } from "./source.js";
 import { element, VirtualList } from "./virtual_list.js";
@@ -56,7 +56,7 @@ let config = null;
 let openCall = null;
 /** @type {MessageIndex|null} */
 let messages = null;
-/** Counts opened calls, so that late answers for another call are dropped. */
+/** Number of opened calls. An answer for a call that was opened before is dropped. */
 let opened = 0;
 /** @type {Entry|null} */
 let shownEntry = null;
@@ -64,7 +64,7 @@ let shownEntry = null;
 let parties = [];
 /** @type {string|null} */
 let replayId = null;
-/** Broken rules of the open call that a screen reader knows of. */
+/** Number of broken rules of the open call that were announced to a screen reader. */
 let faultsAnnounced = 0;
 
 const player = new Player({
@@ -134,7 +134,7 @@ const comparison = new Comparison({
 /** @type {Mark[]} */
 let shownMarks = [];
 let selectedEvent = -1;
-/** Marks of the open call that the page has, with those of the token buckets. */
+/** Number of marks of the open call that the page has received, including bucket levels. */
 let marksKnown = 0;
 const eventList = new VirtualList(byId("events"), EVENT_HEIGHT, createEventRow, fillEventRow);
 const callList = new VirtualList(byId("calls"), CALL_HEIGHT, createCallRow, fillCallRow);
@@ -142,7 +142,7 @@ const callList = new VirtualList(byId("calls"), CALL_HEIGHT, createCallRow, fill
 const phone = new Phone({
   state(state, id, error) {
     showPhone(error);
-    // The keypad is beside the list, so a narrow window keeps the list.
+    // A narrow window shows either the list or the call. The keypad is beside the list.
     if (id && (state === "opened" || state === "connecting")) void open(id, false);
   },
   level: (level) => byId("phone-level").setAttribute("value", level.toFixed(3)),
@@ -180,7 +180,7 @@ function filterCalls() {
   callList.update(shownCalls.length);
 }
 
-/** @returns {string} What to do so that a call appears. */
+/** @returns {string} The text for an empty list: how to get a call. */
 function waitingText() {
   if (config?.source === "proxy") return "Waiting for a call. Point the client at the proxy's URL.";
   if (config?.source === "phone") return "Press Call to speak with the bot.";
@@ -234,7 +234,7 @@ function fillCallRow(row, at) {
   badge.title = `${call.faults} broken rules, ${call.warnings} warnings`;
 }
 
-/** @param {Call} call @returns {string} How a call ended, or that it runs. */
+/** @param {Call} call @returns {string} How the call ended, or `running`. */
 function callState(call) {
   if (call.error) return "cannot be read";
   if (call.running) return "running";
@@ -308,7 +308,7 @@ async function open(id, inFront = true) {
   }
 }
 
-/** A call that is open has changed. @param {Call} call */
+/** Shows the changes of the open call. @param {Call} call */
 function updateCall(call) {
   const ended = openCall?.running && !call.running;
   openCall = call;
@@ -325,7 +325,7 @@ function updateCall(call) {
   }
 }
 
-/** Fetches what a call's end has changed. @param {string} id */
+/** Fetches the data that changed when a call ended. @param {string} id */
 async function reloadFinished(id) {
   const run = opened;
   try {
@@ -443,7 +443,8 @@ function countText(count) {
 /**
  * @param {string} name
  * @param {string} value
- * @param {{text: string, at: number|null}[]} [each]  The single values, which lead to their time.
+ * @param {{text: string, at: number|null}[]} [each]  The single values; a click on a value moves
+ * the playhead to its time.
  * @param {boolean} [bad]
  * @returns {HTMLElement}
  */
@@ -519,7 +520,7 @@ function createEventRow() {
   return row;
 }
 
-/** @param {number} position  Of the event to select, in the list. */
+/** @param {number} position  Position in the list of the event to select. */
 function selectEvent(position) {
   const mark = shownMarks[position];
   if (!mark) return;
@@ -613,7 +614,7 @@ async function copyMessage() {
     byId("copy").textContent = "Copied";
     setTimeout(() => (byId("copy").textContent = "Copy"), 1500);
   } catch {
-    toast("The browser did not allow to copy. Select the text instead.");
+    toast("The browser does not allow copying. Select the text and copy it.");
   }
 }
 
@@ -748,7 +749,7 @@ function errorText(error) {
 
 let toastTimer = 0;
 
-/** Shows a line for a few seconds. @param {string} text @param {boolean} [bad] */
+/** Shows a message for a few seconds. @param {string} text @param {boolean} [bad] */
 function toast(text, bad = true) {
   const box = byId("toast");
   box.textContent = text.slice(0, 500);
@@ -758,12 +759,12 @@ function toast(text, bad = true) {
   toastTimer = setTimeout(() => (box.hidden = true), 8000);
 }
 
-/** Tells a screen reader. @param {string} text */
+/** Announces a text to screen readers. @param {string} text */
 function announce(text) {
   byId("announcer").textContent = text;
 }
 
-/** On a phone, the list and the call are two views. @param {"list"|"call"} view */
+/** Shows the list or the call in a narrow window. @param {"list"|"call"} view */
 function setView(view) {
   document.body.dataset.view = view;
 }
@@ -903,7 +904,7 @@ async function start() {
   else if (calls.size === 1 && first) await open(first.id);
 }
 
-/** Fetches what the page missed while it was not connected. */
+/** Fetches the changes of the time in which the page was not connected. */
 async function refresh() {
   try {
     updateCalls(await source.calls());

@@ -1,5 +1,5 @@
 // @ts-check
-/** Two calls beside each other: the recorded one, and its replay. */
+/** A recorded call and its replay, side by side. */
 
 import { element, VirtualList } from "./virtual_list.js";
 import { formatTime } from "./ladder.js";

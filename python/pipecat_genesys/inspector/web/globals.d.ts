@@ -1,4 +1,4 @@
-/** What an AudioWorklet has beside the types of TypeScript's DOM library. Only type checks read this file. */
+/** Types of AudioWorklet that TypeScript's DOM library lacks. Only the type checker reads this file. */
 export {};
 
 declare global {

@@ -1,5 +1,5 @@
 // @ts-check
-/** The messages of a call: an index that fits in memory, the ladder, and one message in full. */
+/** The messages of a call: an index in memory, the list, and the details of a message. */
 
 import { element, VirtualList } from "./virtual_list.js";
 
@@ -7,20 +7,21 @@ import { element, VirtualList } from "./virtual_list.js";
 /** @typedef {import("./source.js").Rule} Rule */
 /** @typedef {import("./source.js").LiveSource | import("./source.js").InlineSource} Source */
 
-/** Messages of one request to the server. */
+/** Maximum number of messages in one request to the server. */
 const PAGE_SIZE = 1000;
-/** Messages that the page keeps. Those of five hours with audio both ways. */
+/** Maximum number of messages that the page keeps: five hours with audio in both directions. */
 const MAX_MESSAGES = 200_000;
-/** Characters of a message that the search sees. */
+/** Number of characters of a message that the search reads. */
 const SEARCHED = 2000;
-/** Characters of a message that are shown before the user asks for all of it. */
+/** Number of characters of a message that are shown until the user requests the whole message. */
 const SHOWN = 50_000;
 const ROW_HEIGHT = 26;
 
 /**
- * What the ladder keeps of a message. The message itself is fetched when it is opened.
+ * The fields of a message that the list needs. The whole message is fetched when the user opens it.
  *
- * A row of type "note" is no message: the end of the socket, a timeout, a line that cannot be read.
+ * A row of type "note" is not a message, but the end of the socket, a timeout, or an unreadable
+ * line.
  *
  * @typedef {object} Row
  * @property {number} i
@@ -82,7 +83,7 @@ export class MessageIndex {
    * Adds messages that the server reported.
    *
    * @param {Entry[]} entries
-   * @returns {boolean} Whether messages before them are missing, which `load` fetches.
+   * @returns {boolean} Whether earlier messages are missing; `load` fetches the missing messages.
    */
   addLive(entries) {
     for (const entry of entries) {
@@ -105,7 +106,7 @@ export class MessageIndex {
     }
   }
 
-  /** A rule may be found broken after its message was reported. @param {Entry} entry */
+  /** Updates the broken rules of a message that was added before. @param {Entry} entry */
   _replace(entry) {
     this.rows[entry.i] = toRow(entry);
   }
@@ -152,7 +153,7 @@ function toRow(entry) {
   };
 }
 
-/** @param {Entry} entry @returns {string} What matters most in a message, in one line. */
+/** @param {Entry} entry @returns {string} The most important values of a message, in one line. */
 function summarize(entry) {
   const first = entry.rules?.[0];
   if (first) return `${first.rule}: ${first.message}`;
@@ -193,10 +194,10 @@ export function formatSize(bytes) {
 }
 
 /**
- * The ladder: one row for each message that the filters leave.
+ * The ladder: the list of messages, with one row for each message that matches the filters.
  *
- * It reports `select` with the position of a message, and `scroll` with the times of the first and
- * the last visible row.
+ * `events.select` is called with the position of a message, and `events.scroll` with the times of
+ * the first and the last visible row.
  */
 export class Ladder {
   /**
@@ -314,13 +315,13 @@ export class Ladder {
     return low;
   }
 
-  /** @param {number} i @returns {number} The place of a message among the shown ones, or -1. */
+  /** @param {number} i @returns {number} The row of a message, or -1 if it is not shown. */
   _position(i) {
     const at = this._before(i);
     return this._shown[at] === i ? at : -1;
   }
 
-  /** Marks the message of the playhead. @param {number} time @param {boolean} follow */
+  /** Highlights the message at the playhead. @param {number} time @param {boolean} follow */
   showTime(time, follow) {
     if (!this.index) return;
     const position = this._before(this.index.at(time) + 1) - 1;
@@ -331,7 +332,7 @@ export class Ladder {
     if (follow && position >= 0) this.list.reveal(position, true);
   }
 
-  /** Selects a message. @param {number} i @param {boolean} seek  Whether the playhead goes there. */
+  /** Selects a message. @param {number} i @param {boolean} seek  Whether to move the playhead. */
   select(i, seek = true) {
     this._selected = i;
     const at = this._position(i);
@@ -341,7 +342,7 @@ export class Ladder {
     this._events.select(i, seek);
   }
 
-  /** Selects the next shown message. @param {number} step  Such as 1, or -1 for the one before. */
+  /** Selects the next shown message. @param {number} step  Negative for a previous one. */
   move(step) {
     if (this._shown.length === 0) return;
     const at = this._position(this._selected);
@@ -452,7 +453,7 @@ function createRow() {
   return row;
 }
 
-/** Shows one message in full. @param {HTMLElement} panel @param {Entry} entry */
+/** Shows all details of a message. @param {HTMLElement} panel @param {Entry} entry */
 export function showEntry(panel, entry) {
   const facts = element("dl", "facts");
   const fact = (/** @type {string} */ name, /** @type {string} */ value) => {

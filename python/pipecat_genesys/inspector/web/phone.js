@@ -1,5 +1,5 @@
 // @ts-check
-/** The phone: the browser's microphone and loudspeaker are the caller of a call. */
+/** The phone: a call with the browser's microphone and loudspeaker. */
 
 import { webSocketUrl } from "./source.js";
 
@@ -9,7 +9,7 @@ const WORKLETS = "./worklets.js";
 export const KEYS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "0", "#"];
 
 /**
- * @typedef {object} PhoneCall  What the form says about the call.
+ * @typedef {object} PhoneCall  The values of the form for a call.
  * @property {string} language
  * @property {string} ani
  * @property {string} dnis
@@ -115,7 +115,7 @@ export class Phone {
     const audio = { channelCount: 1, echoCancellation: true, noiseSuppression: false, autoGainControl: true };
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
     this._cleanups.push(() => stream.getTracks().forEach((track) => track.stop()));
-    // The rate of the device: the server resamples to 8 kHz.
+    // Record at the sample rate of the device; the server resamples to 8 kHz.
     const context = new AudioContext({ latencyHint: "interactive" });
     this._cleanups.push(() => void context.close());
     await context.audioWorklet.addModule(WORKLETS);
@@ -127,7 +127,7 @@ export class Phone {
 
   /** @returns {Promise<MessagePort>} */
   async _openLoudspeaker() {
-    // The browser resamples from the rate of the call to that of the device.
+    // The browser resamples from the rate of the call to the rate of the device.
     const context = new AudioContext({ sampleRate: 8000, latencyHint: "interactive" });
     this._cleanups.push(() => void context.close());
     await context.audioWorklet.addModule(WORKLETS);
@@ -150,7 +150,8 @@ export class Phone {
       this._send({ start: call });
       microphone.port.onmessage = ({ data }) => {
         this._events.level(peak(new Int16Array(data)));
-        // A server that does not read must not fill the memory of the page.
+        // If the server does not read, drop audio, so that the page does not use more and more
+        // memory.
         if (socket.readyState === WebSocket.OPEN && socket.bufferedAmount < 200_000) socket.send(data);
       };
     };

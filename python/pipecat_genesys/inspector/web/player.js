@@ -1,5 +1,5 @@
 // @ts-check
-/** Plays the voices of a call as they were heard, one of them or both together. */
+/** Plays the audio of one party of a call, or of all parties together, as the caller heard it. */
 
 /** @typedef {import("./source.js").LiveSource | import("./source.js").InlineSource} Source */
 
@@ -29,7 +29,7 @@ export class Player {
     });
   }
 
-  /** @param {Source|null} source @param {string} id @param {boolean} grows  Whether the call goes on. */
+  /** @param {Source|null} source @param {string} id @param {boolean} grows  Whether the call runs. */
   open(source, id, grows) {
     this._audio.pause();
     this._source = source;
@@ -68,7 +68,7 @@ export class Player {
     this._audio.defaultPlaybackRate = this._audio.playbackRate = rate;
   }
 
-  /** @param {string} party  Of the call, or "both". */
+  /** @param {string} party  A party of the call, or "both". */
   async setParty(party) {
     const playing = this.playing;
     this.party = party;
@@ -97,7 +97,8 @@ export class Player {
     try {
       await this._audio.play();
     } catch (error) {
-      // Another source or a pause interrupts `play`; errors of the audio have an event of their own.
+      // `play` also fails if it is interrupted by another source or a pause. Audio errors have an
+      // event.
       if (error instanceof DOMException && error.name === "NotAllowedError") {
         this._events.error("The browser refused to play audio. Click the play button.");
       }

@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * Where the page gets its calls: from the server of `pipecat-genesys inspect`, or, in a saved
- * report, from the JSON block of the file itself. The two classes have the same methods.
+ * The sources of calls: `LiveSource` requests the calls from the server of `pipecat-genesys
+ * inspect`; `InlineSource` reads the JSON block of a saved report. The two classes have the same
+ * methods.
  *
  * Times (`at`, `duration`) are seconds since the start of the call. All text comes from calls and
  * is untrusted: the page only sets it as text content.
@@ -17,10 +18,11 @@
  * @property {string} type
  * @property {number|null} seq
  * @property {number} size  Bytes on the wire.
- * @property {number|null} latency  Seconds from the message that this one answers.
+ * @property {number|null} latency  Seconds from the request to this reply.
  * @property {string|null} note
  * @property {object|null} json
- * @property {string|null} text  The text of a message that is not JSON, or the start of a long one.
+ * @property {string|null} text  The text of a message that is not JSON, or the first characters of
+ * a long message.
  * @property {number|null} audio_seconds
  * @property {Rule[]} rules  Rules that this message breaks.
  *
@@ -61,18 +63,18 @@
  * @property {string[]} faults
  * @property {string[]} languages
  *
- * @typedef {object} LiveBatch  What happened in the last 100 ms.
+ * @typedef {object} LiveBatch  The changes since the previous batch.
  * @property {Call[]} [calls]  Calls that changed.
- * @property {string[]} [removed]  Calls that are gone.
- * @property {string} [id]  The call that the rest is about.
+ * @property {string[]} [removed]  Ids of calls that were removed.
+ * @property {string} [id]  Id of the call to which the other fields belong.
  * @property {Entry[]} [messages]
  * @property {Mark[]} [marks]
- * @property {number} [total_marks]  All marks of the call so far.
+ * @property {number} [total_marks]  Number of all marks of the call so far.
  * @property {Numbers} [numbers]
  * @property {Call} [call]
  */
 
-/** The server of `pipecat-genesys inspect`. A request that fails throws an `Error` for the user. */
+/** The server of `pipecat-genesys inspect`. A failed request throws an `Error`. */
 export class LiveSource {
   constructor() {
     /** @type {WebSocket|null} */
@@ -192,7 +194,7 @@ export class LiveSource {
   }
 }
 
-/** The JSON block of a saved report. Nothing is requested from anywhere. */
+/** The JSON block of a saved report. The class makes no network request. */
 export class InlineSource {
   /** @param {string} text  The JSON text of the block. */
   constructor(text) {
@@ -239,7 +241,7 @@ export class InlineSource {
    * @param {number} _from
    * @param {number} _to
    * @param {number} _columns
-   * @returns {Promise<Peaks>} The peaks of the whole call, whatever part is asked for.
+   * @returns {Promise<Peaks>} The peaks of the whole call; `_from` and `_to` are ignored.
    */
   async peaks(_id, party, _from, _to, _columns) {
     return this._data.peaks[party] ?? { from: 0, to: 0, peaks: [] };

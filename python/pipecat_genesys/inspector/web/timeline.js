@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The lanes over the ladder, all on one time axis: events, a waveform for each party, messages, and
- * the levels of the token buckets. uPlot draws them.
+ * The lanes above the list of messages, on a common time axis: events, a waveform for each party,
+ * messages, and the levels of the token buckets. uPlot draws the lanes.
  */
 
 import { element } from "./virtual_list.js";
@@ -12,14 +12,14 @@ import { formatLatency, formatTime, worst } from "./ladder.js";
 /** @typedef {import("./source.js").LiveSource | import("./source.js").InlineSource} Source */
 /** @typedef {{name: string, plot: uPlot, height: () => number}} Lane */
 
-/** Most columns of a waveform that the server computes. */
+/** Maximum number of columns of a waveform that the server computes. */
 const MAX_COLUMNS = 4000;
-/** The shortest part of a call that fills the screen, in seconds. */
+/** Minimum length of the visible part of a call, in seconds. */
 const CLOSEST = 0.05;
 /** Milliseconds between two requests for the waveform of a running call. */
 const LIVE_PEAKS_INTERVAL = 1000;
 
-/** What the page calls each kind of mark, and the sign of the mark in the events lane. */
+/** The name, the sign in the events lane, and the colour of each kind of mark. */
 export const KINDS = /** @type {Record<string, {name: string, sign: string, color: string}>} */ ({
   playback_started: { name: "Playback started", sign: "▶", color: "--bot" },
   playback_completed: { name: "Playback completed", sign: "■", color: "--bot" },
@@ -37,7 +37,7 @@ export function markName(mark) {
   return KINDS[mark.kind]?.name ?? String(mark.kind).slice(0, 40);
 }
 
-/** @param {Mark} mark @returns {string} What a mark says beside its name and time. */
+/** @param {Mark} mark @returns {string} The value and the duration of a mark as text. */
 export function markText(mark) {
   const { value } = mark;
   const length = mark.until === null || mark.until === undefined ? "" : formatLatency(mark.until - mark.at);
@@ -54,7 +54,7 @@ export function markText(mark) {
   return [text.slice(0, 200), length && `for ${length}`].filter(Boolean).join(", ");
 }
 
-/** @type {Map<string, string>} Colours that were read, until the colour scheme changes. */
+/** @type {Map<string, string>} Colours of the style sheet, cached until the colour scheme changes. */
 const knownColors = new Map();
 
 /** @param {string} name  A custom property of the style sheet. @returns {string} */
@@ -138,7 +138,7 @@ export class Timeline {
     this._build();
   }
 
-  /** The call goes on. @param {number} duration */
+  /** Sets a new duration of a running call. @param {number} duration */
   extend(duration) {
     if (duration <= this.duration) return;
     const atEnd = this.to >= this.duration - 0.5;
@@ -179,7 +179,7 @@ export class Timeline {
       bucket?.level.push(limit > 0 ? Math.max(0, Math.min(1, level / limit)) : 0);
       this._bucketData = null;
     }
-    // The server reports a mark when it knows of it, which can be after a later one.
+    // The server can report a mark after marks with a later time, so the marks are sorted.
     this._marks.sort((a, b) => a.at - b.at);
     this._findSpans();
     if (lanes) this._build();
@@ -191,7 +191,7 @@ export class Timeline {
     return this._marks;
   }
 
-  /** Moves the playhead. @param {number} time @param {boolean} follow  Whether it stays in view. */
+  /** Moves the playhead. @param {number} time @param {boolean} follow  Whether to scroll to it. */
   showTime(time, follow) {
     this._time = time;
     const span = this.to - this.from;
@@ -201,7 +201,7 @@ export class Timeline {
     this._placePlayhead();
   }
 
-  /** Marks the part of the call that the ladder shows. @param {number} from @param {number} to */
+  /** Highlights the period of the visible messages. @param {number} from @param {number} to */
   showVisible(from, to) {
     this._visible = [from, to];
     this._lane("messages")?.plot.redraw(false, false);
@@ -215,7 +215,7 @@ export class Timeline {
     this._moved(80);
   }
 
-  /** @param {number} factor  Below 1 shows less time. @param {number} [around] */
+  /** @param {number} factor  A factor below 1 shows less time. @param {number} [around] */
   zoom(factor, around) {
     const inView = this._time >= this.from && this._time <= this.to;
     const centre = around ?? (inView ? this._time : (this.from + this.to) / 2);
@@ -234,7 +234,7 @@ export class Timeline {
       for (const { name, plot } of this._lanes) {
         if (name === "buckets" && !this._bucketData) plot.setData(this._joinBuckets(), false);
         plot.setScale("x", { min: this.from, max: this.to });
-        // Marks and messages can be new although the scale is not.
+        // Redraw marks and messages, which can be new although the scale has not changed.
         plot.redraw(false, false);
       }
       this._placePlayhead();
@@ -242,7 +242,7 @@ export class Timeline {
     });
   }
 
-  /** @param {number} delay  Milliseconds until new waveforms are asked for. */
+  /** @param {number} delay  Milliseconds until new waveforms are requested. */
   _moved(delay) {
     this.redraw();
     clearTimeout(this._peaksTimer);
@@ -314,7 +314,7 @@ export class Timeline {
     return this._bucketData;
   }
 
-  /** Makes the lanes anew: for another call, other buckets or other colours. */
+  /** Creates the lanes again, for another call, other buckets or other colours. */
   _build() {
     for (const { plot } of this._lanes) plot.destroy();
     this._lanes = [];
@@ -375,7 +375,7 @@ export class Timeline {
     const options = {
       width: 100,
       height,
-      // The label of the first and of the last second of the axis has room.
+      // Padding, so that the first and the last label of the axis are not cut off.
       padding: [0, 26, 0, 26],
       legend: { show: false },
       cursor: {
@@ -420,7 +420,7 @@ export class Timeline {
         ],
       },
     };
-    // The scale of a waveform follows its loudest sample, so its range is not fixed.
+    // The scale of a waveform depends on its loudest sample, so the range is not fixed.
     if (what.bands && options.scales?.y) {
       options.scales.y = { auto: false, min: -1.05 * extent, max: 1.05 * extent };
     }
@@ -525,7 +525,7 @@ export class Timeline {
     tip.style.transform = `translateX(${Math.max(0, Math.min(box.width - tip.offsetWidth - 4, x + 10))}px)`;
   }
 
-  /** Finds the parts of the call that are shaded. One that has no end lasts until the call ends. */
+  /** Finds the parts of the call that are shaded. A part without an end lasts until the call ends. */
   _findSpans() {
     this._spans = [];
     /** @type {Record<string, {from: number, to: number, kind: string}|undefined>} */
@@ -549,7 +549,7 @@ export class Timeline {
     }
   }
 
-  /** Shades pauses, gaps, holes and the playback of the bot. @param {uPlot} plot @param {string} party */
+  /** Shades pauses, gaps, underruns and bot playback. @param {uPlot} plot @param {string} party */
   _drawSpans(plot, party) {
     const { ctx, bbox } = plot;
     const looks = /** @type {Record<string, [string, number]>} */ (

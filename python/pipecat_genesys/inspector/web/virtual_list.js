@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * A list of any length with rows of one height. Only rows near the visible part are in the document,
- * and they are used again for other items while the list scrolls.
+ * A list of any length with rows of one height. Only rows near the visible part are in the
+ * document. The rows are reused for other items while the list scrolls.
  */
 
 /**
@@ -19,7 +19,7 @@ export function element(tag, className, text) {
   return node;
 }
 
-/** Rows outside the visible part that are kept in the document, on each side. */
+/** Number of rows above and below the visible part that are kept in the document. */
 const OVERSCAN = 8;
 
 export class VirtualList {

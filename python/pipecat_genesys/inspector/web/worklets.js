@@ -8,7 +8,7 @@
 
 /** Seconds of audio that the jitter buffer collects before it plays. */
 const TARGET = 0.06;
-/** Seconds of audio that the jitter buffer holds at most. Older audio is dropped. */
+/** Maximum length of the audio in the jitter buffer, in seconds. The oldest audio is dropped. */
 const LIMIT = 0.1;
 
 class Microphone extends AudioWorkletProcessor {
@@ -88,7 +88,7 @@ class Loudspeaker extends AudioWorkletProcessor {
     const out = outputs[0]?.[0];
     if (!out) return true;
     if (!this._playing && this._buffered > 0) {
-      // Audio shorter than the target plays when the time of the target has passed.
+      // Audio that is shorter than the target is played after the target time has passed.
       this._waiting += out.length;
       this._playing = this._buffered >= TARGET * sampleRate || this._waiting >= TARGET * sampleRate;
     }
