@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from echo_server import Echo
 from loguru import logger
-from pipecat.frames.frames import EndFrame, Frame
+from pipecat.frames.frames import EndFrame, Frame, InputAudioRawFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.transports.base_input import BaseInputTransport
 from pipecat_genesys.conformance import CATALOGUE, Outcome, Target, Timeouts, run_checks
 from pipecat_genesys.endpoint import AudioHookCall
 from pipecat_genesys.simulator import (
@@ -56,6 +57,37 @@ def log() -> Iterator[list[str]]:
     sink = logger.add(lambda line: lines.append(str(line)), level="WARNING")
     yield lines
     logger.remove(sink)
+
+
+async def test_audio_that_a_bot_pushes_into_the_input_reaches_the_pipeline() -> None:
+    """Pipecat's RTVI processor pushes audio of its client this way."""
+    heard = asyncio.Event()
+    pushed = b"\x34\x12" * 320
+
+    class Listener(FrameProcessor):
+        async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+            await super().process_frame(frame, direction)
+            await self.push_frame(frame, direction)
+            if isinstance(frame, InputAudioRawFrame) and frame.audio == pushed:
+                heard.set()
+
+    async def bot(call: AudioHookCall) -> None:
+        entry = call.transport.input()
+        assert isinstance(entry, BaseInputTransport)
+        pipeline = Pipeline([entry, Listener(), call.transport.output()])
+        running = asyncio.create_task(call.run(pipeline))
+        await call.transport.connection.started.wait()
+        await entry.push_audio_frame(InputAudioRawFrame(pushed, 16000, 1))
+        await running
+
+    async def listen(caller: SimulatedCall) -> None:
+        await caller.opened()
+        await asyncio.wait_for(heard.wait(), 5)
+        await hang_up(caller)
+
+    async with served(bot) as server:
+        report = await call(server, listen)
+    assert report.clean, report
 
 
 async def test_bot_reads_who_calls_and_the_input_variables() -> None:
