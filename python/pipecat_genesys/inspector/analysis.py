@@ -218,6 +218,7 @@ class CallAnalysis:
         messages: All messages and notes.
         marks: Events of the call, oldest first. Marks are only appended.
         version: A number that increases with every change.
+        size: Size of all messages in bytes.
         ending: The end of the call, or None while it runs.
         violations: Number of broken rules that are not tolerated.
         warnings: Number of broken rules that are tolerated.
@@ -233,6 +234,7 @@ class CallAnalysis:
         self.messages: list[Message] = []
         self.marks: list[Mark] = []
         self.version = 0
+        self.size = 0
         self.ending: CallEnd | None = None
         self.violations = 0
         self.warnings = 0
@@ -300,6 +302,7 @@ class CallAnalysis:
             content=payload if is_recorded else None,
         )
         self.messages.append(message)
+        self.size += length
         if direction is Direction.TO_SERVER:
             if isinstance(payload, bytes):
                 self._client_audio(message, payload)

@@ -175,12 +175,11 @@ class CallList:
 
     def _shrink(self) -> None:
         over = [c for c in self._calls.values() if not c.is_running and c.origin is not None]
-        sizes = {c.id: sum(m.size for m in c.analysis.messages) for c in over}
-        total = sum(sizes.values())
+        total = sum(call.analysis.size for call in over)
         for call in over:
             if total <= self._max_bytes:
                 return
-            total -= sizes[call.id]
+            total -= call.analysis.size
             self.removed += 1
             del self._calls[call.id]
 
