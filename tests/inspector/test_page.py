@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import importlib.util
 import io
@@ -25,6 +26,7 @@ from loopback import serving
 from numpy.typing import NDArray
 from pipecat.frames.frames import Frame, InputAudioRawFrame
 from pipecat.processors.frame_processor import FrameDirection
+from pipecat_genesys.audio import ulaw_encode
 from pipecat_genesys.inspector.report_page import WEB
 from pipecat_genesys.inspector.server import Inspector, InspectorSettings
 from starlette.applications import Starlette
@@ -416,3 +418,139 @@ async def test_hostile_captures_are_shown_as_text_and_harm_nothing(tmp_path: Pat
         assert await page.evaluate(length) > 1_000_000
         assert await page.evaluate("window.hacked") is None
         assert await page.locator("main img, nav img, main script").count() == 0
+
+
+async def test_report_is_one_file_that_shows_and_plays_the_call_without_network(
+    tmp_path: Path,
+) -> None:
+    question, _ = read_wav(AUDIO / "caller-question.wav")
+    spoken = ulaw_encode(question.tobytes())
+    lines = [client_line(0, opening())]
+    opened = {"version": "2", "type": "opened", "seq": 1, "clientseq": 1, "id": SESSION}
+    opened["parameters"] = OPENED
+    fields = {"direction": "from_server", "type": "opened", "seq": 1, "size": 300}
+    lines.append({"at": 0.05, **fields, "message": opened})
+    for number, start in enumerate(range(0, len(spoken), 1600)):
+        packet = spoken[start : start + 1600]
+        fields = {"direction": "to_server", "type": "audio", "size": len(packet)}
+        encoded = base64.b64encode(packet).decode()
+        lines.append({"at": 0.3 + number / 5, **fields, "audio": encoded})
+    write_capture(tmp_path / "call.jsonl", capture_lines(lines, end=4.0))
+    async with chromium("--autoplay-policy=no-user-gesture-required") as browser:
+        async with (
+            inspecting(captures=tmp_path) as inspector,
+            page_of(browser, inspector.url, color_scheme="dark") as page,
+        ):
+            await page.wait_for_selector("#call:not([hidden])")
+            async with page.expect_download() as download:
+                await page.click("#save-report")
+            report = tmp_path / "report.html"
+            await (await download.value).save_as(report)
+        requested: list[str] = []
+        async with page_of(browser, report.as_uri(), offline=True) as page:
+            page.on("request", lambda request: requested.append(request.url))
+            await page.locator("#ladder .row", has_text="opened").wait_for()
+            assert await page.locator("#replay-button").is_hidden()
+            await page.locator("#voices label", has_text="caller").click()
+            await page.click("#play")
+            await page.locator("#clock", has_not_text=re.compile("^0:00")).wait_for()
+            assert all(url.startswith("blob:") for url in requested)
+
+
+def hour_of_messages() -> Iterator[dict[str, Any]]:
+    """Yield an hour with audio both ways, of which half is silence, and 10,000 other messages."""
+    question, _ = read_wav(AUDIO / "caller-question.wav")
+    encoded = ulaw_encode(question.tobytes())
+    spoken = [base64.b64encode(encoded[at : at + 1600]).decode() for at in range(0, 17600, 1600)]
+    silence = base64.b64encode(b"\xff" * 1600).decode()
+    yield client_line(0, opening())
+    server = {"version": "2", "id": SESSION, "clientseq": 1}
+    message_ = server | {"type": "opened", "seq": 1, "parameters": OPENED}
+    yield {
+        "at": 0.05,
+        "direction": "from_server",
+        "type": "opened",
+        "seq": 1,
+        "size": 300,
+        "message": message_,
+    }
+    seq = 1
+    for number in range(18_000):
+        at = 0.3 + number / 5
+        turn = number % 50
+        audio = {"type": "audio", "size": 1600}
+        packet = spoken[turn] if turn < len(spoken) else silence
+        yield {"at": at, "direction": "to_server", **audio, "audio": packet}
+        if 20 <= turn < 20 + len(spoken):
+            packet = spoken[turn - 20]
+            yield {"at": at + 0.01, "direction": "from_server", **audio, "audio": packet}
+        if number % 9 < 5:
+            seq += 1
+            yield client_line(at + 0.02, message("ping", seq, round(number / 5 + 0.2, 1)))
+
+
+# The interactions of a user, and the time from each event to the frame that shows its effect.
+MEASURE = """() => {
+  window.delays = [];
+  const painted = new MessageChannel();
+  const waiting = [];
+  painted.port1.onmessage = () => {
+    for (const start of waiting.splice(0)) window.delays.push(performance.now() - start);
+  };
+  for (const type of ['keydown', 'click', 'wheel', 'input', 'change']) {
+    addEventListener(type, (event) => {
+      const start = event.timeStamp;
+      requestAnimationFrame(() => { waiting.push(start); painted.port2.postMessage(0); });
+    }, { capture: true, passive: true });
+  }
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_hour_of_audio_and_ten_thousand_messages_stay_fluent_and_bounded(
+    tmp_path: Path,
+) -> None:
+    write_capture(tmp_path / "hour.jsonl", capture_lines(hour_of_messages(), end=3601.0))
+    async with (
+        inspecting(captures=tmp_path) as inspector,
+        chromium("--enable-precise-memory-info", "--js-flags=--expose-gc") as browser,
+        page_of(browser, inspector.url) as page,
+    ):
+        page.set_default_timeout(120_000)
+        await page.wait_for_selector("#call:not([hidden])")
+        await page.locator("#message-count", has_text=re.compile("^1[0-9],[0-9]+ of 3")).wait_for()
+        await page.wait_for_load_state("networkidle")
+        heap = "(gc(), performance.memory.usedJSHeapSize / 1e6)"
+        loaded = await page.evaluate(heap)
+        await page.evaluate(MEASURE)
+        await page.select_option("#type", "")
+        for _ in range(2):
+            await page.hover("#ladder")
+            for distance in (400, 4000, 40_000, 200_000, -100_000, 3000):
+                await page.mouse.wheel(0, distance)
+                await page.wait_for_timeout(50)
+            await page.focus("#ladder")
+            for key in ("j", "k", "PageDown", "PageDown", "End", "PageUp", "Home", "+", "+", "-"):
+                await page.keyboard.press(key)
+                await page.wait_for_timeout(50)
+            await page.hover("#lanes")
+            for distance in (-600, -600, 300, -900, 2000):
+                await page.mouse.wheel(0, distance)
+                await page.wait_for_timeout(50)
+            for text in ("ping", "pin", "p", ""):
+                await page.fill("#search", text)
+                await page.wait_for_timeout(150)
+            await page.locator("#ladder .row:not([hidden])").nth(3).click()
+            await page.wait_for_timeout(100)
+            await page.keyboard.press("0")
+        delays = sorted(await page.evaluate("window.delays"))
+        nodes = await page.evaluate("document.querySelectorAll('*').length")
+        used = await page.evaluate(heap)
+    p95 = delays[int(0.95 * len(delays))]
+    log.info("%d interactions, p95 %.0f ms, worst %.0f ms", len(delays), p95, delays[-1])
+    log.info("heap %.1f MB when loaded, %.1f MB at the end, %d nodes", loaded, used, nodes)
+    assert len(delays) >= 40
+    assert p95 <= 100
+    assert used <= 64
+    assert nodes < 2500
