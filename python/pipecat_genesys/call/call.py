@@ -382,7 +382,7 @@ class Call(BaseObject):
         if self.session.state is State.CLOSED:
             self.log.once("WARNING", "output variables set after 'closed' are not sent")
         self.output_variables = variables
-        self.log.line("DEBUG", "output variables set: {}", self.log.redact(variables))
+        self.log.line("DEBUG", f"output variables set: {self.log.redact(variables)}")
 
     def set_supported_languages(self, languages: Sequence[str]) -> None:
         """Set the supported languages. ``opened`` contains the languages if Genesys asks for them.
@@ -452,7 +452,7 @@ class Call(BaseObject):
         self._advance(_GONE, ("genesys", "lost"))
         if event is None:
             return
-        self.log.line("INFO", "AudioHook connection lost while {}", event.state)
+        self.log.line("INFO", f"AudioHook connection lost while {event.state}")
         await self._call_event_handler("on_connection_lost", event)
 
     def detach(self) -> None:
@@ -561,21 +561,21 @@ class Call(BaseObject):
         details.read_open(event)
         log.set_session_id(self.session.session_id)
         kind = "connection probe" if event.is_probe else "open"
-        log.line("INFO", "AudioHook {}: conversation={!r:.120}", kind, details.conversation_id)
+        log.line("INFO", f"AudioHook {kind}: conversation={details.conversation_id!r:.120}")
         if self.params.log_personal_data:
-            log.line("DEBUG", "participant: {}", details.participant)
+            log.line("DEBUG", f"participant: {details.participant}")
 
     def _close(self, event: events.CloseReceived) -> None:
         reason = event.reason if event.reason in _CLOSE_REASONS else "(unknown)"
         self._advance(_ENDING, ("genesys", reason))
         faults = f" faults={self.faults}" if self.session.faults else ""
-        self.log.line("INFO", "AudioHook close: reason={}{}", reason, faults)
+        self.log.line("INFO", f"AudioHook close: reason={reason}{faults}")
 
     def _update(self, event: events.UpdateReceived) -> None:
         self.details.read_update(event)
 
     def _dtmf(self, event: events.DtmfReceived) -> None:
-        self.log.line("DEBUG", "DTMF received: {}", self.log.redact(event.digit))
+        self.log.line("DEBUG", f"DTMF received: {self.log.redact(event.digit)}")
         if event.digit not in KEYPAD:
             self.log.once("WARNING", "a DTMF digit that is not on a keypad was ignored")
 

@@ -34,7 +34,7 @@ class CallLog:
 
     def set_session_id(self, session_id: str) -> None:
         """Change the session id that log lines name."""
-        self._session_id = session_id
+        self._suffix = f" session={session_id!r:.120}"
 
     def redact(self, value: object) -> object:
         """Return the part of a value that a log line may show, because the value may be personal.
@@ -61,17 +61,16 @@ class CallLog:
         key = key or text
         if key not in self._logged and len(self._logged) < _MAX_LINES:
             self._logged.add(key)
-            self.line(level, "{} (logged once)", text)
+            self.line(level, f"{text} (logged once)")
 
-    def line(self, level: str, template: str, *values: object) -> None:
+    def line(self, level: str, text: str) -> None:
         """Log one line.
 
         Args:
             level: A loguru level name, such as ``INFO``.
-            template: The line without the session id, in the notation of `str.format`.
-            *values: The values of the template. They are formatted only if the line is logged.
+            text: The line, without the session id.
         """
-        logger.log(level, template + " session={!r:.120}", *values, self._session_id)
+        logger.log(level, text + self._suffix)
 
 
 class _CurrentValue:

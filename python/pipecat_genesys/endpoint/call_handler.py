@@ -204,7 +204,6 @@ class CallHandler:
         faults = ",".join(f"{rule}:{count}" for rule, count in sorted(call.faults.items()))
         call.log.line(
             "INFO",
-            "{}",
             f"call ended: by={by} reason={reason} seconds={seconds:.1f} {times} "
             f"underruns={observer.underruns} interruptions={observer.interruptions} "
             f"pauses={observer.pauses} errors_429={observer.rate_limits} faults={faults or '-'} "

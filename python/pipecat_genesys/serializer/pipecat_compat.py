@@ -51,9 +51,9 @@ class PipecatState:
         self._built = 0
         self.seen: Mapping[str, Any] = _NOTHING_SEEN
 
-    def see(self, raw: Mapping[str, Any]) -> None:
-        """Set `seen` to a client message; without a position, the previous position is kept."""
-        self.seen = raw if "position" in raw else {**raw, "position": self.seen["position"]}
+    def with_position(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a client message that has no position, with the position of `seen`."""
+        return {**raw, "position": self.seen["position"]}
 
     def message(
         self,

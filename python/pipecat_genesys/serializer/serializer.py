@@ -556,15 +556,18 @@ class GenesysAudioHookSerializer(FrameSerializer):
                 kind, raw = type(event), event.raw
                 # Update the state first, because the handlers of the event may read it.
                 if raw is not None:
-                    state.see(raw)
+                    # Without a position, the previous position is kept.
+                    state.seen = raw if "position" in raw else state.with_position(raw)
                 if kind is events.CloseReceived:
                     state.is_open = False
                 elif kind in PAUSES:
                     state.is_paused = PAUSES[kind]
                 chosen = await call.handle(event)
-                make_frame = _FRAMES.get(kind)
-                if make_frame is not None:
-                    frame = make_frame(self, event, chosen) or frame
+                make_notice = NOTICE_FRAMES.get(kind)
+                if make_notice is not None:
+                    frame = make_notice(event) or frame
+                elif kind in _ANSWER_FRAMES:
+                    frame = _ANSWER_FRAMES[kind](self, event, chosen) or frame
             return frame
         except Exception as error:
             # An exception in this package must not end the call.
@@ -641,19 +644,17 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
 
 _S = GenesysAudioHookSerializer
-_MakeFrame = Callable[[GenesysAudioHookSerializer, Any, Draft | None], Frame | None]
-
-
-def _notice(make: Callable[[Any], Frame | None]) -> _MakeFrame:
-    return lambda _, event, chosen: make(event)
-
-
-_FRAMES: Mapping[type[events.Event], _MakeFrame] = {
-    **{kind: _notice(make) for kind, make in NOTICE_FRAMES.items()},
+_ANSWER_FRAMES: Mapping[
+    type[events.Event],
+    Callable[[GenesysAudioHookSerializer, Any, Draft | None], Frame | None],
+] = {
     events.OpenReceived: _S._open_frame,
     events.CloseReceived: _S._close_frame,
     events.PingReceived: _S._ping_frame,
     events.UpdateReceived: _S._update_frame,
     events.Faulted: _S._fault_frame,
 }
-"""For each event, a function that makes its frame, from the answer that the application chose."""
+"""For each event that may need an answer, a function that makes the frame with the answer.
+
+The arguments are the serializer, the event, and the answer that the application chose, or None.
+"""
