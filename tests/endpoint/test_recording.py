@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gc
 import json
 import stat
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from pipecat_genesys.capture import (
     RecordedCall,
     read_capture,
 )
-from pipecat_genesys.endpoint import AudioHookCall, RecordingSettings
+from pipecat_genesys.endpoint import AudioHookCall, CallRecording, RecordingSettings
 from pipecat_genesys.simulator import CallReport, SimulatedCall, new_call
 
 from .recordings import ended, file_in
@@ -221,6 +224,28 @@ async def test_l16_is_masked_by_its_own_silence(tmp_path: Path) -> None:
     sounds = [e for e in read_capture(path).entries if e.is_audio]
     assert sounds
     assert all(e.content == bytes(e.size) for e in sounds)
+
+
+async def test_recording_of_an_ended_call_is_freed_without_the_garbage_collector(
+    tmp_path: Path,
+) -> None:
+    recordings: list[weakref.ref[CallRecording]] = []
+
+    async def bot(call: AudioHookCall) -> None:
+        recordings.append(weakref.ref(call.recording))
+        await echo(call)
+
+    settings = RecordingSettings(tmp_path, flight_folder=tmp_path)
+    async with served(bot, recording=settings) as server:
+        gc.disable()
+        try:
+            await SimulatedCall(server.url, options=SIGNED).run(talk)
+            await ended(server)
+            async with asyncio.timeout(10):
+                while recordings[0]() is not None:  # noqa: ASYNC110 - reference counting frees it
+                    await asyncio.sleep(0.05)
+        finally:
+            gc.enable()
 
 
 async def test_bot_of_a_call_that_is_not_recorded_can_pause_too() -> None:
