@@ -67,9 +67,9 @@ FULL = Effort(
     most_steps=12,
 )
 QUICK = Effort(
-    plateau=8.0,
-    call_gap=0.25,
-    longest_ramp=15.0,
+    plateau=7.0,
+    call_gap=0.2,
+    longest_ramp=12.0,
     ramp_down=3.0,
     first_part=1.0,
     growth=1.5,
