@@ -31,9 +31,12 @@ BOTS = ("echo", "working")
 
 API_KEY = "load"
 CLIENT_SECRET = "YW4gb3JkaW5hcnkgY2xpZW50IHNlY3JldA=="
-"""Credentials of the soak: its callers sign their requests with them."""
+"""The client secret with which the callers of the soak sign their requests."""
 
 
 def is_tested(server: str, bot: str) -> bool:
-    """Return whether a server differs from the others with a bot."""
+    """Return whether a server is tested with a bot.
+
+    A server that differs only in voice activity detection is not tested with the echo bot.
+    """
     return bot == "working" or server != "ours-transport-telephone-vad"

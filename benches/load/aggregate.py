@@ -11,7 +11,8 @@ from pipecat_genesys.load import Criteria, LoadResult, Percentiles, find_failure
 from .effort import TOO_SLOW
 
 MOST_DELAY_GROWTH_MS = 200.0
-"""Limit of the growth of the delay's 99th percentile over that of the smallest step."""
+"""Maximum growth of the 99th percentile of the delay, compared with the step with the fewest calls,
+in ms."""
 CRITERIA = Criteria()
 """The other limits of a passed step."""
 

@@ -1,4 +1,4 @@
-"""How exactly the load test searches, and the number of calls of the next step."""
+"""The effort of a search for the number of calls, and the number of calls of the next step."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Effort:
         first_part: Calls of the second step, as a part of the number at which the server is
             expected to fail according to the CPU time of the first step.
         growth: Ratio of a step to the step before it, while no step has failed.
-        precision: The search ends when the smallest failed step has at most this part more calls
-            than the largest passed one.
+        precision: Maximum relative difference between the smallest failed step and the largest
+            passed step at the end of the search.
         attempts: Number of times that a step is tried. A step can fail for a reason outside the
             server.
         most_steps: Limit of the number of steps.

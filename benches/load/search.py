@@ -9,7 +9,7 @@ from .effort import Effort, next_calls, rounded
 from .steps import run_step, running_server, warm_up
 
 SMALLEST_CALLS = 10
-"""Number of calls of the first step. Its delay is the reference for the later ones."""
+"""Number of calls of the first step, whose delay is the reference for later steps."""
 
 # Part of the core that a server is expected to use when it fails, in %.
 _EXPECTED_PERCENT = 60.0
@@ -33,7 +33,8 @@ def search(
     calls: int | None = SMALLEST_CALLS
     first = SMALLEST_CALLS
     while calls is not None:
-        # A server that has failed may not recover, so each failed step is the last one of a server.
+        # A server that has failed may not recover, so a new server is started after each failed
+        # step.
         with running_server(server, bot, loop) as process:
             warm_up(process.port, bot)
             process.stats("tune")

@@ -75,7 +75,7 @@ class SoakBot(CallerAudioProcessor):
         if not self._greeted:
             self._greeted = True
             await self._speak(1)
-        # The callers' silence consists of zeros only, so no voice activity detector is needed.
+        # The silence of the callers contains only zeros, so no voice activity detector is needed.
         if frame.audio.strip(b"\0"):
             self._caller_has_spoken, self._silent_seconds = True, 0.0
             return
@@ -103,7 +103,7 @@ class SoakBot(CallerAudioProcessor):
 
 
 class CollectionMonitor:
-    """Records long garbage collections, and the audio queued at the callers at that time."""
+    """Records long garbage collections, and the lead of the bots when a collection starts."""
 
     def __init__(self) -> None:
         self._began = self._lead = 0.0
@@ -118,7 +118,7 @@ class CollectionMonitor:
             self._collections.append((now - self._began, self._lead))
 
     def read(self) -> dict[str, float]:
-        """Return the longest collection and the least remaining lead since the last read, in ms."""
+        """Return the longest collection and the shortest lead after a collection, in ms."""
         collections, self._collections = self._collections, []
         return {
             "gc_longest_ms": 1000 * max((seconds for seconds, _ in collections), default=0.0),

@@ -49,8 +49,9 @@ VADS: dict[str, type[VADAnalyzer]] = {
 }
 """Voice activity analyzers, by name."""
 
-# Times of the remote services, in seconds. The first value is the time from the end of speech to
-# the transcription; the second value is its 99th percentile, which Pipecat's turn strategy needs.
+# Times of the transcription, in seconds. The first value is the time from the end of speech to the
+# transcription. The second value is the 99th percentile of this time, which Pipecat's turn strategy
+# needs.
 _TRANSCRIPTION_SECONDS, _TRANSCRIPTION_P99_SECONDS = 0.1, 0.4
 # Times from the request to the first word of the model, and between two words.
 _FIRST_WORD_SECONDS, _WORD_SECONDS = 0.3, 0.02

@@ -38,7 +38,8 @@ _EARLY = 0.2
 # Duration of the silence after each recording, so that the end of the last sentence can be
 # detected.
 _TAIL_SECONDS = 1.0
-# The parameters of `OURS_SOONER` were chosen with the first, third, fifth ... recording.
+# The parameters of `OURS_SOONER` were chosen with the first, third, fifth ... recording, after
+# results of all recordings had been seen.
 _HALVES = ("chosen", "held out")
 _THRESHOLDS = np.arange(0.02, 1.0, 0.02)
 
@@ -85,8 +86,9 @@ def measure_accuracy(recordings: Sequence[Recording], quick: bool = False) -> di
 
     Returns:
         `rows`: a row for each condition and analyzer. `halves`: for each analyzer and each half of
-        the recordings, a row for all conditions together. Parameters were chosen with the half
-        `chosen`, so only the half `held out` shows the effect of the parameters.
+            the recordings, a row for all conditions together. The parameters of `OURS_SOONER` were
+            chosen with the half `chosen`. Results of the half `held out` had been seen before, so
+            they are not an independent test.
     """
     cases = list(conditions())[: 1 if quick else None]
     rows = []
@@ -161,7 +163,7 @@ def _judge(
 
 
 def _frames(outcomes: Sequence[_Outcome], name: str) -> dict[str, Any]:
-    """Return the accuracy of frames of 10 ms. The analyzer's parameters do not affect it."""
+    """Return the accuracy of frames of 10 ms; the parameters of the analyzer have no effect."""
     if name not in FRAME_NAMES:
         return {}
     values = np.concatenate([outcome.scores for outcome in outcomes])

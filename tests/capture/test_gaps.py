@@ -1,4 +1,4 @@
-"""Tests of recordings with missing messages, which must become calls that can be made again."""
+"""Tests that recordings with missing messages are converted to calls that can be replayed."""
 
 from __future__ import annotations
 

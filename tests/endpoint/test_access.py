@@ -1,4 +1,4 @@
-"""Tests of which connections the endpoint gives to a bot, and how it refuses other connections."""
+"""Tests that the endpoint calls a bot only for genuine connections, and of its refusals."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ async def wait_for_the_end(caller: SimulatedCall) -> None:
 
 
 class Answering(FrameProcessor):
-    """Answers each digit after 0.2 s with 2 s of audio; the digit 0 interrupts this audio."""
+    """Answers each digit after 0.2 s with 2 s of audio; digit 0 interrupts this audio."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)

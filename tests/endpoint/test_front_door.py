@@ -261,7 +261,8 @@ async def test_nothing_is_read_between_the_upgrade_request_and_its_answer() -> N
         await echo(scope, receive, send)
 
     async with front(slow) as server, RawClient(server.port) as client:
-        # Some of this data arrives with the request. Most of it must stay in the socket.
+        # The server reads a part of this data together with the request. The rest must stay in the
+        # socket.
         await client.send(upgrade() + early)
         client.writer.write(frame(BINARY, b"x" * 60000) * 200)
         await asyncio.sleep(0.2)

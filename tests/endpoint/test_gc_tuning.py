@@ -185,7 +185,7 @@ async def test_what_bots_leave_is_collected_ten_or_more_calls_at_a_time(
                 assert report.clean, report
                 calls += 1
     assert calls >= 30
-    # A call that had not ended completely at the time of the last collection may remain.
+    # The garbage of a call that ended after the last collection may remain.
     assert len(left) <= 2
 
 
@@ -307,7 +307,7 @@ def collection_times(
         monkeypatch.setattr(gc_tuning, "time", SimpleNamespace(monotonic=loop.time))
         virtual = SimpleNamespace(collect=collect, freeze=lambda: None, unfreeze=lambda: None)
         monkeypatch.setattr(gc_tuning, "gc", virtual)
-        # Every collection is needed.
+        # With this value, `CollectedCalls` finds garbage at every check.
         monkeypatch.setattr(gc_tuning, "_SPARE_BLOCKS", -math.inf)
         calls = CollectedCalls(application)
 

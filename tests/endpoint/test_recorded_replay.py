@@ -128,7 +128,7 @@ async def replay(paths: list[Path], word: str = "heard") -> list[ReplayReport]:
 async def test_fifty_recorded_calls_give_the_same_server_messages(
     tmp_path: Path, choice: str
 ) -> None:
-    # Digits that are left out are not pressed in a replay.
+    # If the recording leaves digits out, the replay sends no digits.
     settings = dict.fromkeys(("audio", "variables", "participant"), choice)
     paths = await record(tmp_path, CALLS, digits="mask" if choice == "omit" else choice, **settings)
     assert len(paths) == CALLS

@@ -200,7 +200,7 @@ async def test_bot_pauses_the_recording_and_the_file_says_so(tmp_path: Path) -> 
         for m in texts(recorded.entries, Direction.TO_SERVER)
         if m["type"] == "dtmf"
     ]
-    # The digits that the bot reacts to arrive before its reaction.
+    # The bot pauses the recording after digit 1 is recorded, and resumes it after digit 2.
     assert digits == ["1", "*", "*", "6"]
     sounds = [e for e in recorded.entries if e.is_audio]
     to_server = [e for e in sounds if e.direction is Direction.TO_SERVER]

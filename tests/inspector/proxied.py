@@ -12,12 +12,12 @@ from pipecat_genesys.inspector.proxy import CallProxy
 
 
 class Proxied:
-    """A proxy, its list of calls, and the calls that are over.
+    """A proxy, its list of calls, and the calls that have ended.
 
     Attributes:
         url: URL at which the proxy forwards calls to the server.
         calls: The list of calls.
-        ended: The calls that are over, in the order of their ends.
+        ended: The calls that have ended, in the order of their ends.
     """
 
     def __init__(self) -> None:

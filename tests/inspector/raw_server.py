@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 
 class RawServer:
-    """One connection at a time.
+    """A TCP server with one connection at a time.
 
     Attributes:
         port: Port of the server.

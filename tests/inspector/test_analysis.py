@@ -28,7 +28,7 @@ SECOND = 8000
 
 
 class Conversation:
-    """A caller whose audio is sent in frames of 200 ms, and a bot, on a clock of the test.
+    """A call with simulated time: a caller whose audio is sent in frames of 200 ms, and a bot.
 
     Args:
         spoken: The periods in which the caller speaks, in whole frames of 200 ms.

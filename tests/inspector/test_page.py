@@ -98,7 +98,7 @@ async def inspecting(**settings: Any) -> AsyncIterator[Inspector]:
 
 
 def message(kind: str, seq: int, at: float = 0.0, **fields: Any) -> dict[str, Any]:
-    """Return a message with a valid envelope, of which `fields` replace some."""
+    """Return a message with a valid envelope; `fields` replace fields of the envelope."""
     return {
         "version": "2",
         "type": kind,
@@ -149,7 +149,7 @@ def write_capture(path: Path, lines: Iterable[str]) -> None:
 
 
 def envelope(samples: NDArray[np.int16], rate: int) -> NDArray[np.float64]:
-    """Return the loudness of 20 ms, every 5 ms, in dB over -45 dBFS."""
+    """Return the loudness of windows of 20 ms, every 5 ms, in dB above -45 dBFS; 0 if quieter."""
     power = np.concatenate([[0.0], np.cumsum((samples / 32768.0) ** 2)])
     window = rate // 50
     starts = np.arange(0, len(samples) - window, rate // 200)
@@ -158,7 +158,7 @@ def envelope(samples: NDArray[np.int16], rate: int) -> NDArray[np.float64]:
 
 
 def similarity(heard: NDArray[np.float64], said: NDArray[np.float64]) -> float:
-    """Return the correlation of an envelope with the part of another that is most like it."""
+    """Return the highest correlation of `said` with a part of `heard` of the same length."""
     if len(heard) < len(said):
         return 0.0
     parts = np.lib.stride_tricks.sliding_window_view(heard, len(said))
@@ -207,7 +207,7 @@ def test_page_sets_text_only_as_text() -> None:
 
 
 def bot_app(monkeypatch: pytest.MonkeyPatch, heard: bytearray) -> Any:
-    """Return the application of examples/bot.py; audio that its pipeline gets goes to `heard`."""
+    """Return the application of examples/bot.py. Received audio is appended to `heard`."""
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     spec = importlib.util.spec_from_file_location("example_bot", ROOT / "examples" / "bot.py")
     assert spec is not None
@@ -234,7 +234,7 @@ async def test_phone_carries_a_spoken_call_to_the_bot_and_back(
     microphone = tmp_path / "microphone.wav"
     with wave.open(str(microphone), "wb") as wav:
         wav.setparams((1, 2, rate, 0, "NONE", ""))
-        # The greeting lasts 3.6 s.
+        # The caller speaks after 4.5 s, because the greeting lasts 3.6 s.
         wav.writeframes(bytes(9 * rate) + question.tobytes() + bytes(2 * 30 * rate))
     heard = bytearray()
     switches = (
@@ -256,7 +256,7 @@ async def test_phone_carries_a_spoken_call_to_the_bot_and_back(
         def marks(kind: str) -> int:
             return sum(mark.kind == kind for mark in call.analysis.marks)
 
-        # The greeting, and the repetition of the question.
+        # The bot plays the greeting, and then the question that it repeats.
         await until(lambda: marks("playback_completed") >= 2)
         playout = await page.locator("#phone-playout").evaluate("node => ({...node.dataset})")
         await page.click("#keypad button:text-is('9')")
@@ -270,7 +270,7 @@ async def test_phone_carries_a_spoken_call_to_the_bot_and_back(
         await page.click("#tab-messages")
         rules = await page.locator(".row.violation").count()
 
-    assert similarity(greeting, said) < 0.7  # The measure tells utterances apart.
+    assert similarity(greeting, said) < 0.7  # `similarity` is low for different utterances.
     in_pipeline = envelope(np.frombuffer(bytes(heard), np.int16), 16000)
     assert similarity(in_pipeline, said) > 0.9
     assert similarity(recording["caller"], said) > 0.9
@@ -311,7 +311,7 @@ OPENED = {
     "media": [{"type": "audio", "format": "PCMU", "channels": ["external"], "rate": 8000}],
 }
 EVENT = {"type": "transcript", "data": {}}
-# What a server sends after `opened`, each of which breaks a rule of the protocol.
+# Messages after `opened`. Each message breaks one rule of the protocol.
 PLANTED: list[str | bytes | dict[str, Any]] = [
     "this is not JSON",
     "[1, 2, 3]",
@@ -337,7 +337,7 @@ PLANTED: list[str | bytes | dict[str, Any]] = [
 
 
 async def test_each_broken_rule_is_shown_in_red_with_its_source_while_the_call_runs() -> None:
-    """Twenty servers break a rule each; the message is red before the call ends."""
+    """Each of twenty servers breaks one rule. The message becomes red before the call ends."""
     planted: asyncio.Queue[str | bytes | dict[str, Any]] = asyncio.Queue()
 
     async def answer(websocket: WebSocket) -> None:

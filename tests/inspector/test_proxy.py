@@ -1,4 +1,4 @@
-"""Tests of the proxy: calls pass unchanged, and are analysed while they run."""
+"""Tests of the proxy: calls are forwarded unchanged, and are analysed while they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the HTML report: it holds all of a call and of the page, and needs nothing else."""
+"""Tests of the HTML report: the file contains the page and the call, and needs no network."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ async def test_answers_of_a_silent_bot_are_missing() -> None:
 
 
 async def test_answers_are_measured_from_the_end_of_the_utterance() -> None:
-    """The echo of an utterance lasts longer than the utterance, by the delay of the echo."""
+    """With an echo as the bot, the measured answer time is the delay of the echo."""
     talk = Talk(utterances=[read_wav(QUESTION)], first=0.5, period=4.0)
     async with echo_peer() as peer:
         result = await run_load(peer.url, SHORT, talk)

@@ -1,7 +1,8 @@
 """A model that detects each window that is lost, repeated or out of order, and that can stall.
 
 The state is a checksum of all windows since the last reset, so one wrong window changes all later
-probabilities. `pipecats_analyzer` runs the same model in pipecat's own analyzer, window by window.
+probabilities. `pipecats_analyzer` runs the same model in pipecat's own analyzer, one window after
+the other.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pipecat_genesys.vad import analyzer, worker
 
 @pytest.fixture
 def warnings_logged() -> Iterator[list[str]]:
-    """Return logged messages of level WARNING and above; repeat warnings of earlier tests."""
+    """Return logged messages of level WARNING and above; forget warnings of earlier tests."""
     lines: list[str] = []
     analyzer._warnings_given.clear()
     sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")

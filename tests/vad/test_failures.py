@@ -269,7 +269,7 @@ async def test_call_that_needs_two_runs_of_a_stalled_worker_is_served(
     def block_second_run_of_a_packet(calls: Any) -> list[Scores]:
         nonlocal runs
         [(rows, _)] = calls
-        # A packet of 250 ms has 7 or 8 windows; after a reset, fewer are left.
+        # A packet of 250 ms has 7 or 8 windows. The run after a reset has fewer windows.
         if len(rows) < 7 and not release.is_set() and runs == 0:
             runs += 1
             faulty.block(stalled, release)

@@ -1,4 +1,4 @@
-"""Tests that each window counts once and in order, while workers stall and calls come and go.
+"""Tests that windows are processed once and in order while workers stall and calls start and end.
 
 The oracle is pipecat's analyzer, which processes the same audio alone, in one thread.
 """

@@ -28,7 +28,7 @@ from . import oracle
 
 
 class CountingTurnAnalyzer(BaseTurnAnalyzer):
-    """Counts its runs, in the place of Smart Turn; a turn never ends."""
+    """Replaces Smart Turn and counts its runs. It never predicts the end of a turn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def no_reset_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def runs_of_turn_analyzer(analyzer: VADAnalyzer, rate: int) -> int:
-    """Return how often a pipeline asks for the end of a turn during three conversations."""
+    """Return how often a pipeline runs the turn analyzer during three conversations."""
     turn_analyzer = CountingTurnAnalyzer()
     strategy = TurnAnalyzerUserTurnStopStrategy(turn_analyzer=turn_analyzer)
     params = LLMUserAggregatorParams(

@@ -216,7 +216,7 @@ class AudioHookEndpoint:
                 await asyncio.wait_for(admission.empty(), _FAREWELL_SECONDS)
             except TimeoutError:
                 logger.error(f"draining: {self.active_calls} calls could not be ended")
-        logger.info("drained")
+        logger.info("draining: finished")
 
 
 def _subprotocol(websocket: WebSocket) -> str | None:

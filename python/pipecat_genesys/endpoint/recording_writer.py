@@ -218,7 +218,7 @@ class RecordingFolder:
         self.metrics.recording_stopped.inc()
         reason = error.strerror or str(error)
         logger.error(
-            f"{self._contents} stop: {self.path} cannot be written: {reason}. Calls go on. "
+            f"{self._contents} stop: {self.path} cannot be written: {reason}. Calls continue. "
             "Recording begins again when the folder can be written"
         )
 
@@ -627,7 +627,9 @@ def _write(file: RecordingFile, now: float) -> bool:
     try:
         return file.write(now)
     except Exception as error:
-        logger.opt(exception=error).error(f"the recording {file.path} ends: a defect")
+        logger.opt(exception=error).error(
+            f"the recording {file.path} ends because of an unexpected error"
+        )
         file.abandon()
         return True
 
