@@ -128,3 +128,13 @@ async def test_a_proxy_that_needs_a_library_is_a_connect_error(
     monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
     error = await connect_error("ws://127.0.0.1:9/")
     assert "127.0.0.1:9" in str(error)
+
+
+@pytest.mark.parametrize("offered", [(), ("audiohook",), ("b", "audiohook")])
+async def test_subprotocols_are_offered_in_order(offered: tuple[str, ...]) -> None:
+    async with answering("HTTP/1.1 403 Forbidden") as (url, requests):
+        await connect_error(url, CallOptions(subprotocols=offered))
+    (request,) = requests
+    expected = [f"Sec-WebSocket-Protocol: {', '.join(offered)}"] if offered else []
+    lines = request.splitlines()
+    assert [line for line in lines if line.startswith("Sec-WebSocket-Protocol")] == expected

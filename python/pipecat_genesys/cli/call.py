@@ -182,6 +182,14 @@ def call(
             help="Maximum additional delay of each message, at random, in seconds.",
         ),
     ] = 0.0,
+    subprotocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A WebSocket sub-protocol to offer, which Genesys does not do; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     backlog: Annotated[
         float,
         typer.Option(
@@ -321,7 +329,13 @@ def call(
     simulated = SimulatedCall(
         url,
         scenario.parameters(),
-        options=replace(options, backlog=backlog, rtt=rtt, jitter=jitter),
+        options=replace(
+            options,
+            backlog=backlog,
+            rtt=rtt,
+            jitter=jitter,
+            subprotocols=tuple(subprotocol or ()),
+        ),
         fault=chosen_fault,
         observer=observe,
     )

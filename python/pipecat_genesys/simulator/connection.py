@@ -30,6 +30,7 @@ from urllib.request import getproxies
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
 
 from pipecat_genesys.capture import Party
 
@@ -117,6 +118,8 @@ class CallOptions:
             time, in both directions; 0 for no delay.
         jitter: Maximum of an additional random delay of each message. The order of the messages
             does not change.
+        subprotocols: The WebSocket sub-protocols to offer, in order of preference. Genesys offers
+            none.
     """
 
     api_key: str = "simulator"
@@ -135,6 +138,7 @@ class CallOptions:
     catch_up_at_once: bool = False
     rtt: float = 0.04
     jitter: float = 0.0
+    subprotocols: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rtt < 0 or self.jitter < 0:
@@ -319,6 +323,7 @@ async def open_websocket(
     timeout: float,
     close_timeout: float,
     ssl: SSLContext | None,
+    subprotocols: Sequence[str] = (),
 ) -> ClientConnection:
     """Establish a WebSocket as the AudioHook client does.
 
@@ -333,6 +338,7 @@ async def open_websocket(
         timeout: Maximum time to establish the WebSocket, in seconds.
         close_timeout: Maximum time for the closing handshake, in seconds.
         ssl: TLS context for `wss://`; None for the default context.
+        subprotocols: The WebSocket sub-protocols to offer, in order of preference.
 
     Raises:
         ConnectFailedError: If the WebSocket cannot be established.
@@ -348,6 +354,7 @@ async def open_websocket(
             target,
             additional_headers=dict(headers),
             compression=None,
+            subprotocols=[Subprotocol(name) for name in subprotocols] or None,
             max_size=_MAX_SIZE,
             open_timeout=timeout,
             close_timeout=close_timeout,
@@ -504,6 +511,7 @@ class CallConnection:
             timeout=options.connect_timeout,
             close_timeout=options.socket_close_timeout,
             ssl=options.ssl,
+            subprotocols=options.subprotocols,
         )
         if options.rtt:
             await asyncio.sleep(options.rtt / 2)
