@@ -293,5 +293,5 @@ changelog: $(VENV)/.deps  ## Releases and deployment | 1 s | print what changelo
 .PHONY: clean
 clean:  ## Every day | 5 s | remove all files that the targets made
 	cargo clean --quiet
-	rm -rf $(VENV) .venvs dist call.wav call.log call-serializer.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage
+	rm -rf $(VENV) .venvs dist call.jsonl call.wav call.log call-serializer.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage
 	find python -name '*.so' -delete

@@ -3,9 +3,10 @@
 The demo starts `bot.py` (`AudioHookTransport`) and `serializer_bot.py` (Pipecat's own transport
 with the drop-in serializer) on free loopback ports. The simulator calls both servers at the same
 time with the same script: speech, keys and an interruption. The demo prints the messages of the
-call to `bot.py`, then a table of both calls. The demo also writes `call.wav`: the left channel has
-the caller's audio, and the right channel has the bot's audio as the caller heard it. The exit
-status is 0 if both calls are within the limits, else 1.
+call to `bot.py`, then a table of both calls. The demo also writes two files about the call to
+`bot.py`. In `call.wav` the left channel has the caller's audio, and the right channel has the bot's
+audio as the caller heard it. `call.jsonl` is a capture for the inspector. The exit status is 0 if
+both calls are within the limits, else 1.
 """
 
 import argparse
@@ -25,10 +26,14 @@ from pipecat_genesys.cli.timeline import Timeline
 from pipecat_genesys.simulator import (
     BargedIn,
     CallReport,
+    CaptureEntry,
+    CaptureFile,
     Direction,
     Disconnected,
+    Event,
     SimulatedCall,
     Spoken,
+    new_call,
     read_wav,
 )
 from rich import box
@@ -306,7 +311,7 @@ async def demo(bot: ExampleServer, serializer_bot: ExampleServer, recording: Pat
     Args:
         bot: The server whose call is printed and recorded.
         serializer_bot: The server to compare with.
-        recording: WAV file to write.
+        recording: WAV file to write; the capture has the same name with the suffix `.jsonl`.
 
     Returns:
         Whether both calls are within the limits.
@@ -317,10 +322,21 @@ async def demo(bot: ExampleServer, serializer_bot: ExampleServer, recording: Pat
     console.print("    time       message            seq    latency")
     timeline = Timeline(console)
     callers = (DemoCaller(prints=True), DemoCaller(prints=False))
-    calls = (SimulatedCall(urls[0], observer=timeline), SimulatedCall(urls[1]))
-    reports = await asyncio.gather(
-        *(call.run(caller.talk) for call, caller in zip(calls, callers, strict=True))
-    )
+    parameters = new_call()
+    capture_path = recording.with_suffix(".jsonl")
+    with CaptureFile(capture_path, urls[0], parameters) as capture:
+
+        def observe(item: CaptureEntry | Event) -> None:
+            timeline(item)
+            capture(item)
+
+        calls = (
+            SimulatedCall(urls[0], parameters, observer=observe),
+            SimulatedCall(urls[1]),
+        )
+        reports = await asyncio.gather(
+            *(call.run(caller.talk) for call, caller in zip(calls, callers, strict=True))
+        )
     timeline.flush()
     heard = await asyncio.gather(*(asyncio.to_thread(server.seconds_heard) for server in servers))
     transport, serializer = (
@@ -328,7 +344,16 @@ async def demo(bot: ExampleServer, serializer_bot: ExampleServer, recording: Pat
     )
     print_table(transport, serializer)
     calls[0].save_recording(recording)
-    console.print(f"{recording} has the call to bot.py: left the caller, right the bot as heard.")
+    console.print(
+        f"{recording} has the call to bot.py: the caller on the left channel, and the bot as the "
+        "caller heard it on the right channel.",
+        soft_wrap=True,
+    )
+    command = Path(sys.executable).with_name("pipecat-genesys")
+    if command.is_relative_to(Path.cwd()):
+        command = command.relative_to(Path.cwd())
+    console.print("To see and play the call in the browser:")
+    console.print(f"  {command} inspect {capture_path} --open", soft_wrap=True, highlight=False)
     return all(row.ok for row in transport + serializer)
 
 

@@ -8,12 +8,13 @@ import wave
 from pathlib import Path
 
 import pytest
+from pipecat_genesys.capture import read_capture
 
 pytest.importorskip("pipecat.pipeline.worker", reason="the examples need pipecat 1.3 or newer")
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
-def test_demo_exits_with_0_and_records_the_call(tmp_path: Path) -> None:
+def test_demo_exits_with_0_and_writes_recording_and_capture(tmp_path: Path) -> None:
     wav = tmp_path / "call.wav"
     run = subprocess.run(
         [sys.executable, str(DEMO), "--wav", str(wav), "--log", str(tmp_path / "call.log")],
@@ -30,3 +31,9 @@ def test_demo_exits_with_0_and_records_the_call(tmp_path: Path) -> None:
         assert recording.getnchannels() == 2
         assert recording.getframerate() == 8000
         assert recording.getnframes() > 10 * 8000
+    capture = read_capture(tmp_path / "call.jsonl")
+    assert [entry.type for entry in capture.entries[:1] + capture.entries[-1:]] == [
+        "open",
+        "closed",
+    ]
+    assert f"inspect {tmp_path / 'call.jsonl'}" in run.stdout
