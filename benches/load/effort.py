@@ -71,11 +71,11 @@ QUICK = Effort(
     call_gap=0.2,
     longest_ramp=12.0,
     ramp_down=3.0,
-    first_part=1.0,
-    growth=1.5,
+    first_part=1.5,
+    growth=1.6,
     precision=0.5,
     attempts=1,
-    most_steps=3,
+    most_steps=4,
 )
 
 

@@ -32,10 +32,11 @@ def test_a_full_search_finds_the_capacity_to_a_tenth(capacity: int, first: int) 
     assert len(results) <= FULL.most_steps
 
 
-def test_a_quick_search_has_three_steps_at_most() -> None:
-    assert list(searched(1000, 100, QUICK)) == [10, 100, 150]
-    assert list(searched(120, 100, QUICK)) == [10, 100, 150]
-    assert list(searched(80, 100, QUICK)) == [10, 100, 55]
+def test_a_quick_search_has_four_steps_at_most() -> None:
+    assert list(searched(1000, 100, QUICK)) == [10, 100, 160, 255]
+    assert list(searched(120, 100, QUICK)) == [10, 100, 160, 130]
+    assert list(searched(80, 100, QUICK)) == [10, 100, 55, 80]
+    assert list(searched(30, 40, QUICK)) == [10, 40, 25, 30]
 
 
 def test_a_search_ends_if_the_first_step_fails() -> None:
