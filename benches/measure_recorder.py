@@ -169,7 +169,7 @@ def main() -> int:
     rounds: list[dict[str, dict[str, Any]]] = []
     for number in range(options.rounds):
         row = {}
-        # Each round begins with another setting.
+        # Start each round with the next setting, so that no setting is always the first.
         first = number % len(options.settings)
         for setting in options.settings[first:] + options.settings[:first]:
             row[setting] = measure(setting, options.calls, options.gap, options.plateau)

@@ -99,7 +99,7 @@ async def test_the_proxy_runs_until_a_signal_and_exits_with_0(number: str) -> No
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\S+\n", second), second
         report = await SimulatedCall(match[1]).run(lambda call: call.opened())
         assert report.clean
-        # As a terminal does, send the signal to all processes.
+        # Send the signal to all processes of the group, as a terminal does.
         os.killpg(process.pid, getattr(signal, number))
         _, errors = await process.communicate()
     assert process.returncode == 0
@@ -136,7 +136,7 @@ def test_a_missing_library_is_named_with_the_extra() -> None:
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small page in place of that of the package."""
+    """Replace the page of the package by a small page."""
     web = tmp_path / "web"
     web.mkdir()
     (web / "index.html").write_text(

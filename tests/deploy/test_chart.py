@@ -278,7 +278,7 @@ def test_the_network_policy_allows_only_the_needed_connections() -> None:
     v4, v6 = (one["ipBlock"] for one in by_port[443]["to"])
     assert v4["cidr"] == "0.0.0.0/0"
     assert "169.254.0.0/16" in v4["except"]
-    # Its IPv6 addresses, such as fd00:ec2::254, are in fc00::/7.
+    # The IPv6 addresses of metadata services, such as fd00:ec2::254, are in fc00::/7.
     assert v6["cidr"] == "::/0"
     assert {"fc00::/7", "fe80::/10"} <= set(v6["except"])
 

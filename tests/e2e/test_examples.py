@@ -108,7 +108,7 @@ async def test_pytest_example_of_the_guide_runs(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text.replace("8765", port).replace("800 ms", "8 s"))
     shutil.copytree(EXAMPLES / "audio", tmp_path / "audio")
     shutil.copy(EXAMPLES / "bot.py", tmp_path)
-    # Another test runs the conversation of the examples.
+    # Use a short conversation here, because another test runs the conversation of the examples.
     (tmp_path / "calls").mkdir()
     (tmp_path / "calls" / "conversation.toml").write_text('steps = ["wait:bot", "hang-up"]')
     run = await asyncio.create_subprocess_exec(

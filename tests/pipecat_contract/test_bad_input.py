@@ -37,7 +37,7 @@ def errors() -> Iterator[list[str]]:
 
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[Callable[[], None]]:
-    """Check that a call leaves no file descriptor, and give a function that checks its tasks."""
+    """Check that a call leaves no file descriptor; yield a function that checks for left tasks."""
     process = psutil.Process(os.getpid())
     before = process.num_fds() if hasattr(process, "num_fds") else 0
 

@@ -49,8 +49,9 @@ class Vehicle(StrEnum):
 # Two scenarios need a pipecat version that queues frames, and can be cancelled, while its pipeline
 # starts.
 IS_NEWEST = "audio_out_volume" in TransportParams.model_fields
-# Pipecat 1.8 and 1.9 send audio in real time only while the serializer returns a message for it, so
-# audio during a pause is over at once, and a mixer generates audio without a limit.
+# Pipecat 1.8 and 1.9 wait for the duration of an audio chunk only if the serializer returns a
+# message for the chunk. During a pause the serializer returns none. Audio is then processed without
+# any wait, and a mixer generates audio without a limit.
 UNSENT_AUDIO_IS_NOT_PACED = version("pipecat-ai").startswith(("1.8.", "1.9."))
 EVERY = tuple(Vehicle)
 OURS = (Vehicle.TRANSPORT, Vehicle.SERIALIZER)

@@ -138,7 +138,8 @@ async def _run(settings: InspectorSettings, *, open_browser: bool) -> None:
     try:
         async with Inspector(settings, warn).running() as inspector:
             if inspector.proxy is not None:
-                # Calls come before their analysis. The process that forwards them has started.
+                # Give this process a lower priority than the forwarder, which is a separate
+                # process: forwarding a call is more urgent than its analysis.
                 if hasattr(os, "nice"):
                     os.nice(_NICENESS)
                 path = urlsplit(settings.proxy or "").path

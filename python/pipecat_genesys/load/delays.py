@@ -77,7 +77,8 @@ class EchoDetector:
     def __init__(self, track: bytes) -> None:
         """Create a detector for calls in which all callers send the same audio.
 
-        Args: track: Audio that every caller sends, as mu-law.
+        Args:
+            track: Audio that every caller sends, as mu-law.
         """
         self._spoken = _samples(track)
 
@@ -117,7 +118,8 @@ class AnswerDetector:
     def __init__(self, utterances: Sequence[Utterance]) -> None:
         """Create a detector for calls in which all callers say the same utterances.
 
-        Args: utterances: The utterances that the bot should answer.
+        Args:
+            utterances: The utterances that the bot should answer.
         """
         self._utterances = utterances
 

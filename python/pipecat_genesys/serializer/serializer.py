@@ -556,7 +556,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
                 kind, raw = type(event), event.raw
                 # Update the state first, because the handlers of the event may read it.
                 if raw is not None:
-                    # Without a position, the previous position is kept.
+                    # If the message has no position, keep the position of the previous message.
                     state.seen = raw if "position" in raw else state.with_position(raw)
                 if kind is events.CloseReceived:
                     state.is_open = False

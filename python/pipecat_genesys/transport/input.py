@@ -97,7 +97,7 @@ class AudioHookInputTransport(BaseInputTransport):
             await self.push_frame(frame)
 
     def _create_audio_task(self) -> None:
-        """Create Pipecat's task for caller audio, if caller audio passes through it.
+        """Create Pipecat's task for caller audio, if caller audio passes through this task.
 
         The task wakes up twice a second even if it has nothing to do.
         """
@@ -105,7 +105,7 @@ class AudioHookInputTransport(BaseInputTransport):
             super()._create_audio_task()  # type: ignore[no-untyped-call]
 
     async def push_audio_frame(self, frame: InputAudioRawFrame) -> None:
-        """Push audio that does not come from the socket, such as that of Pipecat's RTVI."""
+        """Push audio that does not come from the socket, such as audio from Pipecat's RTVI."""
         if self._params.audio_in_enabled and self._audio_task is None and not self._paused:
             super()._create_audio_task()  # type: ignore[no-untyped-call]
         await super().push_audio_frame(frame)

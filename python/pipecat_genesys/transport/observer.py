@@ -77,11 +77,11 @@ class MessageTap:
 
         Args:
             message: The text, or the audio, as it arrived.
-            at: The time at which it was read.
+            at: The time at which the message was read.
         """
 
     def sent(self, message: WireMessage | bytes, at: float) -> None:
-        """Called with each message to Genesys when the socket has taken it.
+        """Called with each message to Genesys when the socket has accepted the message.
 
         Audio that is discarded before it reaches the socket is not reported.
 
@@ -91,7 +91,7 @@ class MessageTap:
         """
 
     def closed(self, *, by_server: bool, code: int | None, at: float) -> None:
-        """Called once when the socket is gone.
+        """Called once when the socket is closed or lost.
 
         Args:
             by_server: Whether this side closed the socket.

@@ -85,7 +85,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         )
         connection.timeline = self._timeline
         # Frames, by id, whose audio was already sent. Pipecat's media sender must not send this
-        # audio again. Entries of frames that Pipecat drops disappear.
+        # audio again. The entry of a frame is removed when Pipecat drops the frame.
         self._sent: WeakValueDictionary[int, Frame] = WeakValueDictionary()
         filtered = getattr(params, "audio_out_filter", None)  # exists in pipecat 1.14 and newer
         self._takes_audio = params.audio_out_enabled and not (params.audio_out_mixer or filtered)

@@ -40,8 +40,8 @@ def release_pipeline(worker: Any, runner: Any, task_manager: Any) -> None:
         runner: The runner of the worker.
         task_manager: The task manager of the pipeline, which runs no task any more.
     """
-    # Attributes that this version of Pipecat does not have are skipped. The collector then frees
-    # what still is in a cycle.
+    # Attributes that this version of Pipecat does not have are skipped. The garbage collector then
+    # frees the objects that are still in a cycle.
     roots = [root for root in (worker, runner, getattr(runner, "_bus", None)) if root is not None]
     for owned in list(_owned_objects(roots, task_manager)):
         drop_event_handlers(owned)

@@ -38,8 +38,8 @@ except ImportError:  # pipecat versions before 1.0 do not have this frame
 # hears its middle, so its parts are early or late by at most half of this length. The first piece
 # of a turn is half as long, and is passed on when the caller hears its beginning.
 _PIECE_SECONDS = 0.2
-# Time in seconds for which the task of the timeline waits for more frames before it ends, because a
-# new task costs more than a wait.
+# Time in seconds for which the task of the timeline waits for more frames before it ends, because
+# starting a new task takes more CPU time than waiting.
 _LINGER_SECONDS = 1.0
 _SAMPLE_BYTES = 2
 # Limit of the audio that waits, in seconds. `add` waits while more audio is waiting.
@@ -110,7 +110,7 @@ class PlayoutTimeline:
         # The time at which the task ends if no frame is added; 0 while there are frames.
         self._lingers_until = 0.0
         self._room = asyncio.Event()
-        # Set while every frame was passed on.
+        # Set while no frame waits to be passed on.
         self._passed = asyncio.Event()
         self._passed.set()
         self._ended = False
