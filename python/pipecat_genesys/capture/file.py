@@ -40,9 +40,11 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 # The line of audio between its time and its size.
-_AUDIO_FIELDS = {
-    direction: f',"direction":"{direction}","type":"{AUDIO}","size":' for direction in Direction
-}
+_AUDIO_TO_SERVER, _AUDIO_FROM_SERVER = (
+    f',"direction":"{direction}","type":"{AUDIO}","size":'
+    for direction in (Direction.TO_SERVER, Direction.FROM_SERVER)
+)
+_TO_SERVER = Direction.TO_SERVER
 # Largest size of a masked audio message, in bytes. Servers refuse smaller messages.
 _MAX_SILENCE = 2**20
 
@@ -176,7 +178,10 @@ def audio_line(at: float, direction: Direction, size: int, content: str) -> str:
         content: The member with the content, as in `message_line`.
     """
     comma = "," if content else ""
-    return f'{{"at":{at:.6f}{_AUDIO_FIELDS[direction]}{size}{comma}{content}}}\n'
+    # A comparison takes a third of the time of a lookup, because an enumeration computes its hash
+    # in Python.
+    between = _AUDIO_TO_SERVER if direction is _TO_SERVER else _AUDIO_FROM_SERVER
+    return f'{{"at":{at:.6f}{between}{size}{comma}{content}}}\n'
 
 
 def silence_content(media_format: str | None) -> str:

@@ -337,6 +337,9 @@ class RecordingFile:
         self._descriptor: int | None = None
         self._offset = 0
         self._requested_at: dict[str, float] = {}
+        # The content of masked audio, and the choices for which it was made.
+        self._masked_audio = ""
+        self._masked_choices: Choices | None = None
 
     # -- in the event loop -------------------------------------------------------------------
 
@@ -383,9 +386,9 @@ class RecordingFile:
         if self._make_items is not None:
             self.items.extend(self._make_items())
             self._make_items = None
-        items: list[Item] = []
-        while self.items:
-            items.append(self.items.popleft())
+        take = self.items.popleft
+        # The event loop may append messages meanwhile. They are written in the next pass.
+        items = [take() for _ in range(len(self.items))]
         self._taken_bytes = put_bytes
         refused, self._reported = self._refused - self._reported, self._refused
         self._missing += refused
@@ -427,10 +430,11 @@ class RecordingFile:
         """Append bytes. If only a part can be written, the part is removed again."""
         if self._descriptor is None:
             self._descriptor = self._create()
-        descriptor, rest = self._descriptor, memoryview(data)
+        descriptor = self._descriptor
         try:
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            count = os.write(descriptor, data)
+            while count < len(data):
+                count += os.write(descriptor, data[count:])
         except OSError:
             os.ftruncate(descriptor, self._offset)
             os.lseek(descriptor, self._offset, os.SEEK_SET)
@@ -493,7 +497,11 @@ class RecordingFile:
                 return end_line(at, content, seq)
             return mark_line(at, content, seq or 0)
         if content is None:
-            return audio_line(at, direction, size, self._masked_content(choices))
+            if choices is not self._masked_choices:
+                self._masked_audio = self._masked_content(choices)
+                # The format is known only after `opened`, which comes before all audio.
+                self._masked_choices = choices
+            return audio_line(at, direction, size, self._masked_audio)
         if isinstance(content, bytes):
             encoded = base64.b64encode(content).decode()
             return audio_line(at, direction, size, f'"audio":"{encoded}"')
