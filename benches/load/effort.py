@@ -44,10 +44,10 @@ class Effort:
     def attempts_of(self, failures: Sequence[str]) -> int:
         """Return how often a step is tried that failed.
 
-        A step with callers that were too slow shows nothing about the server, so such a step is
-        tried twice at least.
+        A step that failed only because the callers were too slow shows nothing about the server,
+        so such a step is tried twice at least.
         """
-        is_valid = not any(failure.startswith(TOO_SLOW) for failure in failures)
+        is_valid = not all(failure.startswith(TOO_SLOW) for failure in failures)
         return self.attempts if is_valid else max(2, self.attempts)
 
     def ramp(self, calls: int) -> float:

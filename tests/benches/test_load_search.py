@@ -46,4 +46,5 @@ def test_a_search_ends_if_the_first_step_fails() -> None:
 def test_a_step_with_callers_that_were_too_slow_is_tried_again() -> None:
     assert QUICK.attempts_of(["2 errors 429"]) == 1
     assert QUICK.attempts_of(["callers too slow: lag p99 30 ms"]) == 2
+    assert QUICK.attempts_of(["2 errors 429", "callers too slow: lag p99 30 ms"]) == 1
     assert FULL.attempts_of(["2 errors 429"]) == 2
