@@ -27,7 +27,7 @@ def _stock_transport(websocket: WebSocket, **params: Any) -> FastAPIWebsocketTra
 
 
 def _runs(transport: FastAPIWebsocketTransport, **options: Any) -> RunPipeline:
-    """Return a function that runs a pipeline on pipecat's transport until the client has gone."""
+    """Return a function that runs a pipeline on pipecat's transport until the call ends."""
 
     async def run(pipeline: Pipeline, **more: Any) -> None:
         worker = PipelineWorker(pipeline, **options, **more)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 TOO_SLOW = "callers too slow"
-"""Beginning of the failure of a step that is not valid."""
+"""Beginning of the failure text of a step that is not valid."""
 
 # Steps are multiples of this number of calls.
 _UNIT = 5

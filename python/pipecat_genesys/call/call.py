@@ -100,7 +100,7 @@ class Phase(IntEnum):
     ENDED = 2
     """``closed`` was sent."""
     GONE = 3
-    """The socket is gone."""
+    """The socket is closed or lost."""
 
 
 # Module-level names for enumeration members that are used for every message, because access through

@@ -66,9 +66,9 @@ class MarkKind(StrEnum):
     PAUSED = "paused"
     """The recording was paused: the following messages are masked."""
     RESUMED = "resumed"
-    """The pause is over."""
+    """The recording was resumed."""
     DROPPED = "dropped"
-    """Messages are missing, because they could not be written in time, or there was no room."""
+    """Messages are missing, because the disk was full or too slow."""
     SKIPPED = "skipped"
     """Messages are missing, because the flight recorder keeps only the newest messages."""
 

@@ -18,7 +18,7 @@ from pipecat_genesys.protocol.types import AudioHookMessageType as Type
 MASK = "***"
 """The value of a masked text."""
 MASKED_DIGIT = "*"
-"""The value of a masked digit. It is a key of a keypad, so that a replay presses a key, too."""
+"""The value of a masked digit: a key of a keypad, so that a replay presses a key, too."""
 
 _ENVELOPE = frozenset({"version", "type", "id", "seq", "serverseq", "position"})
 _IMPERSONAL = frozenset(

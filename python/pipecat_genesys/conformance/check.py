@@ -20,7 +20,7 @@ class CheckSeverity(StrEnum):
     ERROR = "error"
     """Genesys rejects the message, ends the call or loses audio, or the server is unreliable."""
     WARNING = "warning"
-    """Genesys's reference client tolerates it, but Genesys Cloud may be stricter."""
+    """Genesys's reference client tolerates the mistake, but Genesys Cloud may be stricter."""
 
 
 class Schedule(StrEnum):
@@ -64,7 +64,7 @@ BOT = frozenset({CallMode.BOT})
 MONITOR = frozenset({CallMode.MONITOR})
 WARNING = CheckSeverity.WARNING
 
-# Sources of rules; each is used by several checks.
+# Sources of rules. Several checks use the same source.
 REFERENCE = "Genesys AudioHook reference implementation"
 CONNECTOR = "Genesys Audio Connector reference implementation"
 MEASURED = "measured with Genesys's reference client and server"
