@@ -22,11 +22,11 @@ GUIDE = (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_the_guide_lists_every_fault(fault: Fault) -> None:
-    fate = "may be ended" if not fault.is_legal else "goes on"
+    fate = "may be ended" if not fault.is_legal else "continues"
     if fault.may_be_refused:
-        fate = "goes on, or is refused"
+        fate = "continues, or is refused"
     if fault.is_legal and fault.ends_call:
-        fate = "is over, legally"
+        fate = "ends, as the protocol allows"
     assert f"| `{fault.name}` | {fault.summary} | {fate} |" in GUIDE
 
 
