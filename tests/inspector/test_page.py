@@ -457,6 +457,63 @@ async def test_report_is_one_file_that_shows_and_plays_the_call_without_network(
             assert all(url.startswith("blob:") for url in requested)
 
 
+async def test_replay_is_shown_beside_the_recorded_call(tmp_path: Path) -> None:
+    """The server of the replay sets an output variable that the recorded one did not set."""
+    recorded, replayed = {"intent": "billing"}, {"intent": "sales"}
+
+    async def answer(websocket: WebSocket) -> None:
+        await websocket.accept()
+        seq = 0
+        with suppress(WebSocketDisconnect):
+            while True:
+                received = await websocket.receive()
+                if received["type"] == "websocket.disconnect":
+                    return
+                if not received.get("text"):
+                    continue
+                asked = json.loads(received["text"])
+                answers = {"open": ("opened", OPENED), "ping": ("pong", {})}
+                answers["close"] = ("closed", {"outputVariables": replayed})
+                kind, parameters = answers[asked["type"]]
+                seq += 1
+                fields = {"version": "2", "id": asked["id"], "seq": seq, "clientseq": asked["seq"]}
+                await websocket.send_json(fields | {"type": kind, "parameters": parameters})
+
+    def server_line(at: float, kind: str, seq: int, parameters: dict[str, Any]) -> dict[str, Any]:
+        content = {"version": "2", "type": kind, "seq": seq, "clientseq": seq, "id": SESSION}
+        fields = {"direction": "from_server", "type": kind, "seq": seq, "size": 200}
+        return {"at": at, **fields, "message": content | {"parameters": parameters}}
+
+    lines = [
+        client_line(0, opening()),
+        server_line(0.1, "opened", 1, OPENED),
+        client_line(0.3, message("close", 2, parameters={"reason": "end"})),
+        server_line(0.4, "closed", 2, {"outputVariables": recorded}),
+    ]
+    write_capture(tmp_path / "call.jsonl", capture_lines(lines, end=0.5))
+    application = Starlette(routes=[WebSocketRoute("/audiohook", answer)])
+    async with (
+        serving(application) as url,
+        inspecting(captures=tmp_path) as inspector,
+        chromium() as browser,
+        page_of(browser, inspector.url) as page,
+    ):
+        await page.locator("#ladder .row", has_text="closed").first.wait_for()
+        await page.keyboard.press("r")
+        await page.fill("#replay-url", url)
+        await page.click("#replay-form button.primary")
+        await page.locator("#compare-count", has_text="differ").wait_for()
+        assert await page.get_attribute("#tab-compare", "aria-selected") == "true"
+        different = page.locator("#compare .row.different", has_text="closed")
+        await different.click()
+        shown = await page.inner_text("#compare-detail")
+        assert "outputVariables" in shown
+        assert "billing" in shown
+        assert "sales" in shown
+        await page.click("#open-replay")
+        await page.locator("#call-name", has_text="replay of call").wait_for()
+
+
 def hour_of_messages() -> Iterator[dict[str, Any]]:
     """Yield an hour with audio both ways, of which half is silence, and 10,000 other messages."""
     question, _ = read_wav(AUDIO / "caller-question.wav")
