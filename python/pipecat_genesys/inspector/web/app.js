@@ -860,6 +860,10 @@ function wire() {
   on("replay-form", "submit", () => void replay());
   on("open-replay", "click", () => replayId && void open(replayId));
   on("toast", "click", () => (byId("toast").hidden = true));
+  addEventListener("hashchange", () => {
+    const named = decodeURIComponent(location.hash.slice(1));
+    if (calls.has(named)) void open(named);
+  });
   const tabs = [...document.querySelectorAll("[role=tab]")];
   for (const tab of tabs) tab.addEventListener("click", () => showTab(tab.id.slice(4)));
   document.querySelector("[role=tablist]")?.addEventListener("keydown", (event) => {

@@ -42,7 +42,7 @@ export class MessageIndex {
   /** @param {Source} source @param {string} id */
   constructor(source, id) {
     this._source = source;
-    this._id = id;
+    this.id = id;
     /** @type {Row[]} */
     this.rows = [];
     this.total = 0;
@@ -67,7 +67,7 @@ export class MessageIndex {
     this._loading = true;
     try {
       do {
-        const page = await this._source.messages(this._id, this.rows.length, PAGE_SIZE);
+        const page = await this._source.messages(this.id, this.rows.length, PAGE_SIZE);
         if (!wanted()) return;
         this.total = Math.max(page.total, this.rows.length);
         for (const entry of page.messages) this._add(entry);
@@ -125,7 +125,7 @@ export class MessageIndex {
 
   /** @param {number} i @returns {Promise<Entry|null>} A message in full. */
   async entry(i) {
-    const page = await this._source.messages(this._id, i, 1);
+    const page = await this._source.messages(this.id, i, 1);
     return page.messages[0] ?? null;
   }
 }
@@ -407,6 +407,7 @@ export class Ladder {
     const severity = worst(row.rules);
     node.id = `message-${row.i}`;
     node.dataset.i = String(row.i);
+    node.dataset.call = this.index?.id ?? "";
     node.setAttribute("aria-rowindex", String(position + 1));
     node.setAttribute("aria-selected", String(row.i === this._selected));
     node.className = `row ${row.toServer ? "to-server" : "to-client"}`;
