@@ -20,16 +20,16 @@ def listed(heading: str) -> list[str]:
 
 
 def test_guide_lists_every_client_message() -> None:
-    names = listed("What the client says")
+    names = listed("Messages of the client")
     assert sorted(names) == sorted(message.value for message in PARAMETERS)
 
 
 def test_guide_lists_every_server_message() -> None:
-    names = listed("What the server says")
+    names = listed("Messages of the server")
     allowed = {message for row in OUTGOING.values() for message in row}
     assert sorted(names) == sorted(message.value for message in allowed)
 
 
 def test_every_message_type_is_of_the_client_or_of_the_server() -> None:
-    names = {*listed("What the client says"), *listed("What the server says")}
+    names = {*listed("Messages of the client"), *listed("Messages of the server")}
     assert names == {message.value for message in AudioHookMessageType}
