@@ -106,7 +106,8 @@ async def smart_turn_state(ulaw: bytes) -> EndOfTurnState:
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0, 8.0, 20.0])
 def test_silero_takes_sample_speech_for_speech(seconds: float, party: AudioHookChannel) -> None:
     confidence = silero_confidence(sample_speech(seconds, party))
-    assert confidence.max() > 0.99
+    # The model of pipecat 1.0 gives 0.986 for the shortest speech.
+    assert confidence.max() > 0.98
     # Pipecat's default threshold is 0.7. Windows in the pauses between sentences are below this
     # threshold.
     assert np.mean(confidence > 0.7) > 0.75

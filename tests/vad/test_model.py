@@ -117,7 +117,8 @@ def test_memory_of_the_largest_run_is_given_back(speech_model: SpeechModel) -> N
     for _ in range(5):
         speech_model.score([(rows, INITIAL_STATE)] * 40)
         last = run_all_sizes()
-    assert (last - first) * os.sysconf("SC_PAGE_SIZE") < 4_000_000
+    # The C library keeps some freed memory for the next run; the amount differs by version.
+    assert (last - first) * os.sysconf("SC_PAGE_SIZE") < 16_000_000
 
 
 def test_the_gil_is_free_while_the_model_runs(speech_model: SpeechModel) -> None:
