@@ -46,7 +46,7 @@ _COMMAND = "import sys; from pipecat_genesys.cli import main; sys.exit(main())"
 _START_SECONDS = 60
 
 
-class Server:
+class RecordingServer:
     """A process of `pipecat-genesys serve` on the last core.
 
     Args:
@@ -111,9 +111,9 @@ class Server:
 
 
 @contextmanager
-def running(options: list[str]) -> Iterator[Server]:
+def running(options: list[str]) -> Iterator[RecordingServer]:
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(options, folder)
+        server = RecordingServer(options, folder)
         try:
             yield server
         finally:

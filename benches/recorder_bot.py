@@ -6,7 +6,7 @@ pipecat-genesys serve recorder_bot:app
 from __future__ import annotations
 
 from fastapi import FastAPI
-from load.bots import RATE_IN, RATE_OUT, CallerAudioCounter, EchoBot
+from load.bots import RATE_IN, RATE_OUT, CallerAudioCounter, MarkerEchoBot
 from loguru import logger
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams
@@ -16,7 +16,7 @@ from pipecat_genesys.endpoint import AudioHookCall, audiohook_router
 async def bot(call: AudioHookCall) -> None:
     """Run one call."""
     await call.run(
-        Pipeline([call.transport.input(), EchoBot(counter), call.transport.output()]),
+        Pipeline([call.transport.input(), MarkerEchoBot(counter), call.transport.output()]),
         params=PipelineParams(audio_in_sample_rate=RATE_IN, audio_out_sample_rate=RATE_OUT),
     )
 

@@ -56,7 +56,7 @@ class CallerAudioProcessor(FrameProcessor):
         raise NotImplementedError
 
 
-class EchoBot(CallerAudioProcessor):
+class MarkerEchoBot(CallerAudioProcessor):
     """Greets the caller, then repeats the caller's audio; a DTMF key interrupts the bot.
 
     The echo starts after the greeting has played. An earlier echo would wait for the end of the

@@ -15,7 +15,7 @@ from pipecat_genesys import GenesysAudioHookSerializer, genesys_params
 from pipecat_genesys.transport import AudioHookTransport
 from pipecat_genesys.transport import run_call as run_our_call
 
-from .bots import RATE_IN, RATE_OUT, CallerAudioCounter, EchoBot
+from .bots import RATE_IN, RATE_OUT, CallerAudioCounter, MarkerEchoBot
 from .working_bot import working_bot
 
 RunPipeline = Callable[..., Awaitable[None]]
@@ -111,7 +111,7 @@ async def run_call(
     """
     await websocket.accept()
     transport, run = CONFIGURATIONS[server](websocket)
-    before: list[Any] = [EchoBot(counter)]
+    before: list[Any] = [MarkerEchoBot(counter)]
     after: list[Any] = []
     if bot == "working":
         vad = "telephone" if server.endswith("telephone-vad") else "silero"

@@ -53,7 +53,7 @@ async def wait_for_the_end(caller: SimulatedCall) -> None:
     await caller.ended(10)
 
 
-class Answering(FrameProcessor):
+class SpeakingProcessor(FrameProcessor):
     """Answers each digit after 0.2 s with 2 s of audio; digit 0 interrupts this audio."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
@@ -73,7 +73,7 @@ class Answering(FrameProcessor):
 async def test_summary_has_answer_times_interruptions_and_pauses(log: list[str]) -> None:
     async def bot(call: AudioHookCall) -> None:
         transport = call.transport
-        await call.run(Pipeline([transport.input(), Answering(), transport.output()]))
+        await call.run(Pipeline([transport.input(), SpeakingProcessor(), transport.output()]))
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()

@@ -35,7 +35,7 @@ OPTIONS = CallOptions(
 _LAST = 3
 
 
-class Answering(FrameProcessor):
+class AnsweringProcessor(FrameProcessor):
     """Answers each digit with an event and half a second of audio, and ends after three digits."""
 
     def __init__(self, call: AudioHookCall, word: str) -> None:
@@ -62,7 +62,9 @@ class Answering(FrameProcessor):
 def bot_that_says(word: str) -> Any:
     async def bot(call: AudioHookCall) -> None:
         transport = call.transport
-        await call.run(Pipeline([transport.input(), Answering(call, word), transport.output()]))
+        await call.run(
+            Pipeline([transport.input(), AnsweringProcessor(call, word), transport.output()])
+        )
 
     return bot
 

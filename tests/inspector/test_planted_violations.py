@@ -19,10 +19,10 @@ from .proxied import proxied
 
 FRAME = b"\xff" * 1600
 MEDIUM = {"type": "audio", "format": "PCMU", "channels": ["external"], "rate": 8000}
-Plant = Callable[["Server"], Awaitable[None]]
+Plant = Callable[["ViolatingServer"], Awaitable[None]]
 
 
-class Server:
+class ViolatingServer:
     """A server that sends the invalid messages of a test."""
 
     def __init__(self, socket: ServerConnection, opening: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ async def call_with(plant: Plant, parameters: CallParameters | None = None) -> B
     parameters = parameters or new_call()
 
     async def handle(socket: ServerConnection) -> None:
-        server = Server(socket, json.loads(await socket.recv()))
+        server = ViolatingServer(socket, json.loads(await socket.recv()))
         await plant(server)
         await socket.wait_closed()
 
@@ -98,7 +98,9 @@ def client_message(
     return json.dumps(message | overrides)
 
 
-async def opened_and(server: Server, kind: str, content: Any = None, /, **overrides: Any) -> None:
+async def opened_and(
+    server: ViolatingServer, kind: str, content: Any = None, /, **overrides: Any
+) -> None:
     await server.opened()
     await server.send(kind, content, **overrides)
 
@@ -107,41 +109,41 @@ def entity(kind: str, data: Any) -> dict[str, Any]:
     return {"entities": [{"type": kind, "data": data}]}
 
 
-async def text_too_large(server: Server) -> None:
+async def text_too_large(server: ViolatingServer) -> None:
     await opened_and(server, "event", entity("custom", "x" * 64_000))
 
 
-async def many_audio_messages(server: Server) -> None:
+async def many_audio_messages(server: ViolatingServer) -> None:
     await server.opened()
     for _ in range(40):
         await server.socket.send(FRAME[:80])
 
 
-async def many_text_messages(server: Server) -> None:
+async def many_text_messages(server: ViolatingServer) -> None:
     await server.opened()
     for _ in range(40):
         await server.send("event", entity("custom", {}))
 
 
-async def many_pauses(server: Server) -> None:
+async def many_pauses(server: ViolatingServer) -> None:
     await server.opened()
     for _ in range(6):
         await server.send("pause")
 
 
-async def audio_first(server: Server) -> None:
+async def audio_first(server: ViolatingServer) -> None:
     await server.socket.send(FRAME)
 
 
-async def not_json(server: Server) -> None:
+async def not_json(server: ViolatingServer) -> None:
     await server.socket.send("{not json")
 
 
-async def no_object(server: Server) -> None:
+async def no_object(server: ViolatingServer) -> None:
     await server.socket.send("[1, 2]")
 
 
-async def binary_of_nothing(server: Server) -> None:
+async def binary_of_nothing(server: ViolatingServer) -> None:
     await server.opened()
     await server.socket.send(b"")
 
@@ -189,7 +191,7 @@ async def test_a_broken_rule_of_the_server_is_shown_with_its_source(rule: str) -
 
 
 async def test_audio_to_a_monitoring_client_is_a_violation() -> None:
-    async def talks(server: Server) -> None:
+    async def talks(server: ViolatingServer) -> None:
         await server.opened()
         await server.socket.send(FRAME)
 

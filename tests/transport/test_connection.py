@@ -29,7 +29,7 @@ def params_with_dead_peer_after(seconds: float) -> AudioHookParams:
     return params
 
 
-class RawClient:
+class ScriptedClient:
     """A client that sends only the messages that the test sends."""
 
     def __init__(self, socket: ClientConnection) -> None:
@@ -64,12 +64,12 @@ OPEN = {
 
 
 @asynccontextmanager
-async def peer(server: TransportServer) -> AsyncIterator[RawClient]:
+async def peer(server: TransportServer) -> AsyncIterator[ScriptedClient]:
     async with (
         serving(server.app) as url,
         connect(url, ping_interval=None, compression=None, close_timeout=1) as socket,
     ):
-        yield RawClient(socket)
+        yield ScriptedClient(socket)
 
 
 def nothing_left(server: TransportServer) -> bool:
@@ -163,7 +163,7 @@ async def test_peer_that_floods_is_throttled_and_disconnected_and_other_calls_ar
     observer = ThrottlingObserver()
     flooded, healthy = TransportServer(Echo, observer=observer), TransportServer(Echo)
 
-    async def flood(client: RawClient) -> None:
+    async def flood(client: ScriptedClient) -> None:
         # Each message has 4 s of audio; the client sends as fast as the server reads.
         while True:
             await client.send("ping", 1)
@@ -171,7 +171,7 @@ async def test_peer_that_floods_is_throttled_and_disconnected_and_other_calls_ar
 
     received_types: list[str] = []
 
-    async def read(client: RawClient) -> None:
+    async def read(client: ScriptedClient) -> None:
         async for message in client.socket:
             if isinstance(message, str):
                 received_types.append(json.loads(message)["type"])
@@ -200,7 +200,7 @@ async def test_peer_that_floods_is_throttled_and_disconnected_and_other_calls_ar
     assert "disconnect" in received_types
 
 
-async def disconnect_reason(client: RawClient) -> str:
+async def disconnect_reason(client: ScriptedClient) -> str:
     """Return the reason of the server's `disconnect`."""
     async with asyncio.timeout(10):
         while (message := await client.receive())["type"] != "disconnect":

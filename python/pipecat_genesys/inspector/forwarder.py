@@ -90,7 +90,7 @@ class _Side(asyncio.Protocol):
         name: The party at the other end of the socket.
     """
 
-    def __init__(self, connection: _Connection, kind: Record, name: str) -> None:
+    def __init__(self, connection: _ForwardedConnection, kind: Record, name: str) -> None:
         self.connection = connection
         self.kind = kind
         self.name = name
@@ -136,7 +136,7 @@ class _Side(asyncio.Protocol):
         self.connection.lost(self, error)
 
 
-class _Connection:
+class _ForwardedConnection:
     """The connection of one client, and the connection to the server for this client."""
 
     def __init__(self, forwarder: Forwarder, number: int) -> None:
@@ -230,7 +230,7 @@ class _Connection:
                 other.transport.close()
 
 
-class Target:
+class ForwardTarget:
     """The server to which calls are forwarded.
 
     Args:
@@ -255,14 +255,14 @@ class Forwarder:
         copies: Sends the copies.
     """
 
-    def __init__(self, target: Target, copies: Copies) -> None:
+    def __init__(self, target: ForwardTarget, copies: Copies) -> None:
         self.target = target
         self.copies = copies
         self._numbers = count(1)
 
     def accept(self) -> asyncio.Protocol:
         """Return the protocol of a new client connection."""
-        return _Connection(self, next(self._numbers)).client
+        return _ForwardedConnection(self, next(self._numbers)).client
 
 
 class RecordReader:
@@ -295,7 +295,7 @@ async def _run(settings: dict[str, Any]) -> None:
     writer.transport.set_write_buffer_limits(high=2 * MAX_COPIES)
     copies = Copies(writer.transport)
     try:
-        target = Target(settings["url"], settings["ca_file"])
+        target = ForwardTarget(settings["url"], settings["ca_file"])
         server = await loop.create_server(
             Forwarder(target, copies).accept, settings["host"], settings["port"]
         )

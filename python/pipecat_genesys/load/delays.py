@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipecat_genesys import audio
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE
 
-from .talk import Utterance
+from .talk import PlayedUtterance
 
 Samples: TypeAlias = NDArray[np.float64]
 
@@ -115,7 +115,7 @@ class EchoDetector:
 class AnswerDetector:
     """Measures the time from the end of each utterance until the bot speaks."""
 
-    def __init__(self, utterances: Sequence[Utterance]) -> None:
+    def __init__(self, utterances: Sequence[PlayedUtterance]) -> None:
         """Create a detector for calls in which all callers say the same utterances.
 
         Args:

@@ -9,7 +9,7 @@ from pipecat_genesys.simulator import CallOptions, Scenario, SimulatedCall, run_
 
 from .delays import AnswerDetector
 from .results import CallRecord, record_call
-from .talk import Utterance
+from .talk import PlayedUtterance
 
 
 async def run_scripted_call(url: str, scenario: Scenario, options: CallOptions) -> CallRecord:
@@ -38,7 +38,7 @@ async def run_scripted_call(url: str, scenario: Scenario, options: CallOptions) 
     record.completed = verdict.passed
     record.script_error = None if verdict.passed else str(verdict).replace("\n", "; ")
     speeches = call.caller_audio.voice(AudioHookChannel.EXTERNAL).speeches
-    record.measure(AnswerDetector([Utterance(one.start, one.end) for one in speeches]))
+    record.measure(AnswerDetector([PlayedUtterance(one.start, one.end) for one in speeches]))
     # A scenario checks the answers that it needs itself, so no answer is counted as missing.
     record.delays.missing = 0
     return record

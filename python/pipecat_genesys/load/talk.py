@@ -28,7 +28,7 @@ class Expect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class PlayedUtterance:
     """Speech of a caller that the bot should answer, in seconds from `open`."""
 
     begin: float
@@ -66,7 +66,7 @@ class Talk:
                 f"{self.period:g} s; make the period longer"
             )
 
-    def track(self, seconds: float) -> tuple[bytes, list[Utterance]]:
+    def track(self, seconds: float) -> tuple[bytes, list[PlayedUtterance]]:
         """Return the audio that a caller sends in a call.
 
         Args:
@@ -79,7 +79,7 @@ class Talk:
         if self.expect is Expect.ECHO:
             return _noise(samples), []
         track = bytearray(ULAW_SILENCE * samples)
-        utterances: list[Utterance] = []
+        utterances: list[PlayedUtterance] = []
         at = round(self.first * WIRE_SAMPLE_RATE)
         while at < samples:
             speech = self.utterances[len(utterances) % len(self.utterances)]
@@ -87,7 +87,7 @@ class Talk:
             if end > samples:
                 break
             track[at:end] = speech
-            utterances.append(Utterance(at / WIRE_SAMPLE_RATE, end / WIRE_SAMPLE_RATE))
+            utterances.append(PlayedUtterance(at / WIRE_SAMPLE_RATE, end / WIRE_SAMPLE_RATE))
             at += round(self.period * WIRE_SAMPLE_RATE)
         return bytes(track), utterances
 
