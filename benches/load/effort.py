@@ -80,7 +80,7 @@ QUICK = Effort(
 
 
 def next_calls(first: int, results: dict[int, bool], effort: Effort) -> int | None:
-    """Return the number of calls of the next step, or None if the search is over.
+    """Return the number of calls of the next step, or None if the search is finished.
 
     Args:
         first: Number of calls of the first step of the search.

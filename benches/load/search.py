@@ -25,7 +25,7 @@ def search(
         bot: Name of the bot.
         loop: Name of the event loop.
         effort: How exactly the number of calls is found.
-        report: Called with each row, also with those of attempts that are repeated.
+        report: Called with each row, also with the rows of attempts that are repeated.
     """
     results: dict[int, bool] = {}
     tries: dict[int, int] = {}

@@ -240,7 +240,7 @@ def halves(rows: Sequence[Row], source: str) -> Table:
 
 
 def turns(rows: Sequence[Row]) -> Table:
-    """CPU time of Smart Turn beside that of the detection of the same turn."""
+    """CPU time of Smart Turn, and of voice activity detection in the same turn."""
     return Table(
         "CPU time of a turn",
         "CPU time in ms: one prediction of pipecat's `LocalSmartTurnAnalyzerV3`, which runs after "

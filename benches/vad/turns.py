@@ -1,6 +1,6 @@
 """CPU time of pipecat's Smart Turn, a model that predicts whether a turn has ended.
 
-The CPU time of voice activity detection during the turn is measured beside it.
+The CPU time of voice activity detection during the turn is measured for comparison.
 """
 
 from __future__ import annotations

@@ -287,7 +287,7 @@ def collection_times(
     """Run a scenario in virtual time; return the seconds at which collections started.
 
     Args:
-        scenario: Called with a coroutine function that runs one connection, which ends at once.
+        scenario: Called with a coroutine function that runs one connection, which ends immediately.
         collection_seconds: Duration of a collection.
     """
     times: list[float] = []

@@ -129,7 +129,7 @@ async def test_frames_are_sent_every_200_ms_without_drift() -> None:
         await call.say(b"\x55" * 8000)
         frames = [entry.at for entry in call.session.capture.entries if entry.is_audio]
     assert opened.at == pytest.approx(0.65, abs=0.01)
-    # The client sends the caller audio from before `opened` at once.
+    # The client sends the caller audio from before `opened` without a pause.
     assert frames[:3] == [opened.at] * 3
     assert frames[3:8] == [pytest.approx(0.2 * number, abs=1e-4) for number in range(4, 9)]
 
@@ -606,7 +606,7 @@ async def test_continuation_repeats_the_history_and_closes_the_previous_session(
     assert continued["id"] == previous["id"]
     assert continued["serverseq"] == 2
     start = round(float(opening["position"].removeprefix("PT").removesuffix("S")) * 8000)
-    # The client sends the history at once, and not at the rate of the first session.
+    # The client sends the history without a pause, and not at the rate of the first session.
     sent = [e.at for e in new.session.capture.entries if e.is_audio]
     (opened,) = [e.at for e in new.session.capture.entries if e.type == "opened"]
     at_once = [at for at in sent if at == opened]

@@ -44,7 +44,7 @@ class Admission(Generic[_Call]):
     """Counts and limits running calls and authentications. Uses no clock and no sockets.
 
     Attributes:
-        max_calls: Largest number of calls at once.
+        max_calls: Maximum number of simultaneous calls.
         calls: The running calls.
         draining: Whether the server is about to stop. ``/readyz`` then answers 503.
         closed: Whether new calls are refused.
@@ -54,7 +54,7 @@ class Admission(Generic[_Call]):
         """Create an admission without calls.
 
         Args:
-            max_calls: Largest number of calls at once.
+            max_calls: Maximum number of simultaneous calls.
         """
         self.max_calls = max_calls
         self.calls: set[_Call] = set()

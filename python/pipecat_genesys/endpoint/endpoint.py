@@ -93,7 +93,7 @@ class AudioHookEndpoint:
         return not self.admission.draining and self.admission.refusal is None
 
     def set_max_calls(self, max_calls: int) -> None:
-        """Change the largest number of calls at once. Running calls are not affected.
+        """Change the maximum number of simultaneous calls. Running calls are not affected.
 
         Args:
             max_calls: The number, 1 or more.

@@ -61,7 +61,7 @@ class Metrics:
             return Histogram(f"audiohook_{name}", text, labels, buckets=buckets, registry=registry)
 
         self.active = gauge("active_calls", "Calls that run now.")
-        self.limit = gauge("call_limit", "Largest number of calls at once.")
+        self.limit = gauge("call_limit", "Maximum number of simultaneous calls.")
         self.draining = gauge("draining", "Processes that drain and refuse new calls.")
         self.connections = counter("connections", "Upgrade requests received.")
         self.refusals = counter("refusals", "Connections refused, by reason.", "reason")

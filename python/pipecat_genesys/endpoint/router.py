@@ -105,8 +105,8 @@ def audiohook_router(
         unauthenticated: Whether to accept every connection. Use this only for development.
         path: The path of the WebSocket.
         params: The parameters of every call's transport.
-        max_calls: Largest number of calls at once in this process. Further calls are refused with
-            HTTP 503.
+        max_calls: Maximum number of simultaneous calls in this process. Further calls are refused
+            with HTTP 503.
         ready_seconds: Longest time that ``opened`` waits for the bot's pipeline. After this time,
             the session is opened paused, and resumed when the pipeline runs.
         after_call_seconds: Longest time that a bot may run after the end of its call.

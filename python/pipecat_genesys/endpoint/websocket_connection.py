@@ -29,18 +29,18 @@ from .connection_socket import ConnectionSocket
 
 Message = MutableMapping[str, Any]
 
-# The budget for frames of all kinds: the number of frames per second, and the number of frames at
-# once. A call has some ten messages per second, and 100 messages at once after a reconnection. The
-# AudioHook protocol allows 200 ms of audio in 1600 messages.
+# The budget for frames of all kinds: the number of frames per second, and the number of frames in a
+# burst. A call has some ten messages per second, and 100 messages without a pause after a
+# reconnection. The AudioHook protocol allows 200 ms of audio in 1600 messages.
 _FRAMES_PER_SECOND = 200.0
 _FRAME_BURST = 2000.0
 # Number of payload bytes that count as one frame in the budget.
 _PAYLOAD_PER_FRAME = 4096
 # Size in bytes of the smallest frame of a client, which is empty and masked.
 _LEAST_FRAME = 6
-# Number of bytes that are parsed at once. They contain at most 340 empty frames, which take about 2
-# ms. After `_FRAMES_PER_TURN` frames or more, parsing continues in the next iteration of the event
-# loop.
+# Maximum number of bytes that are parsed in one step. These bytes contain at most 340 empty frames,
+# which take about 2 ms. After `_FRAMES_PER_TURN` frames or more, parsing continues in the next
+# iteration of the event loop.
 _PARSED_AT_ONCE = 2048
 _FRAMES_PER_TURN = 50
 # When the budget is used up, reading stops until the budget allows this number of frames again.

@@ -235,7 +235,7 @@ class ForwardTarget:
 
     Args:
         url: URL of the server, `ws://` or `wss://`.
-        ca_file: Certificates to trust, in PEM format; None for those of the system.
+        ca_file: Certificates to trust, in PEM format; None for the system's certificates.
     """
 
     def __init__(self, url: str, ca_file: str | None = None) -> None:

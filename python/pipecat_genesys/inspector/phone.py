@@ -193,7 +193,7 @@ class PhoneCall:
 
     @staticmethod
     def _remark(entry: CaptureEntry) -> str:
-        """Return the note of a client message; `CallAnalysis` makes those of the server."""
+        """Return the note of a client message. `CallAnalysis` makes notes of server messages."""
         return entry.note if entry.direction == "to_server" else ""
 
     async def _run(self, call: SimulatedCall, listed: InspectedCall) -> None:

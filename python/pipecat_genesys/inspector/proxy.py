@@ -273,7 +273,7 @@ class CallProxy:
         calls: The list to which calls are added.
         url: URL of the server, `ws://` or `wss://`.
         port: Port to listen on; 0 for any.
-        ca_file: Certificates to trust, in PEM format; None for those of the system.
+        ca_file: Certificates to trust, in PEM format; None for the system's certificates.
         on_end: Called with each call that has ended.
         on_failure: Called with a message if the process ends before `stop`.
 

@@ -70,7 +70,8 @@ class InspectorSettings:
         proxy: URL of the server to which the proxy forwards calls.
         listen: Port of the proxy; 0 for any.
         save: Folder in which the proxy's calls are saved as captures, or None.
-        ca_file: Certificates that the proxy trusts, in PEM format; None for those of the system.
+        ca_file: Certificates that the proxy trusts, in PEM format; None for the certificates of the
+            system.
         phone: URL of the server that the phone calls.
         options: Credentials of the phone and of replays.
         explain: Returns the reason of a failed connection with advice.

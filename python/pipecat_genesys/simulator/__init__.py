@@ -8,11 +8,11 @@ barge-in, and limits on message rate and message size. `REACTIONS` lists every r
 client's reaction.
 
 There are two layers. `session` is one call without I/O: `GenesysClientSession` takes server
-messages and the time, and returns client messages and events. The modules beside it drive a
-session: `SimulatedCall` connects it to a WebSocket, speaks for the caller, and runs a script. Both
-layers yield a `CallReport`. A `Scenario` is a call with its expectations, from a file or made in
-Python; a `Verdict` says whether the server met them. `FAULTS` are mistakes that a client makes on
-request, and that a server must survive.
+messages and the time, and returns client messages and events. The other modules use a session:
+`SimulatedCall` connects it to a WebSocket, speaks for the caller, and runs a script. Both layers
+yield a `CallReport`. A `Scenario` is a call with its expectations, from a file or made in Python; a
+`Verdict` says whether the server met them. `FAULTS` are mistakes that a client makes on request,
+and that a server must survive.
 
 `SimulatedCall` needs the extra `simulator` (websockets), and the extra `auth` or `cli` to sign
 requests. Nothing here imports pipecat.

@@ -182,13 +182,13 @@ def decode_secret(text: str) -> bytes:
 
 
 def normalized_url(url: str) -> str:
-    """Check the URL of a server, and encode the URL in ASCII as it is sent.
+    """Check the URL of a server, and return the URL in ASCII, as the request contains it.
 
     Returns:
         The URL with the host in IDNA and with percent-encoded path and query.
 
     Raises:
-        ValueError: If the URL cannot be that of a WebSocket server. The message says why.
+        ValueError: If the URL is not a valid URL of a WebSocket server. The message says why.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss"):
@@ -282,7 +282,7 @@ def checked_url(url: str) -> str:
     """Check the URL of a server, see `normalized_url`.
 
     Raises:
-        ConnectFailedError: If the URL cannot be that of a WebSocket server.
+        ConnectFailedError: If the URL is not a valid URL of a WebSocket server.
     """
     try:
         return normalized_url(url)
@@ -537,7 +537,7 @@ class CallConnection:
             self._outgoing.put(_Ending.ABORT)
 
     def drop(self) -> None:
-        """Abort the connection at once, without a close frame."""
+        """Abort the connection immediately, without a close frame."""
         self._closing = True
         self._websocket.transport.abort()
 

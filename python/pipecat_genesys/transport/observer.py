@@ -68,8 +68,8 @@ class TransportObserver:
 class MessageTap:
     """Gets each message of a call once, in the order of the wire; override the methods.
 
-    The methods are called in the event loop. They must return at once and must not raise. Times are
-    seconds on the monotonic clock. Unlike a `TransportObserver`, a tap gets personal data.
+    The methods are called in the event loop. They must return immediately and must not raise. Times
+    are seconds on the monotonic clock. Unlike a `TransportObserver`, a tap gets personal data.
     """
 
     def received(self, message: str | bytes, at: float) -> None:

@@ -71,7 +71,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         Args:
             sample_rate: Sample rate of the audio in Hz, 8000 or 16000. Default: the rate that
                 the pipeline passes to `set_sample_rate`.
-            params: Thresholds and times. Default: those of pipecat.
+            params: Thresholds and times. Default: pipecat's defaults.
 
         Raises:
             VADModelError: The model file or onnxruntime is missing or unusable.

@@ -71,7 +71,7 @@ def volume_scale(sample_rate: int) -> VolumeScale | None:
     """Return the scale of the installed pipecat at a sample rate in Hz.
 
     Returns:
-        The scale, or None if its volumes differ from those of pipecat's own function.
+        The scale, or None if its volumes differ from the volumes of pipecat's own function.
     """
     scale = expected_scale(sample_rate)
     try:

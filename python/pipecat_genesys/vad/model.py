@@ -243,8 +243,8 @@ def _second_graph(content: bytes) -> bytes:
     """Return an ONNX model with the constants of pipecat's file and inputs for many windows.
 
     onnxruntime computes the convolutions of short inputs slowly, with one matrix product for each
-    window. In this graph, the three large convolutions are matrix products for all windows at once,
-    with the same sums in the same order. The two other convolutions take little time.
+    window. In this graph, the three large convolutions are matrix products for all windows
+    together, with the same sums in the same order. The two other convolutions take little time.
     """
     last_tap_order = {"perm": [0, 1, 3, 2]}
     recurrent_weights = ["steps", "input_weight", "recurrent_weight", "recurrent_bias"]

@@ -287,7 +287,7 @@ class Rate:
 
     Attributes:
         per_second: Average number of messages per second.
-        burst: Number of messages allowed at once.
+        burst: Number of messages that are allowed without a pause.
     """
 
     per_second: float
@@ -302,9 +302,9 @@ class Rate:
 class ClientLimits:
     """The message rates and the message size that the client accepts from a server.
 
-    The rates are those of Genesys's limits page, as quoted by integrators. Genesys does not say
-    whether `pause` and `resume` also count as text messages. The simulator counts them as text
-    messages, which is the stricter interpretation.
+    The rates are from Genesys's limits page, as quoted by integrators. Genesys does not say whether
+    `pause` and `resume` also count as text messages. The simulator counts them as text messages,
+    which is the stricter interpretation.
 
     Attributes:
         binary: Rate limit of audio messages.
