@@ -161,6 +161,8 @@ async def test_refused_credentials_come_with_advice(
             assert result.exit_code == 3
             assert f"HTTP status {status}: " in result.output
             assert advice in result.output
+            # Many servers answer 403 for a path that they do not have.
+            assert ("check the path of the URL" in result.output) is (status == 403)
         result = await run_command("replay", str(capture), server.url, GENESYS_CLIENT_SECRET=secret)
         assert result.exit_code == 3
         assert advice in result.output
@@ -237,6 +239,10 @@ async def test_a_full_disk_does_not_end_a_call() -> None:
     assert result.exit_code == 2, result.output
     assert "cannot write /dev/full" in last_line(result)
     assert server.peer.received[-1]["type"] == "close"
+    async with scripted() as server:  # All of this capture fits into the buffer of the file.
+        result = await run_command("call", server.url, "wait:0.1", "--capture=/dev/full")
+    assert result.exit_code == 2, result.output
+    assert "cannot write /dev/full" in last_line(result)
 
 
 async def test_results_on_standard_output_are_the_only_text_there() -> None:

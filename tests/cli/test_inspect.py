@@ -35,6 +35,7 @@ async def run_command(*arguments: str) -> Result:
         (["--to", "http://x/"], "not the URL of a server"),
         (["--to", "nonsense"], "not the URL of a server"),
         (["--phone", "ws:///path"], "not the URL of a server"),
+        (["--to", "ws://x:99999/"], "not the URL of a server: Port out of range"),
         (["no-such-file"], "does not exist"),
         (["--phone", "ws://x/", "--save", "."], "--save needs --to"),
         (["--phone", "ws://x/", "--api-key", "ä"], "ASCII"),

@@ -111,6 +111,17 @@ async def test_a_line_of_text_ends_with_the_ids_of_its_call() -> None:
     )
 
 
+async def test_a_taken_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with serve("--port", str(port)) as process:
+            assert process.stderr is not None
+            text = (await process.stderr.read()).decode()
+            assert await process.wait() == 3
+    assert f"cannot listen on 127.0.0.1, port {port}; choose others" in text
+    assert "Traceback" not in text
+
+
 async def test_lines_below_the_level_are_not_written() -> None:
     async with serve("--log-level", "ERROR", "--max-calls", "3") as process:
         await asyncio.sleep(4)

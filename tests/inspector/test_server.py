@@ -136,6 +136,18 @@ async def proxied_call(page: Page) -> Mapping[str, Any]:
         await asyncio.sleep(0.02)
 
 
+async def test_a_large_folder_is_read_while_the_page_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipecat_genesys.inspector.server._FIRST_SCAN", 0.0)
+    for number in range(20):
+        (tmp_path / f"{number}.jsonl").write_text("not a capture")
+    async with inspecting(captures=tmp_path) as page:
+        async with asyncio.timeout(10):
+            while len((await page.client.get("/api/calls")).json()["calls"]) < 20:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
 # Access control.
 
 
@@ -151,6 +163,14 @@ async def test_only_the_token_and_its_cookie_open_the_page(tmp_path: Path) -> No
         [cookie] = list(page.client.session.cookie_jar)
         assert cookie["httponly"]
         assert cookie["samesite"] == "Strict"
+
+
+@pytest.mark.parametrize(
+    "path", ["/%00", "/" + 300 * "a", "/../server.py", "/types.d.ts", "/none.js"]
+)
+async def test_a_file_that_the_page_does_not_have_is_not_found(path: str, tmp_path: Path) -> None:
+    async with inspecting(captures=tmp_path) as page:
+        assert (await page.client.get(path)).status_code == 404
 
 
 @pytest.mark.parametrize(

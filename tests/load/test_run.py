@@ -18,6 +18,7 @@ from pipecat_genesys.load import (
     find_failures,
     run_load,
 )
+from pipecat_genesys.load.scripted import barge_ins_by_keys
 from pipecat_genesys.simulator import CallOptions, ConnectFailedError, Scenario, read_wav
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
@@ -74,6 +75,12 @@ async def test_callers_with_a_scenario_place_one_call_after_the_other() -> None:
     assert result.calls == peer.connections >= 4
     assert result.completed == result.calls
     assert result.script_errors == {}
+
+
+def test_barge_ins_by_speech_are_not_measured_from_keys() -> None:
+    assert barge_ins_by_keys([1.0, 5.0, 9.0], [1.2, 6.5, 9.5], [6.0, 20.0]) == pytest.approx(
+        [0.2, 0.5]
+    )
 
 
 async def test_an_expectation_that_is_not_met_is_a_failure() -> None:

@@ -235,7 +235,7 @@ def test_folder_of_a_file_is_relative_to_the_file(tmp_path: Path) -> None:
         ("steps = [", "is not a TOML file: "),
         ("steps = ['sing:song']", "step 'sing:song': unknown verb 'sing'"),
         ("steps = ['say:missing.wav']", "No such file"),
-        ("steps = 'wait:1'", "steps: Input should be a valid tuple, got 'wait:1'"),
+        ("steps = 'wait:1'", "steps: Input should be a list, got 'wait:1'"),
         ("expect = ['is nice']", "unknown expectation 'is nice'"),
         ("patience = 0", "patience: Input should be greater than 0, got 0"),
         ("patience = inf", "patience: Input should be a finite number, got inf"),

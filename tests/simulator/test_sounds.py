@@ -31,6 +31,7 @@ from pipecat_genesys.simulator import (
     tone,
     write_wav,
 )
+from pipecat_genesys.simulator.script import parse_script
 
 SPEECH = sample_speech(0.5)
 PARTIES = (AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL)
@@ -191,6 +192,9 @@ def test_error_without_the_voice_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sounds, "_synthesizer", sounds._Synthesizer)
     with pytest.raises(ValueError, match=r"pip install 'pipecat-genesys\[speech\]'"):
         synthesize("a text that no other test speaks")
+    # The step is written correctly, so the error does not say how to write it.
+    with pytest.raises(ValueError, match=r"\[speech\]'$"):
+        parse_script(['say:"another text that no other test speaks"'])
 
 
 # WAV files

@@ -319,6 +319,8 @@ def read_capture(path: str | os.PathLike[str]) -> RecordedCall:
             if 1 < number == len(lines) and _is_torn(text):
                 break
             line = json.loads(text)
+            if not isinstance(line, dict):
+                raise ValueError("the line is not a JSON object")
             if number == 1:
                 head = _read_head(line)
             elif "end" in line:

@@ -326,6 +326,12 @@ def call(
                 observers.remove(observer)
                 capture_errors.append(error)
 
+    def close(written: CaptureFile) -> None:
+        try:
+            written.__exit__(None, None, None)  # writes what is still in the buffer
+        except OSError as error:
+            capture_errors.append(error)
+
     simulated = SimulatedCall(
         url,
         scenario.parameters(),
@@ -342,7 +348,9 @@ def call(
     interrupted = False
     with ExitStack() as stack:
         if capture is not None:
-            observers.append(stack.enter_context(CaptureFile(capture, url, simulated.parameters)))
+            written = CaptureFile(capture, url, simulated.parameters)
+            observers.append(written.__enter__())
+            stack.callback(close, written)
         if not quiet:
             stack.enter_context(StatusLine(console, simulated))
         try:

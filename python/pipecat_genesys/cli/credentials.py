@@ -101,4 +101,6 @@ def explain(error: ConnectFailedError, options: CallOptions) -> str:
             "check the API key (--api-key) and the client secret; the signature also covers the "
             "host, the port and the path, which a proxy may change, and the time"
         )
+    if error.status == HTTPStatus.FORBIDDEN:
+        advice = f"check the path of the URL, which the server may not have; {advice}"
     return f"{error}: {advice}"

@@ -92,6 +92,11 @@ def inspect(
     try:
         if url and (urlsplit(url).scheme not in ("ws", "wss") or not urlsplit(url).hostname):
             raise ValueError(f"{url!r} is not the URL of a server, such as ws://host:port/path")
+        if url:
+            try:
+                _ = urlsplit(url).port
+            except ValueError as error:
+                raise ValueError(f"{url!r} is not the URL of a server: {error}") from None
         if save is not None:
             if to is None:
                 raise ValueError("--save needs --to")

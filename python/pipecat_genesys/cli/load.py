@@ -181,6 +181,11 @@ def load(
         gc.unfreeze()
     failures, is_valid = find_failures(result, criteria), criteria.is_valid(result)
     console.print(_table(result, expect))
+    if script is None and result.completed and not result.replies + result.replies_missing:
+        text = (
+            f"no {'echo' if expect is Expect.ECHO else 'answer'} was due: use a longer --duration"
+        )
+        console.print(Text(text, "yellow"))
     for failure in failures:
         console.print(Text(f"failed: {failure}", "red"))
     if not is_valid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -322,7 +323,13 @@ def serve(
         if workers > 1 and not os.environ.get(_METRICS_VARIABLE):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="pipecat-genesys-"))
             os.environ[_METRICS_VARIABLE] = folder
-        listener = stack.enter_context(config.bind_socket())
+        try:
+            listener = stack.enter_context(config.bind_socket())
+        except SystemExit:  # uvicorn has logged the reason without the address
+            logging.getLogger("uvicorn.error").error(
+                "cannot listen on %s, port %d; choose others with --host and --port", host, port
+            )
+            raise
         os.environ[_URL_VARIABLE] = _url(listener, secure=ssl_certfile is not None)
         with suppress(KeyboardInterrupt):
             _run(config, listener)

@@ -53,6 +53,9 @@ _BATCH = 0.1
 _MAX_BATCH = 1000
 """Maximum number of messages and marks in one live batch; the page fetches the others."""
 
+_FIRST_SCAN = 2.0
+"""Maximum time for which the first scan of a folder delays the page, in seconds."""
+
 _KEPT_WAVS = 3
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 
@@ -166,9 +169,16 @@ class Inspector:
             stack.push_async_callback(self._stop, server, serving, listener)
             self._spawn(self._keep_time())
             if self.files is not None:
-                await self.files.rescan()
-                self._spawn(self.files.watch())
+                first = asyncio.create_task(self.files.rescan())
+                self._spawn(self._watch(self.files, first))
+                # The page shows the calls of a large folder as they are read.
+                await asyncio.wait({first}, timeout=_FIRST_SCAN)
             yield self
+
+    @staticmethod
+    async def _watch(files: CaptureFiles, first: asyncio.Task[None]) -> None:
+        await first
+        await files.watch()
 
     async def _stop(
         self, server: uvicorn.Server, serving: asyncio.Task[None], listener: socket.socket
@@ -529,7 +539,7 @@ class _Web:
         try:
             body = await request.json()
             url = body["url"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise HTTPException(400, 'the body must be {"url": "ws://..."}') from None
         target = url or self._inspector.settings.target or call.url
         return _Json({"id": self._inspector.replay(call, str(target)).id})
@@ -545,10 +555,15 @@ class _Web:
 
     async def static(self, request: Request) -> Response:
         name = request.path_params["path"] or "index.html"
-        path = (WEB / name).resolve()
-        media_type = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0]
-        is_inside = path.is_relative_to(WEB.resolve())
-        if not is_inside or not path.is_file() or name.endswith(".d.ts") or media_type is None:
+        try:
+            path = (WEB / name).resolve()
+            is_file = path.is_relative_to(WEB.resolve()) and path.is_file()
+        except (OSError, ValueError):  # a name that is too long, or that has a null character
+            is_file = False
+        media_type = (
+            _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] if is_file else ""
+        )
+        if not is_file or name.endswith(".d.ts") or not media_type:
             raise HTTPException(404, f"there is no file {name[:80]!r}")
         return FileResponse(path, media_type=media_type)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from pipecat_genesys.protocol.types import AudioHookChannel
-from pipecat_genesys.simulator import CallOptions, Scenario, SimulatedCall, run_scenario
+from pipecat_genesys.simulator import BargedIn, CallOptions, Scenario, SimulatedCall, run_scenario
 
 from .delays import AnswerDetector
 from .results import CallRecord, record_call
@@ -39,6 +40,29 @@ async def run_scripted_call(url: str, scenario: Scenario, options: CallOptions) 
     record.script_error = None if verdict.passed else str(verdict).replace("\n", "; ")
     speeches = call.caller_audio.voice(AudioHookChannel.EXTERNAL).speeches
     record.measure(AnswerDetector([PlayedUtterance(one.start, one.end) for one in speeches]))
+    barge_ins = [event.at for event in call.events if isinstance(event, BargedIn)]
+    starts = [one.start for one in speeches]
+    record.barge_in = barge_ins_by_keys(record.key_presses, barge_ins, starts)
     # A scenario checks the answers that it needs itself, so no answer is counted as missing.
     record.delays.missing = 0
     return record
+
+
+def barge_ins_by_keys(
+    key_presses: Sequence[float], barge_ins: Sequence[float], speeches: Sequence[float]
+) -> list[float]:
+    """Return the times from key presses to the barge-ins that they caused.
+
+    A barge-in after a speech that began after the key is an effect of the speech.
+
+    Args:
+        key_presses: Times of the key presses in seconds.
+        barge_ins: Times of the barge-ins.
+        speeches: Times at which the caller began to speak.
+    """
+    delays = []
+    for press in key_presses:
+        at = min((one for one in barge_ins if one > press), default=None)
+        if at is not None and not any(press < start < at for start in speeches):
+            delays.append(at - press)
+    return delays

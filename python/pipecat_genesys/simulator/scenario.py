@@ -265,7 +265,7 @@ def _reason(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         keys = ", ".join(_key(name) for name in Scenario.model_fields)
         return f"unknown key {key!r}; the keys are {keys}"
-    text = str(error["msg"]).removeprefix("Value error, ")
+    text = str(error["msg"]).removeprefix("Value error, ").replace("valid tuple", "list")
     return f"{key}: {text}, got {error['input']!r}" if key else text
 
 

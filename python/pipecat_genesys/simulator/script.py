@@ -18,7 +18,15 @@ from .call import SimulatedCall
 from .event_log import CallEndedError
 from .session import events as ev
 from .session.session import DTMF_KEYS
-from .sounds import read_stereo_wav, read_wav, sample_speech, silence, synthesize, tone
+from .sounds import (
+    NoSpeechError,
+    read_stereo_wav,
+    read_wav,
+    sample_speech,
+    silence,
+    synthesize,
+    tone,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,8 @@ def _parse_step(text: str, context: ParseContext) -> Step:
         raise ValueError(f"step {text!r}: unknown verb {name!r}; the verbs are: {', '.join(VERBS)}")
     try:
         return Step(text, verb.parse(argument, context))
+    except NoSpeechError as error:  # the step is right
+        raise ValueError(f"step {text!r}: {error}") from None
     except (ValueError, OSError) as error:
         raise ValueError(f"step {text!r}: {error}; write it as {verb.example}") from None
 

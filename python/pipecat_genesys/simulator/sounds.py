@@ -226,6 +226,10 @@ _SYNTHESIZER_LOCK = threading.Lock()
 """Held while the library speaks: it has one voice and one audio callback for the whole process."""
 
 
+class NoSpeechError(ValueError):
+    """The library for spoken text is not installed, or it cannot be loaded."""
+
+
 class _EspeakVoice(ctypes.Structure):
     """`espeak_VOICE` of `speak_lib.h`."""
 
@@ -270,7 +274,7 @@ class _Synthesizer:
             self._library = ctypes.CDLL(espeakng_loader.get_library_path())
             data = espeakng_loader.get_data_path()
         except (ImportError, OSError, RuntimeError) as error:
-            raise ValueError(
+            raise NoSpeechError(
                 f"spoken text needs the library eSpeak NG ({error}): "
                 "pip install 'pipecat-genesys[speech]'"
             ) from None
