@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipecat_genesys.cli.app import app as cli
 from pipecat_genesys.simulator import CallOptions, SimulatedCall, new_call
+from typer.testing import CliRunner
 
 APPLICATIONS = Path(__file__).parents[1] / "endpoint"
 API_KEY = "an-api-key-of-the-tests"
@@ -109,6 +111,19 @@ async def test_a_line_of_text_ends_with_the_ids_of_its_call() -> None:
         )
         for line in lines
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--ssl-certfile", __file__], "and its key cannot be used"),
+        (["--ssl-keyfile", __file__], "--ssl-keyfile needs --ssl-certfile"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_refused(options: list[str], why: str) -> None:
+    result = CliRunner().invoke(cli, ["serve", "a:b", *options])
+    assert result.exit_code == 2, result.output
+    assert why in " ".join(result.output.split())
 
 
 async def test_a_taken_port_is_named() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -269,6 +270,7 @@ def serve(
 
     if loop is Loop.UVLOOP and find_spec("uvloop") is None:
         raise typer.BadParameter("uvloop is not installed; install it with: pip install uvloop")
+    _check_certificate(ssl_certfile, ssl_keyfile)
     # The server processes read these variables when uvicorn imports the application.
     _export(
         {
@@ -333,6 +335,26 @@ def serve(
         os.environ[_URL_VARIABLE] = _url(listener, secure=ssl_certfile is not None)
         with suppress(KeyboardInterrupt):
             _run(config, listener)
+
+
+def _check_certificate(certfile: Path | None, keyfile: Path | None) -> None:
+    """Refuse a certificate that cannot be used.
+
+    Raises:
+        BadParameter: If the certificate or its key is missing or is not a PEM file, or if they do
+            not belong together.
+    """
+    if certfile is None:
+        if keyfile is not None:
+            raise typer.BadParameter("--ssl-keyfile needs --ssl-certfile")
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile)
+    except OSError as error:  # ssl.SSLError, too
+        raise typer.BadParameter(
+            f"{certfile} and its key cannot be used: {error}; give the certificate and the key as "
+            "PEM files with --ssl-certfile and --ssl-keyfile"
+        ) from None
 
 
 def _run(config: uvicorn.Config, listener: socket) -> None:

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from pipecat_genesys import audio
 from pipecat_genesys.capture import create_file
+from pipecat_genesys.errors import PipecatGenesysError
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel
 
 _PEAK = 32767
@@ -226,7 +227,7 @@ _SYNTHESIZER_LOCK = threading.Lock()
 """Held while the library speaks: it has one voice and one audio callback for the whole process."""
 
 
-class NoSpeechError(ValueError):
+class NoSpeechError(PipecatGenesysError, ValueError):
     """The library for spoken text is not installed, or it cannot be loaded."""
 
 
