@@ -17,6 +17,7 @@ column names the module or subpackage that raises the class::
         CheckSkippedError                       pipecat_genesys.conformance
         InspectorStartError                     pipecat_genesys.inspector
         NoRoomError                             pipecat_genesys.endpoint
+        NoSpeechError (ValueError)              pipecat_genesys.simulator
         ProxyStartError                         pipecat_genesys.inspector
         ReplayStoreError                        pipecat_genesys.auth
         ScoresMissingError                      pipecat_genesys.vad
