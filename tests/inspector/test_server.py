@@ -382,6 +382,18 @@ async def test_a_full_disk_ends_the_saving_and_not_the_call(
 # The phone.
 
 
+async def test_a_wrong_command_of_the_page_is_answered_with_an_error() -> None:
+    async with (
+        inspecting(phone="ws://127.0.0.1:9/x") as page,
+        page.socket("/api/phone") as phone,
+    ):
+        for command in ({"microphone": {}}, {"microphone": 5}, {"key": "1"}, {}):
+            await phone.send(json.dumps(command))
+            answer = json.loads(await phone.recv())
+            assert answer["state"] == "ended"
+            assert answer["error"]
+
+
 async def opened_phone(phone: ClientConnection, **start: Any) -> str:
     await phone.send(json.dumps({"microphone": {"rate": 48_000}}))
     await phone.send(json.dumps({"start": start}))

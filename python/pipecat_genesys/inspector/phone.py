@@ -120,7 +120,8 @@ class PhoneCall:
     async def _command(self, message: Mapping[str, Any]) -> None:
         call = self._simulated
         if "microphone" in message:
-            rate = message["microphone"]["rate"]
+            microphone = message["microphone"]
+            rate = microphone.get("rate") if isinstance(microphone, dict) else None
             if not isinstance(rate, int) or not WIRE_SAMPLE_RATE <= rate <= _MAX_RATE:
                 raise ValueError(f"the rate of the microphone is {rate!r}, not 8000 to {_MAX_RATE}")
             self._resampler = audio.Resampler(rate, WIRE_SAMPLE_RATE)
