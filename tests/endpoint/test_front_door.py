@@ -26,7 +26,12 @@ import pytest
 from certificates import write_certificate
 from pipecat_genesys.endpoint import connection_socket, http_protocol, websocket_connection
 from pipecat_genesys.endpoint.http_protocol import HttpProtocol
-from pipecat_genesys.simulator import CallParameters, audiohook_headers, new_call
+from pipecat_genesys.simulator import (
+    CallParameters,
+    SimulatedCall,
+    audiohook_headers,
+    new_call,
+)
 from pipecat_genesys.simulator.connection import upgrade_headers
 from raw_websocket import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawClient, frame, upgrade
 from starlette.responses import PlainTextResponse
@@ -35,7 +40,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
 
-from .served import API_KEY, SIGNED, fetch
+from .served import API_KEY, SIGNED, fetch, hang_up
 from .test_drain import APPLICATION, serve
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -743,6 +748,8 @@ def servers() -> Iterator[dict[str, tuple[str, psutil.Process]]]:
                 assert time.monotonic() < deadline
                 assert processes[loop].poll() is None
                 time.sleep(0.1)
+            # The first call imports modules, and so takes memory.
+            asyncio.run(SimulatedCall(urls[loop], options=SIGNED).run(hang_up))
         yield {loop: (urls[loop], psutil.Process(processes[loop].pid)) for loop in LOOPS}
     finally:
         for process in processes.values():

@@ -32,6 +32,7 @@ from pipecat_genesys.inspector.server import Inspector, InspectorSettings
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from vehicles import IS_NEWEST
 from websockets.asyncio.client import connect
 
 if TYPE_CHECKING:
@@ -208,7 +209,6 @@ def test_page_sets_text_only_as_text() -> None:
 
 def bot_app(monkeypatch: pytest.MonkeyPatch, heard: bytearray) -> Any:
     """Return the application of examples/bot.py. Received audio is appended to `heard`."""
-    pytest.importorskip("pipecat.pipeline.worker", reason="the examples need pipecat 1.3 or newer")
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     spec = importlib.util.spec_from_file_location("example_bot", ROOT / "examples" / "bot.py")
     assert spec is not None
@@ -226,6 +226,9 @@ def bot_app(monkeypatch: pytest.MonkeyPatch, heard: bytearray) -> Any:
     return module.app
 
 
+@pytest.mark.skipif(
+    not IS_NEWEST, reason="older pipecats drop frames queued while the pipeline starts"
+)
 async def test_phone_carries_a_spoken_call_to_the_bot_and_back(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
