@@ -189,3 +189,15 @@ async def test_calls_over_ipv6(host: str) -> None:
         assert "ws://[::1]:" in lines[-1]
         await call(lines[-1])
         await rest_of(process)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write")
+async def test_a_folder_that_cannot_be_written_is_reported_at_the_start() -> None:
+    async with serve("--record", "/proc/recordings") as process:
+        lines = await lines_until(process, "calls are accepted")
+        reported = [line for line in lines if "/proc/recordings cannot be written" in line]
+        assert len(reported) == 1
+        await call(lines[-1])
+        rest = await rest_of(process)
+    (summary,) = [line for line in rest if "call ended:" in line]
+    assert " recording=-" in summary

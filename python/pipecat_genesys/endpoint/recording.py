@@ -230,8 +230,14 @@ class CallRecording(MessageTap):
 
     @property
     def file(self) -> Path | None:
-        """Path of the recording; None if the call is not recorded, or has no message yet."""
-        return None if self._writes is None or self._began_at is None else self._writes.path
+        """Path of the recording.
+
+        None if the call is not recorded, has no message yet, or the folder cannot be written.
+        """
+        writes = self._writes
+        if writes is None or self._began_at is None or writes.is_impossible:
+            return None
+        return writes.path
 
     # -- for the bot -------------------------------------------------------------------------
 

@@ -127,7 +127,7 @@ class RecordingInfo:
 
 
 class RecordingFolder:
-    """A folder of recordings. Only the thread calls its methods.
+    """A folder of recordings. Only the thread calls its methods, except `check`.
 
     Attributes:
         path: The folder.
@@ -167,6 +167,21 @@ class RecordingFolder:
         self._stopped = False
         self._retry_at = 0.0
         self._has_warned = False
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the last attempt to write to the folder failed."""
+        return self._stopped
+
+    def check(self) -> None:
+        """Log the reason now if the folder cannot be written. Call this before the first call."""
+        now = time.monotonic()
+        try:
+            self.prepare(0, now)
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.path))
+        except OSError as error:
+            self.failed(error, now)
 
     def may_write(self, now: float) -> bool:
         """Return whether to write now: the last write succeeded, or the next attempt is due."""
@@ -342,6 +357,11 @@ class RecordingFile:
         self._masked_choices: Choices | None = None
 
     # -- in the event loop -------------------------------------------------------------------
+
+    @property
+    def is_impossible(self) -> bool:
+        """Whether the folder cannot be written, and the file has no content."""
+        return self.folder.is_stopped and not self._offset
 
     def put(self, item: Item, size: int) -> None:
         """Queue a message. If too many messages wait, the message is dropped and counted.

@@ -88,6 +88,7 @@ def application() -> Any:
         _check_replay_store(endpoint)
     for endpoint in endpoints:
         logger.info(f"settings: {_describe(endpoint)}")
+        endpoint.recorder.check_folders()
     tune_collector()
     end_with_parent()
     url = os.environ.get(URL_VARIABLE, "")
