@@ -53,7 +53,7 @@ class ExampleServer:
 
     Args:
         script: Name of a Python file in `examples`.
-        log: File for its output.
+        log: File to which the output of the example is written.
     """
 
     def __init__(self, script: str, log: Path) -> None:
@@ -72,7 +72,7 @@ class ExampleServer:
         return f"ws://127.0.0.1:{port}/audiohook"
 
     def seconds_heard(self) -> float:
-        """Wait until the call is over, and return the length of the audio in its pipeline."""
+        """Wait for the end of the call; return the seconds of caller audio in its pipeline."""
         return int(self._logged(r"samples heard at 16000 Hz: (\d+)", timeout=15)) / 16000
 
     def stop(self) -> None:
@@ -98,7 +98,7 @@ class ExampleServer:
 
 @contextmanager
 def running(script: str, log: Path):
-    """Run an example until the block ends."""
+    """Run an example in a separate process until the context ends."""
     server = ExampleServer(script, log)
     try:
         yield server
@@ -113,11 +113,12 @@ class DemoCaller:
         prints: Whether to print the steps.
 
     Attributes:
-        question: Place of the caller's question in the stream.
+        question: Position of the caller's question in the stream of caller audio.
         answer_at: Time at which the first audio of the answer arrived.
-        interruption: Place of the caller's interruption of the bot in the stream.
+        interruption: Position, in the stream of caller audio, of the speech that interrupts the
+            bot.
         silent_at: Time at which the bot's audio was cleared.
-        disconnected: The server's `disconnect`.
+        disconnected: The event for the server's `disconnect` message.
     """
 
     def __init__(self, prints: bool) -> None:
@@ -215,7 +216,7 @@ def seconds_sent(call: SimulatedCall, caller: DemoCaller) -> float:
 
 
 def milliseconds(after: float, before: float) -> float:
-    """Return the time between two events, or infinity if the event `after` did not happen."""
+    """Return the milliseconds from `before` to `after`; infinity if `after` is 0 (never)."""
     return 1000 * (after - before) if after else float("inf")
 
 

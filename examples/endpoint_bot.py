@@ -16,7 +16,7 @@ Environment variables:
   contains the secret.
 * `AUDIOHOOK_AUTHORITY`: the host in the integration's URL. Required behind a proxy.
 * `REDIS_URL`: a Redis that several processes share to recognise replayed requests.
-* `MAX_CALLS`: the number of calls that one process takes at a time, 50 by default.
+* `MAX_CALLS`: the largest number of simultaneous calls in one process; the default is 50.
 """
 
 import os

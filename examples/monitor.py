@@ -38,8 +38,8 @@ from pipecat_genesys.protocol.entities import Token
 SAMPLE_RATE = 8000
 WINDOW = SAMPLE_RATE // 50  # number of samples in 20 ms
 WINDOW_SECONDS = Fraction(WINDOW, SAMPLE_RATE)
-QUIET_SECONDS = Fraction(3, 10)  # duration of the silence that ends an utterance
-SHORTEST_SECONDS = Fraction(6, 100)  # shorter sounds are clicks
+QUIET_SECONDS = Fraction(3, 10)  # silence of this duration ends an utterance
+SHORTEST_SECONDS = Fraction(6, 100)  # shorter sounds are ignored as clicks
 THRESHOLD_DBFS = -45.0
 
 
@@ -159,7 +159,7 @@ async def monitor(websocket: WebSocket):
     transport = FastAPIWebsocketTransport(
         websocket=websocket, params=FastAPIWebsocketParams(**genesys_params(serializer))
     )
-    serializer.attach(transport)  # makes transcripts reach the socket before `closed`
+    serializer.attach(transport)  # transcripts are then sent before `closed`
     worker = PipelineWorker(
         Pipeline(
             [transport.input(), StereoSplitter(), Transcriber(serializer), transport.output()]

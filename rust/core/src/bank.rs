@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::arch::{Accumulator, Branches, GROUP, Row};
 use crate::quantize;
 
-/// Largest number of coefficients in a filter bank. A bank has 48 coefficients times the
-/// larger number of the reduced ratio. The limit keeps a bank below 1 MiB and its design
-/// time at milliseconds.
+/// Largest number of coefficients in a filter bank. The number of coefficients is 48 times the
+/// numerator or the denominator of the reduced ratio, whichever is larger. The limit keeps a bank
+/// below 1 MiB and its design time at milliseconds.
 pub const MAX_BANK_COEFFICIENTS: u64 = 1 << 18;
 
 /// Shape of the Kaiser window, for a stopband attenuation of 110 dB (Kaiser's formula: 0.1102 *
@@ -44,7 +44,7 @@ pub(crate) struct Design {
     pub(crate) input_shift: u32,
 }
 
-/// The coefficients of one design, in the layout that its kernel reads.
+/// The coefficients of one filter bank, in the layout that its kernel reads.
 #[derive(Debug)]
 pub(crate) enum Bank {
     /// `out_rate = in_rate * factor`: one row per phase except the first, which is a delay.
@@ -57,7 +57,7 @@ pub(crate) enum Bank {
         rows: Box<[Row]>,
         scales: Accumulator,
     },
-    /// The design for any other ratio.
+    /// For any other ratio: one branch for each position of an output between two inputs.
     General(Branches),
 }
 

@@ -43,8 +43,8 @@ pub enum AudioError {
     /// A loudness filter that is unstable, or a number of blocks outside 1 to
     /// [`MAX_BLOCKS`](crate::MAX_BLOCKS).
     LoudnessFilter,
-    /// The environment variable names an instruction set that this CPU or this build does
-    /// not have.
+    /// The environment variable `PIPECAT_GENESYS_SIMD` names an instruction set that this CPU or
+    /// this build does not have.
     InstructionSet {
         /// The rejected name.
         name: String,

@@ -125,7 +125,8 @@ impl fmt::Debug for Polyphase {
     }
 }
 
-/// Returns the start and the length of each piece of at most `most` inputs.
+/// Divides a number of inputs into pieces of at most `most` inputs. Returns the index of the first
+/// input and the length of each piece.
 fn pieces(inputs: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..inputs)
         .step_by(most)

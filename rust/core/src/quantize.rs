@@ -33,8 +33,8 @@ pub(crate) fn rows(
     input_shift: u32,
 ) -> (Box<[Row]>, Accumulator) {
     let taps = rows[0].len();
-    // In the row with the middle of the filter, only one tap is not zero, so this row is not
-    // counted.
+    // Only one tap of the row with the middle of the filter is not zero, so the taps of this row
+    // are not counted.
     let fine_bits = fine_bits((together - 1).max(1) * taps);
     for half_width in 0..=taps / 2 {
         for coarse_bits in [15, 14, 13] {
@@ -63,8 +63,9 @@ pub(crate) fn rows(
 /// Fine and coarse parts of the taps of a row.
 type Parts = (Vec<i16>, Vec<i16>);
 
-/// Splits the taps of the rows of one sum into fine and coarse parts. Only the taps in
-/// the range `middle` get a coarse part. Returns `None` if a part does not fit 16 bits.
+/// Splits taps into fine and coarse parts. The products of all these rows are added to one sum.
+/// Only the taps in the range `middle` get a coarse part. Returns `None` if a part does not fit 16
+/// bits.
 fn split(
     rows: &[Vec<f64>],
     scales: Accumulator,
@@ -99,8 +100,8 @@ fn split(
     Some(parts)
 }
 
-/// Returns whether the sums of these rows, partial sums included, fit 32 bits for every
-/// input.
+/// Returns whether a 32-bit sum cannot overflow, whatever the inputs are. The sum has the products
+/// of the inputs with the taps of all these rows. Intermediate sums are checked too.
 fn fits(parts: &[Parts], scales: Accumulator) -> bool {
     let loudest = i64::from(1 << 15 >> scales.input_shift);
     let magnitude = |taps: &[i16]| taps.iter().map(|tap| i64::from(*tap).abs()).sum::<i64>();

@@ -4,9 +4,9 @@
 //! of [`crate::bank`]. Output `m` is written as soon as `ceil((m + 1) * down / up)`
 //! samples have been read, which is the length rule of [`crate::ratio`].
 //!
-//! Rules: the state is the recent inputs and the residue. The caller divides the input into
-//! pieces of at most [`Stage::most_inputs`], so that the scratch memory does not grow with
-//! the input.
+//! Rules: the state is the recent inputs and the residue, which [`crate::ratio`] defines. The
+//! caller divides the input into pieces of at most [`Stage::most_inputs`], so that the scratch
+//! memory does not grow with the input.
 
 use std::cell::RefCell;
 use std::sync::Arc;

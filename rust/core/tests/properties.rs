@@ -1,4 +1,5 @@
-//! Property tests of the crate's contract with arbitrary rates, bytes and divisions.
+//! Property tests of the crate's public functions, with arbitrary sample rates, arbitrary audio and
+//! arbitrary divisions of the audio into calls.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Fuzz target: `Resampler` between any two rates, its properties and its formula.
+//! Fuzz target: `Resampler` between any two rates. The stream must have the properties of every
+//! stream. Its output must equal the output of an f64 reference, except for rounding errors.
 
 #![no_main]
 
@@ -42,7 +43,7 @@ fuzz_target!(|input: Input| {
     follows_the_formula(in_rate, out_rate, &pcm, &output[0]);
 });
 
-/// Number of inputs that are compared with the formula, which is slow.
+/// Number of input samples whose output is compared with the f64 reference, which is slow.
 const COMPARED: usize = 1_200;
 
 fn follows_the_formula(in_rate: u32, out_rate: u32, pcm: &[u8], output: &[u8]) {

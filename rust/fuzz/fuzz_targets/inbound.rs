@@ -1,4 +1,5 @@
-//! Fuzz target: `InboundAudio`, its properties and its equality with the separate steps.
+//! Fuzz target: `InboundAudio`. The stream must have the properties of every stream. Its output
+//! must equal the output of separate decoding and resampling.
 
 #![no_main]
 

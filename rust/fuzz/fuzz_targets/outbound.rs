@@ -1,4 +1,5 @@
-//! Fuzz target: `OutboundAudio`, its properties and its equality with the separate steps.
+//! Fuzz target: `OutboundAudio`. The stream must have the properties of every stream. Its output
+//! must equal the output of separate resampling and encoding.
 
 #![no_main]
 

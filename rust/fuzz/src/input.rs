@@ -130,14 +130,15 @@ impl Audio {
 /// One operation on a stream. A run is a list of operations.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Step {
-    /// Process this many frames, or all remaining frames if there are fewer.
+    /// Process the given number of frames, or all remaining frames if there are fewer.
     Process(u16),
-    /// Process this many frames. The smaller type makes small numbers frequent.
+    /// Process the given number of frames. The smaller type makes small numbers frequent.
     ProcessFew(u8),
-    /// Process this many frames and a part of a frame, which the stream must reject.
+    /// Process the given number of frames and a part of one more frame. The second number selects
+    /// the length of this part. The stream must reject the input.
     PartialFrame(u8, u8),
-    /// Process this many frames into a buffer whose length is wrong by this many bytes. The
-    /// stream must reject it.
+    /// Process the given number of frames into a buffer that is too long or too short by the given
+    /// number of bytes. The stream must reject the buffer.
     WrongOutput(u8, i8),
     /// Flush the stream.
     Flush,

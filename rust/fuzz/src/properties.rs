@@ -33,9 +33,9 @@ pub trait Stream: Clone {
     fn output_len(&self, length: usize) -> Result<usize, AudioError>;
     /// Returns the number of bytes per channel that a flush writes.
     fn flush_len(&self) -> usize;
-    /// Processes the input and writes to the given buffers.
+    /// Processes the input and writes the output to the given buffers, one buffer per channel.
     fn process_into(&mut self, input: &[u8], outputs: &mut [&mut [u8]]) -> Result<(), AudioError>;
-    /// Processes the input and returns new vectors.
+    /// Processes the input and returns one new vector per channel.
     fn process(&mut self, input: &[u8]) -> Result<Vec<Vec<u8>>, AudioError>;
     /// Flushes the stream into the given buffers.
     fn flush_into(&mut self, outputs: &mut [&mut [u8]]) -> Result<(), AudioError>;
@@ -163,7 +163,8 @@ impl<'a, S: Stream> Run<'a, S> {
         (due(self.read.len() + length) - due(self.read.len())) * self.shape.width
     }
 
-    /// Processes frames and checks the output length. The buffers start at `offset`.
+    /// Processes frames and checks the output length. The input and the outputs begin `offset`
+    /// bytes after the start of their allocations.
     fn process(&mut self, frames: usize, offset: usize) {
         let input = self.front(frames);
         let length = self.due(input.len());
@@ -270,8 +271,8 @@ impl<'a, S: Stream> Run<'a, S> {
 /// The byte that fills buffers before a stream writes to them.
 const UNTOUCHED: u8 = 0xa5;
 
-/// Returns a copy of the bytes after `offset` fillers. The allocation ends with the copy, so
-/// that the sanitizer detects a read beyond the end.
+/// Returns `offset` filler bytes, followed by a copy of the bytes. The allocation ends with the
+/// copy, so that the sanitizer detects a read beyond the end.
 fn placed(bytes: &[u8], offset: usize) -> Box<[u8]> {
     let filler = std::iter::repeat_n(UNTOUCHED, offset);
     filler.chain(bytes.iter().copied()).collect()

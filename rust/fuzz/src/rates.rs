@@ -2,7 +2,8 @@
 
 use audiohook_audio::{AudioError, MAX_BANK_COEFFICIENTS, MAX_FACTOR};
 
-/// Returns the error for two rates, or `None` if the crate supports the rates.
+/// Returns the error that the crate must return for two rates, or `None` if the crate supports the
+/// rates.
 #[must_use]
 pub fn refusal(in_rate: u32, out_rate: u32) -> Option<AudioError> {
     for (parameter, rate) in [("in_rate", in_rate), ("out_rate", out_rate)] {

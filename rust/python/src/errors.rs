@@ -4,7 +4,8 @@ use audiohook_audio::AudioError;
 use pyo3::PyErr;
 
 mod exception {
-    //! The class is defined in Python, because PyO3 creates only classes with one base.
+    //! The class is defined in Python, because PyO3 cannot create a class with several base
+    //! classes.
     #![allow(missing_docs, unreachable_pub)]
 
     pyo3::import_exception!(pipecat_genesys.errors, AudioError);

@@ -5,7 +5,7 @@
 //! Core errors become the Python exception `AudioError`.
 
 #![forbid(unsafe_code)]
-// PyO3 passes converted arguments by value.
+// PyO3 passes converted arguments by value, so the functions must accept values.
 #![allow(clippy::needless_pass_by_value)]
 // The doc comments of Python functions and classes are Python docstrings, not Markdown.
 #![allow(clippy::doc_markdown)]

@@ -109,7 +109,7 @@ fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &mut [i16]) 
     convolve_from(0, segments, scales, outputs);
 }
 
-/// Computes the outputs from index `done` on.
+/// Computes the outputs of `convolve` from index `done` on.
 #[target_feature(enable = "avx2")]
 pub(super) fn convolve_from(
     done: usize,

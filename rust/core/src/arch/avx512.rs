@@ -136,8 +136,8 @@ const fn interleaved_places<const PLANES: usize>() -> [[i16; LANES]; PLANES] {
     places
 }
 
-/// For each output vector of three interleaved planes: the indices in the third plane, and
-/// the mask of the outputs that come from that plane.
+/// For each output vector of three interleaved planes, the index of each sample in the third plane,
+/// and a mask of the samples that come from that plane.
 const THIRD: ([[i16; LANES]; 3], [u32; 3]) = {
     let (mut places, mut masks) = ([[0; LANES]; 3], [0; 3]);
     let mut index = 0;

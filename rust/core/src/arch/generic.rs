@@ -132,7 +132,8 @@ unsafe fn block<V: Vector, const N: usize>(
     }
 }
 
-/// Adds the products of the inputs with one part of a row's taps to the sums.
+/// Multiplies the inputs with the fine or the coarse parts of a row's taps, and adds the products
+/// to the sums.
 ///
 /// # Safety
 /// The CPU must have the instruction set of `V`.

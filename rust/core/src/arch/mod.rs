@@ -44,19 +44,22 @@ pub use select::{SIMD_VARIABLE, instruction_set};
 
 /// The kernels of one instruction set.
 pub(crate) struct Kernels {
-    /// Name of the instruction set, as in the environment variable.
+    /// Name of the instruction set, as in the environment variable `PIPECAT_GENESYS_SIMD`.
     pub(crate) name: &'static str,
-    /// Convolves the segments. Output `i` is the sum over all segments of the row's taps
-    /// times `inputs[i..]`, scaled, rounded and saturated as the accumulator defines.
+    /// Convolves the inputs of each segment with the taps of its row, and adds the results of all
+    /// segments. Output `i` uses the inputs from index `i` on. The sums are scaled, rounded and
+    /// saturated as the accumulator defines.
     ///
     /// Each segment must have [`Row::reach`] more inputs than there are outputs.
     pub(crate) convolve: fn(&[Segment<'_>], Accumulator, &mut [i16]),
-    /// Computes each output as the dot product of a branch and the inputs from an index on. The
-    /// positions contain the branch and the index for each output.
+    /// Computes each output as the dot product of the taps of one branch and consecutive inputs.
+    /// The positions contain, for each output, the branch and the index of its first input.
     pub(crate) polyphase: fn(&Branches, OutputPositions, &[i16], &mut [i16]),
-    /// Interleaves two planes. The first plane is shifted left by the given number of bits.
+    /// Interleaves two planes of samples. The samples of the first plane are shifted left by the
+    /// given number of bits.
     pub(crate) interleave2: fn([&[i16]; 2], u32, &mut [i16]),
-    /// Interleaves three planes. The first plane is shifted left by the given number of bits.
+    /// Interleaves three planes of samples. The samples of the first plane are shifted left by the
+    /// given number of bits.
     pub(crate) interleave3: fn([&[i16]; 3], u32, &mut [i16]),
     /// Deinterleaves samples into two planes.
     pub(crate) deinterleave2: fn(&[i16], [&mut [i16]; 2]),

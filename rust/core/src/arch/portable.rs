@@ -27,7 +27,7 @@ pub(super) fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &
 /// Number of sums per block.
 const BLOCK: usize = 64;
 
-/// Computes the outputs from index `done` on.
+/// Computes the outputs of `convolve` from index `done` on.
 pub(super) fn convolve_from(
     done: usize,
     segments: &[Segment<'_>],

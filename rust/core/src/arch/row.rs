@@ -135,7 +135,8 @@ fn pair(low: i16, high: i16) -> i32 {
     i32::from(low.cast_unsigned()) | i32::from(high) << 16
 }
 
-/// A row and its inputs. A decimating convolution adds the products of several segments.
+/// A row of taps, and the inputs that are convolved with the row. A decimating convolution adds the
+/// products of several segments.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment<'a> {
     pub(crate) inputs: &'a [i16],

@@ -11,7 +11,8 @@ use crate::g711;
 /// Lengths that cover every number of vectors and blocks, with every remainder.
 const LENGTHS: std::ops::RangeInclusive<usize> = 0..=600;
 
-/// Returns full-scale noise that contains both extremes, with the same values in every run.
+/// Returns full-scale noise that contains the smallest and the largest sample value. The noise is
+/// the same in every run.
 fn noise(seed: usize, count: usize) -> Vec<i16> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64.wrapping_add((seed as u64) << 17);
     let mut next = || {
@@ -45,7 +46,8 @@ fn for_each_instruction_set(check: impl Fn(&Kernels) + std::panic::RefUnwindSafe
     }
 }
 
-/// Returns the data after `by` fillers, so that the data begins at an arbitrary address.
+/// Returns a vector of `by` fillers, followed by the data. The data therefore begins at an
+/// arbitrary address.
 fn shifted<T: Clone>(data: &[T], by: usize, filler: &T) -> Vec<T> {
     let mut all = vec![filler.clone(); by];
     all.extend_from_slice(data);

@@ -26,7 +26,8 @@ fn prototype(larger: u64, zeros: u64) -> Vec<f64> {
         .collect()
 }
 
-/// Returns all outputs for `inputs` by the formula, before rounding.
+/// Returns all output samples for `inputs`, computed in f64 with the coefficients of [`prototype`]
+/// and not rounded.
 pub(crate) fn resample(in_rate: u32, out_rate: u32, inputs: &[i16]) -> Vec<f64> {
     let inputs: Vec<f64> = inputs.iter().copied().map(f64::from).collect();
     // A conversion by a factor of six has two filters. The samples between the two filters are
