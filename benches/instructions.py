@@ -90,7 +90,7 @@ def compare(counts: dict[str, int], recorded: dict[str, int]) -> tuple[list[str]
 def main() -> int:
     """Count, compare or record, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--accept", action="store_true", help="replace the record")
+    parser.add_argument("--accept", action="store_true", help="replace the recorded counts")
     accept = parser.parse_args().accept
     counts, rustc = count_instructions(), compiler_version()
     if accept:

@@ -61,7 +61,7 @@ def _packets(samples: signals.Samples, inbound: bool, rate: int, packet_ms: int)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=20, help="audio in each stream")
+    parser.add_argument("--seconds", type=int, default=20, help="seconds of audio in each stream")
     seconds: int = parser.parse_args().seconds
     rows, problems = [], []
     for direction in DIRECTIONS:

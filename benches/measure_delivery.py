@@ -57,7 +57,7 @@ def delivered_percent(name: str, rate: int, times: Sequence[float], **params: An
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60, help="length of each call")
+    parser.add_argument("--seconds", type=int, default=60, help="length of each call in seconds")
     packets = round(parser.parse_args().seconds / PACKET_SECONDS)
     calls = [arrival_times(packets, seed) for seed in range(CALLS)]
     rows = [

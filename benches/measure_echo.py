@@ -35,7 +35,7 @@ from server_process import running_call_server
 from signals import WIRE_RATE, Samples
 from websockets.asyncio.client import connect
 
-# Each call has its name in the tables, its name at the server, and its pipeline rate.
+# Each entry is a call: its name in the tables, the server in the URL, and the pipeline rate.
 CALLS = [
     (name, server, rate)
     for rate in (16000, 8000)
@@ -50,7 +50,7 @@ _MARKER_OFFSET = (PACKET - MARKER) // 2
 _LEADING, _TRAILING = 3, 5
 # Maximum distance between a marker and its expected position, in samples.
 _SEARCH_SAMPLES = 3 * PACKET
-# Aim: the maximum additional delay of our serializer with resampling.
+# The additional delay of our serializer because of resampling should not exceed this value.
 LIMIT_MS = 15
 _OPEN_TIMEOUT_SECONDS = 20
 _PIPELINE_START_SECONDS = 2

@@ -70,7 +70,7 @@ def opening(parameters: CallParameters) -> str:
 
 
 async def place_calls(url: str, calls: int, seconds: float) -> list[float]:
-    """Place calls that begin at regular intervals within a frame; return the round trips in ms."""
+    """Place calls that send their frames at different moments; return the round trips in ms."""
     trips: list[float] = []
 
     async def place(number: int) -> None:
@@ -124,12 +124,12 @@ def measure(url: str, options: argparse.Namespace) -> list[float]:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Return the smallest value that is not below this share of the values."""
+    """Return a percentile of the values; a `share` of 0.99 is the 99th percentile."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def report(direct: list[float], proxied: list[float]) -> Table:
-    """Make a table of round trips."""
+    """Return the table of the round-trip times without the proxy and with the proxy."""
     table = Table("round trip", "p50 ms", "p99 ms", "p99.9 ms", "frames", box=None)
     for name, values in (("without proxy", direct), ("with proxy", proxied)):
         figures = [f"{percentile(values, share):.2f}" for share in (0.5, 0.99, 0.999)]
@@ -141,7 +141,7 @@ def report(direct: list[float], proxied: list[float]) -> Table:
 
 
 def main() -> None:
-    """Run the server, the proxy and the rounds, or one of the other processes."""
+    """Run the measurement, or one of its processes: the server, or the client that calls."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=5)
@@ -159,7 +159,7 @@ def main() -> None:
 
 
 def run_rounds(options: Any) -> None:
-    """Measure both settings in turns, and print the table."""
+    """Measure calls without and with the proxy, in turns, and print the table."""
     direct: list[float] = []
     proxied: list[float] = []
     inspect = ("-c", "from pipecat_genesys.cli import main; main()", "inspect", "--listen", "0")

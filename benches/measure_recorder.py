@@ -8,8 +8,9 @@ the recorder gets a new process of `pipecat-genesys serve` on the last core, and
 settings take turns, so that a change of the machine's speed affects all of them. The exit status is
 1 if calls are not completed. More CPU time than the limit of 3 % is marked and is not an error.
 
-CPU time is in ms per second of a call. The time of threads is nearly all that of the recorder's
-thread, and varies less between rounds than the difference of two processes.
+CPU time is in ms per second of a call. Nearly all CPU time of the threads is used by the recorder's
+thread. The CPU time of the threads varies less between rounds than the difference between the CPU
+times of two processes.
 """
 
 from __future__ import annotations
@@ -160,8 +161,12 @@ def main() -> int:
     )
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--gap", type=float, default=0.15, help="seconds between two starts")
-    parser.add_argument("--plateau", type=float, default=40.0, help="seconds with all calls")
+    parser.add_argument(
+        "--gap", type=float, default=0.15, help="seconds between the starts of two calls"
+    )
+    parser.add_argument(
+        "--plateau", type=float, default=40.0, help="seconds during which all calls run"
+    )
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--json", type=Path, help="write all measurements to this file")
     options = parser.parse_args()

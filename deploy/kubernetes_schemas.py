@@ -54,7 +54,8 @@ class DefinitionCollector:
     def add(self, name: str) -> dict[str, str]:
         """Add a definition and all definitions it refers to; return a reference to it."""
         if name not in self.definitions:
-            self.definitions[name] = {}  # placeholder for references to itself
+            # A definition can refer to itself. This placeholder prevents endless recursion.
+            self.definitions[name] = {}
             self.definitions[name] = self._convert(self._components[name])
         return {"$ref": f"#/definitions/{name}"}
 

@@ -365,8 +365,12 @@ def main() -> int:
         The exit status.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--wav", type=Path, default=Path("call.wav"), help="recording to write")
-    parser.add_argument("--log", type=Path, default=Path("call.log"), help="log of bot.py to write")
+    parser.add_argument(
+        "--wav", type=Path, default=Path("call.wav"), help="write the recording to this file"
+    )
+    parser.add_argument(
+        "--log", type=Path, default=Path("call.log"), help="write the log of bot.py to this file"
+    )
     arguments = parser.parse_args()
     log: Path = arguments.log
     other_log = log.with_stem(f"{log.stem}-serializer")

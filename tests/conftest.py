@@ -41,9 +41,10 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
-    """Give a free worker the next test; the files of `ONE_WORKER` go to one worker as a whole.
+    """Distribute single tests to free workers, but keep the tests of some files together.
 
-    pytest-xdist 3.8 has `--dist loadgroup` for this, which has no effect with pytest 9.2.
+    All tests of a file in `ONE_WORKER` run in the same worker. pytest-xdist 3.8 has the option
+    `--dist loadgroup` for this purpose, but the option has no effect with pytest 9.2.
     """
     if config.getoption("dist") != "load":
         return None  # the user requested this distribution on the command line

@@ -83,7 +83,7 @@ def _ours(websocket: WebSocket) -> tuple[Any, RunPipeline]:
 
 
 _NO_IDLE_TIMEOUT: dict[str, Any] = {"idle_timeout_secs": None}
-# Without the observers for RTVI and for turns.
+# The worker runs without pipecat's observers for RTVI and for turns.
 _LEAN = _NO_IDLE_TIMEOUT | {"enable_rtvi": False, "enable_turn_tracking": False}
 
 CONFIGURATIONS: dict[str, Configuration] = {

@@ -1,4 +1,4 @@
-"""The effort of a search for the number of calls, and the number of calls of the next step."""
+"""Settings of a search for the number of calls that a server holds, and the next step."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Effort:
     most_steps: int
 
     def attempts_of(self, failures: Sequence[str]) -> int:
-        """Return how often a step is tried that failed.
+        """Return the number of attempts for a step that failed.
 
         A step that failed only because the callers were too slow shows nothing about the server,
         so such a step is tried twice at least.

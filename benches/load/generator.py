@@ -30,7 +30,7 @@ _FIRST_SECONDS, _PERIOD_SECONDS = 1.0, 8.0
 
 
 def talk_of(bot: str) -> Talk:
-    """Return what the callers do with a bot."""
+    """Return the utterances and keys of the callers of a bot, and the expected answers."""
     if bot == "echo":
         return Talk(expect=Expect.ECHO, key="1")
     return Talk(utterances=[read_wav(_QUESTION)], first=_FIRST_SECONDS, period=_PERIOD_SECONDS)
@@ -56,7 +56,7 @@ def main() -> None:
         required=True,
         help="start of the first call, in seconds on the monotonic clock",
     )
-    parser.add_argument("--cores", type=int, nargs="*", help="cores to run on")
+    parser.add_argument("--cores", type=int, nargs="*", help="CPU cores to run on")
     options = parser.parse_args()
     if options.cores:
         os.sched_setaffinity(0, options.cores)

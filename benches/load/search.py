@@ -11,7 +11,7 @@ from .steps import run_step, running_server, warm_up
 SMALLEST_CALLS = 10
 """Number of calls of the first step, whose delay is the reference for later steps."""
 
-# Part of the core that a server is expected to use when it fails, in %.
+# CPU usage at which a server is expected to fail, in % of its core.
 _EXPECTED_PERCENT = 60.0
 
 

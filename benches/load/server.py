@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("server", choices=SERVERS)
     parser.add_argument("--bot", choices=BOTS, default="echo")
-    parser.add_argument("--core", type=int, help="core to run on")
+    parser.add_argument("--core", type=int, help="CPU core to run on")
     parser.add_argument("--loop", choices=LOOPS, default="asyncio")
     options = parser.parse_args()
     if options.core is not None:

@@ -90,7 +90,7 @@ class SoakServer:
             return text
 
     def state(self) -> dict[str, float]:
-        """Return the state that the server and the system report."""
+        """Return the bot's own statistics, and memory, descriptors and CPU time of its process."""
         used = self._process_info.cpu_times()
         state: dict[str, float] = json.loads(self._get("state"))
         return state | {

@@ -39,9 +39,9 @@ _PIECE_BYTES = RATE_OUT // 10 * 2
 _PIECE_INTERVAL_SECONDS = 0.03
 # Silence that ends the caller's turn, in seconds.
 _TURN_END_SECONDS = 0.3
-# Limits of the records, in seconds. Collections shorter than the first limit are not recorded,
-# because they are inaudible. A lead (bot audio that a caller has received and not played) above the
-# second limit is recorded as the second limit.
+# Two limits in seconds. Collections shorter than the first limit are not recorded, because they are
+# inaudible. A longer lead than the second limit is recorded as the second limit.
+# `CollectionMonitor` defines the lead.
 _LONG_COLLECTION_SECONDS, _LONGEST_LEAD_SECONDS = 0.01, 10.0
 
 
@@ -103,7 +103,11 @@ class SoakBot(CallerAudioProcessor):
 
 
 class CollectionMonitor:
-    """Records long garbage collections, and the lead of the bots when a collection starts."""
+    """Records each long garbage collection, and the lead of the bots when it starts.
+
+    The lead is the duration of the bot audio that a caller has received and not played yet. If
+    several bots speak, the shortest lead is recorded.
+    """
 
     def __init__(self) -> None:
         self._began = self._lead = 0.0
@@ -118,7 +122,10 @@ class CollectionMonitor:
             self._collections.append((now - self._began, self._lead))
 
     def read(self) -> dict[str, float]:
-        """Return the longest collection and the shortest lead after a collection, in ms."""
+        """Return the longest collection and the shortest lead after a collection, in ms.
+
+        Only the collections since the previous use of this method count.
+        """
         collections, self._collections = self._collections, []
         return {
             "gc_longest_ms": 1000 * max((seconds for seconds, _ in collections), default=0.0),

@@ -160,8 +160,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--calls", type=int, required=True, help="number of simultaneous calls")
-    parser.add_argument("--seconds", type=float, required=True, help="length of the soak")
-    parser.add_argument("--cores", type=int, nargs="*", help="cores to run on")
+    parser.add_argument("--seconds", type=float, required=True, help="seconds of the whole soak")
+    parser.add_argument("--cores", type=int, nargs="*", help="CPU cores to run on")
     options = parser.parse_args()
     if options.cores:
         os.sched_setaffinity(0, options.cores)

@@ -154,7 +154,7 @@ def run_step(
     ramp_down: float | None = None,
     smallest_delay_ms: float | None = None,
 ) -> dict[str, Any]:
-    """Measure a number of calls that run together.
+    """Measure a server with a number of simultaneous calls.
 
     Args:
         process: The server, which has no calls.
@@ -162,7 +162,8 @@ def run_step(
         ramp: Seconds over which the calls begin.
         plateau: Seconds during which all calls run.
         ramp_down: Seconds over which the calls end; None for `ramp`.
-        smallest_delay_ms: See `step_failures`.
+        smallest_delay_ms: The 99th percentile of the delay in the step of the same server with the
+            fewest calls; None if this is that step.
     """
     core, _ = server_and_generator_cores()
     idle = process.stats()

@@ -156,7 +156,7 @@ def fastest(results: Results) -> Table:
 
 
 def peak(results: Results) -> Table:
-    """Share of the CPU's peak that our core reaches."""
+    """Share of the CPU's peak rate of multiplications that our audio core reaches."""
     serializer_us = {_case(row): row["microseconds"]["ours"] for row in results["times"]}
     cells = []
     rows = [row for row in results["crates"]["rows"] if row["packet_ms"] == 200 and row["peak"]]

@@ -81,7 +81,7 @@ def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def accuracy(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure accuracy on the best recordings that are available."""
+    """Measure accuracy on a labelled folder, the downloaded test set, or synthetic speech."""
     recordings, source = _recordings(options.labelled, options.quick)
     return {"source": source} | measure_accuracy(recordings, options.quick)
 
@@ -114,10 +114,12 @@ def parse_options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=STEPS, metavar="STEP", help=", ".join(STEPS))
-    parser.add_argument("--labelled", type=Path, metavar="FOLDER", help="recordings with labels")
-    parser.add_argument("--calls", nargs="+", type=int, metavar="N", help="numbers of calls")
-    parser.add_argument("--seconds", type=float, help="duration of each run with calls")
-    parser.add_argument("--short", action="store_true", help="less than 10 minutes")
+    parser.add_argument("--labelled", type=Path, metavar="FOLDER", help="folder of labelled speech")
+    parser.add_argument(
+        "--calls", nargs="+", type=int, metavar="N", help="numbers of simultaneous calls to measure"
+    )
+    parser.add_argument("--seconds", type=float, help="seconds of each run with calls")
+    parser.add_argument("--short", action="store_true", help="measure fewer numbers of calls")
     parser.add_argument("--quick", action="store_true", help="a smoke test; writes no results")
     parser.add_argument("--output", type=Path, help="write the results to this folder")
     options = parser.parse_args()

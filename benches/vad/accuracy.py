@@ -38,8 +38,8 @@ _EARLY = 0.2
 # Duration of the silence after each recording, so that the end of the last sentence can be
 # detected.
 _TAIL_SECONDS = 1.0
-# The parameters of `OURS_SOONER` were chosen with the first, third, fifth ... recording, after
-# results of all recordings had been seen.
+# The parameters of `OURS_SOONER` were chosen with every second recording, beginning with the first
+# recording. The results of all recordings had been seen before.
 _HALVES = ("chosen", "held out")
 _THRESHOLDS = np.arange(0.02, 1.0, 0.02)
 

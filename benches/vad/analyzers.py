@@ -46,5 +46,5 @@ BY_NAME[OURS_SOONER] = Configuration(
 
 
 async def states_of(analyzer: VADAnalyzer, packets: list[bytes]) -> list[VADState]:
-    """Return the analyzer's state after each packet."""
+    """Return the `VADState` of the analyzer after each packet."""
     return [await analyzer.analyze_audio(packet) for packet in packets]

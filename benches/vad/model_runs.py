@@ -1,4 +1,4 @@
-"""The model without an analyzer: time per window, and equality of results, for runs of any size."""
+"""Time and results of the speech model without an analyzer, for one or many windows in a run."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def measure_model(quick: bool = False) -> dict[str, Any]:
     """Time pipecat's graph and our graph, and compare the results with results for single windows.
 
     Returns:
-        `rows`: for each size of a run, time per window and the largest difference of a result from
-        the result of pipecat's graph for a single window; `problems`: differences that are too
-        large.
+        `rows`: for each number of calls and of windows in a run of the model, the time per window,
+        and the largest difference from the results of pipecat's graph for single windows.
+        `problems`: a message for each difference that is too large.
     """
     content = model.read_model_file()
     pipecats, ours = model.open_session(content), model.load_model(content)
@@ -75,7 +75,12 @@ def measure_model(quick: bool = False) -> dict[str, Any]:
 
 
 def _inputs(rate: int, calls: int, windows: int = 1) -> tuple[Floats, Floats]:
-    """Return noise of very different power, (calls, windows, samples), and states of calls."""
+    """Return test inputs for the model.
+
+    Returns:
+        Noise of shape (calls, windows, samples), whose level differs between windows; and one
+        random recurrent state of the model for each call, of shape (2, calls, 128).
+    """
     random = np.random.default_rng(calls)
     samples = (256 + 32) * rate // 8000
     level = 10.0 ** -random.uniform(0.5, 3, (calls, windows, 1))

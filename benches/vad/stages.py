@@ -24,10 +24,10 @@ _ROUNDS = 5
 def measure_stages(quick: bool = False) -> list[dict[str, Any]]:
     """Return the CPU time up to the end of each stage, in ms per second of audio.
 
-    The stages of pipecat's analyzer: a run of the model, conversion to floats and back (including
-    the model), volume, the whole analyzer without a thread, and the whole analyzer with its thread,
-    in packets of 200 ms and of 20 ms. Our analyzer has native code for windows and volume, a run of
-    the model for each packet, and one thread.
+    For pipecat's analyzer, the stages are: a run of the model; the conversion of samples to floats,
+    with the model; the volume; the whole analyzer without a thread; and the whole analyzer with its
+    thread, in packets of 200 ms and of 20 ms. For our analyzer, the native code for windows and
+    volume is one stage, and the model runs once for each packet.
     """
     rounds = 1 if quick else _ROUNDS
     rows = []
@@ -76,7 +76,7 @@ def _our_stages(rate: int, rounds: int) -> dict[str, float]:
 
 
 def _analyze_here(analyzer: Any, buffer: bytes) -> None:
-    """Do all work of our analyzer in this thread."""
+    """Run our whole analyzer for one packet in this thread."""
     analyzer._run_here(analyzer._stream, None, buffer)
 
 

@@ -81,7 +81,7 @@ def latency(rows: Sequence[Row]) -> Table:
 
 
 def model(rows: Sequence[Row]) -> Table:
-    """Runs of the model alone."""
+    """Time and results of the model without an analyzer."""
     return Table(
         "The model alone, by the size of a run",
         "CPU time per window of 32 ms in us, and per call-second in ms. Difference: the largest "
@@ -154,7 +154,7 @@ def memory(rows: Sequence[Row]) -> Table:
 
 
 def frames(rows: Sequence[Row], source: str) -> Table:
-    """Accuracy of frames."""
+    """Accuracy of the probability of speech in frames of 10 ms."""
     return Table(
         "Frames of 10 ms against the labels",
         f"{source} Area under the ROC curve / best F1 (threshold of the best F1).",
@@ -174,7 +174,7 @@ def frames(rows: Sequence[Row], source: str) -> Table:
 
 
 def delays(rows: Sequence[Row], source: str) -> Table:
-    """Delays of onset and end of turn."""
+    """Delays with which the start and the end of a turn are detected."""
     return Table(
         "Onset and end of turn",
         f"{source} With pipecat's default parameters (`{OURS_SOONER}`: with `stop_secs=0.16`) and "
@@ -216,7 +216,7 @@ def pairs(rows: Sequence[Row], source: str) -> Table:
 
 
 def halves(rows: Sequence[Row], source: str) -> Table:
-    """Onset and end of turn in each half of the recordings, for all conditions together."""
+    """Start and end of turns in each half of the recordings, for all conditions together."""
     return Table(
         "Onset and end of turn, by half of the recordings",
         f"{source} All conditions of the tables above together. The value of `{OURS_SOONER}` was "

@@ -1,4 +1,4 @@
-"""The changes of a caller's speech before the pipeline: noise, 8 kHz, coding, resampling."""
+"""Changes recorded speech as a telephone call does: noise, 8 kHz, coding and resampling."""
 
 from __future__ import annotations
 

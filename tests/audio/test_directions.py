@@ -1,4 +1,4 @@
-"""Tests of `InboundAudio` and `OutboundAudio`: equality with separate steps, rejected input."""
+"""Tests that `InboundAudio` and `OutboundAudio` equal separate steps and reject invalid input."""
 
 from enum import StrEnum
 

@@ -80,7 +80,7 @@ class RequestToSign:
     label: str = "sig1"
 
     def having(self, **parameters: Any) -> RequestToSign:
-        """Return a copy of this call with different values for some signature parameters."""
+        """Return a copy of this request with different values for some signature parameters."""
         return replace(self, parameters={**self.parameters, **parameters})
 
     @property

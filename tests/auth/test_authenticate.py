@@ -174,7 +174,7 @@ def test_the_store_is_not_called_for_refused_or_unsigned_requests() -> None:
     run(main())
 
 
-# Refusals of requests
+# Tests of refusals of requests
 
 
 async def failed() -> bool:

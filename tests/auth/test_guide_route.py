@@ -40,7 +40,7 @@ class Route:
 
 
 def fresh(target: str, **changed: Any) -> RequestToSign:
-    """Return a call that is signed with the current time."""
+    """Return an upgrade request to sign, which is valid from now on for 30 s."""
     now = int(time.time())
     call = RequestToSign(authority=HOST, target=target, **changed)
     return call.having(created=now, expires=now + 30)

@@ -152,7 +152,7 @@ def test_all_secrets_of_a_key_are_tried_even_if_the_first_matches(
         assert len(made) == 2
 
 
-# Requests without a signature
+# Tests of requests without a signature
 
 
 def test_a_request_without_a_signature_is_refused() -> None:

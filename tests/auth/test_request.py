@@ -121,7 +121,7 @@ def test_non_ascii_characters_are_refused_in_signed_headers() -> None:
     assert refusal(call.headers()) is Refusal.SIGNATURE
 
 
-# Limits on the work for one request
+# Tests of the limits on the work for one request
 
 
 def endless() -> Iterator[tuple[str, str]]:

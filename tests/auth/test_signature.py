@@ -197,7 +197,7 @@ def test_the_keyid_must_be_the_api_key_of_the_request() -> None:
     assert caught.value.reason is Refusal.INCOMPLETE
 
 
-# Times of the signature
+# Tests of the times in a signature
 
 
 @pytest.mark.parametrize("late", [-3, -2.9, 0, 6.9, 7, 10, 12.9, 13])
@@ -256,7 +256,7 @@ def test_the_default_clock_is_the_time_of_day() -> None:
     assert caught.value.reason is Refusal.TIME
 
 
-# The headers Signature and Signature-Input
+# Tests of the headers Signature and Signature-Input
 
 
 @pytest.mark.parametrize("name", ["signature", "signature-input"])

@@ -58,7 +58,7 @@ def without(entries: list[CaptureEntry], first: int, last: int, kind: MarkKind) 
 
 
 def assert_can_be_made(entries: tuple[CaptureEntry, ...]) -> None:
-    """Check the rules that a server checks: numbers without gaps, and exact positions."""
+    """Check the rules that a server checks: `seq` without gaps, and exact positions."""
     client = server = samples = 0
     times = [entry.at for entry in entries]
     assert times == sorted(times)

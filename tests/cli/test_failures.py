@@ -239,7 +239,7 @@ async def test_a_full_disk_does_not_end_a_call() -> None:
     assert result.exit_code == 2, result.output
     assert "cannot write /dev/full" in last_line(result)
     assert server.peer.received[-1]["type"] == "close"
-    async with scripted() as server:  # All of this capture fits into the buffer of the file.
+    async with scripted() as server:  # This capture fits into the file's buffer.
         result = await run_command("call", server.url, "wait:0.1", "--capture=/dev/full")
     assert result.exit_code == 2, result.output
     assert "cannot write /dev/full" in last_line(result)

@@ -166,7 +166,7 @@ async def test_call_writes_a_page_with_the_whole_call(tmp_path: Path) -> None:
 
 
 class _Hostile(ReferenceCall):
-    """A server that sends markup."""
+    """A server whose message contains HTML markup."""
 
     async def on_dtmf(self, event: object) -> None:
         text = '</script><script>alert(1)</script><!--<img src="x">'

@@ -20,7 +20,7 @@ QUICK = ("--calls=2", "--ramp=0.2", "--duration=6")
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every result be valid, because the machine of a test may be busy."""
+    """Treat every result as valid, because a busy machine would make it invalid."""
     monkeypatch.setattr(Criteria, "is_valid", lambda self, result: True)
 
 

@@ -245,7 +245,7 @@ class TalksToProbes(ReferenceCall):
         await super().on_open(dataclasses.replace(event, is_probe=False))
 
 
-# Messages of the server
+# Servers that send invalid messages
 
 
 @rewrites("message-json", "pong")
@@ -323,7 +323,7 @@ class SendsAnEventWithTwoEntities(_SendsEvent):
     entities: ClassVar[Any] = 2 * [{"type": "note", "data": {}}]
 
 
-# Pings, and messages during the call
+# Servers that break rules about pings and other messages during the call
 
 ignores("pong-in-time", events.PingReceived)
 
@@ -504,7 +504,7 @@ tolerates("serverseq-ahead", Rule.SERVERSEQ)
 tolerates("other-id", Rule.ID)
 tolerates("other-version", Rule.VERSION)
 
-# Invalid input that an attacker could send
+# Servers for the checks of invalid input that an attacker could send
 
 drops_connection_on("hostile-not-json", lambda data: data == "{'not': json")
 drops_connection_on("hostile-not-object", lambda data: data in ("5", "[]", "null"))

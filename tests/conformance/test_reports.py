@@ -236,8 +236,8 @@ async def test_pytest_plugin_runs_each_check_once_under_xdist(pytester: pytest.P
             *load_plugin(),
         )
     run.assert_outcomes(passed=len(selected))
-    # In a worker process, each check is a separate run, with the plain call and the call of the
-    # check.
+    # A worker process of pytest-xdist runs each check separately. Each run makes two calls: a plain
+    # call, and the call of the check.
     assert len(opened) == 2 * len(selected)
 
 

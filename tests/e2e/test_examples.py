@@ -85,7 +85,8 @@ async def test_script_of_the_examples_meets_its_expectations(
     scenario = read_scenario(EXAMPLES / "conversation.toml")
     async with serving(app_of(EXAMPLES / "bot.py", monkeypatch), lifespan="on") as url:
         verdict = await place_call(url, scenario)
-    # Expectations about times depend on the load of the machine. They must only have been judged.
+    # Times depend on the load of the machine, so they may exceed their limits. Each time must only
+    # have been measured.
     timed = [judgement for judgement in verdict.judgements if "within" in judgement.expectation]
     assert len(timed) == 3
     assert all(" ms" in judgement.detail for judgement in timed), str(verdict)

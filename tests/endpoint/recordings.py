@@ -46,7 +46,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def ended(server: ServedEndpoint) -> None:
-    """Wait until no call runs and its recording is written."""
+    """Wait until no call is running and all recordings are written."""
     await server.idle()
     await server.endpoint.recorder.close()
 

@@ -1,4 +1,4 @@
-"""Tests that a failure in one call does not affect other calls, and that no object remains.
+"""Tests that a failure in one call affects no other call, and leaves no task or socket behind.
 
 The tests cover the rows of the table "When something goes wrong" in docs/endpoint.md, except for a
 bot that raises (test_bots.py), SIGTERM (test_drain.py), and peers that are dead, do not read or

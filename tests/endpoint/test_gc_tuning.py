@@ -205,7 +205,8 @@ async def test_an_ended_call_leaves_nothing_for_the_collector(
             call = SimulatedCall(server.url, options=SIGNED)
             report = await call.run(speak)
             await server.idle()
-            # The server's task of the connection ends after the call has left the endpoint.
+            # The server's task for the connection ends shortly after the endpoint has removed the
+            # call.
             await asyncio.sleep(0.1)
             gc.set_debug(gc.DEBUG_SAVEALL)
             gc.collect()

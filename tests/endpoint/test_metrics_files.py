@@ -1,4 +1,4 @@
-"""Tests of the metrics files that several processes share, after processes have ended."""
+"""Tests that the shared metrics files stay correct after a process has ended."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def test_a_process_does_not_take_over_the_values_of_its_id(tmp_path: Path) -> No
     folder = str(tmp_path)
     run(folder, "active", "2", "limit", "50")
     environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": folder}
-    # `remove_dead_processes` may not remove the file: the application can have opened it before.
+    # The program does not call `remove_dead_processes`, because this function does not remove a
+    # file that the application opened before.
     program = REPEATED + CREATE.replace("remove_dead_processes()", "")
     done = subprocess.run(
         [sys.executable, "-c", program, "limit", "30"],

@@ -1,4 +1,4 @@
-"""Tests of what the analysis computes from the messages of a call."""
+"""Tests of the values that the analysis computes from the messages of a call."""
 
 from __future__ import annotations
 

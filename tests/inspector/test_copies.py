@@ -1,4 +1,4 @@
-"""Tests of what happens when the inspector does not read the copies of the forwarder."""
+"""Tests of the forwarder if the inspector does not read the copies of the forwarded bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWER = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 
 class Pipe:
-    """A transport that keeps what is written until it is read."""
+    """A transport that keeps the written bytes until the test reads them."""
 
     def __init__(self) -> None:
         self.waiting = bytearray()

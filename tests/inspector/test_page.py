@@ -382,7 +382,7 @@ async def test_each_broken_rule_is_shown_in_red_with_its_source_while_the_call_r
                 await client.recv()
                 await client.recv()
                 listed = list(inspector.calls)[-1]
-                # Not by a click: rows move while calls are added and ended.
+                # Do not click the row of the call, because rows move while calls start and end.
                 await page.locator(f"#calls [data-id='{listed.id}']").wait_for()
                 await page.evaluate("id => { location.hash = id }", listed.id)
                 row = f"#ladder .row[data-call='{listed.id}']:not([hidden])"
@@ -393,7 +393,7 @@ async def test_each_broken_rule_is_shown_in_red_with_its_source_while_the_call_r
                 source = page.locator("#detail .rule .source").first
                 await source.wait_for()
                 assert len(await source.inner_text()) > len("Source: ")
-    # With the time that opening the call in the page takes.
+    # These times include the time that the page needs to open the call.
     log.info("shown after %.0f to %.0f ms", 1000 * min(delays), 1000 * max(delays))
     if messages is PLANTED:
         assert max(delays) <= 1.0
@@ -563,7 +563,7 @@ def hour_of_messages() -> Iterator[dict[str, Any]]:
             yield client_line(at + 0.02, message("ping", seq, round(number / 5 + 0.2, 1)))
 
 
-# The interactions of a user, and the time from each event to the frame that shows its effect.
+# This script measures the time from each event of the user to the frame that shows its effect.
 MEASURE = """() => {
   window.delays = [];
   const painted = new MessageChannel();

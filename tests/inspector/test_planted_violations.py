@@ -200,7 +200,7 @@ async def test_audio_to_a_monitoring_client_is_a_violation() -> None:
 
 
 def followed(*messages: tuple[str | bytes, float]) -> CallAnalysis:
-    """Return the analysis of a call that was opened, and of messages of its client."""
+    """Return the analysis of a call with `open`, `opened`, and these messages of its client."""
     parameters = PARAMETERS
     analysis = CallAnalysis()
     analysis.receive(0.0, Direction.TO_SERVER, opening(parameters))

@@ -69,7 +69,7 @@ async def browser(base_url: str) -> AsyncIterator[Browser]:
 
 
 class Page:
-    """A browser's view of an inspector."""
+    """Sends the requests of the inspector's page to an inspector."""
 
     def __init__(self, inspector: Inspector, client: Browser) -> None:
         self.inspector = inspector

@@ -67,7 +67,7 @@ def section(changelog: str, version: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tag", help="tag of the release, such as v0.1.0")
-    parser.add_argument("--notes", type=Path, help="file for the release notes")
+    parser.add_argument("--notes", type=Path, help="write the release notes to this file")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2])
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

@@ -76,8 +76,10 @@ def pipecat_names() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("version", help="expected version")
-    parser.add_argument("--without-pipecat", action="store_true", help="pipecat is not installed")
+    parser.add_argument("version", help="expected version of the package")
+    parser.add_argument(
+        "--without-pipecat", action="store_true", help="check an installation without pipecat"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     package(arguments.version)

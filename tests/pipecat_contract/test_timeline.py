@@ -116,7 +116,7 @@ async def test_a_recording_after_the_output_is_as_long_as_the_conversation(
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_an_interruption_leaves_downstream_only_what_was_heard(vehicle: Vehicle) -> None:
-    """An interruption leaves downstream only the audio and text that the caller heard."""
+    """After an interruption, processors have received only the audio and text that was heard."""
     tap = Tap()
     served = ServedPipeline(vehicle, after=[tap])
 

@@ -151,7 +151,10 @@ class SessionUnderTest:
         return found[0]
 
     def send(self, draft: Draft | None) -> dict[str, Any]:
-        """Send a draft, which the client receives immediately; return the message."""
+        """Number and send a draft; return the message.
+
+        The client receives the message immediately.
+        """
         assert draft is not None
         message: dict[str, Any] = json.loads(self.session.to_wire(draft).text)
         self.wire.append(message)
@@ -175,7 +178,10 @@ class SessionUnderTest:
         return self.send(server_messages.opened([] if media is None else [media.raw]))
 
     def stands(self) -> State:
-        """Return the state. A type checker would narrow an attribute, so this is a method."""
+        """Return the state of the session.
+
+        This is a method, because a type checker would narrow the type of an attribute.
+        """
         return self.session.state
 
     @property
@@ -186,7 +192,7 @@ class SessionUnderTest:
 def started(
     *media: Any, preference: MediaPreference | None = None, **overrides: Any
 ) -> SessionUnderTest:
-    """Return a call whose `opened` has been sent."""
+    """Return a session that has sent `opened`."""
     call = SessionUnderTest(preference)
     call.open(offer(*media, **overrides))
     call.opened()
@@ -195,7 +201,7 @@ def started(
 
 
 def call_in(state: State) -> SessionUnderTest:
-    """Return a call that came to a state through valid messages."""
+    """Return a session that reached this state through valid messages."""
     if state is State.PREPARING:
         call = SessionUnderTest()
     elif state is State.OPENING:

@@ -2,7 +2,8 @@
 
 Two queues connect the two sessions, and the test advances the clock of both sessions. Hypothesis
 decides what each side does, when a message arrives, which messages are invalid, and when the socket
-is lost. The oracle is `wiretap`, which does not use the sessions.
+is lost. `wiretap` checks all messages, and does not use the sessions. A forgery is a message that
+the test has made invalid.
 
 The environment variable `CROSS_EXAMPLES` is the number of calls; `make test-slow` sets 10,000.
 """
@@ -60,13 +61,13 @@ _OWN_ACCOUNT = {
     ServerRule.AUDIO_CUT,
     ServerRule.REPEATED_DISCONNECT,
 }
-# These violations can follow a timeout of the client.
+# These violations can occur after the client has waited too long for `closed`.
 _TOO_LATE = {ServerRule.AFTER_CLOSED}
 _LONGEST_END = 60.0
 
 
 class CrossMachine(RuleBasedStateMachine):
-    """One call of the client session to the server session."""
+    """One call between the simulator's client session and the server session."""
 
     @initialize(
         kind=st.sampled_from(["bot", "monitor", "probe", "l16"]), position=st.integers(0, 3 * 8000)
@@ -116,8 +117,8 @@ class CrossMachine(RuleBasedStateMachine):
         before = self.server.faults.total()
         found = self.server.receive_text(sent.content)
         tap.reached_server(sent)
-        # The first forgery is counted unless the call is ending. A second forgery may cancel the
-        # effect of the first forgery.
+        # The server counts the first invalid message as a fault, unless the call is ending. Later
+        # invalid messages are not asserted, because two faults can offset each other.
         if sent is self.first_forgery:
             assert self.server.faults.total() > before or tap.server.has_ended
         for event in found:
@@ -322,8 +323,8 @@ class CrossMachine(RuleBasedStateMachine):
         if not hasattr(self, "tap"):
             return
         if not self.tap.client_forges:
-            # Messages that the client sent before it received `disconnect` count as faults of the
-            # state.
+            # The server counts messages that the client sent before it received `disconnect` as
+            # faults of the type `Fault.STATE`.
             crossed = {Fault.STATE} if self.tap.server.has_ended else set()
             assert set(self.server.faults) <= crossed, self.server.faults
         if not (self.tap.server_forges or self.tap.client_forges):

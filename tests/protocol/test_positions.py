@@ -1,4 +1,4 @@
-"""Tests of the media time of samples; the oracle is a list of the client's clock at each sample."""
+"""Tests of the media time of samples, compared with the client's clock at each sample."""
 
 from hypothesis import given
 from hypothesis import strategies as st

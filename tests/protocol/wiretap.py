@@ -1,4 +1,4 @@
-"""The oracle of `test_cross_machine`: an observer of the wire between client and server.
+"""An observer of all messages between client and server, for `test_cross_machine`.
 
 The observer sees each message when the message is sent and when it arrives, and checks the message
 against the protocol. The observer uses neither the two sessions nor their tables.
@@ -36,7 +36,7 @@ def samples(duration: str) -> int:
 
 @dataclass(frozen=True)
 class Forgery:
-    """The fault of a message, and the required reaction of the receiver.
+    """A fault that the test puts into a message, and the required reaction of the receiver.
 
     Attributes:
         rule: Name of the broken rule, as the receiver reports it.
@@ -252,8 +252,8 @@ class Wiretap:
             assert client.types_received["opened"]
         if not self.server_forges:
             assert message["serverseq"] == client.received
-            # After a forgery of the client, the server may refer to a `seq` that the client never
-            # used. The client reports this reference as an error.
+            # After an invalid message of the client, the server may refer to a `seq` that the
+            # client never used. The client reports this reference as an error.
             if type == "error" and not self.client_forges:
                 assert parameters["code"] in ERRORS_OF_ITS_OWN
         self._move(type, parameters, samples(message["position"]))

@@ -46,7 +46,7 @@ class SessionDriver:
     Attributes:
         now: Time on the virtual clock.
         session: The session.
-        injector: Performs the acts of the fault.
+        injector: Performs the actions of the fault.
         seq: `seq` of the last server message.
         answers_pings: Whether every ping is answered immediately.
         events: All events of the session.
@@ -86,7 +86,7 @@ class SessionDriver:
                 self.receive("pong", clientseq=parsed["seq"])
         self.events += self.session.take_events()
 
-    # Input that the server sends
+    # Methods that act as the server
 
     def receive(self, kind: str, parameters: Any = None, /, **overrides: Any) -> None:
         """Let the session receive a message. `...` as an override removes the field."""
@@ -114,7 +114,7 @@ class SessionDriver:
         """Let the session receive `opened`."""
         self.receive("opened", {"media": [MEDIUM]} | parameters)
 
-    # Clock, and actions of the caller
+    # Methods that advance the clock or act as the caller
 
     def advance(self, seconds: float) -> None:
         """Advance the clock, and call `tick` exactly at each deadline."""
@@ -144,10 +144,14 @@ class SessionDriver:
         self.session.socket_lost(self.now, **arguments)
         self._collect()
 
-    # Output that the client sends
+    # Methods that return the output of the client
 
     def take_sent(self) -> list[tuple[float, str, Any]]:
-        """Return the messages since the last call: time, type, and parameters or payload."""
+        """Return the messages sent since the previous use of this method.
+
+        Returns:
+            For each message: its time, its type or `audio`, and its parameters or its audio.
+        """
         taken = [
             (at, "audio", message)
             if isinstance(message, bytes)
@@ -158,7 +162,7 @@ class SessionDriver:
         return taken
 
     def take_types(self) -> list[str]:
-        """Return the types of the messages since the last call."""
+        """Return the types of the messages sent since the previous use of this method."""
         return [kind for _, kind, _ in self.take_sent()]
 
     def of(self, kind: type[_E]) -> list[_E]:

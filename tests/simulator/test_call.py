@@ -62,7 +62,7 @@ async def accept_and_speak(peer: ScriptedCall, message: dict[str, Any]) -> None:
     await peer.socket.send(b"\x55" * 2400)
 
 
-# Calls without faults
+# Tests of calls without faults
 
 
 @pytest.mark.parametrize("clock", ["real", "virtual"])
@@ -288,7 +288,7 @@ async def test_timeout_error_names_the_event_and_the_last_messages() -> None:
     assert isinstance(caught.value, TimeoutError)
 
 
-# Mistakes of the script, and exceptions on the client's side
+# Tests of mistakes of the script, and of exceptions on the client's side
 
 
 @virtual_time
@@ -347,7 +347,7 @@ async def test_speech_that_the_end_of_the_call_interrupts_raises_call_ended_erro
             await call.say(b"\x55" * 80_000)
 
 
-# Servers that break rules
+# Tests of servers that break rules
 
 
 @virtual_time
@@ -537,7 +537,7 @@ async def test_bot_that_sends_20_ms_messages_is_disconnected_with_429() -> None:
     assert error["parameters"]["retryAfter"].startswith("PT0.")
 
 
-# Connections: headers, retries, continued conversations
+# Tests of connections: headers, retries, continued conversations
 
 
 @virtual_time

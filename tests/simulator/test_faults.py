@@ -64,7 +64,12 @@ def faulty(name: str, **parameters: Any) -> SessionDriver:
 
 
 def complete(name: str, seconds: float = 2.0) -> SessionDriver:
-    """Return a session with a fault that was accepted and has sent frames of audio."""
+    """Return the session of an accepted call that has a fault and has sent audio.
+
+    Args:
+        name: Name of the fault.
+        seconds: Time for which the session sends audio, unless the fault ends the call before.
+    """
     driver = faulty(name)
     driver.answers_pings = True
     if driver.session.state == "opening":
@@ -283,7 +288,7 @@ def test_retry_loses_one_connection() -> None:
     assert FAULTS["retry"].options(CallOptions()).lost_attempts == 1
 
 
-# Detection of whether a server handled a fault
+# Tests of the detection whether a server handled a fault
 
 
 def is_handled(driver: SessionDriver, name: str, script_error: str | None = None) -> bool:

@@ -51,7 +51,7 @@ async def no_answer(peer: ScriptedCall, message: dict[str, Any]) -> None:
 
 
 async def record(path: Path, fault: Fault | None = None, **on: Handler) -> RecordedCall:
-    """Record a call with audio, a key and some pings."""
+    """Record a call with audio, one DTMF digit and some pings."""
     parameters = new_call()
     async with scripted(**{"open": accept_and_speak, **on}) as server:
         with CaptureFile(path, server.url, parameters) as capture:

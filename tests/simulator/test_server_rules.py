@@ -59,7 +59,7 @@ def test_every_rule_has_a_reaction() -> None:
         assert not (reaction.code and reaction.is_tolerated)
 
 
-# Deadlines of the server
+# Tests of the server's deadlines
 
 
 def test_missing_opened_ends_the_call_after_five_seconds() -> None:
@@ -137,7 +137,7 @@ def test_pong_without_a_ping_is_answered_with_409() -> None:
     assert [v.rule for v in driver.of(Violation)] == [ServerRule.PONG_UNEXPECTED]
 
 
-# The envelope of server messages
+# Tests of the envelope of server messages
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_event_before_opened_is_a_violation_without_an_error_message() -> None:
     assert driver.session.state is SessionState.OPEN
 
 
-# The selected medium
+# Tests of the medium that the server selects
 
 
 def choosing(*media: Any, offer: tuple[dict[str, Any], ...] = (MEDIUM,)) -> SessionDriver:
@@ -334,7 +334,7 @@ def test_unknown_key_in_the_selected_medium_ends_the_call_with_400() -> None:
     assert choosing({**MEDIUM, "x": 1}, offer=({**MEDIUM, "x": 1},)).of(Violation) == []
 
 
-# Audio of the server
+# Tests of the server's audio
 
 
 def test_audio_before_opened_ends_the_call_with_415() -> None:
@@ -390,7 +390,7 @@ def test_empty_audio_message_is_tolerated() -> None:
     assert driver.take_sent() == []
 
 
-# Rates of messages
+# Tests of the limits on message rates
 
 
 def flood(driver: SessionDriver, send: Callable[[], None], most: int = 100) -> int:
@@ -447,7 +447,7 @@ def test_five_audio_messages_per_second_are_accepted_and_six_are_not() -> None:
         assert passes or 140 <= count <= 150
 
 
-# Violations that the client tolerates
+# Tests of violations that the client tolerates
 
 
 @pytest.mark.parametrize(
@@ -544,7 +544,7 @@ def test_disconnect_before_the_end_of_bot_audio_is_a_warning() -> None:
     assert driver.session.unheard_at_end == 6000
 
 
-# The end of the call
+# Tests of the end of the call
 
 
 def test_messages_after_closed_are_violations() -> None:

@@ -41,7 +41,7 @@ def pcm(ulaw: bytes) -> np.ndarray:
     return np.frombuffer(audio.ulaw_decode(ulaw), "<i2").astype(float)
 
 
-# Generated sounds
+# Tests of generated sounds
 
 
 def test_silence_is_the_mu_law_byte_of_zero() -> None:

@@ -53,7 +53,11 @@ class AgentCall:
     _genesys: Genesys = field(default_factory=Genesys)
 
     async def run(self, url: str, script: list[tuple[str, float]]) -> None:
-        """Play a script: a list of (`"send"`, `"pause"` or `"lose"`, seconds)."""
+        """Play a script of pairs: an action, and its duration in seconds.
+
+        The action `"send"` sends audio. `"pause"` pauses the stream. `"lose"` skips audio and sends
+        `discarded`. After the script, the client closes the session.
+        """
         async with connect(url) as socket:
             await socket.send(self._genesys.open(media(self.format, *self.channels)))
             self._hear(await socket.recv())

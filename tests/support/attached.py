@@ -35,7 +35,7 @@ class AttachedCall(SerializerCall):
         self.serializer.attach(self.transport)  # type: ignore[arg-type]
 
     async def sent_messages(self) -> list[dict[str, Any]]:
-        """Serialize the frames pushed since the last call; return the messages on the wire."""
+        """Serialize the frames pushed since the previous use; return the messages on the wire."""
         frames, self.transport.frames = self.transport.frames, []
         wire = [await self.serializer.serialize(frame) for frame in frames]
         return [self.genesys.receive(text) for text in wire if text is not None]

@@ -15,7 +15,7 @@ Reply = Callable[[bytes], bytes]
 
 
 class EchoPeer:
-    """The server.
+    """A running server that echoes audio, or is silent.
 
     Attributes:
         url: URL of the server.

@@ -39,7 +39,7 @@ WIRE_RATE = 8000
 
 
 class Vehicle(StrEnum):
-    """How a pipeline is connected to Genesys."""
+    """A combination of transport and serializer that connects a pipeline to Genesys."""
 
     TRANSPORT = "AudioHookTransport"
     SERIALIZER = "our serializer, Pipecat's transport"
@@ -112,7 +112,7 @@ class ServedPipeline:
     """A server for one call, whose pipeline has processors before and after the output.
 
     Attributes:
-        vehicle: How the pipeline is connected.
+        vehicle: The transport and serializer of the pipeline.
         transport: The transport; set when a call has arrived.
         worker: The pipeline's worker.
         started: Event that is set when `worker` is available.

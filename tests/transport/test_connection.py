@@ -220,7 +220,7 @@ class EndObserver(TransportObserver):
 async def test_peer_that_floods_with_messages_gets_disconnect_at_once(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answers have used the rate limit of text messages for the next minutes."""
+    """The server's answers have used up its rate limit of text messages for several minutes."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     monkeypatch.setattr("pipecat_genesys.transport.connection._MAX_TEXT_THROTTLED", 1.0)
     observer = EndObserver()

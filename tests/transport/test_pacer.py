@@ -128,7 +128,7 @@ def test_packets_grow_once_the_lead_is_reached() -> None:
     call.wait(20)
     sizes = [len(audio) / SECOND for _, audio in call.packets]
     assert sizes[0] == pytest.approx(CHUNK)
-    # When the lead is reached, the queue sends two messages per second.
+    # When the receiver has 1 s of unplayed audio, the maximum, two messages per second are sent.
     assert max(sizes[3:-1]) >= 0.4
     assert len(sizes) <= 2 * 20 + 8
     assert call.underruns() == []
@@ -182,7 +182,7 @@ def test_short_turns_wait_for_a_token_at_most_and_lose_no_audio() -> None:
         call.queue.clear(call.now)
         call.playback.clear(call.now)
     assert max(waits[:20]) <= 0.02
-    # When the token bucket is empty, a turn waits for the next token.
+    # When the rate limit is used up, a turn waits until one more message is allowed.
     assert max(waits) <= 0.25
     assert len(call.sent) + dropped == given * round(0.12 * SECOND)
 
@@ -288,7 +288,7 @@ def test_time_until_underrun_ends_with_the_audio_unless_the_turn_has_ended() -> 
 
 
 async def test_can_block_sends_waiting_audio_if_that_suffices() -> None:
-    """Audio that the writer has not sent yet does not count as lead."""
+    """Audio that was not sent cannot prevent an underrun, so `can_block` sends it if necessary."""
     sent: list[int] = []
     go_on = asyncio.Event()
 
@@ -303,7 +303,7 @@ async def test_can_block_sends_waiting_audio_if_that_suffices() -> None:
     await asyncio.sleep(0)
     queue.put(bytes(6 * SECOND // 10), time.monotonic())
     pacer.poke()
-    # More audio is added, which is not due, because the lead is long enough.
+    # More audio is added. It is not sent yet, because enough unplayed audio was sent.
     queue.put(bytes(3 * SECOND // 10), time.monotonic())
     pacer.poke()
     assert writer.queued_audio_bytes == 6 * SECOND // 10
@@ -335,7 +335,8 @@ def test_audio_of_a_fast_source_is_sent_ahead_early() -> None:
             least = min(least or lead, lead)
         if piece >= 12:
             assert lead >= 0.5
-    # The smallest lead is the lead after 0.4 s of audio, 0.1 s after the first piece.
+    # The receiver has the least unplayed audio 0.1 s after the first piece, when the source has
+    # given 0.4 s of audio.
     assert least >= 0.15
     assert len(call.packets) <= 9
 
@@ -351,5 +352,5 @@ def test_audio_sent_early_leaves_tokens_for_audio_that_is_due() -> None:
         early += queue.poll(100.0, early=True) is not None
     assert 0 < early < 12
     assert queue.bucket.level(100.0) > 10
-    # The queue sends the rest at the normal time, when the caller has heard half of the lead.
+    # The rest is sent at the normal time, when the caller has heard half of the first audio.
     assert queue.poll(100.4) is not None

@@ -1,4 +1,7 @@
-"""Tests of the call paths that ARCHITECTURE.md lists; the calls use a real WebSocket."""
+"""Tests of the lists of functions in ARCHITECTURE.md, with AudioHook calls over a WebSocket.
+
+Each list has the functions that handle a packet or a message, in order.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,14 @@ LONGEST = {
 
 
 def listed(heading: str) -> list[str]:
-    """Return the functions that are listed under a heading, as `room/file.py:Class.function`."""
+    """Return the functions that are listed under a heading, as `folder/file.py:Class.function`."""
     numbered = PAGE.split(heading)[1].strip().split("\n\n")[0]
     lines = re.findall(r"^\d+\. (.*)$", numbered, re.MULTILINE)
     return [re.findall(r"`([a-z_/]+\.py:[\w.]+)`", line)[0] for line in lines]
 
 
 class Trace:
-    """A profile function that records the functions of the package in a call.
+    """A profile function that records which functions of the package run.
 
     Attributes:
         called: Functions of the package that were called.

@@ -1,8 +1,8 @@
 """A model that detects each window that is lost, repeated or out of order, and that can stall.
 
-The state is a checksum of all windows since the last reset, so one wrong window changes all later
-probabilities. `pipecats_analyzer` runs the same model in pipecat's own analyzer, one window after
-the other.
+The model's state is a checksum of all windows since the last reset, so one wrong window changes all
+later probabilities. `pipecats_analyzer` runs the same model in pipecat's own analyzer, one window
+after the other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _follow(state: NDArray[np.float32], seen: NDArray[np.float32]) -> tuple[floa
 
 
 class ChainModel(SpeechModel):
-    """The model for the shared worker.
+    """The model for the worker that all analyzers of a process share.
 
     Attributes:
         stalls: Probability that a run in the thread of a worker stalls.

@@ -28,7 +28,11 @@ def session() -> Any:
 def model_alone(
     samples: NDArray[np.float32], state: NDArray[np.float32] | None = None
 ) -> tuple[list[float], NDArray[np.float32]]:
-    """Run the model without resets at 8 kHz; return the score of each window and the state."""
+    """Run the model at 8 kHz without resets.
+
+    Returns:
+        The score of each window, and the recurrent state of the model after the last window.
+    """
     state = np.zeros((2, 1, 128), np.float32) if state is None else state
     context = np.zeros(32, np.float32)
     confidences = []

@@ -1,4 +1,4 @@
-"""Tests that the states equal those of pipecat's analyzer, for any packet size and call count."""
+"""Tests that VAD states equal those of pipecat's analyzer, for any packet size and call count."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import oracle
 
 @pytest.fixture(autouse=True)
 def no_reset_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable resets by the wall clock: with them, states would depend on the speed of the test."""
+    """Disable the model's resets by the wall clock, so that the speed of the test has no effect."""
     monkeypatch.setattr(resets.WallClockReset, "is_due", lambda *_, **__: False)
     monkeypatch.setattr("pipecat.audio.vad.silero._MODEL_RESET_STATES_TIME", 1e12, raising=False)
 
@@ -42,7 +42,7 @@ def changes(found: Sequence[VADState]) -> list[tuple[int, VADState]]:
 
 @pytest.mark.parametrize("milliseconds", [10, 20, 32, 100, 200, 500, 1000, 3000])
 async def test_states_at_8_khz_are_pipecats(milliseconds: int) -> None:
-    """At 8 kHz, the states after all packets equal those of pipecat's analyzer."""
+    """At 8 kHz, the VAD state after each packet equals that of pipecat's analyzer."""
     pcm, packet = oracle.conversation(8000), 16 * milliseconds
     ours = await states(TelephoneVADAnalyzer(), pcm, packet)
     assert ours == await states(SileroVADAnalyzer(), pcm, packet)
@@ -105,7 +105,7 @@ async def test_confidences_at_16_khz_are_those_of_the_model_at_8_khz(
 
 
 async def test_calls_at_once_have_the_states_that_they_have_alone() -> None:
-    """The states of concurrent calls equal the states of the same calls one after another."""
+    """The VAD states of concurrent calls equal those of the same calls one after another."""
     calls = [oracle.conversation(8000, seed) for seed in range(8)]
     sizes = [320, 3200, 1600, 2000]
     alone = [
@@ -179,7 +179,7 @@ async def test_a_caller_that_is_cancelled_before_its_turn_leaves_no_trace() -> N
 
 
 async def test_a_flood_of_one_call_does_not_change_another() -> None:
-    """A large amount of waiting audio in one call does not change the states of another call."""
+    """Much waiting audio in one call does not change the VAD states of another call."""
     pcm = oracle.conversation(8000)
     flood, other = TelephoneVADAnalyzer(), TelephoneVADAnalyzer()
     flood.set_sample_rate(8000)

@@ -1,6 +1,6 @@
 """Tests that windows are processed once and in order while workers stall and calls start and end.
 
-The oracle is pipecat's analyzer, which processes the same audio alone, in one thread.
+The expected results come from pipecat's analyzer, which processes the same audio in one thread.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def some_audio(rng: random.Random) -> bytes:
 
 
 async def one_call(seed: int) -> tuple[list[VADState], list[VADState]]:
-    """Return the states of a call that behaves at random, and the states of pipecat's analyzer."""
+    """Run a call with random actions; return its VAD states and those of pipecat's analyzer."""
     rng = random.Random(seed)
     ours, alone = ready(), chain.pipecats_analyzer()
     found: list[VADState] = []
@@ -109,7 +109,7 @@ async def one_call(seed: int) -> tuple[list[VADState], list[VADState]]:
 async def test_calls_that_behave_at_random_have_the_states_of_the_model_alone(
     seed: int, model: chain.ChainModel
 ) -> None:
-    """Calls start, reset, flood, cancel and end while runs of the model stall."""
+    """Calls with random actions have the expected VAD states, although the model stalls."""
     model.stalls, model.longest_stall = 0.02, 0.4
     calls = await asyncio.gather(*(one_call(100 * seed + number) for number in range(12)))
     for found, expected in calls:
@@ -118,7 +118,11 @@ async def test_calls_that_behave_at_random_have_the_states_of_the_model_alone(
 
 
 def one_moving_call(seed: int) -> tuple[list[VADState], list[VADState]]:
-    """Return the states of a call whose event loop closes repeatedly, and pipecat's states."""
+    """Run a call whose event loop closes repeatedly.
+
+    Returns:
+        The VAD states of the call, and the VAD states of pipecat's analyzer for the same audio.
+    """
     rng = random.Random(seed)
     ours, alone = ready(), chain.pipecats_analyzer()
     found: list[VADState] = []
@@ -130,7 +134,7 @@ def one_moving_call(seed: int) -> tuple[list[VADState], list[VADState]]:
                 piece = some_audio(rng)
                 found.append(loop.run_until_complete(ours.analyze_audio(piece)))
                 expected.append(runner.run(alone.analyze_audio(piece)))
-            # The event loop closes while the call waits for the state.
+            # Close the event loop while `analyze_audio` waits for its result.
             piece = some_audio(rng)
             task = loop.create_task(ours.analyze_audio(piece))
             loop.run_until_complete(asyncio.sleep(0))

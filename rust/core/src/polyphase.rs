@@ -100,7 +100,8 @@ impl Polyphase {
         if !self.stages.is_empty() {
             let zeros = self.ratio.inputs_for(self.residue, outputs.len());
             let silence = |_: usize, samples: &mut [i16]| samples.fill(0);
-            // The zeros can give more outputs than the delay; the additional outputs are dropped.
+            // This number of zeros can give more outputs than the filters delay. The additional
+            // outputs are dropped.
             let mut all = vec![0; self.outputs(zeros) as usize];
             self.process(zeros, &silence, &mut all);
             outputs.copy_from_slice(&all[..outputs.len()]);

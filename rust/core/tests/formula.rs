@@ -1,4 +1,4 @@
-//! Tests that compare the streams with the defining formula in f64.
+//! Tests that compare the output of the streams with an f64 reference.
 
 mod common;
 

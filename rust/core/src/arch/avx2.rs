@@ -1,7 +1,7 @@
 //! AVX2: vectors of 16 samples.
 //!
-//! Most AVX2 instructions work on two separate halves of 128 bits. The code works within
-//! the halves and ends with one permutation per vector across them.
+//! Most AVX2 instructions work on two separate halves of 128 bits. The code works within the
+//! halves, and at the end moves samples between the halves with one permutation per vector.
 
 // Each method of the trait is one or two intrinsics. The trait's documentation states the contract.
 #![allow(unsafe_op_in_unsafe_fn)]
