@@ -117,7 +117,12 @@ def power_above_lowest_image(out_rate: int, tones: list[float]) -> dict[str, Any
 
 
 def roll_off(name: str, hz: int, rate: int) -> dict[str, float]:
-    """Measure gain and image of a tone between the band and 4 kHz, in both directions."""
+    """Measure a tone between the band and 4 kHz, converted to a rate and from this rate.
+
+    Returns:
+        Gain and image of the tone after conversion to `rate`; gain and alias after conversion to
+        8000 Hz.
+    """
     make_stream = RESAMPLERS[name]
     up = metrics.response(make_stream, hz, WIRE_RATE, rate)
     return {

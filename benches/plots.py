@@ -139,7 +139,7 @@ def spectrogram(_: Mapping[str, Any]) -> Figure:
 def _plot_lines(
     axis: Axes, rows: Sequence[tuple[int, Mapping[str, float]]], names: Sequence[str]
 ) -> None:
-    """Plot time against packet length, a line for each name; the first name is ours."""
+    """Plot time against packet length, with a line for each name; the first name is our package."""
     for name, colour in zip(names, (_OURS_COLOUR, *_OTHER_COLOURS), strict=False):
         points = sorted((ms, times[name]) for ms, times in rows if name in times)
         if points:
@@ -158,7 +158,7 @@ def _plot_grid(
 
     Args:
         rows: Direction, rate in Hz, packet length in ms, and nanoseconds by name.
-        names: Names to plot; the first is ours.
+        names: Names to plot; the first name is our package.
     """
     figure, axes = plt.subplots(2, 3, figsize=(10, 6.4), sharex=True, sharey=True)
     for axes_row, direction in zip(axes, ("in", "out"), strict=True):

@@ -55,7 +55,7 @@ class Table:
         return f"## {self.title}\n\n{self.method}\n\n{self.markdown_rows()}\n"
 
     def markdown_rows(self) -> str:
-        """Return the table alone as Markdown."""
+        """Return the table as Markdown, without its title and method."""
         lines = [self.columns, ["---:"] * len(self.columns), *self.rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

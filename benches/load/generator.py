@@ -24,8 +24,8 @@ from report import ROOT
 from . import BOTS
 
 _QUESTION = ROOT / "examples" / "audio" / "caller-question.wav"
-# The first utterance of the caller, and the time between two of them, in seconds. The bot needs
-# about two seconds to answer a question of 2.4 s, and speaks for two seconds.
+# Time of the caller's first utterance, and time between the starts of two utterances, in seconds.
+# The bot needs about two seconds to answer a question of 2.4 s, and speaks for two seconds.
 _FIRST_SECONDS, _PERIOD_SECONDS = 1.0, 8.0
 
 

@@ -71,7 +71,7 @@ def control(results: Results) -> Table:
 
 
 def libraries(results: Results) -> Table:
-    """Time per packet of the audio conversion alone, in Python."""
+    """Time per packet of the audio conversion without a serializer, in Python."""
     rows = _sorted(results["times"])
     within_limits = libraries_within_limits(results)
     cells = []
@@ -106,7 +106,7 @@ def _time_and_ratio(us: Mapping[str, float], name: str, ours: str, within_limits
 
 
 def crates(results: Results) -> Table:
-    """Time per packet of the audio conversion alone, in Rust."""
+    """Time per packet of the audio conversion without a serializer, in Rust."""
     rows = _sorted(results["crates"]["rows"])
     names = [name for name, _ in rows[0]["quality"] if name != "ours"]
     cells = []

@@ -64,7 +64,7 @@ async def test_the_route_of_the_guide_accepts_only_genuine_new_requests(
     async with serving(route.app) as url:
         call = fresh(f"/audiohook{query}")
         assert await connect_as_genesys(url + query, call) == "in"
-        assert await connect_as_genesys(url + query, call) == REFUSED  # this connection is a replay
+        assert await connect_as_genesys(url + query, call) == REFUSED  # this request is a replay
         other = call.having(nonce=NONCE + "2")
         assert await connect_as_genesys(f"{url}{query or '?'}x", other) == REFUSED
         assert await connect_as_genesys(url + query, fresh(call.target, secret="AAAA")) == REFUSED

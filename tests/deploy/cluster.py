@@ -130,7 +130,7 @@ class Cluster:
         secret.write_text(f"{SECRET}\n", encoding="utf-8")
         common = {
             **os.environ,
-            "LOGURU_LEVEL": "INFO",  # this is the value in the container image
+            "LOGURU_LEVEL": "INFO",  # the container image also sets this level
             "AUDIOHOOK_AUTHORITY": f"localhost:{port}",
             "GENESYS_API_KEY": KEY,
             "GENESYS_CLIENT_SECRET_FILE": str(secret),

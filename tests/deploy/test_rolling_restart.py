@@ -68,7 +68,7 @@ class Callers:
         await asyncio.sleep(number / CALLS * SECONDS)
         while not self._leave.is_set():
             if not (await self.call()).clean:
-                return  # the test fails after one failed call
+                return  # one failed call fails the test
 
     async def call(self) -> CallReport:
         """Make one call and return its report."""

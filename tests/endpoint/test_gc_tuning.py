@@ -325,8 +325,8 @@ def collection_times(
     ("lead", "waited"),
     [
         (math.inf, 0.0),
-        # A collection is expected to take 0.2 s. The required lead (bot audio that Genesys has not
-        # played yet) decreases from 0.6 s to 0.3 s in 5 s.
+        # A collection is expected to take 0.2 s. The lead is the bot audio that Genesys has not
+        # played yet. The required lead decreases from 0.6 s to 0.3 s in 5 s.
         (0.4, 5 * 2 / 3),
         (0.0, 5.0),
     ],

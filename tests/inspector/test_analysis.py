@@ -45,7 +45,7 @@ class Conversation:
         self.text(0.0, Direction.FROM_SERVER, "opened", {"media": media})
 
     def text(self, at: float, direction: Direction, kind: str, parameters: Any = None) -> None:
-        """Send a text message at a time, after all audio that is due before it."""
+        """Send the audio that is due before a time, then send a text message at this time."""
         self.advance(at)
         self._seq[direction] += 1
         message = {
@@ -76,7 +76,7 @@ class Conversation:
             self._frames += 1
 
     def end(self, at: float) -> dict[str, Any]:
-        """End the call; return its figures."""
+        """End the call; return the numbers that the analysis has computed."""
         self.text(at, Direction.TO_SERVER, "close", {"reason": "end"})
         self.text(at, Direction.FROM_SERVER, "closed")
         self.analysis.end(at, Party.CLIENT, 1000)

@@ -63,7 +63,7 @@ class Browser:
 
 @asynccontextmanager
 async def browser(base_url: str) -> AsyncIterator[Browser]:
-    jar = aiohttp.CookieJar(unsafe=True)  # accept cookies of IP addresses
+    jar = aiohttp.CookieJar(unsafe=True)  # accepts cookies of IP addresses
     async with aiohttp.ClientSession(cookie_jar=jar) as session:
         yield Browser(base_url, session)
 

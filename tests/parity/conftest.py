@@ -15,7 +15,9 @@ from pipecat.frames.frames import Frame
 
 
 class Twin:
-    """Both serializers; each method passes its argument to both and returns both results.
+    """Pipecat's serializer and this package's serializer in the same call.
+
+    Each method passes its argument to both serializers and returns both results.
 
     Attributes:
         theirs: Pipecat's serializer.

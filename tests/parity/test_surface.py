@@ -60,7 +60,7 @@ def test_parameters_have_the_same_names_kinds_and_defaults(name: str) -> None:
     "name", [n for n in METHODS if n.startswith(("create_", "set_", "de", "se"))]
 )
 def test_parameters_have_the_same_types(name: str) -> None:
-    if name == "setup":  # the annotation of `setup` also allows the older kind of argument
+    if name == "setup":  # our `setup` also accepts the argument of older versions
         return
     expected = {**hints(getattr(THEIRS, name))}
     actual = hints(getattr(OURS, name))

@@ -151,7 +151,7 @@ class SessionUnderTest:
         return found[0]
 
     def send(self, draft: Draft | None) -> dict[str, Any]:
-        """Number and send a draft; return the message.
+        """Let the session number and send a message; return the sent message.
 
         The client receives the message immediately.
         """

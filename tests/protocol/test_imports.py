@@ -57,7 +57,7 @@ def test_sources_import_no_clock_no_randomness_and_no_input_or_output(path: Path
         "enum",
         "fractions",
         "json",
-        "pipecat_genesys",  # it may import only `errors`; see tests/package/test_imports.py
+        "pipecat_genesys",  # only `errors`, as tests/package/test_imports.py checks
         "pydantic",
         "pydantic_core",
         "typing_extensions",

@@ -1,4 +1,4 @@
-"""Tests of drafts of server messages, and of output variables as strings."""
+"""Tests of the functions that build server messages, and of output variables as strings."""
 
 import enum
 import json

@@ -1,4 +1,4 @@
-"""Tests of a session with a random client (valid or hostile) and a random application."""
+"""Tests of a session with a random client, valid or hostile, and a random application."""
 
 from __future__ import annotations
 
@@ -126,14 +126,14 @@ class ClientAndSession(RuleBasedStateMachine):
         return found
 
     def emit(self, draft: Draft) -> None:
-        """Send a draft, or check that it raises; the model checks the message."""
+        """Let the session send a message, or check that it raises; the model checks the message."""
         before = (self.session.server_seq, self.session.state)
         may = self.session.allows(draft.type)
         try:
             text = self.session.to_wire(draft).text
         except LocalProtocolError:
             assert (self.session.server_seq, self.session.state) == before
-            # `to_wire` refuses a valid draft only if `allows` returns False for its type.
+            # `to_wire` refuses a valid message only if `allows` returns False for its type.
             assert not may
             return
         assert may

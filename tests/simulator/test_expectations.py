@@ -1,4 +1,4 @@
-"""Tests of expectations with calls of known times, just below and just above each limit."""
+"""Tests of expectations. Each call has a measured time just below or just above a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the messages of each fault. The tests use a session alone, on a virtual clock."""
+"""Tests of the messages of each fault, with a session without a server, on a virtual clock."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_short_gaps_are_underruns_unless_the_audio_was_cut() -> None:
             playback.clear(start + 0.1)
         else:
             playback.receive(b"\x55" * 800, start)
-    playback.receive(b"\x55" * 800, 1.6)  # 0.1 s after the previous audio was cut
+    playback.receive(b"\x55" * 800, 1.6)  # the previous audio was cut 0.1 s earlier
     assert playback.underruns() == [Underrun(pytest.approx(0.1), pytest.approx(0.1))]
     assert len(playback.underruns(shorter_than=0.51)) == 3
 

@@ -61,7 +61,8 @@ def test_report_of_a_clean_call_has_all_figures() -> None:
     assert report.audio_from_server.size == 12800
     assert report.audio_from_server.burst == 3
     assert report.audio_from_server.lowest_bucket == 22
-    # The messages are open, started, ping, ping, completed, started, completed (barge-in), close
+    # The messages are open, started, ping, ping, completed, started, completed, close. The second
+    # completed message reports a barge-in.
     assert report.text_to_server.messages == 8
     assert report.text_to_server.lowest_bucket is None
     assert report.audio_to_server.messages == 5
@@ -110,7 +111,7 @@ def test_call_with_underruns_and_unheard_audio_is_clean() -> None:
 
 
 def test_call_is_clean_only_if_it_ended_as_it_should() -> None:
-    assert not report_of(open_session()).clean  # the call is running
+    assert not report_of(open_session()).clean  # this call has not ended
 
     for by, finished in ((Party.SERVER, True), (Party.CLIENT, False)):
         driver = open_session()
@@ -124,7 +125,7 @@ def test_call_is_clean_only_if_it_ended_as_it_should() -> None:
     waiting = open_session()
     waiting.call("hang_up")
     waiting.receive("closed")
-    assert not report_of(waiting).clean  # the socket is open
+    assert not report_of(waiting).clean  # the socket of this call is open
 
     assert not report_of(clean_call(), script_error="gave up").clean
 

@@ -123,7 +123,7 @@ def test_right_pong_after_a_wrong_one_keeps_the_call() -> None:
     driver.advance(1.0)
     driver.receive("pong", clientseq=1)
     driver.receive("pong", clientseq=2)
-    driver.receive("pong", clientseq=4)  # this pong answers the second ping; the error has seq 3
+    driver.receive("pong", clientseq=4)  # this pong answers the second ping, which has `seq` 4
     driver.advance(5.0)
     assert driver.session.state is SessionState.OPEN
 
@@ -406,7 +406,7 @@ def flood(driver: SessionDriver, send: Callable[[], None], most: int = 100) -> i
     ("rule", "message", "burst"),
     [
         (ServerRule.BINARY_RATE, None, 25),
-        (ServerRule.TEXT_RATE, "updated", 24),  # the message `opened` used the first token
+        (ServerRule.TEXT_RATE, "updated", 24),  # the message `opened` took one token
         (ServerRule.PAUSE_RATE, "pause", 4),
         (ServerRule.RESUME_RATE, "resume", 4),
     ],
@@ -443,7 +443,8 @@ def test_five_audio_messages_per_second_are_accepted_and_six_are_not() -> None:
 
         count = flood(driver, send, most=600)
         assert (count == 600) is passes
-        # Six messages per second use one token per second more than the token bucket receives.
+        # Each message takes one token. Six messages per second take one token more per second than
+        # the token bucket receives.
         assert passes or 140 <= count <= 150
 
 

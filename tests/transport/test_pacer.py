@@ -1,7 +1,8 @@
 """Tests of the times at which bot audio is sent, with a virtual clock.
 
-The receiver consists of the simulator's playback queue and token bucket with Genesys's limits. In
-this file, the lead is the duration of the audio that the receiver has and has not played yet.
+The receiver is the simulator's playback queue, and a token bucket with Genesys's limits of the
+message rate: each message takes one token from the bucket. In this file, the lead is the duration
+of the audio that the receiver has and has not played yet.
 """
 
 from __future__ import annotations
@@ -256,7 +257,7 @@ def test_lead_is_bounded(chunks: int, lead: float) -> None:
     for _ in range(chunks):
         call.queue.put(b"\0" * 4000, call.now)
         call.advance(call.now + 0.1)
-        # During a turn, the lead may exceed the limit by the shortest message that uses a token.
+        # During a turn, the lead may exceed the limit `lead_seconds` by at most 0.25 s.
         assert call.queue.clock.lead(call.now) <= lead + 0.25 + 1e-6
 
 

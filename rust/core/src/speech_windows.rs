@@ -147,7 +147,8 @@ impl SpeechWindows {
         }
     }
 
-    /// Replaces the context of the next window (the samples before the window) by zeros.
+    /// Replaces the context of the next window by zeros. The context is the samples before the
+    /// window.
     pub fn clear_context(&mut self) {
         self.view[..CONTEXT_SAMPLES].fill(0.0);
     }

@@ -100,7 +100,8 @@ impl SpeechWindows {
         Ok((rows, energies))
     }
 
-    /// Replace the context of the next window (the 32 samples before the window) by zeros.
+    /// Replace the context of the next window by zeros. The context is the 32 samples before the
+    /// window.
     fn clear_context(&self, py: Python<'_>) {
         lock(py, &self.stream).clear_context();
     }
