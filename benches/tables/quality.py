@@ -141,7 +141,7 @@ def roll_off(results: Results) -> Table:
 
 
 def silence(results: Results) -> Table:
-    """Output for an input of zeros."""
+    """Share of the output samples that are not zero for an input of zeros."""
     shares: dict[str, list[float]] = {}
     for row in results["quality"]["silence"]:
         shares.setdefault(row["resampler"], []).append(row["percent"])

@@ -57,7 +57,7 @@ def measure_calls(
 async def _run(
     configuration: Configuration | None, calls: int, seconds: float, packet_ms: int, at_once: bool
 ) -> dict[str, Any]:
-    """Return CPU time per call-second and percentiles of the latency, in ms."""
+    """Return the CPU time for a second of a call, and percentiles of the latency, in ms."""
     rng = random.Random(1)
     rate = configuration.rate if configuration else 8000
     analyzers: list[Any] = [

@@ -67,7 +67,7 @@ def test_a_taken_port_exits_with_2_and_names_the_option(option: str) -> None:
 async def inspecting(
     *arguments: str,
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
-    """Run `inspect` with a proxy as a process; yield the process and what it printed first."""
+    """Run `inspect` with a proxy as a process; yield the process and its first two lines."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

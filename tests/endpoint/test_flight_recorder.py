@@ -234,7 +234,7 @@ async def test_both_recorders_write_the_same_messages(tmp_path: Path) -> None:
 
 
 def fly(folder: Path, minutes: int, *, text: str = '{"type":"ping","seq":2}') -> RecordedCall:
-    """Write a call of this length with 10 audio messages and 4 text messages per second."""
+    """Record a failed call with 10 audio and 4 text messages per second; return the recording."""
     recorder = Recorder(RecordingSettings(flight_folder=folder), Metrics(CollectorRegistry()))
     call = recorder.begin("wss://x/audiohook", {})
     call.received('{"type":"open","seq":1,"parameters":{}}', 1000.0)

@@ -421,7 +421,7 @@ async def test_a_subprotocol_and_headers_of_the_application_are_sent() -> None:
 
 
 async def pongs_within(client: RawClient, seconds: float) -> int:
-    """Return the number of pongs that arrive within a time."""
+    """Return the number of pongs that arrive within this number of seconds."""
     count = 0
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -493,7 +493,7 @@ async def test_a_client_that_floods_for_long_is_closed(
 
 
 async def test_a_budget_recovers() -> None:
-    """A client sends 20 s of audio without a pause; after that, the client's budget refills."""
+    """A client may twice send 20 s of audio without a pause, and is not throttled afterwards."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         for _ in range(2):

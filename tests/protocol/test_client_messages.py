@@ -366,7 +366,7 @@ class TestParseStrict:
     @given(st.sampled_from(sorted(FAULTLESS)), st.data())
     @unhurried
     def test_agrees_with_decode(self, type: str, data: st.DataObject) -> None:
-        # The key of the message may occur several times, at any position.
+        # A JSON key of the message may occur several times, at any position.
         pairs = [*envelope(type=type, parameters=FAULTLESS[type]).items()]
         again = st.tuples(st.sampled_from([*envelope()]), st.sampled_from([0, 1, "2", "ping", {}]))
         pairs = data.draw(st.permutations([*pairs, *data.draw(st.lists(again, max_size=2))]))

@@ -170,11 +170,11 @@ class SessionDriver:
         return [event for event in self.events if isinstance(event, kind)]
 
     def texts(self) -> list[dict[str, Any]]:
-        """Return the text messages; the driver keeps them."""
+        """Return the text messages in `sent`, which is not changed."""
         return [message for _, message in self.sent if isinstance(message, dict)]
 
     def audio(self) -> list[bytes]:
-        """Return the audio messages; the driver keeps them."""
+        """Return the audio messages in `sent`, which is not changed."""
         return [message for _, message in self.sent if isinstance(message, bytes)]
 
 

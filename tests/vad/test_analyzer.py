@@ -179,7 +179,7 @@ async def test_a_caller_that_is_cancelled_before_its_turn_leaves_no_trace() -> N
 
 
 async def test_a_flood_of_one_call_does_not_change_another() -> None:
-    """Much waiting audio in one call does not change the VAD states of another call."""
+    """Audio that waits in one call does not change the VAD states of another call."""
     pcm = oracle.conversation(8000)
     flood, other = TelephoneVADAnalyzer(), TelephoneVADAnalyzer()
     flood.set_sample_rate(8000)

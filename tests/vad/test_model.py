@@ -30,7 +30,7 @@ def speech_model() -> SpeechModel:
 
 
 def rows_of(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the input windows of `_second_graph`, computed with numpy."""
+    """Return the model's input, one row for each window, computed with numpy from 8 kHz samples."""
     windows = samples[: len(samples) // 256 * 256].reshape(-1, 256)
     context = np.vstack([np.zeros((1, 32), np.float32), windows[:-1, -32:]])
     seen = np.hstack([context, windows, windows[:, -2:-34:-1]])
@@ -46,7 +46,7 @@ def same(scores: model.Scores, expected: tuple[list[float], NDArray[np.float32]]
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 4, 5, 8, 13, 16, 25, 32, 64, 100, 128])
 def test_one_window_of_each_of_many_calls(speech_model: SpeechModel, calls: int) -> None:
-    """One run scores one window of each call; the scores equal those of separate runs."""
+    """One run of the model scores a window of each call, as separate runs would score it."""
     speech = oracle.as_floats(oracle.recording("caller-question", 8000))
     starts = np.linspace(0, len(speech) - 256, calls).astype(int)
     states, expected = [], []
@@ -64,7 +64,7 @@ def test_one_window_of_each_of_many_calls(speech_model: SpeechModel, calls: int)
     "lengths", [(1,), (7,), (32,), (6, 7), (1, 31), (6, 6, 7, 6), (9, 1, 40, 2)]
 )
 def test_packets_of_different_lengths(speech_model: SpeechModel, lengths: tuple[int, ...]) -> None:
-    """One run scores calls with different numbers of windows."""
+    """One run of the model scores calls with different numbers of windows."""
     speech = oracle.as_floats(oracle.conversation(8000))
     pieces = [speech[9000 * n : 9000 * n + 256 * length] for n, length in enumerate(lengths)]
     scores = speech_model.score([(rows_of(piece), INITIAL_STATE) for piece in pieces])

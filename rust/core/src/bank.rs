@@ -64,7 +64,8 @@ pub(crate) enum Bank {
 static BANKS: Mutex<BTreeMap<Design, Weak<Bank>>> = Mutex::new(BTreeMap::new());
 
 impl Bank {
-    /// Returns the bank of a design: the existing bank if a stream uses it, or a new one.
+    /// Returns the filter bank with these parameters: the existing bank if a stream uses it, or a
+    /// new bank.
     pub(crate) fn shared(design: Design) -> Arc<Self> {
         if let Some(bank) = in_use(design) {
             return bank;
@@ -205,7 +206,8 @@ mod tests {
             assert!((sin_pi(n, 441) - expected).abs() < 1e-12);
         }
         assert_eq!(sin_pi(3 * 441, 441).abs().to_bits(), 0);
-        // Abramowitz and Stegun, table 9.8: e^-10 I0(10) = 0.12783 33372.
+        // The expected value is from Abramowitz and Stegun, table 9.8:
+        // e^-10 I0(10) = 0.12783 33372.
         assert!((bessel_i0(10.0) * (-10.0_f64).exp() - 0.127_833_337_2).abs() < 1e-10);
     }
 

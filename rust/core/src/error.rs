@@ -6,7 +6,8 @@
 use std::error::Error;
 use std::fmt;
 
-/// The reason why a call was rejected. A rejected call does not change any stream's state.
+/// The reason why a function rejected its arguments. A function that returns an error does not
+/// change the state of any stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AudioError {

@@ -12,12 +12,12 @@
 //!
 //! * Input and output are bytes, because sockets and Python hold bytes. "PCM" alone
 //!   means signed 16-bit little-endian samples.
-//! * The output length of a call is exact and known before the call
+//! * The output length of a method call is exact and known before the call
 //!   ([`Resampler::output_len`] and similar methods), so the caller allocates the only
 //!   buffer that is written.
-//! * A call that fails does not change the stream's state.
+//! * A method that returns an error does not change the stream's state.
 //! * The output samples are the same on every machine, with every instruction set and
-//!   for every division of the input into calls, because sums are of integers. Only the
+//!   for every division of the input into method calls, because sums are of integers. Only the
 //!   loudness of [`SpeechWindows`] is a sum of f64, in a fixed order.
 
 #![deny(unsafe_code)]

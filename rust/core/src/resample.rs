@@ -8,7 +8,8 @@ use crate::ratio::Ratio;
 /// A streaming sample-rate converter for 16-bit mono PCM.
 ///
 /// After `n` input samples, exactly `floor(n * out_rate / in_rate)` samples have been written. The
-/// output samples do not depend on the division of the input into calls.
+/// output samples do not depend on the division of the input into calls of
+/// [`process`](Self::process).
 ///
 /// The delay is the same at all frequencies: 24 samples at the lower rate (3 ms at 8 kHz), or 28
 /// samples if one rate is six times the other. The delay is 0 if the rates are equal.

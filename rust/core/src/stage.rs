@@ -43,8 +43,8 @@ pub(crate) struct Scratch {
 pub(crate) type Scratches = [Scratch; 2];
 
 thread_local! {
-    /// The scratch memory of each thread, which all calls reuse, because clearing new memory in
-    /// each call takes as long as decoding a packet.
+    /// The scratch memory of each thread. It is reused for every packet, because clearing new
+    /// memory takes as long as decoding a packet.
     static SCRATCHES: RefCell<Scratches> =
         const { RefCell::new([const { Scratch { short: [0; SCRATCH], long: Vec::new() } }; 2]) };
 }

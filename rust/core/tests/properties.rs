@@ -1,5 +1,5 @@
 //! Property tests of the crate's public functions, with arbitrary sample rates, arbitrary audio and
-//! arbitrary divisions of the audio into calls.
+//! arbitrary divisions of the audio into method calls.
 
 mod common;
 

@@ -5,13 +5,13 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// Kind of work that a call does per byte of input and output. The kind determines the number
-/// of bytes above which a call releases the GIL.
+/// Kind of work that a function does per byte of input and output. The kind determines the number
+/// of bytes above which the function releases the GIL.
 ///
 /// Releasing the GIL costs 0.1 us if no other thread waits for the GIL. If another thread takes the
-/// GIL, the call gets the GIL back only after the interpreter's switch interval of 5 ms. A call
-/// therefore keeps the GIL if its work takes less than 0.1 to 0.2 ms. A packet of 200 ms (at most
-/// 20 800 bytes) takes 2 to 10 us. `docs/performance.md` has the measurements.
+/// GIL, the function gets the GIL back only after the interpreter's switch interval of 5 ms. A
+/// function therefore keeps the GIL if its work takes less than 0.1 to 0.2 ms. A packet of 200 ms
+/// (at most 20 800 bytes) takes 2 to 10 us. `docs/performance.md` has the measurements.
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
     /// Resampling: 0.2 to 0.6 ns per byte with AVX2, 1.0 to 1.5 ns without; 3 ns for ratios
@@ -33,8 +33,8 @@ impl Work {
     }
 }
 
-/// The input of a call. A `bytes` object is borrowed. Any other buffer is copied, because another
-/// thread could write to it while the GIL is released.
+/// The input of a function. A `bytes` object is borrowed. Any other buffer is copied, because
+/// another thread could write to it while the GIL is released.
 pub(crate) enum Input<'a> {
     Borrowed(&'a [u8]),
     Copied(Vec<u8>),

@@ -1,8 +1,8 @@
 //! `pipecat_genesys._native`: the Python bindings of the audio core.
 //!
 //! Rule: the bindings only convert. A function converts its arguments to Rust values and
-//! makes one call of the core, which writes its result directly into the returned `bytes`.
-//! Core errors become the Python exception `AudioError`.
+//! calls one function of the core, which writes its result directly into the returned `bytes`. Core
+//! errors become the Python exception `AudioError`.
 
 #![forbid(unsafe_code)]
 // PyO3 passes converted arguments by value, so the functions must accept values.

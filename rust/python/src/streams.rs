@@ -19,7 +19,7 @@ use crate::errors::raise;
 /// A streaming sample-rate converter for 16-bit mono PCM.
 ///
 /// After n input samples, exactly floor(n * out_rate / in_rate) samples have been returned. The
-/// output does not depend on the division of the input into calls.
+/// output does not depend on the division of the input into calls of `process`.
 ///
 /// Args:
 ///     in_rate: Sample rate of the input in Hz.

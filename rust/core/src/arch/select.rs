@@ -8,7 +8,7 @@ use crate::AudioError;
 /// Name of the environment variable that selects an instruction set.
 pub const SIMD_VARIABLE: &str = "PIPECAT_GENESYS_SIMD";
 
-/// Returns the kernels of this process, which are selected on the first call.
+/// Returns the kernels of this process, which are selected when this function is first called.
 ///
 /// # Errors
 /// [`AudioError::InstructionSet`] if the environment variable names an instruction set
