@@ -55,7 +55,7 @@ async def run_server() -> None:
 
 
 def opening(parameters: CallParameters) -> str:
-    """Return the text of `open`."""
+    """Return the `open` message of a call, as JSON text."""
     return json.dumps(
         {
             "version": "2",

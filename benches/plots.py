@@ -56,7 +56,7 @@ def sentence() -> Samples:
 
 
 def frequency_response(results: Mapping[str, Any]) -> Figure:
-    """Levels of tones below 4 kHz and of their images, resampled from 8 to 16 kHz."""
+    """Plot the levels of tones below 4 kHz and of their images, resampled from 8 to 16 kHz."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
     colours = {"ours": _OURS_COLOUR, "soxr VHQ": _THIRD_COLOUR, "soxr QQ": _PIPECAT_COLOUR}
     for axis in axes:
@@ -74,7 +74,7 @@ def frequency_response(results: Mapping[str, Any]) -> Figure:
 
 
 def utterance(_: Mapping[str, Any]) -> Figure:
-    """Amount of output for each packet of the sentence, and the delay of the output."""
+    """Plot the amount of output for each packet of the sentence, and the delay of the output."""
     rate = 24000
     wire = ulaw_codes(sentence()).tobytes()
     packets = split(wire, WIRE_RATE * _PACKET_MS // 1000)[: 1200 // _PACKET_MS]
@@ -104,7 +104,7 @@ def utterance(_: Mapping[str, Any]) -> Figure:
 
 
 def spectrogram(_: Mapping[str, Any]) -> Figure:
-    """The recorded sentence, as Genesys sends it and as the pipeline receives it."""
+    """Plot the spectrograms of the sentence that Genesys sends and that the pipeline receives."""
     wire = ulaw_codes(sentence()).tobytes()
     before = ulaw_samples(wire)
     after = pcm_samples(InboundAudio("PCMU", 1, 16000).process(wire)[0])
@@ -177,7 +177,7 @@ def _plot_grid(
 
 
 def library_times(results: Mapping[str, Any]) -> Figure:
-    """Time of the audio conversion, compared with other Python libraries."""
+    """Plot the time of the audio conversion by our core and by other Python libraries."""
     rows = [
         (
             info["direction"],
@@ -192,7 +192,7 @@ def library_times(results: Mapping[str, Any]) -> Figure:
 
 
 def serializer_times(results: Mapping[str, Any]) -> Figure:
-    """Time of a 200 ms packet in both serializers."""
+    """Plot the time of a 200 ms packet in our serializer and in pipecat's serializer."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3), sharey=True)
     for axis, direction in zip(axes, ("in", "out"), strict=True):
         infos = [
@@ -217,7 +217,7 @@ def serializer_times(results: Mapping[str, Any]) -> Figure:
 
 
 def crate_times(results: Mapping[str, Any]) -> Figure:
-    """Time of the audio conversion, compared with other Rust crates."""
+    """Plot the time of the audio conversion by our core and by other Rust crates."""
     rows = [
         (row["direction"], row["rate"], row["packet_ms"], dict(row["ns"]))
         for row in results["crates"]["rows"]
@@ -227,7 +227,7 @@ def crate_times(results: Mapping[str, Any]) -> Figure:
 
 
 def memory(results: Mapping[str, Any]) -> Figure:
-    """Memory of one more call with each serializer."""
+    """Plot the memory of one more call with each serializer."""
     figure, axis = plt.subplots(figsize=(6, 1.6))
     values = [results["memory"][name]["kb"] or 0 for name in ("pipecat", "ours")]
     bars = axis.barh(["pipecat", "ours"], values, color=[_PIPECAT_COLOUR, _OURS_COLOUR])
@@ -238,7 +238,7 @@ def memory(results: Mapping[str, Any]) -> Figure:
 
 
 def echo(results: Mapping[str, Any]) -> Figure:
-    """Delay from the caller's speech to its echo, over WebSockets."""
+    """Plot the delay from the caller's speech to its echo, over WebSockets."""
     figure, axis = plt.subplots(figsize=(7, 2.4))
     rows = sorted(
         results["echo"]["rows"], key=lambda row: (row["serializer"], row["rate"]), reverse=True

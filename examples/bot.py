@@ -117,7 +117,7 @@ class RepeatBot(FrameProcessor):
         await self.push_frame(frame, direction)
 
     async def on_key(self, key: KeypadEntry):
-        """Answer a key press."""
+        """Play the prompt for a key; key 9 also ends the call."""
         self._keys.append(key.value)
         if key is KeypadEntry.ONE:
             await self.broadcast_interruption()

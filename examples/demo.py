@@ -76,7 +76,7 @@ class ExampleServer:
         return int(self._logged(r"samples heard at 16000 Hz: (\d+)", timeout=15)) / 16000
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process of the example."""
         self._process.terminate()
         try:
             self._process.wait(10)

@@ -43,7 +43,7 @@ class ProcessStats:
             self._timer_delays.append(max(0.0, loop.time() - due))
 
     def read(self) -> dict[str, Any]:
-        """Return the statistics since the previous call of this method."""
+        """Return the statistics since the previous use of this method."""
         collections, self._collections = self._collections, []
         delays, self._timer_delays = self._timer_delays, []
         generations = [generation for generation, _, _ in collections]

@@ -1,4 +1,4 @@
-"""The tables of load tests, profiles and soaks."""
+"""The tables of the results of load tests, profiles and soaks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_load_tables(results: Mapping[str, Any]) -> dict[str, Table]:
 
 
 def layers(rows: Sequence[Row]) -> Table:
-    """CPU time of each server by layer."""
+    """Return the table of the CPU time of each server by layer."""
     names = list(dict.fromkeys(layer for row in rows for layer in row["layers_percent"]))
     return Table(
         f"CPU time by layer, {rows[0]['calls']} calls",
@@ -46,7 +46,7 @@ def layers(rows: Sequence[Row]) -> Table:
 
 
 def functions(row: Row) -> Table:
-    """Functions with the most CPU time."""
+    """Return the table of a server's functions with the most CPU time."""
     return Table(
         f"The busiest functions of `{row['server']}`",
         f"CPU time of the functions themselves, in % of the CPU time of `{row['server']}`.",
@@ -73,7 +73,7 @@ def smallest_failed_step(rows: Sequence[Row]) -> Row | None:
 
 
 def capacity(rows: Sequence[Row]) -> Table:
-    """Largest number of calls that each server holds."""
+    """Return the table of the largest number of calls that each server holds."""
     lines = []
     groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in rows:
@@ -120,7 +120,7 @@ def _ratio(row: Row | None, baseline: Row | None) -> str:
 
 
 def steps(rows: Sequence[Row]) -> Table:
-    """All steps of a load test."""
+    """Return the table of all steps of a load test."""
     lines = [
         (
             row.get("bot", "echo"),
@@ -187,7 +187,7 @@ def make_soak_tables(results: Mapping[str, Any]) -> dict[str, Table]:
 
 
 def soak(rows: Sequence[Row]) -> Table:
-    """Results of a whole soak."""
+    """Return the table of the results of a whole soak."""
     calls = max(row["active"] for row in rows)
     gaps = [gap for row in rows for gap in row["gaps_ms"]]
     growth = memory_growth(rows)
@@ -218,7 +218,7 @@ def soak(rows: Sequence[Row]) -> Table:
 
 
 def soak_minutes(rows: Sequence[Row]) -> Table:
-    """Results of each minute of a soak."""
+    """Return the table of the results of each minute of a soak."""
     return Table(
         "Minute by minute",
         "Times are p50/p99 in ms. MB: memory, the median of the minute. CPU and stolen: in % of "

@@ -12,7 +12,7 @@ _PERCENTILES = ("p50", "p99", "worst")
 
 
 def delay(results: Results) -> Table:
-    """Delay of the audio in both serializers."""
+    """Return the table of the audio's delay in our serializer and in pipecat's serializer."""
     parts = ("content", "held_mean", "held_max", "total_mean", "total_max")
     rows = []
     for row in results["delay"]["rows"]:
@@ -35,7 +35,7 @@ def delay(results: Results) -> Table:
 
 
 def delivery(results: Results) -> Table:
-    """Share of the caller's audio that reaches the pipeline."""
+    """Return the table of the share of the caller's audio that reaches the pipeline."""
     measured = results["delivery"]
     columns = ("ours", "pipecat", "pipecat_tuned")
     rows = [
@@ -60,7 +60,7 @@ def _mean_and_range(values: Sequence[float]) -> str:
 
 
 def memory(results: Results) -> Table:
-    """Memory of one more call."""
+    """Return the table of the memory of one more call."""
     ours, pipecat = results["memory"]["ours"], results["memory"]["pipecat"]
     measured = ours["kb"] and pipecat["kb"]
     cells = [f"{each['kb']:.1f}" if measured else "not measured" for each in (ours, pipecat)]
@@ -77,7 +77,7 @@ def memory(results: Results) -> Table:
 
 
 def echo(results: Results) -> Table:
-    """Table of the delay from the caller's speech to its echo, over WebSockets."""
+    """Return the table of the delay from the caller's speech to its echo, over WebSockets."""
     measured = results["echo"]
     by_case = {(row["serializer"], row["rate"]): row for row in measured["rows"]}
     rows = []

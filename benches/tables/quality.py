@@ -34,7 +34,7 @@ def _is_pipeline_pair(pair: Sequence[int]) -> bool:
 
 
 def libraries(results: Results) -> Table:
-    """Quality and delay of the Python libraries."""
+    """Return the table of the quality and the delay of the Python libraries."""
     rows = [
         (kilohertz(row["pair"]), row["resampler"], *_cells(row))
         for row in results["quality"]["pairs"]
@@ -52,7 +52,7 @@ def libraries(results: Results) -> Table:
 
 
 def crates(results: Results) -> Table:
-    """Quality and delay of the Rust crates."""
+    """Return the table of the quality and the delay of the Rust crates."""
     rows = []
     measured = [row for row in results["crates"]["rows"] if row["packet_ms"] == 20]
     for row in sorted(measured, key=lambda row: (row["direction"], row["rate"])):
@@ -68,7 +68,7 @@ def crates(results: Results) -> Table:
 
 
 def pairs(results: Results) -> Table:
-    """Quality of our resampler and of soxr VHQ at every pair of rates."""
+    """Return the table of the quality of our resampler and of soxr VHQ at every pair of rates."""
     noise = {tuple(row["pair"]): row for row in results["quality"]["noise"]}
     rows = []
     for row in results["quality"]["pairs"]:
@@ -105,7 +105,7 @@ def pairs(results: Results) -> Table:
 
 
 def above(results: Results) -> Table:
-    """Power above 4.6 kHz, where the images of the band are."""
+    """Return the table of the power above 4.6 kHz, where the images of the band are."""
     rows = [
         (f"{row['rate'] // 1000}", f"{row['ours']:.1f}", f"{row['soxr VHQ']:.1f}")
         for row in results["quality"]["above"]
@@ -120,7 +120,7 @@ def above(results: Results) -> Table:
 
 
 def roll_off(results: Results) -> Table:
-    """Gain and images between the band and 4 kHz."""
+    """Return the table of gains and images of tones between the band and 4 kHz."""
     values = ("up_db", "image_dbc", "down_db", "alias_dbc")
     rows = []
     for row in results["quality"]["roll_off"]:
@@ -141,7 +141,7 @@ def roll_off(results: Results) -> Table:
 
 
 def silence(results: Results) -> Table:
-    """Share of the output samples that are not zero for an input of zeros."""
+    """Return the table of the share of output samples that are not zero for an input of zeros."""
     shares: dict[str, list[float]] = {}
     for row in results["quality"]["silence"]:
         shares.setdefault(row["resampler"], []).append(row["percent"])
@@ -155,7 +155,7 @@ def silence(results: Results) -> Table:
 
 
 def round_trip(results: Results) -> Table:
-    """Mu-law to the pipeline's rate and back."""
+    """Return the table of mu-law audio that is converted to the pipeline's rate and back."""
     rows = []
     for row in results["quality"]["round_trip"]:
         for signal in row:
@@ -180,7 +180,7 @@ def round_trip(results: Results) -> Table:
 
 
 def clipping(results: Results) -> Table:
-    """Clipping between the two filters of the 48 kHz path."""
+    """Return the table of the clipping between the two filters of a conversion to 48 kHz."""
     rows = [
         (
             kilohertz(row["pair"]),

@@ -32,7 +32,7 @@ def _fewest_rounds(rows: Sequence[Row]) -> int:
 
 
 def serializer(results: Results) -> Table:
-    """Time per audio packet through the serializers."""
+    """Return the table of the time per audio packet through the serializers."""
     rows = _sorted(results["times"])
     cells = []
     for row in rows:
@@ -51,7 +51,7 @@ def serializer(results: Results) -> Table:
 
 
 def control(results: Results) -> Table:
-    """Time per control message through the serializers."""
+    """Return the table of the time per control message through the serializers."""
     rows = results["control"]
     cells = []
     for row in rows:
@@ -71,7 +71,7 @@ def control(results: Results) -> Table:
 
 
 def libraries(results: Results) -> Table:
-    """Time per packet of the audio conversion without a serializer, in Python."""
+    """Return the table of the time per packet of the audio conversion in Python libraries."""
     rows = _sorted(results["times"])
     within_limits = libraries_within_limits(results)
     cells = []
@@ -106,7 +106,7 @@ def _time_and_ratio(us: Mapping[str, float], name: str, ours: str, within_limits
 
 
 def crates(results: Results) -> Table:
-    """Time per packet of the audio conversion without a serializer, in Rust."""
+    """Return the table of the time per packet of the audio conversion in Rust crates."""
     rows = _sorted(results["crates"]["rows"])
     names = [name for name, _ in rows[0]["quality"] if name != "ours"]
     cells = []
@@ -126,7 +126,7 @@ def crates(results: Results) -> Table:
 
 
 def fastest(results: Results) -> Table:
-    """Time of the fastest resampler within the quality limits, as a multiple of our time."""
+    """Return the table of the fastest resampler within the quality limits, compared with ours."""
     within_limits = libraries_within_limits(results)
     crate_rows = {_case(row): row for row in results["crates"]["rows"]}
     cells = []
@@ -156,7 +156,7 @@ def fastest(results: Results) -> Table:
 
 
 def peak(results: Results) -> Table:
-    """Share of the CPU's peak rate of multiplications that our audio core reaches."""
+    """Return the table of the share of the CPU's peak multiplication rate that we reach."""
     serializer_us = {_case(row): row["microseconds"]["ours"] for row in results["times"]}
     cells = []
     rows = [row for row in results["crates"]["rows"] if row["packet_ms"] == 200 and row["peak"]]

@@ -37,7 +37,7 @@ def make_vad_tables(results: Mapping[str, Any]) -> dict[str, Table]:
 
 
 def cpu(rows: Sequence[Row]) -> Table:
-    """CPU time of many calls."""
+    """Return the table of the CPU time of many simultaneous calls."""
     return Table(
         "CPU time of voice activity detection",
         "CPU time of the process in ms per call and second, in real time, less the CPU time of the "
@@ -58,7 +58,7 @@ def cpu(rows: Sequence[Row]) -> Table:
 
 
 def latency(rows: Sequence[Row]) -> Table:
-    """Latency of many calls."""
+    """Return the table of the latency of the analysis in many simultaneous calls."""
     return Table(
         "Latency of voice activity detection",
         "Time from passing a packet to its result in ms: median / 99th percentile / longest. "
@@ -81,7 +81,7 @@ def latency(rows: Sequence[Row]) -> Table:
 
 
 def model(rows: Sequence[Row]) -> Table:
-    """Time and results of the model without an analyzer."""
+    """Return the table of the time and the results of the model without an analyzer."""
     return Table(
         "The model alone, by the size of a run",
         "CPU time per window of 32 ms in us, and per call-second in ms. Difference: the largest "
@@ -103,7 +103,7 @@ def model(rows: Sequence[Row]) -> Table:
 
 
 def stages(rows: Sequence[Row]) -> Table:
-    """CPU time by stage."""
+    """Return the table of the CPU time of each stage of the analysis."""
     lines = []
     for row in rows:
         pipecat, ours = row["pipecat"], row["ours"]
@@ -143,7 +143,7 @@ def stages(rows: Sequence[Row]) -> Table:
 
 
 def memory(rows: Sequence[Row]) -> Table:
-    """Memory of one more analyzer."""
+    """Return the table of the memory of one more analyzer."""
     return Table(
         "Memory per analyzer in KB",
         "Growth of the resident memory for each further analyzer, after three packets of 200 ms. "
@@ -154,7 +154,7 @@ def memory(rows: Sequence[Row]) -> Table:
 
 
 def frames(rows: Sequence[Row], source: str) -> Table:
-    """Accuracy of the probability of speech in frames of 10 ms."""
+    """Return the table of the accuracy of the speech probability in frames of 10 ms."""
     return Table(
         "Frames of 10 ms against the labels",
         f"{source} Area under the ROC curve / best F1 (threshold of the best F1).",
@@ -174,7 +174,7 @@ def frames(rows: Sequence[Row], source: str) -> Table:
 
 
 def delays(rows: Sequence[Row], source: str) -> Table:
-    """Delays with which the start and the end of a turn are detected."""
+    """Return the table of the delays with which the start and the end of a turn are detected."""
     return Table(
         "Onset and end of turn",
         f"{source} With pipecat's default parameters (`{OURS_SOONER}`: with `stop_secs=0.16`) and "
@@ -190,7 +190,7 @@ def delays(rows: Sequence[Row], source: str) -> Table:
 
 
 def pairs(rows: Sequence[Row], source: str) -> Table:
-    """Differences from pipecat's analyzer at 16 kHz, sentence by sentence."""
+    """Return the table of the differences from pipecat's analyzer at 16 kHz for each sentence."""
     names = (OURS_8, OURS_SOONER)
     return Table(
         "Onset and end of turn, sentence by sentence",
@@ -216,7 +216,7 @@ def pairs(rows: Sequence[Row], source: str) -> Table:
 
 
 def halves(rows: Sequence[Row], source: str) -> Table:
-    """Start and end of turns in each half of the recordings, for all conditions together."""
+    """Return the table of turn starts and ends in each half of the recordings."""
     return Table(
         "Onset and end of turn, by half of the recordings",
         f"{source} All conditions of the tables above together. The value of `{OURS_SOONER}` was "
@@ -240,7 +240,7 @@ def halves(rows: Sequence[Row], source: str) -> Table:
 
 
 def turns(rows: Sequence[Row]) -> Table:
-    """CPU time of Smart Turn, and of voice activity detection in the same turn."""
+    """Return the table of the CPU time of Smart Turn, and of voice activity detection."""
     return Table(
         "CPU time of a turn",
         "CPU time in ms: one prediction of pipecat's `LocalSmartTurnAnalyzerV3`, which runs after "

@@ -33,7 +33,7 @@ def together(work: Callable[[int], list[bytes]]) -> list[list[bytes]]:
 
 @pytest.mark.parametrize("packet", [320, 200_000])
 def test_calls_on_a_shared_stream_take_turns(packet):
-    """All threads pass the same packet, so the n-th call of all threads returns the n-th output."""
+    """All threads process the same packet, so the n-th use of `process` returns the n-th output."""
     calls = 40 if packet > 1000 else 400
     data = np.random.default_rng(3).bytes(packet)
     serial = Resampler(8000, 24000)
@@ -92,7 +92,7 @@ def test_a_call_works_on_a_copy_of_a_bytearray_that_another_thread_changes():
 
 
 def releases_the_gil(call: Callable[[], object]) -> bool:
-    """Return whether another thread that waits for the GIL runs during a call."""
+    """Return whether a thread that waits for the GIL runs before the function `call` returns."""
     ran = False
     gate = threading.Lock()
 
@@ -123,8 +123,8 @@ def no_switching() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-# Each row has a call; the number of input bytes for which the total size of input and output is 1
-# KiB; and the total size of input and output, in KiB, above which the call releases the GIL.
+# Each row has a function; the number of input bytes for which the total size of input and output is
+# 1 KiB; and the total size of input and output, in KiB, above which the function releases the GIL.
 GIL_LIMITS = [
     (lambda data: InboundAudio("PCMU", 1, 16000).process(data), 1024 / 5, 256),
     (lambda data: OutboundAudio("PCMU", 16000).process(data), 1024 / 1.25, 256),
@@ -140,6 +140,6 @@ GIL_LIMITS = [
 def test_the_gil_is_kept_below_the_limit_and_released_far_above(call, each, limit):
     below = bytes(round(each * limit) // 12 * 12 - 12)
     assert not any(releases_the_gil(lambda: call(below)) for _ in range(30))
-    # The call takes long enough for a thread to wake up, even on a busy machine.
+    # The function runs long enough for a thread to wake up, even on a busy machine.
     above = bytes(round(each * limit) * 12)
     assert any(releases_the_gil(lambda: call(above)) for _ in range(100))

@@ -112,7 +112,7 @@ def message(kind: str, seq: int, at: float = 0.0, **fields: Any) -> dict[str, An
 
 
 def opening(**fields: Any) -> dict[str, Any]:
-    """Return `open`."""
+    """Return an `open` message."""
     parameters = {
         "organizationId": "d7934305-0972-4844-938e-9060eef73d05",
         "conversationId": "090eaa2f-72fa-480a-83e0-8667ff89c0ec",

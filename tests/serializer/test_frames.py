@@ -1,4 +1,4 @@
-"""Tests of audio frames that are created without a call of pipecat's constructor."""
+"""Tests of audio frames that are created without pipecat's constructor."""
 
 from dataclasses import fields
 

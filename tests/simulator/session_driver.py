@@ -111,7 +111,7 @@ class SessionDriver:
         self._collect()
 
     def accept(self, **parameters: Any) -> None:
-        """Let the session receive `opened`."""
+        """Let the session receive the server's `opened`."""
         self.receive("opened", {"media": [MEDIUM]} | parameters)
 
     # Methods that advance the clock or act as the caller

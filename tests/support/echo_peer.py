@@ -87,5 +87,5 @@ async def echo_peer(reply: Reply = bytes) -> AsyncIterator[EchoPeer]:
 
 
 def silent(_: bytes) -> bytes:
-    """Reply with nothing."""
+    """Return no reply to an audio message."""
     return b""

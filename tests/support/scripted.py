@@ -80,7 +80,7 @@ class ScriptedCall:
 
 
 class ScriptedServer:
-    """A running server.
+    """A running server for scripted calls.
 
     Attributes:
         url: The URL to connect to.
