@@ -134,7 +134,7 @@ def test_the_store_gets_a_digest_of_key_and_nonce_and_a_lifetime_of_22_seconds()
 
 
 def test_a_nonce_is_remembered_until_no_clock_accepts_its_signature() -> None:
-    """A second machine, whose clock is 6 s behind the first machine's clock, gets a replay."""
+    """A machine whose clock is 6 s behind the first machine's refuses the request as a replay."""
 
     async def main() -> None:
         passed = 0.0

@@ -26,21 +26,21 @@ from .signing import KEY, NONCE, NOW, SECRET, RequestToSign
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[RedisServer]:
-    """Run a server for tests that do not stop, suspend or configure the server."""
+    """Run a Redis server for tests that do not stop, suspend or configure it."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
-    """Run a server that the test may stop, suspend or configure."""
+    """Run a Redis server that the test may stop, suspend or configure."""
     with RedisServer() as server:
         yield server
 
 
 @asynccontextmanager
 async def client_of(path: str, **options: float) -> AsyncIterator[Redis]:
-    """Return a client of the server at a Unix socket."""
+    """Return a client of the Redis server at a Unix socket."""
     client = Redis(unix_socket_path=path, **options)
     try:
         yield client
@@ -50,7 +50,7 @@ async def client_of(path: str, **options: float) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def redis(shared_server: RedisServer) -> AsyncIterator[Redis]:
-    """Return a client of a server that contains no data."""
+    """Return a client of a Redis server that contains no data."""
     async with client_of(shared_server.socket) as client:
         await client.flushall()
         yield client

@@ -62,7 +62,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def paths(page: Path) -> Iterator[str]:
-    """Return the paths in the page's inline code, without a function name after the colon."""
+    """Return the paths in the page's inline code; a function name after a colon is removed."""
     for code in INLINE_CODE.findall(prose(page)):
         path = code.split(":")[0]
         if PATH.fullmatch(path) and path.endswith(SUFFIXES):

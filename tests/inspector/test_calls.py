@@ -1,4 +1,4 @@
-"""Tests of the list of calls."""
+"""Tests of the inspector's list of calls."""
 
 from __future__ import annotations
 

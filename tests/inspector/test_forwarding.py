@@ -40,7 +40,7 @@ class Line:
         self.to_server = b""
 
     async def open(self, answer: bytes = b"\r\n") -> asyncio.StreamWriter:
-        """Send the upgrade request and its answer."""
+        """Let the client send an upgrade request, and let the server accept it."""
         await self.up(upgrade(HEADERS, "/audiohook?a=1&b=%20"))
         writer = await self.server.connected.get()
         await self.down(writer, ANSWER + answer)

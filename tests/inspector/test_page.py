@@ -198,7 +198,7 @@ def test_vendored_files_have_their_recorded_hashes_and_a_licence() -> None:
 
 
 def test_page_sets_text_only_as_text() -> None:
-    """Text of calls is untrusted, and the policy forbids inline styles."""
+    """The page must not interpret the text of calls as HTML, and must not use inline styles."""
     for path in WEB.glob("*.js"):
         source = path.read_text(encoding="utf-8")
         assert not re.search(

@@ -110,7 +110,7 @@ def check_sdist(sdist: Path) -> None:
 
 
 def use(distribution: Path, light: list[str] | None) -> None:
-    """Install a distribution in a clean environment and use it.
+    """Install a distribution in a clean environment, and run `smoke.py` in it.
 
     Args:
         distribution: A wheel, or an sdist that pip builds.

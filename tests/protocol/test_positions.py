@@ -47,7 +47,7 @@ def test_session_maps_samples_to_media_time(parts: list[tuple[bool, int]]) -> No
 
 
 def test_pause_is_a_gap_of_media_time() -> None:
-    # Genesys paused at 0.6 s and resumed at 1.4 s (measured).
+    # In a measured call, Genesys paused at 0.6 s and resumed at 1.4 s.
     call = started()
     call.audio(4800)
     call.ask("paused")

@@ -199,8 +199,8 @@ class TestContinuedSessions:
         assert started().session.continued_sessions == ()
 
     def test_discarded_after_discard_to_moves_the_position(self) -> None:
-        # Genesys discards whole frames of 0.2 s: for a `discardTo` of 0.5 s, Genesys discards 0.4 s
-        # (measured).
+        # Genesys discards whole frames of 0.2 s: in a measured call, a `discardTo` of 0.5 s
+        # discarded 0.4 s.
         call = SessionUnderTest()
         call.open()
         call.send(server_messages.opened([EXTERNAL], discard_to="PT0.5S"))

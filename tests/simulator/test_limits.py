@@ -1,4 +1,4 @@
-"""Tests of the message budget: how many messages the budget accepts, and at which times."""
+"""Tests of `MessageBudget`: how many messages it accepts, and at which times."""
 
 from __future__ import annotations
 

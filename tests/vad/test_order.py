@@ -158,7 +158,7 @@ def one_moving_call(seed: int) -> tuple[list[VADState], list[VADState]]:
 def test_audio_of_a_closed_event_loop_still_counts_in_order(
     seed: int, model: chain.ChainModel
 ) -> None:
-    """An event loop closes while a worker has audio of a call, which continues in another loop."""
+    """Audio that a worker has when an event loop closes is still part of its call."""
     model.stalls, model.longest_stall = 0.05, 0.4
     with ThreadPoolExecutor(6) as threads:
         for found, expected in threads.map(one_moving_call, range(10 * seed, 10 * seed + 6)):
