@@ -27,7 +27,7 @@ _SIGNIFICANT_DIGITS = 6
 
 @dataclass(frozen=True)
 class Table:
-    """A table of results.
+    """A table of benchmark results.
 
     Attributes:
         title: Heading of the table.

@@ -26,8 +26,8 @@ _SAMPLES_PER_SECOND = 200
 _MARGIN_SECONDS = 2.0
 _BUSIEST_FUNCTIONS = 12
 
-# Pairs of a part of a path and a layer. A function belongs to the layer of the first pair whose
-# part is in the path of the function's file.
+# Each pair has a part of a file path and the name of a layer. A function belongs to the layer of
+# the first pair whose part is in the path of the function's file.
 LAYERS = (
     ("pipecat_genesys", "pipecat-genesys"),
     ("/pipecat/", "Pipecat"),

@@ -28,7 +28,7 @@ from yarl import URL
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP response that was read."""
+    """The status, the headers and the body of an HTTP response."""
 
     status_code: int
     headers: Mapping[str, str]

@@ -127,7 +127,7 @@ def test_the_gil_is_free_while_the_model_runs(speech_model: SpeechModel) -> None
     started, ended = threading.Event(), threading.Event()
 
     class Session:
-        """Sets events before and after the native run."""
+        """A model session that sets an event before each native run, and another one after it."""
 
         def run(self, names: Any, feed: Any) -> Any:
             started.set()

@@ -203,7 +203,7 @@ async def test_worker_that_is_slow_to_store_its_result_does_not_store_it_twice(
 def test_analyzer_that_is_busy_in_another_event_loop_is_refused(
     model: chain.ChainModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One analyzer in two running event loops raises an error, and the first loop is served."""
+    """The use of an analyzer in a second running event loop raises an error."""
     ours, begun, refused = ready(), threading.Event(), threading.Event()
     score = model.score
 
