@@ -325,7 +325,7 @@ def test_messages_that_were_sent_before_close_arrived_are_valid() -> None:
 
 
 def test_resume_without_a_pause_raises_call_state_error() -> None:
-    with pytest.raises(CallStateError, match="holds no pause"):
+    with pytest.raises(CallStateError, match="has not paused the stream"):
         open_session().call("resume")
 
 

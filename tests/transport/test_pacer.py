@@ -229,7 +229,7 @@ def test_clear_returns_the_seconds_that_were_heard() -> None:
 def test_arbitrary_use_keeps_the_limits_and_the_order_and_loses_no_audio(
     steps: Iterable[tuple[str, float]], lead: float
 ) -> None:
-    call = PacedCall(PacingQueue(lead_seconds=lead))
+    call = PacedCall(PacingQueue(max_lead=lead))
     expected, number = bytearray(), 0
     for step, amount in steps:
         if step == "put":
@@ -253,7 +253,7 @@ def test_arbitrary_use_keeps_the_limits_and_the_order_and_loses_no_audio(
 
 @given(st.integers(1, 40), st.floats(0.2, 4.0))
 def test_lead_is_bounded(chunks: int, lead: float) -> None:
-    call = PacedCall(PacingQueue(lead_seconds=lead))
+    call = PacedCall(PacingQueue(max_lead=lead))
     for _ in range(chunks):
         call.queue.put(b"\0" * 4000, call.now)
         call.advance(call.now + 0.1)

@@ -1,11 +1,11 @@
-"""Authentication of Genesys Cloud: API key and HTTP message signature of the upgrade request.
+"""Authenticates Genesys Cloud by the API key and the HTTP message signature of the upgrade request.
 
 `SignatureVerifier` checks a request before the WebSocket is accepted::
 
     verifier = SignatureVerifier({api_key: client_secret}, authority="bot.example.com")
     caller = await verifier.authenticate(*upgrade_request(websocket.scope))
 
-`docs/security.md` describes what is checked, what is not checked, and the use behind a proxy.
+`docs/security.md` describes the checks, their limits, and the use behind a proxy.
 This package needs the extra `auth` (`http-message-signatures`) and does not import pipecat.
 `pipecat_genesys.auth.redis_store` has a replay store for several processes; it needs the extra
 `redis`.

@@ -14,7 +14,7 @@ from .errors import ReplayStoreError
 
 
 class _Connection(Protocol):
-    """The methods of redis-py's connections that the store uses; most have no annotations."""
+    """The methods of redis-py's connections that the store uses. redis-py annotates few of them."""
 
     async def connect(self) -> None: ...
     async def disconnect(self, nowait: bool = ...) -> None: ...
@@ -25,8 +25,8 @@ class _Connection(Protocol):
 class RedisReplayStore:
     """A replay store in Redis or in a server that implements the Redis protocol.
 
-    Each nonce is a key that expires. One command, `SET` with `NX` and `PX`, checks and records the
-    nonce, so Redis decides which of two processes is first.
+    Each nonce is stored as a Redis key that expires. One command, `SET` with `NX` and `PX`, checks
+    and records the nonce, so Redis decides which of two processes is first.
 
     If a connection turns out to be closed, timed out, or connected to a read-only replica, the
     store sends the command once more on a new connection. Redis servers, firewalls and load
@@ -38,7 +38,7 @@ class RedisReplayStore:
     Args:
         client: Redis client with address, credentials, TLS and timeouts. The store does not close
             the client. For a retry, the store opens one connection beyond the client's pool.
-        prefix: Prefix of every key. Services with different API keys can share a prefix.
+        prefix: Prefix of every Redis key. Services with different API keys can share a prefix.
     """
 
     def __init__(self, client: Redis, prefix: str = "pipecat-genesys:nonce:") -> None:

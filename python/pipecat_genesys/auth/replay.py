@@ -1,4 +1,4 @@
-"""The protocol of a replay store, and the stores that need no server."""
+"""The interface of a replay store, and two replay stores that need no server."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .errors import ReplayStoreError
 class ReplayStore(Protocol):
     """Remembers nonces until their signatures are too old to be accepted.
 
-    The verifier passes only nonces of genuine and timely signatures to the store. A peer without a
-    client secret therefore cannot fill the store.
+    The verifier passes a nonce to the store only if its signature is genuine and not too old. A
+    peer without a client secret therefore cannot fill the store.
     """
 
     async def first_use(self, nonce: bytes, seconds: float) -> bool:
         """Record a nonce if it is not recorded yet.
 
-        The check and the recording must be atomic: if two calls with the same nonce run at the
-        same time, exactly one must return True.
+        The check and the recording must be atomic: if this method is called twice with the same
+        nonce at the same time, exactly one of the results must be True.
 
         Args:
             nonce: SHA-256 digest (32 bytes) of API key and nonce.
@@ -41,8 +41,8 @@ class MemoryReplayStore:
     """A replay store in the memory of one process, for one event loop.
 
     Other processes do not see its nonces, and a restart loses them. When the store is full,
-    `first_use` raises `ReplayStoreError` until a nonce expires, because forgetting a nonce early
-    would let its replay through. With the default capacity and the verifier's default times, the
+    `first_use` raises `ReplayStoreError` until a nonce expires, because a request could be repeated
+    if its nonce were removed early. With the default capacity and the verifier's default times, the
     store is full at 2900 genuine connections per second.
 
     Args:

@@ -1,4 +1,4 @@
-"""Reading and validating the upgrade request.
+"""Reads and validates the upgrade request.
 
 The size of a request is limited. A header that authentication uses must not be repeated. The
 request target is not decoded.
@@ -71,7 +71,8 @@ class UpgradeRequest:
         authority: Public host that the client must have signed, with the port if it is not 443.
         request_target: Path and query, encoded as on the wire.
         headers: All header lines.
-        single: Values of the headers that authentication uses, by name, if present.
+        single: Values of the headers that authentication uses, by name. A header that the request
+            does not have is not in this dict.
     """
 
     method: str
@@ -145,7 +146,7 @@ def upgrade_request(scope: Mapping[str, Any]) -> tuple[str, str, list[tuple[byte
             upgrade request.
 
     Returns:
-        Method, request target and header lines.
+        The method, the request target and the header lines, as a tuple.
     """
     raw = scope.get("raw_path")
     # `raw_path` is optional in ASGI. RFC 3986, section 3.3, defines the characters that a path does

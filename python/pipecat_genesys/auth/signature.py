@@ -1,4 +1,4 @@
-"""Verification of HTTP message signatures of Genesys, with http-message-signatures.
+"""Verifies HTTP message signatures of Genesys with the library http-message-signatures.
 
 The library parses the headers, builds the signature base and computes the MACs (RFC 9421). This
 module restricts the library to the signatures of Genesys: HMAC-SHA256, whole header fields, and
@@ -120,7 +120,7 @@ class _ComponentResolver(HTTPSignatureComponentResolver):
     _resolved = 0
 
     def resolve(self, component_node: Any) -> Any:
-        """Resolve a whole header field, `@request-target`, `@authority` or `@method`."""
+        """Return the value of a header field, `@request-target`, `@authority` or `@method`."""
         self._resolved += 1
         if self._resolved > MAX_COMPONENTS:
             raise HTTPMessageSignaturesException(f"more than {MAX_COMPONENTS} covered components")
@@ -138,7 +138,7 @@ class _KeyResolver(HTTPSignatureKeyResolver):
 
 
 class _HmacWithAnySecret(HTTPSignatureAlgorithm):
-    """HMAC-SHA256 with any of several secrets. The time does not depend on which secret matches."""
+    """Verifies an HMAC-SHA256 with several secrets, in a time that does not depend on the match."""
 
     algorithm_id = HMAC_SHA256.algorithm_id
 

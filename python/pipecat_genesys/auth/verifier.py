@@ -1,4 +1,4 @@
-"""`SignatureVerifier`: all checks of an upgrade request, in order."""
+"""`SignatureVerifier`: performs all checks of an upgrade request."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ class VerifiedRequest:
 class SignatureVerifier:
     """Verifies that an upgrade request comes from Genesys Cloud.
 
-    A request is accepted only if its signature is genuine, new and made for this service. A
+    A request is accepted only if its signature is genuine, was not used before, is not too old, and
+    was made for this service. A
     request without a signature is accepted only if its API key is in `unsigned_keys`. A check
     takes a third of a millisecond (`benches/measure_auth.py`), so it can run in the event loop.
 
@@ -95,8 +96,8 @@ class SignatureVerifier:
             await websocket.accept()
 
     Args:
-        credentials: Client secrets by API key, both as in the integration's settings (the secret
-            is base64). While one secret replaces another, pass both secrets in a sequence.
+        credentials: Client secrets by API key. Copy both from the integration's settings; the
+            secret is base64. While one secret replaces another, pass both secrets in a sequence.
         authority: Public host, with the port if it is not 443. By default, the Host header of the
             request is used. In this case a proxy that changes the header makes every signature
             fail, and signatures for your other hosts are accepted. `X-Forwarded-Host` and similar
@@ -112,7 +113,7 @@ class SignatureVerifier:
             reference server uses 3 s.
         refusal_seconds: Duration of every refusal, for any reason, and time limit for the
             replay store. Genesys's reference server uses 0.5 s; Genesys waits 5 s for `opened`.
-        clock: Returns the current time in seconds since 1970.
+        clock: A function that returns the current time in seconds since 1970.
 
     Raises:
         ValueError: If an argument is invalid. The message contains the name of the argument, but no
@@ -374,7 +375,7 @@ def _incomplete(what: str) -> AuthenticationError:
 
 @asynccontextmanager
 async def _refused_at(due: float) -> AsyncIterator[None]:
-    """Delay an exception until the event loop's time is `due`. Cancellation is not delayed."""
+    """Delay an exception until the event loop's time is `due`. A cancellation is not delayed."""
     try:
         yield
     except Exception:

@@ -1,4 +1,4 @@
-"""One AudioHook call: session, audio, events, hooks, and the messages an application sends.
+"""`Call`: one AudioHook call, as the application of a bot sees it.
 
 A `Call` has no socket and no serializer. Its owner passes received messages to the call, sends the
 replies that the call returns, and provides a function that sends the messages of the application.
@@ -152,9 +152,9 @@ class Call(BaseObject):
         Args:
             params: The configuration; never modified, so calls may share one.
             send: Sends the messages of the application.
-            open_gate: Awaited at each ``open`` before the hooks. While the gate is awaited,
+            open_gate: Called and awaited at each ``open`` before the hooks. During this time,
                 `disconnect` refuses the session, and with `pause` the session starts paused. If the
-                gate is cancelled or raises, the receive path ends with that exception.
+                gate is cancelled or raises, the exception ends the reading of messages.
             name: The name in Pipecat's logs.
 
         Raises:
@@ -195,7 +195,7 @@ class Call(BaseObject):
         """Add a handler of an event or a hook; ``event_handler`` is the decorator for it.
 
         Args:
-            event_name: The event's or hook's name. For an unknown name, Pipecat logs a warning.
+            event_name: Name of the event or the hook. For an unknown name, Pipecat logs a warning.
             handler: The function or coroutine function to call.
         """
         super().add_event_handler(event_name, handler)
@@ -270,7 +270,7 @@ class Call(BaseObject):
 
     @property
     def is_in_hook(self) -> bool:
-        """Whether the open gate or a hook runs. The receive path waits for it."""
+        """Whether the open gate or a hook runs. No message is processed during this time."""
         return self._hook is not None
 
     def stream_offset(self, sample: int, sample_rate: int | None = None) -> Fraction:
@@ -298,7 +298,7 @@ class Call(BaseObject):
 
     @property
     def samples_delivered(self) -> int:
-        """Number of samples of each party that the pipeline has got, at the pipeline's rate.
+        """Number of samples of each party that the pipeline has received, at the pipeline's rate.
 
         An application may have to process all caller audio before ``closed`` is sent. Then its hook
         ``on_closing`` waits until the application has processed this number of samples.
@@ -446,7 +446,8 @@ class Call(BaseObject):
     async def connection_lost(self) -> None:
         """Record that the WebSocket connection was lost.
 
-        Calls ``on_connection_lost`` if ``closed`` was not sent. Further calls have no effect.
+        Emits ``on_connection_lost`` if ``closed`` was not sent. Calling this method again has no
+        effect.
         """
         event = self.session.connection_lost()
         self._advance(_GONE, ("genesys", "lost"))
@@ -542,7 +543,7 @@ class Call(BaseObject):
         return self._chosen
 
     def _advance(self, phase: Phase, cause: tuple[str, str] | None = None) -> None:
-        """Enter a phase, and set `ending` to the cause; a later phase and an earlier cause stay."""
+        """Enter a phase, unless the call is in a later phase; set `ending` if it is not set."""
         if cause is not None and self.ending is None:
             self.ending = _new_tuple(EndCause, cause)
         if phase <= self.phase:
@@ -632,7 +633,7 @@ class Call(BaseObject):
         await self.disconnect("error", info="the bot has failed")
 
     async def _run_handler(self, event_name: str, handler: Any, *args: Any, **kwargs: Any) -> None:
-        """Run one handler. Pipecat's base class calls this method and logs ordinary exceptions."""
+        """Run one event handler. Pipecat's base class calls this method."""
         try:
             await super()._run_handler(event_name, handler, *args, **kwargs)
         except PROCESS_EXITS as error:
@@ -657,7 +658,7 @@ class Call(BaseObject):
             draft: The message.
 
         Returns:
-            The encoded message, which must be sent before the next call of this method. None if the
+            The encoded message, which must be sent before this method is called again. None if the
             session does not allow the message, or it cannot be encoded; the reason is logged.
         """
         try:
@@ -675,7 +676,7 @@ class Call(BaseObject):
         return message
 
     def takes_bot_audio(self) -> bool:
-        """Return whether the medium carries bot audio; if not, log this once."""
+        """Return whether the medium carries bot audio. Log the first time that it does not."""
         medium = self.session.media
         if medium is not None and medium.is_listen_only:
             channels = "+".join(medium.channels)
@@ -807,7 +808,7 @@ class Call(BaseObject):
         info: str | None = None,
         output_variables: dict[str, Any] | None = None,
     ) -> bool:
-        """End the session; Genesys answers ``close``.
+        """End the session with ``disconnect``, which Genesys answers with ``close``.
 
         In the hook ``on_opening``, this method refuses the session. If the caller must hear the
         bot's last words, wait for ``on_playback_completed`` before you call this method. The frames
@@ -815,8 +816,8 @@ class Call(BaseObject):
         socket immediately. After this method, Genesys closes the socket.
 
         Args:
-            reason: ``completed``, ``error`` (the flow takes its failure path, and may try again) or
-                ``unauthorized``.
+            reason: ``completed``, ``error`` or ``unauthorized``. After ``error``, the Architect
+                flow takes its failure path, and may call again.
             info: A line for Genesys's log, without personal data.
             output_variables: Variables for the Architect flow; by default the variables of
                 `set_output_variables`.
@@ -873,7 +874,7 @@ class Call(BaseObject):
         return False
 
     async def _refused(self) -> None:
-        """Wait for `_UNSENT_SECONDS`.
+        """Wait for a short time before a send method returns False.
 
         In a hook, only let other tasks run, because the reply to Genesys waits for the hook.
         """
@@ -885,7 +886,7 @@ async def _send_nothing(_: Draft) -> bool:
 
 
 class _Handling(NamedTuple):
-    """The handling of one kind of event.
+    """How one kind of event is processed.
 
     Attributes:
         name: The name of the application's event.

@@ -46,9 +46,10 @@ class BotExitError(PipecatGenesysError):
 
 
 def contain_new_tasks(on_exit: _ExitHandler) -> None:
-    """Contain the tasks that the current task creates, and the tasks that those tasks create.
+    """Prevent new tasks of the current task from ending the process.
 
-    If a contained task raises ``SystemExit`` or ``KeyboardInterrupt``, the event loop continues,
+    This applies to the tasks that the current task creates, and to the tasks that those tasks
+    create. If such a task raises ``SystemExit`` or ``KeyboardInterrupt``, the event loop continues,
     the task counts as cancelled, and `on_exit` is called. The event loop gets a task factory, which
     calls its previous task factory.
 
@@ -63,7 +64,7 @@ def contain_new_tasks(on_exit: _ExitHandler) -> None:
 
 
 class _ContainingTaskFactory:
-    """Creates the tasks of an event loop, and contains the tasks of bots."""
+    """Creates the tasks of an event loop. Tasks of bots cannot end the process."""
 
     def __init__(self, factory: Any) -> None:
         self._factory = factory

@@ -13,7 +13,7 @@ class CallDetails:
     Attributes:
         organization_id: Id of the Genesys organization.
         conversation_id: Id of the Genesys conversation.
-        participant: The caller: ``ani``, ``aniName``, ``dnis``, ``id``.
+        participant: The caller, as a dict with the keys ``ani``, ``aniName``, ``dnis`` and ``id``.
         input_variables: Input variables of the Architect flow.
         custom_config: Configuration of the integration in Genesys.
         asks_languages: Whether Genesys asked which languages the bot supports.

@@ -34,7 +34,8 @@ class GenesysOpenFrame(OutputTransportMessageUrgentFrame):
     """Genesys opened the session; the message is ``opened``.
 
     Parameters:
-        opening: The event for ``open``: caller, language, variables, and the chosen medium.
+        opening: The event for ``open``. It has the caller, the language, the input variables and
+            the chosen medium.
     """
 
     opening: events.OpenReceived = field(kw_only=True, repr=False)

@@ -25,7 +25,7 @@ class CallLog:
         """Create the log of a call.
 
         Args:
-            session_id: The id that log lines name.
+            session_id: The session id that each log line contains.
             personal_data: Whether variables, digits and callers may appear in DEBUG lines.
         """
         self._personal_data = personal_data
@@ -33,7 +33,7 @@ class CallLog:
         self.set_session_id(session_id)
 
     def set_session_id(self, session_id: str) -> None:
-        """Change the session id that log lines name."""
+        """Change the session id that each log line contains."""
         self._suffix = f" session={session_id!r:.120}"
 
     def redact(self, value: object) -> object:
@@ -51,7 +51,7 @@ class CallLog:
         return sorted(map(str, value)) if isinstance(value, dict) else _REDACTED
 
     def once(self, level: str, text: str, key: str | None = None) -> None:
-        """Log a line unless one with the same key was logged before.
+        """Log a line, unless a line with the same key was logged before.
 
         Args:
             level: A loguru level name, such as ``WARNING``.

@@ -1,6 +1,7 @@
-"""Converts message dicts of an application, in transport message frames, to protocol messages.
+"""Converts messages that an application wrote as dicts to protocol messages.
 
-The ``create_*`` methods of Pipecat's class or the application itself may have made the dicts.
+The dicts are in Pipecat's transport message frames. The ``create_*`` methods of Pipecat's class or
+the application itself may have made them.
 `to_draft` converts them to messages that Genesys accepts; docs/parity.md lists the changes, with
 reasons.
 """

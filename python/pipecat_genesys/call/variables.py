@@ -19,7 +19,7 @@ def fit_output_variables(
 
     Variables are validated when they are set, but the application can change the dict afterwards,
     and the ``create_*`` methods accept any value. This function does not raise an exception,
-    because all variables would then be lost at the end of the call, and not only one.
+    because one invalid variable must not prevent the sending of the other variables.
 
     Args:
         variables: Names and values.

@@ -1,4 +1,4 @@
-"""Captures: files with the messages of a call, and the masking of personal data in messages.
+"""Reads and writes captures, which are files with the messages of a call, and masks personal data.
 
 The simulator writes captures of its simulated calls, and the endpoint writes captures of received
 calls. Both use the format in `file`. `masking` removes personal data from messages. No function of

@@ -52,7 +52,7 @@ class CaptureEntry:
         size: Size of the message in bytes.
         latency: Seconds between a request and this reply. Set for `opened`, `pong`, `updated`
             and `closed`; None for all other messages.
-        note: Remarks, such as the code of an error or the rule that the message breaks.
+        note: Text about the message, such as the code of an error or the rule that it breaks.
         content: The message as sent or received, or None if it is not recorded.
     """
 

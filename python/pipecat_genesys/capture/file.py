@@ -1,8 +1,8 @@
 """Capture files: the messages of a call as JSON lines, written while the call runs.
 
-The first line identifies the call, without credentials. The last line has the end of the call. A
-message is written as an object, or as text if it is not a JSON object; audio is written as
-base64::
+The first line identifies the call, without credentials. The last line has the time and the cause of
+the end of the call. A message is written as an object, or as text if it is not a JSON object. Audio
+is written as base64::
 
     {"capture": 1, "url": "ws://...", "mode": "bot", "headers": {"Audiohook-Session-Id": ...}}
     {"at": 0.0, "direction": "to_server", "type": "open", "seq": 1, "size": 512, "message": {...}}
@@ -39,18 +39,19 @@ VERSION = 1
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-# The line of audio between its time and its size.
+# The text between the time and the size in the line of an audio message.
 _AUDIO_TO_SERVER, _AUDIO_FROM_SERVER = (
     f',"direction":"{direction}","type":"{AUDIO}","size":'
     for direction in (Direction.TO_SERVER, Direction.FROM_SERVER)
 )
 _TO_SERVER = Direction.TO_SERVER
-# Largest size of a masked audio message, in bytes. Servers refuse smaller messages.
+# Largest size of a masked audio message, in bytes. Real audio messages are smaller, because servers
+# refuse messages of this size.
 _MAX_SILENCE = 2**20
 
 
 class CaptureSource(StrEnum):
-    """The writer of a capture."""
+    """The program that writes a capture."""
 
     SIMULATOR = "simulator"
     """The client's side of a simulated call."""
@@ -61,7 +62,7 @@ class CaptureSource(StrEnum):
 
 
 class MarkKind(StrEnum):
-    """What happened to a recording."""
+    """Kind of a mark in a recording."""
 
     PAUSED = "paused"
     """The recording was paused: the following messages are masked."""
@@ -75,11 +76,11 @@ class MarkKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordingMark:
-    """Something that happened to a recording.
+    """A place in a recording where it was paused or resumed, or where messages are missing.
 
     Attributes:
         at: Seconds since `open`.
-        kind: What happened.
+        kind: The kind of the mark.
         count: Number of missing messages, if it is known; otherwise 0.
         index: Number of messages in the file before the mark.
     """
@@ -98,7 +99,7 @@ class CaptureHead:
         url: URL of the server.
         mode: Mode of the call.
         headers: Headers of the upgrade request, without credentials.
-        source: The writer of the capture.
+        source: The program that writes the capture.
         started: Time of the first message as ISO 8601 text, or None.
         choices: How personal data was recorded. None if nothing was masked or left out.
         reasons: Why the flight recorder wrote the capture.
@@ -150,12 +151,12 @@ def message_line(
         direction: Direction of the message.
         type: Type of the message.
         size: Size of the message in bytes.
-        content: The member with the content, as JSON: `"audio":"..."`, `"message":{...}`,
-            `"text":"..."`, or the result of `silence_content`; empty if the content is not
-            recorded.
+        content: Name and value of the member with the content, as JSON text:
+            `"audio":"..."`, `"message":{...}`, `"text":"..."`, or the result of
+            `silence_content`; empty if the content is not recorded.
         seq: Sequence number of the message.
         latency: Seconds between a request and this reply.
-        note: Remarks.
+        note: Text about the message.
     """
     line = f'{{"at":{at:.6f},"direction":"{direction}","type":{_encode(type)}'
     if seq is not None:
@@ -175,7 +176,7 @@ def audio_line(at: float, direction: Direction, size: int, content: str) -> str:
         at: Seconds since `open`.
         direction: Direction of the audio.
         size: Size of the audio in bytes.
-        content: The member with the content, as in `message_line`.
+        content: Name and value of the member with the content, as in `message_line`.
     """
     comma = "," if content else ""
     # A comparison takes a third of the time of a lookup, because an enumeration computes its hash
@@ -185,7 +186,7 @@ def audio_line(at: float, direction: Direction, size: int, content: str) -> str:
 
 
 def silence_content(media_format: str | None) -> str:
-    """Return the member with the content of masked audio.
+    """Return the name and the value of the member for masked audio, as JSON text.
 
     Args:
         media_format: Format of the audio; None for mu-law.
@@ -275,7 +276,7 @@ class RecordedCall:
         ended_at: Time at which the socket was closed, in seconds since `open`, or None if the
             file does not contain the end.
         ended_by: The party that closed the socket, or None if the file does not contain the end.
-        source: The writer of the capture.
+        source: The program that wrote the capture.
         started: Time of the first message as ISO 8601 text, or None if the file does not have it.
         choices: How personal data was recorded, or None if nothing was masked or left out.
         reasons: Why the flight recorder wrote the capture.
@@ -382,7 +383,10 @@ def _read_entry(line: Mapping[str, Any]) -> CaptureEntry:
         content = base64.b64decode(line["audio"], validate=True)
     elif "silence" in line:
         if not 0 <= line["size"] <= _MAX_SILENCE:
-            raise ValueError(f"silence of {line['size']} bytes")
+            raise ValueError(
+                f"the size of a silence entry is {line['size']} bytes; it must be 0 to "
+                f"{_MAX_SILENCE}"
+            )
         content = bytes.fromhex(line["silence"])[:1] * int(line["size"])
     elif "message" in line:
         content = json.dumps(line["message"], separators=(",", ":"))

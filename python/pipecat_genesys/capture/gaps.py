@@ -31,7 +31,8 @@ def make_replayable(recorded: RecordedCall) -> RecordedCall:
     messages had never been sent.
 
     Args:
-        recorded: The call. A call without gaps, whose audio was recorded, is returned unchanged.
+        recorded: The call. It is returned unchanged if no message is missing and its audio was
+            recorded.
     """
     entries = recorded.entries
     if recorded.source is not CaptureSource.SIMULATOR:
@@ -79,7 +80,7 @@ def _frame_bytes(entries: Sequence[CaptureEntry]) -> int:
 def _moved(
     before: Sequence[CaptureEntry], after: Sequence[CaptureEntry]
 ) -> tuple[CaptureEntry, ...]:
-    """Return the messages after a gap with times and numbers that continue those before it."""
+    """Return the messages after a gap, with times and numbers that continue without the gap."""
     frame = _frame_bytes(before)
     client = _missing_numbers(before, after, Direction.TO_SERVER)
     server = _missing_numbers(before, after, Direction.FROM_SERVER)

@@ -74,7 +74,7 @@ class Choices:
 
     @property
     def paused(self) -> Choices:
-        """The choices while the recording is paused: everything is masked or left out."""
+        """The choices while the recording is paused: all personal data is masked or left out."""
         return Choices(
             **{
                 name: Choice.MASK if choice is Choice.RECORD else choice
@@ -89,7 +89,7 @@ class Choices:
 
 
 def silence(size: int, media_format: str | None) -> bytes:
-    """Return silence.
+    """Return silent audio.
 
     Args:
         size: Number of bytes.
@@ -132,7 +132,7 @@ def _client_parameters(parameters: Mapping[str, Any], choices: Choices) -> dict[
 
 
 def _participant(value: Any, choice: Choice) -> Any:
-    """Mask a participant. Genesys's participant id is kept, like the other ids of the call."""
+    """Return a participant without personal data. The ids of Genesys are kept."""
     if choice is Choice.RECORD:
         return value
     if not isinstance(value, dict):
@@ -185,7 +185,7 @@ def blank(value: Any, kept: frozenset[str] | tuple[()] = ()) -> Any:
 
     Args:
         value: The value.
-        kept: Names of members that are kept as they are.
+        kept: Names of the members of JSON objects that are not changed.
     """
     if isinstance(value, Mapping):
         return {

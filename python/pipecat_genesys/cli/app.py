@@ -1,4 +1,4 @@
-"""The typer application: all commands, and the options that do not belong to a command."""
+"""The typer application, with all commands and the options of the program itself."""
 
 from __future__ import annotations
 

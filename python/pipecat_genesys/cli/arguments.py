@@ -23,9 +23,9 @@ _ADDRESS = re.compile(r"[/:.\[]")
 
 
 def _parse_url(text: str) -> str:
-    """Refuse text that cannot be an address, such as a step instead of the URL.
+    """Return the URL; refuse text that is clearly not a URL, such as a step of the caller.
 
-    Other errors in an address, such as a missing `ws://`, are reported by the connection.
+    Other errors in a URL, such as a missing `ws://`, are reported when the connection is made.
     """
     if not _ADDRESS.search(text):
         raise typer.BadParameter(f"{text!r} is not a URL, such as ws://localhost:8080/audiohook")
@@ -41,7 +41,7 @@ ServerUrl = Annotated[
 
 
 def finite(value: float | None) -> float | None:
-    """Refuse infinity and NaN as the value of an option.
+    """Return the value of an option; refuse infinity and NaN.
 
     Raises:
         BadParameter: If the value is infinite or NaN.

@@ -99,7 +99,7 @@ def call(
         list[str] | None,
         typer.Option(
             metavar="EXPECTATION",
-            help="Something that the call must meet, such as 'answered within 800 ms'; may be "
+            help="An expectation for the call, such as 'answered within 800 ms'; may be "
             "repeated (see --list-expectations).",
             show_default=False,
         ),
@@ -171,7 +171,7 @@ def call(
         typer.Option(
             min=0.0,
             max=10.0,
-            help="Round-trip time of the simulated network in seconds; 0 for none.",
+            help="Round-trip time of the simulated network in seconds; 0 for no delay.",
         ),
     ] = 0.04,
     jitter: Annotated[
@@ -186,7 +186,7 @@ def call(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A WebSocket sub-protocol to offer, which Genesys does not do; may be repeated.",
+            help="A WebSocket sub-protocol to offer; may be repeated. Genesys offers none.",
             show_default=False,
         ),
     ] = None,
@@ -196,8 +196,8 @@ def call(
             min=0.0,
             max=30.0,
             callback=finite,
-            help="Seconds of caller audio recorded before the connection; sent immediately after "
-            "opened.",
+            help="Seconds of caller audio that is recorded before the connection. It is sent "
+            "immediately after opened.",
         ),
     ] = 0.0,
     fault: Annotated[
@@ -209,7 +209,7 @@ def call(
         typer.Option(
             min=0.1,
             callback=finite,
-            help="Seconds after opened at which the caller hangs up, even if steps remain. "
+            help="Seconds after opened at which the caller hangs up, even during the steps. "
             f"Default: after the last step; without steps after {DEFAULT_SECONDS:g} s.",
             show_default=False,
         ),
@@ -248,8 +248,8 @@ def call(
         Path | None,
         typer.Option(
             dir_okay=False,
-            help="Write the summary to this file, as JSON; - writes it to standard output, and "
-            "everything else to standard error.",
+            help="Write the summary to this file as JSON. If the name is -, the summary goes to "
+            "standard output and all other output to standard error.",
         ),
     ] = None,
     quiet: Annotated[
@@ -401,7 +401,7 @@ def _scenario(
     """Return the scenario of the file and the options.
 
     Args:
-        script: The file; None for none.
+        script: The file; None if no file is given.
         steps: The steps on the command line.
         expect: The expectations on the command line, in addition to the expectations in the file.
         inputs: Input variables, each as `NAME=VALUE`, in addition to the variables in the file.

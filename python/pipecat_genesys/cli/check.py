@@ -104,22 +104,22 @@ def check(
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Round-trip time of the simulated network in seconds; 0 for none.",
+            help="Round-trip time of the simulated network in seconds; 0 for no delay.",
         ),
     ] = 0.04,
     strict: Annotated[
-        bool, typer.Option(help="Exit with status 1 on warnings, too.", show_default=False)
+        bool, typer.Option(help="Exit with status 1 also on warnings.", show_default=False)
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="List the checks that passed, too.")
+        bool, typer.Option("--verbose", "-v", help="Also list the checks that passed.")
     ] = False,
     json_file: Annotated[
         Path | None,
         typer.Option(
             "--json",
             dir_okay=False,
-            help="Write the results to this file, as JSON; - writes them to standard output, and "
-            "everything else to standard error.",
+            help="Write the results to this file as JSON. If the name is -, the results go to "
+            "standard output and all other output to standard error.",
         ),
     ] = None,
     junit_file: Annotated[
@@ -127,7 +127,7 @@ def check(
         typer.Option(
             "--junit",
             dir_okay=False,
-            help="Write the results to this file, as JUnit XML; - writes them to standard output.",
+            help="Write the results to this file as JUnit XML; - stands for standard output.",
         ),
     ] = None,
     html_file: Annotated[

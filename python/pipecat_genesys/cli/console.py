@@ -1,4 +1,4 @@
-"""Consoles for the commands. A failed write does not end a command.
+"""Consoles for the output of the commands. A failed write does not end a command.
 
 A call must not fail because the terminal cannot show a character, or because the reader of a pipe
 (such as `head`) has stopped reading.
@@ -56,7 +56,7 @@ class SafeOutput:
         return getattr(self._stream, name)
 
     def _give_up(self) -> None:
-        """Discard all further text, including the text that Python flushes at the process's end."""
+        """Discard all later text, including text that Python would write when the process ends."""
         stream, self._stream = self._stream, None
         if stream is not None:
             with suppress(OSError, ValueError):

@@ -38,7 +38,7 @@ def inspect(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Run a proxy in front of this AudioHook server, and show the calls that pass.",
+            help="Run a proxy in front of this AudioHook server, and show its calls.",
             show_default=False,
         ),
     ] = None,
@@ -50,7 +50,7 @@ def inspect(
         typer.Option(
             metavar="FOLDER",
             file_okay=False,
-            help="Save each call that passes the proxy as a capture in this folder.",
+            help="Save each call that the proxy forwards as a capture in this folder.",
             show_default=False,
         ),
     ] = None,

@@ -54,7 +54,7 @@ def load(
     ] = None,
     duration: Annotated[
         float,
-        typer.Option(min=1.0, callback=finite, help="Seconds for which all calls run together."),
+        typer.Option(min=1.0, callback=finite, help="Seconds during which all calls run."),
     ] = 30.0,
     expect: Annotated[
         Expect,
@@ -105,7 +105,7 @@ def load(
         typer.Option(
             min=0.0,
             callback=finite,
-            help="Fail if the 99th percentile of the delay is longer than this, in seconds. "
+            help="Fail if the 99th percentile of the delay is above this value, in seconds. "
             "Default: no limit.",
             show_default=False,
         ),
@@ -115,7 +115,7 @@ def load(
         typer.Option(
             min=0.0,
             callback=finite,
-            help="Fail from this number of gaps in the bot's audio for each minute of a call.",
+            help="Fail if the bot's audio has this number of gaps, or more, per minute of a call.",
         ),
     ] = 1.0,
     json_file: Annotated[
@@ -123,12 +123,12 @@ def load(
         typer.Option(
             "--json",
             dir_okay=False,
-            help="Write the result to this file, as JSON; - writes it to standard output, and "
-            "everything else to standard error.",
+            help="Write the result to this file as JSON. If the name is -, the result goes to "
+            "standard output and all other output to standard error.",
         ),
     ] = None,
 ) -> None:
-    """Place many simultaneous calls, and measure the delays and gaps that callers notice.
+    """Place many simultaneous calls, and measure the delays and gaps of the bots' audio.
 
     The callers run in this process. The command measures the delay of its own timers. If the 99th
     percentile is above 20 ms, the callers were too slow, and the result is not valid.
@@ -216,7 +216,7 @@ def load(
 
 
 class _ProgressBar:
-    """A line that shows how many calls run; on a terminal only."""
+    """A line that shows how many calls run. The line is shown only on a terminal."""
 
     def __init__(self, console: Console, plan: LoadPlan) -> None:
         self._plan = plan
@@ -238,7 +238,7 @@ class _ProgressBar:
         self._bar.stop()
 
     def update(self, progress: LoadProgress) -> None:
-        """Show the state of the calls; called every second."""
+        """Show how many calls run and have ended. This method is called every second."""
         lag = progress.lag_ms.p99 or 0.0
         self._bar.update(
             self._task,

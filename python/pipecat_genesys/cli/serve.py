@@ -61,7 +61,7 @@ _MAX_MESSAGE = 2**18
 
 
 class Loop(StrEnum):
-    """The event loop, named as in uvicorn."""
+    """Event loop, with the names that uvicorn's `--loop` accepts."""
 
     AUTO = "auto"
     ASYNCIO = "asyncio"
@@ -69,7 +69,7 @@ class Loop(StrEnum):
 
 
 def _parsed(pattern: re.Pattern[str], example: str) -> Callable[[str], int]:
-    """Return a parser of a number with a suffix."""
+    """Return a function that parses a number with a suffix, such as 500M or 7d."""
 
     def parse(text: str) -> int:
         found = pattern.fullmatch(text)
@@ -81,7 +81,7 @@ def _parsed(pattern: re.Pattern[str], example: str) -> Callable[[str], int]:
 
 
 def _choice(kind: str, what: str) -> Any:
-    """Return the option for one kind of personal data."""
+    """Return the command-line option that says how one kind of personal data is recorded."""
     return typer.Option(
         f"--record-{kind}",
         envvar=f"{_RECORD_VARIABLE}_{kind.upper()}",
@@ -160,7 +160,7 @@ def serve(
         typer.Option(
             envvar=_REDIS_VARIABLE,
             show_default=False,
-            help="Redis server that remembers used signatures for all processes. Default: the "
+            help="Redis server that stores used signatures, shared by all processes. Default: the "
             "setting of the application.",
         ),
     ] = None,
@@ -169,8 +169,8 @@ def serve(
         typer.Option(
             "--separate-replay-stores",
             envvar=_SEPARATE_VARIABLE,
-            help="Allow several processes without a common replay store: each of them accepts the "
-            "same signed request once.",
+            help="Allow several processes without a common replay store. Each process then accepts "
+            "the same signed request once.",
         ),
     ] = False,
     record: Annotated[
@@ -338,7 +338,7 @@ def serve(
 
 
 def _check_certificate(certfile: Path | None, keyfile: Path | None) -> None:
-    """Refuse a certificate that cannot be used.
+    """Check that the certificate and its key can be used.
 
     Raises:
         BadParameter: If the certificate or its key is missing or is not a PEM file, or if they do
@@ -350,7 +350,7 @@ def _check_certificate(certfile: Path | None, keyfile: Path | None) -> None:
         return
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile)
-    except OSError as error:  # ssl.SSLError, too
+    except OSError as error:  # also catches ssl.SSLError
         raise typer.BadParameter(
             f"{certfile} and its key cannot be used: {error}; give the certificate and the key as "
             "PEM files with --ssl-certfile and --ssl-keyfile"

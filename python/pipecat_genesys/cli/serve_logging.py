@@ -32,7 +32,7 @@ _SUPERSEDED = "Uvicorn running on"
 
 
 class LogFormat(StrEnum):
-    """The format of a line."""
+    """The format of a log line."""
 
     TEXT = "text"
     JSON = "json"
@@ -75,7 +75,7 @@ class LoguruHandler(logging.Handler):
         )
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass on one record."""
+        """Pass one log record to loguru."""
         if str(record.msg).startswith(_SUPERSEDED):
             return
         try:
@@ -116,7 +116,10 @@ def _text_format(record: Record) -> str:
 
 
 def _call_fields(record: Record) -> dict[str, str]:
-    """Return the IDs of a line's call, shortened to printable text because clients choose them."""
+    """Return the IDs of the call of a log line, as short printable text.
+
+    The text is checked, because clients choose the IDs.
+    """
     values = {name: str(record["extra"].get(name, "")) for name in CALL_FIELDS}
     return {
         name: "".join(filter(str.isprintable, value))[:_MAX_ID_LENGTH]

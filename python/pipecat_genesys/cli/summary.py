@@ -9,7 +9,7 @@ from pipecat_genesys.simulator import CallMode, CallReport, Traffic, Verdict
 
 
 def summary_table(report: CallReport, mode: CallMode) -> Table:
-    """Make a table with one row for each figure of the report.
+    """Make a table with one row for each number or time of the report.
 
     Args:
         report: The report of the call.

@@ -37,7 +37,7 @@ class Timeline:
         self._runs: dict[Direction, list[CaptureEntry]] = {d: [] for d in Direction}
 
     def __call__(self, item: CaptureEntry | Event) -> None:
-        """Print a message or an event; collect audio messages, which `flush` prints together."""
+        """Print a message or an event. Audio messages are collected for one line of `flush`."""
         if isinstance(item, BargedIn):
             self._remark(item.at, f"{item.dropped / 8:.0f} ms of bot audio cleared", "yellow")
         elif isinstance(item, ServerEvent) and item.type != "barge_in":
@@ -82,7 +82,7 @@ class Timeline:
 
 
 class StatusLine:
-    """A status line below the timeline of a running call; shown on terminals only.
+    """A status line below the messages of a running call. It is shown only on terminals.
 
     Args:
         console: The console to print to.

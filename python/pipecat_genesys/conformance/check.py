@@ -15,7 +15,7 @@ CheckFunction = Callable[[Target], Awaitable[None]]
 
 
 class CheckSeverity(StrEnum):
-    """What a failed check means."""
+    """Whether a failed check is an error or a warning."""
 
     ERROR = "error"
     """Genesys rejects the message, ends the call or loses audio, or the server is unreliable."""
@@ -46,7 +46,8 @@ class Check:
         modes: Server modes to which the check applies.
         signed: Whether the check needs a client secret.
         schedule: When the check runs.
-        run: Checks a server; raises `CheckFailedError` or `CheckSkippedError`.
+        run: Called with the target; checks the server, and raises `CheckFailedError` or
+            `CheckSkippedError` if it does not pass.
     """
 
     id: str

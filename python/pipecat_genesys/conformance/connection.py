@@ -41,7 +41,9 @@ _MAX_SHOWN = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long a check waits, in seconds. The defaults of the first four are Genesys's.
+    """How long a check waits, in seconds.
+
+    The defaults of `connect`, `open`, `pong` and `close` are the limits of Genesys.
 
     Attributes:
         connect: Limit for the WebSocket handshake.
@@ -177,7 +179,7 @@ class CheckedConnection:
             self._deliver(self._take_closure, closed)
 
     def _deliver(self, take: Callable[[Any], None], item: object) -> None:
-        """Pass `item` to `take`, after the delay of the simulated network if there is one."""
+        """Call `take` with `item`, after the delay of the simulated network if there is one."""
         if self._delay:
             asyncio.get_running_loop().call_later(self._delay, take, item)
         else:
@@ -287,7 +289,7 @@ class CheckedConnection:
         else:
             self._socket.transport.abort()
 
-    # Received messages.
+    # Methods that return received messages.
 
     @property
     def messages(self) -> list[Message]:
@@ -330,7 +332,7 @@ class CheckedConnection:
             for message in self.of_type("disconnect")
         )
 
-    # Waiting for the server.
+    # Methods that wait for the server.
 
     async def wait_for(
         self,
@@ -343,10 +345,10 @@ class CheckedConnection:
         """Wait for a message.
 
         Args:
-            is_wanted: Returns whether a message is the awaited message.
+            is_wanted: Called with a message; returns whether it is the awaited message.
             description: Name of the awaited message, for the error message.
             timeout: Limit in seconds.
-            skip: Number of messages, from the first one received, that are not considered.
+            skip: Number of received messages that are ignored, beginning with the first message.
 
         Returns:
             The message.
@@ -383,8 +385,8 @@ class CheckedConnection:
         Args:
             *types: The types.
             timeout: Limit in seconds.
-            skip: Number of messages, from the first one received, that are not considered; None
-                for all messages received so far.
+            skip: Number of received messages that are ignored, beginning with the first message;
+                None ignores all messages received so far.
 
         Returns:
             The message.
@@ -455,7 +457,7 @@ class CheckedConnection:
                 raise
             raise CheckSkippedError("the server ended the call with reason 'completed'") from None
 
-    # Exchanges: the client sends a message and waits for the answer.
+    # Methods that send a message and wait for the answer.
 
     async def answer_to_open(
         self, parameters: Mapping[str, Any] | None = None, **envelope: Any
@@ -581,6 +583,6 @@ def duration(samples: int) -> str:
 
 
 def shown(value: object) -> str:
-    """Format a value as JSON for the text of a finding, cut to 120 characters."""
+    """Format a value as JSON for an error message, cut to 120 characters."""
     text = json.dumps(value, default=repr, ensure_ascii=False)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"

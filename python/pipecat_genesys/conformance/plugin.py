@@ -131,7 +131,7 @@ class CheckItem(pytest.Item):
         self.add_marker(pytest.mark.audiohook)
 
     def runtest(self) -> None:
-        """Report the result of the check; a failure of severity `warning` is reported as xfail."""
+        """Report the result to pytest. A failed check of severity `warning` is an xfail."""
         from .runner import Outcome
 
         assert isinstance(self.parent, Suite)
@@ -145,7 +145,7 @@ class CheckItem(pytest.Item):
             raise _TestFailedError(text)
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        """Show the finding without a traceback of this package."""
+        """Return the message of a failed check without a traceback of this package."""
         if isinstance(excinfo.value, _TestFailedError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)

@@ -34,7 +34,7 @@ def failures(results: Iterable[CheckResult], *, strict: bool = False) -> list[Ch
 
 
 def as_table(results: Sequence[CheckResult], *, list_passed: bool = False) -> RenderableType:
-    """Make a table for the screen: failed checks with their rules, skipped checks, and a summary.
+    """Make a table of the failed checks with their rules, the skipped checks, and a summary.
 
     Args:
         results: Results of all checks.

@@ -141,7 +141,7 @@ class _Run:
             self._finish(await self._run_alone(check))
 
     async def _problem_with_plain_call(self) -> str | None:
-        """Place a call; return the problem, or None if the server accepts the call."""
+        """Place a call. Return why it failed, or None if the server accepts the call."""
         try:
             async with self._target.open_call() as connection:
                 await connection.send("close", {"reason": "end"})
@@ -155,7 +155,8 @@ class _Run:
         """Run checks until all are done or the server has crashed.
 
         Returns:
-            The attempts that lost their connection, and the checks that were not started.
+            A pair of lists: the attempts that lost their connection, and the checks that were not
+            started.
         """
         lost: list[_Attempt] = []
         waiting = list(checks)
@@ -188,7 +189,7 @@ class _Run:
             suspects = []
         repeated = [await self._run_alone(attempt.result.check) for attempt in attempts]
         if suspects and all(result.outcome is not Outcome.FAILED for result in repeated):
-            # The crash did not happen again, but the run must report it.
+            # The server did not crash again, but the report must contain the first crash.
             lost = suspects[0]
             detail = f"{lost.detail}; this happened once, while these checks ran: {names}"
             repeated = [
@@ -212,7 +213,7 @@ class _Run:
         return result
 
     def _blame_previous(self) -> None:
-        """Record that the server died after the previous check, and make that check fail."""
+        """Record that the server crashed after the previous check, and make that check fail."""
         previous = self._previous
         self._died_after = "the plain call" if previous is None else previous.check.id
         if previous is not None and previous.outcome is not Outcome.FAILED:

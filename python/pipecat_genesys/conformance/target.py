@@ -123,7 +123,7 @@ class Target:
             yield connection
 
     async def is_alive(self) -> bool:
-        """Return whether the server answers an upgrade request; a refusal is an answer, too."""
+        """Return whether the server answers an upgrade request, even if it refuses the request."""
         try:
             async with self.connection():
                 return True
@@ -156,7 +156,7 @@ class Target:
 
         Args:
             name: Name of the call.
-            place: Places the call.
+            place: Called with the target; places the call and returns its connection.
 
         Returns:
             The connection of the finished call.

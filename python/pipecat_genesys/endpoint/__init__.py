@@ -7,13 +7,15 @@ the shutdown waits for running calls. ``docs/endpoint.md`` is the guide.
 * `router`: `audiohook_router`, the routes of an application.
 * `endpoint`: authenticates connections, runs their calls, and drains them.
 * `call_handler`: handles one connection from its first message to the end of its call.
-* `call`: the call object that a bot gets.
+* `call`: `AudioHookCall`, the argument of a bot.
 * `admission`: limits the number of calls.
 * `drain`: the handling of SIGTERM and SIGINT.
-* `served_application`, `gc_tuning`: the application in the processes of ``pipecat-genesys serve``.
-* `http_protocol`, `websocket_connection`, `connection_socket`: the connections of uvicorn, with
-  limits.
-* `recording`, `recording_writer`: the recorder and the flight recorder.
+* `served_application`, `gc_tuning`: load the application in the processes of ``pipecat-genesys
+  serve``, and tune their garbage collector.
+* `http_protocol`, `websocket_connection`, `connection_socket`: handle connections instead of
+  uvicorn's own classes, and limit the data that a peer sends.
+* `recording`, `recording_writer`: record calls. The flight recorder writes only the last minute of
+  calls that ended badly.
 * `metrics`: the metrics for Prometheus.
 
 This package needs the extra ``endpoint``. It imports `transport` and `auth`. Only the command line

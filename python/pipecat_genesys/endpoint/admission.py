@@ -18,7 +18,7 @@ _Call = TypeVar("_Call")
 
 
 class Refused(StrEnum):
-    """The reason why a connection gets HTTP 503. The values are labels of a metric."""
+    """The reason why a connection is refused with HTTP 503. The values are labels of a metric."""
 
     FULL = "full"
     """The limit of calls is reached."""
@@ -51,7 +51,7 @@ class Admission(Generic[_Call]):
     """
 
     def __init__(self, max_calls: int) -> None:
-        """Create an admission without calls.
+        """Create an object that counts no calls yet.
 
         Args:
             max_calls: Maximum number of simultaneous calls.
@@ -72,11 +72,11 @@ class Admission(Generic[_Call]):
         return Refused.FULL if len(self.calls) >= self.max_calls else None
 
     def begin_handshake(self) -> Refused | None:
-        """Reserve an authentication slot.
+        """Count a connection that is being authenticated, unless it must be refused.
 
         Returns:
-            The reason for a refusal, or None if a slot was reserved. `end_handshake` frees the
-            slot.
+            The reason for the refusal. None if the connection is counted; the caller of this method
+            must then call `end_handshake` after the authentication.
         """
         refusal = self.refusal
         if refusal is None and self._handshakes >= _MAX_HANDSHAKES:
@@ -86,14 +86,14 @@ class Admission(Generic[_Call]):
         return refusal
 
     def end_handshake(self) -> None:
-        """Free an authentication slot."""
+        """Stop counting a connection, because its authentication has ended."""
         self._handshakes -= 1
 
     def enter(self, call: _Call) -> None:
         """Add a call. `leave` removes the call.
 
         Raises:
-            NoRoomError: If the call is refused; the error has the reason.
+            NoRoomError: If the call is refused. `NoRoomError.reason` is the reason.
         """
         refusal = self.refusal
         if refusal is not None:

@@ -19,7 +19,7 @@ class AudioHookCall:
     Attributes:
         transport: The transport with the input and output of the pipeline; ``transport.call`` is
             the `Call`.
-        opening: The ``open`` message: caller, language, variables.
+        opening: The ``open`` message, with the caller, the language and the input variables.
         request: The verified upgrade request; None if connections are not authenticated.
         recording: The recording of the call, which the bot can pause.
     """
@@ -42,9 +42,9 @@ class AudioHookCall:
     async def run(self, pipeline: CallPipeline, **options: Any) -> None:
         """Run a pipeline until the call has ended.
 
-        ``opened`` is sent as soon as the pipeline is set up. Therefore set languages, or call
-        `refuse`, before this method. If this coroutine is cancelled, the pipeline is cancelled and
-        the call ends.
+        ``opened`` is sent as soon as the pipeline is set up. Set languages, or refuse the session
+        with `refuse`, before this method is called. If this coroutine is cancelled, the pipeline is
+        cancelled and the call ends.
 
         Args:
             pipeline: A pipeline that begins with ``transport.input()`` and ends with

@@ -57,14 +57,14 @@ class OpenGate:
     """
 
     def __init__(self) -> None:
-        """Create a gate that holds the answer until `release`."""
+        """Create a gate. ``open`` is not answered until `release` is called."""
         self.opening: asyncio.Future[events.OpenReceived] = (
             asyncio.get_running_loop().create_future()
         )
         self._released = asyncio.Event()
 
     async def __call__(self, opening: events.OpenReceived) -> None:
-        """Wait in the receive path, between ``open`` and its answer, until `release`."""
+        """Wait until `release` is called. The transport awaits this before it answers ``open``."""
         self.opening.set_result(opening)
         await self._released.wait()
 
@@ -92,7 +92,7 @@ class CallHandler:
 
         Args:
             transport: The transport of an accepted WebSocket, from which no message has been read.
-            gate: The open gate of the transport.
+            gate: Delays the answer to ``open``; it must be the `open_gate` of the transport.
             request: The verified upgrade request; None if connections are not authenticated.
             metrics: The metrics in which the events of the call are counted.
             observer: The observer of the transport; its counts are logged at the end of the call.
@@ -156,10 +156,10 @@ class CallHandler:
         await self._call.disconnect("error", info=info)
 
     def _end_recording(self) -> Path | None:
-        """End the recording; if the call ended badly, write a flight recording.
+        """End the recording, and write a flight recording if the call ended badly.
 
         Returns:
-            Path of the flight recording, or None.
+            Path of the flight recording; None if there is none.
         """
         reasons = self._what_went_wrong()
         path = self._recording.end(reasons)
@@ -175,7 +175,7 @@ class CallHandler:
         return path
 
     def _what_went_wrong(self) -> tuple[str, ...]:
-        """Return the reasons for a flight recording; empty for a call that ended well."""
+        """Return why a flight recording must be written; an empty tuple if the call ended well."""
         call, observer = self._call, self._observer
         by, reason = call.ending or ("server", "defect")
         found = (
@@ -217,7 +217,7 @@ class CallHandler:
     # -- before `opened` ---------------------------------------------------------------------
 
     async def _opening(self) -> events.OpenReceived | None:
-        """Wait for a valid ``open``. Return None at the deadline, or if the session ends first."""
+        """Wait for a valid ``open``, and return it. Return None if the time or the session ends."""
         ended = asyncio.ensure_future(self._call.wait_for_phase(Phase.ENDING))
         await asyncio.wait(
             (self._gate.opening, ended), timeout=_OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED
@@ -286,7 +286,7 @@ class CallHandler:
                 )
 
     async def _open_when_ready(self, work: asyncio.Future[None]) -> None:
-        """Release the gate when the bot's pipeline is set up, or at the deadline."""
+        """Let the transport answer ``open`` when the pipeline is set up, or at the deadline."""
         connection = self._connection
         ready = asyncio.ensure_future(connection.ready.wait())
         try:

@@ -14,7 +14,10 @@ _DISCARD_BYTES = 2**18
 
 
 class ConnectionSocket:
-    """A transport that closes within a limited time. Reading can be paused or resumed repeatedly.
+    """An asyncio transport that closes within a limited time.
+
+    Unlike with a transport of asyncio, reading can be paused when it is already paused, and resumed
+    when it is not paused.
 
     Attributes:
         transport: The transport, of asyncio or uvloop.

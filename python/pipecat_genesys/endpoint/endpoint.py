@@ -1,4 +1,4 @@
-"""Authenticates connections, runs their calls, and waits for running calls before a shutdown."""
+"""Authenticates connections, runs their calls, and waits at shutdown until the calls have ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .recording import Recorder, RecordingSettings
 
 # Maximum total time for `disconnect`, `close`, `closed` and the closing of the socket, in seconds.
 _FAREWELL_SECONDS = 15.0
-# Genesys's support uses the value of this header of the upgrade request to find a call.
+# Header of the upgrade request. Genesys's support uses its value to find a call.
 _CORRELATION_HEADER = "audiohook-correlation-id"
 # Delay in seconds after a refusal, because uvicorn logs an error if the application returns before
 # the socket is closed.
@@ -50,7 +50,7 @@ class AudioHookEndpoint:
     Attributes:
         admission: The running calls and their limit.
         metrics: Counts connections and calls.
-        drain_settings: The arguments of `drain` when a signal calls it.
+        drain_settings: The arguments of `drain` after SIGTERM or SIGINT.
         recorder: Records the calls.
     """
 
@@ -137,10 +137,10 @@ class AudioHookEndpoint:
             self.admission.leave(slot)
 
     async def _authenticated(self, websocket: WebSocket, slot: _Slot) -> VerifiedRequest | None:
-        """Authenticate a connection and reserve its call.
+        """Authenticate a connection, and count its call against the limit of calls.
 
-        The call is reserved before the nonce is stored. If this server refuses the call because the
-        limit is reached, another server can still accept the same signed request.
+        The call is counted before the nonce of the signature is stored. If this server refuses the
+        call because the limit is reached, another server can still accept the same signed request.
         """
         if self._verifier is None:
             self.admission.enter(slot)

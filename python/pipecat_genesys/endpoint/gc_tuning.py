@@ -68,8 +68,8 @@ class CollectedCalls:
     The code of a bot may leave objects that only a collection frees. By default, Python starts a
     full collection when the number of objects has grown by a quarter. It examines the objects of
     all running calls, which takes more than 100 ms with 300 calls. This class starts a full
-    collection when garbage takes as much memory as the running calls. It waits until enough audio
-    of every speaking bot has been sent ahead, so that no caller hears a gap.
+    collection when garbage takes as much memory as the running calls. It waits until Genesys holds
+    enough unplayed audio of every speaking bot, so that no caller hears a gap.
     """
 
     def __init__(self, app: Any) -> None:

@@ -1,4 +1,6 @@
-"""A protocol class for uvicorn that limits each connection: `uvicorn.run(app, http=HttpProtocol)`.
+"""A protocol class for uvicorn that limits the data and the time of each connection.
+
+Use it with `uvicorn.run(app, http=HttpProtocol)`.
 
 uvicorn's own protocol classes parse all received data in Python, without a limit and without a
 pause, so one connection can block the event loop for seconds. `HttpProtocol` reads only the head of
@@ -222,7 +224,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._check_plain(was_closing=False)
 
     def _check_plain(self, was_closing: bool) -> None:
-        """Abort the connection if it is closing for more than `_BLOCKED_SECONDS`."""
+        """Abort the connection if its closing takes longer than `_BLOCKED_SECONDS`."""
         is_closing = self._socket.transport.is_closing()
         if is_closing and was_closing:
             self._socket.abort()
@@ -239,7 +241,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
             self._socket.close()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer with a status, and close the connection."""
+        """Answer with an HTTP status, and close the connection."""
         self._cancel_deadline()
         self._queue.forget(self)
         text = status.phrase.encode()
@@ -256,7 +258,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
 
 class _HeadQueue:
-    """The connections of a server that wait: for a complete head, or for the handling of the head.
+    """The connections of a server whose head is not complete, or is complete and not handled yet.
 
     One head is handled in each iteration of the event loop, so that running calls continue during a
     flood of requests.
@@ -272,7 +274,7 @@ class _HeadQueue:
 
     @classmethod
     def of(cls, server_state: ServerState, loop: asyncio.AbstractEventLoop) -> _HeadQueue:
-        """Return the queue of a server."""
+        """Return the server's queue of request heads; create it at the first use."""
         queue = cls._of_servers.get(server_state)
         if queue is None:
             queue = cls._of_servers[server_state] = cls(loop)
@@ -311,7 +313,7 @@ class _HeadQueue:
 
 
 def _refusal_of_body(request: h11.Request) -> HTTPStatus | None:
-    """Return the HTTP status that refuses a request with a body; None without a body."""
+    """Return the HTTP status with which a request is refused because it has a body, or None."""
     for name, value in request.headers:
         if name == b"transfer-encoding":
             return HTTPStatus.LENGTH_REQUIRED

@@ -186,7 +186,7 @@ def remove_dead_processes() -> None:
 
 
 def _live_gauges(process: str = "*") -> list[Path]:
-    """Return the files with the gauges of running processes, or of one process."""
+    """Return the metrics files that contain gauges of one process, or of any process."""
     directory = os.environ.get(MULTIPROCESS_DIRECTORY)
     return list(Path(directory).glob(f"gauge_live*_{process}.db")) if directory else []
 
@@ -221,8 +221,8 @@ class CallObserver(TransportObserver):
         rate_limits: Number of errors 429.
         interruptions: Number of times that the caller interrupted the bot.
         pauses: Number of times that Genesys paused the audio.
-        answers: Seconds from the end of a turn of the caller to the bot's first audio, for each
-            turn that the bot answered.
+        answers: For each turn of the caller that the bot answered, the seconds from the end of the
+            turn to the bot's first audio.
     """
 
     def __init__(self, metrics: Metrics) -> None:

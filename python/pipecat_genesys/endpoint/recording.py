@@ -1,9 +1,9 @@
 """Records calls: passes their messages to files, and keeps the last minute for flight recordings.
 
-A `CallRecording` receives all messages of one call. It passes the messages to the file of the call,
-which `recording_writer` writes in a thread, and keeps the last minute in memory for the flight
-recorder. All functions of this module run in the event loop. Only `Recorder.close` waits for the
-thread.
+A flight recording is a file with the last minute of a call that ended badly. A `CallRecording`
+receives all messages of one call. It passes the messages to the file of the call, which
+`recording_writer` writes in a thread, and keeps the last minute in memory for a flight recording.
+All functions of this module run in the event loop. Only `Recorder.close` waits for the thread.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class RecordingSettings:
         """Check the values.
 
         Raises:
-            ValueError: If a value is not valid. The message names it.
+            ValueError: If a value is not valid. The message of the error names the value.
         """
         for name in ("audio", "digits", "variables", "participant"):
             given = getattr(self, name)
@@ -121,7 +121,7 @@ class RecordingSettings:
 
     @property
     def choices(self) -> Choices:
-        """Whether each kind of data is recorded, masked or left out."""
+        """For each kind of personal data, whether it is recorded, masked or left out."""
         return Choices(
             Choice(self.audio),
             Choice(self.digits),
@@ -181,7 +181,7 @@ class Recorder:
         )
 
     async def close(self) -> None:
-        """Wait until the messages of all calls are written, for at most 5 s."""
+        """Wait until the messages of all calls are written, but not longer than 5 s."""
         for folder in (self._folder, self._flight_folder):
             if folder is not None:
                 await asyncio.to_thread(writer_thread().flush, folder, _FLUSH_SECONDS)
@@ -190,7 +190,7 @@ class Recorder:
 class CallRecording(MessageTap):
     """The recording of one call.
 
-    A bot gets it as ``call.recording``. If calls are not recorded, its methods have no effect.
+    A bot uses it as ``call.recording``. If calls are not recorded, the methods have no effect.
 
     Attributes:
         is_paused: Whether the recording is paused.
@@ -344,7 +344,7 @@ class CallRecording(MessageTap):
         """End the recording, and write the flight recording of a call that ended badly.
 
         Args:
-            reasons: What went wrong in the call; empty for a good call.
+            reasons: What went wrong in the call; empty if the call ended well.
 
         Returns:
             Path of the flight recording; None if there is none.
@@ -411,7 +411,7 @@ class _FlightMemory:
         self._next_audio = (index + 2) % len(audio)
 
     def items(self, choices: Choices) -> list[Item]:
-        """Return the messages in the order of their times, without the content of audio."""
+        """Return the messages in the order of their times. Audio messages have no content."""
         audio, start = self._audio, self._next_audio
         kept = [item for item, _ in self._texts]
         for index in (*range(start, len(audio), 2), *range(0, start, 2)):

@@ -84,8 +84,8 @@ _FREE_SHARE = 100
 # `_COUNT_SECONDS`: minimum time between two counts of the files in a folder, in seconds. The time
 # is at least `_COUNT_FACTOR` times the duration of the last count.
 _COUNT_SECONDS, _COUNT_FACTOR = 5.0, 100
-# If the files take too much, files are deleted until one part in `_SLACK_SHARE` of the maximum size
-# is free.
+# If the files are too large, files are deleted until 1 / `_SLACK_SHARE` of the maximum size is
+# free.
 _SLACK_SHARE = 50
 _FOLDER_MODE = 0o700
 _POLL_SECONDS = 0.01
@@ -106,10 +106,10 @@ class RecordingInfo:
     Attributes:
         url: URL of the server.
         headers: Headers of the upgrade request, without credentials.
-        source: The writer.
+        source: Whether the recorder or the flight recorder writes the file.
         started: Time of the connection.
-        choices: Whether each kind of personal data is recorded, masked or left out.
-        reasons: Why the flight recorder writes the call.
+        choices: For each kind of personal data, whether it is recorded, masked or left out.
+        reasons: Why the call ended badly, in a flight recording.
         media_format: Format of the audio, when it is known.
     """
 
@@ -149,8 +149,8 @@ class RecordingFolder:
             path: The folder.
             max_bytes: Largest size of all files.
             max_age: Age in seconds at which files are deleted.
-            source: The writer of the files. Other files in the folder are neither counted nor
-                deleted.
+            source: Whether the recorder or the flight recorder writes the files. Files of other
+                sources in the folder are neither counted nor deleted.
             metrics: The metrics in which recordings are counted.
         """
         self.path = path
@@ -184,11 +184,11 @@ class RecordingFolder:
             self.failed(error, now)
 
     def may_write(self, now: float) -> bool:
-        """Return whether to write now: the last write succeeded, or the next attempt is due."""
+        """Return whether the last write succeeded, or the time for the next attempt has come."""
         return not self._stopped or now >= self._retry_at
 
     def prepare(self, size: int, now: float) -> None:
-        """Make room for `size` bytes.
+        """Create the folder, and delete old files until `size` bytes can be written.
 
         Raises:
             OSError: If the folder cannot be written, or if `size` bytes are not available.
@@ -219,7 +219,11 @@ class RecordingFolder:
             logger.info(f"{self._contents} are written to {self.path} again")
 
     def report(self) -> None:
-        """Add the written bytes to the metric. Called once in each pass, because a call is slow."""
+        """Add the written bytes to the metric.
+
+        The thread calls this method only once in each of its passes over the files, because it is
+        slow.
+        """
         size, self._unreported = self._unreported, 0
         if size:
             self.metrics.recording_bytes.inc(size)
@@ -259,7 +263,7 @@ class RecordingFolder:
             )
 
     def _delete_old(self, size: int, now: float) -> None:
-        """Count the files; delete old files, and more if the folder is too large."""
+        """Count the files, and delete those that are too old or exceed the size of the folder."""
         began = time.monotonic()
         files = sorted(self._files())
         self._used = sum(length for _, length, _ in files)
@@ -289,7 +293,7 @@ class RecordingFolder:
 
 
 def _delete_finished(path: str) -> bool:
-    """Delete the file of a finished call; return whether the file is gone.
+    """Delete the file of a finished call, and return whether the file does not exist any more.
 
     The file of a running call is locked by the process that writes it, until that process ends.
     """
@@ -318,9 +322,9 @@ class RecordingFile:
     Attributes:
         folder: The folder of the file.
         path: Path of the file.
-        items: The messages that wait.
+        items: The messages that are not written yet.
         has_ended: Whether no more messages follow.
-        is_due: Whether the thread writes the messages in its next pass.
+        is_due: Whether the thread writes the messages the next time it goes through its files.
     """
 
     def __init__(self, folder: RecordingFolder, name: str, info: RecordingInfo) -> None:
@@ -368,7 +372,7 @@ class RecordingFile:
 
         Args:
             item: The message.
-            size: Bytes that its content takes in memory.
+            size: Number of bytes that the content of the message takes in memory.
         """
         if not self._is_begun:
             self._is_begun = True
@@ -382,7 +386,10 @@ class RecordingFile:
         self.items.append(item)
 
     def put_later(self, make_items: Callable[[], list[Item]]) -> bool:
-        """Queue a whole call that has ended; the thread calls `make_items` for its messages.
+        """Queue all messages of a call that has ended.
+
+        Args:
+            make_items: Called in the thread; returns the messages.
 
         Returns:
             Whether the call will be written. The call is not written if too many calls wait.
@@ -447,7 +454,7 @@ class RecordingFile:
             self.folder.metrics.recording_dropped.inc(messages)
 
     def _write_bytes(self, data: bytes) -> None:
-        """Append bytes. If only a part can be written, the part is removed again."""
+        """Append bytes to the file. If this fails, the file keeps its previous length."""
         if self._descriptor is None:
             self._descriptor = self._create()
         descriptor = self._descriptor
@@ -533,7 +540,7 @@ class RecordingFile:
         return message_line(at, direction, kind, size, content, seq=seq, latency=latency)
 
     def _masked_content(self, choices: Choices) -> str:
-        """Return the JSON member for masked audio; empty for audio that is left out."""
+        """Return the JSON text of the content of masked audio; empty if the audio is left out."""
         if choices.audio is Choice.OMIT or self._info.source is CaptureSource.FLIGHT_RECORDER:
             return ""
         return _SILENCE[self._info.media_format == AudioHookMediaFormat.L16]
@@ -577,7 +584,7 @@ class WriterThread:
         self._lock = threading.Lock()
 
     def add(self, file: RecordingFile, at_most: int | None = None) -> bool:
-        """Add a file; the thread removes it when it is complete.
+        """Add a file to the files that the thread writes, until the file is complete.
 
         Args:
             file: The file.

@@ -93,9 +93,11 @@ def audiohook_router(
         app = FastAPI()
         app.include_router(audiohook_router(bot, credentials={api_key: client_secret}))
 
-    The routes are the WebSocket at `path`, ``/healthz`` (200 while the process lives), ``/readyz``
-    (503 while the endpoint is full or draining) and ``/metrics`` (for Prometheus). Only `path` may
-    be accessible to the public. On SIGTERM, the endpoint drains before the server gets the signal.
+    The routes are the WebSocket at `path`, ``/healthz``, ``/readyz`` and ``/metrics``. ``/healthz``
+    answers with status 200 while the process lives. ``/readyz`` answers with status 503 while the
+    endpoint has the maximum number of calls or is draining. ``/metrics`` is for Prometheus. Only
+    `path` may be accessible to the public. On SIGTERM, the endpoint waits until the running calls
+    have ended, and then passes the signal to the server.
 
     Args:
         bot: The function that is awaited for each call; the call ends when it returns or raises.
@@ -120,7 +122,7 @@ def audiohook_router(
         registry: The registry of the metrics; by default the registry of the process.
 
     Returns:
-        The router. Its ``endpoint`` can also be drained without SIGTERM.
+        The router. ``router.endpoint.drain()`` waits for the running calls without SIGTERM.
 
     Raises:
         ValueError: If not exactly one of `credentials`, `verifier` and `unauthenticated` is given,
@@ -170,7 +172,7 @@ def audiohook_router(
 
 
 def _seconds(name: str, given: float | None, variable: str, default: float) -> float:
-    """Return a setting from the environment, else from the application, else the default."""
+    """Return a number of seconds from the environment, the application, or the default."""
     if text := os.environ.get(variable):
         name = variable
         try:

@@ -238,10 +238,12 @@ def _apply_settings(endpoint: AudioHookEndpoint) -> None:
 
 
 def _recording_settings(settings: RecordingSettings) -> RecordingSettings:
-    """Override the settings of the recorder. The flight recorder is on unless it is switched off.
+    """Return the settings of the recorder, overridden by the environment.
+
+    The flight recorder is on unless a variable switches it off.
 
     Raises:
-        ValueError: If a variable has no valid value. The message names the variable.
+        ValueError: If the value of a variable is not valid. The message names the variable.
     """
     changed: dict[str, Any] = {}
     if settings.flight_folder is None:

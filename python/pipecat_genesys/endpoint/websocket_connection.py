@@ -65,8 +65,9 @@ class WebSocketConnection:
     """Handles one WebSocket, from its upgrade request to its end.
 
     No data is read between the upgrade request and the application's answer. After the answer, each
-    frame of any kind counts against a budget. Reading stops while the budget is used up, while
-    messages wait for the application, and while the peer does not take the written data.
+    frame of any kind counts against a budget of frames per second. Reading stops while the budget
+    is used up, while messages wait for the application, and while the peer does not read the
+    written data.
     """
 
     def __init__(
@@ -242,7 +243,7 @@ class WebSocketConnection:
             self._deadline = None
 
     def _respond(self, response: Response) -> None:
-        """Send an answer that is not 101, and close the connection."""
+        """Send an HTTP response that refuses the WebSocket, and close the connection."""
         self._protocol.send_response(response)
         self._flush()
         self._socket.finish()

@@ -82,7 +82,7 @@ class BrokenRule:
     Attributes:
         rule: Name of the rule.
         severity: `violation` or `warning`.
-        message: How the rule is broken, in words.
+        message: Text that explains how the message breaks the rule.
         source: The document or measurement that the rule is taken from.
     """
 
@@ -105,8 +105,8 @@ class Message:
         seq: Sequence number, or None.
         size: Size in bytes.
         latency: Seconds between a request and this reply, or None.
-        note: Remark.
-        content: The message, or None if it is not recorded.
+        note: Text that the page shows next to the message.
+        content: The JSON text or the audio bytes; None if the content is not recorded.
         audio_seconds: Duration of the audio, or None for text.
         rules: The rules that the message breaks.
     """
@@ -124,7 +124,7 @@ class Message:
     rules: list[BrokenRule] = field(default_factory=list)
 
     def as_json(self, *, full: bool = False) -> dict[str, Any]:
-        """Return the message for the page.
+        """Return the attributes of this message as a JSON object for the page.
 
         Args:
             full: Whether to include the content of a text message above `SHOWN_BYTES`.
@@ -167,10 +167,13 @@ class Mark:
 
     Attributes:
         kind: `playback_started`, `playback_completed`, `barge_in`, `pause`, `resume`, `gap`,
-            `dtmf`, `turn`, `underrun` or `bucket`.
+            `dtmf`, `turn`, `underrun`, or `bucket` for the level of the client's rate limit after a
+            server message.
         at: Seconds since `open`.
         until: End of the period, or None.
-        value: Further information, depending on the kind.
+        value: Information about the event: the digit of `dtmf`; the missing seconds of `gap`; the
+            seconds of bot audio that `barge_in` cleared; the party of `turn`; for `bucket`, a dict
+            with the `name`, `level` and `limit` of the rate limit. None for other kinds.
     """
 
     kind: str
@@ -179,7 +182,7 @@ class Mark:
     value: Any = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the mark for the page."""
+        """Return the attributes of this mark as a JSON object for the page."""
         until = None if self.until is None else round(self.until, 4)
         return {"kind": self.kind, "at": round(self.at, 4), "until": until, "value": self.value}
 
@@ -211,8 +214,8 @@ class CallAnalysis:
     Args:
         mode: Mode of the call, or None to derive it from the media offer.
         session_id: Session id of the upgrade request; empty if it is not known.
-        is_masked: Whether personal data is masked in the messages. Rules about masked values are
-            then not checked.
+        is_masked: Whether personal data is masked in the messages. If it is masked, rules about
+            masked values are not checked.
 
     Attributes:
         messages: All messages and notes.
@@ -278,12 +281,13 @@ class CallAnalysis:
         Args:
             at: Seconds since `open`.
             direction: Direction of the message.
-            content: The message; None for audio that is not recorded, which counts as silence.
+            content: The JSON text or the audio bytes. None for audio that is not recorded; such
+                audio counts as silence.
             size: Size of the message in bytes, if it differs from the size of `content`.
-            note: Remark.
+            note: Text that the page shows next to the message.
 
         Returns:
-            The message with the rules that it breaks.
+            The message. Its attribute `rules` has the rules that the message breaks.
         """
         self._advance(at)
         is_recorded = content is not None
@@ -327,7 +331,7 @@ class CallAnalysis:
             self._advance(at)
 
     def note(self, at: float, text: str, rules: Sequence[BrokenRule] = ()) -> None:
-        """Add a note between messages."""
+        """Add a note, which the page shows between two messages."""
         message = Message(len(self.messages), at, Direction.FROM_SERVER, NOTE, None, 0, note=text)
         self.messages.append(message)
         for rule in rules:
@@ -339,7 +343,7 @@ class CallAnalysis:
         self._skipped = set(Direction)
 
     def report_fault(self, at: float, detail: str) -> None:
-        """Report a WebSocket that breaks RFC 6455."""
+        """Report that the server's WebSocket frames break RFC 6455."""
         self._advance(at)
         self._client.report_breach(ServerRule.WEBSOCKET_FAULT, detail, self._now)
         self._collect(None)
@@ -405,7 +409,10 @@ class CallAnalysis:
         return caller | {"bot": bot}
 
     def numbers(self) -> dict[str, Any]:
-        """Return the figures of the call for the page. Unknown figures are None."""
+        """Return the latencies, underruns and other results as a JSON object for the page.
+
+        Unknown results are None.
+        """
         latencies = sorted(latency for _, latency in self._latencies)
         p95 = latencies[math.ceil(0.95 * len(latencies)) - 1] if latencies else None
         return {
@@ -425,7 +432,7 @@ class CallAnalysis:
             "output_variables": self._variables,
         }
 
-    # Client messages.
+    # Methods for client messages.
 
     def _client_text(self, message: Message, text: str) -> None:
         raw = parse_object(text) or {}
@@ -563,7 +570,7 @@ class CallAnalysis:
         source = CLIENT_RULE_SOURCES[rule]
         self._add_rule(message, BrokenRule(f"client-{rule}", severity, detail, source))
 
-    # Server messages.
+    # Methods for server messages.
 
     def _find_sequence(self, text: str) -> None:
         """Accept the `seq` of the first server message after missing messages."""
@@ -619,7 +626,7 @@ class CallAnalysis:
         }
         self._mark("bucket", self._now, value=level)
 
-    # Time and events.
+    # Methods that advance the time and process the events of the session.
 
     def _advance(self, at: float) -> None:
         """Advance the time, and handle the deadlines up to the new time in order."""
@@ -635,7 +642,7 @@ class CallAnalysis:
         self._judge_turns(at - 1.0)
 
     def _collect(self, message: Message | None) -> None:
-        """Process the events of the session; add broken rules to the message or to a note."""
+        """Process the events of the session, and add broken rules to the message or to a note."""
         for event in self._client.take_events():
             if isinstance(event, (Violation, ProtocolWarning)):
                 if self._is_masked and event.rule in _MASKED_RULES:
@@ -669,7 +676,7 @@ class CallAnalysis:
             self._variables = {**self._variables, **event.output_variables}
 
     def _note_gap(self) -> None:
-        """Record the silence before bot audio as an underrun if it is a gap within an utterance."""
+        """Record an underrun if the silence before bot audio is within an utterance."""
         playback = self._client.playback
         if not playback.spans:
             return
@@ -733,4 +740,4 @@ def parse_object(text: str) -> dict[str, Any] | None:
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not valid JSON")

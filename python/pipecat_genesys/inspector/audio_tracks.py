@@ -1,7 +1,8 @@
 """The audio of each party on the timeline of the call, as waveform peaks and as WAV files.
 
-Sample 0 is the time of `open`. All audio is 8 kHz. Tracks keep the encoding of the wire and are
-decoded on demand, so a second of audio takes 8000 bytes (16,000 bytes for L16).
+A track is the audio of one party. Sample 0 is at the time of `open`. All audio is 8 kHz. Tracks
+keep the encoding of the wire and are decoded on demand, so a second of audio takes 8000 bytes in
+mu-law and 16,000 bytes in L16.
 """
 
 from __future__ import annotations
@@ -75,9 +76,10 @@ class HeardTrack:
     """Bot audio at the times at which the caller heard it, without audio that was cleared.
 
     Args:
-        excerpt: Returns encoded audio between two samples, see `Playback.excerpt`.
-        media_format: Returns the encoding.
-        end: Returns the number of the sample after the last sample.
+        excerpt: Called with two sample numbers; returns the encoded audio between them. See
+            `Playback.excerpt`.
+        media_format: Called without arguments; returns the encoding.
+        end: Called without arguments; returns the number of the sample after the last sample.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class HeardTrack:
 
 
 def decode(payload: bytes, media_format: AudioHookMediaFormat) -> bytes:
-    """Decode samples of the wire to 16-bit PCM."""
+    """Decode mu-law or L16 samples to 16-bit PCM."""
     return audio.ulaw_decode(payload) if media_format is AudioHookMediaFormat.PCMU else payload
 
 
@@ -115,7 +117,8 @@ def peaks(track: Track, first: float, last: float, columns: int) -> list[float]:
         columns: Number of columns, from 1 to `MAX_COLUMNS`.
 
     Returns:
-        `[min0, max0, min1, max1, ...]`, each from -1 to 1.
+        A flat list with the lowest and the highest sample of the first column, then of the second
+        column, and so on. Each number is from -1 to 1.
     """
     begin = max(0, round(first * WIRE_SAMPLE_RATE))
     end = max(begin, round(last * WIRE_SAMPLE_RATE))
@@ -135,7 +138,7 @@ def peaks(track: Track, first: float, last: float, columns: int) -> list[float]:
 
 
 def mix(tracks: Sequence[Track], last: int) -> bytes:
-    """Return the sum of several tracks up to a sample, as 16-bit PCM that saturates."""
+    """Return the sum of several tracks from the start to a sample, as clipped 16-bit PCM."""
     total = np.zeros(max(0, last), np.int32)
     for track in tracks:
         part = np.frombuffer(track.pcm(0, min(last, track.end)), "<i2")
@@ -144,7 +147,7 @@ def mix(tracks: Sequence[Track], last: int) -> bytes:
 
 
 def loudness(pcm: bytes, window: int) -> list[float]:
-    """Return the loudness of each whole window in dB relative to full scale.
+    """Return the loudness of each complete window of the audio, in dB relative to full scale.
 
     Args:
         pcm: 16-bit PCM.

@@ -40,7 +40,7 @@ class CallSource(StrEnum):
 
 @dataclass(slots=True)
 class InspectedCall:
-    """One call of the list.
+    """One call in the inspector's list.
 
     Attributes:
         id: Id of the call in the inspector.
@@ -75,7 +75,7 @@ class InspectedCall:
             self.analysis.tick(time.monotonic() - self.origin)
 
     def summary(self) -> dict[str, Any]:
-        """Return the entry of the list, as the page expects it."""
+        """Return the entry of the call in the page's list, as a JSON object."""
         analysis, ending = self.analysis, self.analysis.ending
         end = None
         if ending is not None:
@@ -102,7 +102,7 @@ class InspectedCall:
         }
 
     def details(self) -> dict[str, Any]:
-        """Return everything about the call except its messages, marks and audio."""
+        """Return all data about the call except its messages, marks and audio, as a JSON object."""
         return {
             "call": self.summary(),
             "headers": dict(self.headers),
@@ -134,7 +134,7 @@ class InspectedCall:
 
 
 class CallList:
-    """All calls, newest last, with bounded memory.
+    """All calls, the newest last. The memory for ended calls is limited.
 
     The audio and the messages of live calls stay in memory. When ended calls take more than
     `max_bytes`, the oldest ended calls are removed.
@@ -202,7 +202,7 @@ def call_headers(call: InspectedCall) -> dict[str, str]:
 
 
 def head_of(call: InspectedCall) -> CaptureHead:
-    """Return the first line of the capture of a call."""
+    """Return the first line of a capture file of the call, as a dict."""
     headers = call_headers(call)
     started = None if call.started is None else call.started.isoformat()
     return CaptureHead(call.url, call.analysis.mode, headers, started=started)

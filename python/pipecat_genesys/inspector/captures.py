@@ -99,7 +99,7 @@ def _fill(call: InspectedCall, file: BinaryIO) -> None:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield numbered lines that are not blank; a line above the limit is cut."""
+    """Yield the number and the text of each line that is not blank. Cut lines above the limit."""
     number = 0
     while line := file.readline(_MAX_LINE):
         number += 1
@@ -194,7 +194,7 @@ def _content(line: Mapping[str, Any]) -> tuple[str | bytes | None, int]:
         return str(line["text"]), 0
     size = _size(line)
     if line.get("type") != "audio":
-        raise ValueError("a text message without its content")
+        raise ValueError("a text message has no content")
     return None, size
 
 
@@ -230,7 +230,7 @@ class CaptureFiles:
         self._version = 0
 
     def versions(self) -> dict[str, int]:
-        """Return a number for each call that increases with every change of the call."""
+        """Return a number for the id of each call. Every change of the call increases it."""
         return {call_id: file.version for call_id, file in self._files.items()}
 
     def summary(self, call_id: str) -> dict[str, Any] | None:

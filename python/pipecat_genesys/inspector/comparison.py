@@ -43,10 +43,12 @@ def compare(a: CallAnalysis, b: CallAnalysis) -> list[dict[str, Any]]:
     """Compare two calls.
 
     Times, ids, sequence numbers and positions are not compared. Successive audio messages of one
-    direction are one row, and their durations are equal within 0.2 s.
+    direction are one row. Their total durations count as equal if they differ by at most 0.2 s.
 
     Returns:
-        The rows for the page: `a` and `b` as entries or None, `same`, and the `paths` that differ.
+        The rows for the page, as dicts. `a` and `b` are the messages of the two calls, or None if
+        one call does not have the message. `same` tells whether the messages are equal. `paths` has
+        the JSON paths of the values that differ.
 
     Raises:
         ValueError: If a call has too many messages.

@@ -13,7 +13,7 @@ A copy is sent as a record: the header `_RECORD`, and the payload. The kinds of 
 * `new`: a client connected.
 * `to_server` and `to_client`: forwarded bytes.
 * `refused`: the forwarder refused the request, for example because the server cannot be reached;
-*     the payload is the HTTP status and the reason that the client gets.
+  the payload is the HTTP status and the reason that the client gets.
 * `lost`: the rest of this connection is not copied.
 * `end`: the connection has ended; the payload is the party that closed first, or empty.
 * `failed`: the forwarder cannot listen; the payload is the reason.
@@ -266,13 +266,16 @@ class Forwarder:
 
 
 class RecordReader:
-    """Splits the stream of records."""
+    """Splits the bytes from the forwarder into records."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[Record, int, float, bytes]]:
-        """Add bytes, and return the complete records: kind, connection, time and payload."""
+        """Add bytes, and return the records that are complete.
+
+        Each record is a tuple of its kind, the number of the connection, the time and the payload.
+        """
         self._buffer += data
         records = []
         begin = 0

@@ -78,7 +78,7 @@ class Guard:
         await self._app(scope, receive, send_with_headers)
 
     def _refusal(self, headers: Headers, *, in_url: bool) -> str:
-        """Return why a request is refused; empty if the request is accepted."""
+        """Return the reason why a request is refused; an empty string if it is accepted."""
         host = headers.get("host", "").lower()
         if host not in self._hosts:
             return "wrong Host: open the URL that `pipecat-genesys inspect` printed"

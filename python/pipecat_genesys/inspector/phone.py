@@ -58,7 +58,7 @@ class PhoneTarget:
     Attributes:
         url: URL of the server.
         options: Credentials.
-        explain: Returns the reason of a failed connection with advice.
+        explain: Called with the error of a failed connection; returns the reason and advice.
     """
 
     url: str
@@ -86,14 +86,14 @@ class PhoneCall:
         self._hung_up = asyncio.Event()
 
     async def command(self, message: Mapping[str, Any]) -> None:
-        """Carry out a command of the page; answer a wrong command with an error."""
+        """Execute a command of the page. If the command is wrong, send an error to the page."""
         try:
             await self._command(message)
         except (ValueError, TypeError, SimulatorError, RuntimeError) as error:
             await self._send({"state": self._state, "id": self._id, "error": str(error)})
 
     def hear(self, pcm: bytes) -> None:
-        """Add audio of the microphone: 16-bit PCM at the announced rate."""
+        """Add audio of the microphone: 16-bit PCM at the sample rate in the command `start`."""
         if self._simulated is None or len(pcm) % 2:
             return
         voice = self._simulated.caller_audio.voice(AudioHookChannel.EXTERNAL)
@@ -194,7 +194,7 @@ class PhoneCall:
 
     @staticmethod
     def _remark(entry: CaptureEntry) -> str:
-        """Return the note of a client message. `CallAnalysis` makes notes of server messages."""
+        """Return the note for a client message. `CallAnalysis` makes the other notes."""
         return entry.note if entry.direction == "to_server" else ""
 
     async def _run(self, call: SimulatedCall, listed: InspectedCall) -> None:
@@ -253,5 +253,5 @@ class PhoneCall:
 
 
 def fault_names() -> list[str]:
-    """Return the names of the faults that the phone can make."""
+    """Return the names of the faults that the phone can simulate."""
     return list(FAULTS)

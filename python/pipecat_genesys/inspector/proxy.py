@@ -105,7 +105,7 @@ class _Traffic:
             self._read_frames(one, at)
 
     def receive_safely(self, direction: Direction, data: bytes, at: float) -> None:
-        """Parse bytes of one direction; a failure ends the parsing of this call only."""
+        """Parse bytes of one direction. A failure ends only the parsing of this call."""
         try:
             self.receive(direction, data, at)
         except Exception as error:
@@ -240,7 +240,7 @@ class _Traffic:
 
 
 def _compression(header: str) -> list[Callable[[Direction], PerMessageDeflate]]:
-    """Return constructors for the extensions that the server accepted.
+    """Return functions that create the WebSocket extensions that the server accepted.
 
     Raises:
         ValueError: If an extension is not permessage-deflate, or a parameter is wrong.
@@ -342,7 +342,7 @@ class CallProxy:
             raise
 
     async def stop(self) -> None:
-        """Stop the process; running calls are cut."""
+        """Stop the process. This disconnects running calls."""
         self._is_stopping = True
         has_connection = bool(self._writers)
         for writer in list(self._writers):

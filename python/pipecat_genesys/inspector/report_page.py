@@ -120,7 +120,7 @@ def _hashes(texts: Iterable[str]) -> str:
 
 
 def _joined(name: str) -> str:
-    """Join a module and the modules that it imports, each once, imported modules first."""
+    """Return the text of a module after the text of all modules that it imports, each once."""
     done: dict[str, str] = {}
 
     def add(module: str) -> None:

@@ -77,7 +77,7 @@ class InspectorSettings:
             system.
         phone: URL of the server that the phone calls.
         options: Credentials of the phone and of replays.
-        explain: Returns the reason of a failed connection with advice.
+        explain: Called with the error of a failed connection; returns the reason and advice.
         port: Port of the page; 0 for any.
     """
 
@@ -222,10 +222,10 @@ class Inspector:
             call.analysis.note(call.analysis.now, text)
             self._warn(text)
 
-    # Calls of all sources.
+    # Methods that return calls of all sources.
 
     def versions(self) -> dict[str, int]:
-        """Return a number for each call that increases with every change of the call."""
+        """Return a number for the id of each call. Every change of the call increases it."""
         versions = {} if self.files is None else self.files.versions()
         for call in self.calls:
             # An error can occur without a new message, so an error also increases the number.
@@ -381,7 +381,7 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-# The web application.
+# Classes and functions of the web application.
 
 
 class _Json(Response):
@@ -500,7 +500,9 @@ class _Web:
         return _ranged(request, body, "audio/wav", f"{_file_name(call)}-{party[:20]}.wav")
 
     async def _wav(self, call: InspectedCall, party: str) -> bytes:
-        """Return the audio of a party; a browser asks for one file in many parts.
+        """Return the audio of a party as a WAV file.
+
+        The files of ended calls are cached, because a browser requests one file in many parts.
 
         Raises:
             KeyError: If the call has no such party.
@@ -625,14 +627,14 @@ def _parsed(text: object) -> dict[str, Any] | None:
 
 
 def _file_name(call: InspectedCall) -> str:
-    """Return a name that is safe in a header and as a file."""
+    """Return a name that can be used in an HTTP header and as a file name."""
     stem = Path(call.name).stem[:60]
     safe = (c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in stem)
     return "".join(safe) or "call"
 
 
 def _ranged(request: Request, body: bytes, media_type: str, name: str) -> Response:
-    """Return a body, or the part of it that the request asks for."""
+    """Return a response with a body, or with the part of it that the `Range` header requests."""
     headers = {"accept-ranges": "bytes", "content-disposition": f'inline; filename="{name}"'}
     asked = request.headers.get("range", "")
     first_text, dash, last_text = asked.removeprefix("bytes=").partition("-")

@@ -81,7 +81,7 @@ class TurnDetector:
         self.heard_until = begin + len(pcm) / 2 / WIRE_SAMPLE_RATE
 
     def finish(self) -> None:
-        """End the turn that is not ended yet."""
+        """End the current turn, if the caller speaks."""
         for _ in self._finish():
             pass
 
@@ -93,7 +93,7 @@ class TurnDetector:
         self._start = None
 
     def _stretch(self, at: float) -> None:
-        """Add a loud window to the last stretch of speech, or begin a new stretch."""
+        """Add a loud window to the last period of speech, or begin a new period."""
         if self._stretches and at - self._stretches[-1][1] < _BREATH:
             begin = self._stretches.pop()[0]
         else:
@@ -110,7 +110,8 @@ class TurnDetector:
         """Return the end of the last speech before a time.
 
         Returns:
-            None if there was no speech, or if the caller speaks at this time.
+            The time in seconds since `open`. None if there was no speech, or if the caller speaks
+            at this time.
         """
         for start, end in reversed(self._stretches):
             if start < at and end - start >= _MIN_STRETCH:

@@ -1,7 +1,7 @@
 """Load tests: many simultaneous simulated calls to any AudioHook server.
 
-`run_load` places the calls in this process and measures the delays and gaps that the callers
-notice. `find_failures` compares the result with `Criteria`, the limits of the test. No module of
+`run_load` places the calls in this process, and measures the delays and gaps of the bots' audio.
+`find_failures` compares the result with `Criteria`, the limits of the test. No module of
 this package imports pipecat. The package needs the extra `simulator`, and numpy, which pipecat
 installs.
 """

@@ -124,7 +124,7 @@ class AnswerDetector:
         self._utterances = utterances
 
     def detect(self, heard: bytes, spoken_samples: int, key_presses: Sequence[float]) -> Delays:
-        """See `DelayDetector`; key presses have no effect."""
+        """Measure the replies; see `DelayDetector.detect`. Key presses have no effect."""
         size = round(_WINDOW_SECONDS * WIRE_SAMPLE_RATE)
         signal = _samples(heard)
         windows = signal[: len(signal) // size * size].reshape(-1, size)

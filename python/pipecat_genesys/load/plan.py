@@ -1,4 +1,4 @@
-"""The times of the calls of a load test: calls begin one after the other, run together, and end."""
+"""Schedule of a load test: calls start one by one, run at the same time, and end one by one."""
 
 from __future__ import annotations
 

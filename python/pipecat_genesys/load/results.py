@@ -1,4 +1,4 @@
-"""The measurements of one call, and the measurements of all calls together."""
+"""The measurements of one call, and the combined measurements of all calls of a load test."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CallRecord:
         key_presses: Times of the key presses, from `open`.
         broken_rules: Number of times that the server broke each rule of the protocol.
         script_error: Error that ended the script of the caller, or None.
-        heard: Audio that the caller heard, as mu-law, until it is measured.
+        heard: Audio that the caller heard, as mu-law; empty after `measure`.
         delays: The delays of the bot's replies.
     """
 
@@ -160,16 +160,16 @@ class LoadResult:
             the median of all calls.
         replies: Number of measured replies.
         replies_missing: Number of replies that were expected and not found.
-        underruns: Number of gaps of 20 ms or more in the bot's speech. For an echo, gaps of the
-            first seconds and of the seconds after a key press do not count.
+        underruns: Number of gaps of 20 ms or more in the bot's speech. If the bot's audio is an
+            echo, gaps in the first seconds and in the seconds after a key press are not included.
         underruns_per_minute: `underruns` for each minute of a call.
         early_underruns: Number of gaps of 20 ms or more that are not in `underruns`, because they
             follow the start of an echo or a key press.
-        clicks_per_minute: Shorter gaps, for each minute of a call.
+        clicks_per_minute: Number of gaps of less than 20 ms, for each minute of a call.
         rate_limited: Number of errors 429 that the client sent.
         broken_rules: Number of times that the server broke each rule of the protocol.
         seconds: Sum of the lengths of all calls.
-        spoken_seconds: Caller audio that was sent.
+        spoken_seconds: Duration of the caller audio that was sent.
         lag_ms: Delays of the timers of this process. If the delays are long, the callers were too
             slow.
     """
@@ -213,8 +213,8 @@ def aggregate(
         records: Measurements of each call whose connection succeeded.
         refusals: Number of failed connections for each reason.
         lags: Delays of the timers of this process, in seconds.
-        settles: Whether the bot's audio is an echo. An echo has gaps until its delay is long
-            enough.
+        settles: Whether the bot's audio is an echo. An echo has gaps at its start, until its delay
+            is long enough for playback without gaps.
     """
     broken_rules: Counter[str] = Counter()
     for record in records:
@@ -259,7 +259,10 @@ def aggregate(
 
 
 def _settling(record: CallRecord) -> list[tuple[float, float]]:
-    """Return the periods in which an echo settles, in seconds since `open`."""
+    """Return the periods at the start of an echo in which gaps are counted separately.
+
+    The periods are pairs of start and end, in seconds since `open`.
+    """
     first = (0.0, ECHO_START_SECONDS + _SETTLING_SECONDS)
     return [first, *((press, press + _SETTLING_SECONDS) for press in record.key_presses)]
 

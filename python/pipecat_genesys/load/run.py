@@ -33,7 +33,7 @@ _KEY_SPREAD_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
-    """The state of a load test.
+    """The progress of a load test.
 
     Attributes:
         started: Number of calls that were started.
@@ -81,7 +81,7 @@ async def run_load(
     scenario: Scenario | None = None,
     on_progress: OnProgress | None = None,
 ) -> LoadResult:
-    """Place calls on a server, and measure the delays and gaps that the callers notice.
+    """Place calls on a server, and measure the delays and gaps of the bots' audio.
 
     If this coroutine is cancelled, all connections are closed.
 
@@ -185,7 +185,7 @@ def _key_presses(talk: Talk, plan: LoadPlan, number: int) -> list[float]:
 
 
 async def _finish(protocol: CallProtocol, ends_at: float) -> CallRecord:
-    """Wait for the end of a connection; close the connection if it stays open after the hang-up."""
+    """Wait until a connection has ended. Close it if it stays open after the caller has hung up."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(max(ends_at, loop.time()) + _END_SECONDS):

@@ -53,7 +53,8 @@ def barge_ins_by_keys(
 ) -> list[float]:
     """Return the times from key presses to the barge-ins that they caused.
 
-    A barge-in after a speech that began after the key is an effect of the speech.
+    If the caller began to speak between the key press and the barge-in, the barge-in is caused by
+    the speech and is not returned.
 
     Args:
         key_presses: Times of the key presses in seconds.

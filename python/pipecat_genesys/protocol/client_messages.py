@@ -1,4 +1,4 @@
-"""Client messages, validated.
+"""Parses and validates client messages.
 
 Every known type has a model of its parameters. A model has the fields that the protocol
 requires. `validate` reports violations and never raises, because the session decides how to react
@@ -185,7 +185,7 @@ def _dict_of(model: type[_Model], **instead: Any) -> Any:
 
 
 def _faultless() -> Callable[[str], dict[str, Any]]:
-    """Make a parser that accepts exactly the valid messages without unknown fields.
+    """Make a parser that accepts a message only if it is valid and has no unknown fields.
 
     The parser returns dicts and not model objects, which takes a third of the time.
     """
@@ -230,7 +230,7 @@ def decode(text: str) -> dict[str, Any]:
         text: The text.
 
     Returns:
-        The message: a JSON object, not checked further.
+        The message as a dict. Its fields are not checked.
 
     Raises:
         RemoteProtocolError: If the text is too long, not JSON, nested too deeply, or not an
@@ -265,7 +265,7 @@ def _decode(text: str) -> object:
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _is_shallow(message: object) -> bool:
@@ -295,8 +295,9 @@ def validate(
         rule: The rule that a violation breaks.
 
     Returns:
-        The typed part, or None if it is invalid; and the violations. A violation contains field
-        names but no values, because values can be personal data.
+        A pair. The first item is the part as an object of the model, or None if it is invalid. The
+        second item has the violations, with field names but without values, because values can be
+        personal data.
     """
     try:
         # The validator is called directly, because `model_validate`, which calls the same
@@ -314,13 +315,13 @@ def validate(
 
 
 def _schema_path(location: tuple[int | str, ...]) -> str:
-    """Return the part of an error's location that has no field names chosen by the peer."""
+    """Return the location of an error, without field names that the peer has chosen."""
     named = takewhile(lambda part: isinstance(part, int) or part in _FIELDS, location)
     return ".".join(map(str, named)) or "(all)"
 
 
 def _listed(names: Collection[str]) -> str:
-    """Format field names from the peer for a log line; invalid names are only counted."""
+    """Format field names from the peer for a log line. Invalid names are counted and not shown."""
     plain = sorted(name for name in names if _NAME.fullmatch(name))[:8]
     others = len(names) - len(plain)
     return ", ".join([*plain, *([f"{others} more"] if others else [])])

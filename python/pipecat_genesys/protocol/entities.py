@@ -3,8 +3,8 @@
 Sources: Genesys's reference implementation (``entities-transcript.ts``,
 ``entities-agentassist.ts``) for the Monitor and the Transcription Connector, its Audio Connector
 sample (``voice-bots.ts``) for bots, and integrators' findings for the Bot Transcription Connector.
-Any other entity is legal, with any JSON as its data; a client ignores an entity that it does not
-know. `pipecat_genesys.protocol.server_messages.event` builds such entities.
+A server may also send other entities, with any JSON value as their data. A client ignores entities
+that it does not know. `pipecat_genesys.protocol.server_messages.event` builds such entities.
 
 Durations and offsets are stream positions in seconds (a number, exact as a ``Fraction``) or the
 protocol's text. An invalid value raises pydantic's ``ValidationError``, which names the field.
@@ -72,7 +72,7 @@ class _EntityModel(BaseModel):
 
 
 class Entity(_EntityModel):
-    """Base of the entities.
+    """Base class of the entities.
 
     Attributes:
         entity_type: The entity's ``type`` in a message.
@@ -98,7 +98,9 @@ class SpeechStarted(Entity):
 
 
 class BotTurnResponse(Entity):
-    """The bot's result for the caller's turn, for reports on the flow (Audio Connector).
+    """The bot's result for one turn of the caller, which Genesys shows in reports on the flow.
+
+    This entity is for Audio Connector.
 
     Attributes:
         disposition: Whether the bot understood the caller.
@@ -133,7 +135,7 @@ class Token(_EntityModel):
 
 
 class Interpretation(_EntityModel):
-    """One written form of an utterance.
+    """One way to write the words of an utterance, for example with digits instead of words.
 
     Attributes:
         transcript: The text.
@@ -157,7 +159,7 @@ class Alternative(_EntityModel):
 
     Attributes:
         confidence: The recogniser's confidence, 0 to 1.
-        interpretations: Written forms of the hypothesis.
+        interpretations: Different ways to write the words of the hypothesis.
         languages: Codes of the languages spoken.
     """
 
@@ -203,7 +205,7 @@ class Transcript(Entity):
         language: str | None = None,
         tokens: Sequence[Token] | None = None,
     ) -> Transcript:
-        """Create a transcript with one hypothesis in one written form.
+        """Create a transcript with one hypothesis, which has one interpretation.
 
         Args:
             text: The words.
@@ -217,7 +219,7 @@ class Transcript(Entity):
             tokens: The single words, if they are known.
 
         Raises:
-            pydantic.ValidationError: If an argument is invalid; the error names it.
+            pydantic.ValidationError: If an argument is invalid. The error names the argument.
         """
         return cls.model_validate(
             {
@@ -291,7 +293,7 @@ class ArticleSuggestion(_EntityModel):
         title: Title of the article.
         excerpts: The relevant parts of the article.
         document_uri: Address of the article.
-        metadata: Further properties, as text.
+        metadata: Other properties of the article, as strings by name.
         position: Stream position that the suggestion refers to.
     """
 
@@ -306,7 +308,9 @@ class ArticleSuggestion(_EntityModel):
 
 
 class AgentAssist(Entity):
-    """Utterances and suggestions for the agent (Monitor; experimental on Genesys's side).
+    """Utterances and suggestions for the agent.
+
+    This entity is for AudioHook Monitor. Genesys calls it experimental.
 
     Attributes:
         id: Id of the entity.

@@ -1,4 +1,4 @@
-"""The errors of the protocol: misuse by this side, and faults of the peer.
+"""The errors of the protocol: messages that may not be sent, and rules that the peer broke.
 
 The session raises `LocalProtocolError`. The session never raises `RemoteProtocolError`; a `Faulted`
 event contains this error.
@@ -12,7 +12,7 @@ from pipecat_genesys.errors import PipecatGenesysError
 
 
 class AudioHookError(PipecatGenesysError):
-    """Base of the protocol's errors."""
+    """Base class of the protocol's errors."""
 
 
 class LocalProtocolError(AudioHookError):
@@ -20,7 +20,7 @@ class LocalProtocolError(AudioHookError):
 
 
 class Rule(StrEnum):
-    """The rules that a peer can break. The list is fixed, which limits the number of counters."""
+    """The rules that a peer can break. The number of rules is fixed, so each can have a counter."""
 
     TEXT_SIZE = "text-size"
     JSON = "json"

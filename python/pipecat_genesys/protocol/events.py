@@ -1,7 +1,8 @@
 """The events that a session reports, one dataclass for each kind.
 
-An event holds the message that caused it (``raw``) and, where the protocol requires an answer, the
-draft of the answer (``reply``): pass it to `AudioHookSession.to_wire` when the socket is ready.
+The attribute ``raw`` of an event is the message that caused the event. If the protocol requires an
+answer, ``reply`` is the draft of the answer. Pass the draft to `AudioHookSession.to_wire` when the
+socket is ready.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from .types import AudioHookMessageType, Media, parse_duration
 
 @dataclass(slots=True, kw_only=True)
 class Event:
-    """Base of all events.
+    """Base class of all events.
 
     Attributes:
-        raw: The message as received, or None if it could not be read.
+        raw: The message as received, or None if it could not be parsed.
         reply: The answer that the protocol requires, or None.
     """
 
@@ -32,7 +33,7 @@ class Event:
 
 
 def _duration(event: Event, name: str) -> Fraction | None:
-    """Return a parameter that is a duration; parsed on demand, because parsing takes time."""
+    """Return a parameter that is a duration. It is parsed only now, because parsing is slow."""
     try:
         return parse_duration(fields.parameters(event.raw).get(name))
     except ValueError:
@@ -123,8 +124,9 @@ class Gap(Event):
     """The client skipped a part of the caller audio, and will not send it.
 
     Attributes:
-        start: Stream position of the gap's beginning, in samples; None if the message lacks it.
-        discarded: Length of the gap, in samples; None if the message lacks it.
+        start: Stream position of the gap's beginning, in samples; None if the message has no
+            valid position.
+        discarded: Length of the gap, in samples; None if the message has no valid length.
     """
 
     start: int | None
@@ -175,7 +177,7 @@ class ErrorReceived(Event):
 
     Attributes:
         code: A code as in HTTP, often one of `ErrorCode`; 429 means too many messages.
-        message: A free text.
+        message: Text of the client that describes the error.
     """
 
     code: int | None

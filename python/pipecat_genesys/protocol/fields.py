@@ -1,4 +1,4 @@
-"""Reads single fields of unchecked messages, and writes JSON."""
+"""Reads single fields of messages that are not validated, and writes JSON."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def parameters(raw: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def typed(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    """Return a field, or None if it is missing or of another type."""
+    """Return a field, or None if it is missing or has another type."""
     value = fields.get(name)
     return value if isinstance(value, kind) else None
 
 
 def integer(raw: Mapping[str, Any], name: str) -> int | None:
-    """Return an integer field, or None if it is missing or of another type, such as bool."""
+    """Return an integer field, or None if it is missing or has another type, such as bool."""
     value = raw.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -83,7 +83,7 @@ def wire_size(text: str) -> int:
 
 
 def is_probe(open_parameters: Mapping[str, Any]) -> bool:
-    """Return whether ``open`` is a connection probe: its conversation and participant are null."""
+    """Return whether ``open`` is a connection probe, which has no conversation or participant."""
     if open_parameters.get("conversationId") != NULL_UUID:
         return False
     return (typed(open_parameters, "participant", dict) or {}).get("id") == NULL_UUID

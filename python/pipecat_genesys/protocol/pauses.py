@@ -2,9 +2,9 @@
 
 This side can pause the audio with ``pause`` or ``startPaused``. The client can also pause the
 audio, for example in a secure flow. Audio flows while neither side pauses the audio. The client's
-``paused`` and ``resumed`` do not say which side caused the change. Therefore the session uses the
-newest of these messages as the state of the audio, and this module determines which message of this
-side they answer.
+``paused`` and ``resumed`` do not say which side caused the change. Therefore the newest of these
+messages tells the session whether audio is paused, and this module determines which message of this
+side the client has answered.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Builders of server messages.
+"""Functions that create server messages, one for each type.
 
-A `Draft` has no ``seq``. `AudioHookSession.to_wire` gives sequence numbers in wire order, just
-before the messages are sent. The builders define the contents of each message. The builders do not
-check whether the message may be sent now.
+The functions return a `Draft`, which has no ``seq``. `AudioHookSession.to_wire` adds the sequence
+number when the message is sent. The functions do not check whether the message may be sent now.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Draft(NamedTuple):
-    """A server message without envelope.
+    """A server message without the fields of the envelope, such as ``seq`` and ``id``.
 
     Attributes:
         type: The message's type.
-        parameters: The message's parameters; an object even when empty, because clients refuse
-            messages without `parameters`.
-        answers: The ``clientseq`` of the message: a pong must have the ``seq`` of its ping. None
-            means the newest ``seq`` received.
+        parameters: The message's parameters. Clients refuse messages without `parameters`, so this
+            attribute is a dict even if it is empty.
+        answers: The ``clientseq`` of the message. A pong must have the ``seq`` of its ping. None
+            stands for the newest ``seq`` received.
     """
 
     type: Type
@@ -64,11 +63,11 @@ def opened(
     supported_languages: Sequence[str] | None = None,
     discard_to: Position | None = None,
 ) -> Draft:
-    """Accept a session.
+    """Return the message that accepts a session.
 
     Args:
-        media: The entry chosen from the offer, verbatim, or no entry.
-        start_paused: Whether the client holds the audio until ``resume``.
+        media: A list with the medium chosen from the offer, unchanged; or an empty list.
+        start_paused: Whether the client sends no audio until ``resume``.
         supported_languages: Language codes; None if the client did not ask for them.
         discard_to: Stream position, in seconds or as the protocol's text, from which the client
             sends its stored audio after a reconnection: the end of the audio that this side already
@@ -86,12 +85,12 @@ def opened(
 
 
 def pong(ping_seq: int | None) -> Draft:
-    """Answer the ping that has this ``seq``."""
+    """Return the answer to the ping that has this ``seq``."""
     return Draft(_PONG, _NONE, ping_seq)
 
 
 def closed(output_variables: Mapping[str, str] | None = None) -> Draft:
-    """Answer ``close``.
+    """Return the answer to ``close``.
 
     Args:
         output_variables: Variables for the Architect flow. The protocol has no variables in
@@ -108,7 +107,7 @@ def disconnect(
     info: str | None = None,
     output_variables: Mapping[str, str] | None = None,
 ) -> Draft:
-    """End the session from this side; the client answers ``close``.
+    """Return the message that ends the session. The client answers with ``close``.
 
     Args:
         reason: One of `DisconnectReason`.
@@ -124,7 +123,7 @@ def disconnect(
 
 
 def event(entity_type: str, data: object) -> Draft:
-    """Report one entity by its type.
+    """Return an `event` message with one entity of the given type.
 
     A message has only one entity, because clients record only the first entity of a message.
     """
@@ -132,32 +131,35 @@ def event(entity_type: str, data: object) -> Draft:
 
 
 def entity(reported: Entity) -> Draft:
-    """Report one of the typed entities."""
+    """Return an `event` message that contains this entity."""
     return event(reported.entity_type, reported.data())
 
 
 def barge_in() -> Draft:
-    """Ask the client to discard the bot audio in its queue, because the caller interrupts."""
+    """Return an `event` message that makes the client discard the bot audio in its queue."""
     return entity(BargeIn())
 
 
 def updated() -> Draft:
-    """Accept an ``update``."""
+    """Return the answer to ``update``."""
     return _UPDATED
 
 
 def pause() -> Draft:
-    """Ask the client to stop the audio; the client answers ``paused``."""
+    """Return the request to pause the audio, which the client answers with ``paused``."""
     return Draft(Type.PAUSE)
 
 
 def resume() -> Draft:
-    """End a pause; the client answers ``resumed``, or ``paused`` if its own pause continues."""
+    """Return the request to end a pause.
+
+    The client answers with ``resumed``, or with ``paused`` if it still pauses the audio itself.
+    """
     return Draft(Type.RESUME)
 
 
 def reconnect(info: str | None = None) -> Draft:
-    """Ask the client to continue in a new session, if the Genesys integration allows this.
+    """Return the request to continue in a new session, if the Genesys integration allows this.
 
     This session and its audio continue until the client sends ``close`` with the reason
     ``reconnect``.

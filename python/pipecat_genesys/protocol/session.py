@@ -2,10 +2,10 @@
 
 Rules of this file:
 
-* Nothing here waits, logs, reads a clock or generates an id.
-* A fault of the peer becomes a `Faulted` event and a count, and never raises an exception.
-* A message gets its ``seq`` in `AudioHookSession.to_wire` and nowhere else, so that the numbers
-  on the wire are 1, 2, 3 ..., also if the drafts were made in another order.
+* No function waits, logs, reads a clock or generates an id.
+* If the peer breaks a rule, a `Faulted` event is returned and counted. No exception is raised.
+* Only `AudioHookSession.to_wire` adds the ``seq`` of a message. Therefore the numbers on the wire
+  increase by 1 from message to message, even if the drafts were made in another order.
 * `states` has the tables of the messages that each state allows.
 """
 
@@ -77,16 +77,16 @@ class AudioHookSession:
     Attributes:
         preference: The preferred medium, if the client offers it.
         state: The state of the session.
-        session_id: The session id, as the client sent it; before ``open``, the id of the
-            constructor.
+        session_id: The session id, as the client sent it; before ``open``, the argument
+            `session_id` of the constructor.
         media: The medium chosen at ``open``.
         is_probe: Whether this session only tests the connection.
         language: The conversation's language, as ``open`` or the last ``update`` gave it.
         continued_sessions: The sessions that this session continues, after a reconnection.
         pauses: The pauses that this side requested; `State.PAUSED` tells whether audio flows.
-        position: The stream position in samples per channel: samples received plus samples that
-            the client reported as discarded; without a medium, the last position in a
-                message.
+        position: The stream position in samples per channel. It is the number of samples received
+            plus the number of samples that the client reported as discarded. Without a medium, it
+            is the last position in a message.
         positions: Maps received samples to stream positions.
         disconnect_sent: Whether `to_wire` has numbered a ``disconnect``.
         server_seq: ``seq`` of the last message that `to_wire` has numbered.
@@ -201,7 +201,7 @@ class AudioHookSession:
         `positions` then counts this audio as a gap.
 
         Args:
-            n_bytes: The result of `receive_audio` for this audio.
+            n_bytes: The number that `receive_audio` returned for this audio.
         """
         if self.media is not None:
             before = self.position - n_bytes // self.media.frame_bytes
@@ -231,7 +231,7 @@ class AudioHookSession:
         """Number a message and write it as JSON.
 
         Call this method when the socket is ready for the message, and send the returned text before
-        the next call of this method: sequence numbers are given in the order of the calls.
+        this method is called again, so that messages are sent in the order of their numbers.
 
         Args:
             draft: The message. After a fault that ends the session, any ``disconnect`` is replaced

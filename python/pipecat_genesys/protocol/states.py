@@ -1,9 +1,10 @@
 """The server's state machine, as two tables.
 
-One table has the client messages that each state handles, the other the server messages that each
-state allows. A client message without an entry is counted as a fault and otherwise ignored. A
-server message without an entry is refused. The session uses these tables and no other rules, and
-docs/protocol_states.py generates the page docs/protocol-states.md from these tables.
+The first table lists the client messages that are processed in each state. A client message that is
+not listed is counted as a fault and otherwise ignored. The second table lists the server messages
+that may be sent in each state. A server message that is not listed is refused. The session uses
+these tables and no other rules, and docs/protocol_states.py generates the page
+docs/protocol-states.md from these tables.
 
 The states are those of Genesys's reference server, with two differences. `State.FAILED` (waiting
 for ``close`` after a ``disconnect`` for failure) replaces the reference server's states
@@ -20,7 +21,7 @@ from .types import AudioHookMessageType as Type
 
 
 class State(StrEnum):
-    """The states of a session, seen from the server."""
+    """The state of a session in the server."""
 
     PREPARING = "preparing"
     """The client is connected; ``open`` was not received yet."""

@@ -1,4 +1,4 @@
-"""The protocol's vocabulary: enumerations, media descriptions, durations and limits.
+"""Basic types of the protocol: enumerations, media, durations and limits.
 
 The server side and the simulator both use these definitions. Sources: Genesys's reference
 implementation (message and validator types) and the AudioHook pages of the Genesys Cloud developer
@@ -34,7 +34,7 @@ NULL_UUID = "00000000-0000-0000-0000-000000000000"
 class AudioHookMessageType(StrEnum):
     """The ``type`` of a text message."""
 
-    # Client (Genesys) to server.
+    # Messages from the client, which is Genesys, to the server.
     OPEN = "open"
     CLOSE = "close"
     PING = "ping"
@@ -46,7 +46,7 @@ class AudioHookMessageType(StrEnum):
     PLAYBACK_STARTED = "playback_started"
     PLAYBACK_COMPLETED = "playback_completed"
     ERROR = "error"
-    # Server to client.
+    # Messages from the server to the client.
     OPENED = "opened"
     CLOSED = "closed"
     PONG = "pong"
@@ -126,12 +126,12 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Media:
-    """One entry of an ``open``'s media offer.
+    """One medium of the media offer in ``open``.
 
     Attributes:
         format: The coding of samples.
         channels: The parties, in the order in which their samples are interleaved.
-        extra: Fields of the entry other than type, format, channels and rate; usually empty.
+        extra: Fields of the medium other than type, format, channels and rate; usually empty.
     """
 
     format: AudioHookMediaFormat
@@ -140,10 +140,10 @@ class Media:
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The entry as it was offered, to copy into ``opened``; a new dict each time.
+        """The medium as it was offered, for ``opened``. The result is always a new dict.
 
-        A client refuses an entry that it did not offer. An entry with an unknown key has ended
-        sessions in production.
+        A client refuses a medium that it did not offer. In production, sessions ended because
+        ``opened`` had a medium with an unknown key.
         """
         entry = {
             "type": "audio",
@@ -237,7 +237,7 @@ def format_duration(seconds: Fraction) -> str:
         ValueError: If ``seconds`` is negative.
     """
     if seconds < 0:
-        raise ValueError(f"a duration is never negative, got {seconds}")
+        raise ValueError(f"a duration must not be negative, got {seconds}")
     whole, nanos = divmod(round(seconds * 1_000_000_000), 1_000_000_000)
     fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
     return f"PT{whole}{fraction}S"

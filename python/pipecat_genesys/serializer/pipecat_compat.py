@@ -1,4 +1,4 @@
-"""The dict messages of Pipecat's serializer, and the state of that serializer.
+"""Builds the same dict messages as Pipecat's serializer, and keeps the same state.
 
 Applications for Pipecat's serializer call its ``create_*`` methods and read the dicts in frames.
 This module builds dicts of the same form: with provisional sequence numbers, a ``position``, and
@@ -22,8 +22,8 @@ class PipecatState:
 
     Attributes:
         is_open: Whether an ``opened`` message was built, and no ``closed`` message after it.
-        is_paused: Whether the client sent ``pause`` or ``paused``, and since then neither sent
-            ``resumed`` nor was a ``resumed`` message built.
+        is_paused: Whether the client sent ``pause`` or ``paused``, and afterwards no ``resumed``
+            was received or built.
         seen: The newest client message. Messages that are built later repeat its ``seq`` and
             ``position``.
         closed_seq: The provisional ``seq`` of the ``closed`` that answers ``close``.

@@ -296,7 +296,8 @@ class GenesysAudioHookSerializer(FrameSerializer):
         """Create a ``disconnect`` message, with which the server ends the session.
 
         Args:
-            reason: "completed"; or "error", with which the flow takes its failure path.
+            reason: "completed" or "error". After "error", the Architect flow takes its failure
+                path.
             action: Value of the output variable ``action``, unless ``output_variables`` has it.
             output_variables: Variables for the Architect flow.
             info: A line for Genesys's log, without personal data.
@@ -433,7 +434,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return None
 
     def _has_protected_audio(self) -> bool:
-        """Return whether the attached transport has audio that must not be interrupted.
+        """Return whether the attached transport has queued audio that must not be interrupted.
 
         On an interruption, Pipecat's output transport keeps only such audio.
         """
@@ -516,7 +517,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         return unsent[:MAX_MESSAGE_BYTES]
 
     def _keep_early(self, frame: AudioRawFrame) -> None:
-        """Keep bot audio from before ``open``, up to a limit, and send it with the next audio."""
+        """Keep bot audio that arrived before ``open``, up to a limit. It is sent later."""
         if frame.sample_rate <= 0 or frame.num_channels <= 0:
             return
         seconds = sum(len(pcm) / 2 / rate / channels for pcm, rate, channels in self._early)
@@ -542,11 +543,12 @@ class GenesysAudioHookSerializer(FrameSerializer):
         """Convert a message from Genesys to a frame.
 
         Args:
-            data: The message from the socket.
+            data: The text or the bytes of one message from the socket.
 
         Returns:
-            A frame with caller audio, with a digit, or with the reply that the output transport
-            must send; or None. This method never raises, even for invalid messages.
+            A frame with caller audio, a DTMF digit, or the reply that the output transport must
+            send. None if the message has no frame. This method never raises an exception, even for
+            invalid messages.
         """
         try:
             if not isinstance(data, str):

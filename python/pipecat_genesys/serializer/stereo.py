@@ -1,4 +1,4 @@
-"""A processor for pipelines that need the audio of each party separately."""
+"""A frame processor for pipelines that need the audio of each party separately."""
 
 from __future__ import annotations
 

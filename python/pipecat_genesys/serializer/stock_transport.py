@@ -1,4 +1,4 @@
-"""Parameters of Pipecat's own WebSocket transports for calls from Genesys."""
+"""Parameters with which Pipecat's own WebSocket transports can be used for calls from Genesys."""
 
 from __future__ import annotations
 

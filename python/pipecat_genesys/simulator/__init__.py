@@ -1,18 +1,18 @@
 """A simulator of Genesys Cloud, to develop and test AudioHook servers without an organization.
 
-The simulator calls voice bots (Audio Connector) and servers that listen (AudioHook Monitor,
-Transcription Connector). It behaves as Genesys's reference client was measured to behave, and adds
-the limits of production: timeouts, pings, validation of every server message with the error code
-of each mistake, pause and resume, exact stream positions, playback of bot audio in real time,
-barge-in, and limits on message rate and message size. `REACTIONS` lists every rule with the
-client's reaction.
+The simulator calls voice bots, as Audio Connector does, and servers that only listen, as AudioHook
+Monitor and Transcription Connector do. It behaves as Genesys's reference client was measured to
+behave, and adds the limits of production: timeouts, pings, validation of every server message with
+the error code of each mistake, pause and resume, exact stream positions, playback of bot audio in
+real time, barge-in, and limits on message rate and message size. `REACTIONS` lists every rule with
+the client's reaction.
 
-There are two layers. `session` is one call without I/O: `GenesysClientSession` takes server
-messages and the time, and returns client messages and events. The other modules use a session:
-`SimulatedCall` connects it to a WebSocket, speaks for the caller, and runs a script. Both layers
-yield a `CallReport`. A `Scenario` is a call with its expectations, from a file or made in Python; a
-`Verdict` says whether the server met them. `FAULTS` are mistakes that a client makes on request,
-and that a server must survive.
+There are two layers. The package `session` simulates one call without I/O: `GenesysClientSession`
+takes server messages and the time, and returns client messages and events. The other modules use a
+session: `SimulatedCall` connects a session to a WebSocket, sends the caller's speech, and runs a
+script. Both layers can make a `CallReport`. A `Scenario` has the steps of the caller and the
+expectations for the server. A `Verdict` says whether the server met the expectations. `FAULTS` has
+mistakes that the client can make on purpose, and that a server must survive.
 
 `SimulatedCall` needs the extra `simulator` (websockets), and the extra `auth` or `cli` to sign
 requests. Nothing here imports pipecat.

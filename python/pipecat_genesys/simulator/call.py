@@ -1,8 +1,8 @@
 """`SimulatedCall`: a call over a real WebSocket, controlled by a script.
 
-`SimulatedCall` connects, passes server messages and the time to the session, sends the session's
-messages, and has the actions and the waits of a script. `continuation` makes a call that continues
-another call.
+`SimulatedCall` connects to a server, passes server messages and the time to the session, and sends
+the session's messages. A script calls its methods to act and to wait. `continuation` makes a call
+that continues another call.
 """
 
 # The timeouts are part of the error messages, so they cannot be left to `asyncio.timeout`.
@@ -140,7 +140,7 @@ class SimulatedCall:
         self._started_at = 0.0
         self._clock: Callable[[], float] = time.monotonic
 
-    # Beginning and end.
+    # Methods that begin and end the call.
 
     async def run(self, script: Callable[[SimulatedCall], Awaitable[object]]) -> CallReport:
         """Place the call, run a script, hang up, and return the report.
@@ -229,10 +229,10 @@ class SimulatedCall:
 
     @property
     def fault_happened(self) -> bool:
-        """Whether at least one act of the fault was performed, or the fault has no acts."""
+        """Whether the client performed a faulty action, or the fault has no actions."""
         return self._faults.has_acted
 
-    # Actions of the caller.
+    # Methods for the actions of the caller.
 
     async def say(
         self,
@@ -248,8 +248,7 @@ class SimulatedCall:
             party: The party that speaks; `internal` is the agent of a monitored call.
 
         Returns:
-            The position of the speech in the stream. The method returns when the last sample is
-            sent.
+            The position of the speech in the stream, when its last sample was sent.
 
         Raises:
             CallEndedError: If the call ends first.
@@ -317,13 +316,13 @@ class SimulatedCall:
         """End the client's own pause.
 
         Raises:
-            CallStateError: If the session is not open yet, or if the client holds no pause.
+            CallStateError: If the session is not open yet, or the client has not paused the stream.
             CallEndedError: If the call has ended.
         """
         self._do(self.session.resume)
 
     async def discard(self, samples: int) -> None:
-        """Skip caller samples, and report them as discarded.
+        """Skip samples of the caller's audio, and report them with `discarded`.
 
         Raises:
             CallStateError: If the session is not open yet.
@@ -389,7 +388,8 @@ class SimulatedCall:
         Past events are returned as well, unless an earlier wait has returned them.
 
         Args:
-            wanted: Class of the event, or a function that returns whether an event matches.
+            wanted: Class of the event, or a function that takes an event and returns whether it is
+                the wanted event.
             timeout: Maximum time from now.
             since: Skip events before this time, in seconds since `open`.
 
@@ -451,8 +451,8 @@ class SimulatedCall:
     def save_recording(self, target: str | os.PathLike[str]) -> None:
         """Write the call as a stereo WAV file.
 
-        The left channel has the caller. The right channel has the bot audio that the caller heard,
-        or the agent in a monitored call.
+        The left channel has the caller's audio. The right channel has the bot audio that the caller
+        heard, or the agent's audio in a monitored call.
 
         Args:
             target: Path of the file.
@@ -480,7 +480,7 @@ class SimulatedCall:
         return await CallConnection.open(self.url, headers, self.options)
 
     async def _lose(self, connection: CallConnection) -> None:
-        """Send `open` and abort the connection, to simulate a lost connection attempt."""
+        """Connect, send `open` and abort the connection, to simulate a lost connection."""
         session = GenesysClientSession(self.parameters)
         session.start(self._clock())
         for message in session.messages_to_send():
@@ -499,7 +499,7 @@ class SimulatedCall:
             if isinstance(end, ConnectionEnd):
                 self._on_end(end)
         except Exception as error:
-            # If the script is waiting for an event, the wait raises this exception.
+            # If the script is waiting for an event, this exception is raised in the script.
             self._log.failure = error
             connection.drop()
         finally:
@@ -509,7 +509,7 @@ class SimulatedCall:
             self._log.notify()
 
     async def _keep_time(self) -> None:
-        """Send frames and run the timers of the session when they are due."""
+        """Send frames of caller audio, and call `tick` of the session, when they are due."""
         while True:
             self._do(lambda now: None)
             due = [self.session.next_deadline(), self._faults.next_deadline()]
@@ -525,7 +525,7 @@ class SimulatedCall:
                 continue
 
     def _do(self, action: Callable[[float], object]) -> None:
-        """Bring the session up to date, perform an action, and send the resulting messages."""
+        """Pass the current time to the session, perform an action, and send the messages."""
         now = self._clock()
         self._advance(now)
         try:

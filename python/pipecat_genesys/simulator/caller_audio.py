@@ -55,13 +55,13 @@ class Spoken:
 
 
 class QueuedSpeech:
-    """Speech that is waiting to be sent, or is being sent.
+    """Speech that is not sent completely yet.
 
     Args:
         ulaw: The speech, 8 kHz mu-law.
 
     Attributes:
-        rest: The part that is not sent yet.
+        rest: The part of the speech that is not sent yet.
         length: Number of samples of the whole speech.
         is_silence: Whether all samples are silent.
         first_sample: Stream position of the first sample, or None before it is sent.
@@ -127,7 +127,7 @@ class Voice:
         return speech
 
     def next_frame(self, position: int, samples: int) -> bytes:
-        """Return the next frame. Call `frame_done` before the next call.
+        """Return the next frame. Call `frame_done` before this method is called again.
 
         If the call continues another session, audio that the other session sent at this position is
         returned again. Queued speech begins after that audio.
@@ -193,8 +193,8 @@ class CallerAudio:
     Args:
         mode: Mode of the call. A monitored call has two parties, every other call has one party.
         backlog: Duration of the audio that is recorded before `open`, in seconds.
-        catch_up_at_once: Whether overdue audio is sent in one message, as large as the protocol
-            allows, and not in frames of 200 ms.
+        catch_up_at_once: Whether delayed audio is sent in one message that is as large as the
+            protocol allows. Otherwise it is sent in frames of 200 ms.
         record: Whether to keep the audio that was sent.
 
     Attributes:
@@ -228,7 +228,7 @@ class CallerAudio:
             voice.lead = lead
 
     def continue_from(self, other: CallerAudio) -> None:
-        """Take over the voices and the timeline of the call that this call continues."""
+        """Use the audio and the timeline of the call that this call continues."""
         self._voices = other._voices
         self._origin = other._origin
 

@@ -1,4 +1,4 @@
-"""The connection of a simulated call: options, signed upgrade request, WebSocket and network delay.
+"""Connects a simulated call to a server: options, signed upgrade request, WebSocket, network delay.
 
 The library http-message-signatures computes the HTTP message signature of the upgrade request (RFC
 9421). This module chooses the signed components and the key: the client secret is base64, and its
@@ -111,9 +111,9 @@ class CallOptions:
         lost_attempts: Number of connections that are lost right after `open`, before the connection
             that is kept. Each lost connection increases `Audiohook-Retry-Attempt` by one.
         backlog: Duration of the caller audio that is recorded before `open`, as if connecting had
-            taken that long. It is sent after `opened`, faster than real time.
-        catch_up_at_once: Whether audio that is overdue is sent in one message, as large as
-            allowed, and not in frames of 200 ms.
+            taken this time. This audio is sent after `opened`, faster than real time.
+        catch_up_at_once: Whether delayed audio is sent in one message that is as large as the
+            protocol allows. Otherwise it is sent in frames of 200 ms.
         rtt: Round-trip time of the simulated network. Each message is delayed by one half of this
             time, in both directions; 0 for no delay.
         jitter: Maximum of an additional random delay of each message. The order of the messages
@@ -237,7 +237,7 @@ def sign_request(
         headers: Headers of the request. `X-API-KEY` among them is also the `keyid`.
         client_secret: Client secret of the integration, in base64.
         created: Time of signing in seconds since the Unix epoch; now by default.
-        nonce: A value that is used once; 128 random bits in base64 by default.
+        nonce: A value that no other request uses; 128 random bits in base64 by default.
         lifetime: Seconds until the signature expires.
         components: The components to sign, in order.
 
@@ -397,10 +397,10 @@ def _has_socks_proxy() -> bool:
 
 
 class _Link(Generic[_T]):
-    """One direction of the simulated network: a queue that delays each item and keeps the order.
+    """One direction of the simulated network: a queue that delays each message and keeps the order.
 
     Args:
-        delay: Delay of each item in seconds.
+        delay: Delay of each message in seconds.
         jitter: Maximum of an additional random delay in seconds.
     """
 
@@ -411,12 +411,12 @@ class _Link(Generic[_T]):
 
     @property
     def is_immediate(self) -> bool:
-        """Whether items are not delayed."""
+        """Whether messages are passed on without a delay."""
         return not self._delay and not self._jitter
 
     @property
     def max_delay(self) -> float:
-        """Maximum delay of an item in seconds."""
+        """Maximum delay of a message in seconds."""
         return self._delay + self._jitter
 
     def put(self, item: _T) -> None:
@@ -428,7 +428,7 @@ class _Link(Generic[_T]):
         self._queue.put_nowait((due, item))
 
     async def get(self) -> _T:
-        """Return the next item when its delay is over. Cancelling this method may lose the item."""
+        """Return the next message after its delay. Cancelling this method may lose the message."""
         due, item = await self._queue.get()
         if not self.is_immediate:
             await asyncio.sleep(due - asyncio.get_running_loop().time())
@@ -439,7 +439,7 @@ class _Link(Generic[_T]):
 
 
 class _Ending(Enum):
-    """How the writer ends the connection after the last message."""
+    """How the connection is ended after the last message is sent."""
 
     CLOSE = auto()
     ABORT = auto()
@@ -572,7 +572,7 @@ class CallConnection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self) -> None:
-        """Put received messages, and the end of the connection, on the delayed link."""
+        """Put received messages, and the end of the connection, into the delaying queue."""
         try:
             while True:
                 self._incoming.put(await self._websocket.recv())

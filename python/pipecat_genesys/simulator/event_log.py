@@ -1,4 +1,4 @@
-"""Waiting for the events of a call, and the errors that end a script."""
+"""A list of the events of a call for which tasks can wait, and the errors that end a script."""
 
 # The timeout is part of the error message, so it cannot be left to the caller's `asyncio.timeout`.
 # ruff: noqa: ASYNC109
@@ -64,7 +64,7 @@ class EventLog:
         """Return the first matching event that was not returned before.
 
         Args:
-            matches: Returns whether an event matches.
+            matches: Called with an event; returns whether it is the wanted event.
             since: Skip events before this time, in seconds since `open`.
         """
         for index, event in enumerate(self.events):

@@ -1,4 +1,4 @@
-"""Expectations: what a server must do in a call, and whether it did.
+"""Expectations: requirements for a server in one call, and the check whether a call meets them.
 
 `EXPECTATIONS` lists the kinds of expectations. All times are measured on the caller's side, between
 samples that the caller sends and samples that the caller hears, so they include the delay of the
@@ -29,7 +29,7 @@ class Judgement:
     Attributes:
         expectation: The expectation as written.
         is_met: Whether the call meets it.
-        detail: What happened in the call, in words.
+        detail: Text that says what happened in the call.
     """
 
     expectation: str
@@ -46,11 +46,12 @@ Judge = Callable[[SimulatedCall], tuple[bool, str]]
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """Something that a call must meet.
+    """A requirement for one call.
 
     Attributes:
         text: The expectation as written.
-        judge: Returns whether a finished call meets the expectation, and what happened.
+        judge: Called with a finished call; returns whether the call meets the expectation, and a
+            text that says what happened.
     """
 
     text: str
@@ -65,7 +66,7 @@ class ExpectationKind:
         example: How the expectation is written.
         summary: What a call must do to meet the expectation, in one line.
         pattern: Matches the expectation as written, with single spaces.
-        judge: Called with the groups of the match. Returns the `judge` function of the expectation.
+        judge: Called with the groups of the match; returns `Expectation.judge`.
     """
 
     example: str

@@ -1,7 +1,7 @@
 """Faults: client behaviour that is wrong or rare, which a server must survive.
 
-A `Fault` has changes of the parameters or the options of a call, and a list of acts: wrong or rare
-actions of the client. `FaultInjector` performs the acts during the call.
+A `Fault` has changes of the parameters or the options of a call, and a list of `Act` objects. Each
+act is one wrong or rare action of the client. `FaultInjector` performs the acts during the call.
 """
 
 from __future__ import annotations
@@ -102,11 +102,11 @@ class FaultInjector:
         return self._has_performed or split > 0 or nothing_to_do
 
     def next_deadline(self) -> float | None:
-        """Return the time of the next act, or None if no act is scheduled."""
+        """Return the time of the next act; None if no act is scheduled."""
         return self._due[0][0] if self._due else None
 
     def update(self, now: float) -> None:
-        """Schedule the acts whose moment is reached, and perform the acts that are due."""
+        """Schedule the acts whose `moment` has been reached, and perform the acts that are due."""
         state = self.session.state
         if state is not SessionState.IDLE:
             self._reach(Moment.OPEN_SENT, now)
@@ -132,12 +132,12 @@ class FaultInjector:
                 act.do(self, now)
                 self._has_performed = True
 
-    # Actions that the faults use.
+    # Methods that the acts of faults call.
 
     def send(
         self, kind: str, parameters: Mapping[str, object], now: float, **envelope: object
     ) -> None:
-        """Send a message that is valid except for what the arguments change.
+        """Send a message that is valid except for the fields that the arguments change.
 
         Args:
             kind: Type of the message.
@@ -175,7 +175,7 @@ class FaultInjector:
         outbox.position += size // width
 
     def drop_socket(self) -> None:
-        """Request that the owner of the session aborts the socket."""
+        """Set `socket_should_drop`, so that the `SimulatedCall` aborts the socket."""
         self.socket_should_drop = True
 
     def other_session_id(self) -> str:
@@ -188,7 +188,7 @@ def _is_clean(report: CallReport) -> bool:
 
 
 def _is_clean_or_too_big(report: CallReport) -> bool:
-    """Return whether the call is clean, or the server closed the socket with code 1009.
+    """Return whether the server kept all rules, or closed the socket with code 1009.
 
     The reference server closes the socket with this code if a message is too large.
     """
@@ -217,7 +217,8 @@ class Fault:
         ends_call: Whether the fault ends the call, although it is legal.
         may_be_refused: Whether the server may answer `open` with `disconnect`, although the fault
             is legal.
-        judge: Returns whether the server handled the fault correctly, from the report of the call.
+        judge: Called with the report of the call; returns whether the server handled the fault
+            correctly.
     """
 
     name: str

@@ -1,11 +1,11 @@
-"""Captures of simulated calls: written while a call runs, and replayed.
+"""Writes the capture file of a simulated call while it runs, and replays a captured call.
 
 `CaptureFile` writes a capture; `pipecat_genesys.capture.file` has the format.
 
 A replay sends the client's messages of a recorded call again, and compares the server's messages.
-The client's messages are sent as recorded, at the recorded times, with three exceptions. A message
-after `opened` is sent as long after the new `opened` as in the recording. The answer to a
-`disconnect` waits for the new `disconnect`. `serverseq` counts the server messages of the replay.
+The client's messages are sent as recorded, at the recorded times, with three exceptions. The times
+of messages after `opened` are counted from the `opened` of the replay. The answer to `disconnect`
+is sent after the `disconnect` of the replay. `serverseq` counts the server messages of the replay.
 The session id is not changed.
 
 In a recording of the endpoint, masked or missing audio is replayed as silence. Before the
@@ -111,7 +111,7 @@ class ServerSide:
     """The messages of a server in a call, without times, and whether the server closed the socket.
 
     Attributes:
-        texts: The text messages except pongs, each as type and parameters, with UUIDs replaced by
+        texts: The type and the parameters of each text message except pongs. UUIDs are replaced by
             a placeholder.
         pongs: Number of pongs.
         audio: Duration of the audio in seconds.
@@ -134,8 +134,8 @@ class ReplayReport:
     """The messages of the server in the recorded call and in the replay.
 
     Attributes:
-        before: What the server sent in the recorded call.
-        now: What the server sent in the replay.
+        before: The server's messages in the recorded call.
+        now: The server's messages in the replay.
         entries: All messages of the replay.
         is_partial: Whether messages are missing in the recording. Pongs and audio are then not
             compared.
@@ -253,7 +253,7 @@ class _Replay:
         )
 
     def _choices(self) -> Choices | None:
-        """Return what to mask before the comparison: what the recording masked at any time."""
+        """Return which personal data to mask in the replay: all kinds that the recording masked."""
         choices = self._given.choices
         if choices is None:
             return None
@@ -308,7 +308,7 @@ class _Replay:
         return connection.drop_when_sent()
 
     def _restamped(self, content: str | bytes, recorded_serverseq: int) -> str | bytes:
-        """Replace `serverseq` in a message of the client."""
+        """Return a recorded client message with the `serverseq` of the replay."""
         if isinstance(content, bytes):
             return content
         message = _parsed(content)
@@ -332,7 +332,7 @@ class _Replay:
             return
 
     async def _sleep_until(self, elapsed: float) -> None:
-        """Sleep until this time since the start, or until the connection ends."""
+        """Wait until a time in seconds since the start, or until the connection ends."""
         while not self._is_over and (wait := elapsed - self._elapsed()) > 0:
             self._changed.clear()
             try:
@@ -363,7 +363,7 @@ def server_side(
     Args:
         entries: All messages of the call.
         closed_socket: Whether the server closed the socket before the client did.
-        choices: What to mask in the messages; None to mask nothing.
+        choices: The kinds of personal data to mask in the messages; None to mask nothing.
     """
     received = [entry for entry in entries if entry.direction is Direction.FROM_SERVER]
     texts = [entry for entry in received if not entry.is_audio]

@@ -25,8 +25,9 @@ class Traffic:
         size: Total size of the messages in bytes.
         per_second: Average number of messages per second of the call.
         burst: Maximum number of messages within one second.
-        lowest_bucket: Lowest level of the client's message budget, in tokens, or None if the
-            direction has no rate limit. It is negative if a message was refused.
+        lowest_bucket: Lowest number of messages that the client's rate limit still allowed during
+            the call, or None if the direction has no rate limit. The number is negative if a
+            message was refused.
     """
 
     messages: int
@@ -228,11 +229,11 @@ def _traffic(entries: Sequence[CaptureEntry], duration: float, lowest: float | N
 
 
 def _burst(times: Sequence[float], window: float = 1.0) -> int:
-    """Return the maximum number of times within any half-open window.
+    """Return the maximum number of times that are within one period of the given duration.
 
     Args:
         times: Times in seconds, in ascending order.
-        window: Duration of the window in seconds.
+        window: Duration of the period in seconds. The end of the period is not included.
     """
     most = first = 0
     for last, moment in enumerate(times):

@@ -1,4 +1,4 @@
-"""Scenarios: what the caller does in a call, what the server must do, and the verdict.
+"""Scenarios: the actions of the caller in a call, and the expectations for the server.
 
 A `Scenario` is read from a TOML file, or made in Python. `place_call` places the call, and returns
 the `Verdict`: the report of the call, and a judgement of each expectation.
@@ -95,7 +95,8 @@ class Scenario(BaseModel):
         conversation: Id of the conversation; random by default.
         input: The input variables.
         patience: Maximum time in seconds for which a step waits for the server.
-        hang_up_after: Seconds after `opened` at which the caller hangs up, even if steps remain.
+        hang_up_after: Number of seconds after `opened`. The caller hangs up at this time, even if
+            not all steps are performed.
         folder: The folder to which the paths of WAV files are relative.
 
     Raises:
@@ -133,14 +134,14 @@ class Scenario(BaseModel):
 
     @property
     def expectations(self) -> Sequence[Expectation]:
-        """The expectations, parsed."""
+        """The parsed expectations of `expect`."""
         return self._expectations
 
     def replace(self, **fields: object) -> Scenario:
-        """Return this scenario with other values of some fields.
+        """Return a copy of this scenario with new values for some fields.
 
         Raises:
-            ValueError: If a field or a value is not valid. The message names it.
+            ValueError: If a field or a value is not valid. The message names the field.
         """
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return make_scenario(given | fields)
@@ -252,7 +253,7 @@ def make_scenario(values: Mapping[str, object]) -> Scenario:
     """Make a scenario from the keys and values of a file.
 
     Raises:
-        ValueError: If a key or a value is not valid. The message names it.
+        ValueError: If a key or a value is not valid. The message names the key.
     """
     try:
         return Scenario.model_validate(values)
@@ -295,7 +296,7 @@ class Verdict:
 
     @property
     def problem(self) -> str:
-        """The problem of the call in one line; empty if the call passed."""
+        """Why the call failed, in one line; empty if the call passed."""
         unmet = sum(not judgement.is_met for judgement in self.judgements)
         expectations = f"{unmet} of {len(self.judgements)} expectations not met" if unmet else ""
         return "; ".join(filter(None, [self._protocol_problem(), expectations]))

@@ -36,7 +36,7 @@ class StepContext:
     Attributes:
         patience: Maximum time in seconds to wait for the server.
         since: Time in seconds since `open`. `wait:bot` ignores bot audio that began before this
-            time: the beginning of the previous step, or its end if it was `wait:quiet`.
+            time. It is the beginning of the previous step, or the end of a previous `wait:quiet`.
     """
 
     patience: float = 10.0
@@ -80,7 +80,7 @@ class Verb:
     Attributes:
         example: How the step is written.
         summary: What the step does, in one line.
-        parse: Returns the action for the text after the colon.
+        parse: Called with the text after the colon; returns the action.
     """
 
     example: str
@@ -144,7 +144,7 @@ def _parse_step(text: str, context: ParseContext) -> Step:
         raise ValueError(f"step {text!r}: unknown verb {name!r}; the verbs are: {', '.join(VERBS)}")
     try:
         return Step(text, verb.parse(argument, context))
-    except NoSpeechError as error:  # the step is right
+    except NoSpeechError as error:  # the spelling of the step is right
         raise ValueError(f"step {text!r}: {error}") from None
     except (ValueError, OSError) as error:
         raise ValueError(f"step {text!r}: {error}; write it as {verb.example}") from None
@@ -215,7 +215,7 @@ def _wait(argument: str, context: ParseContext) -> Action:
 
 
 async def _rest(call: SimulatedCall, seconds: float) -> None:
-    """Wait for this time. Raises `CallEndedError` if the call ends first."""
+    """Wait for the given number of seconds. Raise `CallEndedError` if the call ends first."""
     try:
         async with asyncio.timeout(seconds) as limit:
             await call.ended()

@@ -1,4 +1,4 @@
-"""Caller audio from WAV files, from a synthetic voice, or generated, and recordings of calls.
+"""Makes caller audio from WAV files, text and tones, and writes recordings of calls.
 
 Caller audio is 8 kHz mu-law. Generated sounds are the same in every run.
 """

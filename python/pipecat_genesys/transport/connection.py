@@ -83,7 +83,8 @@ class Connection:
         call: The call.
         pacer: Sends bot audio when it is due.
         observer: Receives the measurements for operators.
-        timeline: The frames that wait until bot audio is heard; None without an output.
+        timeline: The frames that wait until the caller has heard the bot audio before them; None
+            if the transport has no output.
         ready: Set when a pipeline is set up and accepts frames.
         started: Set when the pipeline runs.
     """
@@ -95,7 +96,7 @@ class Connection:
         observer: TransportObserver,
         *,
         on_gone: Callable[[], Awaitable[None]],
-        lead_seconds: float,
+        max_lead: float,
         dead_peer_seconds: float,
         open_gate: OpenGate | None = None,
         tap: MessageTap | None = None,
@@ -107,22 +108,23 @@ class Connection:
             call_params: The parameters of the call.
             observer: Receives the measurements for operators.
             on_gone: Called when the socket is closed or lost.
-            lead_seconds: Maximum lead of bot audio over real time, in seconds.
+            max_lead: Maximum duration of the bot audio that is sent and not played yet, in seconds.
             dead_peer_seconds: Time without a message after which the socket is closed, in seconds.
-            open_gate: Awaited between ``open`` and its answer.
-            tap: Gets the messages on the wire.
+            open_gate: Called and awaited when ``open`` arrived, before ``opened`` is sent.
+            tap: Called with each message that was received or sent.
         """
         self.call = Call(call_params, self.send, open_gate=open_gate)
         self.observer = observer
         self._writer = Writer(websocket.send_text, websocket.send_bytes, tap)
-        self.pacer = AudioPacer(PacingQueue(lead_seconds=lead_seconds), self._writer, observer)
+        self.pacer = AudioPacer(PacingQueue(max_lead=max_lead), self._writer, observer)
         self.timeline: PlayoutTimeline | None = None
         self.ready = asyncio.Event()
         self.started = asyncio.Event()
         self._websocket = websocket
         self._on_gone = on_gone
         self._tap = tap
-        # Whether this side has closed the socket, and the close code that the server reported.
+        # Whether the application has closed the WebSocket, and the close code that the ASGI server
+        # passed in `websocket.disconnect`.
         self._has_closed = False
         self._close_code: int | None = None
         self._dead_peer_seconds = dead_peer_seconds
@@ -140,13 +142,13 @@ class Connection:
         self._outgoing_text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
         # Messages of the application are sent one at a time, in the order of the calls of `send`.
         self._send_lock = asyncio.Lock()
-        # The smallest delay of caller audio that was measured in this call, in seconds.
+        # Smallest delay of caller audio that was measured in this call, in seconds.
         self._least_delay = math.inf
 
     # -- start and end -----------------------------------------------------------------------
 
     def begin(self, *, outlives_pipeline: bool = False) -> None:
-        """Begin to read and write the socket. Further calls do not begin again.
+        """Begin to read and write the socket. Calling this method again has no effect.
 
         Args:
             outlives_pipeline: Whether the caller of this method ends the connection with `end`.
@@ -162,10 +164,10 @@ class Connection:
             ]
 
     async def deliver_to(self, deliver: Deliver) -> None:
-        """Pass the kept frames to a pipeline, and then each new frame.
+        """Pass the frames that were received so far to a pipeline, and then each new frame.
 
         Args:
-            deliver: Takes a frame.
+            deliver: Called with each frame.
         """
         while self._early:
             early, self._early = self._early, []
@@ -191,7 +193,7 @@ class Connection:
     async def end(self) -> None:
         """Cancel all tasks of the connection; the socket is not closed.
 
-        A hook that ignores its cancellation is abandoned after 5 s, and logged.
+        If a hook ignores its cancellation, this method logs an error after 5 s and returns.
         """
         tasks, self._tasks = self._tasks, []
         if await cancel_tasks(tasks, _CANCEL_SECONDS):
@@ -205,7 +207,7 @@ class Connection:
     def detach(self) -> None:
         """Remove the references between the parts of the connection and to its transport.
 
-        Call this after `end`; nothing is sent any more.
+        Call this method after `end`. No message can be sent afterwards.
         """
         self._on_gone = _do_nothing
         self._deliver = self.timeline = None
@@ -227,7 +229,7 @@ class Connection:
                     self._close_code = message.get("code")
                     break
                 self._heard_at = time.monotonic()
-                # A server may omit the key `bytes` or the key `text`, or set it to None.
+                # An ASGI server may omit the key `bytes` or the key `text`, or set it to None.
                 data = message.get("bytes")
                 if data is None:
                     data = message["text"]
@@ -250,7 +252,7 @@ class Connection:
                         self._early.append(frame)
                 await self._throttle(data)
         except Exception as error:
-            # Servers raise different exceptions for a lost socket.
+            # ASGI servers raise different exceptions for a lost socket.
             logger.warning(f"{self.call}: the socket failed: {type(error).__name__}")
         await self._gone()
 
@@ -307,7 +309,7 @@ class Connection:
         return REPLY_FRAMES[kind](event, message)
 
     def _notice(self, event: events.Event) -> Frame | None:
-        """Act on an event that needs no reply, and return its frame."""
+        """Process an event that needs no reply, and return the frame for the pipeline."""
         kind = type(event)
         if kind is events.PlaybackStarted:
             self.pacer.playback_started()
@@ -326,7 +328,7 @@ class Connection:
         return None if make is None else make(event)
 
     def _follow_session(self) -> None:
-        """Hold or send bot audio by the session's state; end the timeline when the call ends."""
+        """Start or stop the sending of bot audio, and end the timeline when the call ends."""
         call, pacer = self.call, self.pacer
         if call.media is not None:
             pacer.queue.frame_bytes = call.media.frame_bytes
@@ -343,7 +345,7 @@ class Connection:
             self.timeline.poke()
 
     async def _throttle(self, data: str | bytes) -> None:
-        """Limit the read rate to a real client's rate, so that a flood does not fill memory."""
+        """Delay reading if the client sends more than a real client, so that memory stays small."""
         now = time.monotonic()
         if isinstance(data, str):
             text = self._incoming_text
@@ -383,12 +385,13 @@ class Connection:
     async def send(self, draft: Draft) -> bool:
         """Send a message of the application, within Genesys's rate.
 
-        Messages are sent in the order of the calls. Messages from a hook do not wait for the rate,
-        because the receive path waits for the hook. After a flood, messages do not wait either,
-        because the replies to the flood have used up the rate. A message waits until the socket has
-        accepted all previous messages, so that waiting messages do not fill memory. Only
-        ``disconnect`` does not wait for a peer that does not read. If the wait is cancelled, the
-        message is not sent.
+        Messages are sent in the order in which this method is called. Each message waits until the
+        rate limit allows it, with two exceptions. Messages from a hook do not wait, because no
+        message from Genesys is processed until the hook returns. If the client has sent too many
+        messages, messages do not wait either, because the replies have used up the rate limit. A
+        message also waits until the socket has accepted all previous messages, so that waiting
+        messages do not fill memory. Only ``disconnect`` does not wait for a peer that does not
+        read. If the wait is cancelled, the message is not sent.
 
         Args:
             draft: The message.
@@ -432,9 +435,9 @@ class Connection:
     async def disconnect(self, draft: Draft | None = None) -> None:
         """End the session, and wait until the client has closed the socket.
 
-        Sends ``disconnect``, waits for ``close``, which is answered with ``closed``, and waits
-        until the client has closed the socket. If the client does not close the socket in time,
-        this method closes the socket.
+        The server sends ``disconnect``, the client sends ``close``, the server answers ``closed``,
+        and the client closes the socket. If the client does not close the socket in time, this
+        method closes the socket.
 
         Args:
             draft: The ``disconnect`` to send; None if it was sent before.
@@ -500,7 +503,7 @@ class Connection:
         return True
 
     async def _gone(self) -> None:
-        """Record that the socket is closed or lost; further calls have no effect."""
+        """Record that the socket is closed or lost. Calling this method again has no effect."""
         if self.call.phase is Phase.GONE:
             return
         if self.call.phase < Phase.ENDED:

@@ -1,4 +1,4 @@
-"""The input of the transport: passes the messages of Genesys to the pipeline as frames."""
+"""The input of the transport. It passes the messages of Genesys to the pipeline as frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .connection import Connection
 
 try:
     from pipecat.frames.frames import EndWorkerFrame
-except ImportError:  # pipecat versions before 1.4 have another name
+except ImportError:  # pipecat before 1.4 has another name for it
     from pipecat.frames.frames import EndTaskFrame as EndWorkerFrame
 
 # Maximum time in seconds to wait for event handlers that still run when the pipeline ends.

@@ -1,4 +1,4 @@
-"""What a transport tells operators about its call: measurements, and the messages on the wire."""
+"""Base classes for objects that receive the measurements and the messages of a call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipecat_genesys.protocol import WireMessage
 
 
 class TransportObserver:
-    """Does nothing; override the methods of interest.
+    """Receives the measurements of a call. The methods do nothing; override those of interest.
 
     The methods are called in the event loop and must not block.
     """
@@ -40,7 +40,7 @@ class TransportObserver:
         """Called when the caller heard `seconds` of silence in the middle of the bot's turn."""
 
     def rate_limited(self, retry_after: float) -> None:
-        """Called when Genesys reported error 429; no audio is sent for `retry_after` seconds."""
+        """Called when Genesys reported error 429. No audio is sent for `retry_after` seconds."""
 
     def interrupted(self, heard_seconds: float) -> None:
         """Called when the caller interrupted the bot after `heard_seconds` of the bot's turn."""
@@ -53,30 +53,34 @@ class TransportObserver:
         """
 
     def paused(self) -> None:
-        """Called when Genesys paused the audio."""
+        """Called when Genesys paused the audio stream."""
 
     def ignored_cancellation(self) -> None:
         """Called when cancelled code of the application still runs after the end of the call."""
 
     def throttled(self, seconds: float) -> None:
-        """Called when the client exceeds a message rate; the socket is not read for `seconds`."""
+        """Called when the client sends too many messages. The socket is not read for `seconds`."""
 
     def ended(self, reason: str) -> None:
-        """Called when the session ended: the reason of ``close``, or ``lost`` or ``flood``."""
+        """Called when the session ended.
+
+        Args:
+            reason: The reason of ``close``, or ``lost`` or ``flood``.
+        """
 
 
 class MessageTap:
-    """Gets each message of a call once, in the order of the wire; override the methods.
+    """Receives each message of a call once, in the order on the wire. Override the methods.
 
     The methods are called in the event loop. They must return immediately and must not raise. Times
-    are seconds on the monotonic clock. Unlike a `TransportObserver`, a tap gets personal data.
+    are seconds on the monotonic clock. Unlike a `TransportObserver`, a tap receives personal data.
     """
 
     def received(self, message: str | bytes, at: float) -> None:
         """Called with each message from Genesys, before the message is handled.
 
         Args:
-            message: The text, or the audio, as it arrived.
+            message: The JSON text of a text message, or the bytes of an audio message.
             at: The time at which the message was read.
         """
 
@@ -86,15 +90,16 @@ class MessageTap:
         Audio that is discarded before it reaches the socket is not reported.
 
         Args:
-            message: The message with its text, type, number and parameters, or the audio.
-            at: The time.
+            message: A text message with its JSON text, type, sequence number and parameters; or
+                the bytes of an audio message.
+            at: The time at which the socket accepted the message.
         """
 
     def closed(self, *, by_server: bool, code: int | None, at: float) -> None:
         """Called once when the socket is closed or lost.
 
         Args:
-            by_server: Whether this side closed the socket.
+            by_server: Whether this process closed the socket.
             code: The close code of the WebSocket, or None if it is not known.
             at: The time.
         """

@@ -1,4 +1,4 @@
-"""The output of the transport: bot audio to Genesys, and the end of the call."""
+"""The output of the transport. It sends bot audio to Genesys, and ends the call."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ _STALLED_SECONDS = 6.0
 
 
 class AudioHookOutputTransport(BaseOutputTransport):
-    """Sends bot audio ahead of real time, and passes frames on when the caller has heard them.
+    """Sends bot audio before Genesys plays it, and passes on frames that the caller has heard.
 
     The output takes the audio before Pipecat cuts the audio into chunks, and resamples the audio
-    once. Pipecat gets the queued frames when the playout clock reaches them (`PlayoutTimeline`). If
-    Pipecat has to change the audio with a mixer or a filter, Pipecat handles the audio first, and
-    the output sends the result.
+    once. A `PlayoutTimeline` passes each queued frame to Pipecat when Genesys has played the audio
+    before the frame. If Pipecat has to change the audio with a mixer or a filter, Pipecat processes
+    the audio first, and the output sends the result.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class AudioHookOutputTransport(BaseOutputTransport):
         )
         connection.timeline = self._timeline
         # Frames, by id, whose audio was already sent. Pipecat's media sender must not send this
-        # audio again. The entry of a frame is removed when Pipecat drops the frame.
+        # audio again. The id of a frame is removed when Pipecat drops the frame.
         self._sent: WeakValueDictionary[int, Frame] = WeakValueDictionary()
         filtered = getattr(params, "audio_out_filter", None)  # exists in pipecat 1.14 and newer
         self._takes_audio = params.audio_out_enabled and not (params.audio_out_mixer or filtered)
 
     async def start(self, frame: StartFrame) -> None:
-        """Get ready for the bot's audio."""
+        """Create the timeline for the bot's audio."""
         await super().start(frame)
         await self.set_transport_ready(frame)
 
@@ -123,7 +123,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
             await super()._handle_frame(frame)
 
     def _is_valid(self, frame: OutputAudioRawFrame) -> bool:
-        """Return whether audio can be encoded; if not, log this once."""
+        """Return whether audio can be encoded. Log the first audio that cannot be encoded."""
         if frame.sample_rate > 0 and frame.num_channels in (1, 2):
             return True
         self._call.log.once(
@@ -164,10 +164,10 @@ class AudioHookOutputTransport(BaseOutputTransport):
         return False
 
     async def write_dtmf(self, frame: OutputDTMFFrame | OutputDTMFUrgentFrame) -> None:
-        """Send key tones as audio, because Genesys has no message for keys that a bot presses.
+        """Send DTMF tones as audio, because Genesys has no message for digits from a bot.
 
-        The tones of an urgent frame are sent after the audio that the pacer holds, which is about
-        2 s at most, and before the rest of the turn.
+        The tones of an urgent frame are sent after the audio that the pacer has received, which is
+        at most about 2 s, and before the rest of the turn.
         """
         if self._sent.pop(frame.id, None) is not None:
             return
@@ -237,7 +237,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
     async def send_message(
         self, frame: OutputTransportMessageFrame | OutputTransportMessageUrgentFrame
     ) -> None:
-        """Send a message of the application. A reply is ignored, because it was sent before."""
+        """Send a message of the application. Replies were sent before, so they are ignored."""
         if isinstance(frame, REPLY_FRAME_TYPES):
             return
         message = frame.message
@@ -271,7 +271,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         await self._connection.disconnect(self._call.final_disconnect())
 
     async def _drain(self) -> None:
-        """Wait until the caller has heard all audio; stop waiting when playback stalls."""
+        """Wait until the caller has heard all audio, or no audio could be sent for some time."""
         self._pacer.finish()
         drained = asyncio.ensure_future(self._timeline.drained())
         queue, ahead = self._pacer.queue, -1.0
@@ -290,7 +290,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
             await asyncio.gather(drained, return_exceptions=True)
 
     async def cleanup(self) -> None:
-        """Release the timeline and the timers."""
+        """Close the timeline and cancel the timers."""
         await super().cleanup()  # type: ignore[no-untyped-call]
         self._pacer.stop()
         await self._timeline.close()

@@ -1,17 +1,19 @@
-"""Decides when bot audio is sent, and how much audio one message has.
+"""Decides when bot audio is sent, and how much audio each message contains.
 
-The lead is the duration of the audio that was sent and that Genesys has not played yet.
+The lead is the duration of the audio that was sent and that Genesys has not played yet. A turn is
+the bot's audio from its first sound until Genesys has no audio left and the bot has stopped.
+Genesys limits the rate of messages. A token bucket models this limit: each message takes one token.
 
-Two goals conflict: the caller should hear the bot immediately, and the message rate requires few,
-long messages. Therefore the first audio of a turn is sent immediately. Later audio waits while
-Genesys still has audio to play: until half of Genesys's audio is played, or until the waiting audio
-is as long as Genesys's audio. Each message then has all waiting audio, and the lead grows up to a
-limit. With a source that is faster than real time, half of the lead is reached after a few
-messages; then two messages of half a second are sent per second. With a source in real time, no
-audio accumulates; the messages stay short while there are enough tokens, and become as long as the
-rate requires before the tokens are used up.
+Two goals conflict: the caller should hear the bot immediately, and the rate limit requires few,
+long messages. Therefore the first audio of a turn is sent immediately. Later audio waits until half
+of the audio that Genesys held after the last message is played, or until the unsent audio is as
+long as the lead. Each message then contains all unsent audio, and the lead grows up to its maximum.
+If the source is faster than real time, the lead reaches half of its maximum after a few messages;
+then two messages per second are sent, with half a second of audio each. If the source is in real
+time, no audio accumulates. The messages are short while the bucket has many tokens, and become
+longer when it has few, so that the bucket is never empty.
 
-The end of an utterance is sent immediately. If the source pauses, the waiting audio is sent too.
+The end of an utterance is sent immediately. If the source pauses, the unsent audio is sent too.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class Packet(NamedTuple):
 
     Attributes:
         audio: The wire audio.
-        waited: Seconds that the oldest audio of the message waited for a token.
+        waited: Seconds that the oldest audio of the message waited because of the rate limit.
         gap: Seconds of silence that the caller heard before the message, in the middle of a turn.
     """
 
@@ -75,25 +77,25 @@ class PacingQueue:
     the beginning of the call, without the samples that an interruption discarded.
 
     Attributes:
-        clock: The model of Genesys's playback.
-        bucket: The tokens for audio messages.
+        clock: Computes how much of the audio Genesys has played.
+        bucket: Limits the rate of audio messages.
         frame_bytes: Bytes of one sample on the wire.
     """
 
     def __init__(
-        self, *, lead_seconds: float = 1.0, pause_seconds: float = 0.045, frame_bytes: int = 1
+        self, *, max_lead: float = 1.0, pause_seconds: float = 0.045, frame_bytes: int = 1
     ) -> None:
         """Create an empty queue.
 
         Args:
-            lead_seconds: Maximum lead, in seconds.
+            max_lead: Maximum duration of the audio that is sent and not played yet, in seconds.
             pause_seconds: Time without new audio after which all audio is sent, in seconds.
             frame_bytes: Bytes of one sample on the wire.
         """
         self.clock = PlayoutClock()
         self.bucket = TokenBucket(_RATE, _BURST)
         self.frame_bytes = frame_bytes
-        self._lead = lead_seconds
+        self._max_lead = max_lead
         self._pause = pause_seconds
         self._buffer = bytearray()
         # The parts of the buffer in order. Each part has its length, and a flag that tells whether
@@ -123,7 +125,7 @@ class PacingQueue:
         self._over = False
 
     def finish(self) -> None:
-        """Record that the utterance ends with the added audio, which may be sent immediately."""
+        """Record that the utterance ends with the added audio. It may be sent immediately."""
         self._over = True
         if not self._buffer:
             self.clock.end_turn()
@@ -150,7 +152,7 @@ class PacingQueue:
         self._stretches = deque(stretch for stretch in self._stretches if not stretch[1])
 
     def is_protected(self, now: float) -> bool:
-        """Return whether some of the unplayed audio must not be discarded by an interruption."""
+        """Return whether an interruption must not discard some of the unplayed audio."""
         if any(not interruptible for _, interruptible in self._stretches):
             return True
         return self.clock.played(now) < self._protected_until
@@ -160,7 +162,7 @@ class PacingQueue:
         self._not_before = max(self._not_before, when)
 
     def is_limited(self, now: float) -> bool:
-        """Return whether nothing may be sent now because of an error 429."""
+        """Return whether sending is forbidden now, because Genesys sent error 429."""
         return now < self._not_before
 
     @property
@@ -179,7 +181,7 @@ class PacingQueue:
         return self._over
 
     def ahead(self, now: float) -> float:
-        """Return the seconds of audio that Genesys has not played, sent and unsent."""
+        """Return the seconds of sent and unsent audio that Genesys has not played."""
         return self.clock.lead(now) + self._seconds(len(self._buffer))
 
     def has_room(self, now: float) -> bool:
@@ -188,19 +190,20 @@ class PacingQueue:
         The queue thus holds about as much unsent audio as the maximum lead, so that audio is
         available when a message is due.
         """
-        return self.ahead(now) < 2 * self._lead
+        return self.ahead(now) < 2 * self._max_lead
 
     def available(self, now: float) -> float:
         """Return the seconds of audio that may be sent before the audio is due.
 
-        This is the unsent audio, up to the maximum lead; 0 if there are few tokens.
+        This is the unsent audio, up to the maximum lead. The result is 0 if the bucket has few
+        tokens.
         """
         if now < self._not_before or not self.bucket.has(now, _PLENTY):
             return 0.0
         gathered = self._seconds(len(self._buffer))
         if self._over:
             return gathered
-        return max(0.0, min(gathered, self._lead - self.clock.lead(now)))
+        return max(0.0, min(gathered, self._max_lead - self.clock.lead(now)))
 
     def poll(self, now: float, *, early: bool = False) -> Packet | None:
         """Take the next message, if it is due.
@@ -223,7 +226,7 @@ class PacingQueue:
         most = MAX_MESSAGE_BYTES
         if not self._over:
             # Do not exceed the maximum lead, but always allow `_STEADY_SECONDS` of audio.
-            room = max(self._lead - self.clock.lead(now), _STEADY_SECONDS)
+            room = max(self._max_lead - self.clock.lead(now), _STEADY_SECONDS)
             most = min(most, int(room * WIRE_SAMPLE_RATE) * self.frame_bytes)
         most -= most % self.frame_bytes
         audio = bytes(self._buffer[:most])
@@ -258,16 +261,16 @@ class PacingQueue:
         if self._over or (lead <= 0 and not self.clock.in_turn):
             due = self.bucket.ready_at(now)
         else:
-            # Send when half of Genesys's audio is played. Send earlier if Genesys has little audio,
-            # or if the waiting audio is as long as Genesys's audio: then a source that is faster
-            # than real time reaches half of the lead after a few messages.
-            ahead = min(self._last_lead, self._lead)
+            # Send when Genesys has played half of the lead after the last message. Send earlier if
+            # the lead is small, or if the unsent audio is as long as the lead. Thus a source that
+            # is faster than real time reaches half of the maximum lead after a few messages.
+            ahead = min(self._last_lead, self._max_lead)
             least = ahead * (0.5 if ahead > _SMALL_LEAD_SECONDS else 0.75)
-            least = max(least, min(self._seconds(len(self._buffer)), self._lead / 2))
+            least = max(least, min(self._seconds(len(self._buffer)), self._max_lead / 2))
             due = max(now + max(0.0, lead - least), self.bucket.ready_at(now, self._needed()))
             # Also send when the source pauses, because this may be the end of an utterance. Audio
             # that would exceed the maximum lead still waits.
-            room_at = now + lead - self._lead
+            room_at = now + lead - self._max_lead
             due = min(due, max(paused_at, room_at, self.bucket.ready_at(now, _RESERVE)))
             empty_since = self.clock.empty_since(now)
             if empty_since is not None:
@@ -293,12 +296,13 @@ class PacingQueue:
 class AudioPacer:
     """Queues bot audio for the socket when the audio is due.
 
-    The pacer has no task. Each event that can make audio due calls `poke`; a timer calls `poke`
-    when audio becomes due without an event. A silent bot needs no CPU time.
+    The pacer has no task. Every event after which audio can be due calls `poke`, which sends the
+    audio. A timer calls `poke` when audio becomes due without an event. A silent bot needs no CPU
+    time.
 
     Attributes:
         queue: The audio that is not sent yet.
-        on_progress: Called when audio was sent, and when the clock of `queue` was corrected.
+        on_progress: Called when audio was sent, and when Genesys reported its playback.
         caller_stopped_at: Time at which the caller's turn ended, on the monotonic clock; None after
             the bot has answered.
     """
@@ -325,10 +329,13 @@ class AudioPacer:
         _pacers.add(self)
 
     def hold(self) -> None:
-        """Send nothing until `release`: the session is not open yet, paused, or over."""
+        """Send no audio until `release` is called.
+
+        Call this method while the session is not open yet, is paused, or has ended.
+        """
         if not self._held:
             self._held = True
-            # Silence during the hold does not count as an underrun.
+            # Silence before `release` does not count as an underrun.
             self.queue.clock.end_turn()
             self.stop()
 
@@ -340,7 +347,7 @@ class AudioPacer:
 
     @property
     def is_held(self) -> bool:
-        """Whether the pacer sends nothing, because of `hold`."""
+        """Whether the pacer sends no audio until `release` is called."""
         return self._held
 
     def put(self, audio: bytes, *, interruptible: bool = True) -> None:
@@ -372,7 +379,7 @@ class AudioPacer:
         return heard
 
     def is_audible(self) -> bool:
-        """Return whether Genesys has audio to play, or audio for Genesys waits for the socket."""
+        """Return whether Genesys has audio to play, or the socket has not taken all audio yet."""
         return self._writer.queued_audio_bytes > 0 or self.queue.clock.lead(time.monotonic()) > 0
 
     def limit(self, seconds: float) -> None:
@@ -438,12 +445,14 @@ class AudioPacer:
             self._timer = None
 
     def detach(self) -> None:
-        """Remove the references to other parts of the call, which is over."""
+        """Remove the references to other objects of the call, which has ended."""
         self.stop()
         self.on_progress = self._writer.on_idle = _do_nothing
 
     def until_underrun(self, now: float, *, topped_up: bool = False) -> float:
-        """Return the seconds until the caller hears a gap if nothing is sent; inf between turns.
+        """Return the seconds until the caller hears a gap, if no more audio is sent.
+
+        The result is inf while the bot is silent.
 
         Args:
             now: The time.
@@ -474,8 +483,8 @@ def seconds_until_underrun() -> float:
     """Return the time in seconds that this process may block before a caller hears a gap.
 
     Returns:
-        The shortest audio that Genesys has left to play, over all calls with `AudioHookTransport`
-        in which the bot speaks; inf if there is no such call.
+        The smallest duration of the audio that Genesys has left to play, in seconds, among all
+        calls with `AudioHookTransport` in which the bot speaks; inf if there is no such call.
     """
     now = time.monotonic()
     return min((pacer.until_underrun(now) for pacer in _pacers), default=math.inf)
@@ -485,8 +494,8 @@ def can_block(seconds: float) -> bool:
     """Return whether this process may block now without a caller hearing a gap.
 
     If the result is False, but unsent audio would prevent the gap, this function sends that audio
-    early, within the maximum lead and Genesys's rate. Call this function again after the event loop
-    has sent the audio.
+    early, up to the maximum lead, if Genesys's rate limit allows it. Call this function again after
+    the event loop has sent the audio.
 
     Args:
         seconds: Time for which the process would block.

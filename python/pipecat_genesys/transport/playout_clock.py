@@ -1,8 +1,9 @@
 """Computes the amount of bot audio that Genesys has played.
 
-Genesys plays audio as it arrives, 8000 samples a second, and reports when playback begins and when
-its queue is empty (``playback_started``, ``playback_completed``). Between reports, and if a report
-is missing, the result is computed from the elapsed time.
+Genesys queues the audio that it receives, and plays 8000 samples per second. It reports when
+playback begins (``playback_started``) and when its queue is empty (``playback_completed``). Between
+reports, and if a report is missing, the result is computed from the elapsed time. A turn begins
+with the first audio after Genesys's queue was empty or cleared, and ends when the bot has stopped.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ _MAX_REPORT_DELAY = 1.0
 # If Genesys's queue has less audio than this duration, in seconds, the queue may be empty when more
 # audio arrives.
 _NEARLY_EMPTY_SECONDS = 0.1
-# Tolerance in seconds, larger than the difference between this process's clock and Genesys's clock
-# during one run.
+# Tolerance in seconds, larger than the difference that arises between this process's clock and
+# Genesys's clock while Genesys plays without a pause.
 _TOLERANCE_SECONDS = 0.12
 
 
@@ -26,8 +27,9 @@ class PlayoutClock:
     """A model of Genesys's playback queue. Times are seconds on a monotonic clock.
 
     Attributes:
-        sent: Seconds of audio sent in this turn, which begins when the queue is empty or cleared.
-        total: Samples of audio sent in the call, without those that an interruption discarded.
+        sent: Seconds of audio sent in this turn.
+        total: Number of samples sent in the call, without the samples that an interruption
+            discarded.
         underruns: Number of times the queue ran empty before the turn was over.
     """
 
@@ -75,7 +77,7 @@ class PlayoutClock:
         return gap
 
     def end_turn(self) -> None:
-        """Record that the turn ends with the sent audio; silence after it is not an underrun."""
+        """Record that the turn ends with the sent audio, so that no underrun is counted."""
         self._turn_over = True
 
     @property
@@ -84,7 +86,11 @@ class PlayoutClock:
         return not self._turn_over
 
     def empty_since(self, now: float) -> float | None:
-        """Return the time at which the queue became empty in mid-turn; None if it is not empty."""
+        """Return the time at which Genesys's queue became empty in the middle of a turn.
+
+        Returns:
+            The time; None if the queue is not empty, or no turn is in progress.
+        """
         return self._end if not self._turn_over and now >= self._end else None
 
     def lead(self, now: float) -> float:
@@ -92,20 +98,21 @@ class PlayoutClock:
         return max(0.0, self._end - now)
 
     def heard(self, now: float) -> float:
-        """Return the seconds of this turn that were played."""
+        """Return how many seconds of this turn's audio were played."""
         return max(0.0, self.sent - self.lead(now))
 
     def played(self, now: float) -> int:
-        """Return the samples of `total` that were played."""
+        """Return how many of the `total` samples were played."""
         return self.total - round(self.lead(now) * WIRE_SAMPLE_RATE)
 
     def time_of(self, position: int) -> float:
-        """Return when a position is or was played.
+        """Return the time at which a position is or was played.
+
+        The result is exact for the audio that was sent since the queue was last empty. For earlier
+        audio, the result is too late by the time during which the queue was empty.
 
         Args:
-            position: A number of samples, at most `total`. The result is exact for positions since
-                the queue was last empty. For earlier positions, the result is too late by the
-                duration of the gap.
+            position: Number of samples since the beginning of the call, at most `total`.
         """
         return self._end - (self.total - position) / WIRE_SAMPLE_RATE
 

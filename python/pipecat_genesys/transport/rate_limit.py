@@ -1,8 +1,8 @@
-"""Genesys's message rates as a token bucket: each message takes one token.
+"""Limits the rate of messages with a token bucket: each message takes one token.
 
 Genesys allows 5 messages per second on average and 25 in a burst, separately for text and binary
-messages (according to integrators who quote Genesys's page of limits). The callers of this module
-stay below these limits, because the exact times at which Genesys counts are not known.
+messages. Integrators who quote Genesys's page of limits report these numbers. The callers of this
+module stay below these limits, because the exact times at which Genesys counts are not known.
 """
 
 from __future__ import annotations

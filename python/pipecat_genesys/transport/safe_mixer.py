@@ -25,7 +25,7 @@ class SafeMixer(BaseAudioMixer):
 
         Args:
             mixer: The mixer of the application.
-            call: The first exception is logged as a line of this call.
+            call: The call whose ids are in the log line about the first exception.
         """
         self._mixer = mixer
         self._call = call

@@ -72,7 +72,7 @@ class _Entry(NamedTuple):
 
 
 class PlayoutTimeline:
-    """Sends bot audio ahead of real time, and passes frames on in real time."""
+    """Sends bot audio before Genesys plays it, and passes on frames when Genesys plays them."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class PlayoutTimeline:
         Args:
             call: Encodes the audio.
             pacer: Sends the audio.
-            pass_on: Passes a frame on.
+            pass_on: Called with each frame when it is due.
             create_task: Creates the task that waits for the playout clock.
             volume: Factor for the samples; `VolumeFrame` and `VolumeGainFrame` change it.
         """
@@ -192,7 +192,7 @@ class PlayoutTimeline:
         self._room.set()
 
     def poke(self) -> None:
-        """Encode waiting frames if the pacer has room, and pass on the frames that are due."""
+        """Encode waiting frames if the pacer accepts more audio, and pass on the due frames."""
         self._feed_all()
         if not self._passed.is_set():
             self._wake()
@@ -224,7 +224,7 @@ class PlayoutTimeline:
             await self._room.wait()
 
     def _cut(self, frame: OutputAudioRawFrame) -> list[OutputAudioRawFrame]:
-        """Cut audio into pieces; a part of a sample at the end waits for the next frame."""
+        """Cut audio into pieces. An incomplete sample at the end is kept for the next frame."""
         layout = (frame.sample_rate, frame.num_channels)
         if layout != self._layout:
             self._layout, self._remainder = layout, b""
@@ -245,7 +245,7 @@ class PlayoutTimeline:
         return [piece for piece in pieces if piece.audio]
 
     def _feed_all(self) -> None:
-        """Pass audio to the pacer while the pacer has room, and then let the pacer send."""
+        """Pass audio to the pacer while the pacer accepts more, and then let the pacer send."""
         fed = False
         while self._feed():
             fed = True
@@ -256,7 +256,7 @@ class PlayoutTimeline:
         """Encode the first waiting frame, and pass its audio to the pacer.
 
         Returns:
-            Whether the next frame may follow.
+            Whether the pacer accepts the audio of the next frame.
         """
         if not self._waiting:
             return False
@@ -380,7 +380,7 @@ def _seconds(frame: Frame) -> float:
 
 
 def _piece(frame: OutputAudioRawFrame, audio: bytes) -> OutputAudioRawFrame:
-    """Return a copy of a frame with other audio. The original frame is not changed."""
+    """Return a copy of a frame with the given audio. The original frame is not changed."""
     piece = replace(frame, audio=audio)
     piece.transport_destination = frame.transport_destination
     if hasattr(frame, "interruptible"):  # exists in pipecat 1.11 and newer

@@ -36,7 +36,8 @@ def tracing_options(call: Call, options: Mapping[str, Any]) -> dict[str, Any]:
         options: The application's options, which replace the call's ids.
 
     Returns:
-        ``conversation_id`` and ``additional_span_attributes``; nothing before `open`.
+        A dict with the keys ``conversation_id`` and ``additional_span_attributes``. The dict is
+        empty before `open` has arrived.
     """
     if call.conversation_id is None:
         return {}

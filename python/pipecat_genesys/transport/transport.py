@@ -42,7 +42,7 @@ class AudioHookParams(TransportParams):
 
     Attributes:
         call: The parameters of the call: party, languages, variables.
-        audio_out_lead_secs: Maximum time by which bot audio is sent before its playback, in
+        audio_out_lead_secs: Maximum duration of the bot audio that is sent and not played yet, in
             seconds. If the event loop is blocked for a shorter time, the caller hears no gap.
         audio_out_write_timeout_secs: Pipecat's limit for one write of audio, in seconds; None for
             no limit, because audio waits while the caller is on hold.
@@ -100,8 +100,9 @@ class AudioHookTransport(BaseTransport):
             websocket: The accepted WebSocket. Nothing must have been read from it.
             params: The parameters.
             observer: Receives the measurements for operators.
-            open_gate: Awaited between ``open`` and its answer; see `Call`.
-            tap: Gets the messages on the wire, as a recorder needs them.
+            open_gate: Called and awaited when ``open`` arrived, before ``opened`` is sent; see
+                `Call`.
+            tap: Called with each message that was received or sent, for example by a recorder.
             input_name: Name of the input in Pipecat's logs.
             output_name: Name of the output in Pipecat's logs.
         """
@@ -113,7 +114,7 @@ class AudioHookTransport(BaseTransport):
             params.call,
             observer or TransportObserver(),
             on_gone=self._gone,
-            lead_seconds=params.audio_out_lead_secs,
+            max_lead=params.audio_out_lead_secs,
             dead_peer_seconds=params.dead_peer_secs,
             open_gate=open_gate,
             tap=tap,
@@ -145,7 +146,7 @@ class AudioHookTransport(BaseTransport):
         return self._output
 
     async def _run_handler(self, event_name: str, handler: Any, *args: Any, **kwargs: Any) -> None:
-        """Run one handler. Pipecat's base class calls this method and logs ordinary exceptions."""
+        """Run one event handler. Pipecat's base class calls this method."""
         try:
             await super()._run_handler(event_name, handler, *args, **kwargs)
         except PROCESS_EXITS as error:
@@ -172,7 +173,7 @@ class AudioHookTransport(BaseTransport):
         """Break the reference cycles of the transport, so that it is freed without a collection.
 
         `run_call` and the endpoint call this when a call is over. The transport calls no event
-        handler and sends nothing afterwards. What it knows about the call can still be read.
+        handler and sends no message afterwards. The attributes of `call` can still be read.
         """
         self.connection.detach()
         self._input.detach()
@@ -235,7 +236,7 @@ async def run_call(pipeline: CallPipeline, **options: Any) -> None:
     inputs = [one for one in pipeline.processors if isinstance(one, AudioHookInputTransport)]
     with inputs[0].call.log_context() if inputs else nullcontext():
         worker = call_worker(pipeline, **options)
-        # Pipecat's runner must not handle signals, because the server handles them.
+        # Pipecat's runner must not handle signals, because the ASGI server handles them.
         if WorkerRunner is None:
             await PipelineRunner(handle_sigint=False).run(worker)
             return

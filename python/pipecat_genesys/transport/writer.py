@@ -38,7 +38,7 @@ class Writer:
         Args:
             send_text: Sends one text message; raises when the socket is closed or lost.
             send_bytes: Sends one binary message; raises when the socket is closed or lost.
-            tap: Notified of each message that was sent.
+            tap: Called with each message that was sent.
         """
         self._send_text = send_text
         self._send_bytes = send_bytes
@@ -90,8 +90,8 @@ class Writer:
                 self.on_idle()
                 await self._queued.wait()
         except Exception:
-            # Servers raise different exceptions for a lost socket. The task that reads the socket
-            # handles the loss.
+            # ASGI servers raise different exceptions for a lost socket. The task that reads the
+            # socket handles the loss.
             self.is_closed = True
         finally:
             self._queue.clear()

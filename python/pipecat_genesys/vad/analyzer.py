@@ -151,14 +151,15 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             self._change_params(params)
 
     def num_frames_required(self) -> int:
-        """Return the number of samples in a window: 512 at 16000 Hz, 256 at 8000 Hz."""
+        """Return the number of samples in a window of 32 ms: 512 at 16000 Hz, 256 at 8000 Hz."""
         return 512 if self.sample_rate == 16000 else 256
 
     async def analyze_audio(self, buffer: bytes) -> VADState:
         """Process the next audio of the call, and return the state of the detector.
 
-        Concurrent calls of this method are processed in their order. If a call is cancelled while
-        its audio is processed, the audio still changes the state.
+        If several tasks call this method at the same time, the audio is processed in the order in
+        which they call it. If a task is cancelled while its audio is processed, the audio still
+        changes the state.
 
         Args:
             buffer: 16-bit mono samples. An odd byte at the end is dropped, with one warning.
@@ -206,8 +207,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             buffer: One window of 16-bit mono samples (see `num_frames_required`).
 
         Returns:
-            The probability from 0 to 1. For a buffer of another length: 0, with an error in the
-            log.
+            The probability from 0 to 1. If the buffer has another length, an error is logged and
+            the result is 0.
         """
         if self._packet is not None:
             return self._next_confidence(self._packet, self._packet_model)
@@ -257,7 +258,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         self._vad_buffer = b""
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Create the lock `_turn` for the coroutines of another event loop.
+        """Use this analyzer in another event loop: create a new lock `_turn`.
 
         Raises:
             RuntimeError: Audio is processed in an event loop that is running.
@@ -271,7 +272,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         self._turn, self._turn_loop = asyncio.Lock(), loop
 
     async def _take_over(self, analysis: _Analysis) -> None:
-        """Finish the processing of audio whose event loop has ended."""
+        """Finish the processing of audio that was passed to an event loop that has ended."""
         if analysis.claim():
             analysis.process = os.getpid()
             analysis.run_in_own_thread()
@@ -295,7 +296,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     def _begin(
         self, buffer: bytes, turn: asyncio.Lock, loop: asyncio.AbstractEventLoop
     ) -> VADState | asyncio.Future[VADState | None] | None:
-        """Process audio that completes no window, or pass audio to another thread.
+        """Process the audio now if it completes no window. Otherwise pass it to another thread.
 
         Returns:
             The state, or a future of the state; `turn` is released when the future is done. The
@@ -331,7 +332,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         return analysis.future
 
     def _settle(self, analysis: _Analysis) -> VADState | None:
-        """Apply the result for audio, and then the changes of settings that waited for it.
+        """Apply the result for the audio, and then the settings that were changed in the meantime.
 
         Returns:
             The state, or None if pipecat's analyzer has to process the audio.
@@ -350,7 +351,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     def _run_here(
         self, stream: SpeechStream, packet: WindowedPacket | None, buffer: bytes
     ) -> VADState:
-        """Score audio in the calling thread and update the state.
+        """Compute the speech probabilities of audio in the calling thread, and update the state.
 
         Args:
             stream: Audio of the call.
@@ -372,7 +373,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         Args:
             packet: The windows of `buffer`.
             buffer: 16-bit mono samples.
-            model: Model that scores windows without a score, in the calling thread.
+            model: Model that computes missing scores in the calling thread, or None.
 
         Raises:
             ScoresMissingError: A window has no score, and `model` is None. The state is as before.
@@ -404,7 +405,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             setattr(self, name, value)
 
     def _abandon(self, analysis: _Analysis) -> None:
-        """Stop waiting for a separate thread that does not finish its audio."""
+        """Stop waiting for the separate thread of this call, which does not finish."""
         # If the thread continues, it changes the state of this analyzer. The change has no effect,
         # because pipecat's analyzer replaces this analyzer, with a copy of the state before the
         # audio.
@@ -500,7 +501,7 @@ class _Analysis:
             stream: Audio of the call.
             packet: The windows of `buffer`, or None if they are not cut yet.
             buffer: 16-bit mono samples.
-            turn: Lock that the caller holds.
+            turn: Lock of the analyzer, which is already locked.
             loop: Event loop of the call.
         """
         self.buffer = buffer

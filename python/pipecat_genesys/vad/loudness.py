@@ -1,4 +1,4 @@
-"""Computes the volume for pipecat's `VADParams.min_volume` from energies that native code measures.
+"""Computes the volume that pipecat compares with `VADParams.min_volume`.
 
 pipecat measures the loudness for each window: version 1.8 and newer measure the newest 400 ms with
 the package `loudness`, and older versions measure only the window, with `pyloudnorm`.
@@ -39,7 +39,7 @@ class VolumeScale:
 
     Attributes:
         sections: The K-weighting filter of BS.1770 at the sample rate.
-        half_windows: Number of half windows that a measurement covers.
+        half_windows: Length of the audio that one measurement covers, as a number of half windows.
         reference: Energy of loudness 0 before the offset of BS.1770: the number of samples
             times the square of a full-scale sample.
         quietest: Loudness of volume 0 in LUFS; the loudness of volume 1 is 100 LU higher.

@@ -1,4 +1,4 @@
-"""Runs pipecat's Silero model at 8 kHz, for many windows of many calls in one run.
+"""Runs pipecat's Silero model at 8 kHz. One run computes many windows of many calls.
 
 A run of the graph in pipecat's model file scores one window of each call: it takes the recurrent
 state before the window and returns the state after the window. Only one layer of the model, an
@@ -78,11 +78,11 @@ for _array in INITIAL_STATE:
 
 
 class Scores(NamedTuple):
-    """The result of one call's windows.
+    """The results of the model for the windows of one call.
 
     Attributes:
         confidences: Probability of speech in each window.
-        state: State of the call after the last window.
+        state: Recurrent state of the model after the last window.
     """
 
     confidences: list[float]
@@ -97,7 +97,9 @@ class SpeechModel:
         self._session = session
 
     def score(self, calls: Sequence[tuple[Floats, ModelState]]) -> list[Scores]:
-        """Score windows of any number of calls in one run. Releases the GIL during the run.
+        """Compute the speech probabilities of windows of many calls in one run of the model.
+
+        The run releases the GIL.
 
         Args:
             calls: For each call, its windows in the order of time, of shape (windows, 512) with at
@@ -400,7 +402,7 @@ def _constants_at_8_khz(content: bytes) -> dict[str, Tensor]:
 
 
 def _largest_difference(model: SpeechModel, original: Session) -> float:
-    """Score the same windows with both graphs and return the largest difference of the results."""
+    """Run both graphs with the same windows, and return the largest difference of the results."""
     random = np.random.default_rng(SAMPLE_RATE)
     # The power of the noise is very different in each window, so that the confidences vary.
     views = [
@@ -424,7 +426,11 @@ def _largest_difference(model: SpeechModel, original: Session) -> float:
 
 
 def _rows(views: Floats) -> Floats:
-    """Return the rows of windows; `views` has the windows with context, of shape (windows, 288)."""
+    """Cut windows into frames, and return the frames of each window as one row.
+
+    Args:
+        views: Windows with the samples before them, of shape (windows, 288).
+    """
     mirrored = np.concatenate([views, views[:, -2:-34:-1]], axis=1)
     starts = range(0, mirrored.shape[1] - FRAME_SAMPLES + 1, FRAME_STEP)
     return np.concatenate([mirrored[:, at : at + FRAME_SAMPLES] for at in starts], axis=1)

@@ -139,7 +139,7 @@ def _read_tensor(tensor: memoryview) -> Tensor:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield the number and the value of each field of a message: an integer, or else bytes."""
+    """Yield the number and the value of each field of a message. A value is an int or bytes."""
     position = 0
     while position < len(message):
         key, position = _read_varint(message, position)

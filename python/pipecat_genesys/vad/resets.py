@@ -1,4 +1,4 @@
-"""Rules for resetting the recurrent state of the model, as the installed pipecat resets it.
+"""Decides when the recurrent state of the model is reset, as in the installed pipecat.
 
 pipecat 1.13 and newer reset the state after about 2 s of audio, but only after several windows with
 a low probability of speech. Older versions reset the state after the first window and then every 5
@@ -18,7 +18,7 @@ class ResetRule(Protocol):
     """Decides after each window of one call whether the model's state is reset."""
 
     def is_due(self, confidence: float, quiet: bool) -> bool:
-        """Count one window and return whether the state is reset before the next window.
+        """Count one window, and return whether the model's state is reset before the next window.
 
         Args:
             confidence: Probability of speech in the window.
@@ -27,7 +27,7 @@ class ResetRule(Protocol):
 
 
 class NonSpeechReset:
-    """Resets after an interval of audio, as soon as several windows in a row have no speech."""
+    """Resets the model's state after an interval of audio, when several windows have no speech."""
 
     def __init__(self, interval: float, max_confidence: float, low_windows: int) -> None:
         """Create a rule.
@@ -61,7 +61,7 @@ class NonSpeechReset:
 
 
 class WallClockReset:
-    """Resets after the first window and then at an interval of wall-clock time."""
+    """Resets the model's state after the first window, and then at an interval of real time."""
 
     def __init__(self, interval: float) -> None:
         """Create a rule.

@@ -38,7 +38,7 @@ class SpeechStream:
 
         Args:
             sample_rate: Sample rate of the audio in Hz, 8000 or 16000.
-            resets: Rule that decides when the state is reset.
+            resets: Rule that decides when the model's state is reset.
         """
         self.state: ModelState = INITIAL_STATE
         self.scale = volume_scale(sample_rate)
@@ -63,7 +63,7 @@ class SpeechStream:
         )
 
     def count_window(self, confidence: float, quiet: bool) -> bool:
-        """Count one scored window and return whether the state is reset after it.
+        """Count one scored window, and return whether the model's state is reset after it.
 
         Args:
             confidence: Probability of speech in the window.
@@ -84,11 +84,12 @@ class ScoresMissingError(PipecatGenesysError):
 
 
 class WindowedPacket:
-    """The windows that one `cut` returns, and the scores of the windows that are scored already.
+    """The windows that one call of `cut` returns, and their scores.
 
-    `accept` adds scores. If the state is reset after a window, the scores of the later windows are
-    discarded, and these windows are scored again. After `rewind`, `next_confidence` returns the
-    scores again from the first window. The reset rule is applied only once for each window.
+    The score of a window is its probability of speech. `accept` adds scores. If the model's state
+    is reset after a window, the scores of the later windows are discarded, and these windows are
+    scored again. After `rewind`, `next_confidence` returns the scores again from the first window.
+    The reset rule is applied only once for each window.
     """
 
     def __init__(self, stream: SpeechStream, rows: Floats, energies: Sequence[float]) -> None:
@@ -108,11 +109,11 @@ class WindowedPacket:
 
     @property
     def missing_rows(self) -> Floats:
-        """The windows without a score, of shape (windows, 512)."""
+        """The windows that have no score yet, as an array of shape (windows, 512)."""
         return self._rows[len(self._confidences) :]
 
     def accept(self, scores: Scores) -> None:
-        """Add the scores of the first windows, or of all windows, of `missing_rows`."""
+        """Store scores for the windows of `missing_rows`, beginning with the first window."""
         self._confidences += scores.confidences
         self._stream.state = scores.state
 
@@ -125,7 +126,7 @@ class WindowedPacket:
 
         Args:
             quiet: Whether the analyzer's state before the window was `VADState.QUIET`.
-            model: Model that scores windows without a score, in the calling thread.
+            model: Model that computes missing scores in the calling thread, or None.
 
         Raises:
             ScoresMissingError: The window has no score, and `model` is None.

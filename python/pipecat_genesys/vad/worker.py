@@ -1,6 +1,7 @@
-"""One thread that runs the model for all calls of the process.
+"""One thread that runs the model for all telephone calls of the process.
 
-A call submits the windows of one packet as a `Job`. The thread takes all waiting jobs, scores their
+A call submits the windows of one audio packet as a `Job`. To score a window means to compute its
+probability of speech. The thread takes all waiting jobs, scores their
 windows in one run of the model, and then takes the next jobs. It does not wait for more jobs: if
 only one job is waiting, the run has only this job. The model runs without the GIL.
 """
@@ -58,7 +59,9 @@ class Job(Protocol):
         """Reserve the job for this thread. Return False if another thread has reserved it."""
 
     def conclude(self, scores: Scores) -> bool:
-        """Store the scores, after `claim`. Runs in the worker: must not raise or run the model.
+        """Store the scores, after `claim`.
+
+        The worker calls this method. It must not raise an exception or run the model.
 
         Returns:
             True if the job is finished. False if the job needs another run, because the state was
@@ -66,10 +69,11 @@ class Job(Protocol):
         """
 
     def fail(self, reason: str) -> None:
-        """Score the packet without the worker, after `claim`. Must not raise.
+        """Compute the scores without the worker, after `claim`. Must not raise.
 
         Args:
-            reason: The reason why the job has no scores, as the end of a sentence about the worker.
+            reason: Why the worker did not compute the scores. The text completes a sentence that
+                begins with "the worker".
         """
 
     def deliver(self) -> None:
@@ -99,7 +103,7 @@ class ModelWorker:
         determines the state before the first window.
 
         Returns:
-            False if the worker has been stopped; the job is not queued then.
+            Whether the job was queued. False if the worker has been stopped.
 
         Raises:
             RuntimeError: The operating system does not allow another thread.
@@ -159,10 +163,11 @@ class ModelWorker:
             del job, jobs
 
     def _score(self, jobs: Sequence[Job]) -> list[tuple[Job, bool]]:
-        """Score jobs in one run.
+        """Compute the scores of jobs in one run of the model.
 
         Returns:
-            The jobs that the worker has no more work for, each with whether its result is stored.
+            Pairs of a finished job, and whether its result is stored in the job. Jobs that need
+            another run are not returned.
         """
         try:
             results = self.model.score([(job.rows, job.state) for job in jobs])
@@ -209,7 +214,10 @@ class ModelWorker:
         return self._pending[loop]
 
     def _check_progress(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Find stalled jobs and let their calls score them. Runs twice in each `STALL_TIMEOUT`."""
+        """Find jobs that wait too long, and let their calls process them without the worker.
+
+        This method runs twice in each `STALL_TIMEOUT`.
+        """
         pending = self._pending[loop]
         if not pending:
             del self._pending[loop]
@@ -257,7 +265,9 @@ _shared = _Shared()
 
 
 def shared_worker() -> ModelWorker:
-    """Return the worker of this process. The first call loads the model, which takes 0.1 s.
+    """Return the worker of this process.
+
+    The first use of this function loads the model, which takes 0.1 s.
 
     After `os.fork`, the child process gets a new worker.
 
@@ -282,7 +292,7 @@ def shared_worker() -> ModelWorker:
 def retire_worker(worker: ModelWorker) -> None:
     """Stop using a worker that does not answer.
 
-    The next call of `shared_worker` makes another worker, up to `MAX_WORKERS` in a process.
+    `shared_worker` then creates another worker, up to `MAX_WORKERS` workers in a process.
     """
     with _shared.lock:
         if _shared.worker is not worker:

@@ -1,4 +1,4 @@
-"""Which upgrade requests the server accepts. All these checks need the client secret."""
+"""Checks which upgrade requests the server accepts. All these checks need the client secret."""
 
 from __future__ import annotations
 

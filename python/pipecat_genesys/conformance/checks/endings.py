@@ -1,4 +1,4 @@
-"""How a session ends: `close`, `closed`, and `disconnect` by the server."""
+"""Checks how a session ends: `close`, `closed`, and `disconnect` by the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input that Genesys never sends. The server may end the call, but must not crash."""
+"""Checks with input that Genesys never sends. The server may end the call, but must not crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits that Genesys puts on the number and the size of a bot's messages."""
+"""Checks of Genesys's limits on the rate and the size of a bot's messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Required contents of every server message, checked with the messages of one sample call."""
+"""Checks of the contents of every server message, with the messages of one sample call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a session is opened, and what `opened` selects."""
+"""Checks how a session is opened, and which medium `opened` selects."""
 
 from __future__ import annotations
 

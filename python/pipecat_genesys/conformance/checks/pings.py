@@ -1,4 +1,4 @@
-"""Answers to `ping`, by which Genesys decides whether the server is alive."""
+"""Checks the answers to `ping`, by which Genesys decides whether the server is alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of a running call, and input that must not disturb the call."""
+"""Checks of the messages of a running call, and of input that must not end the call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages with a wrong number, session or version, which must end the session."""
+"""Checks with messages that have a wrong `seq`, session id or version and must end the session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def _assert_disconnects(connection: CheckedConnection, **envelope: Any) ->
     """Send `ping` with a wrong envelope; the answer must be `disconnect` with reason `error`.
 
     Raises:
-        CheckFailedError: If the answer is another one.
+        CheckFailedError: If the server sends another answer, or none.
         CheckSkippedError: If the server ended the call with reason `completed`.
     """
     answer = await connection.ping(answers=("disconnect",), **envelope)

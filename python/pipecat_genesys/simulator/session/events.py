@@ -65,8 +65,8 @@ class StreamPaused:
 
     Attributes:
         at: Seconds since `open`.
-        by: The party that holds the pause. If the server sends `resume` during a pause of the
-            client, the client sends `paused` again, and this party is `client`.
+        by: The party that paused the stream. If the server sends `resume` while the client has
+            paused the stream, the client sends `paused` again, and this party is `client`.
     """
 
     at: float
@@ -75,7 +75,7 @@ class StreamPaused:
 
 @dataclass(frozen=True, slots=True)
 class StreamResumed:
-    """The client sent `resumed`; caller audio flows again.
+    """The client sent `resumed`, and sends caller audio again.
 
     Attributes:
         at: Seconds since `open`.
@@ -240,7 +240,7 @@ class Violation:
         at: Seconds since `open`.
         rule: The broken rule.
         code: Code of the `error` message for this rule, or None if the client sends no `error`.
-        message: How the server broke the rule, in words.
+        message: Text that explains how the server broke the rule.
         ends_call: Whether the client ends the call because of this violation.
     """
 
@@ -258,7 +258,7 @@ class ProtocolWarning:
     Attributes:
         at: Seconds since `open`.
         rule: The broken rule.
-        message: How the server broke the rule, in words.
+        message: Text that explains how the server broke the rule.
     """
 
     at: float

@@ -1,4 +1,4 @@
-"""`ClientMachine`: the state of one simulated client, and everything that the client does.
+"""`ClientMachine`: the state of one simulated client, and the actions of the client.
 
 The machine does not parse server messages. `GenesysClientSession` holds the machine, and calls a
 method of the machine for each valid server message. `PingSchedule` and `StreamPauses` are parts of
@@ -52,7 +52,7 @@ class CallStateError(PipecatGenesysError, RuntimeError):
 
 
 class PongResult(Enum):
-    """How a `pong` relates to the unanswered `ping`."""
+    """Whether a `pong` answers the unanswered `ping`."""
 
     UNEXPECTED = auto()
     """No ping was unanswered."""
@@ -145,8 +145,8 @@ class PingSchedule:
             now: Time of arrival.
 
         Returns:
-            How the pong relates to the ping. A pong with a wrong `clientseq` leaves the ping
-            unanswered.
+            Whether the pong answers the ping. After a pong with a wrong `clientseq`, the ping is
+            still unanswered.
         """
         if self._outstanding is None:
             return PongResult.UNEXPECTED
@@ -160,10 +160,10 @@ class PingSchedule:
 
 
 class StreamPauses:
-    """The pauses of the stream. Each party can hold one pause.
+    """The pauses of the stream. Each party can pause the stream.
 
-    Audio flows only while neither party holds a pause. A second pause by the same party has no
-    effect. Positions are stream positions in samples.
+    Audio is sent only while neither party has paused the stream. If a party pauses the stream
+    twice, the second pause has no effect. Positions are stream positions in samples.
     """
 
     def __init__(self) -> None:
@@ -172,11 +172,11 @@ class StreamPauses:
 
     @property
     def is_paused(self) -> bool:
-        """Whether at least one party holds a pause."""
+        """Whether at least one party has paused the stream."""
         return bool(self._held_by)
 
     def is_held_by(self, party: Party) -> bool:
-        """Return whether the party holds a pause."""
+        """Return whether the party has paused the stream."""
         return party in self._held_by
 
     def pause(self, party: Party, position: int) -> None:
@@ -189,9 +189,9 @@ class StreamPauses:
         """End the pause of the party.
 
         Returns:
-            The position at which the stream paused and the number of samples lost since then,
-            `(position, 0)` if the stream was not paused, or None if the other party still holds a
-            pause.
+            A pair: the position at which the pause began, and the number of samples that were lost
+            during the pause. If the stream was not paused, the pair is `(position, 0)`. None if the
+            other party still pauses the stream.
         """
         was_paused = self.is_paused
         self._held_by.discard(party)
@@ -212,13 +212,13 @@ class ClientMachine:
         completed_after_barge_in: Whether the client sends `playback_completed` after a `barge_in`
             that cleared the playback queue.
         acts: Whether the client sends messages and ends the session itself. If False, the machine
-            follows the traffic of another client.
+            sends nothing, and processes the messages that another client has sent.
 
     Attributes:
         parameters: Contents of `open`, and the mode of the call.
         acts: Whether the client sends messages and ends the session itself.
         limits: Limits on the messages of the server.
-        budgets: The message budget of each rate limit.
+        budgets: For each rate limit, the number of messages that it still allows.
         capture: All messages of the call.
         outbox: The queue of outgoing messages.
         playback: The playback queue of bot audio.
@@ -235,8 +235,8 @@ class ClientMachine:
         closed: The server's `closed`, or None.
         socket_closed: The end of the socket, or None while the socket is open.
         unheard_at_end: Samples of bot audio in the playback queue when the session began to close.
-        received_entry: Index in the capture of the server message that is being processed, or
-            None.
+        received_entry: Index, in the capture, of the server message that is being processed; None
+            if no message is being processed.
         events: Events that the owner of the session has not taken yet.
     """
 
@@ -289,12 +289,12 @@ class ClientMachine:
         return now - self.started_at
 
     def next_deadline(self) -> float | None:
-        """Return the time at which `tick` must be called next, or None for no such time."""
+        """Return the time at which `tick` must be called next; None if nothing is planned."""
         due = (self._deadline, self.pings.due, self.playback.next_deadline())
         return min((moment for moment in due if moment is not None), default=None)
 
     def tick(self, now: float) -> None:
-        """Do everything that is due: play bot audio, send a ping, or report a timeout."""
+        """Perform all actions that are due: play bot audio, send a ping, report a timeout."""
         empty_at = self.playback.advance(now)
         if empty_at is not None and self.state is SessionState.OPEN:
             self.events.append(ev.BotAudioCompleted(self.elapsed(empty_at)))
@@ -319,7 +319,7 @@ class ClientMachine:
             self.react(ServerRule.CLOSE_TIMEOUT, detail, now)
             self.state = SessionState.CLOSED
 
-    # From `open` to the end of the socket.
+    # Methods for the steps of a session, from `open` to the end of the socket.
 
     def open(self, now: float) -> None:
         """Send `open`."""
@@ -382,7 +382,7 @@ class ClientMachine:
         self.pings.stop()
         self.unheard_at_end += self.playback.clear(now)
 
-    # Actions during the call.
+    # Methods for actions during the call.
 
     def send(
         self,
@@ -412,9 +412,9 @@ class ClientMachine:
     def resume(self, by: Party, now: float) -> None:
         """End the pause of a party, and report the state of the stream.
 
-        The client sends `resumed` if no party holds a pause any more. If the client still holds a
-        pause, the client answers the server's `resume` with `paused`. If the server still holds a
-        pause, the client sends nothing.
+        The client sends `resumed` if no party pauses the stream any more. If the client still
+        pauses the stream, it answers the server's `resume` with `paused`. If the server still
+        pauses the stream, the client sends nothing.
         """
         gap = self.pauses.resume(by, self.outbox.position)
         if gap is not None:
@@ -425,13 +425,13 @@ class ClientMachine:
             self.events.append(ev.StreamPaused(self.elapsed(now), Party.CLIENT))
 
     def discard(self, samples: int, now: float) -> None:
-        """Skip caller samples, and send `discarded`."""
+        """Skip samples of the caller's audio, and send `discarded`."""
         start = self.outbox.position
         self.outbox.position += samples
         self.send(_T.DISCARDED, gap_parameters(start, samples), now)
 
     def play(self, payload: bytes, samples: int, now: float) -> None:
-        """Add bot audio to the playback queue, and send `playback_started` if it was empty."""
+        """Add bot audio to the playback queue. Send `playback_started` if the queue was empty."""
         starts = self.playback.receive(payload, now)
         self.events.append(ev.AudioReceived(self.elapsed(now), samples))
         if starts:
@@ -451,7 +451,7 @@ class ClientMachine:
         """Record that a server message has no effect."""
         self.events.append(ev.MessageIgnored(self.elapsed(now), kind, why))
 
-    # Limits and broken rules.
+    # Methods for limits and broken rules.
 
     def check_size(self, size: int) -> None:
         """Check the size of a server message, in bytes.
@@ -464,7 +464,7 @@ class ClientMachine:
             raise BrokenRuleError(ServerRule.MESSAGE_TOO_LARGE, detail)
 
     def take_token(self, rate: ServerRule, now: float) -> bool:
-        """Take a token from a message budget, and return whether a token was available.
+        """Count a message against a rate limit, and return whether the limit allows it.
 
         While the session is closing, the rates are not limited, because the server may have to send
         its queued messages.
@@ -487,7 +487,7 @@ class ClientMachine:
 
         Args:
             rule: The broken rule.
-            detail: How the server broke the rule, in words.
+            detail: Text that explains how the server broke the rule.
             now: Time of the breach.
         """
         reaction = REACTIONS[rule]

@@ -1,4 +1,4 @@
-"""The messages of a call: the client's outgoing messages, and the capture of both directions."""
+"""The client's outgoing messages, and the list of all messages of a call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Capture:
 
     @property
     def entries(self) -> Sequence[CaptureEntry]:
-        """All entries, oldest first."""
+        """All messages with their times, oldest first."""
         return self._entries
 
     def add(
@@ -86,7 +86,7 @@ class Capture:
 
 
 class Outbox:
-    """The client's outgoing messages: numbered, queued in wire order, and captured.
+    """Numbers the client's outgoing messages, queues them in order, and adds them to the capture.
 
     The methods that take `now` expect seconds on a monotonic clock.
 

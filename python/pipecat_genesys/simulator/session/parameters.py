@@ -33,7 +33,7 @@ errors, so that a server exactly at the allowed rate is accepted even after mont
 def medium(
     *channels: AudioHookChannel, format: AudioHookMediaFormat = AudioHookMediaFormat.PCMU
 ) -> Mapping[str, Any]:
-    """Return one entry of a media offer.
+    """Return one medium for the media offer in `open`.
 
     Args:
         *channels: One or both of the parties, in the order in which their samples are interleaved.
@@ -87,8 +87,8 @@ class CallParameters:
         ani_name: Name of the caller.
         dnis: Number or URI that the caller dialled.
         media: Media offer in order of preference, as sent on the wire.
-        language: BCP-47 language code. If None, `open` has no such field; the same applies to
-            `supported_languages`, `custom_config` and `input_variables`.
+        language: BCP-47 language code. If this attribute is None, `open` has no such field. The
+            same applies to `supported_languages`, `custom_config` and `input_variables`.
         supported_languages: True asks the server for the languages that it supports.
         custom_config: Configuration of the integration.
         input_variables: Input variables of the Architect action.

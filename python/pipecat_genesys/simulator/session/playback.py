@@ -1,4 +1,4 @@
-"""Playback of bot audio: what the caller hears, in real time.
+"""Plays bot audio in real time, and records which audio the caller heard.
 
 Audio is counted in samples at 8 kHz since the client sent `open`. Caller audio is counted on the
 same timeline, so both tracks of a recording are aligned.
@@ -93,7 +93,7 @@ class Playback:
     def receive(self, payload: bytes, now: float) -> bool:
         """Queue an audio message.
 
-        Call `advance` first, so that the current span ends if the queue has become empty.
+        Call `advance` first, so that a queue that has become empty is detected.
 
         Args:
             payload: Content of the message, whole samples.
@@ -115,7 +115,7 @@ class Playback:
         return starts
 
     def advance(self, now: float) -> float | None:
-        """Play the queue up to `now`.
+        """Play the queued audio up to the time `now`.
 
         Returns:
             The time at which the queue became empty, on the monotonic clock, or None if it still
@@ -202,7 +202,7 @@ class Playback:
         """Return the gaps inside utterances of the bot.
 
         The protocol does not mark utterances. A silence counts as a gap inside an utterance if it
-        is short and the audio before it was not cut.
+        is short and no queued audio was dropped at its beginning.
 
         Args:
             shorter_than: Duration in seconds from which a silence separates two utterances.

@@ -1,9 +1,9 @@
 """The rules that a server must keep, and the client's reaction when a server breaks a rule.
 
-`REACTIONS` is the table. Error codes, texts and whether the session ends were measured with
-Genesys's reference client and a server that broke each rule. If production is known to
-be stricter (unknown keys in a media entry, message rates, message size), the table has production's
-reaction.
+`REACTIONS` has the reaction to each rule. Error codes, texts and whether the session ends were
+measured with Genesys's reference client and a server that broke each rule. Production is known to
+be stricter about unknown keys in a medium, message rates and message size. For these rules, the
+table has production's reaction.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ServerRule(StrEnum):
     OPEN_TIMEOUT = "open_timeout"
     CLOSE_TIMEOUT = "close_timeout"
     PONG_TIMEOUT = "pong_timeout"
-    # The message envelope.
+    # Rules about the message envelope.
     NOT_JSON = "not_json"
     NOT_A_SERVER_MESSAGE = "not_a_server_message"
     WRONG_ID = "wrong_id"
@@ -33,7 +33,7 @@ class ServerRule(StrEnum):
     BAD_PARAMETERS = "bad_parameters"
     UNEXPECTED_MESSAGE = "unexpected_message"
     AFTER_CLOSED = "after_closed"
-    # Single message types.
+    # Rules that apply to one message type.
     SEVERAL_MEDIA = "several_media"
     MEDIA_NOT_OFFERED = "media_not_offered"
     MEDIA_UNKNOWN_KEY = "media_unknown_key"
@@ -42,7 +42,7 @@ class ServerRule(StrEnum):
     EVENT_BEFORE_OPENED = "event_before_opened"
     OUTPUT_VARIABLES = "output_variables"
     BAD_ENTITY = "bad_entity"
-    # Audio, message size and message rates.
+    # Rules about audio, message size and message rates.
     UNEXPECTED_BINARY = "unexpected_binary"
     PARTIAL_SAMPLE = "partial_sample"
     MESSAGE_TOO_LARGE = "message_too_large"
@@ -53,7 +53,7 @@ class ServerRule(StrEnum):
     # The WebSocket.
     SERVER_CLOSED_SOCKET = "server_closed_socket"
     WEBSOCKET_FAULT = "websocket_fault"
-    # Tolerated by the client; reported as warnings.
+    # Rules that the client tolerates. If a server breaks one of them, a warning is reported.
     POSITION_PRESENT = "position_present"
     UNKNOWN_FIELD = "unknown_field"
     UNKNOWN_PARAMETER = "unknown_parameter"
@@ -166,7 +166,7 @@ class Breach:
 
     Attributes:
         rule: The broken rule.
-        detail: How the message breaks the rule, in words.
+        detail: Text that explains how the message breaks the rule.
     """
 
     rule: ServerRule

@@ -56,16 +56,17 @@ class GenesysClientSession:
         completed_after_barge_in: Whether the client sends `playback_completed` after a `barge_in`
             that cleared the playback queue. The behaviour of production is unknown, so a server
             should accept both.
-        acts: Whether the session sends messages and ends itself. If False, the session follows the
-            traffic of another client: `observe` takes that client's messages, and `receive_text`
-            and `receive_binary` check the server's messages. After a wrong `seq`, the session then
-            continues from the received `seq`, so that each gap is reported once.
+        acts: Whether the session sends messages and ends itself. If False, the session sends
+            nothing and only checks a call of another client: pass that client's messages to
+            `observe`, and the server's messages to `receive_text` and `receive_binary`. After a
+            wrong `seq`, such a session continues from the received `seq`, so that each gap in the
+            sequence numbers is reported only once.
 
     Attributes:
         parameters: Contents of `open`, and the mode of the call.
         capture: All messages of the call.
         outbox: The queue of outgoing messages. Faults write to it directly.
-        budgets: The message budget of each rate limit.
+        budgets: For each rate limit, the number of messages that it still allows.
     """
 
     def __init__(
@@ -180,14 +181,14 @@ class GenesysClientSession:
     # Time.
 
     def next_deadline(self) -> float | None:
-        """Return the time at which `tick` must be called next, or None for no such time."""
+        """Return the time at which `tick` must be called next; None if nothing is planned."""
         return self._client.next_deadline()
 
     def tick(self, now: float) -> None:
-        """Do everything that is due: play bot audio, send a ping, or report a timeout."""
+        """Perform all actions that are due: play bot audio, send a ping, report a timeout."""
         self._client.tick(now)
 
-    # Actions of the caller and of Genesys Cloud.
+    # Methods for actions of the caller and of Genesys Cloud.
 
     def start(self, now: float) -> None:
         """Send `open`. Call this method when the WebSocket is established.
@@ -269,18 +270,18 @@ class GenesysClientSession:
         self._client.pause(Party.CLIENT, now)
 
     def resume(self, now: float) -> None:
-        """End the client's pause. If the server holds a pause as well, nothing is sent.
+        """End the client's pause. Nothing is sent if the server has paused the stream too.
 
         Raises:
-            CallStateError: If the session is not open, or if the client holds no pause.
+            CallStateError: If the session is not open, or the client has not paused the stream.
         """
         self._require_open("resume", now)
         if not self.is_paused_by(Party.CLIENT):
-            raise CallStateError("cannot resume: the client holds no pause")
+            raise CallStateError("cannot resume: the client has not paused the stream")
         self._client.resume(Party.CLIENT, now)
 
     def report_discarded(self, samples: int, now: float) -> None:
-        """Skip caller samples, and send `discarded`.
+        """Skip samples of the caller's audio, and send `discarded`.
 
         Args:
             samples: Number of samples to skip.
@@ -318,7 +319,7 @@ class GenesysClientSession:
         if self.state is not SessionState.OPEN:
             raise CallStateError(f"cannot {action}: the session is {self.state}")
 
-    # Input from the server.
+    # Methods for input from the server.
 
     def receive_text(self, text: str, now: float) -> None:
         """Process a text message from the server."""
@@ -365,15 +366,15 @@ class GenesysClientSession:
 
         Args:
             rule: The broken rule.
-            detail: How the server broke the rule, in words.
+            detail: Text that explains how the server broke the rule.
             now: Time of the observation.
         """
         self._client.react(rule, detail, now)
 
-    # Traffic of another client that this session follows.
+    # Method for the messages of another client.
 
     def observe(self, kind: str, seq: int, now: float, reason: str = "") -> None:
-        """Record a text message that the followed client sent.
+        """Process a text message that another client sent. Only for a session without `acts`.
 
         Args:
             kind: Type of the message.
@@ -382,7 +383,7 @@ class GenesysClientSession:
             reason: Parameter `reason` of `close`.
 
         Raises:
-            CallStateError: If the session acts itself.
+            CallStateError: If `acts` is true.
         """
         client = self._client
         if client.acts:
@@ -495,7 +496,7 @@ class GenesysClientSession:
         return times.get(kind)
 
 
-# The server messages.
+# Handlers of the server messages.
 
 
 def _on_opened(client: ClientMachine, message: ServerMessage, now: float) -> None:
@@ -558,7 +559,7 @@ def _on_resume(client: ClientMachine, message: ServerMessage, now: float) -> Non
 def _takes_effect(
     client: ClientMachine, message: ServerMessage, rate: ServerRule, now: float
 ) -> bool:
-    """Check the rate of `pause` or `resume`, and return whether the message has an effect."""
+    """Check the rate of `pause` or `resume`, and return whether to process the message."""
     if not client.take_token(rate, now):
         raise client.above_rate(rate)
     if client.state is SessionState.OPENING:

@@ -1,4 +1,4 @@
-"""Validation of server messages, as Genesys's client does it. Pure functions without call state.
+"""Functions that validate server messages as Genesys's client does, without the state of a call.
 
 The order of the checks, and the reaction to each failure, follow the reference client: first the
 JSON, then the envelope, then the sequence number, then the type and its parameters. A message that
@@ -35,10 +35,11 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}-[A-Za-z]{2,3}")
 """Form of a code in `supportedLanguages`, as required by Genesys's conformance suite."""
 
 
-# Building blocks.
+# Validators of single values, from which the validators of messages are made.
 
 Validator = Callable[[object], str | None]
-"""Returns None for a valid value, and otherwise the path to the error and what is expected."""
+"""A function that takes a value and returns None if it is valid. Otherwise it returns a text with
+the path to the error and the expected value."""
 
 
 def _expect(expected: str, is_valid: Callable[[Any], bool]) -> Validator:
@@ -155,7 +156,7 @@ _ENVELOPE: Mapping[str, tuple[str, Callable[[object], bool]]] = MappingProxyType
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def parse_json(text: str) -> object:
@@ -194,7 +195,7 @@ def parse_envelope(message: object) -> ServerMessage:
     )
 
 
-# The types and their parameters.
+# Validators of the parameters of each message type.
 
 _medium = _object(
     {
@@ -276,12 +277,12 @@ def _extras(message: ServerMessage, unknown: Sequence[str]) -> Iterator[Breach]:
 
 
 def _located(name: str, kind: str, error: str, prefix: str = "") -> str:
-    """Return an error text: path of the value, message type or entity type, expected value."""
+    """Return an error text with the path of the value, the type and the expected value."""
     path, _, expectation = error.partition(" ")
     return f"{prefix}'{name}{path}' of '{kind[:40]}' {expectation}"
 
 
-# Single parameters.
+# Checks of single parameters that need the state of the call.
 
 
 def select_medium(
