@@ -189,7 +189,7 @@ class Call(BaseObject):
         for event_name in _EVENT_NAMES:
             self._register_event_handler(event_name, sync=event_name in _HOOK_NAMES)
 
-    # -- handlers ----------------------------------------------------------------------------
+    # -- event handlers ----------------------------------------------------------------------
 
     def add_event_handler(self, event_name: str, handler: Handler) -> None:
         """Add a handler of an event or a hook; ``event_handler`` is the decorator for it.
@@ -201,7 +201,7 @@ class Call(BaseObject):
         super().add_event_handler(event_name, handler)
         self._handled |= {event_name}
 
-    # -- attributes --------------------------------------------------------------------------
+    # -- attributes of the call --------------------------------------------------------------
 
     @property
     def session_id(self) -> str:
@@ -343,7 +343,7 @@ class Call(BaseObject):
         finally:
             self._phase_waiters.remove(waiter)
 
-    # -- settings ----------------------------------------------------------------------------
+    # -- settings of the application ---------------------------------------------------------
 
     def set_pipeline(self, setup: FrameProcessorSetup | StartFrame) -> None:
         """Set the input rate of the pipeline.
@@ -423,7 +423,7 @@ class Call(BaseObject):
         choice = self.start_paused_choice
         return self.params.start_paused if choice is None else choice
 
-    # -- from Genesys ------------------------------------------------------------------------
+    # -- messages from Genesys ---------------------------------------------------------------
 
     def receive_audio(self, data: bytes) -> tuple[bytes, ...]:
         """Convert one binary message to PCM.
@@ -584,7 +584,7 @@ class Call(BaseObject):
         text = f"AudioHook error from Genesys: {event.code} {brief(event.message)}"
         self.log.once("ERROR", text, f"error {event.code}")
 
-    # -- to Genesys --------------------------------------------------------------------------
+    # -- messages to Genesys -----------------------------------------------------------------
 
     def opened(self) -> Draft:
         """Return the ``opened`` message that answers ``open``."""

@@ -214,7 +214,7 @@ class CallHandler:
             f"flight={flight.name if flight else '-'}",
         )
 
-    # -- before `opened` ---------------------------------------------------------------------
+    # -- steps before `opened` ---------------------------------------------------------------
 
     async def _opening(self) -> events.OpenReceived | None:
         """Wait for a valid ``open``, and return it. Return None if the time or the session ends."""
@@ -239,7 +239,7 @@ class CallHandler:
         await self._end()
 
     def _mismatch(self, opening: events.OpenReceived) -> str | None:
-        """Return a description of a difference between ``open`` and the request, or None."""
+        """Return which id in ``open`` differs from the upgrade request, as a text, or None."""
         request, raw = self._request, opening.raw or {}
         if request is None:
             return None
@@ -253,7 +253,7 @@ class CallHandler:
                 return f"the {name} in 'open' is not the one in the request"
         return None
 
-    # -- with a bot --------------------------------------------------------------------------
+    # -- the bot and its end -----------------------------------------------------------------
 
     async def _run_bot(self, bot: Bot, opening: events.OpenReceived) -> None:
         self._metrics.opens.labels("call").inc()

@@ -39,7 +39,8 @@ def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
     """
     if threading.current_thread() is not threading.main_thread():
         logger.warning(
-            "not in the main thread: SIGTERM and SIGINT cut calls off; call drain() before a signal"
+            "this is not the main thread, so SIGTERM and SIGINT disconnect running calls; call "
+            "drain() before you send a signal"
         )
         yield
         return

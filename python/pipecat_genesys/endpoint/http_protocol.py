@@ -82,7 +82,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._plain: H11Protocol | None = None
         self._websocket: WebSocketConnection | None = None
 
-    # -- asyncio's protocol ------------------------------------------------------------------
+    # -- methods of asyncio's protocol -------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
@@ -142,7 +142,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         elif self._plain is not None:
             self._plain.connection_lost(exc)
 
-    # -- uvicorn's protocol ------------------------------------------------------------------
+    # -- methods of uvicorn's protocol -------------------------------------------------------
 
     def shutdown(self) -> None:
         """Close the connection because the server stops."""
@@ -151,7 +151,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         else:
             self._socket.close()
 
-    # -- the head of the request -------------------------------------------------------------
+    # -- processing of the request head ------------------------------------------------------
 
     def drop(self) -> None:
         """Close the connection immediately, because too many connections have not sent a head."""

@@ -239,7 +239,7 @@ class CallRecording(MessageTap):
             return None
         return writes.path
 
-    # -- for the bot -------------------------------------------------------------------------
+    # -- methods for the bot -----------------------------------------------------------------
 
     def pause(self) -> None:
         """Record no personal data until `resume`, for example while the caller says a card number.
@@ -267,7 +267,7 @@ class CallRecording(MessageTap):
         kind = MarkKind.PAUSED if is_paused else MarkKind.RESUMED
         self._put((self._at(time.monotonic()), None, kind, self._choices, None, None, 0), 0)
 
-    # -- the tap -----------------------------------------------------------------------------
+    # -- methods of `MessageTap` -------------------------------------------------------------
 
     def received(self, message: str | bytes, at: float) -> None:
         """See `MessageTap`."""
@@ -338,7 +338,7 @@ class CallRecording(MessageTap):
         if self._flight is not None:
             self._flight.put_audio(at, size if direction is _TO_SERVER else -size)
 
-    # -- the end -----------------------------------------------------------------------------
+    # -- end of the recording ----------------------------------------------------------------
 
     def end(self, reasons: tuple[str, ...]) -> Path | None:
         """End the recording, and write the flight recording of a call that ended badly.

@@ -69,9 +69,9 @@ content is a `MarkKind`, and the sequence number is a count of messages; or the 
 `Party` that closed the socket, and the sequence number is the close code.
 """
 
-# Time between two passes of the thread, in seconds. A file is written in the second pass after a
-# message was queued, because few large writes take less time than many small writes. After SIGKILL,
-# the messages of the last two passes are missing.
+# The thread goes through its files at this interval, in seconds. It writes a message the second
+# time after the message was queued, because few large writes take less time than many small writes.
+# After SIGKILL, the messages of the last two intervals are missing.
 _PERIOD = 0.09
 # Maximum number, and maximum size in bytes, of the messages of one call that wait for the thread.
 _MAX_ITEMS, _MAX_BYTES = 1000, 1_000_000
@@ -221,8 +221,7 @@ class RecordingFolder:
     def report(self) -> None:
         """Add the written bytes to the metric.
 
-        The thread calls this method only once in each of its passes over the files, because it is
-        slow.
+        The thread calls this method only once in each interval, because changing a metric is slow.
         """
         size, self._unreported = self._unreported, 0
         if size:
@@ -360,7 +359,7 @@ class RecordingFile:
         self._masked_audio = ""
         self._masked_choices: Choices | None = None
 
-    # -- in the event loop -------------------------------------------------------------------
+    # -- methods for the event loop ----------------------------------------------------------
 
     @property
     def is_impossible(self) -> bool:
@@ -401,7 +400,7 @@ class RecordingFile:
         """End the file when the queued messages are written."""
         self.has_ended = True
 
-    # -- in the thread -----------------------------------------------------------------------
+    # -- methods for the thread --------------------------------------------------------------
 
     def write(self, now: float) -> bool:
         """Write the messages that wait.
@@ -414,7 +413,7 @@ class RecordingFile:
             self.items.extend(self._make_items())
             self._make_items = None
         take = self.items.popleft
-        # The event loop may append messages meanwhile. They are written in the next pass.
+        # The event loop may append messages meanwhile. They are written next time.
         items = [take() for _ in range(len(self.items))]
         self._taken_bytes = put_bytes
         refused, self._reported = self._refused - self._reported, self._refused
@@ -500,7 +499,7 @@ class RecordingFile:
             os.close(self._descriptor)
             self._descriptor = None
 
-    # -- the lines ---------------------------------------------------------------------------
+    # -- lines of the file -------------------------------------------------------------------
 
     def _head(self, items: list[Item]) -> str:
         info = self._info

@@ -36,7 +36,7 @@ _MAX_READY_SECONDS = 4.0
 
 
 class AudioHookRouter(APIRouter):
-    """The routes, for ``app.include_router``.
+    """The routes of an endpoint. Pass this object to ``app.include_router``.
 
     Attributes:
         endpoint: The endpoint of the routes.

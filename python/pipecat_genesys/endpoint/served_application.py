@@ -64,7 +64,7 @@ _LISTENING_SECONDS = 0.2
 
 
 def application() -> Any:
-    """Import the application, apply the settings of the environment, and check it.
+    """Import the application, apply the settings of the environment, and check the application.
 
     Returns:
         The ASGI application.

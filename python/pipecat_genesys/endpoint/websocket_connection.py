@@ -118,7 +118,7 @@ class WebSocketConnection:
         self._pause: asyncio.Handle | None = None
         self._throttled_seconds = 0.0
 
-    # -- the handshake -----------------------------------------------------------------------
+    # -- WebSocket handshake -----------------------------------------------------------------
 
     def begin(self, head: bytes, early: bytes) -> None:
         """Start the application with an upgrade request.
@@ -248,7 +248,7 @@ class WebSocketConnection:
         self._flush()
         self._socket.finish()
 
-    # -- from the peer -----------------------------------------------------------------------
+    # -- data from the peer ------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Handle data from the socket."""
@@ -363,7 +363,7 @@ class WebSocketConnection:
         self._disconnected(close.code if close else 1006, close.reason if close else "")
         self._socket.finish()
 
-    # -- from the application ----------------------------------------------------------------
+    # -- events from the application ---------------------------------------------------------
 
     async def receive(self) -> Message:
         """Return the next event for the application, as ASGI specifies."""
@@ -482,7 +482,7 @@ class WebSocketConnection:
             # Resume a `send` that waits until data can be written.
             self._writable.set()
 
-    # -- from the event loop and the server --------------------------------------------------
+    # -- calls from the event loop and the server --------------------------------------------
 
     def pause_writing(self) -> None:
         """Stop reading and sending messages until the peer has read the written data."""

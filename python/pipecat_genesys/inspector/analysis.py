@@ -682,7 +682,8 @@ class CallAnalysis:
             return
         before = playback.spans[-1]
         gap = playback.sample_at(self._now) - before.end
-        # The rule is the same as in `Playback.underruns`, which would compare all spans again.
+        # The rule is the same as in `Playback.underruns`. That method is not called, because it
+        # would compare all periods of bot audio again.
         if not before.cut and gap < _UTTERANCE_GAP * WIRE_SAMPLE_RATE:
             underrun = Underrun(before.end / WIRE_SAMPLE_RATE, gap / WIRE_SAMPLE_RATE)
             self._underruns.append(underrun)

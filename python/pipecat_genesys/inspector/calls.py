@@ -202,7 +202,7 @@ def call_headers(call: InspectedCall) -> dict[str, str]:
 
 
 def head_of(call: InspectedCall) -> CaptureHead:
-    """Return the first line of a capture file of the call, as a dict."""
+    """Return the contents of the first line of a capture file of the call."""
     headers = call_headers(call)
     started = None if call.started is None else call.started.isoformat()
     return CaptureHead(call.url, call.analysis.mode, headers, started=started)

@@ -93,7 +93,7 @@ class PhoneCall:
             await self._send({"state": self._state, "id": self._id, "error": str(error)})
 
     def hear(self, pcm: bytes) -> None:
-        """Add audio of the microphone: 16-bit PCM at the sample rate in the command `start`."""
+        """Add audio of the microphone: 16-bit PCM at the rate that the page announced."""
         if self._simulated is None or len(pcm) % 2:
             return
         voice = self._simulated.caller_audio.voice(AudioHookChannel.EXTERNAL)

@@ -93,7 +93,7 @@ class InspectorSettings:
 
     @property
     def source(self) -> str:
-        """Name of the source."""
+        """Name of the source of the calls: `files`, `proxy` or `phone`."""
         return "files" if self.captures else "proxy" if self.proxy else "phone"
 
     @property
@@ -106,7 +106,7 @@ class Inspector:
     """The calls of one source and the web server that shows them.
 
     Args:
-        settings: What is shown.
+        settings: Which calls are shown, and how.
         warn: Called with a warning for the user's terminal.
 
     Attributes:

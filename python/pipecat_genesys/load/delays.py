@@ -23,8 +23,8 @@ _MARKER = round(0.05 * WIRE_SAMPLE_RATE)
 _MARKER_EVERY_SECONDS = 1.0
 # No marker is expected within these times before and after a key press, which interrupts the echo.
 _INTERRUPTED_SECONDS = (3.5, 0.5)
-# The maximum delay of an echo, and the maximum difference between the delays of two successive
-# markers in the first search.
+# `_SEARCH_SAMPLES`: maximum delay of an echo. `_NEAR_SAMPLES`: maximum difference from the delay of
+# the previous marker, in a first search that takes little time.
 _SEARCH_SAMPLES = 6 * WIRE_SAMPLE_RATE
 _NEAR_SAMPLES = round(0.03 * WIRE_SAMPLE_RATE)
 _END_SECONDS = 1.5

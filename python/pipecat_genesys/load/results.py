@@ -206,7 +206,7 @@ def aggregate(
     *,
     settles: bool,
 ) -> LoadResult:
-    """Aggregate the calls.
+    """Combine the measurements of all calls.
 
     Args:
         calls: Number of calls that were started.

@@ -145,7 +145,7 @@ class ErrorParameters(_Model):
 
 
 class NoParameters(_Model):
-    """Parameters of messages without parameters."""
+    """The empty parameters of a message whose type has no parameters."""
 
 
 PARAMETERS: Mapping[Type, type[_Model]] = {

@@ -116,7 +116,10 @@ class Paused(Event):
 
 @dataclass(slots=True, kw_only=True)
 class PauseRequested(Event):
-    """The client sent ``pause``, which is not a client message. Pipecat's serializer handles it."""
+    """The client sent ``pause``, although only servers may send this type of message.
+
+    The session processes this message, because Pipecat's serializer processes it.
+    """
 
 
 @dataclass(slots=True, kw_only=True)

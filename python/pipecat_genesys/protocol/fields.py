@@ -42,7 +42,7 @@ def is_usable_id(identity: object) -> bool:
 
 
 def short(number: int) -> str:
-    """Return a number as text for a log line; ``out of range`` above 20 digits."""
+    """Return a number as text for a log line, or ``out of range`` if it has over 20 digits."""
     return str(number) if abs(number) < 10**20 else "out of range"
 
 

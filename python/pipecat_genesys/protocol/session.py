@@ -131,7 +131,7 @@ class AudioHookSession:
         self.client_seq = 0
         self.faults: Counter[Rule] = Counter()
 
-    # -- from the peer ---------------------------------------------------------------------
+    # -- messages from the peer ------------------------------------------------------------
 
     def receive_text(self, text: str) -> list[events.Event]:
         """Handle one text message.
@@ -217,7 +217,7 @@ class AudioHookSession:
         self.state = LOST[state]
         return events.ConnectionLost(state=state) if state is not self.state else None
 
-    # -- to the peer -----------------------------------------------------------------------
+    # -- messages to the peer --------------------------------------------------------------
 
     def allows(self, message_type: Type) -> bool:
         """Return whether a message of this type may be sent now."""
@@ -290,7 +290,7 @@ class AudioHookSession:
             self.pauses.ask(message_type, seq)
         return _new_tuple(WireMessage, (text, message_type, seq, parameters))
 
-    # -- reading ---------------------------------------------------------------------------
+    # -- checks of received messages -------------------------------------------------------
 
     def _identify(self, session_id: str) -> None:
         self.session_id = session_id
@@ -398,7 +398,7 @@ class AudioHookSession:
         self._verdict = server_messages.disconnect(DisconnectReason.ERROR, info=str(error))
         return events.Faulted(error=error, raw=raw, reply=self._verdict)
 
-    # -- one method per message --------------------------------------------------------------
+    # -- one method for each type of client message ------------------------------------------
 
     def _on_open(self, raw: _Raw, parameters: _Raw | None) -> events.Event:
         if fields.is_usable_id(raw.get("id")):

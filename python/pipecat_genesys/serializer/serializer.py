@@ -124,7 +124,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         self._worker: Any = None
         self._adapters: dict[tuple[str, Handler], Handler] | None = None
 
-    # -- Pipecat's surface -------------------------------------------------------------------
+    # -- attributes and methods of Pipecat's class -------------------------------------------
 
     @property
     def session_id(self) -> str:
@@ -335,7 +335,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         parameters = {"code": code, "message": message, "retryable": retryable}
         return self._state.message("error", parameters)
 
-    # -- the transport -----------------------------------------------------------------------
+    # -- connection to the transport ---------------------------------------------------------
 
     # Pipecat's FrameSerializer also changes the type of the argument of its base class.
     async def setup(  # type: ignore[override]

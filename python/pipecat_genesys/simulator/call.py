@@ -480,7 +480,7 @@ class SimulatedCall:
         return await CallConnection.open(self.url, headers, self.options)
 
     async def _lose(self, connection: CallConnection) -> None:
-        """Connect, send `open` and abort the connection, to simulate a lost connection."""
+        """Send `open` and abort the connection, to simulate a connection that is lost."""
         session = GenesysClientSession(self.parameters)
         session.start(self._clock())
         for message in session.messages_to_send():

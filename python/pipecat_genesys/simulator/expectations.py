@@ -66,7 +66,8 @@ class ExpectationKind:
         example: How the expectation is written.
         summary: What a call must do to meet the expectation, in one line.
         pattern: Matches the expectation as written, with single spaces.
-        judge: Called with the groups of the match; returns `Expectation.judge`.
+        judge: Called with the groups of the match; returns the attribute `judge` of the
+            expectation.
     """
 
     example: str

@@ -64,8 +64,8 @@ _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
 _MAX_AUDIO_RATE, _MAX_AUDIO_BURST = 100, 2000
 _MAX_AUDIO_AHEAD = 30.0
 # A client is disconnected when reading was delayed by more than this time in total, in seconds,
-# because of its audio or because of its text messages. The total of text messages is reset to zero
-# when their limits are not used at all.
+# because of its audio or because of its text messages. The total for text messages is reset to zero
+# when the client has sent so few text messages that a complete burst is allowed again.
 _MAX_AUDIO_THROTTLED = 30.0
 _MAX_TEXT_THROTTLED = 5.0
 _SECOND_LOOK_SECONDS = 1.0
@@ -145,7 +145,7 @@ class Connection:
         # Smallest delay of caller audio that was measured in this call, in seconds.
         self._least_delay = math.inf
 
-    # -- start and end -----------------------------------------------------------------------
+    # -- start and end of the connection -----------------------------------------------------
 
     def begin(self, *, outlives_pipeline: bool = False) -> None:
         """Begin to read and write the socket. Calling this method again has no effect.
@@ -219,7 +219,7 @@ class Connection:
         """Whether the connection continues after the end of its pipeline; see `begin`."""
         return self._outlives_pipeline
 
-    # -- from Genesys ------------------------------------------------------------------------
+    # -- messages from Genesys ---------------------------------------------------------------
 
     async def _read(self) -> None:
         try:
@@ -380,7 +380,7 @@ class Connection:
             await asyncio.sleep(wait)
             self._heard_at = time.monotonic()
 
-    # -- to Genesys --------------------------------------------------------------------------
+    # -- messages to Genesys -----------------------------------------------------------------
 
     async def send(self, draft: Draft) -> bool:
         """Send a message of the application, within Genesys's rate.
@@ -430,7 +430,7 @@ class Connection:
         self._outgoing_text.take(time.monotonic())
         self._writer.put(wire)
 
-    # -- the end -----------------------------------------------------------------------------
+    # -- end of the call ---------------------------------------------------------------------
 
     async def disconnect(self, draft: Draft | None = None) -> None:
         """End the session, and wait until the client has closed the socket.
@@ -485,7 +485,7 @@ class Connection:
         await self._gone()
 
     async def _is_alive(self) -> bool:
-        """Wait until the call begins to end; return False if the client sends nothing."""
+        """Return True when the call begins to end, or False if the client sends nothing."""
         overdue = False
         while self.call.phase is Phase.RUNNING:
             since = min(self._heard_at, self._writer.blocked_since or self._heard_at)

@@ -91,7 +91,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         self._takes_audio = params.audio_out_enabled and not (params.audio_out_mixer or filtered)
 
     async def start(self, frame: StartFrame) -> None:
-        """Create the timeline for the bot's audio."""
+        """Start the output, so that it accepts the bot's audio."""
         await super().start(frame)
         await self.set_transport_ready(frame)
 
@@ -254,7 +254,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
     def _is_urgent(frame: Frame) -> bool:
         return isinstance(frame, OutputTransportMessageUrgentFrame)
 
-    # -- the end -----------------------------------------------------------------------------
+    # -- end of the call ---------------------------------------------------------------------
 
     async def stop(self, frame: EndFrame) -> None:
         """Wait until the caller has heard the remaining audio, and send ``disconnect``."""

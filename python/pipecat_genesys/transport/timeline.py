@@ -300,7 +300,7 @@ class PlayoutTimeline:
         """Remove the references to the output, after `close`."""
         self._pass_on, self._create_task = _discard, asyncio.ensure_future
 
-    # -- frames in real time -----------------------------------------------------------------
+    # -- frames to Pipecat in real time ------------------------------------------------------
 
     async def _run(self) -> None:
         try:

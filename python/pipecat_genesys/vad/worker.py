@@ -72,8 +72,7 @@ class Job(Protocol):
         """Compute the scores without the worker, after `claim`. Must not raise.
 
         Args:
-            reason: Why the worker did not compute the scores. The text completes a sentence that
-                begins with "the worker".
+            reason: Why the worker did not compute the scores, for a log line.
         """
 
     def deliver(self) -> None:
@@ -166,8 +165,8 @@ class ModelWorker:
         """Compute the scores of jobs in one run of the model.
 
         Returns:
-            Pairs of a finished job, and whether its result is stored in the job. Jobs that need
-            another run are not returned.
+            Pairs of a finished job, and whether its scores are stored in the job. Jobs that need
+            another run, and jobs that another thread has reserved, are not returned.
         """
         try:
             results = self.model.score([(job.rows, job.state) for job in jobs])
