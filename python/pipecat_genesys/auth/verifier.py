@@ -77,9 +77,9 @@ class SignatureVerifier:
     """Verifies that an upgrade request comes from Genesys Cloud.
 
     A request is accepted only if its signature is genuine, was not used before, is not too old, and
-    was made for this service. A
-    request without a signature is accepted only if its API key is in `unsigned_keys`. A check
-    takes a third of a millisecond (`benches/measure_auth.py`), so it can run in the event loop.
+    was made for this service. A request without a signature is accepted only if its API key is in
+    `unsigned_keys`. A check takes a third of a millisecond (`benches/measure_auth.py`), so it can
+    run in the event loop.
 
     Call `authenticate` before you accept the WebSocket::
 

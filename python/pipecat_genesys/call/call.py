@@ -220,7 +220,7 @@ class Call(BaseObject):
 
     @property
     def participant(self) -> dict[str, Any] | None:
-        """The caller (``ani``, ``aniName``, ``dnis``, ``id``), from ``open`` or ``update``."""
+        """The caller, as a dict with the keys ``ani``, ``aniName``, ``dnis`` and ``id``."""
         return self.details.participant
 
     @property

@@ -31,7 +31,7 @@ from pipecat_genesys.protocol import WIRE_SAMPLE_RATE, AudioHookMessageType, eve
 
 @dataclass
 class GenesysOpenFrame(OutputTransportMessageUrgentFrame):
-    """Genesys opened the session; the message is ``opened``.
+    """Genesys opened the session. The frame's message is the answer ``opened``.
 
     Parameters:
         opening: The event for ``open``. It has the caller, the language, the input variables and
@@ -45,7 +45,8 @@ class GenesysOpenFrame(OutputTransportMessageUrgentFrame):
 class GenesysUpdateFrame(OutputTransportMessageUrgentFrame):
     """The conversation's language changed.
 
-    The message is ``updated``, or the ``pause`` or ``disconnect`` that the application chose.
+    The frame's message is the answer ``updated``, or the ``pause`` or ``disconnect`` that the
+    application chose.
 
     Parameters:
         language: Code of the new language.
@@ -56,7 +57,7 @@ class GenesysUpdateFrame(OutputTransportMessageUrgentFrame):
 
 @dataclass
 class GenesysPingFrame(OutputTransportMessageUrgentFrame):
-    """Genesys sent ``ping``; the message is ``pong``.
+    """Genesys sent ``ping``. The frame's message is the answer ``pong``.
 
     Parameters:
         pinged: The event for ``ping``.
@@ -72,7 +73,7 @@ class GenesysPingFrame(OutputTransportMessageUrgentFrame):
 
 @dataclass
 class GenesysCloseFrame(OutputTransportMessageUrgentFrame):
-    """Genesys ends the session; the message is ``closed``.
+    """Genesys ends the session. The frame's message is the answer ``closed``.
 
     Parameters:
         reason: The reason in ``close``: ``end``, ``error``, ``disconnect``, ``reconnect``, or

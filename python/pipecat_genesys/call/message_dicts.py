@@ -1,9 +1,8 @@
 """Converts messages that an application wrote as dicts to protocol messages.
 
 The dicts are in Pipecat's transport message frames. The ``create_*`` methods of Pipecat's class or
-the application itself may have made them.
-`to_draft` converts them to messages that Genesys accepts; docs/parity.md lists the changes, with
-reasons.
+the application itself may have made them. `to_draft` converts them to messages that Genesys
+accepts; docs/parity.md lists the changes, with reasons.
 """
 
 from __future__ import annotations

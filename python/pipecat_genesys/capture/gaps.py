@@ -18,7 +18,8 @@ from .entries import CaptureEntry, Direction
 from .file import CaptureSource, RecordedCall, decode_object
 from .masking import silence
 
-# Time between the last message before a gap and the first message after it, in seconds.
+# When a gap is removed from a call: time between the last message before the gap and the first
+# message after the gap, in seconds.
 _GAP_SECONDS = 0.1
 _POSITIONS = ("position", "start")
 

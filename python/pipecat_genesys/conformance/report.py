@@ -201,7 +201,7 @@ def as_html(target: Target, results: Sequence[CheckResult]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Replace control characters, which XML cannot hold; the server may have sent some."""
+    """Replace control characters in text from the server, because XML does not allow them."""
     return "".join(
         c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
     )

@@ -64,7 +64,7 @@ class Target:
     def headers(
         self, call: CallParameters, *, secret: str | None = None, **signing: Any
     ) -> dict[str, str]:
-        """Make the headers of the upgrade request; signed if there is a client secret.
+        """Make the headers of the upgrade request. They are signed if there is a client secret.
 
         Args:
             call: The call to be placed.
@@ -152,7 +152,7 @@ class Target:
     async def recorded_call(
         self, name: str, place: Callable[[Target], Coroutine[Any, Any, CheckedConnection]]
     ) -> CheckedConnection:
-        """Return a finished call that several checks examine; the first request places the call.
+        """Return a finished call that several checks examine. Its first use places the call.
 
         Args:
             name: Name of the call.

@@ -5,7 +5,7 @@ probes are answered without a bot. The number of calls is limited, every step ha
 the shutdown waits for running calls. ``docs/endpoint.md`` is the guide.
 
 * `router`: `audiohook_router`, the routes of an application.
-* `endpoint`: authenticates connections, runs their calls, and drains them.
+* `endpoint`: authenticates connections, runs their calls, and waits for them at shutdown.
 * `call_handler`: handles one connection from its first message to the end of its call.
 * `call`: `AudioHookCall`, the argument of a bot.
 * `admission`: limits the number of calls.

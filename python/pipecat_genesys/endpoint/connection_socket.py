@@ -44,19 +44,19 @@ class ConnectionSocket:
         return self.is_discarding or self.transport.is_closing()
 
     def pause_reading(self) -> None:
-        """Stop reading; does nothing if reading is paused."""
+        """Stop reading. This method has no effect if reading is paused."""
         if self._is_reading:
             self._is_reading = False
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Continue reading; does nothing if reading is not paused or the transport is closing."""
+        """Continue reading, if reading is paused and the transport is not closing."""
         if not self._is_reading and not self.transport.is_closing():
             self._is_reading = True
             self.transport.resume_reading()
 
     def write(self, data: bytes) -> None:
-        """Write data; data for a closing socket is dropped."""
+        """Write data. If the socket is closing, the data is discarded."""
         if data and not self.is_closing:
             self.transport.write(data)
 
@@ -92,7 +92,7 @@ class ConnectionSocket:
             self._abort_after(_CLOSE_SECONDS)
 
     def abort(self) -> None:
-        """Close the socket now; written data that has not been sent is lost."""
+        """Close the socket immediately. Written data that has not been sent is lost."""
         self.transport.abort()
 
     def closed(self) -> None:

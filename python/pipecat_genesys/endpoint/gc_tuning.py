@@ -142,7 +142,7 @@ class CollectedCalls:
             self._call_blocks = self._used_blocks() / self._running
         else:
             # With few calls, the growth may be memory of the application that does not belong to a
-            # call, so it is added to the idle blocks.
+            # call, so it is counted as memory that is in use without calls.
             calls_blocks = round(self._call_blocks * self._running)
             self._idle_blocks = sys.getallocatedblocks() - calls_blocks
         now = time.monotonic()

@@ -143,7 +143,7 @@ class RecordingFolder:
         source: CaptureSource,
         metrics: Metrics,
     ) -> None:
-        """Create the object; the folder itself is created by `prepare`.
+        """Create the object. The folder on the disk is created by `prepare`.
 
         Args:
             path: The folder.
@@ -287,7 +287,7 @@ class RecordingFolder:
                     try:
                         status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
-                        continue  # another process has deleted it
+                        continue  # another process has deleted the file
                     yield status.st_mtime, status.st_size, entry.path
 
 

@@ -35,7 +35,7 @@ class Track(Protocol):
 
 
 class ReceivedTrack:
-    """Audio of the caller or of an agent; the stream position gives the place of each message.
+    """Audio of the caller or of an agent. Each message is placed at its stream position.
 
     Args:
         media_format: Encoding of the samples.

@@ -234,12 +234,12 @@ class CaptureFiles:
         return {call_id: file.version for call_id, file in self._files.items()}
 
     def summary(self, call_id: str) -> dict[str, Any] | None:
-        """Return the list entry of a call, or None if there is no such file."""
+        """Return the entry of a call for the list on the page, or None if there is no such file."""
         file = self._files.get(call_id)
         return None if file is None else file.summary
 
     def summaries(self) -> list[dict[str, Any]]:
-        """Return the list entries of all files."""
+        """Return the entries of all files for the list on the page."""
         return [file.summary for file in self._files.values()]
 
     async def load(self, call_id: str) -> InspectedCall | None:

@@ -128,7 +128,7 @@ class _Side(asyncio.Protocol):
         if other.has_ended:
             other.transport.close()
             return False
-        # asyncio cannot keep a TLS connection open in one direction only, so it is closed.
+        # asyncio cannot close only one direction of a TLS connection, so both are closed.
         assert self.transport is not None
         return self.transport.can_write_eof()
 

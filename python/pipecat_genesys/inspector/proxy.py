@@ -228,7 +228,7 @@ class _Traffic:
         call.analysis.receive(self._seconds(at), direction, content, note=note)
 
     def _note_close(self, stream: _Stream, direction: Direction) -> None:
-        """Keep the first close frame; the second close frame only answers the first."""
+        """Record the close frame that was sent first. The second close frame only answers it."""
         close = None if stream.frames is None else stream.frames.close_rcvd
         party = Party.CLIENT if direction is Direction.TO_SERVER else Party.SERVER
         code = None if close is None else int(close.code)

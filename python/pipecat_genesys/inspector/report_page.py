@@ -68,7 +68,7 @@ def report_data(call: InspectedCall) -> dict[str, Any]:
 
 
 def page_with_data(data: dict[str, Any]) -> str:
-    """Return the page with its files and the data of a call inlined.
+    """Return one HTML page that contains its scripts, its styles and the data of a call.
 
     Raises:
         OSError: If the files of the page are missing.

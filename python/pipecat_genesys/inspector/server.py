@@ -233,14 +233,14 @@ class Inspector:
         return versions
 
     def summary(self, call_id: str) -> dict[str, Any] | None:
-        """Return the list entry of a call, or None."""
+        """Return the entry of a call for the list on the page; None if there is no such call."""
         call = self.calls.get(call_id)
         if call is not None:
             return call.summary()
         return None if self.files is None else self.files.summary(call_id)
 
     def summaries(self) -> list[dict[str, Any]]:
-        """Return all list entries."""
+        """Return the entries of all calls for the list on the page."""
         files = [] if self.files is None else self.files.summaries()
         return [*files, *(call.summary() for call in self.calls)]
 

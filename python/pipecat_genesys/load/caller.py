@@ -80,7 +80,7 @@ class Caller:
             session.hang_up(now)
 
     def next_due(self) -> float:
-        """Return the time of the next call of `advance`; infinity if no action is planned."""
+        """Return the time at which `advance` must be called next; inf if no action is planned."""
         times = [] if self._hung_up or self._began is None else [self._hang_up_at]
         deadline = self.session.next_deadline()
         if deadline is not None:

@@ -75,7 +75,7 @@ class Envelope(_Model):
 
 
 class Participant(_Model):
-    """The customer in the conversation; the values are opaque text."""
+    """The customer in the conversation. The values are any text and are not interpreted."""
 
     id: StrictStr
     ani: StrictStr
@@ -238,7 +238,8 @@ def decode(text: str) -> dict[str, Any]:
     """
     if len(text) > MAX_TEXT_LENGTH:
         raise RemoteProtocolError(
-            Rule.TEXT_SIZE, f"text message of {len(text)} characters; limit {MAX_TEXT_LENGTH}"
+            Rule.TEXT_SIZE,
+            f"text message has {len(text)} characters; the limit is {MAX_TEXT_LENGTH}",
         )
     try:
         # This parser is much faster than `json`, and stricter: the parser rejects lone surrogates,

@@ -92,7 +92,10 @@ class BargeIn(Entity):
 
 
 class SpeechStarted(Entity):
-    """Speech was detected (Bot Transcription Connector). Sent once, before the transcript."""
+    """Speech was detected. The entity is sent once, before the transcript of the utterance.
+
+    This entity is for Bot Transcription Connector.
+    """
 
     entity_type = "speech_started"
 
@@ -169,7 +172,9 @@ class Alternative(_EntityModel):
 
 
 class Transcript(Entity):
-    """The words of one party (Transcription Connector, Bot Transcription Connector).
+    """The words of one party.
+
+    This entity is for Transcription Connector and Bot Transcription Connector.
 
     Attributes:
         id: Id of the utterance; its interim results and its final result share the id.

@@ -244,12 +244,12 @@ def format_duration(seconds: Fraction) -> str:
 
 
 def samples_to_duration(samples: int) -> str:
-    """Write a count of wire samples (8 kHz, per channel) as a duration."""
+    """Return the duration of a number of samples of one channel at 8 kHz."""
     return format_duration(Fraction(samples, WIRE_SAMPLE_RATE))
 
 
 def duration_to_samples(text: object) -> int:
-    """Read a duration as wire samples (8 kHz, per channel), rounded to the nearest.
+    """Return the number of samples of one channel at 8 kHz in a duration, rounded.
 
     Raises:
         ValueError: If the value is not a duration.

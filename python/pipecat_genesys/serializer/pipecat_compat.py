@@ -52,7 +52,7 @@ class PipecatState:
         self.seen: Mapping[str, Any] = _NOTHING_SEEN
 
     def with_position(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a client message that has no position, with the position of `seen`."""
+        """Return a copy of a client message, with the position of the previous message."""
         return {**raw, "position": self.seen["position"]}
 
     def message(

@@ -148,7 +148,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
     @property
     def participant(self) -> dict[str, Any] | None:
-        """The caller (``ani``, ``aniName``, ``dnis``, ``id``), from ``open`` or ``update``."""
+        """The caller, as a dict with the keys ``ani``, ``aniName``, ``dnis`` and ``id``."""
         return self.call.participant
 
     @property
@@ -341,7 +341,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
     async def setup(  # type: ignore[override]
         self, setup: FrameProcessorSetup | StartFrame
     ) -> None:
-        """Set the configuration of the pipeline; each side of a transport calls this method.
+        """Set the configuration of the pipeline. The input and the output call this method.
 
         Args:
             setup: A ``FrameProcessorSetup`` (Pipecat 1.8 and newer) or a ``StartFrame``.

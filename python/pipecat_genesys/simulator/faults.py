@@ -179,7 +179,7 @@ class FaultInjector:
         self.socket_should_drop = True
 
     def other_session_id(self) -> str:
-        """Return an id that differs from this session's id. Every call returns the same id."""
+        """Return an id that differs from this session's id. The result is always the same."""
         return str(uuid.uuid5(uuid.NAMESPACE_OID, self.session.parameters.session_id))
 
 

@@ -91,7 +91,7 @@ def write_wav(target: str | os.PathLike[str] | BinaryIO, caller_pcm: bytes, bot_
     stereo = audio.merge_stereo(caller_pcm.ljust(length, b"\0"), bot_pcm.ljust(length, b"\0"), 2)
     with ExitStack() as stack:
         if isinstance(target, (str, os.PathLike)):
-            # A recording has everything that was said, so only this user can read it.
+            # A recording contains personal data, so only this user can read the file.
             target = stack.enter_context(os.fdopen(create_file(target, replace=True), "wb"))
         writer = stack.enter_context(wave.open(target, "wb"))
         writer.setnchannels(2)

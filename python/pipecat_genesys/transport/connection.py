@@ -140,7 +140,7 @@ class Connection:
         self._audio_throttled = 0.0
         self._text_throttled = 0.0
         self._outgoing_text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
-        # Messages of the application are sent one at a time, in the order of the calls of `send`.
+        # Held while a message of the application is sent, so that messages keep their order.
         self._send_lock = asyncio.Lock()
         # Smallest delay of caller audio that was measured in this call, in seconds.
         self._least_delay = math.inf
@@ -191,7 +191,7 @@ class Connection:
         await self.end()
 
     async def end(self) -> None:
-        """Cancel all tasks of the connection; the socket is not closed.
+        """Cancel all tasks of the connection. The socket is not closed.
 
         If a hook ignores its cancellation, this method logs an error after 5 s and returns.
         """

@@ -253,7 +253,10 @@ class PacingQueue:
                 self._protected_until = end - size // self.frame_bytes
 
     def due_at(self, now: float) -> float | None:
-        """Return when the next message is due, if no audio is added; None for an empty queue."""
+        """Return the time at which the next message is due, unless more audio is added before.
+
+        The result is None if the queue is empty.
+        """
         if not self._buffer:
             return None
         lead = self.clock.lead(now)

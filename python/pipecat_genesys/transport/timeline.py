@@ -373,7 +373,7 @@ class PlayoutTimeline:
 
 
 def _seconds(frame: Frame) -> float:
-    """Return the length of a frame's audio; 0 for other frames."""
+    """Return the length of a frame's audio in seconds; 0 for a frame without audio."""
     if not isinstance(frame, OutputAudioRawFrame):
         return 0.0
     return len(frame.audio) / (_SAMPLE_BYTES * frame.num_channels) / frame.sample_rate

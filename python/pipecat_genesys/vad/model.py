@@ -191,7 +191,7 @@ def read_model_file() -> bytes:
 
 
 def open_session(content: bytes) -> Session:
-    """Open an ONNX model on one CPU thread.
+    """Load an ONNX model into a session that uses one CPU thread.
 
     Raises:
         VADModelError: onnxruntime is missing or rejects the model.
@@ -404,7 +404,7 @@ def _constants_at_8_khz(content: bytes) -> dict[str, Tensor]:
 def _largest_difference(model: SpeechModel, original: Session) -> float:
     """Run both graphs with the same windows, and return the largest difference of the results."""
     random = np.random.default_rng(SAMPLE_RATE)
-    # The power of the noise is very different in each window, so that the confidences vary.
+    # The power of the noise differs between windows, so that the confidences differ too.
     views = [
         (random.standard_normal((length, 288)) * 10.0 ** -random.uniform(0.5, 4, (length, 1)))
         .clip(-1, 1)

@@ -1,9 +1,9 @@
 """One thread that runs the model for all telephone calls of the process.
 
 A call submits the windows of one audio packet as a `Job`. To score a window means to compute its
-probability of speech. The thread takes all waiting jobs, scores their
-windows in one run of the model, and then takes the next jobs. It does not wait for more jobs: if
-only one job is waiting, the run has only this job. The model runs without the GIL.
+probability of speech. The thread takes all waiting jobs, scores their windows in one run of the
+model, and then takes the next jobs. It does not wait for more jobs: if only one job is waiting, the
+run has only this job. The model runs without the GIL.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Job(Protocol):
 
     @property
     def rows(self) -> Floats:
-        """Windows of shape (windows, 512), at least one."""
+        """The windows to score, as an array of shape (windows, 512), with at least one window."""
 
     @property
     def state(self) -> ModelState:

@@ -38,7 +38,7 @@ def _selected_media(opened: Message) -> list[Any]:
 
 
 async def _offer_only(target: Target, only_medium: dict[str, Any]) -> None:
-    """Offer one medium; the server must select that medium or none, or refuse the call."""
+    """Offer one medium. The server must select it, select no medium, or refuse the call."""
     async with target.connection(target.new_call(media=(only_medium,))) as connection:
         answer = await connection.answer_to_open()
         if answer["type"] == "opened":

@@ -174,7 +174,7 @@ class GenesysClientSession:
         return self.outbox.take()
 
     def take_events(self) -> list[ev.Event]:
-        """Remove and return the events since the last call, oldest first."""
+        """Return the events, oldest first, that this method has not returned before."""
         events, self._client.events = self._client.events, []
         return events
 
