@@ -55,7 +55,7 @@ def test_an_analyzer_may_move_to_another_event_loop() -> None:
 
 
 def test_a_loop_that_closes_before_its_result_disturbs_nobody() -> None:
-    """An event loop that closes before its result arrives does not affect other analyzers."""
+    """If an event loop closes before the result of its analyzer arrives, other analyzers work."""
     analyzer = TelephoneVADAnalyzer(sample_rate=8000)
     analyzer.set_sample_rate(8000)
     loop = asyncio.new_event_loop()

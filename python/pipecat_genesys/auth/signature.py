@@ -42,7 +42,7 @@ class SignedMessage(Protocol):
 
     @property
     def url(self) -> str:
-        """URL; the component `@authority` is its host."""
+        """The URL of the request. Its host is the component `@authority`."""
 
     @property
     def request_target(self) -> str:

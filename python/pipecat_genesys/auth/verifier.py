@@ -274,7 +274,8 @@ class SignatureVerifier:
         if accepted is not None and verified.organization_id.lower() not in accepted:
             raise AuthenticationError(
                 Refusal.ORGANIZATION,
-                f"organisation {verified.organization_id} is not in organizations",
+                f"organisation {verified.organization_id} is not accepted; to accept the "
+                "organisation, add its ID to the parameter 'organizations'",
             )
         return verified
 

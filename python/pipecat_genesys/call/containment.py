@@ -121,8 +121,8 @@ async def cancel_tasks(
         _cancelled.add(task)
         task.add_done_callback(_discard)
         if isinstance(task, asyncio.Task):
-            # At its end, `asyncio.run` waits for all registered tasks without a time limit. The
-            # task is removed from the register, because it may ignore its cancellation.
+            # At its end, `asyncio.run` waits for all registered tasks without a time limit. This
+            # task is unregistered, because it may ignore its cancellation.
             asyncio._unregister_task(task)
     ends_at = time.monotonic() + seconds
     interrupted: asyncio.CancelledError | None = None

@@ -30,7 +30,7 @@ def inspect(
         typer.Argument(
             metavar="CAPTURE|FOLDER",
             exists=True,
-            help="A capture of call --capture or serve --record, or a folder of captures.",
+            help="A file that call --capture or serve --record wrote, or a folder of such files.",
             show_default=False,
         ),
     ] = None,

@@ -251,8 +251,8 @@ class RecordingFolder:
         if is_shared and (stat.S_ISLNK(found.st_mode) or found.st_uid != os.getuid()):
             raise PermissionError(
                 errno.EACCES,
-                f"it is not a folder of this user, and everybody may write to {self.path.parent}; "
-                "give another folder",
+                "the folder belongs to another user or is a symbolic link, and every user may write "
+                f"to {self.path.parent}; choose another folder",
             )
         if self.path.stat().st_mode & 0o077 and not self._has_warned:
             self._has_warned = True
@@ -608,7 +608,7 @@ class WriterThread:
         return True
 
     def flush(self, folder: RecordingFolder | None, seconds: float) -> bool:
-        """Wait until the ended files are complete. Do not call this in the event loop.
+        """Wait until the files of ended calls are complete. Do not call this in the event loop.
 
         Args:
             folder: The folder of the files; None for all folders.

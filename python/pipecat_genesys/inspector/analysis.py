@@ -708,10 +708,10 @@ class CallAnalysis:
             self._mark("turn", turn.start, turn.end, "caller")
 
     def _judge_turns(self, until: float) -> None:
-        """Match bot audio and barge-ins up to a time with the caller's turns.
+        """Assign the bot audio and the barge-ins before a given time to the caller's turns.
 
         Caller audio arrives in frames, after it was spoken. Bot audio and barge-ins are therefore
-        matched only after the caller audio of the same time has arrived.
+        assigned only after the caller audio of the same time has arrived.
         """
         known = max(until, self._turns.heard_until - _LOOKAHEAD)
         while self._bot_starts and self._bot_starts[0] <= known:

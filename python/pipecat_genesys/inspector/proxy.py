@@ -1,4 +1,4 @@
-"""Live calls: parses the copies that the forwarder makes of the WebSocket traffic.
+"""Live calls: this module parses the copies that the forwarder makes of the WebSocket traffic.
 
 The `websockets` library parses the traffic, without I/O. If the traffic of a call cannot be parsed,
 the call is shown up to that point, and its connection continues.

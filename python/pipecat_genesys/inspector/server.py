@@ -225,7 +225,10 @@ class Inspector:
     # Methods that return calls of all sources.
 
     def versions(self) -> dict[str, int]:
-        """Return a number for the id of each call. Every change of the call increases it."""
+        """Return a map from the id of each call to its version number.
+
+        Each change of a call increases the version number of that call.
+        """
         versions = {} if self.files is None else self.files.versions()
         for call in self.calls:
             # An error can occur without a new message, so an error also increases the number.

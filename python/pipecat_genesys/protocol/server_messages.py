@@ -44,7 +44,7 @@ class WireMessage(NamedTuple):
         text: The JSON text to send.
         type: The message's type.
         seq: The message's sequence number.
-        parameters: The parameters that the text has. They may belong to the application.
+        parameters: The parameters in the text. The application may change this object later.
     """
 
     text: str

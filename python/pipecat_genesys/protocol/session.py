@@ -447,8 +447,9 @@ class AudioHookSession:
                 raw,
             )
         if offer is None:
-            # Pipecat's serializer opens a session without the field `media`, and chooses its
-            # preferred medium. The missing field was already counted as a fault.
+            # If `open` has no field `media`, Pipecat's serializer accepts the call and uses the
+            # medium that the application prefers. This session does the same. The missing field was
+            # already counted as a fault.
             self.media = select_media([preferred_entry(self.preference)], self.preference)
             return None
         entries = offer if isinstance(offer, list) else []

@@ -20,8 +20,8 @@ class ContainedTaskManager(TaskManager):
     """Creates the tasks of one pipeline.
 
     asyncio stops the event loop when a task raises ``SystemExit`` or ``KeyboardInterrupt``. With
-    this task manager, only the task and the pipeline end. Tasks that a frame processor creates with
-    ``asyncio.create_task`` are contained only in an endpoint.
+    this task manager, only the task and the pipeline end. A task that a frame processor creates
+    with ``asyncio.create_task`` can end the process, unless an endpoint runs the call.
 
     Attributes:
         error: A `BotExitError` for the first ``SystemExit`` or ``KeyboardInterrupt`` of a task;

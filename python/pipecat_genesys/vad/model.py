@@ -28,7 +28,8 @@ Floats = NDArray[np.float32]
 
 SAMPLE_RATE = 8000
 WINDOW_SAMPLES = 256
-# A row of `SpeechWindows` has four frames of the window, including the context at the beginning.
+# `SpeechWindows` of the native module returns one row for each window. A row has four overlapping
+# frames of the window, with the context before the window.
 CONTEXT_SAMPLES = 32
 FRAME_SAMPLES = 128
 FRAME_STEP = 64

@@ -175,7 +175,7 @@ async def disconnect_reason(target: Target) -> None:
         reason = parameters_of(connection.of_type("disconnect")[0]).get("reason")
         if reason not in _DISCONNECT_REASONS:
             raise CheckFailedError(
-                f"'reason' of 'disconnect' is {shown(reason)}, which the client does not know"
+                f"'reason' of 'disconnect' is {shown(reason)}, not a reason of the protocol"
             )
 
 
