@@ -162,6 +162,12 @@ class Recorder:
             Path(path).absolute(), max_bytes, self.settings.max_age, source, self._metrics
         )
 
+    def check_folders(self) -> None:
+        """Create the folders, and log an error for each folder that cannot be written."""
+        for folder in (self._folder, self._flight_folder):
+            if folder is not None:
+                folder.check()
+
     def begin(self, url: str, headers: Mapping[str, str]) -> CallRecording:
         """Begin the recording of a call. The file is created when the first message arrives.
 

@@ -251,8 +251,8 @@ class RecordingFolder:
         if is_shared and (stat.S_ISLNK(found.st_mode) or found.st_uid != os.getuid()):
             raise PermissionError(
                 errno.EACCES,
-                "the folder belongs to another user or is a symbolic link, and every user may write "
-                f"to {self.path.parent}; choose another folder",
+                "the folder belongs to another user or is a symbolic link, and every user may "
+                f"write to {self.path.parent}; choose another folder",
             )
         if self.path.stat().st_mode & 0o077 and not self._has_warned:
             self._has_warned = True
