@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from pipecat.audio.vad.silero import SileroVADAnalyzer
@@ -164,3 +165,24 @@ loop.run_until_complete(asyncio.sleep(0))
     done = run_python(code)
     assert done.returncode == 0, done.stderr
     assert "Fatal" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")
+def test_memory_does_not_grow_with_the_number_of_runs() -> None:
+    """Repeated runs of every size from 1 to 95 windows take no more memory than the first ones."""
+    code = """
+import os, numpy as np
+from pipecat_genesys.vad.model import INITIAL_STATE, load_model
+model = load_model()
+rows = np.zeros((31, 512), np.float32)
+sizes = []
+for _ in range(8):
+    model.score([(rows, INITIAL_STATE)] * 40)
+    for calls in range(1, 96):
+        model.score([(rows[:1], INITIAL_STATE)] * calls)
+    with open("/proc/self/statm") as file:
+        sizes.append(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+print(sizes[-1] - sizes[1])
+"""
+    # The C library keeps freed memory for later runs, so the first rounds are not compared.
+    assert int(run_python(code).stdout) < 4_000_000
