@@ -208,20 +208,23 @@ def head_of(call: InspectedCall) -> CaptureHead:
     return CaptureHead(call.url, call.analysis.mode, headers, started=started)
 
 
+def capture_entry(message: Message) -> CaptureEntry:
+    """Return the entry of a message in a capture."""
+    return CaptureEntry(
+        at=message.at,
+        direction=message.direction,
+        type=message.type,
+        seq=message.seq,
+        size=message.size,
+        latency=message.latency,
+        note=message.note,
+        content=message.content,
+    )
+
+
 def message_line(message: Message) -> str:
     """Return the line of a message in a capture file."""
-    return entry_line(
-        CaptureEntry(
-            at=message.at,
-            direction=message.direction,
-            type=message.type,
-            seq=message.seq,
-            size=message.size,
-            latency=message.latency,
-            note=message.note,
-            content=message.content,
-        )
-    )
+    return entry_line(capture_entry(message))
 
 
 def simulated_call(simulated: SimulatedCall) -> InspectedCall:

@@ -40,7 +40,15 @@ from pipecat_genesys.simulator import (
 
 from .analysis import CallAnalysis
 from .audio_tracks import MAX_COLUMNS, peaks
-from .calls import CallList, CallSource, InspectedCall, call_headers, head_of, message_line
+from .calls import (
+    CallList,
+    CallSource,
+    InspectedCall,
+    call_headers,
+    capture_entry,
+    head_of,
+    message_line,
+)
 from .captures import CaptureFiles
 from .comparison import compare
 from .guard import Guard
@@ -307,16 +315,7 @@ class Inspector:
 def _entries(analysis: CallAnalysis) -> Iterator[CaptureEntry]:
     for message in analysis.messages:
         if message.type != "note":
-            yield CaptureEntry(
-                at=message.at,
-                direction=message.direction,
-                type=message.type,
-                seq=message.seq,
-                size=message.size,
-                latency=message.latency,
-                note=message.note,
-                content=message.content,
-            )
+            yield capture_entry(message)
 
 
 class _Saver:

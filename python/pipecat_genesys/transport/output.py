@@ -237,7 +237,10 @@ class AudioHookOutputTransport(BaseOutputTransport):
     async def send_message(
         self, frame: OutputTransportMessageFrame | OutputTransportMessageUrgentFrame
     ) -> None:
-        """Send a message of the application. Replies were sent before, so they are ignored."""
+        """Send a message of the application.
+
+        Replies of the protocol are ignored, because the connection has already sent the replies.
+        """
         if isinstance(frame, REPLY_FRAME_TYPES):
             return
         message = frame.message

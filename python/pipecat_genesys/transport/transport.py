@@ -224,6 +224,7 @@ async def run_call(pipeline: CallPipeline, **options: Any) -> None:
 
     During the call, the ids of the call are on every log line; see `Call.log_context`. If this
     coroutine is cancelled, the pipeline is cancelled, and the session ends with ``disconnect``.
+    After the call, the pipeline and the transport call no event handlers, and cannot be used again.
 
     Args:
         pipeline: The pipeline.
