@@ -32,7 +32,7 @@ from pipecat_genesys.protocol import (
 
 from .observer import MessageTap, TransportObserver
 from .pacer import AudioPacer, PacingQueue
-from .rate_limit import TokenBucket
+from .rate_limit import IncomingLimit, TokenBucket
 from .timeline import PlayoutTimeline
 from .writer import Writer
 
@@ -55,19 +55,26 @@ _BLOCKED_SECONDS = 1.0
 # never wait. Messages of the application do not use these tokens.
 _REPLY_RESERVE = 6
 # Limits for received text messages, per second and in a burst. A real client sends fewer messages:
-# a ping every 5 s, and a few digits per second. If a client exceeds the limits, its messages are
-# read more slowly. If the client continues to exceed the limits, the client is disconnected.
+# a ping every 5 s, and a few digits per second. After the longest stall of the network that a call
+# survives, `dead_peer_seconds`, some ten of them arrive together. If a client exceeds the limits,
+# its messages are read more slowly. If the client continues to exceed the limits, the client is
+# disconnected.
 _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
 # Limits for received audio messages, per second and in a burst: 200 ms of audio may arrive in 1600
 # messages. The audio may be ahead of real time by `_MAX_AUDIO_AHEAD` seconds, because 20 s of audio
 # can arrive together after a reconnection.
 _MAX_AUDIO_RATE, _MAX_AUDIO_BURST = 100, 2000
 _MAX_AUDIO_AHEAD = 30.0
-# A client is disconnected when reading was delayed by more than this time in total, in seconds,
-# because of its audio or because of its text messages. The total for text messages is reset to zero
-# when the client has sent so few text messages that a complete burst is allowed again.
-_MAX_AUDIO_THROTTLED = 30.0
-_MAX_TEXT_THROTTLED = 5.0
+# A client is disconnected when reading was delayed by more than this time in total, in seconds:
+# because of its text messages, because of the number of its audio messages, or because its audio
+# was ahead of real time. The first two totals are reset to zero when the client has sent so few
+# messages that a complete burst is allowed again.
+_MAX_TEXT_THROTTLED = 1.0
+_MAX_AUDIO_THROTTLED = 5.0
+_MAX_AHEAD_THROTTLED = 30.0
+# Delay in seconds after each message of a client that is being disconnected. It is short, so that a
+# `close` behind the flood is read.
+_FLOODED_DELAY = 0.005
 _SECOND_LOOK_SECONDS = 1.0
 _EXTERNAL, _INTERNAL = "external", "internal"
 # States in which bot audio is sent.
@@ -133,12 +140,13 @@ class Connection:
         self._tasks: list[asyncio.Task[None]] = []
         self._outlives_pipeline = False
         self._heard_at = time.monotonic()
-        self._incoming_text = TokenBucket(_MAX_TEXT_RATE, _MAX_TEXT_BURST)
-        self._incoming_audio = TokenBucket(_MAX_AUDIO_RATE, _MAX_AUDIO_BURST)
+        self._incoming_text = IncomingLimit(_MAX_TEXT_RATE, _MAX_TEXT_BURST, _MAX_TEXT_THROTTLED)
+        self._incoming_audio = IncomingLimit(
+            _MAX_AUDIO_RATE, _MAX_AUDIO_BURST, _MAX_AUDIO_THROTTLED
+        )
         self._incoming_audio_at = 0.0
+        self._ahead_throttled = 0.0
         self._is_flooded = False
-        self._audio_throttled = 0.0
-        self._text_throttled = 0.0
         self._outgoing_text = TokenBucket(_TEXT_RATE, _TEXT_BURST)
         # Held while a message of the application is sent, so that messages keep their order.
         self._send_lock = asyncio.Lock()
@@ -347,38 +355,34 @@ class Connection:
     async def _throttle(self, data: str | bytes) -> None:
         """Delay reading if the client sends more than a real client, so that memory stays small."""
         now = time.monotonic()
-        if isinstance(data, str):
-            text = self._incoming_text
-            if text.level(now) >= text.burst:
-                self._text_throttled = 0.0
-            text.take(now)
-            wait = text.ready_at(now) - now
-            self._text_throttled += wait
-        else:
-            media = self.call.media
-            seconds = len(data) / (media.frame_bytes if media else 1) / WIRE_SAMPLE_RATE
-            self._incoming_audio_at = max(self._incoming_audio_at, now) + seconds
-            self._incoming_audio.take(now)
-            wait = max(
-                self._incoming_audio_at - _MAX_AUDIO_AHEAD - now,
-                self._incoming_audio.ready_at(now) - now,
+        limit = self._incoming_text if isinstance(data, str) else self._incoming_audio
+        wait = limit.received(now)
+        if isinstance(data, bytes):
+            wait = max(wait, self._audio_ahead(data, now))
+        if wait <= 0:
+            return
+        is_flood = limit.is_exceeded or self._ahead_throttled > _MAX_AHEAD_THROTTLED
+        if is_flood and self.call.phase is Phase.RUNNING:
+            logger.warning(
+                f"{self.call}: disconnected: the client exceeded the message rates for too long"
             )
-            self._audio_throttled += max(0.0, wait)
-        if wait > 0:
-            self.observer.throttled(wait)
-            is_flood = (
-                self._audio_throttled > _MAX_AUDIO_THROTTLED
-                or self._text_throttled > _MAX_TEXT_THROTTLED
-            )
-            if is_flood and self.call.phase is Phase.RUNNING:
-                logger.warning(
-                    f"{self.call}: disconnected: the client exceeded the message rates for too long"
-                )
-                self._is_flooded = True
-                self.call.record_ending("server", "flood")
-                await self.call.disconnect("error", info="far more messages than a call has")
-            await asyncio.sleep(wait)
-            self._heard_at = time.monotonic()
+            self._is_flooded = True
+            self.call.record_ending("server", "flood")
+            await self.call.disconnect("error", info="far more messages than a call has")
+        if self._is_flooded:
+            wait = _FLOODED_DELAY
+        self.observer.throttled(wait)
+        await asyncio.sleep(wait)
+        self._heard_at = time.monotonic()
+
+    def _audio_ahead(self, data: bytes, now: float) -> float:
+        """Return the time in seconds to delay reading because the audio is ahead of real time."""
+        media = self.call.media
+        seconds = len(data) / (media.frame_bytes if media else 1) / WIRE_SAMPLE_RATE
+        self._incoming_audio_at = max(self._incoming_audio_at, now) + seconds
+        wait = max(0.0, self._incoming_audio_at - _MAX_AUDIO_AHEAD - now)
+        self._ahead_throttled += wait
+        return wait
 
     # -- messages to Genesys -----------------------------------------------------------------
 
@@ -471,14 +475,15 @@ class Connection:
     async def _watch(self) -> None:
         """Close the socket if the client stops sending, or does not complete the end of a call."""
         if await self._is_alive():
+            seconds = _CLOSE_SECONDS if self._is_flooded else _END_SECONDS
             try:
                 # The limit covers `close`, `closed`, and the closing of the socket by the client.
-                async with asyncio.timeout(_END_SECONDS):
+                async with asyncio.timeout(seconds):
                     await self.call.wait_for_phase(Phase.GONE)
                 return
             except TimeoutError:
                 logger.warning(
-                    f"{self.call}: the client did not end the session within {_END_SECONDS:g} s"
+                    f"{self.call}: the client did not end the session within {seconds:g} s"
                 )
         self._tasks[0].cancel()
         await self.close()

@@ -53,3 +53,42 @@ class TokenBucket:
     def ready_at(self, now: float, count: float = 1) -> float:
         """Return the time at which there will be `count` tokens, if no token is taken before."""
         return now + max(0.0, (count - self.level(now)) / self.rate)
+
+
+class IncomingLimit:
+    """Limits the rate of received messages, and distinguishes a flood from a burst.
+
+    A message above the limit delays reading. The messages are a flood when reading was delayed for
+    too long in total. The total is reset to zero when a complete burst is allowed again.
+
+    Attributes:
+        is_exceeded: Whether the messages are a flood.
+    """
+
+    def __init__(self, rate: float, burst: float, max_delay: float) -> None:
+        """Create the limit.
+
+        Args:
+            rate: Messages per second.
+            burst: Largest number of messages without a pause.
+            max_delay: Largest total delay of reading before the messages are a flood, in seconds.
+        """
+        self.is_exceeded = False
+        self._bucket = TokenBucket(rate, burst)
+        self._max_delay = max_delay
+        self._delay = 0.0
+
+    def received(self, now: float) -> float:
+        """Count one message, and return the time in seconds until the next one may be read.
+
+        Args:
+            now: Time on a monotonic clock.
+        """
+        bucket = self._bucket
+        if bucket.level(now) >= bucket.burst:
+            self._delay = 0.0
+        bucket.take(now)
+        wait = bucket.ready_at(now) - now
+        self._delay += wait
+        self.is_exceeded = self._delay > self._max_delay
+        return wait
