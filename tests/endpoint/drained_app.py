@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat_genesys.endpoint import AudioHookCall, audiohook_router
@@ -16,4 +18,12 @@ async def silent_bot(call: AudioHookCall) -> None:
 
 
 app = FastAPI()
+
+
+@app.post("/webhook")
+async def webhook(content: dict[str, Any]) -> int:
+    """Return the number of entries in the body, which is JSON."""
+    return len(content)
+
+
 app.include_router(audiohook_router(silent_bot, credentials={API_KEY: SECRET}))

@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -202,15 +203,32 @@ async def test_frames_are_answered_as_rfc_6455_has_it(case: str) -> None:
 
 # -- requests --------------------------------------------------------------------------------------
 
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+def posted(body: bytes, *headers: str) -> bytes:
+    """Return a POST request with a body, as it is sent."""
+    head = "\r\n".join(("POST /x HTTP/1.1", "Host: x", *headers, "", ""))
+    return head.encode() + body
+
+
 REQUESTS: dict[str, tuple[bytes, int]] = {
     "a plain request": (b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n", 200),
     "HTTP/1.0": (b"GET /x HTTP/1.0\r\n\r\n", 200),
     "a length of 0": (b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 200),
-    "a body": (b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 413),
-    "a body in chunks": (
-        b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
-        411,
-    ),
+    "a body": (posted(b"hello", "Content-Length: 5"), 200),
+    "a body in chunks": (posted(b"1\r\na\r\n0\r\n\r\n", CHUNKED), 200),
+    "a body with trailers": (posted(b"1\r\na\r\n0\r\nX: y\r\n\r\n", CHUNKED), 200),
+    "a body that is no chunk": (posted(b"hello\r\n", CHUNKED), 400),
+    "a chunk of a negative length": (posted(b"-1\r\na\r\n0\r\n\r\n", CHUNKED), 400),
+    "a length that is no number": (posted(b"", "Content-Length: five"), 400),
+    "two lengths": (posted(b"hello", "Content-Length: 5\r\nContent-Length: 6"), 400),
+    "an unknown encoding": (posted(b"", "Transfer-Encoding: gzip"), 501),
+    "a body of 2 MB": (posted(b"", "Content-Length: 2000000"), 413),
+    "a chunk of 2 MB": (posted(b"1e8480\r\n" + bytes(2_000_000), CHUNKED), 413),
+    "a chunk header of 9 KB": (posted(b"1;" + b"x" * 9000, CHUNKED), 431),
+    "trailers of 9 KB": (posted(b"0\r\n" + b"X: y\r\n" * 1500, CHUNKED), 431),
+    "11 000 chunks": (posted(b"1\r\na\r\n" * 11_000, CHUNKED), 413),
     "an upgrade with a body": (upgrade({"Content-Length": "5"}), 413),
     "an upgrade with chunks": (upgrade({"Transfer-Encoding": "chunked"}), 411),
     "an upgrade with a header of 9 KB": (upgrade({"X-A": "a" * 9000}), 431),
@@ -240,10 +258,101 @@ async def test_every_request_is_answered(case: str) -> None:
 async def test_a_client_that_sends_a_body_first_can_read_the_refusal() -> None:
     """If a server closed the socket before it read the body, a reset would destroy the response."""
     async with front() as server, RawClient(server.port) as client:
-        await client.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n")
+        await client.send(upgrade({"Content-Length": "99999"}))
         await client.send(b"x" * 99999)
         await asyncio.sleep(0.2)
         assert (await client.head()).startswith(b"HTTP/1.1 413 ")
+
+
+async def body_echo(scope: Any, receive: Any, send: Any) -> None:
+    """Serve as an ASGI application: answer a request with its body."""
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("size", [1, 5000, 2**20 - 10_000])
+async def test_an_application_gets_the_body_of_a_request(size: int, is_chunked: bool) -> None:
+    sent = bytes(n * 7 % 251 for n in range(size))
+    if is_chunked:
+        parts = [sent[at : at + 1000] for at in range(0, size, 1000)] + [b""]
+        chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+        request = posted(chunks, CHUNKED)
+    else:
+        request = posted(sent, f"Content-Length: {size}")
+    async with front(body_echo) as server, RawClient(server.port) as client:
+        writing = asyncio.create_task(client.send(request))
+        assert b" 200 " in await client.head()
+        await writing
+        async with asyncio.timeout(5):
+            answer = await client.reader.read()
+        assert len(answer) >= size
+        assert sent in answer if size > 1 else answer.endswith((sent, sent + b"\r\n0\r\n\r\n"))
+        await server.idle()
+
+
+async def test_a_body_that_is_sent_after_100_continue() -> None:
+    """Some clients send `Expect: 100-continue`, and send the body when they get status 100."""
+    async with front(body_echo) as server, RawClient(server.port) as client:
+        await client.send(posted(b"", "Content-Length: 5", "Expect: 100-continue"))
+        assert (await client.head()) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await client.send(b"hello")
+        assert b" 200 " in await client.head()
+
+
+async def test_a_body_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "_BODY_SECONDS", 0.2)
+    async with front() as server, RawClient(server.port) as client:
+        assert await client.status(posted(b"hell", "Content-Length: 5")) == 408
+        assert await client.ended()
+        await server.idle()
+
+
+async def test_of_bodies_that_are_too_large_together_the_oldest_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_protocol, "_MAX_BODIES_SIZE", 20_000)
+    half = posted(bytes(12_000), "Content-Length: 12001")
+    async with (
+        front() as server,
+        RawClient(server.port) as first,
+        RawClient(server.port) as second,
+    ):
+        await first.send(half)
+        await asyncio.sleep(0.1)
+        await second.send(half)
+        assert b" 503 " in await first.head()
+        await second.send(b"x")
+        assert b" 200 " in await second.head()
+        assert await first.ended()
+        await server.idle()
+
+
+async def test_a_body_is_parsed_in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each iteration of the event loop, only some chunks of one connection are parsed."""
+    per_turn = [0]
+    parse = http_protocol._Body.parse
+
+    def counted(body: http_protocol._Body) -> object:
+        before = body._parts
+        event = parse(body)
+        per_turn[-1] += body._parts - before
+        return event
+
+    monkeypatch.setattr(http_protocol._Body, "parse", counted)
+    async with front() as server, contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(RawClient(server.port)) for _ in range(5)]
+        for client in clients:
+            await client.send(posted(b"1\r\na\r\n" * 500, CHUNKED))
+        while sum(per_turn) < 2500:
+            await asyncio.sleep(0)
+            per_turn.append(0)
+    assert max(per_turn) <= 20
 
 
 async def test_a_connection_serves_one_request() -> None:
@@ -350,7 +459,7 @@ async def test_tls(tmp_path: Path) -> None:
             assert await socket.recv() == b"x" * 100_000
         assert socket.protocol.close_code == 1000
         reader, writer = await asyncio.open_connection("localhost", server.port, ssl=trust)
-        writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+        writer.write(posted(b"hello", "Content-Length: 9999999"))
         async with asyncio.timeout(5):
             assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
         writer.close()
@@ -714,6 +823,7 @@ FLOODS: dict[str, tuple[Callable[[str], bytes], bytes]] = {
     "pings before the answer": (unsigned, frame(PING)),
     "messages before the answer": (unsigned, frame(TEXT)),
     "a body in chunks": (plain("Transfer-Encoding: chunked\r\n\r\n"), b"1\r\na\r\n"),
+    "large bodies": (plain("Content-Length: 1048576\r\n\r\n"), bytes(2**16)),
     "endless headers": (plain(""), b"X: y\r\n"),
 }
 
@@ -825,6 +935,18 @@ async def test_a_flood_does_not_delay_a_call(
     assert flood.sent > 100_000
     assert statistics.median(took) < 0.05
     assert process.memory_info().rss - before < 20e6
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_an_application_can_have_a_webhook_beside_the_bot(
+    loop: str, servers: dict[str, tuple[str, psutil.Process]]
+) -> None:
+    """The application has a route that accepts JSON; a large body needs several reads."""
+    url = servers[loop][0].replace("ws", "http", 1).replace("/audiohook", "/webhook")
+    for entries in (1, 20_000):
+        content = json.dumps({str(n): "a value of some length" for n in range(entries)}).encode()
+        request = Request(url, content, {"Content-Type": "application/json"})
+        assert await asyncio.to_thread(lambda one: urlopen(one).read(), request) == b"%d" % entries
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")

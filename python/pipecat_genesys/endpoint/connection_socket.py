@@ -49,6 +49,14 @@ class ConnectionSocket:
             self._is_reading = False
             self.transport.pause_reading()
 
+    def stop_reading(self) -> None:
+        """Stop reading, although the user of `transport` has resumed reading there.
+
+        Call this method only when data was received.
+        """
+        self._is_reading = False
+        self.transport.pause_reading()
+
     def resume_reading(self) -> None:
         """Continue reading, if reading is paused and the transport is not closing."""
         if not self._is_reading and not self.transport.is_closing():
