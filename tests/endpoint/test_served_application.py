@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,6 +130,68 @@ def test_application_whose_routes_are_unknown_is_served(
     async def app(scope: Any, receive: Any, send: Any) -> None:
         pass
 
+    load(monkeypatch, app)
+    assert lines == []
+
+
+class Application:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+
+class OlderApplication:
+    """An application of ASGI 2, which is a class."""
+
+    def __init__(self, scope: Any) -> None:
+        pass
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        pass
+
+
+async def a_bot(call: Any) -> None:
+    pass
+
+
+def make_app() -> FastAPI:
+    return FastAPI()
+
+
+async def with_a_prefix(prefix: str, scope: Any, receive: Any, send: Any) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("app", "what"),
+    [
+        (json.loads, "a callable with the parameters (s, *"),
+        (json, "an object of type module"),
+        (5, "an object of type int"),
+        ("my_module:app", "an object of type str"),
+        (None, "an object of type NoneType"),
+        (print, "the built-in function print"),
+        (FastAPI, "the class FastAPI"),
+        (OlderApplication, "the class OlderApplication"),
+        (OlderApplication({}), "a callable with the parameters (receive"),
+        (a_bot, "a callable with the parameters (call"),
+        (make_app, "a callable with the parameters ()"),
+        (lambda environ, start_response: [], "a callable with the parameters (environ"),
+    ],
+)
+def test_an_object_that_is_no_application_is_not_served(
+    app: Any, what: str, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match="3"):
+        load(monkeypatch, app)
+    (line,) = lines
+    assert line.startswith(f"an_application:app is {what}")
+    assert "audiohook_router" in line
+
+
+@pytest.mark.parametrize("app", [Application(), partial(with_a_prefix, "/a")])
+def test_an_object_that_can_be_called_as_an_application_is_served(
+    app: Any, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     load(monkeypatch, app)
     assert lines == []
 

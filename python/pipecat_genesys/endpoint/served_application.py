@@ -7,6 +7,7 @@ settings; the command sets the variables from its options.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import multiprocessing
 import os
 import signal
@@ -74,6 +75,12 @@ def application() -> Any:
     """
     name = os.environ[APP_VARIABLE]
     app = _import(name)
+    if (what := _not_an_application(app)) is not None:
+        _fail(
+            f"{name} is {what}, not an ASGI application; name an object such as app = FastAPI() "
+            "that includes the router of audiohook_router. If this is a function that makes the "
+            "application, call it in the module: app = make_app()"
+        )
     routes = Routes()
     routes.add(app)
     owners = [getattr(endpoint, "__self__", None) for _, endpoint in routes.websockets]
@@ -205,6 +212,30 @@ def _import(name: str) -> Any:
         text = " ".join(str(error).split())
         kind = type(error).__name__
         _fail(f"{name} cannot be imported: {kind}: {text} ({frame.filename}:{frame.lineno})")
+
+
+def _not_an_application(app: Any) -> str | None:
+    """Return what an object is, if it is not an ASGI application.
+
+    An application is called with three arguments: scope, receive and send. A class would be called
+    with them too, but no method of its instance would be.
+    """
+    if isinstance(app, type):
+        return f"the class {app.__name__}"
+    if inspect.isbuiltin(app):
+        return f"the built-in function {app.__name__}"
+    if not callable(app):
+        return f"an object of type {type(app).__name__}"
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):
+        # Some callables of compiled modules have no signature.
+        return None
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        return f"a callable with the parameters {signature}"
+    return None
 
 
 def _apply_settings(endpoint: AudioHookEndpoint) -> None:
