@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from pipecat_genesys.load import Expect, LoadPlan, Talk
 from pipecat_genesys.load.delays import AnswerDetector, EchoDetector
@@ -65,19 +67,32 @@ def test_an_utterance_just_before_the_end_of_the_call_needs_no_answer() -> None:
     assert (delays.found, delays.missing) == ([], 1)
 
 
-def test_calls_begin_at_equal_intervals_and_all_run_together() -> None:
+def test_calls_begin_one_after_the_other_and_all_run_together() -> None:
     plan = LoadPlan(calls=4, ramp=2.0, duration=30.0)
-    assert [plan.begin_of(number) for number in range(4)] == [0.0, 0.5, 1.0, 1.5]
-    assert [plan.end_of(number) for number in range(4)] == [32.0, 32.5, 33.0, 33.5]
-    assert plan.longest_call_seconds == 32.0
+    begins = [plan.begin_of(number) for number in range(4)]
+    assert all(0.5 * number <= begin < 0.5 * (number + 1) for number, begin in enumerate(begins))
+    assert begins == [plan.begin_of(number) for number in range(4)], "every test has the same times"
+    lengths = [plan.end_of(number) - begin for number, begin in enumerate(begins)]
+    assert lengths == pytest.approx([32.0] * 4)
+    assert plan.longest_call_seconds == pytest.approx(32.0)
+
+
+@pytest.mark.parametrize("interval", [0.2, 0.05, 0.03])
+def test_packets_of_the_calls_are_not_sent_at_the_same_times(interval: float) -> None:
+    """Every caller sends a packet every 200 ms, also if the calls begin every 200 ms."""
+    plan = LoadPlan(calls=200, ramp=200 * interval, duration=30.0)
+    phases = Counter(int(plan.begin_of(number) % 0.2 / 0.01) for number in range(200))
+    # Of 200 independent calls, 10 are in each 10 ms on average, and 22 or more in one of 1000.
+    assert len(phases) == 20
+    assert max(phases.values()) < 22
 
 
 def test_calls_end_over_the_time_that_the_plan_gives() -> None:
     plan = LoadPlan(calls=4, ramp=2.0, duration=30.0, ramp_down=0.0)
     assert [plan.end_of(number) for number in range(4)] == [32.0] * 4
-    assert plan.longest_call_seconds == 32.0
+    assert plan.longest_call_seconds == 32.0 - plan.begin_of(0)
     slow = LoadPlan(calls=4, ramp=2.0, duration=30.0, ramp_down=8.0)
-    assert slow.longest_call_seconds == 38.0 - 1.5
+    assert slow.longest_call_seconds == slow.end_of(3) - slow.begin_of(3) > 36.0
 
 
 @pytest.mark.parametrize(

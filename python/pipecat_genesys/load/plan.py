@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from random import Random
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +13,10 @@ class LoadPlan:
 
     Attributes:
         calls: Number of simultaneous calls.
-        ramp: Time over which the calls begin, at equal intervals.
+        ramp: Time over which the calls begin. The time has an interval of the same length for each
+            call, and the call begins at a random time in its interval. Every caller sends a packet
+            every 200 ms: calls that began at regular times would send their packets at the same
+            times, which independent callers do not.
         duration: Time for which all calls run together.
         ramp_down: Time over which the calls end, in the order in which they began; None for `ramp`,
             so that all calls take the same time.
@@ -45,9 +49,13 @@ class LoadPlan:
 
     def begin_of(self, number: int) -> float:
         """Return the time from the beginning of the first call to the beginning of a call."""
-        return self.ramp * number / self.calls
+        return self.ramp * self._part(number)
 
     def end_of(self, number: int) -> float:
         """Return the time from the beginning of the first call to the end of a call."""
         down = self.ramp if self.ramp_down is None else self.ramp_down
-        return self.ramp + self.duration + down * number / self.calls
+        return self.ramp + self.duration + down * self._part(number)
+
+    def _part(self, number: int) -> float:
+        """Return the part of the calls that begin before a call; the same in every test."""
+        return (number + Random(number).random()) / self.calls  # noqa: S311  # a schedule
