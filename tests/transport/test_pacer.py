@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pipecat_genesys.protocol.types import MAX_MESSAGE_BYTES
-from pipecat_genesys.simulator import ClientLimits, Playback
+from pipecat_genesys.simulator import ClientLimits, Playback, Underrun
 from pipecat_genesys.transport import TransportObserver, can_block
 from pipecat_genesys.transport.pacer import AudioPacer, PacingQueue
 from pipecat_genesys.transport.writer import Writer
@@ -99,7 +99,7 @@ class PacedCall:
     def sent(self) -> bytes:
         return b"".join(audio for _, audio in self.packets)
 
-    def underruns(self) -> list[object]:
+    def underruns(self) -> list[Underrun]:
         self.playback.advance(self.now)
         return list(self.playback.underruns())
 
@@ -154,6 +154,28 @@ def test_blocking_the_event_loop_for_half_a_second_causes_no_underrun(at: float)
     assert stalled
     assert call.underruns() == []
     assert len(call.sent) == 250 * 320
+
+
+def test_audio_in_real_time_that_is_a_little_late_is_heard_with_one_short_gap() -> None:
+    """The pieces are late by up to 8 ms, as in a busy process; each piece is 200 ms long."""
+    call = PacedCall()
+    begin = call.now
+    for piece in range(300):
+        call.advance(begin + 0.2 * piece + (piece * 7 % 9) / 1000)
+        call.queue.put(bytes(SECOND // 5), call.now)
+    gaps = call.underruns()
+    assert len(gaps) == 1
+    assert gaps[0].seconds < 0.02
+
+
+def test_audio_in_real_time_that_is_often_late_is_heard_with_two_gaps() -> None:
+    """The pieces are late by up to 40 ms, as from a source with a network between."""
+    call = PacedCall()
+    begin = call.now
+    for piece in range(300):
+        call.advance(begin + 0.2 * piece + (piece * 7 % 9) / 200)
+        call.queue.put(bytes(SECOND // 5), call.now)
+    assert len(call.underruns()) == 2
 
 
 def test_ten_minutes_of_conversation_cause_no_429_and_no_underrun() -> None:

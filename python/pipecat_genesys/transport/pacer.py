@@ -44,9 +44,13 @@ _STEADY_SECONDS = 0.25
 # If the lead is below this limit, in seconds, Genesys may play all of the audio while the event
 # loop is busy.
 _SMALL_LEAD_SECONDS = 0.2
-# Time in seconds for which audio is collected after an underrun, because the next audio may be late
-# too.
-_CUSHION_SECONDS = 0.03
+# When Genesys has played all audio in the middle of a turn, audio is collected until this time in
+# seconds has passed, because later audio may be late, too. A source in real time gives no audio
+# that could be sent ahead, so without a cushion each later piece is heard late that is later than
+# all pieces before. The first cushion of a turn is short: with it, the gap stays below 20 ms, the
+# length of one frame in telephony. If Genesys then still runs out of audio, the source varies more
+# than the event loop, and the next cushions of the turn are longer.
+_FIRST_CUSHION_SECONDS, _NEXT_CUSHION_SECONDS = 0.012, 0.03
 # Number of tokens that are reserved for the beginning and the end of utterances.
 _RESERVE = 2.0
 # Maximum delay of a playback report, in seconds.
@@ -106,6 +110,7 @@ class PacingQueue:
         self._starved_at: float | None = None
         self._not_before = 0.0
         self._last_lead = 0.0
+        self._cushion = _FIRST_CUSHION_SECONDS
         # End position of the sent audio that an interruption must not discard.
         self._protected_until = 0
 
@@ -233,6 +238,10 @@ class PacingQueue:
         del self._buffer[:most]
         waited = now - self._starved_at if self._starved_at is not None else 0.0
         self._starved_at = None
+        if not self.clock.in_turn:
+            self._cushion = _FIRST_CUSHION_SECONDS
+        elif self.clock.empty_since(now) is not None:
+            self._cushion = _NEXT_CUSHION_SECONDS
         self.bucket.take(now)
         gap = self.clock.add(len(audio) // self.frame_bytes, now)
         self._take_stretches(len(audio))
@@ -277,9 +286,7 @@ class PacingQueue:
             due = min(due, max(paused_at, room_at, self.bucket.ready_at(now, _RESERVE)))
             empty_since = self.clock.empty_since(now)
             if empty_since is not None:
-                # After an underrun, wait once to collect audio. Otherwise each following message
-                # could cause a gap.
-                due = max(due, empty_since + _CUSHION_SECONDS)
+                due = max(due, empty_since + self._cushion)
         if self._starved_at is None and not self.bucket.has(now):
             self._starved_at = now
         return max(due, self._not_before)
