@@ -81,8 +81,8 @@ services:  ## More tests | 2 min | install the programs that tests start: redis-
 		else echo 'no package chromium: the tests of the inspector in a browser will be skipped'; fi; }
 
 .PHONY: test-rust
-test-rust: $(VENV)/.deps  ## More tests | 1 min | the tests of the Rust core
-	cargo test --quiet --locked --package audiohook-audio
+test-rust: $(VENV)/.deps  ## More tests | 1 min | the tests of the Rust core and of the recorder
+	cargo test --quiet --locked --package audiohook-audio --package audiohook-recorder
 
 # Programs for emulated CPUs are compiled with different flags, so they have a separate target folder.
 EMULATED := target/emulated

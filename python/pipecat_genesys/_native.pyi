@@ -1,10 +1,12 @@
-from typing import Literal, TypeAlias, final
+from os import PathLike
+from typing import Any, Literal, TypeAlias, final
 
 from typing_extensions import Buffer
 
 __all__ = [
     "InboundAudio",
     "OutboundAudio",
+    "RecordingQueue",
     "Resampler",
     "SpeechWindows",
     "instruction_set",
@@ -13,6 +15,8 @@ __all__ = [
     "split_stereo",
     "ulaw_decode",
     "ulaw_encode",
+    "waiting_recordings",
+    "write_recordings",
 ]
 
 # The coefficients b0, b1, b2, a1, a2 of a second-order section.
@@ -24,6 +28,22 @@ def ulaw_encode(data: Buffer, /) -> bytes: ...
 def split_stereo(data: Buffer, sample_width: int) -> tuple[bytes, bytes]: ...
 def mix_stereo(data: Buffer, /) -> bytes: ...
 def merge_stereo(left: Buffer, right: Buffer, sample_width: int) -> bytes: ...
+def waiting_recordings(queues: list[RecordingQueue], /) -> tuple[int, list[int]]: ...
+def write_recordings(
+    queues: list[RecordingQueue], /
+) -> tuple[int, list[tuple[int, float, int, OSError]]]: ...
+
+_Audio: TypeAlias = tuple[float, int, bytes | int | None]
+
+@final
+class RecordingQueue:
+    def __new__(cls, max_messages: int, max_bytes: int) -> RecordingQueue: ...
+    def put_audio(self, at: float, size: int, content: bytes | int | None, /) -> bool: ...
+    def put_other(self, message: object, size: int, /) -> bool: ...
+    def take(self) -> list[Any]: ...
+    def create_file(self, path: str | PathLike[str], /) -> None: ...
+    def close_file(self) -> None: ...
+    def append(self, lines: list[bytes | _Audio], /) -> int: ...
 
 @final
 class Resampler:

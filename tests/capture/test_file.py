@@ -19,7 +19,6 @@ from pipecat_genesys.capture import (
     MarkKind,
     Party,
     RecordingMark,
-    audio_line,
     create_file,
     end_line,
     entry_line,
@@ -27,7 +26,6 @@ from pipecat_genesys.capture import (
     mark_line,
     message_line,
     read_capture,
-    silence_content,
 )
 
 HEAD = CaptureHead(
@@ -57,8 +55,8 @@ def written(path: Path) -> bytes:
         *map(entry_line, ENTRIES[:3]),
         mark_line(0.6, MarkKind.PAUSED),
         *map(entry_line, ENTRIES[3:5]),
-        audio_line(1.1, Direction.TO_SERVER, 4, silence_content("PCMU")),
-        audio_line(1.2, Direction.TO_SERVER, 4, silence_content("L16")),
+        message_line(1.1, Direction.TO_SERVER, AUDIO, 4, '"silence":"ff"'),
+        message_line(1.2, Direction.TO_SERVER, AUDIO, 4, '"silence":"00"'),
         mark_line(1.5, MarkKind.DROPPED, 12),
         end_line(2.0, Party.CLIENT, 1005),
     ]
@@ -132,10 +130,3 @@ def test_created_file_is_private_and_replaces_no_file_unless_asked(tmp_path: Pat
         create_file(path, replace=False)
     with open(create_file(path, replace=True), "wb"):
         assert path.read_bytes() == b""
-
-
-@pytest.mark.parametrize("content", ["", silence_content(None), '"audio":"AAAA"'])
-def test_fast_line_of_audio_is_the_line_of_a_message(content: str) -> None:
-    for direction in Direction:
-        line = message_line(1.25, direction, AUDIO, 1600, content)
-        assert audio_line(1.25, direction, 1600, content) == line

@@ -13,8 +13,8 @@ from pipecat_genesys.protocol import server_messages
 from pipecat_genesys.protocol.client_messages import parse_strict
 
 RECORD, MASK, OMIT = Choice.RECORD, Choice.MASK, Choice.OMIT
-VERBATIM = Choices(RECORD, RECORD, RECORD, RECORD)
-OMITTED = Choices(OMIT, OMIT, OMIT, OMIT)
+VERBATIM = Choices(RECORD, RECORD, RECORD, RECORD, RECORD)
+OMITTED = Choices(OMIT, OMIT, OMIT, OMIT, OMIT)
 PLANTED = "planted-4711"
 
 
@@ -148,6 +148,8 @@ def test_masking_twice_changes_nothing(choices: Choices) -> None:
 
 
 def test_pause_masks_what_is_recorded_and_leaves_out_what_is_omitted() -> None:
-    assert Choices(RECORD, RECORD, OMIT, MASK).paused == Choices(MASK, MASK, OMIT, MASK)
+    assert Choices(RECORD, RECORD, OMIT, MASK, RECORD).paused == Choices(
+        MASK, MASK, OMIT, MASK, MASK
+    )
     assert VERBATIM.is_verbatim
     assert not VERBATIM.paused.is_verbatim

@@ -193,7 +193,9 @@ async def test_settings_come_from_options_then_variables_and_are_logged(tmp_path
     ):
         assert part in settings, settings
     (path,) = files_in(tmp_path / "option")
-    assert read_capture(path).choices == Choices(audio=Choice.OMIT, digits=Choice.RECORD)
+    assert read_capture(path).choices == Choices(
+        audio=Choice.OMIT, digits=Choice.RECORD, events=Choice.OMIT
+    )
     [summary] = [line for line in server.lines if "call ended:" in line]
     assert f"recording={path.name} flight=- " in summary
     assert not (tmp_path / "variable").exists()

@@ -19,6 +19,7 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat_genesys.capture import (
     CaptureSource,
+    Choice,
     Choices,
     Direction,
     MarkKind,
@@ -105,7 +106,7 @@ async def test_lost_socket_is_written_without_audio_and_masked(
             socket.transport.abort()
         call = await written(tmp_path, server, "lost")
     assert call.reasons == ("lost",)
-    assert call.choices == Choices()
+    assert call.choices == Choices(audio=Choice.OMIT)
     assert b"planted" not in file_in(tmp_path).read_bytes()
     kinds = [entry.type for entry in call.entries if entry.direction is Direction.TO_SERVER]
     assert kinds == ["open", "audio", "dtmf", "ping"]
@@ -126,6 +127,28 @@ async def text_of(socket: ClientConnection) -> str:
     while not isinstance(message := await socket.recv(), str):
         pass
     return message
+
+
+async def test_settings_in_the_file_say_that_it_has_no_audio(tmp_path: Path) -> None:
+    async def bot(call: AudioHookCall) -> None:
+        async def speak(*_: Any) -> None:
+            await call.transport.call.send_transcript("planted words", offset=0, duration=1)
+
+        call.transport.call.add_event_handler("on_dtmf", speak)
+        await echo(call)
+
+    client = Genesys()
+    async with flying(tmp_path, bot, audio="record", variables="omit") as server:
+        async with opened(server, client) as socket:
+            await socket.send(client.text("dtmf", {"digit": "7"}))
+            while json.loads(await text_of(socket))["type"] != "event":
+                pass
+            socket.transport.abort()
+        call = await written(tmp_path, server, "lost")
+    assert call.choices == Choices(audio=Choice.OMIT, variables=Choice.OMIT, events=Choice.RECORD)
+    assert {entry.content for entry in call.entries if entry.is_audio} == {None}
+    (event,) = [entry for entry in call.entries if entry.type == "event"]
+    assert "planted words" in str(event.content)
 
 
 async def test_fault_of_the_client_is_written(tmp_path: Path) -> None:

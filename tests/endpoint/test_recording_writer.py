@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from loguru import logger
-from pipecat_genesys.capture import Direction, MarkKind, read_capture
+from pipecat_genesys.capture import AUDIO, Direction, MarkKind, message_line, read_capture
 from pipecat_genesys.endpoint import RecordingSettings
 from pipecat_genesys.endpoint import recording_writer as rw
 from pipecat_genesys.simulator import SimulatedCall
@@ -26,7 +26,7 @@ from .served import SIGNED, hang_up, next_pong, served
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX permissions")
 
-AUDIO = {"audio": "record"}
+WITH_AUDIO = {"audio": "record"}
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def test_full_disk_stops_recordings_and_not_calls_until_there_is_room(
             await next_pong(caller)
             await hang_up(caller)
 
-        async with recorded(disk / "calls", **AUDIO) as server:
+        async with recorded(disk / "calls", **WITH_AUDIO) as server:
 
             async def is_stopped() -> bool:
                 return counted(server, "recording_stopped") == 1
@@ -161,7 +161,7 @@ async def test_oldest_finished_recordings_are_deleted_first(tmp_path: Path) -> N
     with other:
         assert other.stdout is not None
         other.stdout.readline()
-        async with recorded(tmp_path, max_bytes=140_000, **AUDIO) as server:
+        async with recorded(tmp_path, max_bytes=140_000, **WITH_AUDIO) as server:
             await SimulatedCall(server.url, options=SIGNED).run(short)
         other.kill()
     left = [path for path in old if path.exists()]
@@ -188,7 +188,7 @@ async def test_running_calls_do_not_exceed_the_largest_size(tmp_path: Path, log:
             await next_pong(caller)
         await hang_up(caller)
 
-    async with recorded(tmp_path, max_bytes=20_000, **AUDIO) as server:
+    async with recorded(tmp_path, max_bytes=20_000, **WITH_AUDIO) as server:
         report = await SimulatedCall(server.url, options=SIGNED).run(long)
     assert report.clean, report
     path = file_in(tmp_path)
@@ -204,15 +204,14 @@ async def test_slow_disk_delays_no_call_and_dropped_messages_are_counted(
     """The writing thread hangs while a call continues; the queue of the thread is bounded."""
     monkeypatch.setattr(rw, "_MAX_ITEMS", 10)
     is_writing, may_write = threading.Event(), threading.Event()
-    write = os.write
+    write = rw.write_recordings
 
-    def slow(descriptor: int, data: Any) -> int:
-        if threading.current_thread().name == "recordings":
-            is_writing.set()
-            may_write.wait(60)
-        return write(descriptor, data)
+    def slow(queues: Any) -> Any:
+        is_writing.set()
+        may_write.wait(60)
+        return write(queues)
 
-    monkeypatch.setattr(os, "write", slow)
+    monkeypatch.setattr(rw, "write_recordings", slow)
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
@@ -276,6 +275,43 @@ async def test_all_calls_of_a_process_share_one_thread_and_close_their_files(
         assert counted(server, "recording_bytes_total") == size
     assert len(files_in(tmp_path)) == 8
     assert open_files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "written"),
+    [(None, ""), (0xFF, '"silence":"ff"'), (0, '"silence":"00"'), (b"\0\0\0", '"audio":"AAAA"')],
+)
+def test_native_line_of_audio_is_the_line_of_a_message(
+    tmp_path: Path, content: bytes | int | None, written: str
+) -> None:
+    queue = rw.RecordingQueue(10, 10_000)
+    queue.create_file(tmp_path / "a.jsonl")
+    assert queue.put_audio(1.25, 1600, content)
+    assert queue.put_audio(2.0000005, -800, content)
+    rw.write_recordings([queue])
+    queue.append([(3.0, 160, content)])
+    queue.close_file()
+    assert (tmp_path / "a.jsonl").read_text() == "".join(
+        message_line(at, direction, AUDIO, size, written)
+        for at, direction, size in (
+            (1.25, Direction.TO_SERVER, 1600),
+            (2.0000005, Direction.FROM_SERVER, 800),
+            (3.0, Direction.TO_SERVER, 160),
+        )
+    )
+
+
+def test_failed_native_write_names_the_queue_and_the_lost_messages(tmp_path: Path) -> None:
+    whole, closed = (rw.RecordingQueue(10, 10_000) for _ in range(2))
+    for number, queue in enumerate((whole, closed)):
+        queue.create_file(tmp_path / f"{number}.jsonl")
+        assert queue.put_audio(1.5, 1600, None)
+        assert queue.put_audio(1.75, 1600, None)
+    closed.close_file()
+    written, ((index, at, lost, error),) = rw.write_recordings([whole, closed])
+    assert written == (tmp_path / "0.jsonl").stat().st_size > 0
+    assert (index, at, lost) == (1, 1.5, 2)
+    assert isinstance(error, OSError)
 
 
 async def test_second_connection_of_a_session_gets_a_file_of_its_own(

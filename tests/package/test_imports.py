@@ -74,7 +74,7 @@ ALLOWED_COMPONENTS: dict[str, set[str]] = {
     "call": {"audio", "errors", "protocol"},
     "serializer": {"audio", "call", "errors", "protocol"},
     "transport": {"audio", "call", "errors", "protocol"},
-    "endpoint": {"auth", "call", "capture", "errors", "protocol", "transport"},
+    "endpoint": {"_native", "auth", "call", "capture", "errors", "protocol", "transport"},
     "vad": {"_native", "errors"},
     "simulator": {"audio", "capture", "errors", "protocol"},
     "conformance": {"audio", "capture", "errors", "protocol", "simulator"},

@@ -32,6 +32,8 @@ IN_SDIST = {
     "rust/core/src/lib.rs",
     "rust/python/Cargo.toml",
     "rust/python/src/lib.rs",
+    "rust/recorder/Cargo.toml",
+    "rust/recorder/src/lib.rs",
 }
 """Files that an sdist must contain besides the Python package."""
 

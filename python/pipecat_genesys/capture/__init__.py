@@ -13,7 +13,6 @@ from .file import (
     MarkKind,
     RecordedCall,
     RecordingMark,
-    audio_line,
     create_file,
     end_line,
     entry_line,
@@ -21,7 +20,6 @@ from .file import (
     mark_line,
     message_line,
     read_capture,
-    silence_content,
 )
 from .gaps import has_gaps, make_replayable
 from .masking import Choice, Choices, mask_client_message, mask_server_parameters
@@ -40,7 +38,6 @@ __all__ = [
     "Party",
     "RecordedCall",
     "RecordingMark",
-    "audio_line",
     "content_size",
     "create_file",
     "end_line",
@@ -53,5 +50,4 @@ __all__ = [
     "mask_server_parameters",
     "message_line",
     "read_capture",
-    "silence_content",
 ]

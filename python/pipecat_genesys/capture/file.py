@@ -28,8 +28,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from .entries import AUDIO, CallMode, CaptureEntry, Direction, Party
-from .masking import Choice, Choices, silence
+from .entries import CallMode, CaptureEntry, Direction, Party
+from .masking import Choice, Choices
 
 VERSION = 1
 """Version of the file format."""
@@ -39,12 +39,6 @@ VERSION = 1
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-# The text between the time and the size in the line of an audio message.
-_AUDIO_TO_SERVER, _AUDIO_FROM_SERVER = (
-    f',"direction":"{direction}","type":"{AUDIO}","size":'
-    for direction in (Direction.TO_SERVER, Direction.FROM_SERVER)
-)
-_TO_SERVER = Direction.TO_SERVER
 # Largest size of a masked audio message, in bytes. Real audio messages are smaller, because servers
 # refuse messages of this size.
 _MAX_SILENCE = 2**20
@@ -152,8 +146,8 @@ def message_line(
         type: Type of the message.
         size: Size of the message in bytes.
         content: Name and value of the member with the content, as JSON text:
-            `"audio":"..."`, `"message":{...}`, `"text":"..."`, or the result of
-            `silence_content`; empty if the content is not recorded.
+            `"audio":"..."`, `"silence":"ff"`, `"message":{...}` or `"text":"..."`; empty if
+            the content is not recorded.
         seq: Sequence number of the message.
         latency: Seconds between a request and this reply.
         note: Text about the message.
@@ -167,31 +161,6 @@ def message_line(
     if note:
         line += f',"note":{_encode(note)}'
     return f"{line},{content}}}\n" if content else f"{line}}}\n"
-
-
-def audio_line(at: float, direction: Direction, size: int, content: str) -> str:
-    """Return the same line as `message_line` for audio, in a fifth of the time.
-
-    Args:
-        at: Seconds since `open`.
-        direction: Direction of the audio.
-        size: Size of the audio in bytes.
-        content: Name and value of the member with the content, as in `message_line`.
-    """
-    comma = "," if content else ""
-    # A comparison takes a third of the time of a lookup, because an enumeration computes its hash
-    # in Python.
-    between = _AUDIO_TO_SERVER if direction is _TO_SERVER else _AUDIO_FROM_SERVER
-    return f'{{"at":{at:.6f}{between}{size}{comma}{content}}}\n'
-
-
-def silence_content(media_format: str | None) -> str:
-    """Return the name and the value of the member for masked audio, as JSON text.
-
-    Args:
-        media_format: Format of the audio; None for mu-law.
-    """
-    return f'"silence":"{silence(1, media_format).hex()}"'
 
 
 def entry_line(entry: CaptureEntry) -> str:

@@ -61,16 +61,18 @@ class Choices:
     """What a recording does with each kind of personal data.
 
     Attributes:
-        audio: The audio of both parties, and the data of `event` messages, such as transcripts.
+        audio: The audio of both parties.
         digits: The keys that the caller presses.
         variables: The values of input and output variables, and the integration's configuration.
         participant: The caller's number and name, and the number that was dialled.
+        events: The data of `event` messages, such as transcripts.
     """
 
     audio: Choice = Choice.MASK
     digits: Choice = Choice.MASK
     variables: Choice = Choice.MASK
     participant: Choice = Choice.MASK
+    events: Choice = Choice.MASK
 
     @property
     def paused(self) -> Choices:
@@ -158,11 +160,11 @@ def mask_server_parameters(
         masked = {name: value for name, value in parameters.items() if name != "outputVariables"}
         _put(masked, "outputVariables", parameters["outputVariables"], choices.variables)
         return masked
-    if message_type == Type.EVENT and choices.audio is not Choice.RECORD:
+    if message_type == Type.EVENT and choices.events is not Choice.RECORD:
         entities = parameters.get("entities")
         if not isinstance(entities, (list, tuple)):
             return {}
-        return {"entities": [_entity(entity, choices.audio) for entity in entities]}
+        return {"entities": [_entity(entity, choices.events) for entity in entities]}
     return parameters
 
 

@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from pipecat_genesys.capture import (
     Party,
     mask_server_parameters,
 )
-from pipecat_genesys.capture.masking import MASK
+from pipecat_genesys.capture.masking import MASK, silence
 from pipecat_genesys.protocol import AudioHookMessageType, WireMessage, fields
 from pipecat_genesys.transport import MessageTap
 
@@ -43,6 +42,7 @@ from .recording_writer import (
     RecordingFile,
     RecordingFolder,
     RecordingInfo,
+    TextItem,
     writer_thread,
 )
 
@@ -52,6 +52,8 @@ from .recording_writer import (
 _FLIGHT_SECONDS = 60.0
 _MAX_FLIGHT_TEXT = 128 * 1024
 _MAX_FLIGHT_AUDIO = 768
+# When there are this many more audio messages in memory, they are dropped together.
+_SPARE_FLIGHT_AUDIO = 64
 # Number of text messages at the start of a call that are always kept: a replay needs `open` and
 # `opened`.
 _OPENING_TEXTS = 2
@@ -127,6 +129,8 @@ class RecordingSettings:
             Choice(self.digits),
             Choice(self.variables),
             Choice(self.participant),
+            # Events have no setting of their own, because they have the words of the audio.
+            events=Choice(self.audio),
         )
 
 
@@ -214,7 +218,7 @@ class CallRecording(MessageTap):
         """Create the recording. Use `Recorder.begin` instead."""
         self.is_paused = False
         self._chosen = choices or Choices()
-        self._choices = self._chosen
+        self._media_format: str | None = None
         now = datetime.now(UTC)
         self._name = f"{now:%Y%m%dT%H%M%SZ}-{session_id}"
         started = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -223,6 +227,7 @@ class CallRecording(MessageTap):
         )
         self._began_at: float | None = None
         self._has_ended = False
+        self._choose(self._chosen)
         self._writes: RecordingFile | None = None
         if folder is not None:
             self._writes = RecordingFile(folder, self._name, self._info)
@@ -269,26 +274,35 @@ class CallRecording(MessageTap):
         if is_paused is self.is_paused:
             return
         self.is_paused = is_paused
-        self._choices = self._chosen.paused if is_paused else self._chosen
+        self._choose(self._chosen.paused if is_paused else self._chosen)
         kind = MarkKind.PAUSED if is_paused else MarkKind.RESUMED
         self._put((self._at(time.monotonic()), None, kind, self._choices, None, None, 0), 0)
+
+    def _choose(self, choices: Choices) -> None:
+        """Set the choices for the following messages."""
+        self._choices = choices
+        self._keeps_audio = choices.audio is Choice.RECORD
+        # What is recorded instead of audio. The format is known when `opened` is sent, before all
+        # audio.
+        self._masked_audio = None
+        if choices.audio is Choice.MASK:
+            self._masked_audio = silence(1, self._media_format)[0]
 
     # -- methods of `MessageTap` -------------------------------------------------------------
 
     def received(self, message: str | bytes, at: float) -> None:
         """See `MessageTap`."""
-        if self._began_at is None:
-            self._began_at = at
-        if isinstance(message, str):
-            item = (at - self._began_at, _TO_SERVER, message, self._choices, None, None, 0)
-            self._put(item, len(message))
+        at = self._at(at)
+        if isinstance(message, bytes):
+            self._put_audio(at, len(message), message)
         else:
-            self._put_audio(at - self._began_at, _TO_SERVER, message)
+            item = (at, _TO_SERVER, message, self._choices, None, None, 0)
+            self._put(item, len(message))
 
     def sent(self, message: WireMessage | bytes, at: float) -> None:
         """See `MessageTap`."""
         if isinstance(message, bytes):
-            self._put_audio(self._at(at), _FROM_SERVER, message)
+            self._put_audio(self._at(at), -len(message), message)
             return
         text, kind, seq, parameters = message
         size = fields.wire_size(text)
@@ -309,12 +323,15 @@ class CallRecording(MessageTap):
     def _at(self, now: float) -> float:
         if self._began_at is None:
             self._began_at = now
+            if self._writes is not None:
+                self._writes.begin()
         return now - self._began_at
 
     def _find_format(self, parameters: Mapping[str, Any]) -> None:
         media = parameters.get("media")
         if media:
-            self._info.media_format = media[0].get("format")
+            self._media_format = media[0].get("format")
+            self._choose(self._choices)
 
     def _masked(self, kind: AudioHookMessageType, text: str, parameters: Mapping[str, Any]) -> str:
         """Mask a server message now, because the application may change its parameters."""
@@ -329,20 +346,18 @@ class CallRecording(MessageTap):
             masked = f'"{MASK}"'
         return f"{text.partition(_PARAMETERS)[0]}{_PARAMETERS}{masked}}}"
 
-    def _put(self, item: Item, size: int) -> None:
+    def _put(self, item: TextItem, size: int) -> None:
         if self._writes is not None:
-            self._writes.put(item, size)
+            self._writes.put_text(item, size)
         if self._flight is not None:
             self._flight.put(item, size)
 
-    def _put_audio(self, at: float, direction: Direction, audio: bytes) -> None:
-        size, choices = len(audio), self._choices
+    def _put_audio(self, at: float, size: int, audio: bytes) -> None:
+        """Record an audio message. The size is negative if this process sent the message."""
         if self._writes is not None:
-            is_kept = choices.audio is Choice.RECORD
-            item = (at, direction, audio if is_kept else None, choices, None, None, size)
-            self._writes.put(item, size if is_kept else 0)
+            self._writes.put_audio(at, size, audio if self._keeps_audio else self._masked_audio)
         if self._flight is not None:
-            self._flight.put_audio(at, size if direction is _TO_SERVER else -size)
+            self._flight.put_audio(at, size)
 
     # -- end of the recording ----------------------------------------------------------------
 
@@ -357,15 +372,15 @@ class CallRecording(MessageTap):
         """
         if self._began_at is not None:
             self.closed(by_server=True, code=None, at=time.monotonic())
-        if self._writes is not None:
-            self._writes.end()
+            if self._writes is not None:
+                self._writes.end()
         flight, folder = self._flight, self._flight_folder
         self._flight = None
         if flight is None or folder is None or not reasons or not flight.has_messages:
             return None
         info = self._info.of_flight(reasons)
         file = RecordingFile(folder, self._name, info)
-        return file.path if file.put_later(partial(flight.items, self._chosen)) else None
+        return file.path if file.put_later(flight.items) else None
 
 
 class _FlightMemory:
@@ -377,61 +392,54 @@ class _FlightMemory:
 
     def __init__(self) -> None:
         self._opening: list[Item] = []
-        self._texts: deque[tuple[Item, int]] = deque()
+        self._texts: deque[tuple[TextItem, int]] = deque()
         self._text_size = 0
-        self._count = 0
+        # Number of messages that were dropped because they are too old or too large.
+        self._dropped = 0
         # Time and size of each audio message, alternately. The size of bot audio is negative. The
-        # array takes 16 bytes for a message. When the array is full, the oldest message is
-        # replaced.
+        # array takes 16 bytes for a message.
         self._audio = array("d")
-        self._next_audio = 0
 
     @property
     def has_messages(self) -> bool:
         return bool(self._opening)
 
-    def put(self, item: Item, size: int) -> None:
+    def put(self, item: TextItem, size: int) -> None:
         if len(self._opening) < _OPENING_TEXTS and item[1] is not None:
             self._opening.append(item)
             return
-        self._count += 1
         self._texts.append((item, size))
         self._text_size += size
         oldest = item[0] - _FLIGHT_SECONDS
         while self._text_size > _MAX_FLIGHT_TEXT or self._texts[0][0][0] < oldest:
-            _, dropped = self._texts.popleft()
+            (old, dropped) = self._texts.popleft()
             self._text_size -= dropped
+            self._dropped += old[1] is not None
             if not self._texts:
                 return
 
     def put_audio(self, at: float, size: int) -> None:
-        self._count += 1
         audio = self._audio
-        if len(audio) < 2 * _MAX_FLIGHT_AUDIO:
-            audio.append(at)
-            audio.append(size)
-            return
-        index = self._next_audio
-        audio[index] = at
-        audio[index + 1] = size
-        self._next_audio = (index + 2) % len(audio)
+        audio.append(at)
+        audio.append(size)
+        if len(audio) >= 2 * (_MAX_FLIGHT_AUDIO + _SPARE_FLIGHT_AUDIO):
+            del audio[: 2 * _SPARE_FLIGHT_AUDIO]
+            self._dropped += _SPARE_FLIGHT_AUDIO
 
-    def items(self, choices: Choices) -> list[Item]:
+    def items(self) -> list[Item]:
         """Return the messages in the order of their times. Audio messages have no content."""
-        audio, start = self._audio, self._next_audio
-        kept = [item for item, _ in self._texts]
-        for index in (*range(start, len(audio), 2), *range(0, start, 2)):
-            at, size = audio[index], int(audio[index + 1])
-            direction = _TO_SERVER if size > 0 else _FROM_SERVER
-            kept.append((at, direction, None, choices, None, None, abs(size)))
+        kept: list[Item] = [item for item, _ in self._texts]
+        times, sizes = self._audio[::2], self._audio[1::2]
+        kept += ((at, int(size), None) for at, size in zip(times, sizes, strict=True))
         kept.sort(key=lambda item: item[0])
+        skipped = self._dropped
         if kept:
             oldest = kept[-1][0] - _FLIGHT_SECONDS
+            skipped += sum(item[0] < oldest and item[1] is not None for item in kept)
             kept = [item for item in kept if item[0] >= oldest]
-        skipped = self._count - len(kept)
         if skipped:
-            mark: Item = (kept[0][0], None, MarkKind.SKIPPED, choices, None, skipped, 0)
-            kept.insert(0, mark)
+            at = kept[0][0] if kept else self._opening[-1][0]
+            kept.insert(0, (at, None, MarkKind.SKIPPED, Choices(), None, skipped, 0))
         return [*self._opening, *kept]
 
 

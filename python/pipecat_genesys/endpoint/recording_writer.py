@@ -1,15 +1,16 @@
 """Writes the recordings of all calls of a process, in one thread.
 
-The event loop appends messages to the queue of a `RecordingFile` and never waits for the thread.
-The thread masks, formats and writes the messages within 180 ms, with one write for each call. If a
-folder cannot be written, for example because the disk is full, recording stops until the folder can
-be written again. The calls are not affected.
+The event loop puts messages into the queues of the calls and never waits for the thread. Every
+190 ms, the thread writes the messages of all calls, with one write for each call. Nearly all
+messages are audio. One native call formats the audio of all calls and writes it to their files; it
+does not hold the GIL, so that it does not delay the event loop. The thread masks and formats the
+other messages in Python. If a folder cannot be written, for example because the disk is full,
+recording stops until the folder can be written again. The calls are not affected.
 """
 
 from __future__ import annotations
 
 import atexit
-import base64
 import errno
 import json
 import os
@@ -20,14 +21,15 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
+from pipecat_genesys._native import RecordingQueue, waiting_recordings, write_recordings
 from pipecat_genesys.capture import (
     CallMode,
     CaptureHead,
@@ -37,19 +39,16 @@ from pipecat_genesys.capture import (
     Direction,
     MarkKind,
     Party,
-    audio_line,
     content_size,
-    create_file,
     end_line,
     head_line,
     mark_line,
     mask_client_message,
     message_line,
-    silence_content,
 )
 from pipecat_genesys.capture.file import decode_object
 from pipecat_genesys.capture.masking import MASK
-from pipecat_genesys.protocol import AudioHookChannel, AudioHookMediaFormat, fields
+from pipecat_genesys.protocol import AudioHookChannel, fields
 
 from .metrics import Metrics
 
@@ -57,22 +56,31 @@ if sys.platform != "win32":
     # Windows needs no locks, because it does not delete open files.
     import fcntl
 
-Item = tuple[float, Direction | None, Any, Choices, str | None, int | None, int]
-"""A message. The item is a plain tuple to save time in the event loop.
+AudioItem = tuple[float, int, bytes | int | None]
+"""An audio message: time since the first message, size in bytes, and content.
 
-The elements are: time since the first message, direction, content, handling of personal data, type,
-sequence number, and size in bytes.
-
-The content of audio is bytes, or None if the audio is masked or left out. A text from Genesys has
-the type None and the size 0, because the thread parses the text. If the direction is None, the
-content is a `MarkKind`, and the sequence number is a count of messages; or the content is the
-`Party` that closed the socket, and the sequence number is the close code.
+The size is negative if this process sent the message. The content is the audio, the byte of silence
+that is recorded instead of it, or None if the audio is left out.
 """
 
-# The thread goes through its files at this interval, in seconds. It writes a message the second
-# time after the message was queued, because few large writes take less time than many small writes.
-# After SIGKILL, the messages of the last two intervals are missing.
-_PERIOD = 0.09
+TextItem = tuple[float, Direction | None, Any, Choices, str | None, int | None, int]
+"""A text message: time since the first message, direction, text, handling of personal data, type,
+sequence number, and size in bytes.
+
+A text from Genesys has the type None and the size 0, because the thread parses the text. If the
+direction is None, the item is no message. Its content is then a `MarkKind`, and the sequence number
+is a count of messages; or the content is the `Party` that closed the socket, and the sequence
+number is the close code.
+"""
+
+Item = AudioItem | TextItem
+"""A message that waits to be written. Items are plain tuples to save time in the event loop."""
+
+# The thread writes the messages of all calls at this interval, in seconds. After SIGKILL, the
+# messages of the last interval are missing.
+_PERIOD = 0.19
+# Upper bound of the size of a line of audio without the audio, in bytes.
+_AUDIO_LINE = 128
 # Maximum number, and maximum size in bytes, of the messages of one call that wait for the thread.
 _MAX_ITEMS, _MAX_BYTES = 1000, 1_000_000
 # Maximum number of files that wait for the thread. Further flight recordings are not written.
@@ -95,8 +103,6 @@ _NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f-]{36}(-\d+)?")
 _REQUESTS = {"opened": "open", "pong": "ping", "updated": "update", "closed": "close"}
 _ASKING = frozenset(_REQUESTS.values())
 _MAX_TYPE = 40
-# The content of masked audio: of mu-law, and of L16.
-_SILENCE = (silence_content(None), silence_content(AudioHookMediaFormat.L16))
 
 
 @dataclass(slots=True)
@@ -110,7 +116,6 @@ class RecordingInfo:
         started: Time of the connection.
         choices: For each kind of personal data, whether it is recorded, masked or left out.
         reasons: Why the call ended badly, in a flight recording.
-        media_format: Format of the audio, when it is known.
     """
 
     url: str
@@ -119,11 +124,11 @@ class RecordingInfo:
     started: str
     choices: Choices
     reasons: tuple[str, ...] = ()
-    media_format: str | None = None
 
     def of_flight(self, reasons: tuple[str, ...]) -> RecordingInfo:
         """Return the information for the flight recording of the same call."""
-        return replace(self, source=CaptureSource.FLIGHT_RECORDER, reasons=reasons)
+        choices = replace(self.choices, audio=Choice.OMIT)
+        return replace(self, source=CaptureSource.FLIGHT_RECORDER, choices=choices, reasons=reasons)
 
 
 class RecordingFolder:
@@ -316,14 +321,13 @@ def _delete_finished(path: str) -> bool:
 class RecordingFile:
     """The file of one call, and the messages that wait to be written to it.
 
-    The event loop calls `put`, `put_later` and `end`. The thread calls the other methods.
+    The event loop calls `begin`, `put_audio`, `put_text`, `put_later` and `end`. The thread calls
+    the other methods.
 
     Attributes:
         folder: The folder of the file.
         path: Path of the file.
-        items: The messages that are not written yet.
-        has_ended: Whether no more messages follow.
-        is_due: Whether the thread writes the messages the next time it goes through its files.
+        queue: The messages that wait.
     """
 
     def __init__(self, folder: RecordingFolder, name: str, info: RecordingInfo) -> None:
@@ -337,52 +341,66 @@ class RecordingFile:
         """
         self.folder = folder
         self.path = folder.path / f"{name}{folder.suffix}"
+        self.queue = RecordingQueue(_MAX_ITEMS, _MAX_BYTES)
         self._info = info
-        self.items: deque[Item] = deque()
         self._make_items: Callable[[], list[Item]] | None = None
-        self._is_begun = False
-        self.has_ended = False
-        self.is_due = False
-        # Each number is changed by one thread only. The event loop counts the bytes put into the
-        # queue and the refused messages. The writer thread counts the bytes taken from the queue,
-        # the refused messages that it knows of, and the missing messages that it has to report in
-        # the file.
-        self._put_bytes = 0
-        self._taken_bytes = 0
+        # Number of messages that were dropped because too many messages waited, and that the file
+        # does not report yet.
         self._refused = 0
-        self._reported = 0
-        self._missing = 0
-        self._descriptor: int | None = None
-        self._offset = 0
+        self._refused_at = 0.0
+        self._is_created = False
+        self._has_content = False
         self._requested_at: dict[str, float] = {}
-        # The content of masked audio, and the choices for which it was made.
-        self._masked_audio = ""
-        self._masked_choices: Choices | None = None
 
     # -- methods for the event loop ----------------------------------------------------------
 
     @property
     def is_impossible(self) -> bool:
         """Whether the folder cannot be written, and the file has no content."""
-        return self.folder.is_stopped and not self._offset
+        return self.folder.is_stopped and not self._has_content
 
-    def put(self, item: Item, size: int) -> None:
-        """Queue a message. If too many messages wait, the message is dropped and counted.
+    def begin(self) -> None:
+        """Begin the file, because the first message follows."""
+        self.folder.metrics.recordings_active.inc()
+        writer_thread().add(self)
+
+    def put_audio(self, at: float, size: int, content: bytes | int | None) -> None:
+        """Queue an audio message. If too many messages wait, the message is dropped and counted.
+
+        Args:
+            at: See `AudioItem`.
+            size: See `AudioItem`.
+            content: See `AudioItem`.
+        """
+        if self._refused:
+            self._report_refused()
+        if not self.queue.put_audio(at, size, content):
+            self._refuse(at)
+
+    def put_text(self, item: TextItem, size: int) -> None:
+        """Queue a text message. If too many messages wait, the message is dropped and counted.
 
         Args:
             item: The message.
             size: Number of bytes that the content of the message takes in memory.
         """
-        if not self._is_begun:
-            self._is_begun = True
-            self.folder.metrics.recordings_active.inc()
-            writer_thread().add(self)
-        if len(self.items) >= _MAX_ITEMS or self._put_bytes - self._taken_bytes > _MAX_BYTES:
-            self._refused += 1
-            self.folder.metrics.recording_dropped.inc()
-            return
-        self._put_bytes += size
-        self.items.append(item)
+        if self._refused:
+            self._report_refused()
+        if not self.queue.put_other(item, size):
+            self._refuse(item[0])
+
+    def _refuse(self, at: float) -> None:
+        if not self._refused:
+            self._refused_at = at
+        self._refused += 1
+        self.folder.metrics.recording_dropped.inc()
+
+    def _report_refused(self) -> None:
+        if self.queue.put_other(self._dropped(self._refused_at, self._refused), 0):
+            self._refused = 0
+
+    def _dropped(self, at: float, count: int) -> TextItem:
+        return (at, None, MarkKind.DROPPED, self._info.choices, None, count, 0)
 
     def put_later(self, make_items: Callable[[], list[Item]]) -> bool:
         """Queue all messages of a call that has ended.
@@ -393,111 +411,109 @@ class RecordingFile:
         Returns:
             Whether the call will be written. The call is not written if too many calls wait.
         """
-        self._make_items, self._is_begun, self.has_ended = make_items, True, True
-        return writer_thread().add(self, at_most=_MAX_WAITING)
+        self._make_items = make_items
+        if not writer_thread().add(self, at_most=_MAX_WAITING):
+            return False
+        self.end()
+        return True
 
     def end(self) -> None:
         """End the file when the queued messages are written."""
-        self.has_ended = True
+        writer_thread().end(self)
 
     # -- methods for the thread --------------------------------------------------------------
 
-    def write(self, now: float) -> bool:
-        """Write the messages that wait.
+    def write_waiting(self, now: float) -> None:
+        """Write all messages that wait.
 
-        Returns:
-            Whether the file is complete, and closed.
+        Only this method writes messages that are not audio, and the first line.
         """
-        has_ended, put_bytes = self.has_ended, self._put_bytes
-        if self._make_items is not None:
-            self.items.extend(self._make_items())
-            self._make_items = None
-        take = self.items.popleft
-        # The event loop may append messages meanwhile. They are written next time.
-        items = [take() for _ in range(len(self.items))]
-        self._taken_bytes = put_bytes
-        refused, self._reported = self._refused - self._reported, self._refused
-        self._missing += refused
-        if items:
-            self._write_items(items, now)
-        if has_ended and not self.items:
-            self._close()
-            return True
-        return False
-
-    def _write_items(self, items: list[Item], now: float) -> None:
+        items: list[Item] = self.queue.take() if self._make_items is None else self._make_items()
+        self._make_items = None
+        if not items:
+            return
         folder = self.folder
         if not folder.may_write(now):
-            self._give_up(items)
+            self.give_up(items)
             return
+        lines: list[bytes | AudioItem] = []
+        if not self._has_content:
+            lines.append(self._head(items).encode())
+        for item in items:
+            if len(item) == 3:
+                lines.append(item)
+            else:
+                lines.append(self._line(item).encode())
         try:
-            lines = [self._line(item) for item in items]
-            if self._missing:
-                lines.insert(0, mark_line(items[0][0], MarkKind.DROPPED, self._missing))
-            if self._descriptor is None:
-                lines.insert(0, self._head(items))
-            data = "".join(lines).encode()
-            folder.prepare(len(data), now)
-            self._write_bytes(data)
+            folder.prepare(sum(map(_size, lines)), now)
+            if not self._is_created:
+                self._create()
+            size = self.queue.append(lines)
         except OSError as error:
             folder.failed(error, now)
-            self._give_up(items)
+            self._remove_empty()
+            self.give_up(items)
         else:
-            self._missing = 0
-            folder.written(len(data))
+            self._has_content = True
+            folder.written(size)
 
-    def _give_up(self, items: list[Item]) -> None:
+    def give_up(self, items: list[Item] | None = None) -> None:
+        """Count messages that are not written; by default those that wait."""
+        if items is None:
+            items = self.queue.take()
         messages = sum(item[1] is not None for item in items)
-        if messages:
-            self._missing += messages
-            self.folder.metrics.recording_dropped.inc(messages)
+        earlier = sum(
+            item[5] or 0 for item in items if len(item) != 3 and item[2] is MarkKind.DROPPED
+        )
+        if messages or earlier:
+            self.lose(items[0][0], messages, earlier)
 
-    def _write_bytes(self, data: bytes) -> None:
-        """Append bytes to the file. If this fails, the file keeps its previous length."""
-        if self._descriptor is None:
-            self._descriptor = self._create()
-        descriptor = self._descriptor
-        try:
-            count = os.write(descriptor, data)
-            while count < len(data):
-                count += os.write(descriptor, data[count:])
-        except OSError:
-            os.ftruncate(descriptor, self._offset)
-            os.lseek(descriptor, self._offset, os.SEEK_SET)
-            if not self._offset:
-                os.close(descriptor)
-                self._descriptor = None
-                self.path.unlink(missing_ok=True)
-            raise
-        self._offset += len(data)
+    def lose(self, at: float, messages: int, earlier: int = 0) -> None:
+        """Count messages that could not be written, and report them in the file later.
 
-    def _create(self) -> int:
+        Args:
+            at: Time of the first message.
+            messages: Number of messages.
+            earlier: Number of messages that were lost earlier, and that the file does not report
+                yet.
+        """
+        self.folder.metrics.recording_dropped.inc(messages)
+        self.queue.put_other(self._dropped(at, messages + earlier), 0)
+
+    def _create(self) -> None:
         name, suffix, number = self.path.name, self.folder.suffix, 1
-        while True:
+        while not self._is_created:
             try:
-                descriptor = create_file(self.path, replace=False)
-                break
+                self.queue.create_file(self.path)
+                self._is_created = True
             except FileExistsError:
                 number += 1
                 self.path = self.path.with_name(f"{name.removesuffix(suffix)}-{number}{suffix}")
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                logger.debug(f"{self.path} cannot be locked: {error.strerror}")
-        return descriptor
 
-    def abandon(self) -> None:
-        """Stop writing this file, because an unexpected error occurred."""
-        self.items = deque(maxlen=0)
-        self._close()
+    def _remove_empty(self) -> None:
+        if self._is_created and not self._has_content:
+            self._is_created = False
+            self.queue.close_file()
+            self.path.unlink(missing_ok=True)
 
-    def _close(self) -> None:
+    def finish(self, now: float) -> None:
+        """Write the last messages, and close the file."""
+        self.write_waiting(now)
+        if self._refused:
+            self._report_refused()
+            self.write_waiting(now)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         if self._info.source is CaptureSource.RECORDER:
             self.folder.metrics.recordings_active.dec()
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self.queue.close_file()
+
+    def abandon(self) -> None:
+        """Refuse further messages, because an unexpected error occurred."""
+        self.queue.close_file()
+        self.queue = RecordingQueue(0, 0)
 
     # -- lines of the file -------------------------------------------------------------------
 
@@ -516,33 +532,18 @@ class RecordingFile:
             )
         )
 
-    def _line(self, item: Item) -> str:
+    def _line(self, item: TextItem) -> str:
         at, direction, content, choices, kind, seq, size = item
         if direction is None:
             if isinstance(content, Party):
                 return end_line(at, content, seq)
             return mark_line(at, content, seq or 0)
-        if content is None:
-            if choices is not self._masked_choices:
-                self._masked_audio = self._masked_content(choices)
-                # The format is known only after `opened`, which comes before all audio.
-                self._masked_choices = choices
-            return audio_line(at, direction, size, self._masked_audio)
-        if isinstance(content, bytes):
-            encoded = base64.b64encode(content).decode()
-            return audio_line(at, direction, size, f'"audio":"{encoded}"')
         if kind is None:
             return self._received_line(at, direction, content, choices)
         asked_at = self._requested_at.pop(_REQUESTS.get(kind, ""), None)
         latency = None if asked_at is None else at - asked_at
         content = f'"message":{content}'
         return message_line(at, direction, kind, size, content, seq=seq, latency=latency)
-
-    def _masked_content(self, choices: Choices) -> str:
-        """Return the JSON text of the content of masked audio; empty if the audio is left out."""
-        if choices.audio is Choice.OMIT or self._info.source is CaptureSource.FLIGHT_RECORDER:
-            return ""
-        return _SILENCE[self._info.media_format == AudioHookMediaFormat.L16]
 
     def _received_line(self, at: float, direction: Direction, text: str, choices: Choices) -> str:
         message, size = decode_object(text), content_size(text)
@@ -572,18 +573,80 @@ def _mode(opening: str) -> CallMode:
     return CallMode.MONITOR if only_listens else CallMode.BOT
 
 
+def _size(line: bytes | AudioItem) -> int:
+    """Return an upper bound of the size of a line."""
+    if isinstance(line, bytes):
+        return len(line)
+    audio = len(line[2]) if isinstance(line[2], bytes) else 0
+    return _AUDIO_LINE + audio + audio // 3
+
+
+@dataclass(slots=True)
+class _Group:
+    """The files of a folder to which the thread writes.
+
+    Attributes:
+        folder: The folder.
+        files: The files.
+        queues: The queue of each file.
+    """
+
+    folder: RecordingFolder
+    files: list[RecordingFile] = field(default_factory=list)
+    queues: list[RecordingQueue] = field(default_factory=list)
+
+    def write(self, now: float) -> None:
+        """Write the messages that wait."""
+        folder, files, queues = self.folder, self.files, self.queues
+        size, others = waiting_recordings(queues)
+        if not size:
+            return
+        if not folder.may_write(now):
+            self._give_up()
+            return
+        for index in others:
+            try:
+                files[index].write_waiting(now)
+            except Exception as error:
+                # An unexpected error must not end the other recordings.
+                _abandon(files[index], error)
+                queues[index] = files[index].queue
+        if others:
+            size, _ = waiting_recordings(queues)
+        if not size:
+            return
+        try:
+            folder.prepare(size, now)
+        except OSError as error:
+            folder.failed(error, now)
+            self._give_up()
+            return
+        written, failures = write_recordings(queues)
+        if written:
+            folder.written(written)
+        for index, at, lost, failure in failures:
+            folder.failed(failure, now)
+            files[index].lose(at, lost)
+
+    def _give_up(self) -> None:
+        for file in self.files:
+            file.give_up()
+
+
 class WriterThread:
     """The thread that writes all recordings of the process. It starts with the first recording."""
 
     def __init__(self) -> None:
         self._added: deque[RecordingFile] = deque()
+        self._ended: deque[RecordingFile] = deque()
         self._files: list[RecordingFile] = []
+        self._groups: list[_Group] = []
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def add(self, file: RecordingFile, at_most: int | None = None) -> bool:
-        """Add a file to the files that the thread writes, until the file is complete.
+        """Add a file to the files that the thread writes, until the file has ended.
 
         Args:
             file: The file.
@@ -607,6 +670,10 @@ class WriterThread:
         self._wake.set()
         return True
 
+    def end(self, file: RecordingFile) -> None:
+        """Close a file when its messages are written. No message may follow."""
+        self._ended.append(file)
+
     def flush(self, folder: RecordingFolder | None, seconds: float) -> bool:
         """Wait until the files of ended calls are complete. Do not call this in the event loop.
 
@@ -625,47 +692,54 @@ class WriterThread:
         return True
 
     def _run(self) -> None:
+        began = 0.0
         while True:
             if self._files:
-                time.sleep(_PERIOD)
+                time.sleep(max(0.0, began + _PERIOD - time.monotonic()))
             else:
                 self._wake.wait()
                 self._wake.clear()
-            while self._added:
-                # Append before removing, so that the file is always in `_files` or `_added`, where
-                # `flush` looks for it.
-                self._files.append(self._added[0])
-                self._added.popleft()
-            now = time.monotonic()
-            complete = set()
-            for file in self._files:
-                if not file.has_ended:
-                    if not file.items:
-                        continue
-                    if not file.is_due:
-                        file.is_due = True
-                        continue
-                file.is_due = False
-                if _write(file, now):
-                    complete.add(file)
-            for folder in {file.folder for file in self._files}:
-                folder.report()
-            if complete:
-                # Replace the list and do not change it, because another thread may read it in
-                # `flush`.
-                self._files = [file for file in self._files if file not in complete]
+            # All messages of these files are in their queues.
+            ended = [self._ended.popleft() for _ in range(len(self._ended))]
+            if self._added:
+                self._change_files(added=len(self._added))
+            now = began = time.monotonic()
+            for group in self._groups:
+                group.write(now)
+            for file in ended:
+                try:
+                    file.finish(now)
+                except Exception as error:
+                    _abandon(file, error)
+            for group in self._groups:
+                group.folder.report()
+            if ended:
+                self._change_files(ended=ended)
+
+    def _change_files(self, added: int = 0, ended: Sequence[RecordingFile] = ()) -> None:
+        # Replace the list and do not change it, because another thread may read it in `flush`. Each
+        # file is always in `_files` or `_added`.
+        gone = set(ended)
+        self._files = [file for file in self._files if file not in gone]
+        self._files += [self._added[index] for index in range(added)]
+        for _ in range(added):
+            self._added.popleft()
+        self._group_files()
+
+    def _group_files(self) -> None:
+        groups: dict[RecordingFolder, _Group] = {}
+        for file in self._files:
+            group = groups.setdefault(file.folder, _Group(file.folder))
+            group.files.append(file)
+            group.queues.append(file.queue)
+        self._groups = list(groups.values())
 
 
-def _write(file: RecordingFile, now: float) -> bool:
-    """Write the waiting messages of a file. An unexpected error must not end the thread."""
-    try:
-        return file.write(now)
-    except Exception as error:
-        logger.opt(exception=error).error(
-            f"the recording {file.path} ends because of an unexpected error"
-        )
-        file.abandon()
-        return True
+def _abandon(file: RecordingFile, error: Exception) -> None:
+    logger.opt(exception=error).error(
+        f"the recording {file.path} ends because of an unexpected error"
+    )
+    file.abandon()
 
 
 @cache

@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
@@ -328,8 +328,8 @@ def _describe(endpoint: AudioHookEndpoint) -> str:
         parts += [f"record_max_bytes={recording.max_bytes}"]
     parts.append(f"flight_folder={recording.flight_folder or NO_FOLDER}")
     if recording.folder is not None or recording.flight_folder is not None:
-        kinds = asdict(recording.choices).items()
-        parts += [f"record_{name}={choice}" for name, choice in kinds]
+        kinds = ("audio", "digits", "variables", "participant")
+        parts += [f"record_{kind}={getattr(recording, kind)}" for kind in kinds]
         parts.append(f"record_max_age={recording.max_age:g}")
     parts += [f"drain_{name}={value:g}" for name, value in endpoint.drain_settings.items()]
     return " ".join(parts)
