@@ -268,10 +268,10 @@ type Failure<'py> = (usize, f64, usize, Bound<'py, PyAny>);
 ///     written, its index, the time of the first and the number of these messages, and the error.
 #[pyfunction]
 #[pyo3(signature = (queues, /))]
-pub(crate) fn write_recordings<'py>(
-    py: Python<'py>,
+pub(crate) fn write_recordings(
+    py: Python<'_>,
     queues: Vec<Py<RecordingQueue>>,
-) -> (usize, Vec<Failure<'py>>) {
+) -> (usize, Vec<Failure<'_>>) {
     let work: Vec<_> = queues
         .iter()
         .map(|queue| queue.get().take_audio())
@@ -285,7 +285,9 @@ pub(crate) fn write_recordings<'py>(
                 continue;
             }
             text.clear();
-            audio.iter().for_each(|message| message.push(&mut text));
+            for message in audio {
+                message.push(&mut text);
+            }
             match queues[index].get().append_text(&text) {
                 Ok(length) => total += length,
                 Err(error) => failures.push((index, audio[0].at, audio.len(), error)),
