@@ -135,6 +135,44 @@ def test_a_bot_that_answers_before_the_end_of_the_speech_has_no_latency(start: f
     assert latencies(talk.end(6.0)) == []
 
 
+@pytest.mark.parametrize("gap", [0.05, 0.2, 0.4])
+def test_a_bot_that_talks_over_the_caller_has_no_latency_after_a_gap_in_its_audio(
+    gap: float,
+) -> None:
+    talk = Conversation([(1.0, 2.6)])
+    talk.bot(1.5, 1.15)
+    talk.bot(2.65 + gap, 1.0)
+    assert latencies(talk.end(6.0)) == []
+
+
+def test_a_bot_that_answers_after_talking_over_the_caller_has_the_latency_of_the_answer() -> None:
+    talk = Conversation([(1.0, 2.6)])
+    talk.bot(1.5, 1.3)
+    talk.bot(3.6, 1.0)
+    assert latencies(talk.end(6.0)) == [pytest.approx((2.6, 1.0), abs=0.021)]
+
+
+def test_an_utterance_with_a_gap_in_which_the_caller_finishes_has_a_latency() -> None:
+    talk = Conversation([(1.0, 2.6)])
+    talk.bot(1.5, 1.0)
+    talk.bot(2.9, 1.0)
+    assert latencies(talk.end(6.0)) == [pytest.approx((2.6, 0.3), abs=0.021)]
+
+
+@pytest.mark.parametrize("start", [2.0, 2.05])
+def test_a_bot_that_begins_in_a_pause_of_the_caller_s_turn_has_no_latency(start: float) -> None:
+    talk = Conversation([(1.0, 2.0), (2.4, 4.0)])
+    talk.bot(start, 3.0)
+    assert latencies(talk.end(7.0)) == []
+
+
+@pytest.mark.parametrize("start", [2.95, 3.0, 3.1])
+def test_a_caller_who_speaks_until_the_end_of_the_call_has_no_answer(start: float) -> None:
+    talk = Conversation([(1.0, 4.0)])
+    talk.bot(start, 1.0)
+    assert latencies(talk.end(3.15)) == []
+
+
 def test_barge_in_counts_from_the_caller_s_first_sound() -> None:
     talk = Conversation([(2.0, 3.0)])
     talk.bot(0.5, 5.0)

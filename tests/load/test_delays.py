@@ -56,6 +56,21 @@ def test_callers_speak_at_their_times_and_answers_are_measured_from_the_end_of_s
     assert delays.missing == 1
 
 
+def test_speech_of_the_bot_that_began_before_the_end_of_an_utterance_is_no_answer() -> None:
+    track, utterances = Talk(utterances=[tone(440, 1.0)], first=1.0, period=6.0).track(17)
+    assert [one.end for one in utterances] == [2.0, 8.0, 14.0]
+    # The bot talks over the first utterance and answers it 1.5 s after its end. It talks over the
+    # second utterance with short pauses and does not answer it.
+    heard = b"".join(
+        [silence(1.2), tone(300, 1.6), silence(0.7), tone(300, 1.0), silence(3.0)]
+        + [tone(300, 0.55), silence(0.1)] * 2
+    )
+    heard += silence(17 - len(heard) / 8000)
+    delays = AnswerDetector(utterances[:2]).detect(heard, len(track), [])
+    assert delays.found == [(2.0, pytest.approx(1.5))]
+    assert delays.missing == 1
+
+
 def test_a_caller_who_does_not_speak_needs_no_answer() -> None:
     delays = AnswerDetector([]).detect(tone(300, 1.0), 8000, [])
     assert (delays.found, delays.missing) == ([], 0)

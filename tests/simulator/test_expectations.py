@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import wave
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pipecat_genesys.audio import ulaw_decode
 from pipecat_genesys.simulator import (
     EXPECTATIONS,
     CallOptions,
@@ -16,6 +19,8 @@ from pipecat_genesys.simulator import (
     Verdict,
     parse_expectation,
     place_call,
+    silence,
+    tone,
 )
 from scripted import ScriptedCall, scripted
 from virtual_loop import virtual_time
@@ -125,12 +130,28 @@ async def test_silence_of_the_caller_needs_no_answer_and_does_not_interrupt() ->
 
 
 @virtual_time
-async def test_answer_that_begins_during_the_speech_is_in_time() -> None:
-    expect = ["answered within 0 ms"]
+async def test_bot_audio_that_begins_during_the_speech_is_no_answer() -> None:
+    expect = ["answered within 300 ms"]
     verdict = await place(
         expect, "say:tone:300:1", "wait:0.5", audio=answers(0.0, frames=4, what=BOT_SECOND)
     )
-    assert verdict.passed, str(verdict)
+    assert results(verdict) == {expect[0]: False}
+    assert detail(verdict, expect[0]).endswith("; the bot spoke at its end")
+
+
+@virtual_time
+async def test_answer_during_the_silence_at_the_end_of_a_recording_is_in_time(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "speech.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", "NONE"))
+        file.writeframes(ulaw_decode(tone(300, 1.0) + silence(0.6)))
+    expect = ["answered within 180 ms", "answered within 220 ms"]
+    verdict = await place(
+        expect, f"say:{path}", "wait:1", audio=answers(0.2, frames=5, what=BOT_SECOND)
+    )
+    assert results(verdict) == dict(zip(expect, [False, True], strict=True))
 
 
 @virtual_time

@@ -64,6 +64,9 @@ _UTTERANCE_GAP = 0.5
 """Silence of at least this length, in seconds, separates two utterances of the bot."""
 _LOOKAHEAD = 0.25
 """Audio of the caller after a moment, in seconds, that shows whether the caller speaks then."""
+_FASTEST = 0.1
+"""Shortest time from speech to an answer in seconds, if the caller then continues to speak. Bot
+audio that begins earlier began in a pause of the caller's turn by chance."""
 _MAX_LEAD = 2 * WIRE_SAMPLE_RATE
 _SILENCE = b"\xff"
 _MASKED_RULES = frozenset({ServerRule.BAD_ENTITY, ServerRule.OUTPUT_VARIABLES})
@@ -256,7 +259,8 @@ class CallAnalysis:
         self._opened_latency: float | None = None
         self._latencies: list[tuple[float, float]] = []
         self._silences: list[float] = []
-        self._bot_starts: list[float] = []
+        # Start of each period of bot audio, and whether it continues an utterance after a gap.
+        self._bot_starts: list[tuple[float, float | None]] = []
         self._last_bot_start = -1.0
         self._barge_ins: list[tuple[float, float]] = []
         self._keys: list[float] = []
@@ -662,9 +666,8 @@ class CallAnalysis:
     def _note_event(self, event: Event) -> None:
         if isinstance(event, BotAudioStarted):
             at = self._now
-            self._note_gap()
+            self._bot_starts.append((at, self._note_gap()))
             self._mark("playback_started", at)
-            self._bot_starts.append(at)
             self._last_start = at
         elif isinstance(event, BotAudioCompleted):
             self._mark("playback_completed", event.at)
@@ -675,11 +678,15 @@ class CallAnalysis:
         elif isinstance(event, (Disconnected, Closed)):
             self._variables = {**self._variables, **event.output_variables}
 
-    def _note_gap(self) -> None:
-        """Record an underrun if the silence before bot audio is within an utterance."""
+    def _note_gap(self) -> float | None:
+        """Record an underrun if the silence before bot audio is within an utterance.
+
+        Returns:
+            Time of the beginning of the underrun, or None.
+        """
         playback = self._client.playback
         if not playback.spans:
-            return
+            return None
         before = playback.spans[-1]
         gap = playback.sample_at(self._now) - before.end
         # The rule is the same as in `Playback.underruns`. That method is not called, because it
@@ -688,6 +695,8 @@ class CallAnalysis:
             underrun = Underrun(before.end / WIRE_SAMPLE_RATE, gap / WIRE_SAMPLE_RATE)
             self._underruns.append(underrun)
             self._mark("underrun", underrun.at, underrun.at + underrun.seconds)
+            return underrun.at
+        return None
 
     def _add_rule(self, message: Message, broken: BrokenRule) -> None:
         if broken.severity == "violation":
@@ -714,10 +723,14 @@ class CallAnalysis:
         assigned only after the caller audio of the same time has arrived.
         """
         known = max(until, self._turns.heard_until - _LOOKAHEAD)
-        while self._bot_starts and self._bot_starts[0] <= known:
-            start = self._bot_starts.pop(0)
+        while self._bot_starts and self._bot_starts[0][0] <= known:
+            start, gap = self._bot_starts[0]
             end = self._turns.end_before(start)
-            if end is not None and end > self._last_bot_start:
+            is_answer = None if end is None else self._is_answer(start, gap, end)
+            if end is not None and is_answer is None and start > until:
+                break  # the caller's audio will show it
+            self._bot_starts.pop(0)
+            if end is not None and is_answer and end > self._last_bot_start:
                 self._latencies.append((end, start - end))
                 self.version += 1
             self._last_bot_start = start
@@ -729,6 +742,23 @@ class CallAnalysis:
             if onset is not None:
                 self._silences.append(silent - onset)
                 self.version += 1
+
+    def _is_answer(self, start: float, gap: float | None, end: float) -> bool | None:
+        """Return whether bot audio began after the caller's turn; None if it is not known yet.
+
+        Args:
+            start: Start of the bot audio.
+            gap: If the bot audio continues an utterance after a gap, the start of the gap.
+            end: End of the caller's last speech before the bot audio.
+        """
+        if gap is not None and end < gap:
+            return False
+        if self._turns.heard_until < start:
+            return None
+        if start - end >= _FASTEST:
+            return True
+        goes_on = self._turns.goes_on_after(end)
+        return None if goes_on is None else not goes_on
 
 
 def parse_object(text: str) -> dict[str, Any] | None:

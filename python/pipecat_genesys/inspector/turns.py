@@ -118,6 +118,22 @@ class TurnDetector:
                 return None if end > at else end
         return None
 
+    def goes_on_after(self, end: float) -> bool | None:
+        """Return whether the caller speaks again before the turn is over.
+
+        Args:
+            end: End of a period of speech, in seconds since `open`.
+
+        Returns:
+            None if the audio so far does not show it.
+        """
+        if any(
+            end < start < end + _PAUSE and stop - start >= _MIN_STRETCH
+            for start, stop in self._stretches
+        ):
+            return True
+        return False if self.heard_until >= end + _PAUSE else None
+
     def onset_between(self, first: float, last: float) -> float | None:
         """Return the start of the last turn that began in a period, or None."""
         starts = [turn.start for turn in self._known() if first <= turn.start <= last]

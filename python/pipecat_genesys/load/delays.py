@@ -31,6 +31,9 @@ _END_SECONDS = 1.5
 _MATCH_THRESHOLD = 0.9
 # Bot audio counts as speech if a window of this length in seconds is louder than this level.
 _WINDOW_SECONDS, _LOUD = 0.02, 200.0
+# A silence of the bot of this length, in seconds, separates two words at least. If the bot speaks
+# when an utterance of the caller ends, it answers after a silence of `_UTTERANCE_GAP_SECONDS`.
+_WORD_GAP_SECONDS, _UTTERANCE_GAP_SECONDS = 0.2, 0.5
 # An answer is expected within this time. Utterances at the end of a call, for which less time is
 # left, are not counted.
 _ANSWER_SECONDS = 4.0
@@ -135,12 +138,23 @@ class AnswerDetector:
         for utterance, last in zip(self._utterances, nexts, strict=True):
             if utterance.end + _ANSWER_SECONDS > spoken_seconds:
                 break
-            index = np.searchsorted(loud, utterance.end)
+            index = _first_onset(loud, utterance.end)
             if index < len(loud) and loud[index] < last:
                 delays.found.append((utterance.end, float(loud[index]) - utterance.end))
             else:
                 delays.missing += 1
         return delays
+
+
+def _first_onset(loud: NDArray[np.floating], end: float) -> int:
+    """Return the index of the first loud window at which the bot begins to speak after a time."""
+    index = int(np.searchsorted(loud, end))
+    if 0 < index < len(loud) and loud[index] - loud[index - 1] < _WORD_GAP_SECONDS:
+        # The bot spoke before `end` and continues.
+        gaps = np.diff(loud[index - 1 :])
+        onsets = np.flatnonzero(gaps >= _UTTERANCE_GAP_SECONDS)
+        return index + int(onsets[0]) if len(onsets) else len(loud)
+    return index
 
 
 def _samples(ulaw: bytes) -> Samples:

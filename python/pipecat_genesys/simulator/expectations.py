@@ -8,9 +8,12 @@ network.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from sys import byteorder
 
+from pipecat_genesys import audio
 from pipecat_genesys.protocol.types import WIRE_SAMPLE_RATE, AudioHookChannel, CloseReason
 
 from .call import SimulatedCall
@@ -20,6 +23,11 @@ from .session import events as ev
 _SAME_UTTERANCE = 0.5
 """A silence of the bot that is shorter, in seconds, is a gap inside one utterance, as it is for
 `Playback.underruns`."""
+
+
+_WINDOW = round(0.02 * WIRE_SAMPLE_RATE)
+_AUDIBLE = 330
+"""Largest amplitude of silence: -40 dB relative to full scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,24 @@ def _speeches(call: SimulatedCall) -> Sequence[Spoken]:
     return call.caller_audio.voice(AudioHookChannel.EXTERNAL).speeches
 
 
+def _audible_end(call: SimulatedCall, speech: Spoken) -> float:
+    """Return the end of the last audible sound of a speech, in seconds since `open`.
+
+    A recording, and a synthetic voice, can end with silence, during which a bot may answer.
+    """
+    track = call.caller_audio.voice(AudioHookChannel.EXTERNAL).track
+    end = speech.end_sample
+    while end > speech.first_sample:
+        begin = max(speech.first_sample, end - _WINDOW)
+        samples = array("h", audio.ulaw_decode(track[begin:end]))
+        if byteorder == "big":
+            samples.byteswap()
+        if max(map(abs, samples)) > _AUDIBLE:
+            break
+        end = begin
+    return speech.end - (speech.end_sample - end) / WIRE_SAMPLE_RATE
+
+
 def _closed_at(call: SimulatedCall) -> float:
     """Return when the session began to close, in seconds since `open`."""
     ends = (e.at for e in call.events if isinstance(e, ev.CloseSent | ev.SocketClosed))
@@ -142,20 +168,20 @@ def _answered_within(amount: str, unit: str) -> Judge:
             return False, "the caller did not speak"
         # An answer must begin before the caller's next speech and before the end of the call. If
         # that is earlier than `limit`, a missing answer is not a failure.
-        ends = [*(speech.start for speech in speeches[1:]), _closed_at(call)]
+        lasts = [*(speech.start for speech in speeches[1:]), _closed_at(call)]
         latencies = []
-        for speech, end in zip(speeches, ends, strict=True):
-            # The latency is 0 if the answer begins before the caller's last sample.
-            answers = (
-                max(0.0, utterance.start - speech.end)
-                for utterance in utterances
-                if speech.start < utterance.start < end and utterance.end > speech.end
-            )
-            latency = next(answers, None)
-            if latency is None and end - speech.end >= limit:
-                return False, f"no answer to the speech that ended at {speech.end:.2f} s"
+        for speech, last in zip(speeches, lasts, strict=True):
+            end = _audible_end(call, speech)
+            starts = (one.start for one in utterances if end <= one.start < last)
+            start = next(starts, None)
+            latency = None if start is None else start - end
+            if latency is None and last - end >= limit:
+                talked_over = any(one.start < end < one.end for one in utterances)
+                return False, f"no answer to the speech that ended at {end:.2f} s" + (
+                    "; the bot spoke at its end" if talked_over else ""
+                )
             if latency is not None and latency > limit:
-                when = f"the speech that ended at {speech.end:.2f} s"
+                when = f"the speech that ended at {end:.2f} s"
                 return False, f"{_milliseconds(latency)} after {when}"
             if latency is not None:
                 latencies.append(latency)
@@ -280,7 +306,7 @@ EXPECTATIONS: Sequence[ExpectationKind] = (
     ),
     ExpectationKind(
         "answered within 800 ms",
-        "after each speech of the caller, the bot begins to speak in time",
+        "the bot begins to speak in time after the end of each speech of the caller",
         re.compile(f"answered within {_TIME}"),
         _answered_within,
     ),
