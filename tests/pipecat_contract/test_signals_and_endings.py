@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from pipecat.audio.mixers.base_audio_mixer import BaseAudioMixer
 from pipecat.frames.frames import (
     CancelFrame,
     ClientConnectedFrame,
@@ -106,6 +107,38 @@ async def test_every_way_to_end_a_pipeline_ends_the_session_in_order(moment: str
     assert outcome.report.ending.socket_closed_by == "client"
     if moment == "in a turn":
         assert outcome.heard() == pytest.approx(1.2 if end == "EndFrame" else 0.8, abs=0.25)
+
+
+class Hum(BaseAudioMixer):
+    """A mixer that adds quiet background sound."""
+
+    async def start(self, sample_rate: int) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def process_frame(self, frame: Any) -> None: ...
+
+    async def mix(self, audio: bytes) -> bytes:
+        return audio if any(audio) else b"\x20\x00" * (len(audio) // 2)
+
+
+@pytest.mark.parametrize("on_hold", [False, True])
+async def test_an_end_frame_stops_the_background_sound_and_ends_the_call(on_hold: bool) -> None:
+    served = ServedPipeline(Vehicle.TRANSPORT, audio_out_mixer=Hum())
+
+    async def script(caller: SimulatedCall) -> None:
+        await served.running.wait()
+        if on_hold:
+            await caller.pause()
+            await asyncio.sleep(0.2)
+            await served.queue(EndFrame())
+        else:
+            await served.queue(*utterance(0.8), EndFrame())
+
+    outcome = await call(served, script, hang_up=False)
+    assert outcome.report.clean, outcome.report.violations
+    assert outcome.report.ending.disconnect_reason == "completed"
+    assert outcome.heard() == pytest.approx(0.0 if on_hold else 0.8, abs=0.05)
 
 
 class NeverReady(FrameProcessor):

@@ -26,7 +26,8 @@ from pipecat.serializers.genesys import GenesysAudioHookSerializer as PipecatSer
 from pipecat.transports.base_transport import TransportParams
 from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPIWebsocketTransport
 from pipecat_genesys import GenesysAudioHookSerializer, audio, genesys_params
-from pipecat_genesys.simulator import CallReport, SimulatedCall
+from pipecat_genesys.protocol.types import AudioHookChannel
+from pipecat_genesys.simulator import CallOptions, CallReport, SimulatedCall
 from pipecat_genesys.transport import AudioHookParams, AudioHookTransport, call_worker
 
 try:
@@ -127,7 +128,7 @@ class ServedPipeline:
         before: Sequence[FrameProcessor] = (),
         after: Sequence[FrameProcessor] = (),
         prepare: Callable[[ServedPipeline], None] = lambda _: None,
-        rate: int = RATE,
+        rate: int | None = RATE,
         worker_options: dict[str, Any] | None = None,
         **params: Any,
     ) -> None:
@@ -149,12 +150,11 @@ class ServedPipeline:
         await websocket.accept()
         self.transport = self._make_transport(websocket)
         steps = [self.transport.input(), *self._before, self.transport.output(), *self._after]
+        rates = {}
+        if self._rate is not None:
+            rates = {"audio_in_sample_rate": self._rate, "audio_out_sample_rate": self._rate}
         self.worker = call_worker(
-            Pipeline(steps),
-            params=PipelineParams(
-                audio_in_sample_rate=self._rate, audio_out_sample_rate=self._rate
-            ),
-            **self._worker_options,
+            Pipeline(steps), params=PipelineParams(**rates), **self._worker_options
         )
 
         @self.worker.event_handler("on_pipeline_started")
@@ -204,11 +204,13 @@ class CallOutcome:
     Attributes:
         report: The simulator's report.
         track: The bot audio that the caller heard since `open`, as 16-bit samples at 8000 Hz.
+        spoken: The caller's audio since `open`, in the same form.
         began: The time of `open`.
     """
 
     report: CallReport
     track: array.array[int]
+    spoken: array.array[int]
     began: float
 
     def loud(self) -> list[tuple[float, float]]:
@@ -246,6 +248,7 @@ async def call(
     *,
     open_after: float = 0.0,
     hang_up: bool = True,
+    rtt: float = CallOptions().rtt,
 ) -> CallOutcome:
     """Call a server, run a script, and hang up.
 
@@ -254,9 +257,10 @@ async def call(
         script: Coroutine function that is run when the session is open.
         open_after: Seconds between the upgrade and `open`.
         hang_up: Whether to hang up after the script; otherwise the server ends the call.
+        rtt: Seconds that a message and its answer are on the network.
     """
     async with serving(served.app) as url:
-        client = DelayedOpen(url)
+        client = DelayedOpen(url, options=CallOptions(rtt=rtt))
         client.delay = open_after
 
         async def whole(caller: SimulatedCall) -> None:
@@ -271,4 +275,6 @@ async def call(
         track = array.array("h", audio.ulaw_decode(client.session.playback.render(now)))
         await asyncio.wait_for(served.done.wait(), 20)
     assert report.script_error is None, report.script_error
-    return CallOutcome(report, track, now - client.elapsed)
+    voice = client.caller_audio.voice(AudioHookChannel.EXTERNAL)
+    spoken = array.array("h", audio.ulaw_decode(voice.track[round(voice.lead * WIRE_RATE) :]))
+    return CallOutcome(report, track, spoken, now - client.elapsed)

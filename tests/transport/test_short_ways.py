@@ -55,7 +55,9 @@ class Trace:
         code = frame.f_code
         if code.co_filename == json.__file__ and code.co_name == "loads":
             caller = frame.f_back
-            if caller is not None and "transport" in caller.f_code.co_filename:
+            if caller is not None and caller.f_code.co_filename.startswith(
+                str(PACKAGE / "transport")
+            ):
                 self.parsed.append(caller.f_code.co_qualname)
         path = Path(code.co_filename)
         if path.is_relative_to(PACKAGE):

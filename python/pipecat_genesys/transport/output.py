@@ -14,6 +14,7 @@ from pipecat.frames.frames import (
     CancelFrame,
     EndFrame,
     Frame,
+    InputAudioRawFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
     OutputDTMFFrame,
@@ -34,6 +35,7 @@ from pipecat_genesys.call.message_dicts import to_draft
 from pipecat_genesys.protocol import AudioHookMessageType, server_messages
 
 from .connection import Connection
+from .recording import RecorderAlignment, find_recorder
 from .timeline import PlayoutTimeline, is_interruptible
 
 # Maximum time, in seconds, by which endless audio, such as the audio of a mixer, is sent before its
@@ -88,11 +90,15 @@ class AudioHookOutputTransport(BaseOutputTransport):
         # audio again. The id of a frame is removed when Pipecat drops the frame.
         self._sent: WeakValueDictionary[int, Frame] = WeakValueDictionary()
         filtered = getattr(params, "audio_out_filter", None)  # exists in pipecat 1.14 and newer
+        self._is_ending = False
         self._takes_audio = params.audio_out_enabled and not (params.audio_out_mixer or filtered)
 
     async def start(self, frame: StartFrame) -> None:
         """Start the output, so that it accepts the bot's audio."""
         await super().start(frame)
+        recorder = find_recorder(self)
+        if recorder is not None:
+            self._timeline.recording = RecorderAlignment(recorder)
         await self.set_transport_ready(frame)
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
@@ -104,6 +110,20 @@ class AudioHookOutputTransport(BaseOutputTransport):
             # subtracted.
             self._pacer.caller_stopped_at = time.monotonic() - frame.stop_secs
         await super().process_frame(frame, direction)
+
+    async def push_frame(
+        self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM
+    ) -> None:
+        """Push a frame. A recorder after the output gets the caller's audio at its sample rate."""
+        recording = self._timeline.recording
+        if recording is not None and direction is FrameDirection.DOWNSTREAM:
+            frame = recording.observe(frame)
+        await super().push_frame(frame, direction)
+        if recording is not None and isinstance(frame, InputAudioRawFrame):
+            deferred = recording.take_deferred()
+            if deferred is not None:
+                await super().push_frame(deferred)
+            self._timeline.poke()
 
     # -- frames in order with audio ----------------------------------------------------------
 
@@ -142,7 +162,9 @@ class AudioHookOutputTransport(BaseOutputTransport):
             await super()._handle_frame(frame)
             return
         media_sender = self._media_senders.get(None)
-        if media_sender is not None:
+        if not self._takes_audio:
+            await self.push_frame(frame)
+        elif media_sender is not None:
             self._sent[frame.id] = frame
             await media_sender.handle_sync_frame(frame)
 
@@ -152,14 +174,20 @@ class AudioHookOutputTransport(BaseOutputTransport):
         Waits until there is room for the audio. If the wait is cancelled, the audio is not sent.
 
         Returns:
-            Whether the audio was sent; False if the call has ended.
+            Whether Pipecat must push the audio downstream: it was sent, and the timeline does not
+            push it later.
         """
         if self._sent.pop(frame.id, None) is not None:
             return True
         while self._call.phase is Phase.RUNNING:
             ahead = self._pacer.queue.ahead(time.monotonic())
+            if self._pacer.is_held and self._is_ending and type(frame) is OutputAudioRawFrame:
+                return False  # background sound does not delay the end of a call on hold
             if ahead < _ENDLESS_LEAD_SECONDS and not self._pacer.is_held:
-                return self._send_now(frame)
+                start = self._pacer.queue.end
+                if self._send_now(frame):
+                    return not self._timeline.record(frame, start)
+                return False
             await asyncio.sleep(min(max(ahead - _ENDLESS_LEAD_SECONDS, 0.01), _ROOM_SECONDS))
         return False
 
@@ -206,7 +234,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
         """Discard the bot audio that the caller has not heard, here and in Genesys's queue."""
         was_audible = self._pacer.is_audible()
         heard = self._pacer.interrupt()
-        self._timeline.interrupt()
+        await self._discard_unheard()
         if heard is None:
             # `barge_in` makes Genesys discard all queued bot audio, so it is not sent while a part
             # of the audio must not be interrupted. Pipecat does not handle the interruption: it
@@ -219,6 +247,14 @@ class AudioHookOutputTransport(BaseOutputTransport):
             await self._connection.send(server_messages.barge_in())
             self._connection.observer.interrupted(heard)
             await self._on_interrupted(heard)
+
+    async def _discard_unheard(self) -> None:
+        """Discard frames of the timeline, and pass on the part of the audio that was heard."""
+        heard, recording = self._timeline.interrupt(), self._timeline.recording
+        if heard is not None and recording is not None:
+            frame = recording.interrupted(heard)
+            if frame is not None:
+                await self.push_frame(frame)
 
     async def _discard_timed_frames(self) -> None:
         """Discard the interruptible frames with timestamps, such as words of a TTS service."""
@@ -261,14 +297,22 @@ class AudioHookOutputTransport(BaseOutputTransport):
 
     async def stop(self, frame: EndFrame) -> None:
         """Wait until the caller has heard the remaining audio, and send ``disconnect``."""
-        await self._drain()
-        await super().stop(frame)
+        self._is_ending = True
+        if self._takes_audio:
+            await self._drain()
+            await super().stop(frame)
+        else:
+            # Pipecat's task sends the remaining audio. It also stops the mixer, whose audio would
+            # never end.
+            await super().stop(frame)
+            await self._drain()
         await self._pacer.wait_completed()
         await self._connection.disconnect(self._call.final_disconnect())
 
     async def cancel(self, frame: CancelFrame) -> None:
         """Discard the remaining audio, and end the session with ``disconnect``."""
         self._pacer.interrupt()
+        await self._discard_unheard()
         await self._timeline.close()
         await super().cancel(frame)
         await self._connection.disconnect(self._call.final_disconnect())

@@ -45,6 +45,12 @@ class PlayoutClock:
         self._run_began = 0.0
         # True if Genesys has reported the start of playback, and has not reported its completion.
         self._reported_playing = False
+        # Time at which playback began that Genesys has not reported yet, according to this clock.
+        self._unreported_since: float | None = None
+        # Time from the beginning of playback on this clock to Genesys's report, in seconds.
+        self._report_delay = 0.0
+        # Position of the first audio whose playback Genesys has not reported as completed.
+        self._completed_until = 0
         # Numbers of reports that are expected for audio that was cleared.
         self._stale_starts = 0
         self._stale_completions = 0
@@ -70,6 +76,8 @@ class PlayoutClock:
         seconds = samples / WIRE_SAMPLE_RATE
         if self.lead(now) <= _NEARLY_EMPTY_SECONDS:
             self._run, self._run_began = 0.0, now
+        if self._unreported_since is None and not self._reported_playing:
+            self._unreported_since = max(self._end, now)
         self._run += seconds
         self._end = max(self._end, now) + seconds
         self.sent += seconds
@@ -116,6 +124,19 @@ class PlayoutClock:
         """
         return self._end - (self.total - position) / WIRE_SAMPLE_RATE
 
+    def is_reported(self, position: int) -> bool:
+        """Return whether Genesys has reported that the audio at a position is or was played."""
+        return self._reported_playing or position < self._completed_until
+
+    def reported_time_of(self, position: int) -> float:
+        """Return the time at which a report arrives, if Genesys reports when a position is played.
+
+        A report takes as long as the caller's audio of the same time, so this time can be compared
+        with the arrival of caller audio. `time_of` is earlier by the time that messages take to
+        Genesys and back.
+        """
+        return self.time_of(position) + self._report_delay
+
     def started(self, now: float) -> None:
         """Record ``playback_started``: Genesys begins to play the newest audio now.
 
@@ -127,7 +148,12 @@ class PlayoutClock:
         # Reports arrive in order, so no report about cleared audio can follow this report.
         self._stale_completions = 0
         self._reported_playing = True
-        self._end = max(self._end, now + min(self._run, _MAX_REPORT_DELAY))
+        end = self._end
+        self._end = max(end, now + min(self._run, _MAX_REPORT_DELAY))
+        if self._unreported_since is not None:
+            delay = now - self._unreported_since - (self._end - end)
+            self._report_delay = min(max(0.0, delay), _MAX_REPORT_DELAY)
+            self._unreported_since = None
 
     def completed(self, now: float) -> bool:
         """Record ``playback_completed``: Genesys's queue is empty.
@@ -142,11 +168,13 @@ class PlayoutClock:
             self._stale_completions -= 1
             return False
         self._reported_playing = False
+        self._completed_until = self.total - round(self._run * WIRE_SAMPLE_RATE)
         if now < self._run_began + self._run - _TOLERANCE_SECONDS:
             # Genesys cannot have played the newest audio already. The report is about older audio:
             # Genesys sent it before the newest audio arrived.
             return False
         self._end = min(self._end, now)
+        self._completed_until = self.total
         return True
 
     def clear(self, now: float) -> float:
@@ -162,7 +190,8 @@ class PlayoutClock:
             self._stale_starts += 1
             self._stale_completions += 1
         self._reported_playing = False
-        self.total = self.played(now)
+        self._unreported_since = None
+        self.total = self._completed_until = self.played(now)
         self._end = min(self._end, now)
         self._turn_over = True
         return heard

@@ -20,8 +20,10 @@ from loguru import logger
 from pipecat.frames.frames import Frame, OutputAudioRawFrame, TTSStoppedFrame
 
 from pipecat_genesys.call import Call
+from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
 
 from .pacer import AudioPacer
+from .recording import HeardAudio, RecorderAlignment
 
 try:
     from pipecat.audio.utils import scale_audio
@@ -42,6 +44,11 @@ _PIECE_SECONDS = 0.2
 # starting a new task takes more CPU time than waiting.
 _LINGER_SECONDS = 1.0
 _SAMPLE_BYTES = 2
+# Maximum time in seconds to wait for Genesys's report that it plays the audio, before the audio is
+# passed on to a recorder.
+_UNREPORTED_SECONDS = 0.5
+# Maximum time in seconds to wait for late caller audio before bot audio is passed on to a recorder.
+_LATE_CALLER_SECONDS = 0.15
 # Limit of the audio that waits, in seconds. `add` waits while more audio is waiting.
 _MAX_WAITING_SECONDS = 60.0
 
@@ -72,7 +79,12 @@ class _Entry(NamedTuple):
 
 
 class PlayoutTimeline:
-    """Sends bot audio before Genesys plays it, and passes on frames when Genesys plays them."""
+    """Sends bot audio before Genesys plays it, and passes on frames when Genesys plays them.
+
+    Attributes:
+        recording: Prepares the audio for a recorder; None if no recorder follows the output. With a
+            recorder, audio is passed on when the caller has heard its end.
+    """
 
     def __init__(
         self,
@@ -114,6 +126,7 @@ class PlayoutTimeline:
         self._passed = asyncio.Event()
         self._passed.set()
         self._ended = False
+        self.recording: RecorderAlignment | None = None
         pacer.on_progress = self.poke
 
     @property
@@ -155,14 +168,39 @@ class PlayoutTimeline:
             self._passed.clear()
             self._wake()
 
-    def interrupt(self) -> None:
+    def record(self, frame: OutputAudioRawFrame, start: int) -> bool:
+        """Pass on audio that was sent without this timeline when the caller has heard it.
+
+        Args:
+            frame: The audio.
+            start: The position of its beginning.
+
+        Returns:
+            Whether the audio will be passed on; False if no recorder follows the output.
+        """
+        if self.recording is None:
+            return False
+        self._add_entry(frame, start, self._pacer.queue.end - start)
+        if self._task is None:
+            self._passed.clear()
+            self._task = self._create_task(self._run())
+        elif self._passed.is_set():
+            self._passed.clear()
+            self._wake()
+        return True
+
+    def interrupt(self) -> HeardAudio | None:
         """Discard the interruptible frames that the caller has not heard.
 
         The pacer must be interrupted first.
+
+        Returns:
+            The audio that the caller has heard and that was not passed on yet, for a recorder.
         """
         queue = self._pacer.queue
         self._remainder = b""
         protected = queue.is_protected(time.monotonic())
+        heard = None if protected else self._take_heard()
         kept: deque[_Entry] = deque()
         position = queue.clock.total
         for entry in self._entries:
@@ -179,13 +217,19 @@ class PlayoutTimeline:
         self._waiting_seconds = sum(_seconds(frame) for frame in self._waiting)
         self._room.set()
         self.poke()
+        return heard
 
     def end(self) -> None:
         """Discard all audio and pass on all other frames, because the call takes no more audio."""
         if self._ended:
             return
         self._ended = True
+        heard = self._take_heard()
         lost = sum(_seconds(entry.frame) for entry in self._entries) + self._waiting_seconds
+        self._entries = deque(entry for entry in self._entries if not _is_audio(entry.frame))
+        if heard is not None:
+            assert self.recording is not None
+            self._entries.appendleft(_Entry(self.recording.bot_audio(*heard), 0, 0, 0))
         if lost > _PIECE_SECONDS:
             logger.debug(f"{lost:.1f} s of bot audio were not heard: the call has ended")
         self.poke()
@@ -273,10 +317,8 @@ class PlayoutTimeline:
             except ValueError as error:
                 call.log.once("ERROR", f"bot audio dropped: {error}", "bot audio invalid")
         self._waiting.popleft()
-        start, samples = queue.end, len(wire) // queue.frame_bytes
-        is_first = not self._entries and queue.ahead(time.monotonic()) <= 0
-        due = start if is_first else start + samples // 2
-        self._entries.append(_Entry(frame, start, samples, due))
+        if not (self._ended and isinstance(frame, OutputAudioRawFrame)):
+            self._add_entry(frame, queue.end, len(wire) // queue.frame_bytes)
         if isinstance(frame, OutputAudioRawFrame):
             self._waiting_seconds = max(0.0, self._waiting_seconds - _seconds(frame))
             if self._waiting_seconds <= _MAX_WAITING_SECONDS:
@@ -292,6 +334,16 @@ class PlayoutTimeline:
             self._pacer.finish()
         return True
 
+    def _add_entry(self, frame: Frame, start: int, samples: int) -> None:
+        """Add a frame whose audio begins at a position. With a recorder, a mark begins a turn."""
+        queue = self._pacer.queue
+        unplayed = queue.end - queue.clock.played(time.monotonic())
+        is_first = not self._entries and start + unplayed <= queue.end
+        if is_first and self.recording and samples and isinstance(frame, OutputAudioRawFrame):
+            self._entries.append(_Entry(_piece(frame, b""), start, 0, start))
+        due = start if is_first else start + samples // 2
+        self._entries.append(_Entry(frame, start, samples, due))
+
     def _at_volume(self, pcm: bytes) -> bytes:
         volume = self._volume * self._gain
         return pcm if volume == 1.0 else scale_audio(pcm, volume)
@@ -299,6 +351,7 @@ class PlayoutTimeline:
     def detach(self) -> None:
         """Remove the references to the output, after `close`."""
         self._pass_on, self._create_task = _discard, asyncio.ensure_future
+        self.recording = None
 
     # -- frames to Pipecat in real time ------------------------------------------------------
 
@@ -354,9 +407,14 @@ class PlayoutTimeline:
             delay = self._delay()
             if delay is None or delay > 0:
                 return
-            frame = self._entries.popleft().frame
-            if self._ended and isinstance(frame, OutputAudioRawFrame):
-                continue
+            entry, recording = self._entries[0], self.recording
+            frame = entry.frame
+            if recording is not None and entry.samples:
+                frame = recording.bot_audio(*self._join(*self._recorded_part()))
+            else:
+                self._entries.popleft()
+            if recording is not None and isinstance(frame, OutputAudioRawFrame) and not frame.audio:
+                frame = recording.turn_begins(frame)
             await self._pass_on(frame)
 
     def _delay(self) -> float | None:
@@ -367,9 +425,86 @@ class PlayoutTimeline:
             return 0.0
         clock = self._pacer.queue.clock
         entry = self._entries[0]
-        if entry.due > clock.total or (entry.samples and entry.start >= clock.total):
+        due = entry.due
+        if entry.samples and self.recording is not None:
+            due = self._recorded_part()[1]
+        if due > clock.total or (entry.samples and entry.start >= clock.total):
             return None
-        return max(0.0, clock.time_of(entry.due) - time.monotonic())
+        at = clock.time_of(due)
+        if entry.samples and self.recording is not None:
+            at = clock.reported_time_of(due)
+            if not clock.is_reported(entry.start):
+                at += _UNREPORTED_SECONDS
+            elif not self.recording.has_caller_audio:
+                at += _LATE_CALLER_SECONDS
+        return max(0.0, at - time.monotonic())
+
+    # -- audio for a recorder ----------------------------------------------------------------
+
+    def _recorded_part(self) -> tuple[int, int]:
+        """Return how many audio frames are passed on as one frame, and the end position.
+
+        The frame is at least `_PIECE_SECONDS` long if enough audio is known. So the recorder has
+        received the caller's audio of the time at which the frame begins.
+        """
+        first = self._entries[0]
+        least = round(_PIECE_SECONDS * WIRE_SAMPLE_RATE)
+        count, end = 0, first.start
+        enough: tuple[int, int] | None = None
+        for entry in self._entries:
+            if not entry.samples or not _can_join(first.frame, entry.frame):
+                break
+            count, end = count + 1, entry.start + entry.samples
+            if enough is None and end - first.start >= least:
+                enough = count, end
+            elif enough is not None and end - enough[1] >= least:
+                return enough
+        return count, end
+
+    def _join(self, count: int, end: int) -> HeardAudio:
+        """Take the first frames, and return their audio until a position as one frame."""
+        taken = [self._entries.popleft() for _ in range(count)]
+        first, last = taken[0], taken[-1]
+        frame = first.frame
+        assert isinstance(frame, OutputAudioRawFrame)
+        audio = b"".join(entry.frame.audio for entry in taken)  # type: ignore[attr-defined]
+        if end < last.start + last.samples:
+            width = _SAMPLE_BYTES * frame.num_channels
+            missing = (last.start + last.samples - end) / WIRE_SAMPLE_RATE
+            audio = audio[: max(0, len(audio) - round(missing * frame.sample_rate) * width)]
+        if len(taken) > 1 or len(audio) != len(frame.audio):
+            frame = _piece(frame, audio)
+        return HeardAudio(frame, self._pacer.queue.clock.reported_time_of(first.start))
+
+    def _take_heard(self) -> HeardAudio | None:
+        """Take the audio that the caller has heard and that was not passed on to a recorder."""
+        if self.recording is None:
+            return None
+        played = self._pacer.queue.clock.played(time.monotonic())
+        while self._entries and _is_audio(self._entries[0].frame) and not self._entries[0].samples:
+            self._entries.popleft()
+        count = 0
+        for entry in self._entries:
+            joins = _can_join(self._entries[0].frame, entry.frame)
+            if not entry.samples or entry.start >= played or not joins:
+                break
+            count += 1
+        return self._join(count, played) if count else None
+
+
+def _is_audio(frame: Frame) -> bool:
+    return isinstance(frame, OutputAudioRawFrame)
+
+
+def _can_join(first: Frame, other: Frame) -> bool:
+    """Return whether the audio of two frames can be passed on in one frame."""
+    return (
+        isinstance(first, OutputAudioRawFrame)
+        and isinstance(other, OutputAudioRawFrame)
+        and type(first) is type(other)
+        and (first.sample_rate, first.num_channels) == (other.sample_rate, other.num_channels)
+        and is_interruptible(first) == is_interruptible(other)
+    )
 
 
 def _seconds(frame: Frame) -> float:
