@@ -437,6 +437,64 @@ async def test_hostile_captures_are_shown_as_text_and_harm_nothing(tmp_path: Pat
         assert await page.locator("main img, nav img, main script").count() == 0
 
 
+def write_started(folder: Path, minute: int) -> None:
+    """Write the capture of a call that started in this minute; newer calls are listed first."""
+    first, *rest = capture_lines([client_line(0, opening())], end=0.5)
+    head = json.loads(first) | {"source": "recorder", "started": f"2026-11-30T10:{minute}:00Z"}
+    path = folder / f"call-{minute}.jsonl"
+    write_capture(path.with_suffix(".part"), [json.dumps(head) + "\n", *rest])
+    path.with_suffix(".part").rename(path)
+
+
+async def test_click_opens_the_call_under_the_pointer_while_new_calls_arrive(
+    tmp_path: Path,
+) -> None:
+    for minute in range(10, 14):
+        write_started(tmp_path, minute)
+    async with (
+        inspecting(captures=tmp_path) as inspector,
+        chromium() as browser,
+        page_of(browser, inspector.url) as page,
+    ):
+        count = page.locator("#call-count")
+
+        async def counted(number: int) -> None:
+            await count.get_by_text(str(number), exact=True).wait_for()
+            # Two frames: the list is drawn in the first one.
+            await page.evaluate(
+                "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+            )
+
+        async def order() -> list[str]:
+            rows = page.locator(".call-row:not([hidden])")
+            texts = await rows.evaluate_all(
+                "(rows) => rows.map((row) => [row.getBoundingClientRect().top,"
+                " row.querySelector('.call-row-name').textContent])"
+            )
+            return [re.findall(r"call-\d+", name)[0] for _, name in sorted(texts)]
+
+        async def opened(name: str) -> None:
+            await page.locator("#call-name", has_text=name).wait_for()
+
+        await counted(4)
+        assert await order() == ["call-13", "call-12", "call-11", "call-10"]
+        box = await page.locator(".call-row", has_text="call-12").bounding_box()
+        assert box is not None
+        await page.mouse.move(box["x"] + 20, box["y"] + 10)
+        write_started(tmp_path, 14)
+        await counted(5)
+        await page.mouse.down()
+        write_started(tmp_path, 15)
+        await counted(6)
+        await page.mouse.up()
+        await opened("call-12")
+        assert (await order())[:4] == ["call-13", "call-12", "call-11", "call-10"]
+        await page.mouse.move(box["x"] + box["width"] + 200, box["y"])
+        await page.locator(".call-row").nth(0).wait_for()
+        await counted(6)
+        assert await order() == [f"call-{minute}" for minute in range(15, 9, -1)]
+
+
 async def test_report_is_one_file_that_shows_and_plays_the_call_without_network(
     tmp_path: Path,
 ) -> None:

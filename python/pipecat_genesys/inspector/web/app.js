@@ -48,6 +48,10 @@ const source = inline ? new InlineSource(inline.textContent ?? "") : new LiveSou
 
 /** @type {Map<string, Call>} */
 const calls = new Map();
+/** Whether a pointer is over the list of calls. */
+let isPointing = false;
+/** @type {string|undefined} The call whose row was pressed last. */
+let pressedCall;
 /** @type {Call[]} */
 let shownCalls = [];
 /** @type {Config|null} */
@@ -167,11 +171,18 @@ function updateCalls(changed, removed = []) {
 
 function filterCalls() {
   const words = field("call-search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const places = new Map(isPointing ? shownCalls.map((call, at) => [call.id, at]) : []);
+  const place = (/** @type {Call} */ call) => places.get(call.id) ?? Infinity;
   shownCalls = [...calls.values()].filter((call) => {
     const text = `${call.name} ${call.url} ${call.id}`.toLowerCase();
     return words.every((word) => text.includes(word));
   });
-  shownCalls.sort((a, b) => compareText(b.started ?? "", a.started ?? "") || compareText(a.name, b.name));
+  shownCalls.sort(
+    (a, b) =>
+      compareNumber(place(a), place(b)) ||
+      compareText(b.started ?? "", a.started ?? "") ||
+      compareText(a.name, b.name),
+  );
   byId("call-count").textContent =
     shownCalls.length === calls.size ? String(calls.size) : `${shownCalls.length} of ${calls.size}`;
   const none = byId("no-calls");
@@ -185,6 +196,11 @@ function waitingText() {
   if (config?.source === "proxy") return "Waiting for a call. Point the client at the proxy's URL.";
   if (config?.source === "phone") return "Press Call to speak with the bot.";
   return "This folder has no capture files.";
+}
+
+/** @param {number} a @param {number} b */
+function compareNumber(a, b) {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 /** @param {string} a @param {string} b */
@@ -205,7 +221,6 @@ function createCallRow() {
     element("span", "badge"),
   );
   row.append(top, bottom);
-  row.addEventListener("click", () => row.dataset.id && void open(row.dataset.id));
   return row;
 }
 
@@ -243,6 +258,30 @@ function callState(call) {
   const code = call.end.code === null ? "" : `, ${call.end.code}`;
   const reason = call.end.reason ? ` ${call.end.reason}` : "";
   return `${by}${code}${reason}`.slice(0, 80);
+}
+
+/** @param {Event} event @returns {string|undefined} The id of the call in whose row the event is. */
+function callOfRow(event) {
+  const row = /** @type {HTMLElement} */ (event.target).closest(".call-row");
+  return row instanceof HTMLElement ? row.dataset.id : undefined;
+}
+
+/**
+ * Opens the call that was under the pointer when its button was pressed. New calls may have moved
+ * the rows since then.
+ *
+ * @param {MouseEvent} event
+ */
+function onCallsClick(event) {
+  const isByPointer = event.detail > 0;
+  const id = isByPointer ? pressedCall : callOfRow(event);
+  if (id) void open(id);
+}
+
+/** @param {boolean} is  Whether a mouse is over the list. New calls are then added at the end. */
+function setPointing(is) {
+  isPointing = is;
+  if (!is) filterCalls();
 }
 
 /** @param {1|-1} step */
@@ -843,6 +882,10 @@ function wire() {
     byId(id).addEventListener(type, action);
   document.addEventListener("keydown", onKey);
   on("calls", "keydown", onCallsKey);
+  on("calls", "click", onCallsClick);
+  on("calls", "pointerdown", (event) => (pressedCall = callOfRow(event)));
+  on("calls", "pointerenter", () => setPointing(true));
+  on("calls", "pointerleave", () => setPointing(false));
   on("events", "keydown", onEventsKey);
   on("call-search", "input", filterCalls);
   on("back", "click", () => setView("list"));

@@ -35,7 +35,7 @@ export class VirtualList {
     this._createRow = createRow;
     this._fillRow = fillRow;
     this._length = 0;
-    /** @type {{row: HTMLElement, index: number}[]} */
+    /** @type {{row: HTMLElement, index: number, stale: boolean}[]} */
     this._rows = [];
     this._frame = 0;
     this._canvas = element("div", "virtual-canvas");
@@ -45,11 +45,15 @@ export class VirtualList {
     new ResizeObserver(() => this._schedule()).observe(viewport);
   }
 
-  /** @param {number} length  The number of items. All rows are filled again. */
+  /**
+   * Fills all rows again. A row keeps its place, because it may be under the pointer.
+   *
+   * @param {number} length  The number of items.
+   */
   update(length) {
     this._length = length;
     this._canvas.style.height = `${length * this.rowHeight}px`;
-    for (const slot of this._rows) slot.index = -1;
+    for (const slot of this._rows) slot.stale = true;
     this._schedule();
   }
 
@@ -91,17 +95,22 @@ export class VirtualList {
     for (let index = first; index < last; index++) wanted.add(index);
     const free = [];
     for (const slot of this._rows) {
-      if (wanted.has(slot.index)) wanted.delete(slot.index);
-      else free.push(slot);
+      if (!wanted.delete(slot.index)) {
+        free.push(slot);
+      } else if (slot.stale) {
+        slot.stale = false;
+        this._fillRow(slot.row, slot.index);
+      }
     }
     for (const index of wanted) {
       let slot = free.pop();
       if (!slot) {
-        slot = { row: this._createRow(), index: -1 };
+        slot = { row: this._createRow(), index: -1, stale: false };
         this._rows.push(slot);
         this._canvas.append(slot.row);
       }
       slot.index = index;
+      slot.stale = false;
       slot.row.hidden = false;
       slot.row.style.transform = `translateY(${index * this.rowHeight}px)`;
       this._fillRow(slot.row, index);
