@@ -15,7 +15,7 @@ from pipecat_genesys.cli.app import app
 from pipecat_genesys.load import Criteria
 from typer.testing import CliRunner
 
-QUICK = ("--calls=2", "--ramp=0.2", "--duration=6")
+QUICK = ("--calls=2", "--ramp=0.2", "--duration=4.5")
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ async def test_a_server_that_keeps_the_limits_passes(tmp_path: Path) -> None:
     assert "echo after, ms" in done.output
     written = json.loads(file.read_text())
     assert (written["passed"], written["valid"], written["failures"]) == (True, True, [])
-    assert written["plan"] == {"calls": 2, "ramp": 0.2, "duration": 6.0, "ramp_down": None}
+    assert written["plan"] == {"calls": 2, "ramp": 0.2, "duration": 4.5, "ramp_down": None}
     assert written["result"]["delay_ms"]["p99"] >= 200
 
 

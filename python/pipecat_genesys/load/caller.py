@@ -45,11 +45,6 @@ class Caller:
         self._ended = 0.0
         self._hung_up = False
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether the WebSocket was connected."""
-        return self._began is not None
-
     def start(self, now: float) -> None:
         """Begin the call after the WebSocket is connected."""
         self._began = now

@@ -178,14 +178,14 @@ async def connect(
                 ssl=(options.ssl or True) if is_tls else None,
             )
             await protocol.connected
-    except OSError as error:
+    except BaseException as error:
+        # A caller that is cancelled may have been connected in the same turn of the event loop. No
+        # task waits for the future any more; cancelled, it logs no unhandled exception.
+        protocol.connected.cancel()
+        protocol.abort()
         # `TimeoutError` and `ssl.SSLError` are subclasses of `OSError`.
-        reason = " ".join(str(error).split()) or "no answer in time"
-        raise ConnectFailedError(f"no connection to {url}: {reason}") from error
-    finally:
-        if not protocol.caller.has_begun:
-            # No task waits for the future any more. Cancel it, so that asyncio logs no unhandled
-            # exception.
-            protocol.connected.cancel()
-            protocol.abort()
+        if isinstance(error, OSError):
+            reason = " ".join(str(error).split()) or "no answer in time"
+            raise ConnectFailedError(f"no connection to {url}: {reason}") from error
+        raise
     return protocol
