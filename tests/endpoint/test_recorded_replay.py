@@ -162,7 +162,7 @@ async def test_flight_recording_is_replayed_without_what_is_missing(
 
     async def script(caller: SimulatedCall) -> None:
         await caller.opened()
-        for _ in range(4):
+        for _ in range(3):
             await next_pong(caller)
         for digit in "12":
             await caller.press(digit)

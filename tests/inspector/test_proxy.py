@@ -9,6 +9,7 @@ from pipecat_genesys.inspector.calls import CallList
 from pipecat_genesys.inspector.proxy import CallProxy, ProxyStartError
 from pipecat_genesys.simulator import (
     CallOptions,
+    ClientTimeouts,
     ConnectFailedError,
     SimulatedCall,
     new_call,
@@ -97,13 +98,15 @@ class _SkipsNumbers(ReferenceCall):
 
 
 async def test_a_broken_rule_is_seen_while_the_call_runs() -> None:
+    # After the gap in the numbers, the client waits for an answer to `close` until its timeout.
+    impatient = CallOptions(timeouts=ClientTimeouts(close=0.5))
     async with (
         reference_server(_SkipsNumbers) as url,
         proxied(url) as proxy,
-        SimulatedCall(proxy.url) as call,
+        SimulatedCall(proxy.url, options=impatient) as call,
     ):
         await call.opened()
         seen = await proxy.until(lambda c: c.analysis.violations > 0)
-        await call.ended()
+        await call.hang_up()
     rules = [rule.rule for message in seen.analysis.messages for rule in message.rules]
     assert "sequence" in rules
