@@ -66,6 +66,18 @@ async def rest_of(process: asyncio.subprocess.Process) -> list[str]:
     return without_nltk(lines)
 
 
+async def listening(port: int) -> None:
+    """Wait until a server without a log accepts connections."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.05)
+            continue
+        writer.close()
+        return
+
+
 async def short(caller: SimulatedCall) -> None:
     await caller.opened()
     await caller.hang_up()
@@ -138,8 +150,10 @@ async def test_a_taken_port_is_named() -> None:
 
 
 async def test_lines_below_the_level_are_not_written() -> None:
-    async with serve("--log-level", "ERROR", "--max-calls", "3") as process:
-        await asyncio.sleep(4)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with serve("--port", str(port), "--log-level", "ERROR", "--max-calls", "3") as process:
+        await listening(port)
         assert await rest_of(process) == []
 
 
