@@ -281,9 +281,17 @@ def test_coarse_encodings_are_read_with_their_own_error(subtype: str) -> None:
 
 def test_file_outside_the_range_of_pcm_is_clipped() -> None:
     file = io.BytesIO()
-    soundfile.write(file, np.array([2.0, -2.0, math.nan]), 8000, format="WAV", subtype="FLOAT")
+    samples = np.array([2.0, -2.0, math.nan, 3e38])
+    soundfile.write(file, samples, 8000, format="WAV", subtype="FLOAT")
     file.seek(0)
-    assert read_wav(file) == b"\x80\x00\xff"
+    assert read_wav(file) == b"\x80\x00\xff\x80"
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_file_that_ends_within_a_frame_is_read_up_to_there(channels: int) -> None:
+    whole = wav([0, 0, 32124, 32124, 100, 100], channels=channels).getvalue()
+    expected = read_wav(wav([0, 0, 32124, 32124, 100, 100][:-channels], channels=channels))
+    assert read_wav(io.BytesIO(whole[:-1])) == expected
 
 
 def test_path_and_file_object_give_the_same(tmp_path: Path) -> None:

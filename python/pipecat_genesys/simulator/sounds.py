@@ -108,6 +108,9 @@ def _read(source: str | os.PathLike[str] | BinaryIO) -> tuple[int, bytes, int]:
         with wave.open(file, "rb") as reader:
             channels, width, rate = reader.getparams()[:3]
             pcm = reader.readframes(reader.getnframes()) if width == 2 else None
+            if pcm is not None:
+                # A file whose writer was stopped may end within a frame.
+                pcm = pcm[: len(pcm) - len(pcm) % (width * channels)]
     except (wave.Error, EOFError):
         pcm = None
     if pcm is None:
@@ -135,7 +138,9 @@ def _read_with_soundfile(file: str | BinaryIO) -> tuple[int, bytes, int]:
         samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"not a WAV file: {error}") from None
-    pcm = np.clip(np.rint(np.nan_to_num(samples) * 32768), -32768, 32767).astype("<i2")
+    # The samples are clipped first, because the largest numbers cannot be multiplied.
+    samples = np.clip(np.nan_to_num(samples), -1, 1)
+    pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
     return samples.shape[1], pcm.tobytes(), rate
 
 
