@@ -71,9 +71,6 @@ _UNOPENED = (State.PREPARING, State.OPENING)
 # Module-level names for enumeration members that are compared for every message, because access
 # through the class is slow.
 _DISCONNECT, _CLOSED = AudioHookMessageType.DISCONNECT, AudioHookMessageType.CLOSED
-# Creates a named tuple in half the time of its constructor.
-_new_tuple = tuple.__new__
-_CLOSE_REASONS = frozenset(reason.value for reason in CloseReason)
 
 
 class EndCause(NamedTuple):
@@ -88,6 +85,13 @@ class EndCause(NamedTuple):
 
     by: str
     reason: str
+
+
+_CLOSED_BY_GENESYS: Mapping[str, EndCause] = {
+    reason.value: EndCause("genesys", reason.value) for reason in CloseReason
+}
+_CLOSED_FOR_UNKNOWN_REASON = EndCause("genesys", "(unknown)")
+_LOST = EndCause("genesys", "lost")
 
 
 class Phase(IntEnum):
@@ -450,7 +454,7 @@ class Call(BaseObject):
         effect.
         """
         event = self.session.connection_lost()
-        self._advance(_GONE, ("genesys", "lost"))
+        self._advance(_GONE, _LOST)
         if event is None:
             return
         self.log.line("INFO", f"AudioHook connection lost while {event.state}")
@@ -487,8 +491,10 @@ class Call(BaseObject):
         name, update, hook = handling
         if update is not None:
             update(self, event)
+        if not self._handled and self._open_gate is None:
+            return None
         chosen = None
-        if hook is not None and (self._handled or self._open_gate is not None):
+        if hook is not None:
             chosen = await self._run_hook(event, hook)
             if chosen is not None and kind is events.OpenReceived:
                 return chosen
@@ -514,7 +520,7 @@ class Call(BaseObject):
         if isinstance(event, events.Faulted):
             self.log.once("WARNING", f"AudioHook protocol: {event.error}", event.error.rule)
             if event.reply is not None:
-                self._advance(_ENDING, ("server", f"fault-{event.error.rule.value}"))
+                self._advance(_ENDING, EndCause("server", f"fault-{event.error.rule.value}"))
 
     async def _run_hook(self, event: events.Event, name: str) -> Draft | None:
         """Await the open gate and the hook of an event, if there are any.
@@ -542,10 +548,10 @@ class Call(BaseObject):
             self._hook = None
         return self._chosen
 
-    def _advance(self, phase: Phase, cause: tuple[str, str] | None = None) -> None:
+    def _advance(self, phase: Phase, cause: EndCause | None = None) -> None:
         """Enter a phase, unless the call is in a later phase; set `ending` if it is not set."""
         if cause is not None and self.ending is None:
-            self.ending = _new_tuple(EndCause, cause)
+            self.ending = cause
         if phase <= self.phase:
             return
         self.phase = phase
@@ -567,10 +573,10 @@ class Call(BaseObject):
             log.line("DEBUG", f"participant: {details.participant}")
 
     def _close(self, event: events.CloseReceived) -> None:
-        reason = event.reason if event.reason in _CLOSE_REASONS else "(unknown)"
-        self._advance(_ENDING, ("genesys", reason))
+        cause = _CLOSED_BY_GENESYS.get(event.reason, _CLOSED_FOR_UNKNOWN_REASON)
+        self._advance(_ENDING, cause)
         faults = f" faults={self.faults}" if self.session.faults else ""
-        self.log.line("INFO", f"AudioHook close: reason={reason}{faults}")
+        self.log.line("INFO", f"AudioHook close: reason={cause.reason}{faults}")
 
     def _update(self, event: events.UpdateReceived) -> None:
         self.details.read_update(event)
@@ -670,7 +676,7 @@ class Call(BaseObject):
                 logger.debug(f"{draft.type.value!r} not sent: the session is {self.session.state}")
             return None
         if draft.type is _DISCONNECT:
-            self._advance(_ENDING, ("bot", str(draft.parameters.get("reason"))))
+            self._advance(_ENDING, EndCause("bot", str(draft.parameters.get("reason"))))
         elif draft.type is _CLOSED:
             self._advance(_ENDED)
         return message

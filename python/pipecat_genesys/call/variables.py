@@ -10,6 +10,9 @@ from pipecat_genesys.protocol import MAX_MESSAGE_BYTES, server_messages
 # Maximum size of all variables together in bytes. 4000 bytes are reserved for the envelope, the
 # reason and the `info` text of a `disconnect`.
 _MAX_VARIABLES = MAX_MESSAGE_BYTES - 4000
+# A character outside of the Basic Multilingual Plane can be encoded as two escapes of 6 bytes. A
+# pair has four quotation marks, a colon, a comma and two spaces.
+_MAX_BYTES_PER_CHARACTER, _MAX_BYTES_PER_PAIR = 12, 8
 
 
 def fit_output_variables(
@@ -38,6 +41,9 @@ def fit_output_variables(
             sent.update(server_messages.to_string_map({name: value}))
         except ValueError as error:
             log("ERROR", f"left out: {error}")
+    characters = sum(len(name) + len(value) for name, value in sent.items())
+    if len(sent) * _MAX_BYTES_PER_PAIR + characters * _MAX_BYTES_PER_CHARACTER <= _MAX_VARIABLES:
+        return sent
     sizes = _json_sizes(sent)
     excess = sum(sizes.values()) - _MAX_VARIABLES
     left_out = []

@@ -9,8 +9,6 @@ side the client has answered.
 
 from __future__ import annotations
 
-from collections import deque
-
 from .types import AudioHookMessageType as Type
 
 # Maximum number of unanswered requests. A client accepts fewer requests of each type: 2 per second
@@ -26,9 +24,12 @@ class Pauses:
             ``startPaused``.
     """
 
+    __slots__ = ("_unanswered", "wanted")
+
     def __init__(self) -> None:
         self.wanted = False
-        self._unanswered: deque[tuple[int, Type]] = deque(maxlen=_MAX_UNANSWERED)
+        # A list, because each call has one, it is short, and an empty deque takes 700 bytes.
+        self._unanswered: list[tuple[int, Type]] = []
 
     def ask(self, message_type: Type, seq: int) -> None:
         """Record a message of this side that ``paused`` or ``resumed`` will answer.
@@ -39,6 +40,7 @@ class Pauses:
         """
         self.wanted = message_type is not Type.RESUME
         self._unanswered.append((seq, message_type))
+        del self._unanswered[:-_MAX_UNANSWERED]
 
     def paused(self, serverseq: int | None) -> Type | None:
         """Return the type of the message that a ``paused`` answers.
@@ -55,7 +57,7 @@ class Pauses:
             paused without a request.
         """
         if self._unanswered and self._saw(serverseq):
-            return self._unanswered.popleft()[1]
+            return self._unanswered.pop(0)[1]
         return None
 
     def resumed(self, serverseq: int | None) -> Type | None:
@@ -66,7 +68,7 @@ class Pauses:
                 client gave none.
         """
         while self._unanswered and self._saw(serverseq):
-            if self._unanswered.popleft()[1] is Type.RESUME:
+            if self._unanswered.pop(0)[1] is Type.RESUME:
                 return Type.RESUME
         return None
 

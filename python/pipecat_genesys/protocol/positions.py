@@ -20,6 +20,8 @@ class PositionMap:
             session.
     """
 
+    __slots__ = ("_after", "_forgotten", "_skipped", "_sums", "start")
+
     def __init__(self, start: int = 0) -> None:
         """Create a map without gaps.
 

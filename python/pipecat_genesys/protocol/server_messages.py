@@ -18,7 +18,10 @@ from .types import DisconnectReason, Position, format_duration
 # Every ping and every call needs these enumeration members, and a lookup in the enumeration is
 # slow.
 _PONG, _OPENED = Type.PONG, Type.OPENED
+# Creates a named tuple in half the time of its constructor.
+_new_tuple = tuple.__new__
 _NONE: Mapping[str, Any] = MappingProxyType({})
+_COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class Draft(NamedTuple):
@@ -81,12 +84,12 @@ def opened(
         parameters["supportedLanguages"] = list(supported_languages)
     if discard_to is not None:
         parameters["discardTo"] = format_duration(seconds(discard_to))
-    return Draft(_OPENED, parameters)
+    return _new_tuple(Draft, (_OPENED, parameters, None))
 
 
 def pong(ping_seq: int | None) -> Draft:
     """Return the answer to the ping that has this ``seq``."""
-    return Draft(_PONG, _NONE, ping_seq)
+    return _new_tuple(Draft, (_PONG, _NONE, ping_seq))
 
 
 def closed(output_variables: Mapping[str, str] | None = None) -> Draft:
@@ -192,7 +195,7 @@ def _as_text(name: Any, value: Any) -> str:
     if isinstance(value, str):
         return str.__str__(value)  # converts a member of a string enumeration to `str`
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return _COMPACT.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"output variable {str(name)!r} cannot be sent: {error}; use strings, numbers, "

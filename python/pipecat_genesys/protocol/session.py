@@ -94,6 +94,29 @@ class AudioHookSession:
         faults: Number of times that the peer broke each rule.
     """
 
+    __slots__ = (
+        "_id_known",
+        "_id_text",
+        "_opened",
+        "_strict",
+        "_unnumbered",
+        "_verdict",
+        "client_seq",
+        "continued_sessions",
+        "disconnect_sent",
+        "faults",
+        "is_probe",
+        "language",
+        "media",
+        "pauses",
+        "position",
+        "positions",
+        "preference",
+        "server_seq",
+        "session_id",
+        "state",
+    )
+
     def __init__(
         self,
         session_id: str,
@@ -145,6 +168,8 @@ class AudioHookSession:
         """
         raw = parse_strict(text)
         exact = raw is not None
+        if raw is not None and self._take_number(raw):
+            return self._handle(TYPES[raw["type"]], raw, exact=True)
         if raw is None:
             try:
                 raw = decode(text)
@@ -153,8 +178,6 @@ class AudioHookSession:
                 return [self._fault(error)]
         name = raw.get("type")
         message_type = TYPES.get(name) if isinstance(name, str) else None
-        if exact and message_type is not None and self._take_number(raw):
-            return self._handle(message_type, raw, exact=True)
         found: list[events.Event] = []
         if message_type is None:
             detail = f"unknown message type {repr(name)[:40]}"
@@ -266,10 +289,11 @@ class AudioHookSession:
             raise LocalProtocolError(
                 f"{message_type.value!r} cannot be written as JSON: {error}"
             ) from None
-        # The envelope is formatted as text, because usually only its numbers change.
+        # The envelope is formatted as text, because usually only its numbers change. `!s` is three
+        # times as fast as the format method of an enumeration.
         seq = self.server_seq + 1
         text = (
-            f'{{"version": "{PROTOCOL_VERSION}", "type": "{message_type}", '
+            f'{{"version": "{PROTOCOL_VERSION}", "type": "{message_type!s}", '
             f'"seq": {seq}, "clientseq": {self.client_seq if answers is None else answers}, '
             f'"id": {self._id_text}, "parameters": {encoded}}}'
         )
@@ -404,7 +428,7 @@ class AudioHookSession:
         if fields.is_usable_id(raw.get("id")):
             self._identify(raw["id"])
             self._id_known = True
-        lenient = fields.parameters(raw)
+        lenient = parameters or fields.parameters(raw)
         position = raw.get("position", "PT0S")
         if position != "PT0S":  # PT0S means that the session does not continue another session
             try:

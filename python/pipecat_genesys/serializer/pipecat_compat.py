@@ -14,8 +14,6 @@ from typing import Any
 from pipecat_genesys.protocol import PROTOCOL_VERSION, AudioHookSession, events
 from pipecat_genesys.protocol.types import DURATION
 
-_NOTHING_SEEN: Mapping[str, Any] = {"position": None}
-
 
 class PipecatState:
     """The state of a session, as Pipecat's serializer defines it.
@@ -24,18 +22,21 @@ class PipecatState:
         is_open: Whether an ``opened`` message was built, and no ``closed`` message after it.
         is_paused: Whether the client sent ``pause`` or ``paused``, and afterwards no ``resumed``
             was received or built.
-        seen: The newest client message. Messages that are built later repeat its ``seq`` and
-            ``position``.
+        client_seq: The ``seq`` of the newest client message; 0 if it had none. Messages that are
+            built later repeat it.
+        client_position: The newest ``position`` of a client message, or None. Messages that are
+            built later repeat it.
         closed_seq: The provisional ``seq`` of the ``closed`` that answers ``close``.
     """
 
     __slots__ = (
         "_built",
         "_session",
+        "client_position",
+        "client_seq",
         "closed_seq",
         "is_open",
         "is_paused",
-        "seen",
     )
 
     def __init__(self, session: AudioHookSession) -> None:
@@ -49,11 +50,8 @@ class PipecatState:
         self.closed_seq: int | None = None
         self._session = session
         self._built = 0
-        self.seen: Mapping[str, Any] = _NOTHING_SEEN
-
-    def with_position(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a copy of a client message, with the position of the previous message."""
-        return {**raw, "position": self.seen["position"]}
+        self.client_seq: Any = 0
+        self.client_position: Any = None
 
     def message(
         self,
@@ -76,11 +74,11 @@ class PipecatState:
             "version": PROTOCOL_VERSION,
             "type": str(message_type),
             "seq": seq,
-            "clientseq": self.seen.get("seq", 0),
+            "clientseq": self.client_seq,
             "id": self._session.session_id,
         }
         if positioned:
-            position = self.seen["position"]
+            position = self.client_position
             known = isinstance(position, str) and DURATION.fullmatch(position)
             # Pipecat repeats the client's last position in milliseconds.
             message["position"] = f"PT{float(position[2:-1]):.3f}S" if known else "PT0.000S"

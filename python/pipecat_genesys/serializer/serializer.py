@@ -447,10 +447,11 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
     def _serialize_message(self, message: dict[str, Any]) -> str | None:
         call = self.call
-        if message.get("type") == "closed":
+        name = message.get("type")
+        if name == "closed":
             draft = self._closed(message)
         else:
-            if message.get("type") == "opened" and call.start_paused_choice is not None:
+            if name == "opened" and call.start_paused_choice is not None:
                 # Set `startPaused` again, because the application may have called `pause` or
                 # `resume` while `opened` was in the pipeline.
                 parameters = {**fields.parameters(message), "startPaused": call.start_paused}
@@ -558,18 +559,18 @@ class GenesysAudioHookSerializer(FrameSerializer):
                 kind, raw = type(event), event.raw
                 # Update the state first, because the handlers of the event may read it.
                 if raw is not None:
-                    # If the message has no position, keep the position of the previous message.
-                    state.seen = raw if "position" in raw else state.with_position(raw)
-                if kind is events.CloseReceived:
-                    state.is_open = False
-                elif kind in PAUSES:
+                    state.client_seq = raw.get("seq", 0)
+                    state.client_position = raw.get("position", state.client_position)
+                if kind in PAUSES:
                     state.is_paused = PAUSES[kind]
+                elif kind is events.CloseReceived:
+                    state.is_open = False
                 chosen = await call.handle(event)
-                make_notice = NOTICE_FRAMES.get(kind)
-                if make_notice is not None:
-                    frame = make_notice(event) or frame
-                elif kind in _ANSWER_FRAMES:
-                    frame = _ANSWER_FRAMES[kind](self, event, chosen) or frame
+                make_answer = _ANSWER_FRAMES.get(kind)
+                if make_answer is not None:
+                    frame = make_answer(self, event, chosen) or frame
+                elif kind in NOTICE_FRAMES:
+                    frame = NOTICE_FRAMES[kind](event) or frame
             return frame
         except Exception as error:
             # An exception in this package must not end the call.
