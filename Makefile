@@ -141,6 +141,7 @@ coverage: dev  ## More tests | 2 min | measure the branch coverage of protocol/ 
 
 .PHONY: test-slow
 test-slow: dev  ## More tests | 20 min | the slow tests: packages, benchmarks, a rolling restart under 50 calls, 10,000 simulated calls
+	$(PY) -m pip install --quiet --only-binary :all: --group recognition || echo 'tests without a recogniser'
 	ROLLING_CALLS=50 ROLLING_SECONDS=30 $(PY) -m pytest -m slow --log-cli-level=INFO
 	CROSS_EXAMPLES=10000 $(PY) -m pytest tests/protocol/test_cross_machine.py
 
