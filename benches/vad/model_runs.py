@@ -1,4 +1,4 @@
-"""Time and results of the speech model without an analyzer, for one or many windows in a run."""
+"""Time and results of the speech model without an analyzer."""
 
 from __future__ import annotations
 
@@ -7,66 +7,61 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from pipecat_genesys._native import SpeechDetector
 from pipecat_genesys.vad import model
+from pipecat_genesys.vad.loudness import expected_scale
 from timing import clock_ns
 
-Floats = NDArray[np.float32]
+from .speech import caller_packets
 
-WINDOWS = (1, 2, 4, 8, 16, 64, 128)
-PACKETS = ((1, 1), (6, 1), (6, 2), (6, 4), (6, 10))
+# Numbers of windows in a packet.
+PACKETS = (1, 2, 6, 12)
+_SECONDS = 8
 _ROUNDS = 9
 _WINDOWS_PER_ROUND = 400
 
 
 def measure_model(quick: bool = False) -> dict[str, Any]:
-    """Time pipecat's graph and our graph, and compare the results with results for single windows.
+    """Time pipecat's model in onnxruntime and our native model, and compare the results.
 
     Returns:
-        `rows`: for each number of calls and of windows in a run of the model, the time per window,
-        and the largest difference from the results of pipecat's graph for single windows.
+        `rows`: for each model and number of windows in a packet, the time per window, and the
+        largest difference of a probability from the model in onnxruntime.
         `problems`: a message for each difference that is too large.
     """
     content = model.read_model_file()
-    pipecats, ours = model.open_session(content), model.load_model(content)
+    session, native = model.open_session(content), model.load_model(content)
     rounds = 1 if quick else _ROUNDS
     rows: list[dict[str, Any]] = []
-    views, states = _inputs(16000, 1)
-    rows.append(
-        {"graph": "pipecat, 16 kHz", "calls": 1, "windows": 1}
-        | {"us": _time(partial(_run, pipecats, views[:, 0], states, 16000), 1, rounds)}
-        | {"difference": 0.0}
-    )
-    for calls in WINDOWS:
-        views, states = _inputs(8000, calls)
-        alone = [_run(pipecats, views[[call], 0], states[:, [call]], 8000) for call in range(calls)]
-        together = _run(pipecats, views[:, 0], states, 8000)
+    for rate in (16000, 8000):
+        feed = {
+            "input": np.zeros((1, rate * 36 // 1000), np.float32),
+            "state": np.zeros((2, 1, 128), np.float32),
+            "sr": np.array(rate, np.int64),
+        }
         rows.append(
-            {"graph": "pipecat, 8 kHz", "calls": calls, "windows": 1}
-            | {"us": _time(partial(_run, pipecats, views[:, 0], states, 8000), calls, rounds)}
-            | {"difference": _difference(together, alone)}
+            {"model": f"pipecat, {rate // 1000} kHz", "windows": 1, "difference": 0.0}
+            | {"us": _time(partial(session.run, ("output", "stateN"), feed), 1, rounds)}
         )
-    for windows, calls in (*((1, calls) for calls in WINDOWS), *PACKETS[1:]):
-        views, states = _inputs(8000, calls, windows)
-        batch = [
-            (model._rows(views[call]), model.ModelState(states[:1, [call]], states[1:, [call]]))
-            for call in range(calls)
+    [pcm] = caller_packets(8000, 1000 * _SECONDS, _SECONDS)
+    pcm = pcm[: len(pcm) // 512 * 512]
+    expected = model.model_alone(session, np.frombuffer(pcm, "<i2").astype(np.float32) / 32768.0)
+    scale = expected_scale(8000)
+    for windows in PACKETS:
+        detector = SpeechDetector(native, 8000, scale.sections, scale.half_windows)
+        found = [
+            probability
+            for at in range(0, len(pcm), 512 * windows)
+            for probability in _detect(detector, pcm[at : at + 512 * windows])
         ]
-        scores = ours.score(batch)
-        difference = 0.0
-        for call, result in enumerate(scores):
-            state = states[:, [call]]
-            for window, confidence in enumerate(result.confidences):
-                expected, state = _run(pipecats, views[[call], window], state, 8000)
-                difference = max(difference, abs(confidence - float(expected[0, 0])))
-            difference = max(difference, float(np.abs(np.concatenate(result.state) - state).max()))
+        packet = pcm[-512 * windows :]
         rows.append(
-            {"graph": "ours, 8 kHz", "calls": calls, "windows": windows}
-            | {"us": _time(partial(ours.score, batch), calls * windows, rounds)}
-            | {"difference": difference}
+            {"model": "ours, 8 kHz", "windows": windows}
+            | {"difference": float(np.abs(np.subtract(found, expected)).max())}
+            | {"us": _time(partial(_detect, detector, packet), windows, rounds)}
         )
     problems = [
-        f"{row['graph']}: results with {row['calls']} x {row['windows']} windows differ by "
+        f"{row['model']}: results with {row['windows']} windows in a packet differ by "
         f"{row['difference']:.1e}"
         for row in rows
         if row["difference"] > model.TOLERANCE
@@ -74,32 +69,14 @@ def measure_model(quick: bool = False) -> dict[str, Any]:
     return {"rows": rows, "problems": problems}
 
 
-def _inputs(rate: int, calls: int, windows: int = 1) -> tuple[Floats, Floats]:
-    """Return test inputs for the model.
-
-    Returns:
-        Noise of shape (calls, windows, samples), whose level differs between windows; and one
-        random recurrent state of the model for each call, of shape (2, calls, 128).
-    """
-    random = np.random.default_rng(calls)
-    samples = (256 + 32) * rate // 8000
-    level = 10.0 ** -random.uniform(0.5, 3, (calls, windows, 1))
-    views = random.standard_normal((calls, windows, samples)) * level
-    states = random.uniform(-0.5, 0.5, (2, calls, 128))
-    return views.clip(-1, 1).astype(np.float32), states.astype(np.float32)
-
-
-def _run(session: model.Session, views: Floats, states: Floats, rate: int) -> list[Any]:
-    feed = {"input": views, "state": states, "sr": np.array(rate, np.int64)}
-    return session.run(("output", "stateN"), feed)
-
-
-def _difference(together: list[Any], alone: list[list[Any]]) -> float:
-    outputs = np.concatenate([output for output, _ in alone])
-    states = np.concatenate([state for _, state in alone], axis=1)
-    return float(
-        max(np.abs(together[0] - outputs).max(), np.abs(together[1] - states).max()),
-    )
+def _detect(detector: SpeechDetector, pcm: bytes) -> list[float]:
+    """Return the probability of each window that the audio completes."""
+    found = []
+    for _ in range(detector.process(pcm)):
+        window = detector.next_window()
+        if window is not None:
+            found.append(window[0])
+    return found
 
 
 def _time(run: Callable[[], object], windows: int, rounds: int) -> float:

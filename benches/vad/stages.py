@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from pipecat.audio.vad.silero import SileroVADAnalyzer
-from pipecat_genesys.vad import TelephoneVADAnalyzer, worker
-from pipecat_genesys.vad.resets import reset_rule
-from pipecat_genesys.vad.stream import SpeechStream
+from pipecat_genesys._native import SpeechDetector
+from pipecat_genesys.vad import TelephoneVADAnalyzer
+from pipecat_genesys.vad.loudness import expected_scale
+from pipecat_genesys.vad.model import shared_model
 
 from .analyzers import BY_NAME, Configuration, states_of
 from .speech import caller_packets
@@ -26,8 +27,8 @@ def measure_stages(quick: bool = False) -> list[dict[str, Any]]:
 
     For pipecat's analyzer, the stages are: a run of the model; the conversion of samples to floats,
     with the model; the volume; the whole analyzer without a thread; and the whole analyzer with its
-    thread, in packets of 200 ms and of 20 ms. For our analyzer, the native code for windows and
-    volume is one stage, and the model runs once for each packet.
+    thread, in packets of 200 ms and of 20 ms. Our analyzer has one stage of native code, which
+    includes the model, the conversion and the volume, and needs no thread.
     """
     rounds = 1 if quick else _ROUNDS
     rows = []
@@ -56,31 +57,27 @@ def _pipecat_stages(rate: int, rounds: int) -> dict[str, float]:
         "floats": _cpu_ms(lambda: [analyzer.voice_confidence(one) for one in windows], rounds),
         "volume": _cpu_ms(lambda: [analyzer._get_smoothed_volume(one) for one in windows], rounds),
         "all": _cpu_ms(lambda: [analyzer._run_analyzer(one) for one in windows], rounds),
-    } | _with_thread(BY_NAME[f"pipecat, {rate // 1000} kHz"], rounds)
+    } | _in_event_loop(BY_NAME[f"pipecat, {rate // 1000} kHz"], rounds)
 
 
 def _our_stages(rate: int, rounds: int) -> dict[str, float]:
     packets = caller_packets(rate, 200, _SECONDS)
-    model = worker.shared_worker().model
     analyzer = TelephoneVADAnalyzer(sample_rate=rate)
     analyzer.set_sample_rate(rate)
-    stream = SpeechStream(rate, reset_rule())
-    cut = [packet for one in packets if (packet := stream.cut(one))]
+    scale = expected_scale(rate)
+    detector = SpeechDetector(shared_model(), rate, scale.sections, scale.half_windows)
     return {
-        "cut": _cpu_ms(lambda: [stream.cut(one) for one in packets], rounds),
-        "model": _cpu_ms(
-            lambda: [model.score([(packet.missing_rows, stream.state)]) for packet in cut], rounds
-        ),
-        "all": _cpu_ms(lambda: [_analyze_here(analyzer, one) for one in packets], rounds),
-    } | _with_thread(BY_NAME[f"ours, {rate // 1000} kHz"], rounds)
+        "native": _cpu_ms(lambda: [_detect(detector, one) for one in packets], rounds),
+        "all": _cpu_ms(lambda: [analyzer._analyze(one) for one in packets], rounds),
+    } | _in_event_loop(BY_NAME[f"ours, {rate // 1000} kHz"], rounds)
 
 
-def _analyze_here(analyzer: Any, buffer: bytes) -> None:
-    """Run our whole analyzer for one packet in this thread."""
-    analyzer._run_here(analyzer._stream, None, buffer)
+def _detect(detector: SpeechDetector, buffer: bytes) -> None:
+    for _ in range(detector.process(buffer)):
+        detector.next_window()
 
 
-def _with_thread(configuration: Configuration, rounds: int) -> dict[str, float]:
+def _in_event_loop(configuration: Configuration, rounds: int) -> dict[str, float]:
     analyzer = configuration.ready()
 
     def run(packets: list[bytes]) -> None:
@@ -91,7 +88,7 @@ def _with_thread(configuration: Configuration, rounds: int) -> dict[str, float]:
         for milliseconds in (200, 20)
     }
     return {
-        f"thread_{milliseconds}": _cpu_ms(partial(run, packets), rounds)
+        f"loop_{milliseconds}": _cpu_ms(partial(run, packets), rounds)
         for milliseconds, packets in by_packet.items()
     }
 

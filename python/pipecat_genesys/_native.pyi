@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias, final
 
@@ -8,7 +9,8 @@ __all__ = [
     "OutboundAudio",
     "RecordingQueue",
     "Resampler",
-    "SpeechWindows",
+    "SpeechDetector",
+    "SpeechModel",
     "instruction_set",
     "merge_stereo",
     "mix_stereo",
@@ -100,14 +102,20 @@ class OutboundAudio:
     def reset(self) -> None: ...
 
 @final
-class SpeechWindows:
+class SpeechDetector:
     def __new__(
         cls,
+        model: SpeechModel,
         in_rate: int,
         sections: tuple[_Section, _Section],
         half_windows: int,
-    ) -> SpeechWindows: ...
+    ) -> SpeechDetector: ...
     @property
     def in_rate(self) -> int: ...
-    def process(self, data: Buffer, /) -> tuple[bytes, list[float]]: ...
-    def clear_context(self) -> None: ...
+    def process(self, data: Buffer, /) -> int: ...
+    def next_window(self) -> tuple[float, float] | None: ...
+    def reset_model(self) -> None: ...
+
+@final
+class SpeechModel:
+    def __new__(cls, weights: Sequence[Buffer], /) -> SpeechModel: ...

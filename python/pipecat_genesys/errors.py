@@ -20,7 +20,6 @@ column names the module or subpackage that raises the class::
         NoSpeechError (ValueError)              pipecat_genesys.simulator
         ProxyStartError                         pipecat_genesys.inspector
         ReplayStoreError                        pipecat_genesys.auth
-        ScoresMissingError                      pipecat_genesys.vad
         SimulatorError                          pipecat_genesys.simulator
             AwaitTimeoutError (TimeoutError)    pipecat_genesys.simulator
             CallEndedError                      pipecat_genesys.simulator

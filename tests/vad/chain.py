@@ -1,4 +1,4 @@
-"""A model that detects each window that is lost, repeated or out of order, and that can stall.
+"""A model that detects each window that is lost, repeated or out of order.
 
 The model's state is a checksum of all windows since the last reset, so one wrong window changes all
 later probabilities. `pipecats_analyzer` runs the same model in pipecat's own analyzer, one window
@@ -11,13 +11,13 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections import deque
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pipecat.audio.vad.silero import SileroVADAnalyzer
-from pipecat_genesys.vad.model import INITIAL_STATE, Floats, ModelState, Scores, SpeechModel
+from pipecat_genesys._native import SpeechDetector
 
 # On average, one of this number of windows begins or ends speech.
 _WINDOWS_PER_CHANGE = 14
@@ -33,32 +33,52 @@ def _follow(state: NDArray[np.float32], seen: NDArray[np.float32]) -> tuple[floa
     return 0.95 if speech else 0.05, following
 
 
-class ChainModel(SpeechModel):
-    """The model for the worker that all analyzers of a process share.
+class ChainDetector:
+    """The detector for `TelephoneVADAnalyzer`, instead of the native `SpeechDetector`.
 
-    Attributes:
-        stalls: Probability that a run in the thread of a worker stalls.
-        longest_stall: Longest stall in seconds.
+    The native detector measures the loudness.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        self.stalls = 0.0
-        self.longest_stall = 0.0
-        self._random = random.Random(seed)
+    # Probability that the processing of long audio stalls in its thread, and the longest stall in
+    # seconds.
+    stalls = 0.0
+    longest_stall = 0.0
 
-    def score(self, calls: Sequence[tuple[Floats, ModelState]]) -> list[Scores]:
-        in_worker = threading.current_thread().name == "speech-model"
-        if in_worker and self._random.random() < self.stalls:
+    def __init__(self, *arguments: Any) -> None:
+        self._native = SpeechDetector(*arguments)
+        self._random = random.Random(0)
+        self._audio = b""
+        self._windows: deque[NDArray[np.float32]] = deque()
+        self._clear()
+
+    def process(self, pcm: bytes) -> int:
+        in_thread = threading.current_thread() is not threading.main_thread()
+        if in_thread and self._random.random() < self.stalls:
             time.sleep(self._random.random() * self.longest_stall)
-        return [self._score_call(rows, state) for rows, state in calls]
+        self._native.process(pcm)
+        self._audio += pcm
+        while len(self._audio) >= 512:
+            samples = np.frombuffer(self._audio[:512], np.int16).astype(np.float32) / 32768.0
+            self._windows.append(samples)
+            self._audio = self._audio[512:]
+        return len(self._windows)
 
-    def _score_call(self, rows: Floats, state: ModelState) -> Scores:
-        confidences, hidden = [], state.hidden
-        for row in rows:
-            seen = np.concatenate([row[:128], row[256:384], row[448:480]])
-            confidence, hidden = _follow(hidden, seen)
-            confidences.append(confidence)
-        return Scores(confidences, ModelState(hidden, INITIAL_STATE.cell))
+    def next_window(self) -> tuple[float, float] | None:
+        measured = self._native.next_window()
+        if measured is None:
+            return None
+        window = self._windows.popleft()
+        seen = np.concatenate([self._context, window])
+        confidence, self._state = _follow(self._state, seen)
+        self._context = window[-32:]
+        return confidence, measured[1]
+
+    def reset_model(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._state = np.zeros((1, 1, 128), np.float32)
+        self._context = np.zeros(32, np.float32)
 
 
 class _PipecatsModel:

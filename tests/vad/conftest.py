@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from loguru import logger
-from pipecat_genesys.vad import analyzer, worker
+from pipecat_genesys.vad import analyzer
 
 
 @pytest.fixture
@@ -15,13 +15,3 @@ def warnings_logged() -> Iterator[list[str]]:
     sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
     yield lines
     logger.remove(sink)
-
-
-@pytest.fixture
-def own_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remove the shared worker, so that this test creates a new worker."""
-    shared = worker._Shared()
-    monkeypatch.setattr(worker, "_shared", shared)
-    yield
-    if shared.worker is not None:
-        shared.worker.stop()

@@ -6,15 +6,19 @@ import wave
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime
 import soxr
 from numpy.typing import NDArray
+from pipecat_genesys._native import SpeechDetector, SpeechModel
+from pipecat_genesys.vad import model
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "audio"
 WINDOW = 256
+# Probability of speech, and energy.
+Window: TypeAlias = tuple[float, float]
 
 
 @cache
@@ -25,15 +29,9 @@ def session() -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def model_alone(
-    samples: NDArray[np.float32], state: NDArray[np.float32] | None = None
-) -> tuple[list[float], NDArray[np.float32]]:
-    """Run the model at 8 kHz without resets.
-
-    Returns:
-        The score of each window, and the recurrent state of the model after the last window.
-    """
-    state = np.zeros((2, 1, 128), np.float32) if state is None else state
+def model_alone(samples: NDArray[np.float32]) -> list[float]:
+    """Run the model at 8 kHz without resets, and return the probability of each window."""
+    state = np.zeros((2, 1, 128), np.float32)
     context = np.zeros(32, np.float32)
     confidences = []
     for start in range(0, len(samples) - WINDOW + 1, WINDOW):
@@ -46,7 +44,26 @@ def model_alone(
         output, state = session().run(None, inputs)
         confidences.append(float(output[0, 0]))
         context = window[-32:]
-    return confidences, state
+    return confidences
+
+
+@cache
+def native_model() -> SpeechModel:
+    return model.load_model()
+
+
+def windows(rate: int, sections: Any, pcm: bytes, half_windows: int = 25) -> list[Window]:
+    """Return probability and energy of each window from the native detector."""
+    detector = SpeechDetector(native_model(), rate, sections, half_windows)
+    assert detector.process(pcm) == len(pcm) // (rate * 64 // 1000)
+    return take_windows(detector)
+
+
+def take_windows(detector: SpeechDetector) -> list[Window]:
+    found = []
+    while (window := detector.next_window()) is not None:
+        found.append(window)
+    return found
 
 
 def as_floats(pcm: bytes) -> NDArray[np.float32]:

@@ -91,7 +91,7 @@ async def test_confidences_at_16_khz_are_those_of_the_model_at_8_khz(
     """At 16 kHz, the confidences equal those of the 8 kHz model for resampled audio."""
     monkeypatch.setattr(resets.NonSpeechReset, "is_due", lambda *_, **__: False)
     pcm = oracle.conversation(16000)
-    expected, _ = oracle.model_alone(oracle.as_floats(audio.Resampler(16000, 8000).process(pcm)))
+    expected = oracle.model_alone(oracle.as_floats(audio.Resampler(16000, 8000).process(pcm)))
     analyzer, found = TelephoneVADAnalyzer(), []
     one_by_one = analyzer.voice_confidence
 
@@ -121,20 +121,38 @@ async def test_calls_at_once_have_the_states_that_they_have_alone() -> None:
     assert together == alone
 
 
-async def test_all_calls_share_one_thread() -> None:
+async def test_a_packet_needs_no_thread() -> None:
+    before = threading.active_count()
     analyzers = [TelephoneVADAnalyzer() for _ in range(30)]
     pcm = oracle.recording("caller-question", 8000)[:16000]
     await asyncio.gather(*(states(analyzer, pcm, 3200) for analyzer in analyzers))
-    names = [thread.name for thread in threading.enumerate()]
-    assert names.count("speech-model") == 1
-    assert not [name for name in names if name.startswith("ThreadPoolExecutor")]
+    assert threading.active_count() == before
+
+
+async def test_a_call_with_much_audio_lets_other_tasks_run() -> None:
+    """A task that passes one packet after the other does not hold the event loop."""
+    analyzer, turns, finished = TelephoneVADAnalyzer(), 0, False
+
+    async def other() -> None:
+        nonlocal turns
+        while not finished:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(other())
+    pcm = oracle.conversation(8000)
+    await states(analyzer, pcm, 3200)
+    finished = True
+    await waiting
+    # The other task gets a turn at least once in a second of audio.
+    assert turns >= len(pcm) // 16000
 
 
 async def test_audio_passed_at_once_is_processed_in_order() -> None:
     pcm = oracle.conversation(8000)
     analyzer = TelephoneVADAnalyzer(sample_rate=8000)
     analyzer.set_sample_rate(8000)
-    # Some pieces are shorter than a window; one piece is too long for the shared thread.
+    # Some pieces are shorter than a window; one piece is so long that a thread processes it.
     pieces = [pcm[:100], pcm[100:40000], *oracle.packets(pcm[40000:], 1700)]
     found = await asyncio.gather(*(analyzer.analyze_audio(piece) for piece in pieces))
     pipecats = SileroVADAnalyzer(sample_rate=8000)
@@ -142,10 +160,9 @@ async def test_audio_passed_at_once_is_processed_in_order() -> None:
     assert found == [await pipecats.analyze_audio(piece) for piece in pieces]
 
 
-@pytest.mark.parametrize("size", [3200, 32000])
-async def test_audio_of_a_cancelled_caller_still_counts(size: int) -> None:
+async def test_audio_of_a_cancelled_caller_still_counts() -> None:
     """If `analyze_audio` is cancelled while it runs, its audio is still part of the stream."""
-    pcm = oracle.conversation(8000)
+    pcm, size = oracle.conversation(8000), 16000
     pieces = oracle.packets(pcm, size)
     expected = await states(SileroVADAnalyzer(), pcm, size)
     analyzer = TelephoneVADAnalyzer()
@@ -161,21 +178,23 @@ async def test_audio_of_a_cancelled_caller_still_counts(size: int) -> None:
             assert await caller == expected[number]
 
 
-async def test_a_caller_that_is_cancelled_before_its_turn_leaves_no_trace() -> None:
-    """If `analyze_audio` is cancelled while it waits, its audio is not part of the stream."""
+async def test_audio_of_a_cancelled_caller_that_waits_still_counts() -> None:
+    """If `analyze_audio` is cancelled while earlier audio is processed, its audio is not lost."""
     pcm = oracle.conversation(8000)
+    pieces = [pcm[:32000], *oracle.packets(pcm[32000:], 3200)]
     analyzer = TelephoneVADAnalyzer()
     analyzer.set_sample_rate(8000)
-    first = asyncio.create_task(analyzer.analyze_audio(pcm[:3200]))
-    second = asyncio.create_task(analyzer.analyze_audio(pcm[3200:6400]))
-    third = asyncio.create_task(analyzer.analyze_audio(pcm[6400:9600]))
+    first, second, third = [
+        asyncio.create_task(analyzer.analyze_audio(piece)) for piece in pieces[:3]
+    ]
     await asyncio.sleep(0)
     second.cancel()
-    await first
-    await third
-    found = await states(analyzer, pcm[9600:], 3200)
-    skipped = pcm[:3200] + pcm[6400:]
-    assert found == (await states(SileroVADAnalyzer(), skipped, 3200))[2:]
+    found = [await first, await third]
+    found += [await analyzer.analyze_audio(piece) for piece in pieces[3:]]
+    pipecats = SileroVADAnalyzer(sample_rate=8000)
+    pipecats.set_sample_rate(8000)
+    expected = [await pipecats.analyze_audio(piece) for piece in pieces]
+    assert found == [expected[0], *expected[2:]]
 
 
 async def test_a_flood_of_one_call_does_not_change_another() -> None:
@@ -285,11 +304,14 @@ def test_window_of_a_wrong_length_has_no_confidence(warnings_logged: list[str]) 
     assert len(warnings_logged) == 2
 
 
-async def test_cleanup_while_audio_is_judged() -> None:
+@pytest.mark.parametrize("size", [3200, 32000])
+async def test_cleanup_while_audio_is_judged(size: int) -> None:
     """`cleanup` does not cancel an `analyze_audio` call that is running."""
     analyzer = TelephoneVADAnalyzer()
     analyzer.set_sample_rate(8000)
-    judged = asyncio.create_task(analyzer.analyze_audio(bytes(3200)))
+    judged = asyncio.create_task(analyzer.analyze_audio(bytes(size)))
     await asyncio.sleep(0)
     await analyzer.cleanup()
     assert await judged == VADState.QUIET
+    # Audio after `cleanup` is processed, too.
+    assert await analyzer.analyze_audio(bytes(size)) == VADState.QUIET

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 from pipecat.audio import utils
 from pipecat.audio.vad import vad_analyzer
-from pipecat_genesys._native import SpeechWindows
 from pipecat_genesys.vad import loudness
 
 from . import oracle
@@ -21,7 +20,7 @@ def test_volume_of_every_window_is_pipecats(rate: int) -> None:
     scale = loudness.volume_scale(rate)
     assert scale is not None
     pcm = oracle.conversation(rate)
-    _, energies = SpeechWindows(rate, scale.sections, scale.half_windows).process(pcm)
+    energies = [energy for _, energy in oracle.windows(rate, scale.sections, pcm)]
     window = 2 * rate * 32 // 1000
     tracker = vad_analyzer.AudioVolumeTracker() if ROLLING else None
     pipecats = []

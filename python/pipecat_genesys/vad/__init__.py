@@ -1,8 +1,7 @@
 """Voice activity detection for telephone calls.
 
 `TelephoneVADAnalyzer` replaces pipecat's `SileroVADAnalyzer`. It runs pipecat's Silero model at 8
-kHz, the sample rate of the telephone. One run of the model computes the speech probabilities for
-the waiting audio of all calls of a process. Importing this package imports pipecat.
+kHz, the sample rate of the telephone, in native code. Importing this package imports pipecat.
 """
 
 from .analyzer import TelephoneVADAnalyzer

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import os
-import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 from loguru import logger
 from pipecat.audio.utils import exp_smoothing
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
 
-from .model import Floats, ModelState, Scores, SpeechModel, UnusableModelError, VADModelError
-from .resets import reset_rule
-from .stream import ScoresMissingError, SpeechStream, WindowedPacket
-from .worker import call_in_loop, shared_worker
+from pipecat_genesys._native import SpeechDetector
+
+from .loudness import WINDOW_SECONDS, VolumeScale, expected_scale, volume_scale
+from .model import UnusableModelError, shared_model
+from .resets import ResetRule, reset_rule
 
 SAMPLE_RATES = (8000, 16000)
-# Maximum duration of audio that the shared worker scores in one packet, in seconds. Larger packets
-# are scored in a separate thread of their call, so that they do not delay other calls.
-MAX_SHARED_SECONDS = 1.0
+# Maximum number of windows that are processed in the event loop without a pause. They take about
+# 0.25 ms. Longer audio is processed in a thread of its call.
+MAX_LOOP_WINDOWS = 16
 
 # Private members of pipecat's base class that this analyzer overrides or calls. A newer pipecat may
 # not have them.
 _BASE_MEMBERS = ("_get_smoothed_volume", "_run_analyzer")
-# Time after which a separate thread that scores audio of one call counts as stalled, in seconds.
-# Such a thread needs less than 1 s for 5 minutes of audio.
-THREAD_TIMEOUT = 10.0
-# Time between checks whether another thread has finished with audio, in seconds.
-_POLL_SECONDS = 0.005
 # Attributes of the base class that its `_run_analyzer` changes. They are restored if the processing
 # of a packet fails, and copied to pipecat's analyzer when it replaces this analyzer.
 _CALL_ATTRIBUTES = (
@@ -51,18 +50,16 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     """A drop-in replacement of pipecat's `SileroVADAnalyzer` for telephone calls.
 
     It uses pipecat's model file and has the same parameters, states and timing as
-    `SileroVADAnalyzer`, but analyzes the audio at 8 kHz, the sample rate of the telephone. All
-    analyzers of a process share one model and one thread. One run of the model scores the waiting
-    windows of all calls: it computes the probability of speech in each window of 32 ms.
+    `SileroVADAnalyzer`, but analyzes the audio at 8 kHz, the sample rate of the telephone. Native
+    code computes the model, which takes so little time that a packet is processed in the event
+    loop. Audio of more than 0.5 s is processed in a thread of its call.
 
-    If the shared thread fails or does not answer, a separate thread of the call scores the audio,
-    and a warning is logged. If the separate thread fails too, or the model file of the installed
-    pipecat has an unknown structure, the analyzer uses pipecat's `SileroVADAnalyzer` for the rest
-    of the call, and a warning is logged; `uses_pipecat` is then true.
+    If the model file of the installed pipecat has an unknown structure, or if pipecat's base class
+    is not as expected, the analyzer uses pipecat's `SileroVADAnalyzer` for the rest of the call,
+    and a warning is logged; `uses_pipecat` is then true.
 
-    Analyzers in several event loops and in forked processes are supported. One analyzer belongs
-    to one event loop at a time. If an event loop ends while audio is processed, the result of this
-    audio is kept, and the analyzer may be used in another event loop.
+    Analyzers in several event loops and in forked processes are supported. Calls of the methods of
+    one analyzer must not overlap in several threads.
     """
 
     def __init__(self, *, sample_rate: int | None = None, params: VADParams | None = None) -> None:
@@ -81,21 +78,22 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             _check_rate(sample_rate)
         super().__init__(sample_rate=sample_rate, params=params)
         self._pipecat_analyzer: VADAnalyzer | None = None
-        self._stream: SpeechStream | None = None
-        # The packet whose windows `_run_analyzer` of the base class processes now, or None.
-        self._packet: WindowedPacket | None = None
-        # The state of the call before this packet.
-        self._before: dict[str, object] = {}
-        # The model that scores windows of this packet without a score, or None.
-        self._packet_model: SpeechModel | None = None
-        # Held while a packet of the call is processed.
-        self._turn = asyncio.Lock()
-        self._turn_loop: asyncio.AbstractEventLoop | None = None
-        # The audio that another thread processes now, or None. Only this other thread changes the
-        # state of the call until the audio is processed.
-        self._analysis: _Analysis | None = None
-        # Changes of the settings that wait until the audio has been processed.
-        self._changes: list[Callable[[], None]] = []
+        self._detector: SpeechDetector | None = None
+        # Conversion of energies to volumes, or None if pipecat has to measure the volume.
+        self._scale: VolumeScale | None = None
+        self._resets: ResetRule | None = None
+        # Whether `_run_analyzer` of the base class runs, and the energy of its newest window.
+        self._is_analyzing = False
+        self._energy = 0.0
+        # Time of the last check whether a pause is necessary, and number of windows since then.
+        self._pause_time = 0.0
+        self._windows_without_pause = 0
+        # A thread for long audio, the process to which the thread belongs, and the work that the
+        # thread has not finished, in the order of time.
+        self._thread: ThreadPoolExecutor | None = None
+        self._process_id = 0
+        self._in_thread: list[Future[Any]] = []
+        # Parameters that wait until the thread has finished.
         self._next_params: VADParams | None = None
         self._warned_of_odd_length = False
         missing = [name for name in _BASE_MEMBERS if not hasattr(VADAnalyzer, name)]
@@ -103,13 +101,13 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             self._use_pipecat(f"pipecat's VADAnalyzer has no member {', '.join(missing)}")
             return
         try:
-            shared_worker()
+            shared_model()
         except UnusableModelError as error:
             self._use_pipecat(str(error))
 
     @property
     def uses_pipecat(self) -> bool:
-        """Whether pipecat's `SileroVADAnalyzer` has replaced the shared model for this call."""
+        """Whether pipecat's `SileroVADAnalyzer` has replaced the native model for this call."""
         return self._pipecat_analyzer is not None
 
     @property
@@ -120,8 +118,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     def set_sample_rate(self, sample_rate: int) -> None:
         """Set the sample rate of the audio, unless the constructor has set it.
 
-        The state becomes `VADState.QUIET`. If audio is being processed, the change takes
-        effect after this audio and before waiting audio.
+        The state becomes `VADState.QUIET`. The change takes effect after the audio that was passed
+        to `analyze_audio` before.
 
         Args:
             sample_rate: Sample rate in Hz, 8000 or 16000.
@@ -130,25 +128,18 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             ValueError: The sample rate is not supported.
         """
         _check_rate(sample_rate)
-        if self._analysis is not None:
-            self._changes.append(partial(self._change_sample_rate, sample_rate))
-        else:
-            self._change_sample_rate(sample_rate)
+        self._after_thread(partial(self._change_sample_rate, sample_rate))
 
     def set_params(self, params: VADParams) -> None:
         """Set thresholds and times. The state becomes `VADState.QUIET`.
 
-        If audio is being processed, the change takes effect after this audio and before waiting
-        audio.
+        The change takes effect after the audio that was passed to `analyze_audio` before.
 
         Args:
             params: Thresholds and times.
         """
-        if self._analysis is not None:
-            self._next_params = params
-            self._changes.append(partial(self._change_params, params))
-        else:
-            self._change_params(params)
+        self._next_params = params
+        self._after_thread(partial(self._change_params, params))
 
     def num_frames_required(self) -> int:
         """Return the number of samples in a window of 32 ms: 512 at 16000 Hz, 256 at 8000 Hz."""
@@ -158,8 +149,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         """Process the next audio of the call, and return the state of the detector.
 
         If several tasks call this method at the same time, the audio is processed in the order in
-        which they call it. If a task is cancelled while its audio is processed, the audio still
-        changes the state.
+        which they call it. If a task is cancelled, its audio still changes the state.
 
         Args:
             buffer: 16-bit mono samples. An odd byte at the end is dropped, with one warning.
@@ -168,31 +158,24 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             The state after the last complete window of 32 ms.
 
         Raises:
-            RuntimeError: `set_sample_rate` has not been called, or audio of this call is processed
-                in another event loop that is running.
+            RuntimeError: `set_sample_rate` has not been called.
         """
         if self._pipecat_analyzer is not None:
             return await self._pipecat_analyzer.analyze_audio(buffer)
-        if self._stream is None:
+        if self._detector is None:
             raise RuntimeError("call set_sample_rate() before analyze_audio()")
         if len(buffer) % 2:
             buffer = self._without_odd_byte(buffer)
-        loop = asyncio.get_running_loop()
-        if self._turn_loop is not loop:
-            self._move_to(loop)
-        turn = self._turn
-        await turn.acquire()
-        try:
-            if self._analysis is not None:
-                await self._take_over(self._analysis)
-            state = self._begin(buffer, turn, loop)
-        except BaseException:
-            turn.release()
-            raise
-        if isinstance(state, asyncio.Future):
-            state = await state
+        windows = len(buffer) // (2 * self.num_frames_required())
+        if self._thread_is_busy() or windows > MAX_LOOP_WINDOWS:
+            state = await self._analyze_in_thread(buffer)
         else:
-            turn.release()
+            state = self._analyze(buffer)
+            self._windows_without_pause += windows
+            if self._windows_without_pause > MAX_LOOP_WINDOWS and self._is_ahead_of_real_time():
+                # The caller may have more audio and not wait for anything. Other tasks of the event
+                # loop run now.
+                await asyncio.sleep(0)
         if state is None:
             # pipecat's analyzer has replaced this analyzer, and it has not received this audio yet.
             return await self._fallback().analyze_audio(buffer)
@@ -201,7 +184,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
     def voice_confidence(self, buffer: bytes) -> float:
         """Return the probability of speech in the next window.
 
-        The method runs the model in the calling thread. Do not call it while `analyze_audio` runs.
+        Do not call this method while `analyze_audio` runs.
 
         Args:
             buffer: One window of 16-bit mono samples (see `num_frames_required`).
@@ -210,26 +193,27 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             The probability from 0 to 1. If the buffer has another length, an error is logged and
             the result is 0.
         """
-        if self._packet is not None:
-            return self._next_confidence(self._packet, self._packet_model)
+        if self._is_analyzing:
+            return self._next_confidence()
         if self._pipecat_analyzer is not None:
             # pipecat returns an array of one element, or the integer 0.
             return float(np.asarray(self._pipecat_analyzer.voice_confidence(buffer)).item())
-        packet = None
-        if self._stream is not None and len(buffer) == 2 * self.num_frames_required():
-            packet = self._stream.cut(buffer)
-        if packet is None:
+        if self._detector is None or len(buffer) != 2 * self.num_frames_required():
             logger.error(
                 f"TelephoneVADAnalyzer got {len(buffer)} bytes; a window has "
                 f"{self.num_frames_required()} samples of 2 bytes"
             )
             return 0.0
-        return self._next_confidence(packet, shared_worker().model)
+        self._detector.process(buffer)
+        return self._next_confidence()
 
     async def cleanup(self) -> None:
         """Release the resources of the analyzer. Audio that is being processed is not lost."""
         # pipecat's method has no annotations.
         await super().cleanup()  # type: ignore[no-untyped-call]
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+            self._thread = None
         if self._pipecat_analyzer is not None:
             await self._pipecat_analyzer.cleanup()  # type: ignore[no-untyped-call]
 
@@ -250,177 +234,115 @@ class TelephoneVADAnalyzer(VADAnalyzer):
 
     def _change_params(self, params: VADParams) -> None:
         super().set_params(params)
+        if self._next_params is params:
+            self._next_params = None
         if self._pipecat_analyzer is not None and self._pipecat_analyzer.sample_rate:
             self._pipecat_analyzer.set_params(params)
 
     def _new_stream(self) -> None:
-        self._stream = SpeechStream(self.sample_rate, reset_rule())
+        self._scale = volume_scale(self.sample_rate)
+        scale = self._scale or expected_scale(self.sample_rate)
+        self._detector = SpeechDetector(
+            shared_model(), self.sample_rate, scale.sections, scale.half_windows
+        )
+        self._resets = reset_rule()
         self._vad_buffer = b""
 
-    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Use this analyzer in another event loop: create a new lock `_turn`.
-
-        Raises:
-            RuntimeError: Audio is processed in an event loop that is running.
-        """
-        left = self._analysis
-        if left is not None and left.loop is not loop and left.loop.is_running():
-            raise RuntimeError(
-                "TelephoneVADAnalyzer is processing audio in another event loop, which is still "
-                "running; create an analyzer for each call"
-            )
-        self._turn, self._turn_loop = asyncio.Lock(), loop
-
-    async def _take_over(self, analysis: _Analysis) -> None:
-        """Finish the processing of audio that was passed to an event loop that has ended."""
-        if analysis.claim():
-            analysis.process = os.getpid()
-            analysis.run_in_own_thread()
-        waited = 0.0
-        while analysis.outcome is None:
-            if analysis.process != os.getpid():
-                # The process was forked while a thread stored the result. That thread does not
-                # exist in this process, and the result is incomplete.
-                self._packet = None
-                self._new_stream()
-                analysis.outcome = self._vad_state
-                break
-            if waited > THREAD_TIMEOUT:
-                self._abandon(analysis)
-                break
-            await asyncio.sleep(_POLL_SECONDS)
-            waited += _POLL_SECONDS
-        if self._settle(analysis) is None:
-            await self._fallback().analyze_audio(analysis.buffer)
-
-    def _begin(
-        self, buffer: bytes, turn: asyncio.Lock, loop: asyncio.AbstractEventLoop
-    ) -> VADState | asyncio.Future[VADState | None] | None:
-        """Process the audio now if it completes no window. Otherwise pass it to another thread.
-
-        Returns:
-            The state, or a future of the state; `turn` is released when the future is done. The
-            state is None if pipecat's analyzer has to process the audio.
-        """
-        stream = self._stream
-        if self._pipecat_analyzer is not None or stream is None:
-            return None
-        if len(buffer) > 2 * self.sample_rate * MAX_SHARED_SECONDS:
-            analysis = _Analysis(self, stream, None, buffer, turn, loop)
-            analysis.claim()
-            self._analysis, self._before = analysis, self._call_state()
-            analysis.run_in_own_thread()
-            return analysis.future
-        try:
-            worker = shared_worker()
-        except VADModelError as error:
-            self._use_pipecat(str(error))
-            return None
-        packet = stream.cut(buffer)
-        if packet is None:
-            return self._run_analyzer(buffer)
-        analysis = _Analysis(self, stream, packet, buffer, turn, loop)
-        self._analysis = analysis
-        try:
-            # A stalled worker is stopped and replaced. This can happen in another event loop
-            # between `shared_worker` and `submit`.
-            while not worker.submit(analysis):
-                worker = shared_worker()
-        except (RuntimeError, VADModelError) as error:
-            if analysis.claim():
-                analysis.fail(str(error))
-        return analysis.future
-
-    def _settle(self, analysis: _Analysis) -> VADState | None:
-        """Apply the result for the audio, and then the settings that were changed in the meantime.
+    def _analyze(self, buffer: bytes) -> VADState | None:
+        """Let the base class process the windows of a packet and update the state.
 
         Returns:
             The state, or None if pipecat's analyzer has to process the audio.
         """
-        self._analysis = None
-        try:
-            if isinstance(analysis.outcome, VADState):
-                return analysis.outcome
-            self._use_pipecat(f"the speech model failed with {analysis.outcome!r}")
+        if self._pipecat_analyzer is not None or self._detector is None:
             return None
-        finally:
-            changes, self._changes, self._next_params = self._changes, [], None
-            for change in changes:
-                change()
-
-    def _run_here(
-        self, stream: SpeechStream, packet: WindowedPacket | None, buffer: bytes
-    ) -> VADState:
-        """Compute the speech probabilities of audio in the calling thread, and update the state.
-
-        Args:
-            stream: Audio of the call.
-            packet: The windows of `buffer`, or None if they are not cut yet.
-            buffer: 16-bit mono samples.
-        """
-        if packet is None:
-            packet = stream.cut(buffer)
-        if packet is None:
-            state: VADState = self._run_analyzer(buffer)
-            return state
-        return self._run_packet(packet, buffer, shared_worker().model)
-
-    def _run_packet(
-        self, packet: WindowedPacket, buffer: bytes, model: SpeechModel | None = None
-    ) -> VADState:
-        """Let the base class process the windows of a packet and update the state.
-
-        Args:
-            packet: The windows of `buffer`.
-            buffer: 16-bit mono samples.
-            model: Model that computes missing scores in the calling thread, or None.
-
-        Raises:
-            ScoresMissingError: A window has no score, and `model` is None. The state is as before.
-            Exception: The audio has not been processed, and the state is as before.
-        """
-        self._before = before = self._call_state()
-        if "_volume_tracker" in before and self._stream is not None and self._stream.scale is None:
+        before = self._call_state()
+        if self._scale is None and "_volume_tracker" in before:
             # Copy pipecat's volume tracker, because measuring the volume changes the tracker
             # itself.
             before["_volume_tracker"] = copy.deepcopy(before["_volume_tracker"])
-        packet.rewind()
-        self._packet, self._packet_model = packet, model
+        self._is_analyzing = True
         try:
+            self._detector.process(buffer)
             state: VADState = self._run_analyzer(buffer)
-            if not packet.is_finished:
+            if self._detector.next_window() is not None:
                 raise RuntimeError("pipecat's VADAnalyzer did not use the expected windows")
-        except BaseException:
-            self._restore(before)
-            raise
+        except Exception as error:
+            for name, value in before.items():
+                setattr(self, name, value)
+            self._use_pipecat(f"the analysis failed with {error!r}")
+            return None
         finally:
-            self._packet = None
+            self._is_analyzing = False
         return state
+
+    def _next_confidence(self) -> float:
+        """Return the probability of the next window, and apply the reset rule."""
+        window = None if self._detector is None else self._detector.next_window()
+        if self._detector is None or self._resets is None or window is None:
+            raise RuntimeError("pipecat's VADAnalyzer did not use the expected windows")
+        confidence, self._energy = window
+        if self._resets.is_due(confidence, self._vad_state == VADState.QUIET):
+            self._detector.reset_model()
+        return confidence
+
+    def _get_smoothed_volume(self, audio: bytes) -> float:
+        """Return the volume at the end of a window, smoothed as in the base class."""
+        if self._scale is None:
+            return float(super()._get_smoothed_volume(audio))
+        volume = self._scale.volume(self._energy)
+        return float(exp_smoothing(volume, self._prev_volume, self._smoothing_factor))
 
     def _call_state(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in _CALL_ATTRIBUTES if hasattr(self, name)}
 
-    def _restore(self, state: dict[str, object]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
+    def _is_ahead_of_real_time(self) -> bool:
+        """Return whether the newest audio has come faster than a caller speaks."""
+        now = time.monotonic()
+        elapsed, self._pause_time = now - self._pause_time, now
+        windows, self._windows_without_pause = self._windows_without_pause, 0
+        return elapsed < windows * WINDOW_SECONDS / 2
 
-    def _abandon(self, analysis: _Analysis) -> None:
-        """Stop waiting for the separate thread of this call, which does not finish."""
-        # If the thread continues, it changes the state of this analyzer. The change has no effect,
-        # because pipecat's analyzer replaces this analyzer, with a copy of the state before the
-        # audio.
-        self._restore(self._before)
-        analysis.outcome = TimeoutError(f"a thread has not answered for {THREAD_TIMEOUT:g} s")
+    async def _analyze_in_thread(self, buffer: bytes) -> VADState | None:
+        loop = asyncio.get_running_loop()
+        finished = asyncio.Event()
+        # `asyncio.wrap_future` is not used: it would cancel work that has not begun when the task
+        # is cancelled.
+        work = self._submit(partial(self._analyze, buffer))
+        work.add_done_callback(lambda _: _call_in_loop(loop, finished.set))
+        await finished.wait()
+        state: VADState | None = work.result()
+        return state
 
-    def _next_confidence(self, packet: WindowedPacket, model: SpeechModel | None) -> float:
-        return packet.next_confidence(self._vad_state == VADState.QUIET, model)
+    def _thread_is_busy(self) -> bool:
+        if not self._in_thread:
+            return False
+        if self._process_id != os.getpid():
+            # The process was forked while the thread had work. The thread does not exist in this
+            # process, and its results are incomplete.
+            self._in_thread = []
+            self._is_analyzing = False
+            self._new_stream()
+        self._in_thread = [work for work in self._in_thread if not work.done()]
+        return bool(self._in_thread)
 
-    def _get_smoothed_volume(self, audio: bytes) -> float:
-        """Return the volume at the end of a window, smoothed as in the base class."""
-        volume = None if self._packet is None else self._packet.volume()
-        if volume is None:
-            return float(super()._get_smoothed_volume(audio))
-        return float(exp_smoothing(volume, self._prev_volume, self._smoothing_factor))
+    def _after_thread(self, change: Callable[[], None]) -> None:
+        """Apply a change now, or after the work that the thread of the call has."""
+        if self._thread_is_busy():
+            self._submit(change)
+        else:
+            change()
+
+    def _submit(self, function: Callable[[], Any]) -> Future[Any]:
+        """Call a function in the thread of the call, after the functions submitted before."""
+        # The thread of pipecat's base class is not used, because it ends with `cleanup` and does
+        # not exist in a forked process.
+        if self._thread is None or self._process_id != os.getpid():
+            self._process_id = os.getpid()
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="long-speech")
+        work = self._thread.submit(function)
+        self._in_thread.append(work)
+        return work
 
     def _without_odd_byte(self, buffer: bytes) -> bytes:
         if not self._warned_of_odd_length:
@@ -437,7 +359,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         return self._pipecat_analyzer
 
     def _use_pipecat(self, reason: str) -> None:
-        """Replace the shared model by pipecat's `SileroVADAnalyzer`, and copy the state to it."""
+        """Replace the native model by pipecat's `SileroVADAnalyzer`, and copy the state to it."""
         if self._pipecat_analyzer is not None:
             return
         _warn_once(
@@ -456,165 +378,10 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         self._pipecat_analyzer = analyzer
 
 
-class _Analysis:
-    """Audio of one `analyze_audio` call that another thread processes. Implements `Job`.
-
-    The thread that has reserved the analysis with `claim` processes the audio and sets `outcome`.
-    No other thread touches the call until `outcome` is set.
-
-    Attributes:
-        buffer: The audio.
-        loop: Event loop of the call.
-        future: Future of the state; None if pipecat's analyzer has to process the audio.
-        outcome: The state after the audio, or the error that prevented the processing. None while
-            the audio is being processed.
-        process: Id of the process that processes the audio.
-    """
-
-    __slots__ = (
-        "_analyzer",
-        "_claim",
-        "_is_delivered",
-        "_packet",
-        "_stream",
-        "_turn",
-        "buffer",
-        "future",
-        "loop",
-        "outcome",
-        "process",
-    )
-
-    def __init__(
-        self,
-        analyzer: TelephoneVADAnalyzer,
-        stream: SpeechStream,
-        packet: WindowedPacket | None,
-        buffer: bytes,
-        turn: asyncio.Lock,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        """Create an analysis. `deliver` releases `turn`.
-
-        Args:
-            analyzer: Analyzer of the call.
-            stream: Audio of the call.
-            packet: The windows of `buffer`, or None if they are not cut yet.
-            buffer: 16-bit mono samples.
-            turn: Lock of the analyzer, which is already locked.
-            loop: Event loop of the call.
-        """
-        self.buffer = buffer
-        self.loop = loop
-        self.future: asyncio.Future[VADState | None] = loop.create_future()
-        self.outcome: VADState | Exception | None = None
-        self.process = os.getpid()
-        self._analyzer = analyzer
-        self._stream = stream
-        self._packet = packet
-        self._turn = turn
-        self._is_delivered = False
-        # The lock marks the reservation, because taking it without blocking is an atomic operation.
-        self._claim = threading.Lock()
-
-    @property
-    def is_claimed(self) -> bool:
-        """See `Job.is_claimed`."""
-        return self._claim.locked()
-
-    @property
-    def rows(self) -> Floats:
-        """See `Job.rows`."""
-        return self._windows().missing_rows
-
-    @property
-    def state(self) -> ModelState:
-        """See `Job.state`."""
-        return self._stream.state
-
-    def claim(self) -> bool:
-        """See `Job.claim`."""
-        return self._claim.acquire(blocking=False)
-
-    def conclude(self, scores: Scores) -> bool:
-        """See `Job.conclude`."""
-        packet = self._windows()
-        try:
-            packet.accept(scores)
-            self.outcome = self._analyzer._run_packet(packet, self.buffer)
-        except ScoresMissingError:
-            self._claim.release()
-            return False
-        except Exception as error:
-            self.outcome = error
-        return True
-
-    def fail(self, reason: str) -> None:
-        """See `Job.fail`. A thread of the call scores the packet."""
-        _warn_once(
-            f"The shared speech model has failed: {reason}. Affected calls score their audio in "
-            "separate threads, which takes more CPU time."
-        )
-        self.run_in_own_thread()
-
-    def deliver(self) -> None:
-        """Set the future to the state, or to None after an error, and release the lock."""
-        if self._is_delivered:
-            # The event loop has stopped waiting for the thread, and the result was delivered
-            # without it.
-            return
-        self._is_delivered = True
-        state: VADState | None = None
-        try:
-            # If this loop did not run for some time, another event loop may have taken over the
-            # call.
-            if self._analyzer._analysis is self:
-                state = self._analyzer._settle(self)
-        except Exception as no_fallback:
-            if not self.future.done():
-                self.future.set_exception(no_fallback)
-        else:
-            # Set the result before the lock is released. The coroutine that waits for this result
-            # then resumes before the coroutine that waits for the lock.
-            if not self.future.done():
-                self.future.set_result(state)
-        finally:
-            self._turn.release()
-
-    def run_in_own_thread(self) -> None:
-        """Process the audio in a new thread, after `claim`."""
-        # The thread of pipecat's base class is not used, because it ends with `cleanup` and does
-        # not exist in a forked process.
-        try:
-            threading.Thread(target=self._run_here, name="speech-model-of-a-call").start()
-            call_in_loop(self.loop, self._check, 0)
-        except RuntimeError as no_thread:
-            self.outcome = no_thread
-            call_in_loop(self.loop, self.deliver)
-
-    def _check(self, checks: int) -> None:
-        """Stop waiting for the thread of this audio if it has stalled. Runs in the event loop."""
-        if self._is_delivered or self._analyzer._analysis is not self:
-            return
-        # Count checks instead of reading the clock, because the clock continues while the process
-        # is suspended.
-        if checks > 2 and self.outcome is None:
-            self._analyzer._abandon(self)
-            self.deliver()
-        else:
-            self.loop.call_later(THREAD_TIMEOUT / 2, self._check, checks + 1)
-
-    def _run_here(self) -> None:
-        try:
-            self.outcome = self._analyzer._run_here(self._stream, self._packet, self.buffer)
-        except Exception as error:
-            self.outcome = error
-        call_in_loop(self.loop, self.deliver)
-
-    def _windows(self) -> WindowedPacket:
-        if self._packet is None:
-            raise RuntimeError("the audio of this analysis is not cut into windows")
-        return self._packet
+def _call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    """Call a function in an event loop from another thread. Do nothing if the loop is closed."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback)
 
 
 def _warn_once(message: str) -> None:

@@ -2,9 +2,9 @@
 
 pipecat measures the loudness for each window: version 1.8 and newer measure the newest 400 ms with
 the package `loudness`, and older versions measure only the window, with `pyloudnorm`.
-`SpeechWindows` computes the same energies while it cuts windows, in a tenth of the time of these
-packages. This module has the filters and scales of both packages. `volume_scale` returns a scale
-only if its volumes agree with the volumes of pipecat's function.
+`SpeechDetector` computes the same energies in a tenth of the time of these packages. This module
+has the filters and scales of both packages. `volume_scale` returns a scale only if its volumes
+agree with the volumes of pipecat's function.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from pipecat.audio import utils
 from pipecat.audio.vad import vad_analyzer
 
-import pipecat_genesys._native as _native
+from pipecat_genesys._native import SpeechDetector
+
+from .model import shared_model
 
 Section: TypeAlias = tuple[float, float, float, float, float]
 
@@ -105,14 +107,17 @@ def _agrees_with_pipecat(scale: VolumeScale, sample_rate: int) -> bool:
     window = round(WINDOW_SECONDS * sample_rate)
     measured = window * scale.half_windows // 2
     for samples in _test_signals(sample_rate):
-        windows = _native.SpeechWindows(sample_rate, scale.sections, scale.half_windows)
-        _, energies = windows.process(samples.tobytes())
-        for number in range(scale.half_windows // 2, len(energies)):
-            end = (number + 1) * window
+        detector = SpeechDetector(shared_model(), sample_rate, scale.sections, scale.half_windows)
+        detector.process(samples.tobytes())
+        end = 0
+        while (measured_window := detector.next_window()) is not None:
+            end += window
+            if end < measured:
+                continue
             expected = utils.calculate_audio_volume(
                 samples[end - measured : end].tobytes(), sample_rate
             )
-            if not abs(scale.volume(energies[number]) - expected) <= TOLERANCE:
+            if not abs(scale.volume(measured_window[1]) - expected) <= TOLERANCE:
                 return False
     return True
 

@@ -44,6 +44,15 @@ pub enum AudioError {
     /// A loudness filter that is unstable, or a number of blocks outside 1 to
     /// [`MAX_BLOCKS`](crate::MAX_BLOCKS).
     LoudnessFilter,
+    /// A constant of the speech model whose length differs from the expected length.
+    SpeechWeights {
+        /// The constant.
+        name: &'static str,
+        /// Expected number of values.
+        expected: usize,
+        /// Number of values passed.
+        actual: usize,
+    },
     /// The environment variable `PIPECAT_GENESYS_SIMD` names an instruction set that this CPU or
     /// this build does not have.
     InstructionSet {
@@ -142,6 +151,15 @@ impl fmt::Display for AudioError {
                 "the loudness filter needs two stable sections of finite coefficients and from \
                  1 to {} blocks",
                 crate::MAX_BLOCKS
+            ),
+            Self::SpeechWeights {
+                name,
+                expected,
+                actual,
+            } => write!(
+                f,
+                "the {name} of the speech model must have {expected} values, got {actual}; this \
+                 is another model"
             ),
             Self::InstructionSet { name, available } => write!(
                 f,

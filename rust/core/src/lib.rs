@@ -17,8 +17,9 @@
 //!   buffer that is written.
 //! * A method that returns an error does not change the stream's state.
 //! * The output samples are the same on every machine, with every instruction set and
-//!   for every division of the input into method calls, because sums are of integers. Only the
-//!   loudness of [`SpeechWindows`] is a sum of f64, in a fixed order.
+//!   for every division of the input into method calls, because sums are of integers. Only
+//!   [`SpeechDetector`] computes with floats: its loudness is a sum of f64, in a fixed order, and
+//!   its probabilities are sums of f32, which differ by rounding errors.
 
 #![deny(unsafe_code)]
 
@@ -35,6 +36,8 @@ mod polyphase;
 mod quantize;
 mod ratio;
 mod resample;
+mod speech_detector;
+mod speech_model;
 mod speech_windows;
 mod stage;
 mod wire;
@@ -52,5 +55,6 @@ pub use outbound::OutboundAudio;
 pub use pcm::ByteOrder;
 pub use ratio::MAX_FACTOR;
 pub use resample::Resampler;
-pub use speech_windows::{ROW_SAMPLES, SpeechWindows, WINDOW_SAMPLES};
+pub use speech_detector::{SpeechDetector, SpeechWindow};
+pub use speech_model::{SpeechModel, SpeechWeights};
 pub use wire::{WIRE_RATE, WireFormat};

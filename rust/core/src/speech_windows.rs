@@ -1,31 +1,33 @@
-//! [`SpeechWindows`]: PCM as the input windows of a speech model at 8 kHz.
+//! [`SpeechWindows`]: PCM as the input of the speech model.
+
+use std::collections::VecDeque;
 
 use crate::loudness::{MAX_BLOCKS, Section, SlidingEnergy};
-use crate::pcm::{SAMPLE_BYTES, byte_length, exact_output, whole_frames};
+use crate::pcm::{SAMPLE_BYTES, whole_frames};
 use crate::wire::WIRE_RATE;
 use crate::{AudioError, Resampler};
 
 /// Number of samples in a window: 32 ms at 8 kHz.
-pub const WINDOW_SAMPLES: usize = 256;
+pub(crate) const WINDOW_SAMPLES: usize = 256;
 /// The second supported input rate in Hz; the first is 8000 Hz.
 const WIDEBAND_RATE: u32 = 2 * WIRE_RATE;
 /// Number of samples of the context, which is the last audio before the window.
-const CONTEXT_SAMPLES: usize = 32;
+pub(crate) const CONTEXT_SAMPLES: usize = 32;
 /// Number of samples of the mirror image of the window's end, which follows the window.
 const MIRRORED_SAMPLES: usize = 32;
 /// Number of samples that the model reads for a window: the context, the window and the mirror
 /// image.
 const VIEW_SAMPLES: usize = CONTEXT_SAMPLES + WINDOW_SAMPLES + MIRRORED_SAMPLES;
 /// Number of samples in a frame.
-const FRAME_SAMPLES: usize = 128;
+pub(crate) const FRAME_SAMPLES: usize = 128;
 /// Number of samples from the start of a frame to the start of the next frame.
 const FRAME_STEP: usize = 64;
 /// Number of frames of a window.
-const FRAMES: usize = (VIEW_SAMPLES - FRAME_SAMPLES) / FRAME_STEP + 1;
+pub(crate) const FRAMES: usize = (VIEW_SAMPLES - FRAME_SAMPLES) / FRAME_STEP + 1;
 /// Number of samples in one row of output.
-pub const ROW_SAMPLES: usize = FRAMES * FRAME_SAMPLES;
-/// Bytes in one row of output.
-const ROW_BYTES: usize = ROW_SAMPLES * size_of::<f32>();
+pub(crate) const ROW_SAMPLES: usize = FRAMES * FRAME_SAMPLES;
+/// The frames of one window.
+pub(crate) type Row = [f32; ROW_SAMPLES];
 
 /// Number of blocks per window in the measurement of loudness.
 const BLOCKS_PER_WINDOW: usize = 2;
@@ -41,8 +43,7 @@ const SCALE: f32 = 1.0 / 32_768.0;
 /// from -1 to 1 at 8 kHz. There is no gap and no overlap between windows. Audio at 16 kHz is
 /// resampled to 8 kHz, which delays the audio by 3 ms.
 #[derive(Clone, Debug)]
-pub struct SpeechWindows {
-    in_rate: u32,
+pub(crate) struct SpeechWindows {
     /// Number of input samples in a window.
     window_inputs: usize,
     resampler: Option<Resampler>,
@@ -64,7 +65,11 @@ impl SpeechWindows {
     /// # Errors
     /// [`AudioError::SpeechRate`] unless the rate is 8000 or 16000 Hz,
     /// [`AudioError::LoudnessFilter`] if a section is unstable or `blocks` is not from 1 to 64.
-    pub fn new(in_rate: u32, sections: [Section; 2], blocks: usize) -> Result<Self, AudioError> {
+    pub(crate) fn new(
+        in_rate: u32,
+        sections: [Section; 2],
+        blocks: usize,
+    ) -> Result<Self, AudioError> {
         let (factor, resampler) = match in_rate {
             WIRE_RATE => (1, None),
             WIDEBAND_RATE => (2, Some(Resampler::new(in_rate, WIRE_RATE)?)),
@@ -76,7 +81,6 @@ impl SpeechWindows {
         let window_inputs = WINDOW_SAMPLES * factor;
         let block = window_inputs / BLOCKS_PER_WINDOW;
         Ok(Self {
-            in_rate,
             window_inputs,
             resampler,
             loudness: SlidingEnergy::new(sections, block, blocks),
@@ -86,35 +90,23 @@ impl SpeechWindows {
         })
     }
 
-    /// Returns the sample rate of the input in Hz.
-    #[must_use]
-    pub fn in_rate(&self) -> u32 {
-        self.in_rate
-    }
-
     /// Returns the number of windows that the next `length` bytes of input complete.
-    pub fn windows_due(&self, length: usize) -> Result<usize, AudioError> {
+    pub(crate) fn windows_due(&self, length: usize) -> Result<usize, AudioError> {
         let samples = whole_frames(length, SAMPLE_BYTES)?;
         Ok((self.inputs + samples) / self.window_inputs)
     }
 
-    /// Returns the number of bytes of the rows that the next `length` bytes of input complete.
-    pub fn rows_len(&self, length: usize) -> Result<usize, AudioError> {
-        byte_length(self.windows_due(length)? as u128, ROW_BYTES)
-    }
-
     /// Adds PCM to the stream.
     ///
-    /// Writes the rows of the completed windows as native-endian f32 to `rows`, which must
-    /// have [`rows_len`](Self::rows_len) bytes, and appends the loudness of each window, as an
+    /// For each window that the PCM completes, appends its row to `rows`, and its loudness, as an
     /// energy, to `energies`.
-    pub fn process_into(
+    pub(crate) fn process(
         &mut self,
         pcm: &[u8],
-        rows: &mut [u8],
-        energies: &mut Vec<f64>,
+        rows: &mut Vec<Row>,
+        energies: &mut VecDeque<f64>,
     ) -> Result<(), AudioError> {
-        exact_output(self.rows_len(pcm.len())?, rows.len())?;
+        whole_frames(pcm.len(), SAMPLE_BYTES)?;
         self.measure(pcm, energies);
         let narrow;
         let pcm = match &mut self.resampler {
@@ -124,7 +116,6 @@ impl SpeechWindows {
             }
             None => pcm,
         };
-        let mut rows = rows.chunks_exact_mut(ROW_BYTES);
         let mut samples = samples(pcm);
         loop {
             let window = &mut self.view[CONTEXT_SAMPLES..CONTEXT_SAMPLES + WINDOW_SAMPLES];
@@ -141,59 +132,45 @@ impl SpeechWindows {
             if self.filled < WINDOW_SAMPLES {
                 return Ok(());
             }
-            if let Some(row) = rows.next() {
-                self.complete_row(row);
-            }
+            rows.push(self.complete_row());
         }
     }
 
     /// Replaces the context of the next window by zeros. The context is the samples before the
     /// window.
-    pub fn clear_context(&mut self) {
+    pub(crate) fn clear_context(&mut self) {
         self.view[..CONTEXT_SAMPLES].fill(0.0);
     }
 
-    /// Discards all audio. The next sample starts a new stream.
-    pub fn reset(&mut self) {
-        if let Some(resampler) = &mut self.resampler {
-            resampler.reset();
-        }
-        self.loudness.reset();
-        self.view.fill(0.0);
-        self.filled = 0;
-        self.inputs = 0;
-    }
-
     /// Adds the samples to the loudness measurement. Appends the energy at the end of each window.
-    fn measure(&mut self, mut pcm: &[u8], energies: &mut Vec<f64>) {
+    fn measure(&mut self, mut pcm: &[u8], energies: &mut VecDeque<f64>) {
         while !pcm.is_empty() {
             let missing = (self.window_inputs - self.inputs) * SAMPLE_BYTES;
             let (now, later) = pcm.split_at(missing.min(pcm.len()));
             self.loudness.extend(samples(now));
             self.inputs += now.len() / SAMPLE_BYTES;
             if self.inputs == self.window_inputs {
-                energies.push(self.loudness.energy());
+                energies.push_back(self.loudness.energy());
                 self.inputs = 0;
             }
             pcm = later;
         }
     }
 
-    /// Writes the row of the complete window and begins the next row.
-    fn complete_row(&mut self, output: &mut [u8]) {
+    /// Returns the row of the complete window and begins the next window.
+    fn complete_row(&mut self) -> Row {
         let end = CONTEXT_SAMPLES + WINDOW_SAMPLES;
         for distance in 0..MIRRORED_SAMPLES {
             self.view[end + distance] = self.view[end - 2 - distance];
         }
+        let mut row = [0.0; ROW_SAMPLES];
         let frames = self.view.windows(FRAME_SAMPLES).step_by(FRAME_STEP);
-        for (bytes, sample) in output
-            .chunks_exact_mut(size_of::<f32>())
-            .zip(frames.flatten())
-        {
-            bytes.copy_from_slice(&sample.to_ne_bytes());
+        for (place, frame) in row.chunks_exact_mut(FRAME_SAMPLES).zip(frames) {
+            place.copy_from_slice(frame);
         }
         self.view.copy_within(end - CONTEXT_SAMPLES..end, 0);
         self.filled = 0;
+        row
     }
 }
 
@@ -220,18 +197,15 @@ mod tests {
         SpeechWindows::new(rate, [IDENTITY, IDENTITY], 2).expect("a supported rate")
     }
 
-    /// Passes audio in parts and returns all rows and energies.
-    fn rows(stream: &mut SpeechWindows, pcm: &[u8], part: usize) -> (Vec<f32>, Vec<f64>) {
-        let (mut all, mut energies) = (Vec::new(), Vec::new());
+    /// Passes audio in parts and returns all rows, joined, and energies.
+    fn rows(stream: &mut SpeechWindows, pcm: &[u8], part: usize) -> (Vec<f32>, VecDeque<f64>) {
+        let (mut all, mut energies) = (Vec::new(), VecDeque::new());
         for part in pcm.chunks(part * SAMPLE_BYTES) {
-            let mut rows = vec![0; stream.rows_len(part.len()).expect("whole samples")];
             stream
-                .process_into(part, &mut rows, &mut energies)
-                .expect("rows of the length that rows_len gave");
-            let floats = rows.chunks_exact(4);
-            all.extend(floats.map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])));
+                .process(part, &mut all, &mut energies)
+                .expect("whole samples");
         }
-        (all, energies)
+        (all.into_flattened(), energies)
     }
 
     #[test]
@@ -283,24 +257,20 @@ mod tests {
         let last: f64 = samples(&wide[wide.len() - 1_024..])
             .map(|sample| f64::from(sample).powi(2))
             .sum();
-        let measured = energies.last().copied().unwrap_or_default();
+        let measured = energies.back().copied().unwrap_or_default();
         assert!((measured - last).abs() <= 1e-12 * last);
     }
 
     #[test]
-    fn a_cleared_context_is_silence_and_a_reset_stream_is_new() {
+    fn a_cleared_context_is_silence() {
         let pcm = pcm(2 * WINDOW_SAMPLES);
-        let mut used = stream(16_000);
-        let first = rows(&mut used, &pcm, 100);
-        used.clear_context();
-        let (second, _) = rows(&mut used, &pcm, 100);
-        assert!(
-            second[..CONTEXT_SAMPLES]
-                .iter()
-                .all(|&sample| sample == 0.0)
-        );
-        used.reset();
-        assert_eq!(rows(&mut used, &pcm, 77), first);
+        let mut stream = stream(16_000);
+        rows(&mut stream, &pcm, 100);
+        stream.clear_context();
+        let (second, _) = rows(&mut stream, &pcm, 100);
+        let (context, window) = second.split_at(CONTEXT_SAMPLES);
+        assert!(context.iter().all(|&sample| sample == 0.0));
+        assert!(window.iter().any(|&sample| sample != 0.0));
     }
 
     #[test]
@@ -318,9 +288,8 @@ mod tests {
             length: 3,
             frame: 2,
         };
-        assert_eq!(stream.rows_len(3), Err(partial));
-        let short = stream.process_into(&[0; 512], &mut [0; 4], &mut Vec::new());
-        assert!(matches!(short, Err(AudioError::OutputLength { .. })));
+        let short = stream.process(&[0; 3], &mut Vec::new(), &mut VecDeque::new());
+        assert_eq!(short, Err(partial));
         assert_eq!(stream.windows_due(510), Ok(0));
     }
 }

@@ -17,8 +17,6 @@ pub(crate) enum Work {
     /// Resampling: 0.2 to 0.6 ns per byte with AVX2, 1.0 to 1.5 ns without; 3 ns for ratios
     /// of large numbers.
     Filter,
-    /// Cutting speech windows and measuring their loudness: 2 to 4 ns per byte.
-    Speech,
     /// Encoding, decoding or moving samples: 0.05 to 0.15 ns per byte.
     Convert,
 }
@@ -27,7 +25,6 @@ impl Work {
     const fn detach_from_bytes(self) -> usize {
         match self {
             Self::Filter => 256 * 1024,
-            Self::Speech => 64 * 1024,
             Self::Convert => 2 * 1024 * 1024,
         }
     }

@@ -28,7 +28,7 @@ mod native {
     #[pymodule_export]
     use crate::recordings::{RecordingQueue, waiting_recordings, write_recordings};
     #[pymodule_export]
-    use crate::speech::SpeechWindows;
+    use crate::speech::{SpeechDetector, SpeechModel};
     #[pymodule_export]
     use crate::streams::{InboundAudio, OutboundAudio, Resampler};
 

@@ -8,12 +8,13 @@
 
 use std::arch::x86_64::*;
 
+use super::dense::{self, Dense, Floats, Rows};
 use super::generic::{self, Vector};
 use super::row::{Accumulator, Branches, OutputPositions, Segment};
 use super::{Kernels, portable};
 
 /// # Safety
-/// The CPU must have AVX2.
+/// The CPU must have AVX2 and FMA.
 pub(super) unsafe fn kernels() -> &'static Kernels {
     static KERNELS: Kernels = Kernels {
         name: "avx2",
@@ -52,6 +53,14 @@ pub(super) unsafe fn kernels() -> &'static Kernels {
         ulaw_encode: |samples, codes| {
             // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { ulaw_encode(samples, codes) }
+        },
+        dense: |layer, inputs, from, outputs, to, rows| {
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
+            unsafe { dense(layer, inputs, from, outputs, to, rows) }
+        },
+        lstm_cell: |gates, cell, hidden| {
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
+            unsafe { lstm_cell(gates, cell, hidden) }
         },
     };
     &KERNELS
@@ -360,4 +369,61 @@ fn encode16(samples: __m256i) -> __m256i {
     let sign = _mm256_and_si256(_mm256_srai_epi16::<15>(samples), _mm256_set1_epi16(0x80));
     let code = _mm256_or_si256(magnitude, sign);
     _mm256_xor_si256(code, _mm256_set1_epi16(0xff))
+}
+
+// SAFETY: the methods need only AVX2 and FMA, and the trait requires callers to ensure them.
+unsafe impl Floats for __m256 {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn load(values: &[f32]) -> Self {
+        debug_assert!(Self::LANES <= values.len());
+        // SAFETY: the caller ensures the length.
+        unsafe { _mm256_loadu_ps(values.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, values: &mut [f32]) {
+        debug_assert!(Self::LANES <= values.len());
+        // SAFETY: the caller ensures the length.
+        unsafe { _mm256_storeu_ps(values.as_mut_ptr(), self) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        _mm256_set1_ps(value)
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, weights: Self, inputs: Self) -> Self {
+        _mm256_fmadd_ps(weights, inputs, self)
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        _mm256_add_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        _mm256_max_ps(self, other)
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn dense(
+    layer: &Dense,
+    inputs: &[f32],
+    from: Rows,
+    outputs: &mut [f32],
+    to: Rows,
+    rows: usize,
+) {
+    // SAFETY: this function enables the instruction set that the vector needs.
+    unsafe { dense::dense::<__m256, 4, 2>(layer, inputs, from, outputs, to, rows) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn lstm_cell(gates: &[f32], cell: &mut [f32], hidden: &mut [f32]) {
+    dense::lstm_cell(gates, cell, hidden);
 }

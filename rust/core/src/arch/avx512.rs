@@ -16,7 +16,7 @@ use super::{Kernels, avx2, portable};
 const LANES: usize = 32;
 
 /// # Safety
-/// The CPU must have AVX-512BW and AVX-512VNNI, which imply AVX-512F and AVX2.
+/// The CPU must have AVX-512BW and AVX-512VNNI, which imply AVX-512F and AVX2, and FMA.
 pub(super) unsafe fn kernels() -> &'static Kernels {
     static KERNELS: Kernels = Kernels {
         name: "avx512",
@@ -57,6 +57,15 @@ pub(super) unsafe fn kernels() -> &'static Kernels {
         ulaw_encode: |samples, codes| {
             // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
             unsafe { ulaw_encode(samples, codes) }
+        },
+        // Reading the weights takes most of the time, so the AVX2 kernels are used.
+        dense: |layer, inputs, from, outputs, to, rows| {
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
+            unsafe { avx2::dense(layer, inputs, from, outputs, to, rows) }
+        },
+        lstm_cell: |gates, cell, hidden| {
+            // SAFETY: the caller of `kernels` ensures that the CPU has the instruction set.
+            unsafe { avx2::lstm_cell(gates, cell, hidden) }
         },
     };
     &KERNELS

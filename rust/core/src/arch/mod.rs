@@ -9,8 +9,9 @@
 //!
 //! * All `unsafe` code of the crate is in this folder. The rest of the crate gets a table
 //!   of safe functions, and only after the CPU's features have been checked.
-//! * All arithmetic is on integers and exact, so every instruction set gives the same
-//!   bytes, and sums may run in any order.
+//! * All arithmetic on samples is on integers and exact, so every instruction set gives the same
+//!   bytes, and sums may run in any order. Only the layers of the speech model, in [`dense`], are
+//!   sums of f32, which differ between instruction sets by rounding errors.
 //! * A kernel accepts slices of any length and any alignment.
 
 #![allow(unsafe_code)]
@@ -21,6 +22,7 @@
 // The prefix of an intrinsic's name shows its instruction set.
 #![allow(clippy::wildcard_imports)]
 
+mod dense;
 mod generic;
 mod portable;
 mod row;
@@ -38,6 +40,7 @@ mod sse2;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use dense::{Dense, Rows};
 pub(crate) use row::{Accumulator, Branches, GROUP, OutputPositions, Row, Segment};
 pub(crate) use select::kernels;
 pub use select::{SIMD_VARIABLE, instruction_set};
@@ -71,4 +74,15 @@ pub(crate) struct Kernels {
     pub(crate) ulaw_decode_pairs: fn(&[[u8; 2]], usize, u32, &mut [i16]),
     /// Encodes 16-bit samples to mu-law.
     pub(crate) ulaw_encode: fn(&[i16], &mut [u8]),
+    /// Computes a dense layer for a number of rows of inputs. Writes a row of outputs for each.
+    pub(crate) dense: fn(&Dense, &[f32], Rows, &mut [f32], Rows, usize),
+    /// Computes the cells and the hidden state of an LSTM from its gates, which are in the order
+    /// input, forget, cell, output.
+    pub(crate) lstm_cell: fn(&[f32], &mut [f32], &mut [f32]),
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }

@@ -23,6 +23,8 @@ pub(super) fn kernels() -> &'static Kernels {
         ulaw_decode,
         ulaw_decode_pairs,
         ulaw_encode,
+        // The speech model uses the compiler's code for NEON.
+        ..portable::KERNELS
     };
     &KERNELS
 }

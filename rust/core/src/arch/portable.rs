@@ -4,6 +4,7 @@
 //! the target's baseline.
 
 use super::Kernels;
+use super::dense::{self, Dense, PANEL, Rows};
 use super::row::{self, Accumulator, Branches, GROUP, OutputPositions, Segment, Taps};
 use crate::g711::{decode_14_bits, ulaw_encode};
 
@@ -18,6 +19,8 @@ pub(super) static KERNELS: Kernels = Kernels {
     ulaw_decode,
     ulaw_decode_pairs,
     ulaw_encode: encode,
+    dense,
+    lstm_cell: dense::lstm_cell,
 };
 
 pub(super) fn convolve(segments: &[Segment<'_>], scales: Accumulator, outputs: &mut [i16]) {
@@ -143,5 +146,30 @@ pub(super) fn ulaw_decode_pairs(
 pub(super) fn encode(samples: &[i16], codes: &mut [u8]) {
     for (code, &sample) in codes.iter_mut().zip(samples) {
         *code = ulaw_encode(sample);
+    }
+}
+
+pub(super) fn dense(
+    layer: &Dense,
+    inputs: &[f32],
+    from: Rows,
+    outputs: &mut [f32],
+    to: Rows,
+    rows: usize,
+) {
+    for (panel, (weights, bias)) in layer.panels().enumerate() {
+        for row in 0..rows {
+            let mut sums = *bias;
+            let inputs = &inputs[from.start(row)..][..weights.len()];
+            for (weights, &input) in weights.iter().zip(inputs) {
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum += weight * input;
+                }
+            }
+            let outputs = &mut outputs[to.start(row) + panel * PANEL..][..PANEL];
+            for (output, sum) in outputs.iter_mut().zip(sums) {
+                *output = if layer.rectify { sum.max(0.0) } else { sum };
+            }
+        }
     }
 }

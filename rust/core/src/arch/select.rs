@@ -61,12 +61,12 @@ pub(super) fn available() -> Vec<&'static Kernels> {
     let mut available = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
-            // SAFETY: the CPU has AVX-512BW, which implies AVX-512F and AVX2, and VNNI.
-            available.push(unsafe { super::avx512::kernels() });
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the CPU has AVX2.
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
+                // SAFETY: the CPU has AVX-512BW, which implies AVX-512F and AVX2, and VNNI and FMA.
+                available.push(unsafe { super::avx512::kernels() });
+            }
+            // SAFETY: the CPU has AVX2 and FMA.
             available.push(unsafe { super::avx2::kernels() });
         }
         available.push(super::sse2::kernels());

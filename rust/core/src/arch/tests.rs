@@ -4,6 +4,7 @@
 
 use std::panic::catch_unwind;
 
+use super::dense::{Dense, PANEL, Rows, tanh};
 use super::row::{Accumulator, Branches, OutputPositions, Row, Segment};
 use super::{Kernels, select};
 use crate::g711;
@@ -318,4 +319,117 @@ fn mu_law_kernels_equal_the_scalar_functions_for_every_value() {
             assert_eq!(sample, g711::ulaw_decode(code), "{code:#x}");
         }
     });
+}
+
+/// Returns numbers from -1 to 1.
+fn floats(seed: usize, count: usize) -> Vec<f32> {
+    let samples = noise(seed, count);
+    samples.iter().map(|&s| f32::from(s) / 32_768.0).collect()
+}
+
+#[test]
+fn dense_layers_are_weighted_sums() {
+    for (inputs, panels, rectify) in [(1, 1, false), (2, 3, true), (5, 2, false), (195, 4, true)] {
+        let outputs = panels * PANEL;
+        let (weights, bias) = (floats(1, inputs * outputs), floats(2, outputs));
+        let layer = Dense::new(
+            inputs,
+            &bias,
+            |input, output| weights[output * inputs + input],
+            rectify,
+        );
+        for rows in 0..=9 {
+            // Rows that overlap, in groups of three.
+            let from = Rows {
+                first: 1,
+                step: 2,
+                group: 3,
+                group_step: inputs + 9,
+            };
+            let start = |row: usize| 1 + row / 3 * (inputs + 9) + row % 3 * 2;
+            let values = floats(3, start(rows) + inputs);
+            for_each_instruction_set(|kernels| {
+                let mut found = vec![f32::NAN; rows * outputs];
+                (kernels.dense)(
+                    &layer,
+                    &values,
+                    from,
+                    &mut found,
+                    Rows::packed(outputs),
+                    rows,
+                );
+                for (place, found) in found.into_iter().enumerate() {
+                    let (row, output) = (place / outputs, place % outputs);
+                    let products = values[start(row)..].iter().zip(&weights[output * inputs..]);
+                    let sum: f64 = products
+                        .take(inputs)
+                        .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                        .sum();
+                    let sum = sum + f64::from(bias[output]);
+                    let expected = if rectify { sum.max(0.0) } else { sum };
+                    assert!((f64::from(found) - expected).abs() < 1e-5);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn rows_outside_the_slices_panic() {
+    let layer = Dense::new(4, &[0.0; PANEL], |_, _| 1.0, false);
+    for_each_instruction_set(|kernels| {
+        let rows = |inputs: usize, outputs: usize| {
+            catch_unwind(|| {
+                let mut found = vec![0.0; outputs];
+                let (from, to) = (Rows::packed(4), Rows::packed(PANEL));
+                (kernels.dense)(&layer, &vec![0.0; inputs], from, &mut found, to, 3);
+            })
+        };
+        assert!(rows(12, 3 * PANEL).is_ok());
+        assert!(rows(11, 3 * PANEL).is_err());
+        assert!(rows(12, 3 * PANEL - 1).is_err());
+    });
+}
+
+#[test]
+fn an_lstm_cell_keeps_adds_and_shows() {
+    const UNITS: usize = 128;
+    let scaled = |seed, count, scale| -> Vec<f32> {
+        floats(seed, count)
+            .iter()
+            .map(|value| value * scale)
+            .collect()
+    };
+    let sigmoid = |x: f32| 1.0 / (1.0 + (-f64::from(x)).exp());
+    for scale in [0.1, 1.0, 10.0, 1000.0] {
+        let gates = scaled(4, 4 * UNITS, scale);
+        let before = scaled(5, UNITS, scale.min(4.0));
+        for_each_instruction_set(|kernels| {
+            let (mut cell, mut hidden) = (before.clone(), vec![f32::NAN; UNITS]);
+            (kernels.lstm_cell)(&gates, &mut cell, &mut hidden);
+            for unit in 0..UNITS {
+                let [input, forget, new, output] =
+                    std::array::from_fn(|gate| gates[gate * UNITS + unit]);
+                let expected = sigmoid(forget) * f64::from(before[unit])
+                    + sigmoid(input) * f64::from(new).tanh();
+                assert!((f64::from(cell[unit]) - expected).abs() < 4e-6);
+                let expected = sigmoid(output) * expected.tanh();
+                assert!((f64::from(hidden[unit]) - expected).abs() < 4e-6);
+            }
+        });
+    }
+}
+
+#[test]
+fn tanh_is_exact_to_a_millionth() {
+    for step in -200_000..=200_000 {
+        let x = step as f32 / 10_000.0;
+        assert!(
+            (f64::from(tanh(x)) - f64::from(x).tanh()).abs() < 1e-6,
+            "{x}"
+        );
+    }
+    for (x, expected) in [(f32::MAX, 1.0), (f32::MIN, -1.0), (f32::INFINITY, 1.0)] {
+        assert!((tanh(x) - expected).abs() < 1e-6);
+    }
 }
