@@ -12,7 +12,7 @@ warning for each such frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -21,8 +21,10 @@ from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
     InputDTMFFrame,
+    OutputAudioRawFrame,
     OutputTransportMessageUrgentFrame,
     SystemFrame,
+    TTSAudioRawFrame,
 )
 from pipecat.utils.utils import obj_count, obj_id
 
@@ -179,12 +181,12 @@ NOTICE_FRAMES: Mapping[type[events.Event], Callable[[Any], Frame | None]] = {
 """For each event that needs no answer, a function that makes its frame or returns None."""
 
 
-# -- caller audio ----------------------------------------------------------------------------
+# -- audio -----------------------------------------------------------------------------------
 #
-# The constructor of the audio frame takes more time than decoding and resampling the audio, mostly
-# because its `__post_init__` methods set the same values several times. The function below sets
-# each value once. When this module is imported, the result of the function is compared with the
-# result of the constructor. If the results differ, the constructor is used.
+# The constructor of an audio frame takes more time than decoding and resampling the audio, mostly
+# because its `__post_init__` methods set the same values several times. The functions below set
+# each value once. When this module is imported, their results are compared with the results of the
+# constructor. If the results differ, the constructor is used.
 
 _NAME = InputAudioRawFrame.__name__
 _new = InputAudioRawFrame.__new__
@@ -221,3 +223,67 @@ input_audio_frame: Callable[[bytes, int, int], InputAudioRawFrame] = (
     _input_audio_frame if _equals_constructor() else InputAudioRawFrame
 )
 """Make a frame of 16-bit PCM: ``(audio, sample_rate, num_channels)``, interleaved, rate in Hz."""
+
+
+def _copy_audio_frame(frame: OutputAudioRawFrame, audio: bytes) -> OutputAudioRawFrame:
+    kind = type(frame)
+    copy: OutputAudioRawFrame = kind.__new__(kind)
+    copy.audio = audio
+    copy.sample_rate = frame.sample_rate
+    copy.num_channels = channels = frame.num_channels
+    copy.id = obj_id()
+    copy.name = f"{kind.__name__}#{obj_count(copy)}"
+    copy.pts = None
+    copy.broadcast_sibling_id = None
+    copy.metadata = {}
+    copy.transport_source = None
+    copy.transport_destination = frame.transport_destination
+    if _HAS_INTERRUPTIBLE:
+        copy.interruptible = frame.interruptible
+    copy.num_frames = len(audio) // (2 * channels)
+    for name in _OWN_FIELDS[kind]:
+        setattr(copy, name, getattr(frame, name))
+    return copy
+
+
+def _replace_audio(frame: OutputAudioRawFrame, audio: bytes) -> OutputAudioRawFrame:
+    copy = replace(frame, audio=audio)
+    copy.transport_destination = frame.transport_destination
+    if _HAS_INTERRUPTIBLE:
+        copy.interruptible = frame.interruptible
+    return copy
+
+
+def _equals_replace(kind: type[OutputAudioRawFrame]) -> bool:
+    """Return whether `_copy_audio_frame` sets the same attributes as the constructor."""
+    counted = {"id", "name"}
+    frame = kind(audio=bytes(8), sample_rate=8000, num_channels=2)
+    theirs, ours = vars(_replace_audio(frame, b"\1\2")), vars(_copy_audio_frame(frame, b"\1\2"))
+    same = all(ours[key] == theirs[key] for key in theirs.keys() - counted if key in ours)
+    follows = ours["id"] == theirs.get("id", 0) + 1 and ours["name"].startswith(f"{kind.__name__}#")
+    return ours.keys() == theirs.keys() and same and follows
+
+
+_HAS_INTERRUPTIBLE = "interruptible" in {
+    one.name for one in fields(Frame)
+}  # pipecat 1.11 and newer
+# For each kind of frame that is copied without its constructor, the fields that the kind adds.
+_OWN_FIELDS: dict[type[OutputAudioRawFrame], tuple[str, ...]] = {
+    kind: tuple(
+        {one.name for one in fields(kind)} - {one.name for one in fields(OutputAudioRawFrame)}
+    )
+    for kind in (OutputAudioRawFrame, TTSAudioRawFrame)
+}
+_OWN_FIELDS = {kind: names for kind, names in _OWN_FIELDS.items() if _equals_replace(kind)}
+
+
+def copy_audio_frame(frame: OutputAudioRawFrame, audio: bytes) -> OutputAudioRawFrame:
+    """Return a copy of a frame with other audio, and a new id and name.
+
+    Args:
+        frame: The frame, which is not changed.
+        audio: The audio of the copy, at the rate and with the channels of the frame.
+    """
+    if type(frame) in _OWN_FIELDS:
+        return _copy_audio_frame(frame, audio)
+    return _replace_audio(frame, audio)

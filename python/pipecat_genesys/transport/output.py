@@ -35,6 +35,7 @@ from pipecat_genesys.call.message_dicts import to_draft
 from pipecat_genesys.protocol import AudioHookMessageType, server_messages
 
 from .connection import Connection
+from .media_sender import restore, save_timers
 from .recording import RecorderAlignment, find_recorder
 from .timeline import PlayoutTimeline, is_interruptible
 
@@ -100,6 +101,9 @@ class AudioHookOutputTransport(BaseOutputTransport):
         if recorder is not None:
             self._timeline.recording = RecorderAlignment(recorder)
         await self.set_transport_ready(frame)
+        if self._takes_audio:
+            for media_sender in self._media_senders.values():
+                save_timers(media_sender)
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Handle a frame as Pipecat's base class does, and measure the response time of the bot."""
@@ -346,6 +350,8 @@ class AudioHookOutputTransport(BaseOutputTransport):
         """Remove the references to the transport and to the timeline."""
         self._on_interrupted = _do_nothing
         self._timeline.detach()
+        for media_sender in self._media_senders.values():
+            restore(media_sender)
         self._media_senders.clear()
 
 

@@ -171,6 +171,11 @@ class PacingQueue:
         return now < self._not_before
 
     @property
+    def is_empty(self) -> bool:
+        """Whether all added audio was sent."""
+        return not self._buffer
+
+    @property
     def unsent_samples(self) -> int:
         """Number of samples that were added and are not sent yet."""
         return len(self._buffer) // self.frame_bytes
@@ -269,38 +274,46 @@ class PacingQueue:
         if not self._buffer:
             return None
         lead = self.clock.lead(now)
-        paused_at = self._newest + self._pause
+        tokens = self.bucket.level(now)
         if self._over or (lead <= 0 and not self.clock.in_turn):
-            due = self.bucket.ready_at(now)
+            due = now + self.bucket.seconds_until(1.0, tokens)
         else:
             # Send when Genesys has played half of the lead after the last message. Send earlier if
             # the lead is small, or if the unsent audio is as long as the lead. Thus a source that
             # is faster than real time reaches half of the maximum lead after a few messages.
+            unsent = self._seconds(len(self._buffer))
             ahead = min(self._last_lead, self._max_lead)
             least = ahead * (0.5 if ahead > _SMALL_LEAD_SECONDS else 0.75)
-            least = max(least, min(self._seconds(len(self._buffer)), self._max_lead / 2))
-            due = max(now + max(0.0, lead - least), self.bucket.ready_at(now, self._needed()))
-            # Also send when the source pauses, because this may be the end of an utterance. Audio
-            # that would exceed the maximum lead still waits.
-            room_at = now + lead - self._max_lead
-            due = min(due, max(paused_at, room_at, self.bucket.ready_at(now, _RESERVE)))
+            least = max(least, min(unsent, self._max_lead / 2))
+            wait = max(lead - least, self.bucket.seconds_until(_needed_tokens(unsent), tokens), 0.0)
+            if wait > 0:
+                # Also send when the source pauses, because this may be the end of an utterance.
+                # Audio that would exceed the maximum lead still waits.
+                paused_in = self._newest + self._pause - now
+                room_in = lead - self._max_lead
+                reserve_in = self.bucket.seconds_until(_RESERVE, tokens)
+                wait = max(0.0, min(wait, max(paused_in, room_in, reserve_in)))
+            due = now + wait
             empty_since = self.clock.empty_since(now)
             if empty_since is not None:
                 due = max(due, empty_since + self._cushion)
-        if self._starved_at is None and not self.bucket.has(now):
+        if tokens < 1.0 and self._starved_at is None and not self.bucket.has(now):
             self._starved_at = now
         return max(due, self._not_before)
 
-    def _needed(self) -> float:
-        """Return the number of tokens at which the unsent audio is sent in the middle of a turn.
-
-        A short message needs many tokens, and a message of `_STEADY_SECONDS` needs one.
-        """
-        fill = self._seconds(len(self._buffer)) / _STEADY_SECONDS
-        return max(1.0, _PLENTY - (_PLENTY - 1.0) * fill)
-
     def _seconds(self, size: int) -> float:
         return size / self.frame_bytes / WIRE_SAMPLE_RATE
+
+
+def _needed_tokens(unsent: float) -> float:
+    """Return the number of tokens at which unsent audio is sent in the middle of a turn.
+
+    A short message needs many tokens, and a message of `_STEADY_SECONDS` needs one.
+
+    Args:
+        unsent: Duration of the audio, in seconds.
+    """
+    return max(1.0, _PLENTY - (_PLENTY - 1.0) * unsent / _STEADY_SECONDS)
 
 
 class AudioPacer:
@@ -423,15 +436,19 @@ class AudioPacer:
         Args:
             early: Whether to send the available audio before it is due.
         """
-        self.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        queue = self.queue
         # Queue only one message for the socket, because audio in this queue can still be discarded.
         # The writer calls `poke` when the socket has accepted all messages.
         if self._held or self._writer.is_closed or self._writer.queued_audio_bytes:
             return
-        now, queue = time.monotonic(), self.queue
-        due = queue.due_at(now)
-        if due is None:
+        if queue.is_empty:
             return
+        now = time.monotonic()
+        due = queue.due_at(now)
+        assert due is not None
         if due > now and not (early and queue.available(now)):
             delay = max(_SHORTEST_SECONDS, due - now)
             self._timer = asyncio.get_running_loop().call_later(delay, self.poke)

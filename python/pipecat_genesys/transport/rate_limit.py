@@ -41,10 +41,15 @@ class TokenBucket:
             return self._level
         return min(self.burst, self._level + max(0.0, now - self._at) * self.rate)
 
-    def take(self, now: float) -> None:
-        """Take one token, even if the bucket is empty, because some messages must be sent."""
-        self._level = self.level(now) - 1
+    def take(self, now: float) -> float:
+        """Take one token, even if the bucket is empty, because some messages must be sent.
+
+        Returns:
+            The number of tokens that are left.
+        """
+        self._level = level = self.level(now) - 1
         self._at = now if self._at is None else max(self._at, now)
+        return level
 
     def has(self, now: float, count: float = 1) -> bool:
         """Return whether there are `count` tokens at the time `now`."""
@@ -52,7 +57,11 @@ class TokenBucket:
 
     def ready_at(self, now: float, count: float = 1) -> float:
         """Return the time at which there will be `count` tokens, if no token is taken before."""
-        return now + max(0.0, (count - self.level(now)) / self.rate)
+        return now + self.seconds_until(count, self.level(now))
+
+    def seconds_until(self, count: float, level: float) -> float:
+        """Return the seconds from a time with `level` tokens to the time with `count` tokens."""
+        return (count - level) / self.rate if level < count else 0.0
 
 
 class IncomingLimit:
@@ -85,10 +94,10 @@ class IncomingLimit:
             now: Time on a monotonic clock.
         """
         bucket = self._bucket
-        if bucket.level(now) >= bucket.burst:
+        level = bucket.take(now)
+        if level >= bucket.burst - 1:
             self._delay = 0.0
-        bucket.take(now)
-        wait = bucket.ready_at(now) - now
+        wait = bucket.seconds_until(1, level)
         self._delay += wait
         self.is_exceeded = self._delay > self._max_delay
         return wait

@@ -13,13 +13,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from loguru import logger
 from pipecat.frames.frames import Frame, OutputAudioRawFrame, TTSStoppedFrame
 
 from pipecat_genesys.call import Call
+from pipecat_genesys.call.frames import copy_audio_frame
 from pipecat_genesys.protocol import WIRE_SAMPLE_RATE
 
 from .pacer import AudioPacer
@@ -119,8 +119,10 @@ class PlayoutTimeline:
         self._task: asyncio.Task[None] | None = None
         self._wakeup: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # The time at which the task ends if no frame is added; 0 while there are frames.
+        # The time at which the task ends if no frame is added, and the timer for this time. The
+        # timer is not set again for each frame, so it may be too early.
         self._lingers_until = 0.0
+        self._linger_timer: asyncio.TimerHandle | None = None
         self._room = asyncio.Event()
         # Set while no frame waits to be passed on.
         self._passed = asyncio.Event()
@@ -144,10 +146,11 @@ class PlayoutTimeline:
             frame: Audio, or any frame that must stay in order with the audio.
         """
         if isinstance(frame, OutputAudioRawFrame):
-            await self._wait_for_room()
-            pieces = self._cut(frame)
-            self._waiting_seconds += sum(_seconds(piece) for piece in pieces)
-            self._waiting.extend(pieces)
+            if self._waiting_seconds > _MAX_WAITING_SECONDS:
+                await self._wait_for_room()
+            for piece in self._cut(frame):
+                self._waiting_seconds += _seconds(piece)
+                self._waiting.append(piece)
         else:
             if isinstance(frame, TTSStoppedFrame):
                 self._remainder = b""
@@ -278,20 +281,18 @@ class PlayoutTimeline:
         self._remainder = audio[whole:]
         longest = max(1, round(_PIECE_SECONDS * frame.sample_rate)) * width
         pieces, begin = [], 0
-        if self.is_empty and self._pacer.queue.ahead(time.monotonic()) <= 0:
+        if whole and self.is_empty and self._pacer.queue.ahead(time.monotonic()) <= 0:
             first = min(whole, longest // width // 2 * width or width)
-            pieces.append(_piece(frame, audio[:first]))
+            pieces.append(copy_audio_frame(frame, audio[:first]))
             begin = first
-        pieces += [
-            _piece(frame, audio[at : min(at + longest, whole)])
-            for at in range(begin, whole, longest)
-        ]
-        return [piece for piece in pieces if piece.audio]
+        for at in range(begin, whole, longest):
+            pieces.append(copy_audio_frame(frame, audio[at : min(at + longest, whole)]))
+        return pieces
 
     def _feed_all(self) -> None:
         """Pass audio to the pacer while the pacer accepts more, and then let the pacer send."""
         fed = False
-        while self._feed():
+        while self._waiting and self._feed():
             fed = True
         if fed:
             self._pacer.poke()
@@ -300,15 +301,14 @@ class PlayoutTimeline:
         """Encode the first waiting frame, and pass its audio to the pacer.
 
         Returns:
-            Whether the pacer accepts the audio of the next frame.
+            Whether the pacer has accepted the audio of the frame.
         """
-        if not self._waiting:
-            return False
         frame, call, queue = self._waiting[0], self._call, self._pacer.queue
+        now = time.monotonic()
         wire = b""
         if isinstance(frame, OutputAudioRawFrame) and not self._ended:
             medium = call.session.media
-            if medium is None or not queue.has_room(time.monotonic()):
+            if medium is None or not queue.has_room(now):
                 return False
             try:
                 if call.takes_bot_audio():
@@ -329,7 +329,7 @@ class PlayoutTimeline:
             self._gain = frame.gain
         # `poke` and `finish` of the pacer may call `_feed` again, so they are called last.
         if wire:
-            queue.put(wire, time.monotonic(), interruptible=is_interruptible(frame))
+            queue.put(wire, now, interruptible=is_interruptible(frame))
         elif isinstance(frame, TTSStoppedFrame):
             self._pacer.finish()
         return True
@@ -340,7 +340,7 @@ class PlayoutTimeline:
         unplayed = queue.end - queue.clock.played(time.monotonic())
         is_first = not self._entries and start + unplayed <= queue.end
         if is_first and self.recording and samples and isinstance(frame, OutputAudioRawFrame):
-            self._entries.append(_Entry(_piece(frame, b""), start, 0, start))
+            self._entries.append(_Entry(copy_audio_frame(frame, b""), start, 0, start))
         due = start if is_first else start + samples // 2
         self._entries.append(_Entry(frame, start, samples, due))
 
@@ -361,14 +361,15 @@ class PlayoutTimeline:
             while True:
                 await self._pass_on_due()
                 if not self.is_empty:
-                    self._lingers_until = 0.0
-                elif not self._lingers_until:
+                    self._set_timer(self._delay())
+                elif not self._passed.is_set():
                     self._passed.set()
                     self._lingers_until = loop.time() + _LINGER_SECONDS
                 elif loop.time() >= self._lingers_until:
                     return
+                if self._linger_timer is None:
+                    self._linger_timer = loop.call_later(_LINGER_SECONDS, self._end_lingering)
                 self._wakeup = loop.create_future()
-                self._set_timer()
                 try:
                     await self._wakeup
                 finally:
@@ -376,26 +377,39 @@ class PlayoutTimeline:
                     self._cancel_timer()
         finally:
             self._task = None
-            self._lingers_until = 0.0
             self._passed.set()
+            if self._linger_timer is not None:
+                self._linger_timer.cancel()
+                self._linger_timer = None
 
     def _wake(self) -> None:
         """Run the task now if a frame is due, or when the first frame will be due."""
         wakeup = self._wakeup
         if wakeup is None or wakeup.done():
             return
-        if self.is_empty or self._delay() == 0.0:
+        delay = self._delay()
+        if delay == 0.0 or self.is_empty:
             wakeup.set_result(None)
         else:
-            self._set_timer()
+            self._set_timer(delay)
 
-    def _set_timer(self) -> None:
-        self._cancel_timer()
+    def _end_lingering(self) -> None:
+        """End the task if no frame was added for some time."""
+        self._linger_timer = None
+        wakeup = self._wakeup
+        if wakeup is None or wakeup.done() or not self._passed.is_set():
+            return  # The task sets the timer again.
         loop = asyncio.get_running_loop()
-        if self.is_empty:
-            self._timer = loop.call_at(self._lingers_until, self._wake)
-        elif (delay := self._delay()) is not None:
-            self._timer = loop.call_later(delay, self.poke)
+        if loop.time() >= self._lingers_until:
+            wakeup.set_result(None)
+        else:
+            self._linger_timer = loop.call_at(self._lingers_until, self._end_lingering)
+
+    def _set_timer(self, delay: float | None) -> None:
+        """Call `poke` after a time in seconds, and not before; None to wait for another event."""
+        self._cancel_timer()
+        if delay is not None:
+            self._timer = asyncio.get_running_loop().call_later(delay, self.poke)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -473,7 +487,7 @@ class PlayoutTimeline:
             missing = (last.start + last.samples - end) / WIRE_SAMPLE_RATE
             audio = audio[: max(0, len(audio) - round(missing * frame.sample_rate) * width)]
         if len(taken) > 1 or len(audio) != len(frame.audio):
-            frame = _piece(frame, audio)
+            frame = copy_audio_frame(frame, audio)
         return HeardAudio(frame, self._pacer.queue.clock.reported_time_of(first.start))
 
     def _take_heard(self) -> HeardAudio | None:
@@ -512,15 +526,6 @@ def _seconds(frame: Frame) -> float:
     if not isinstance(frame, OutputAudioRawFrame):
         return 0.0
     return len(frame.audio) / (_SAMPLE_BYTES * frame.num_channels) / frame.sample_rate
-
-
-def _piece(frame: OutputAudioRawFrame, audio: bytes) -> OutputAudioRawFrame:
-    """Return a copy of a frame with the given audio. The original frame is not changed."""
-    piece = replace(frame, audio=audio)
-    piece.transport_destination = frame.transport_destination
-    if hasattr(frame, "interruptible"):  # exists in pipecat 1.11 and newer
-        piece.interruptible = frame.interruptible
-    return piece
 
 
 async def _discard(_: Frame) -> None:

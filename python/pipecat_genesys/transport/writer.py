@@ -24,6 +24,7 @@ class Writer:
         is_closed: Whether the socket is closed or lost; messages are then discarded.
         blocked_since: Time on the monotonic clock since which the socket has not taken a message;
             None if the socket has taken all messages.
+        queued_audio_bytes: Bytes of audio that wait for the socket.
         on_idle: Called whenever the socket has taken all messages.
     """
 
@@ -49,23 +50,22 @@ class Writer:
         self._idle.set()
         self.is_closed = False
         self.blocked_since: float | None = None
+        self.queued_audio_bytes = 0
         self.on_idle: Callable[[], None] = lambda: None
-
-    @property
-    def queued_audio_bytes(self) -> int:
-        """Bytes of audio that wait for the socket."""
-        return sum(len(message) for message in self._queue if isinstance(message, bytes))
 
     def put(self, message: WireMessage | bytes) -> None:
         """Queue a message."""
         if not self.is_closed:
             self._queue.append(message)
+            if isinstance(message, bytes):
+                self.queued_audio_bytes += len(message)
             self._idle.clear()
             self._queued.set()
 
     def drop_audio(self) -> None:
         """Discard the audio that the socket has not taken."""
         self._queue = deque(message for message in self._queue if not isinstance(message, bytes))
+        self.queued_audio_bytes = 0
 
     async def flushed(self) -> None:
         """Wait until the socket has accepted all messages, or is closed or lost."""
@@ -79,6 +79,7 @@ class Writer:
                     self.blocked_since = time.monotonic()
                     message = self._queue.popleft()
                     if isinstance(message, bytes):
+                        self.queued_audio_bytes -= len(message)
                         await self._send_bytes(message)
                     else:
                         await self._send_text(message.text)
@@ -95,5 +96,6 @@ class Writer:
             self.is_closed = True
         finally:
             self._queue.clear()
+            self.queued_audio_bytes = 0
             self.blocked_since = None
             self._idle.set()

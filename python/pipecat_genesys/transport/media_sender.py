@@ -1,0 +1,91 @@
+"""Makes Pipecat's media sender wait for frames in less CPU time.
+
+The media sender of Pipecat's output transport waits for each frame with `asyncio.wait_for`, to
+report after some seconds without a frame that the bot has stopped speaking. `asyncio.wait_for`
+starts a timer for each frame, and on Python 3.11 also a task: an eighth of the CPU time of a call
+in which the bot speaks. The function below does the same with one timer in some seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from types import CodeType
+from typing import Any
+
+from pipecat.frames.frames import Frame
+from pipecat.transports.base_output import BaseOutputTransport
+
+try:
+    from pipecat.transports.base_output import BOT_VAD_STOP_FALLBACK_SECS
+except ImportError:  # pipecat versions before 1.14 have another name, and other steps
+    BOT_VAD_STOP_FALLBACK_SECS = 0
+
+# The names that Pipecat's function uses. If another version of Pipecat uses other names, it may
+# take other steps with a frame, so the function is then not replaced.
+_KNOWN_NAMES = {
+    *("asyncio", "wait_for", "_audio_queue", "get", "_filter_audio", "_apply_volume"),
+    *("task_done", "TimeoutError", "_bot_stopped_speaking"),
+}
+
+
+def _is_known() -> bool:
+    method = getattr(BaseOutputTransport.MediaSender, "_next_frame", None)
+    constants = [] if method is None else method.__code__.co_consts
+    functions = [one for one in constants if isinstance(one, CodeType)]
+    names = [set(one.co_names) for one in functions if one.co_name == "without_mixer"]
+    return names == [_KNOWN_NAMES]
+
+
+_IS_KNOWN = _is_known()
+
+
+def save_timers(sender: Any) -> None:
+    """Let a media sender without a mixer wait with one timer for many frames.
+
+    The media sender must not have run yet. `restore` breaks the reference cycle that this function
+    makes. With a version of Pipecat that waits in another way, the media sender is not changed.
+
+    Args:
+        sender: Pipecat's media sender.
+    """
+    if _IS_KNOWN:
+        sender._next_frame = lambda: _next_frames(sender)
+
+
+def restore(sender: Any) -> None:
+    """Remove the change of `save_timers`, if there is one."""
+    vars(sender).pop("_next_frame", None)
+
+
+async def _next_frames(sender: Any) -> AsyncGenerator[Frame, None]:
+    """Yield the frames of a media sender's queue."""
+    loop = asyncio.get_running_loop()
+    queue = sender._audio_queue
+    timer: asyncio.TimerHandle | None = None
+    silent_at = 0.0
+
+    def check_silence() -> None:
+        nonlocal timer
+        timer = None
+        if not sender._bot_speaking:
+            return
+        if loop.time() < silent_at:
+            timer = loop.call_at(silent_at, check_silence)
+        else:
+            sender._transport.create_task(sender._bot_stopped_speaking())
+
+    try:
+        while True:
+            frame = await queue.get()
+            await sender._filter_audio(frame)
+            sender._apply_volume(frame)
+            yield frame
+            queue.task_done()
+            if sender._bot_speaking:
+                silent_at = loop.time() + BOT_VAD_STOP_FALLBACK_SECS
+                if timer is None:
+                    timer = loop.call_at(silent_at, check_silence)
+    finally:
+        if timer is not None:
+            timer.cancel()
