@@ -8,7 +8,7 @@
 
 use std::arch::x86_64::*;
 
-use super::dense::{self, Dense, Floats, Rows};
+use super::dense::{self, Dense, PANEL, Rows};
 use super::generic::{self, Vector};
 use super::row::{Accumulator, Branches, OutputPositions, Segment};
 use super::{Kernels, portable};
@@ -371,44 +371,10 @@ fn encode16(samples: __m256i) -> __m256i {
     _mm256_xor_si256(code, _mm256_set1_epi16(0xff))
 }
 
-// SAFETY: the methods need only AVX2 and FMA, and the trait requires callers to ensure them.
-unsafe impl Floats for __m256 {
-    const LANES: usize = 8;
-
-    #[inline(always)]
-    unsafe fn load(values: &[f32]) -> Self {
-        debug_assert!(Self::LANES <= values.len());
-        // SAFETY: the caller ensures the length.
-        unsafe { _mm256_loadu_ps(values.as_ptr()) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, values: &mut [f32]) {
-        debug_assert!(Self::LANES <= values.len());
-        // SAFETY: the caller ensures the length.
-        unsafe { _mm256_storeu_ps(values.as_mut_ptr(), self) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        _mm256_set1_ps(value)
-    }
-
-    #[inline(always)]
-    unsafe fn multiply_add(self, weights: Self, inputs: Self) -> Self {
-        _mm256_fmadd_ps(weights, inputs, self)
-    }
-
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        _mm256_add_ps(self, other)
-    }
-
-    #[inline(always)]
-    unsafe fn max(self, other: Self) -> Self {
-        _mm256_max_ps(self, other)
-    }
-}
+/// Number of floats in a vector.
+const FLOATS: usize = 8;
+/// Number of vectors in a panel of a dense layer.
+const VECTORS: usize = PANEL / FLOATS;
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn dense(
@@ -419,8 +385,101 @@ pub(super) fn dense(
     to: Rows,
     rows: usize,
 ) {
-    // SAFETY: this function enables the instruction set that the vector needs.
-    unsafe { dense::dense::<__m256, 4, 2>(layer, inputs, from, outputs, to, rows) }
+    for (panel, weights) in layer.panels().enumerate() {
+        let mut row = 0;
+        // The sums of two rows, and the weights of one input, fit in the registers.
+        while rows - row >= 2 {
+            let sums = weighted_sums::<2, 1>(weights, inputs, from, row);
+            store_panel(sums, layer.rectify, outputs, to, row, panel);
+            row += 2;
+        }
+        if row < rows {
+            // One row has few sums. Each is computed in two parts, which hides the latency.
+            let sums = weighted_sums::<1, 2>(weights, inputs, from, row);
+            store_panel(sums, layer.rectify, outputs, to, row, panel);
+        }
+    }
+}
+
+/// Returns the outputs of a panel for `ROWS` rows of inputs. Each sum is computed in `PARTS` parts.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn weighted_sums<const ROWS: usize, const PARTS: usize>(
+    (weights, bias): (&[[f32; PANEL]], &[f32; PANEL]),
+    inputs: &[f32],
+    from: Rows,
+    row: usize,
+) -> [[__m256; VECTORS]; ROWS] {
+    let rows: [&[f32]; ROWS] =
+        std::array::from_fn(|number| &inputs[from.start(row + number)..][..weights.len()]);
+    let mut sums = [[[_mm256_setzero_ps(); VECTORS]; ROWS]; PARTS];
+    sums[0] = [load_panel(bias); ROWS];
+    let (groups, rest) = weights.as_chunks::<PARTS>();
+    for (group, weights) in groups.iter().enumerate() {
+        for (part, (sums, weights)) in sums.iter_mut().zip(weights).enumerate() {
+            add_products(sums, weights, &rows, group * PARTS + part);
+        }
+    }
+    for (place, weights) in rest.iter().enumerate() {
+        add_products(&mut sums[0], weights, &rows, groups.len() * PARTS + place);
+    }
+    let mut total = sums[0];
+    for part in &sums[1..] {
+        for (total, part) in total.as_flattened_mut().iter_mut().zip(part.as_flattened()) {
+            *total = _mm256_add_ps(*total, *part);
+        }
+    }
+    total
+}
+
+/// Adds the products of the input `at` of each row with its weights.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_products<const ROWS: usize>(
+    sums: &mut [[__m256; VECTORS]; ROWS],
+    weights: &[f32; PANEL],
+    rows: &[&[f32]; ROWS],
+    at: usize,
+) {
+    let weights = load_panel(weights);
+    for (sums, row) in sums.iter_mut().zip(rows) {
+        let input = _mm256_set1_ps(row[at]);
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            *sum = _mm256_fmadd_ps(weights, input, *sum);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn load_panel(panel: &[f32; PANEL]) -> [__m256; VECTORS] {
+    let vectors = panel.as_chunks::<FLOATS>().0;
+    // SAFETY: a chunk has the floats of one vector.
+    std::array::from_fn(|vector| unsafe { _mm256_loadu_ps(vectors[vector].as_ptr()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn store_panel<const ROWS: usize>(
+    sums: [[__m256; VECTORS]; ROWS],
+    rectify: bool,
+    outputs: &mut [f32],
+    to: Rows,
+    row: usize,
+    panel: usize,
+) {
+    for (number, sums) in sums.into_iter().enumerate() {
+        let outputs = &mut outputs[to.start(row + number) + panel * PANEL..][..PANEL];
+        for (sum, outputs) in sums.into_iter().zip(outputs.as_chunks_mut::<FLOATS>().0) {
+            let sum = if rectify {
+                _mm256_max_ps(sum, _mm256_setzero_ps())
+            } else {
+                sum
+            };
+            // SAFETY: the chunk has room for the floats of one vector.
+            unsafe { _mm256_storeu_ps(outputs.as_mut_ptr(), sum) };
+        }
+    }
 }
 
 #[target_feature(enable = "avx2,fma")]
