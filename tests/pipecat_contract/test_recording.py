@@ -110,7 +110,8 @@ async def record(
 
     async def script(caller: SimulatedCall) -> None:
         await served.running.wait()
-        await asyncio.sleep(0.25)
+        # The first caller audio must have arrived, so that the recording begins at its start.
+        await asyncio.sleep(0.25 + rtt)
         await recorder.start_recording()
         began = time.monotonic()
         speech = audio.ulaw_encode(noises(1000, 12.0, WIRE_RATE))
@@ -189,7 +190,8 @@ async def test_a_recording_is_as_long_as_the_call_and_its_tracks_are_aligned(
     assert len(recording.early) >= 4
     assert max(map(abs, recording.early)) <= 0.05
     assert recording.caller_shift <= 0.05
-    assert recording.seconds == pytest.approx(recording.lasted, abs=0.15)
+    # A recording ends with the last packet that arrived. On a busy machine, packets are late.
+    assert recording.seconds == pytest.approx(recording.lasted, abs=0.25)
     assert recording.not_recorded <= most_not_recorded
     assert recording.not_heard == 0
 
