@@ -13,11 +13,15 @@ import pytest
 from loguru import logger
 from pipecat.audio.mixers.base_audio_mixer import BaseAudioMixer
 from pipecat.frames.frames import (
+    CancelFrame,
+    EndFrame,
+    Frame,
     InterruptionFrame,
     OutputAudioRawFrame,
     TTSStartedFrame,
     TTSStoppedFrame,
 )
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat_genesys.simulator import SimulatedCall
 from pipecat_genesys.transport import input as transport_input
 from vehicles import CallOutcome, ServedPipeline, Tap, Vehicle, call, utterance
@@ -171,4 +175,44 @@ async def test_turns_without_audio_change_no_call(
     assert_in_order(outcome)
     assert not errors
     assert len(tap.times(TTSStoppedFrame)) == 42
+    no_leaks()
+
+
+class Swallower(FrameProcessor):
+    """A processor that does not pass on some types of frames."""
+
+    def __init__(self, *kinds: type[Frame]) -> None:
+        super().__init__()
+        self._kinds = kinds
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if not isinstance(frame, self._kinds):
+            await self.push_frame(frame, direction)
+
+
+@pytest.mark.parametrize("kinds", [(EndFrame,), (EndFrame, CancelFrame)])
+@pytest.mark.parametrize("ended_by", ["bot", "caller"])
+async def test_a_processor_that_swallows_the_end_does_not_keep_the_call(
+    ended_by: str,
+    kinds: tuple[type[Frame], ...],
+    errors: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    no_leaks: Callable[[], None],
+) -> None:
+    for name in ("_SILENT_SECONDS", "_OVER_SECONDS", "_CANCEL_SECONDS"):
+        monkeypatch.setattr(transport_input, name, 0.4)
+    served = ServedPipeline(Vehicle.TRANSPORT, before=[Swallower(*kinds)])
+
+    async def script(caller: SimulatedCall) -> None:
+        await served.running.wait()
+        if ended_by == "bot":
+            # The audio takes longer than the limit for a silent bot.
+            await served.queue(*utterance(1.0), EndFrame())
+
+    outcome = await call(served, script, hang_up=ended_by == "caller")
+    assert outcome.report.clean, outcome.report.violations
+    assert outcome.heard() == pytest.approx(1.0 if ended_by == "bot" else 0.0, abs=0.05)
+    assert len(errors) == 1
+    assert "must pass on EndFrame" in errors[0]
     no_leaks()

@@ -227,6 +227,12 @@ class Connection:
         """Whether the connection continues after the end of its pipeline; see `begin`."""
         return self._outlives_pipeline
 
+    @property
+    def is_speaking(self) -> bool:
+        """Whether bot audio, or a frame behind it, waits until it was heard."""
+        is_waiting = self.timeline is not None and not self.timeline.is_empty
+        return is_waiting or self.pacer.queue.ahead(time.monotonic()) > 0
+
     # -- messages from Genesys ---------------------------------------------------------------
 
     async def _read(self) -> None:

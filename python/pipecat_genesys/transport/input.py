@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from loguru import logger
-from pipecat.frames.frames import ClientConnectedFrame, Frame, InputAudioRawFrame, StartFrame
+from pipecat.frames.frames import (
+    CancelFrame,
+    ClientConnectedFrame,
+    EndFrame,
+    Frame,
+    InputAudioRawFrame,
+    StartFrame,
+)
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.transports.base_input import BaseInputTransport
 from pipecat.transports.base_transport import TransportParams
+
+from pipecat_genesys.call import Phase
 
 from .connection import Connection
 
@@ -21,6 +31,12 @@ except ImportError:  # pipecat before 1.4 has another name for it
 
 # Maximum time in seconds to wait for event handlers that still run when the pipeline ends.
 _HANDLER_SECONDS = 10.0
+# A pipeline is cancelled if it has not ended by this time after its `EndFrame`, in seconds.
+# `_SILENT_SECONDS`: while the call continues; the bot may think, but says nothing.
+# `_OVER_SECONDS`: after the call.
+_SILENT_SECONDS, _OVER_SECONDS = 60.0, 30.0
+# Time in seconds for which a cancelled pipeline may run before its output is cancelled.
+_CANCEL_SECONDS = 10.0
 
 
 class AudioHookInputTransport(BaseInputTransport):
@@ -41,6 +57,7 @@ class AudioHookInputTransport(BaseInputTransport):
         on_connected: Callable[[], Awaitable[None]],
         finish_handlers: Callable[[], Awaitable[None]],
         release: Callable[[], None],
+        cancel_output: Callable[[], Awaitable[None]],
         **options: Any,
     ) -> None:
         """Create the input. Use `AudioHookTransport.input` instead.
@@ -51,6 +68,7 @@ class AudioHookInputTransport(BaseInputTransport):
             on_connected: Called when the pipeline starts, before the pipeline gets a frame.
             finish_handlers: Waits for the event handlers that still run.
             release: Breaks the reference cycles of the transport.
+            cancel_output: Cancels the output, and the processors after it.
             **options: Options of Pipecat's base class.
         """
         super().__init__(params, **options)
@@ -59,6 +77,8 @@ class AudioHookInputTransport(BaseInputTransport):
         self._on_connected = on_connected
         self._finish_handlers = finish_handlers
         self._release = release
+        self._cancel_output = cancel_output
+        self._end_watch: asyncio.Task[None] | None = None
 
     # Pipecat's FrameProcessor also changes the type of the argument of its base class.
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
@@ -117,9 +137,54 @@ class AudioHookInputTransport(BaseInputTransport):
         """
         await self._connection.started.wait()
         await self.push_frame(EndWorkerFrame(), FrameDirection.UPSTREAM)
+        self._watch_end()
+
+    async def stop(self, frame: EndFrame) -> None:
+        """Stop the input, and cancel the pipeline if a processor does not pass on the frame."""
+        await super().stop(frame)
+        self._watch_end()
+
+    def _watch_end(self) -> None:
+        if self._end_watch is None:
+            self._end_watch = asyncio.create_task(self._cancel_if_stuck(), name=f"{self}: end")
+
+    async def _cancel_if_stuck(self) -> None:
+        """Cancel the pipeline if it does not end. `cleanup` cancels this task."""
+        call, connection = self.call, self._connection
+        while True:
+            if call.phase < Phase.GONE:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SILENT_SECONDS):
+                        await call.wait_for_phase(Phase.GONE)
+                if call.phase is Phase.GONE or connection.is_speaking:
+                    continue
+                limit = _SILENT_SECONDS
+            elif connection.outlives_pipeline:
+                return  # the endpoint limits the time of a bot after its call
+            else:
+                await asyncio.sleep(_OVER_SECONDS)
+                limit = _OVER_SECONDS
+            break
+        call.log.once(
+            "ERROR",
+            f"the pipeline did not end within {limit:g} s of its EndFrame and is cancelled; "
+            "every frame processor must pass on EndFrame: call push_frame() for each frame that "
+            "process_frame() does not use up",
+            "pipeline stuck",
+        )
+        # Pipecat's worker waits until the end of the pipeline gets an EndFrame or a CancelFrame. It
+        # pushes no frame during this time, so the frames are queued here: first to all processors,
+        # and if one of them does not pass on this frame either, then to the output.
+        await self.queue_frame(CancelFrame())
+        await asyncio.sleep(_CANCEL_SECONDS)
+        await self._cancel_output()
 
     async def cleanup(self) -> None:
         """End the connection, and wait for event handlers that still run, for at most 10 s."""
+        watch, self._end_watch = self._end_watch, None
+        if watch is not None:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
         await super().cleanup()  # type: ignore[no-untyped-call]
         await self._connection.release()
         try:
@@ -140,6 +205,7 @@ class AudioHookInputTransport(BaseInputTransport):
         """Remove the references to the transport."""
         self._on_connected = self._finish_handlers = _do_nothing
         self._release = lambda: None
+        self._cancel_output = _do_nothing
 
 
 async def _do_nothing() -> None:

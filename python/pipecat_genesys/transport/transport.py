@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
+from pipecat.frames.frames import CancelFrame
 from pipecat.pipeline.base_pipeline import BasePipeline
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.base_transport import BaseTransport, TransportParams
@@ -129,6 +130,7 @@ class AudioHookTransport(BaseTransport):
             self._connected,
             self._finish_handlers,
             self.release,
+            self._cancel_output,
             name=self._input_name,
         )
         self._output = AudioHookOutputTransport(
@@ -164,6 +166,10 @@ class AudioHookTransport(BaseTransport):
         if not self.call.session.disconnect_sent:
             await self._call_event_handler("on_client_disconnected", self._websocket)
         await self._input.end_pipeline()
+
+    async def _cancel_output(self) -> None:
+        if self._output.next is not None:
+            await self._output.queue_frame(CancelFrame())
 
     async def _finish_handlers(self) -> None:
         await self.cleanup()  # type: ignore[no-untyped-call]
