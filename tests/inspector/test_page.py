@@ -437,6 +437,17 @@ async def test_hostile_captures_are_shown_as_text_and_harm_nothing(tmp_path: Pat
         assert await page.locator("main img, nav img, main script").count() == 0
 
 
+async def test_only_capture_is_opened_even_if_the_page_is_there_first(tmp_path: Path) -> None:
+    async with (
+        inspecting(captures=tmp_path) as inspector,
+        chromium() as browser,
+        page_of(browser, inspector.url) as page,
+    ):
+        await page.locator("#no-calls", has_text="no capture").wait_for()
+        write_started(tmp_path, 10)
+        await page.locator("#call-name", has_text="call-10").wait_for()
+
+
 def write_started(folder: Path, minute: int) -> None:
     """Write the capture of a call that started in this minute; newer calls are listed first."""
     first, *rest = capture_lines([client_line(0, opening())], end=0.5)

@@ -381,7 +381,12 @@ async function reloadFinished(id) {
 
 /** @param {LiveBatch} batch */
 function onBatch(batch) {
-  if (batch.calls || batch.removed) updateCalls(batch.calls ?? [], batch.removed);
+  if (batch.calls || batch.removed) {
+    // The server may read a large capture for longer than the page needs to load.
+    const isFirst = config?.source === "files" && calls.size === 0 && !openCall;
+    updateCalls(batch.calls ?? [], batch.removed);
+    if (isFirst) void openFirst();
+  }
   if (!openCall || batch.id !== openCall.id || !messages) return;
   if (batch.messages?.length) {
     const index = messages;
@@ -944,11 +949,15 @@ async function start() {
     byId("connection").hidden = connected;
     if (connected) void refresh();
   });
+  await openFirst();
+}
+
+/** Opens the call that the URL names, or the only call, when the first calls are known. */
+async function openFirst() {
   const named = decodeURIComponent(location.hash.slice(1));
   const first = shownCalls[0];
   if (calls.has(named)) await open(named);
-  else if (inline && first) await open(first.id);
-  else if (calls.size === 1 && first) await open(first.id);
+  else if (first && (inline || calls.size === 1)) await open(first.id);
 }
 
 /** Fetches the changes of the time in which the page was not connected. */
