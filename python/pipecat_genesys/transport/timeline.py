@@ -10,6 +10,7 @@ reached.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -49,6 +50,10 @@ _SAMPLE_BYTES = 2
 _UNREPORTED_SECONDS = 0.5
 # Maximum time in seconds to wait for late caller audio before bot audio is passed on to a recorder.
 _LATE_CALLER_SECONDS = 0.15
+# Frames are passed on at multiples of this time on the event loop's clock, in seconds. Thus the
+# timers of many calls expire together, and the process wakes up less often. With a recorder, frames
+# are passed on at their exact times.
+_GRID_SECONDS = 0.01
 # Limit of the audio that waits, in seconds. `add` waits while more audio is waiting.
 _MAX_WAITING_SECONDS = 60.0
 
@@ -409,7 +414,11 @@ class PlayoutTimeline:
         """Call `poke` after a time in seconds, and not before; None to wait for another event."""
         self._cancel_timer()
         if delay is not None:
-            self._timer = asyncio.get_running_loop().call_later(delay, self.poke)
+            loop = asyncio.get_running_loop()
+            at = loop.time() + delay
+            if self.recording is None:
+                at = math.ceil(at / _GRID_SECONDS) * _GRID_SECONDS
+            self._timer = loop.call_at(at, self.poke)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
