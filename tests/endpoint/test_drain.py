@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -77,7 +77,9 @@ async def test_drain_disconnects_calls_that_outlast_it() -> None:
 
 
 @asynccontextmanager
-async def serve(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def serve(
+    *options: str, env: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """Run `pipecat-genesys serve` in a process. When it is ready, yield the process and its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -87,6 +89,8 @@ async def serve(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process
         *(sys.executable, "-c", command, "serve", f"{APPLICATION.stem}:app"),
         *("--port", str(port), *options),
         cwd=APPLICATION.parent,
+        env={**os.environ, **(env or {})},
+        stderr=asyncio.subprocess.PIPE if env else None,
     )
     url = f"ws://127.0.0.1:{port}/audiohook"
     try:
@@ -150,6 +154,20 @@ async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.S
         assert report.clean, report.violations
         # The caller ended the call; the server did not disconnect.
         assert report.ending.disconnect_reason is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+async def test_workers_that_start_slowly_are_not_killed(tmp_path: Path) -> None:
+    """On a busy machine, a worker process may need more than 5 s to start."""
+    slow = "import sys, time\nif any('spawn_main' in one for one in sys.orig_argv): time.sleep(7)\n"
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    options = ("--workers", "2", "--separate-replay-stores")
+    async with serve(*options, env={"PYTHONPATH": str(tmp_path)}) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 30)
+    assert b"Started server process" in log
+    assert b"died" not in log
 
 
 HANDLED_BY_THE_LOOP = """

@@ -315,6 +315,10 @@ def serve(
         ws_max_size=_MAX_MESSAGE,
         # Limit in seconds for connections that remain after the drain.
         timeout_graceful_shutdown=10,
+        # Time in seconds after which a worker that does not answer is killed, with its calls. With
+        # the default of 5 s, a worker that starts slowly on a busy machine is killed again and
+        # again.
+        timeout_worker_healthcheck=60,
         proxy_headers=False,
         server_header=False,
         # The access log would contain the path, which may contain the connector id.
