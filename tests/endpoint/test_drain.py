@@ -206,6 +206,60 @@ async def test_a_signal_handler_of_the_event_loop_is_called_after_the_drain() ->
     assert process.returncode == 0
 
 
+HANDLED_BY_A_BOT = """
+import asyncio, os, signal, sys
+from fastapi import FastAPI
+from loopback import serving
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat_genesys.endpoint import audiohook_router
+from pipecat_genesys.simulator import SimulatedCall
+
+async def bot(call):
+    if sys.argv[1] == "loop":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, print, "bot")
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: print("bot"))
+    await call.run(Pipeline([call.transport.input(), call.transport.output()]))
+
+async def script(caller):
+    await caller.opened()
+    await asyncio.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0.2)
+    print("draining" if router.endpoint.admission.draining else "not draining")
+    await caller.hang_up()
+    await caller.ended(5)
+    await asyncio.wait_for(stopped.wait(), 5)
+
+async def main():
+    global stopped
+    stopped = asyncio.Event()
+    signal.signal(signal.SIGTERM, lambda *_: (print("stopped"), stopped.set()))
+    async with serving(app, lifespan="on") as url:
+        report = await SimulatedCall(url).run(script)
+        assert report.script_error is None, report.script_error
+
+app = FastAPI()
+app.include_router(router := audiohook_router(bot, unauthenticated=True))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+@pytest.mark.parametrize("how", ["loop", "process"])
+async def test_a_signal_handler_of_a_bot_does_not_prevent_the_drain(how: str) -> None:
+    """Pipecat's pipeline runner with `handle_sigterm=True` installs such a handler."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HANDLED_BY_A_BOT, how),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    assert output.decode().split() == ["draining", "stopped"]
+    assert process.returncode == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 async def test_workers_end_when_their_parent_is_killed() -> None:
     async with serve("--workers", "2", "--separate-replay-stores") as (process, _):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # uvicorn imports this name in the server processes. This module must not import the endpoint,
 # because the endpoint imports pipecat, which takes seconds.
+_LOOPS = "pipecat_genesys.endpoint.event_loop"
 _APPLICATION = "pipecat_genesys.endpoint.served_application:application"
 _APP_VARIABLE = "PIPECAT_GENESYS_APP"
 _URL_VARIABLE = "PIPECAT_GENESYS_URL"
@@ -304,7 +305,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
-        loop=loop.value,
+        loop=f"{_LOOPS}:new_{loop.value}_loop",
         log_config=uvicorn_log_config(),
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,

@@ -21,8 +21,55 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+class SignalHandlers:
+    """The signal handlers of a drain, which the code of a bot may replace.
+
+    A pipeline runner of Pipecat with ``handle_sigint`` or ``handle_sigterm`` installs handlers that
+    only cancel its own pipeline, so the server would not stop.
+    """
+
+    def __init__(self, handler: Handler, loop: asyncio.AbstractEventLoop) -> None:
+        """Create the object; nothing is installed.
+
+        Args:
+            handler: The handler of the drain.
+            loop: The event loop.
+        """
+        self._handler = handler
+        self._loop = loop
+        self._ours: set[int] = set()
+
+    def install(self) -> None:
+        """Install the handler for SIGTERM and SIGINT."""
+        for number in _SIGNALS:
+            signal.signal(number, self._handler)
+
+    def note(self) -> None:
+        """Note for which signals the handler is installed. Call this method while no bot runs."""
+        self._ours = {number for number in _SIGNALS if signal.getsignal(number) is self._handler}
+
+    def take_back(self) -> None:
+        """Install the handler again where it was installed when `note` was called last."""
+        for number in self._ours:
+            if signal.getsignal(number) is not self._handler:
+                name = signal.Signals(number).name
+                logger.warning(
+                    f"the code of a bot has installed a handler for {name}, which the server "
+                    "needs; the server takes it back. Run pipelines with call.run(), or pass "
+                    "handle_sigint=False and handle_sigterm=False to the runner"
+                )
+                self._loop.remove_signal_handler(number)
+                signal.signal(number, self._handler)
+
+    def forget(self) -> None:
+        """Take no handler back any more, because the server stops."""
+        self._ours = set()
+
+
 @contextmanager
-def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
+def drained_on_signals(
+    drain: Callable[[], Awaitable[None]],
+) -> Iterator[SignalHandlers | None]:
     """Drain on SIGTERM or SIGINT, and then pass the signal to its previous handler.
 
     A second signal of the same kind is passed on immediately. A signal of the other kind is
@@ -36,13 +83,16 @@ def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
 
     Args:
         drain: Waits until the calls have ended.
+
+    Yields:
+        The handlers; None in a thread that cannot handle signals.
     """
     if threading.current_thread() is not threading.main_thread():
         logger.warning(
             "this is not the main thread, so SIGTERM and SIGINT disconnect running calls; call "
             "drain() before you send a signal"
         )
-        yield
+        yield None
         return
     loop = asyncio.get_running_loop()
     of_loop: dict[int, Any] = {number: _take_handler(loop, number) for number in _SIGNALS}
@@ -52,6 +102,7 @@ def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
     passed_on = False
 
     def restore() -> None:
+        handlers.forget()
         for number, handler in before.items():
             if signal.getsignal(number) is on_signal:
                 signal.signal(number, handler)
@@ -82,10 +133,10 @@ def drained_on_signals(drain: Callable[[], Awaitable[None]]) -> Iterator[None]:
     def on_signal(number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(begin, number)
 
-    for number in _SIGNALS:
-        signal.signal(number, on_signal)
+    handlers = SignalHandlers(on_signal, loop)
+    handlers.install()
     try:
-        yield
+        yield handlers
     finally:
         restore()
 

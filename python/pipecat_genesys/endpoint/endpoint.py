@@ -52,6 +52,7 @@ class AudioHookEndpoint:
         metrics: Counts connections and calls.
         drain_settings: The arguments of `drain` after SIGTERM or SIGINT.
         recorder: Records the calls.
+        calls_begun: Number of calls that have begun.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class AudioHookEndpoint:
         self._bot = bot
         self._verifier = verifier
         self.drain_settings: dict[str, float] = {}
+        self.calls_begun = 0
         self._params = params
         self.recorder = Recorder(recording, metrics)
         self._times = {"ready_seconds": ready_seconds, "after_call_seconds": after_call_seconds}
@@ -166,6 +168,7 @@ class AudioHookEndpoint:
             transport, gate, request, self.metrics, observer, recording, **self._times
         )
         self.metrics.active.inc()
+        self.calls_begun += 1
         correlation = websocket.headers.get(_CORRELATION_HEADER, "")
         if not is_uuid(correlation):
             correlation = ""

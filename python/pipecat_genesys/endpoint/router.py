@@ -20,7 +20,7 @@ from pipecat_genesys.auth.credentials import Credentials
 from pipecat_genesys.transport import AudioHookParams
 
 from .call_handler import Bot
-from .drain import drained_on_signals
+from .drain import SignalHandlers, drained_on_signals
 from .endpoint import AudioHookEndpoint
 from .metrics import Metrics, default_metrics, remove_dead_processes
 from .recording import RecordingSettings
@@ -30,7 +30,7 @@ GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
 # Maximum duration of a drain, and maximum duration of its grace period. Most calls take only some
 # minutes.
 _DRAIN_SECONDS, _GRACE_SECONDS = 600.0, 0.0
-_LOOP_LAG_EVERY = 0.5
+_WATCH_EVERY = 0.5
 # Genesys ends a session without `opened` after 5 s. Hooks and the network need part of this time.
 _MAX_READY_SECONDS = 4.0
 
@@ -191,19 +191,34 @@ async def _lifespan(
     endpoint: AudioHookEndpoint, drain: dict[str, float], _: Any
 ) -> AsyncIterator[None]:
     remove_dead_processes()
-    watching = asyncio.create_task(_watch_loop(endpoint.metrics))
     try:
-        with drained_on_signals(partial(endpoint.drain, **drain)):
-            yield
+        with drained_on_signals(partial(endpoint.drain, **drain)) as handlers:
+            watching = asyncio.create_task(_watch(endpoint, handlers))
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
         await endpoint.recorder.close()
 
 
-async def _watch_loop(metrics: Metrics) -> None:
+async def _watch(endpoint: AudioHookEndpoint, handlers: SignalHandlers | None) -> None:
+    """Measure the delay of the event loop, and keep the signal handlers of the drain."""
     loop = asyncio.get_running_loop()
+    calls_seen = endpoint.calls_begun
+    if handlers is not None:
+        # Another endpoint of the application may have installed its handlers since.
+        handlers.note()
     while True:
-        due = loop.time() + _LOOP_LAG_EVERY
-        await asyncio.sleep(_LOOP_LAG_EVERY)
-        metrics.loop_lag.observe(max(0.0, loop.time() - due))
+        due = loop.time() + _WATCH_EVERY
+        await asyncio.sleep(_WATCH_EVERY)
+        endpoint.metrics.loop_lag.observe(max(0.0, loop.time() - due))
+        if handlers is None:
+            continue
+        if endpoint.active_calls or endpoint.calls_begun != calls_seen:
+            handlers.take_back()
+            calls_seen = endpoint.calls_begun
+        else:
+            # The application may install handlers of its own.
+            handlers.note()

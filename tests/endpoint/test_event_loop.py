@@ -1,0 +1,86 @@
+"""Tests of event loops that the code of a bot cannot stop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from loguru import logger
+from pipecat_genesys.endpoint import event_loop
+
+FACTORIES = {"asyncio": event_loop.new_asyncio_loop, "auto": event_loop.new_auto_loop}
+if sys.platform != "win32":
+    FACTORIES["uvloop"] = event_loop.new_uvloop_loop
+
+Attempt = Callable[[asyncio.AbstractEventLoop], Any]
+
+
+async def exits() -> None:
+    sys.exit(3)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def exit_in_a_done_callback(loop: asyncio.AbstractEventLoop) -> object:
+    task = loop.create_task(asyncio.sleep(0))
+    task.add_done_callback(lambda _: sys.exit(3))
+    return task
+
+
+ATTEMPTS: dict[str, Attempt] = {
+    "stop": lambda loop: loop.stop(),
+    "a task": lambda loop: asyncio.Task(exits(), loop=loop),
+    "a callback": lambda loop: loop.call_soon(sys.exit, 3),
+    "a timer": lambda loop: loop.call_later(0.01, interrupt),
+    "a callback of a task": exit_in_a_done_callback,
+}
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+@pytest.mark.parametrize("kind", FACTORIES)
+def test_code_of_a_bot_does_not_stop_the_event_loop(kind: str, attempt: str) -> None:
+    lines: list[str] = []
+    kept: list[Any] = []
+
+    async def serve() -> str:
+        loop = asyncio.get_running_loop()
+        # The other tasks and callbacks of the event loop continue, too.
+        beats: list[int] = []
+
+        async def beat() -> None:
+            for count in range(20):
+                await asyncio.sleep(0.005)
+                beats.append(count)
+
+        beating = asyncio.create_task(beat())
+        for _ in range(3):
+            kept.append(ATTEMPTS[attempt](loop))
+            await asyncio.sleep(0.02)
+        await beating
+        assert beats == list(range(20))
+        for task in kept:
+            if isinstance(task, asyncio.Task):
+                assert isinstance(task.exception(), SystemExit | None)
+        return "served"
+
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="ERROR")
+    with asyncio.Runner(loop_factory=FACTORIES[kind]) as runner:
+        assert runner.run(serve()) == "served"
+    logger.remove(sink)
+    # The attempts are logged once.
+    assert len(lines) == 1
+    assert "the server continues" in lines[0]
+
+
+@pytest.mark.parametrize("kind", FACTORIES)
+def test_the_end_of_the_server_ends_the_event_loop(kind: str) -> None:
+    with (
+        asyncio.Runner(loop_factory=FACTORIES[kind]) as runner,
+        pytest.raises(SystemExit, match="3"),
+    ):
+        runner.run(exits())
