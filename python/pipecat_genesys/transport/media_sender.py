@@ -60,21 +60,8 @@ def restore(sender: Any) -> None:
 
 async def _next_frames(sender: Any) -> AsyncGenerator[Frame, None]:
     """Yield the frames of a media sender's queue."""
-    loop = asyncio.get_running_loop()
     queue = sender._audio_queue
-    timer: asyncio.TimerHandle | None = None
-    silent_at = 0.0
-
-    def check_silence() -> None:
-        nonlocal timer
-        timer = None
-        if not sender._bot_speaking:
-            return
-        if loop.time() < silent_at:
-            timer = loop.call_at(silent_at, check_silence)
-        else:
-            sender._transport.create_task(sender._bot_stopped_speaking())
-
+    silence = _SilenceTimer(sender)
     try:
         while True:
             frame = await queue.get()
@@ -83,9 +70,36 @@ async def _next_frames(sender: Any) -> AsyncGenerator[Frame, None]:
             yield frame
             queue.task_done()
             if sender._bot_speaking:
-                silent_at = loop.time() + BOT_VAD_STOP_FALLBACK_SECS
-                if timer is None:
-                    timer = loop.call_at(silent_at, check_silence)
+                silence.restart()
     finally:
-        if timer is not None:
-            timer.cancel()
+        silence.cancel()
+
+
+class _SilenceTimer:
+    """Reports that the bot has stopped speaking if no frame follows for some seconds."""
+
+    def __init__(self, sender: Any) -> None:
+        self._sender = sender
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._silent_at = 0.0
+
+    def restart(self) -> None:
+        """Begin to wait again, because a frame has arrived."""
+        self._silent_at = self._loop.time() + BOT_VAD_STOP_FALLBACK_SECS
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._silent_at, self._check)
+
+    def cancel(self) -> None:
+        """Stop waiting."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _check(self) -> None:
+        self._timer = None
+        if not self._sender._bot_speaking:
+            return
+        if self._loop.time() < self._silent_at:
+            self._timer = self._loop.call_at(self._silent_at, self._check)
+        else:
+            self._sender._transport.create_task(self._sender._bot_stopped_speaking())
