@@ -7,6 +7,7 @@ is not a message, are masked too, because they can contain personal data.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -38,6 +39,11 @@ _IMPERSONAL = frozenset(
         "retryAfter",
     }
 )
+_LISTS_OF_TEXT = frozenset({"supportedLanguages", "channels"})
+_LISTS_OF_OBJECTS = frozenset({"media", "continuedSessions"})
+# Fields of the entries of `media` and `continuedSessions`.
+_OF_ENTRIES = frozenset({"type", "format", "channels", "rate", "id", "serverseq", "clientseq"})
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _VARIABLES = frozenset({"inputVariables", "customConfig"})
 # Fields of a `transcript` entity that do not depend on the words.
 _OF_TRANSCRIPTS = frozenset(
@@ -122,7 +128,7 @@ def _client_parameters(parameters: Mapping[str, Any], choices: Choices) -> dict[
     masked: dict[str, Any] = {}
     for name, value in parameters.items():
         if name in _IMPERSONAL:
-            masked[name] = value
+            masked[name] = _impersonal(name, value)
         elif name == "digit":
             if choices.digits is not Choice.OMIT:
                 masked[name] = value if choices.digits is Choice.RECORD else MASKED_DIGIT
@@ -133,6 +139,33 @@ def _client_parameters(parameters: Mapping[str, Any], choices: Choices) -> dict[
     return masked
 
 
+def _impersonal(name: str, value: Any) -> Any:
+    """Return the value of a field without personal data, in the form that the protocol defines.
+
+    A hostile client may put other data into the field; it is masked.
+    """
+    if isinstance(value, list):
+        if name in _LISTS_OF_TEXT:
+            return [_flat(inner) for inner in value]
+        if name in _LISTS_OF_OBJECTS:
+            return [_entry(inner) for inner in value]
+    return _flat(value)
+
+
+def _entry(entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return blank(entry)
+    return {
+        name: _impersonal(name, inner) if name in _OF_ENTRIES else blank(inner)
+        for name, inner in entry.items()
+    }
+
+
+def _flat(value: Any) -> Any:
+    """Return a text or a number unchanged, and mask an object or a list."""
+    return blank(value) if isinstance(value, (dict, list)) else value
+
+
 def _participant(value: Any, choice: Choice) -> Any:
     """Return a participant without personal data. The ids of Genesys are kept."""
     if choice is Choice.RECORD:
@@ -141,9 +174,12 @@ def _participant(value: Any, choice: Choice) -> Any:
         return blank(value)
     hidden = "" if choice is Choice.OMIT else MASK
     return {
-        name: inner if name == "id" and isinstance(inner, str) else hidden
-        for name, inner in value.items()
+        name: inner if name == "id" and _is_uuid(inner) else hidden for name, inner in value.items()
     }
+
+
+def _is_uuid(value: Any) -> bool:
+    return isinstance(value, str) and _UUID.fullmatch(value) is not None
 
 
 def mask_server_parameters(
