@@ -44,7 +44,6 @@ _LISTS_OF_OBJECTS = frozenset({"media", "continuedSessions"})
 # Fields of the entries of `media` and `continuedSessions`.
 _OF_ENTRIES = frozenset({"type", "format", "channels", "rate", "id", "serverseq", "clientseq"})
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_VARIABLES = frozenset({"inputVariables", "customConfig"})
 # Fields of a `transcript` entity that do not depend on the words.
 _OF_TRANSCRIPTS = frozenset(
     {"id", "channelId", "offset", "duration", "isFinal", "confidence", "languages", "type"}
