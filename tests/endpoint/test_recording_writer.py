@@ -19,7 +19,7 @@ from loguru import logger
 from pipecat_genesys.capture import AUDIO, Direction, MarkKind, message_line, read_capture
 from pipecat_genesys.endpoint import RecordingSettings
 from pipecat_genesys.endpoint import recording_writer as rw
-from pipecat_genesys.simulator import SimulatedCall
+from pipecat_genesys.simulator import SimulatedCall, new_call
 
 from .recordings import counted, file_in, files_in, open_files, recorded, size_of, until
 from .served import SIGNED, hang_up, next_pong, served
@@ -231,6 +231,37 @@ async def test_slow_disk_delays_no_call_and_dropped_messages_are_counted(
     path = file_in(tmp_path)
     call = read_capture(path)
     assert sum(mark.count for mark in call.marks if mark.kind is MarkKind.DROPPED) == dropped > 0
+
+
+async def test_unexpected_error_ends_one_recording_and_logs_no_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask, planted = rw.mask_client_message, "planted-4711"
+
+    def fail(message: Any, choices: Any) -> Any:
+        if planted in str(message):
+            raise ValueError(f"cannot mask {message}")
+        return mask(message, choices)
+
+    monkeypatch.setattr(rw, "mask_client_message", fail)
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="ERROR", diagnose=True)
+    try:
+        async with recorded(tmp_path) as server:
+            for variables in ({"account": planted}, {}):
+                parameters = new_call(input_variables=variables)
+                report = await SimulatedCall(server.url, parameters, options=SIGNED).run(short)
+                assert report.clean, report
+                await server.idle()
+            await server.endpoint.recorder.close()
+            assert counted(server, "recordings_active") == 0
+    finally:
+        logger.remove(sink)
+    (line,) = lines
+    assert "ends because of an unexpected error, ValueError" in line
+    assert "in fail" in line
+    assert planted not in line
+    assert read_capture(file_in(tmp_path)).entries[-1].type == "closed"
 
 
 async def test_file_grows_while_the_call_goes_on(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import stat
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -497,12 +498,11 @@ class RecordingFile:
             self.path.unlink(missing_ok=True)
 
     def finish(self, now: float) -> None:
-        """Write the last messages, and close the file."""
+        """Write the last messages."""
         self.write_waiting(now)
         if self._refused:
             self._report_refused()
             self.write_waiting(now)
-        self.close()
 
     def close(self) -> None:
         """Close the file."""
@@ -711,6 +711,7 @@ class WriterThread:
                     file.finish(now)
                 except Exception as error:
                     _abandon(file, error)
+                file.close()
             for group in self._groups:
                 group.folder.report()
             if ended:
@@ -736,8 +737,11 @@ class WriterThread:
 
 
 def _abandon(file: RecordingFile, error: Exception) -> None:
-    logger.opt(exception=error).error(
-        f"the recording {file.path} ends because of an unexpected error"
+    # loguru's own traceback shows the values of variables, which may be personal data.
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error(
+        f"the recording {file.path} ends because of an unexpected error, "
+        f"{type(error).__name__}:\n{where}"
     )
     file.abandon()
 
