@@ -16,6 +16,7 @@ from pipecat.frames.frames import (
     CancelFrame,
     EndFrame,
     Frame,
+    InputAudioRawFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
     TTSStartedFrame,
@@ -215,4 +216,36 @@ async def test_a_processor_that_swallows_the_end_does_not_keep_the_call(
     assert outcome.heard() == pytest.approx(1.0 if ended_by == "bot" else 0.0, abs=0.05)
     assert len(errors) == 1
     assert "must pass on EndFrame" in errors[0]
+    no_leaks()
+
+
+class Stuck(FrameProcessor):
+    """A processor that never finishes a frame of the caller's audio."""
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, InputAudioRawFrame):
+            await asyncio.Event().wait()
+        await self.push_frame(frame, direction)
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+async def test_a_processor_that_is_stuck_does_not_keep_the_call(
+    place: str,
+    errors: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    no_leaks: Callable[[], None],
+) -> None:
+    for name in ("_SILENT_SECONDS", "_OVER_SECONDS", "_CANCEL_SECONDS"):
+        monkeypatch.setattr(transport_input, name, 0.4)
+    stuck: dict[str, Any] = {place: [Stuck()]}
+    served = ServedPipeline(Vehicle.TRANSPORT, **stuck)
+
+    async def script(caller: SimulatedCall) -> None:
+        await caller.say(b"\x10" * 2000)
+
+    outcome = await call(served, script)
+    assert outcome.report.clean, outcome.report.violations
+    assert len(errors) == 1
+    assert "do not block in process_frame()" in errors[0]
     no_leaks()

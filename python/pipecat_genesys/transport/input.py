@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,11 @@ from pipecat.frames.frames import (
     InputAudioRawFrame,
     StartFrame,
 )
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
+from pipecat.processors.frame_processor import (
+    FrameDirection,
+    FrameProcessor,
+    FrameProcessorSetup,
+)
 from pipecat.transports.base_input import BaseInputTransport
 from pipecat.transports.base_transport import TransportParams
 
@@ -35,7 +39,7 @@ _HANDLER_SECONDS = 10.0
 # `_SILENT_SECONDS`: while the call continues; the bot may think, but says nothing.
 # `_OVER_SECONDS`: after the call.
 _SILENT_SECONDS, _OVER_SECONDS = 60.0, 30.0
-# Time in seconds for which a cancelled pipeline may run before its output is cancelled.
+# Time in seconds for which a cancelled pipeline may run before its later processors are cancelled.
 _CANCEL_SECONDS = 10.0
 
 
@@ -57,7 +61,7 @@ class AudioHookInputTransport(BaseInputTransport):
         on_connected: Callable[[], Awaitable[None]],
         finish_handlers: Callable[[], Awaitable[None]],
         release: Callable[[], None],
-        cancel_output: Callable[[], Awaitable[None]],
+        later_processors: Callable[[], Sequence[FrameProcessor]],
         **options: Any,
     ) -> None:
         """Create the input. Use `AudioHookTransport.input` instead.
@@ -68,7 +72,7 @@ class AudioHookInputTransport(BaseInputTransport):
             on_connected: Called when the pipeline starts, before the pipeline gets a frame.
             finish_handlers: Waits for the event handlers that still run.
             release: Breaks the reference cycles of the transport.
-            cancel_output: Cancels the output, and the processors after it.
+            later_processors: Returns the output of the transport, and the last processor after it.
             **options: Options of Pipecat's base class.
         """
         super().__init__(params, **options)
@@ -77,7 +81,7 @@ class AudioHookInputTransport(BaseInputTransport):
         self._on_connected = on_connected
         self._finish_handlers = finish_handlers
         self._release = release
-        self._cancel_output = cancel_output
+        self._later_processors = later_processors
         self._end_watch: asyncio.Task[None] | None = None
 
     # Pipecat's FrameProcessor also changes the type of the argument of its base class.
@@ -169,15 +173,15 @@ class AudioHookInputTransport(BaseInputTransport):
             "ERROR",
             f"the pipeline did not end within {limit:g} s of its EndFrame and is cancelled; "
             "every frame processor must pass on EndFrame: call push_frame() for each frame that "
-            "process_frame() does not use up",
+            "process_frame() does not use up, and do not block in process_frame()",
             "pipeline stuck",
         )
         # Pipecat's worker waits until the end of the pipeline gets an EndFrame or a CancelFrame. It
         # pushes no frame during this time, so the frames are queued here: first to all processors,
-        # and if one of them does not pass on this frame either, then to the output.
-        await self.queue_frame(CancelFrame())
-        await asyncio.sleep(_CANCEL_SECONDS)
-        await self._cancel_output()
+        # and if one of them does not pass on this frame either, then to later processors.
+        for processor in (self, *self._later_processors()):
+            await processor.queue_frame(CancelFrame())
+            await asyncio.sleep(_CANCEL_SECONDS)
 
     async def cleanup(self) -> None:
         """End the connection, and wait for event handlers that still run, for at most 10 s."""
@@ -205,7 +209,7 @@ class AudioHookInputTransport(BaseInputTransport):
         """Remove the references to the transport."""
         self._on_connected = self._finish_handlers = _do_nothing
         self._release = lambda: None
-        self._cancel_output = _do_nothing
+        self._later_processors = tuple
 
 
 async def _do_nothing() -> None:

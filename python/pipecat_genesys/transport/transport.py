@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
-from pipecat.frames.frames import CancelFrame
 from pipecat.pipeline.base_pipeline import BasePipeline
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.base_transport import BaseTransport, TransportParams
@@ -130,7 +129,7 @@ class AudioHookTransport(BaseTransport):
             self._connected,
             self._finish_handlers,
             self.release,
-            self._cancel_output,
+            self._later_processors,
             name=self._input_name,
         )
         self._output = AudioHookOutputTransport(
@@ -167,9 +166,14 @@ class AudioHookTransport(BaseTransport):
             await self._call_event_handler("on_client_disconnected", self._websocket)
         await self._input.end_pipeline()
 
-    async def _cancel_output(self) -> None:
-        if self._output.next is not None:
-            await self._output.queue_frame(CancelFrame())
+    def _later_processors(self) -> list[FrameProcessor]:
+        """Return the output and the last processor after it; none if no pipeline has the output."""
+        last = self._output.next
+        if last is None:
+            return []
+        while last.next is not None:
+            last = last.next
+        return [self._output, last]
 
     async def _finish_handlers(self) -> None:
         await self.cleanup()  # type: ignore[no-untyped-call]
