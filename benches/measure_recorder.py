@@ -1,6 +1,6 @@
 """Measure the cost of the recorder: CPU time for a call, and the delay of replies.
 
-    python measure_recorder.py                         100 calls, 8 rounds; 16 minutes
+    python measure_recorder.py                         100 calls, 8 rounds; 20 minutes
     python measure_recorder.py --calls 25 --rounds 3 --plateau 12 --gap 0.04
 
 Run it from `benches` on an otherwise idle machine with two cores. One process of `pipecat-genesys
