@@ -700,6 +700,26 @@ async def test_a_peer_that_takes_no_data_is_aborted_at_the_end(
             await server.idle()
 
 
+async def test_a_refusal_of_a_connection_that_was_reset_ends_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client has closed its socket, and answers the refusal with a reset."""
+    monkeypatch.setattr(http_protocol, "_MAX_BODIES_SIZE", 20_000)
+    half = posted(bytes(12_000), "Content-Length: 12001")
+    async with front() as server, RawClient(server.port) as first:
+        await first.send(half)
+        await asyncio.sleep(0.1)
+        (connection,) = server.state.connections
+        connection._socket.pause_reading()  # type: ignore[union-attr]
+        first.writer.transport.abort()
+        await asyncio.sleep(0.1)
+        async with RawClient(server.port) as second:
+            await second.send(half + b"x")
+            assert b" 200 " in await second.head()
+        await server.idle()
+    assert not caplog.records
+
+
 async def test_a_client_that_takes_no_response_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the client does not read the HTTP response, the connection is aborted."""
     monkeypatch.setattr(http_protocol, "_BLOCKED_SECONDS", 0.2)

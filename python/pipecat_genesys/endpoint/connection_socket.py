@@ -81,7 +81,12 @@ class ConnectionSocket:
             # With TLS, one direction alone cannot be closed.
             self.close()
             return
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:
+            # The peer has reset the connection, which the transport has not noticed yet.
+            self.abort()
+            return
         self.is_discarding = True
         is_flushed = self.transport.get_write_buffer_size() == 0
         self._abort_after(_DISCARD_SECONDS if is_flushed else _CLOSE_SECONDS)
