@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 # The tests of these files share a fixture that takes seconds of processor time.
 ONE_WORKER = ("tests/e2e/test_faults.py", "tests/endpoint/test_front_door.py")
 
-# These tests measure delays, so they run last, when no other test needs much processor time.
-JUDGES_OF_DELAYS = (
+# These tests measure delays, or record audio in real time, so they run last, when no other test needs much processor time.
+SENSITIVE_TO_LOAD = (
     "tests/conformance/test_servers.py",
     "tests/e2e/",
     "tests/endpoint/test_bots.py",
     "tests/endpoint/test_faults.py",
     "tests/endpoint/test_gc_tuning.py",
+    "tests/inspector/test_page.py",
     "tests/pipecat_contract/",
     "tests/transport/",
 )
@@ -30,8 +31,8 @@ logger.disable("pipecat")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Move the tests that measure delays to the end."""
-    items.sort(key=lambda item: item.nodeid.startswith(JUDGES_OF_DELAYS))
+    """Move the tests that need a machine with free processor time to the end."""
+    items.sort(key=lambda item: item.nodeid.startswith(SENSITIVE_TO_LOAD))
 
 
 def pytest_collection_finish() -> None:

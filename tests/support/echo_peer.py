@@ -23,11 +23,12 @@ class EchoPeer:
         open: Number of connections that are open.
     """
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, delay: float) -> None:
         self.url = ""
         self.connections = 0
         self.open = 0
         self._reply = reply
+        self._delay = delay
         self._changed = asyncio.Condition()
 
     async def opened(self, count: int) -> None:
@@ -45,11 +46,14 @@ class EchoPeer:
         self.connections += 1
         await self._count(1)
         sent = 0
+        delayed = b"\xff" * round(8000 * self._delay)
         try:
             async for message in socket:
                 if isinstance(message, bytes):
                     if audio := self._reply(message):
-                        await socket.send(audio)
+                        delayed += audio
+                        await socket.send(delayed[: len(audio)])
+                        delayed = delayed[len(audio) :]
                     continue
                 received = json.loads(message)
                 reply = {"open": "opened", "ping": "pong", "close": "closed"}.get(received["type"])
@@ -73,13 +77,14 @@ class EchoPeer:
 
 
 @asynccontextmanager
-async def echo_peer(reply: Reply = bytes) -> AsyncIterator[EchoPeer]:
+async def echo_peer(reply: Reply = bytes, *, delay: float = 0.0) -> AsyncIterator[EchoPeer]:
     """Run a server until the context ends; by default it echoes.
 
     Args:
         reply: Returns the reply to an audio message.
+        delay: Seconds of silence before the first reply, so that an echo can begin after the words.
     """
-    peer = EchoPeer(reply)
+    peer = EchoPeer(reply, delay)
     async with serve(peer.handle, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         peer.url = f"ws://127.0.0.1:{port}/audiohook"
