@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 # The tests of these files share a fixture that takes seconds of processor time.
 ONE_WORKER = ("tests/e2e/test_faults.py", "tests/endpoint/test_front_door.py")
 
-# These tests measure delays, or record audio in real time, so they run last, when no other test needs much processor time.
+# These tests measure delays, or record audio in real time. They run last, when no other test needs
+# much processor time.
 SENSITIVE_TO_LOAD = (
     "tests/conformance/test_servers.py",
     "tests/e2e/",

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
-from echo_peer import echo_peer, silent
+from echo_peer import audible, echo_peer, silent
 from pipecat_genesys.load import (
     Criteria,
     Expect,
@@ -79,7 +79,7 @@ async def test_callers_with_a_scenario_place_one_call_after_the_other() -> None:
         steps=("say:tone:440:0.3", "wait:1.2", "hang-up"), expect=("answered within 3 s",)
     )
     plan = LoadPlan(calls=2, ramp=0.0, duration=3.0)
-    async with echo_peer(delay=0.5) as peer:
+    async with echo_peer(audible, delay=0.5) as peer:
         result = await run_load(peer.url, plan, Talk(utterances=[b"\xff"]), scenario=scenario)
     assert result.calls == peer.connections >= 4
     assert result.completed == result.calls

@@ -90,7 +90,7 @@ async def test_an_interruption_leaves_downstream_only_what_was_heard(vehicle: Ve
         for number in range(4):
             frames += [
                 *utterance(1.0),
-                TTSTextFrame(f"sentence {number}", aggregated_by="sentence"),
+                TTSTextFrame(f"sentence {number}", "sentence"),
             ]
         await served.queue(*frames)
         await caller.wait_for_bot_audio()

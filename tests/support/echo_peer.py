@@ -46,14 +46,12 @@ class EchoPeer:
         self.connections += 1
         await self._count(1)
         sent = 0
-        delayed = b"\xff" * round(8000 * self._delay)
+        late: set[asyncio.Task[None]] = set()
         try:
             async for message in socket:
                 if isinstance(message, bytes):
                     if audio := self._reply(message):
-                        delayed += audio
-                        await socket.send(delayed[: len(audio)])
-                        delayed = delayed[len(audio) :]
+                        late.add(asyncio.create_task(self._send(socket, audio)))
                     continue
                 received = json.loads(message)
                 reply = {"open": "opened", "ping": "pong", "close": "closed"}.get(received["type"])
@@ -73,7 +71,14 @@ class EchoPeer:
         except ConnectionClosed:
             return
         finally:
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
             await self._count(-1)
+
+    async def _send(self, socket: ServerConnection, audio: bytes) -> None:
+        await asyncio.sleep(self._delay)
+        await socket.send(audio)
 
 
 @asynccontextmanager
@@ -82,13 +87,18 @@ async def echo_peer(reply: Reply = bytes, *, delay: float = 0.0) -> AsyncIterato
 
     Args:
         reply: Returns the reply to an audio message.
-        delay: Seconds of silence before the first reply, so that an echo can begin after the words.
+        delay: Time in seconds after which an audio message is answered.
     """
     peer = EchoPeer(reply, delay)
     async with serve(peer.handle, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         peer.url = f"ws://127.0.0.1:{port}/audiohook"
         yield peer
+
+
+def audible(audio: bytes) -> bytes:
+    """Return an audio message with sound as it is, and no reply to silence."""
+    return b"" if set(audio) <= {0xFF, 0x7F} else audio
 
 
 def silent(_: bytes) -> bytes:

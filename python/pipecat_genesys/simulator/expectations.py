@@ -306,8 +306,8 @@ EXPECTATIONS: Sequence[ExpectationKind] = (
     ),
     ExpectationKind(
         "answered within 800 ms",
-        "the bot begins to speak in time after the end of each speech of the caller. Bot audio that "
-        "began before is no answer",
+        "the bot begins to speak in time after the end of each speech of the caller. "
+        "Bot audio that began before is no answer",
         re.compile(f"answered within {_TIME}"),
         _answered_within,
     ),
