@@ -71,7 +71,7 @@ def _step(pcm: Signal, ratio: Fraction, zeros: int) -> Signal:
 
 
 def delay(in_rate: int, out_rate: int) -> Fraction:
-    """Return the delay in seconds: 24 samples at the lower rate; 28 samples for a factor of six."""
+    """Return the delay in seconds: 24 or, for a factor of six, 28 samples at the lower rate."""
     if in_rate == out_rate:
         return Fraction(0)
     lower, higher = sorted((in_rate, out_rate))
@@ -100,7 +100,7 @@ def steady(signal: Signal, rate: int) -> Signal:
 
 
 def phasor(signal: Signal, frequency: float, rate: int) -> complex:
-    """Return amplitude and phase of the sine of `frequency`, fitted by least squares."""
+    """Return the sine of `frequency`, fitted by least squares, as a complex amplitude."""
     angle = 2 * np.pi * frequency / rate * np.arange(len(signal))
     basis = np.column_stack([np.cos(angle), np.sin(angle)])
     (cosine, sine), *_ = np.linalg.lstsq(basis, signal, rcond=None)

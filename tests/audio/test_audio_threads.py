@@ -20,7 +20,7 @@ THREADS = 8
 
 
 def together(work: Callable[[int], list[bytes]]) -> list[list[bytes]]:
-    """Run `work` in all threads at the same time."""
+    """Run `work` in eight threads at the same time, and return the results."""
     barrier = threading.Barrier(THREADS)
 
     def start(index: int) -> list[bytes]:
@@ -33,7 +33,7 @@ def together(work: Callable[[int], list[bytes]]) -> list[list[bytes]]:
 
 @pytest.mark.parametrize("packet", [320, 200_000])
 def test_calls_on_a_shared_stream_take_turns(packet):
-    """All threads process the same packet, so the n-th use of `process` returns the n-th output."""
+    """The outputs for all threads together are the outputs of a stream that one thread uses."""
     calls = 40 if packet > 1000 else 400
     data = np.random.default_rng(3).bytes(packet)
     serial = Resampler(8000, 24000)
@@ -116,7 +116,7 @@ def releases_the_gil(call: Callable[[], object]) -> bool:
 
 @pytest.fixture
 def no_switching() -> Iterator[None]:
-    """Prevent the interpreter from switching threads at its regular interval."""
+    """Set the switch interval to 1000 s, so that the interpreter does not switch threads."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1000)
     yield
@@ -140,6 +140,6 @@ GIL_LIMITS = [
 def test_the_gil_is_kept_below_the_limit_and_released_far_above(call, each, limit):
     below = bytes(round(each * limit) // 12 * 12 - 12)
     assert not any(releases_the_gil(lambda: call(below)) for _ in range(30))
-    # The function runs long enough for a thread to wake up, even on a busy machine.
+    # With this input, the function takes long enough for a thread to wake up on a busy machine.
     above = bytes(round(each * limit) * 12)
     assert any(releases_the_gil(lambda: call(above)) for _ in range(100))

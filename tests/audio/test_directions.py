@@ -1,4 +1,4 @@
-"""Tests that `InboundAudio` and `OutboundAudio` equal separate steps and reject invalid input."""
+"""Tests of `InboundAudio` and `OutboundAudio`: output, flush, properties, invalid arguments."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Tests of G.711 mu-law against the standard library's `audioop`, with every possible input."""
+"""Tests of G.711 mu-law against `audioop`, with every mu-law code and every 16-bit sample."""
 
 import warnings
 

@@ -1,8 +1,8 @@
 """Tests of the audio quality of the 16-bit output.
 
-The limits are the limits in `docs/audio.md`. The band is 300 to 3400 Hz at 8000 Hz. Rounding a sine
-of -1 dBFS to 16 bits on input limits its SINAD to 97 dB. The rounding of the output, which no
-16-bit resampler can avoid, decreases the SINAD further.
+The limits are in `docs/audio.md`. The speech band is 300 to 3400 Hz. Rounding a sine of -1 dBFS to
+16 bits on input limits its SINAD to 97 dB. The rounding of the output, which no 16-bit resampler
+can avoid, decreases the SINAD further.
 """
 
 from fractions import Fraction
@@ -88,7 +88,7 @@ def test_the_band_is_flat(kind, in_rate, out_rate):
 
 @pytest.mark.parametrize(("kind", "in_rate", "out_rate"), CASES)
 def test_images_are_gone(kind, in_rate, out_rate):
-    """An image of a tone in the band lies on each side of each multiple of the input rate."""
+    """The images on both sides of each multiple of the input rate are below the limit."""
     for frequency in BAND:
         out = steady(kind(in_rate, out_rate)(tone(frequency, in_rate, 0.5)), out_rate)
         # Subtract the tone, because its spectral leakage would hide the images.
@@ -102,7 +102,7 @@ def test_images_are_gone(kind, in_rate, out_rate):
 
 @pytest.mark.parametrize(("kind", "in_rate", "out_rate"), CASES)
 def test_aliases_are_gone(kind, in_rate, out_rate):
-    """Aliases are tones that fall into the band if the output rate is lower."""
+    """For a tone above the band whose alias is in the band, the alias is below the limit."""
     for wanted in BAND:
         for centre in range(out_rate, in_rate // 2 + 3400, out_rate):
             for frequency in (centre - wanted, centre + wanted):
@@ -120,7 +120,7 @@ def test_sinad_of_1_khz(kind, in_rate, out_rate):
 
 
 def noise_dbc(error: np.ndarray) -> float:
-    """Return the noise relative to a sine of -1 dBFS, without the rounding of the output."""
+    """Return the noise in dB relative to a sine of -1 dBFS, without the rounding of the output."""
     added = np.mean(error**2) - ROUNDING
     return decibels(max(added, 0) / (MINUS_1_DBFS**2 / 2)) / 2
 

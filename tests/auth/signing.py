@@ -1,4 +1,4 @@
-"""A signer of upgrade requests: the signature base of RFC 9421, 2.5, with `hmac` only."""
+"""A signer of upgrade requests, written with `hmac` only, according to RFC 9421, 2.5."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class RequestToSign:
         return base64.b64encode(hmac.digest(secret, self.base, hashlib.sha256)).decode()
 
     def headers(self, **changed: str | None) -> dict[str, str]:
-        """Sign the headers, then change them: a value replaces a header, and None removes it.
+        """Return the signed headers with changes: a value replaces a header, and None removes it.
 
         An underscore in a keyword argument means a hyphen.
         """

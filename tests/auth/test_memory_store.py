@@ -12,7 +12,7 @@ from pipecat_genesys.auth import MemoryReplayStore, ReplayStoreError
 
 
 def at_once(call: Coroutine[Any, Any, bool]) -> bool:
-    """Return the result of a coroutine; the coroutine is atomic, because it must not wait."""
+    """Run a coroutine that must not wait, and return its result."""
     try:
         call.send(None)
     except StopIteration as done:

@@ -122,7 +122,7 @@ async def test_a_client_that_decodes_responses_works(shared_server: RedisServer)
     await client.aclose()
 
 
-# In these tests, Redis refuses every connection.
+# In these tests, Redis cannot store the nonce, so the request of the caller is refused.
 
 
 async def test_connections_are_refused_while_redis_is_stopped(own_server: RedisServer) -> None:
@@ -186,7 +186,7 @@ def free_port() -> int:
 async def test_idle_connections_that_redis_closed_do_not_refuse_a_call(
     decode_responses: bool,
 ) -> None:
-    """The server's `timeout` closes connections that are idle for a second."""
+    """Redis closes connections that are idle for 1 s; the store then uses new connections."""
     port = free_port()
     with RedisServer("--timeout", "1", port=port) as server:
         url = f"redis://127.0.0.1:{port}"
@@ -257,7 +257,7 @@ class LossyProxy:
 async def test_a_lost_command_or_reply_does_not_refuse_a_call(
     shared_server: RedisServer, redis: Redis, fault: str
 ) -> None:
-    """A lost reply leaves the nonce recorded; the store recognises its own record."""
+    """If the reply is lost, Redis has stored the nonce; the store recognises its own record."""
     path = str(Path(shared_server.socket).with_name(f"{fault}.sock"))
     async with (
         LossyProxy(shared_server.socket, path, fault),

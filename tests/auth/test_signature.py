@@ -121,7 +121,7 @@ def test_component_parameters_are_refused(name: str, value: str) -> None:
 
 
 def test_the_parameters_can_have_any_order() -> None:
-    """Genesys puts `created` last; other signers put `created` first."""
+    """Every order of `keyid`, `nonce`, `alg`, `created` and `expires` is accepted."""
     for order in permutations(RequestToSign().parameters.items()):
         assert verify(RequestToSign(parameters=dict(order))).signed, order
 
@@ -186,7 +186,7 @@ def test_a_nonce_can_contain_escaped_characters() -> None:
 
 
 def test_the_keyid_must_be_the_api_key_of_the_request() -> None:
-    """Without this rule, one integration could impersonate another integration."""
+    """A request with one API key is refused if its signature names another API key."""
     verifier = SignatureVerifier({KEY: SECRET, OTHER_KEY: OTHER_SECRET})
     call = RequestToSign(key=KEY, secret=OTHER_SECRET).having(keyid=OTHER_KEY)
     with pytest.raises(AuthenticationError, match="keyid is not the API key") as caught:

@@ -24,7 +24,7 @@ def test_quick_run_finds_no_wrong_result_and_writes_every_table(tmp_path: Path) 
     text = tables.read_text(encoding="utf-8")
     assert "Every result was checked and correct." in text
     titles = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
-    # A quick run skips the Rust crates, so the tables that need them are missing.
+    # A quick run skips the Rust crates, so the tables about Rust crates are missing.
     assert titles == [
         "An audio packet through the serializer",
         "A control message through the serializer",

@@ -1,4 +1,4 @@
-"""Tests that the search of the load test finds where a server fails."""
+"""Tests that the search of the load test finds the number of calls that a server holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FULL, QUICK, next_calls = effort["FULL"], effort["QUICK"], effort["next_calls"]
 
 
 def searched(capacity: int, first: int, effort: Any) -> dict[int, bool]:
-    """Return the steps of a search with a server that fails above its capacity."""
+    """Return each number of calls that a search tries, and whether the server held the calls."""
     results = {10: capacity >= 10}
     while (calls := next_calls(first, results, effort)) is not None:
         assert calls not in results

@@ -49,7 +49,7 @@ def whole_call(media_format: str = "PCMU") -> list[CaptureEntry]:
 
 
 def without(entries: list[CaptureEntry], first: int, last: int, kind: MarkKind) -> RecordedCall:
-    """Return a recording in which the messages from `first` to before `last` are missing."""
+    """Return a recording without the messages at the indices from `first` to `last - 1`."""
     mark = RecordingMark(entries[last].at, kind, last - first, first)
     return RecordedCall(
         "wss://x", CallMode.BOT, {}, (*entries[:first], *entries[last:]), ended_at=102.0,
@@ -58,7 +58,7 @@ def without(entries: list[CaptureEntry], first: int, last: int, kind: MarkKind) 
 
 
 def assert_can_be_made(entries: tuple[CaptureEntry, ...]) -> None:
-    """Check the rules that a server checks: `seq` without gaps, and exact positions."""
+    """Check the order of times, `seq` without gaps, `serverseq`, and exact positions."""
     client = server = samples = 0
     times = [entry.at for entry in entries]
     assert times == sorted(times)
@@ -87,7 +87,7 @@ def test_call_without_gaps_is_not_changed() -> None:
 
 def test_messages_after_a_gap_follow_without_gaps_in_numbers_positions_and_times() -> None:
     entries = whole_call()
-    # The first remaining message is audio, a client message, or a server message.
+    # The first message after the gap is audio, a client message, or a server message.
     for last in range(200, 210):
         recorded = without(entries, 2, last, MarkKind.SKIPPED)
         assert has_gaps(recorded)

@@ -136,7 +136,7 @@ async def test_a_wait_that_ends_in_vain_exits_with_1() -> None:
         done = await run_call(server.url, "wait:bot", "--patience=0.2", "-q")
     assert done.exit_code == 1
     assert "waited 0.2 s for BotAudioStarted" in done.output
-    # --quiet prints no messages.
+    # With `--quiet`, the command prints no messages.
     assert "->" not in done.output
 
 

@@ -212,7 +212,7 @@ async def test_output_that_is_not_utf_8_does_not_end_a_call(encoding: str) -> No
     assert rb"\u518d" in output
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes of this kind")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX pipe")
 async def test_a_closed_pipe_does_not_end_a_call() -> None:
     reader, writer = os.pipe()
     os.close(reader)

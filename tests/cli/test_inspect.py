@@ -67,7 +67,7 @@ def test_a_taken_port_exits_with_2_and_names_the_option(option: str) -> None:
 async def inspecting(
     *arguments: str,
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
-    """Run `inspect` with a proxy as a process; yield the process and its first two lines."""
+    """Run `inspect` as a proxy in a process; yield the process and its first two output lines."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -107,7 +107,7 @@ async def test_the_proxy_runs_until_a_signal_and_exits_with_0(number: str) -> No
     assert errors == b""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot stop a process")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
 async def test_a_stopped_inspector_does_not_stop_a_call() -> None:
     async with (
         reference_server() as url,
@@ -137,7 +137,7 @@ def test_a_missing_library_is_named_with_the_extra() -> None:
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the page of the package by a small page."""
+    """Replace the web page of the inspector with a small page."""
     web = tmp_path / "web"
     web.mkdir()
     (web / "index.html").write_text(

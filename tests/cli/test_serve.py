@@ -43,7 +43,7 @@ async def serve(*options: str, **environ: str) -> AsyncIterator[asyncio.subproce
 
 
 async def lines_until(process: asyncio.subprocess.Process, words: str) -> list[str]:
-    """Read the log up to a line that contains these words."""
+    """Return the log lines up to a line that contains `words`."""
     assert process.stderr is not None
     lines: list[str] = []
     while not lines or words not in lines[-1]:
@@ -67,7 +67,7 @@ async def rest_of(process: asyncio.subprocess.Process) -> list[str]:
 
 
 async def listening(port: int) -> None:
-    """Wait until a server without a log accepts connections."""
+    """Wait until a server that writes no log lines accepts connections."""
     while True:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -85,7 +85,7 @@ async def short(caller: SimulatedCall) -> None:
 
 
 async def call(line: str) -> str:
-    """Call the URL in a line of the log, and return the session's ID."""
+    """Make a short call to the URL in a line of the log, and return the session's ID."""
     found = re.search(r"wss?://[^\s\"]+", line)
     assert found is not None
     options = CallOptions(api_key=API_KEY, client_secret=SECRET)
@@ -182,7 +182,7 @@ async def test_variables_that_are_empty_are_not_set() -> None:
         lines += await rest_of(process)
     assert "max_calls=50" in "".join(lines)
     assert "drain_seconds=600" in "".join(lines)
-    # With an empty PROMETHEUS_MULTIPROC_DIR, prometheus-client writes files to the current folder.
+    # An empty PROMETHEUS_MULTIPROC_DIR must not make prometheus-client write files to this folder.
     assert set(APPLICATIONS.iterdir()) == before
 
 
@@ -205,7 +205,9 @@ async def test_calls_over_ipv6(host: str) -> None:
         await rest_of(process)
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write")
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs /proc, in which no folder can be created"
+)
 async def test_a_folder_that_cannot_be_written_is_reported_at_the_start() -> None:
     async with serve("--record", "/proc/recordings") as process:
         lines = await lines_until(process, "calls are accepted")

@@ -41,7 +41,7 @@ class Serving:
     Attributes:
         process: The process.
         url: The WebSocket URL.
-        lines: The lines of its log so far.
+        lines: The log lines that were read so far.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -50,7 +50,7 @@ class Serving:
         self.lines: list[str] = []
 
     async def line(self, words: str) -> str:
-        """Wait for a line that contains these words."""
+        """Wait for a log line that contains `words`, and return this line."""
         assert self.process.stderr is not None
         while True:
             line = (await self.process.stderr.readline()).decode()
@@ -129,7 +129,7 @@ async def test_all_but_the_last_200_ms_are_in_the_file_after_sigkill(tmp_path: P
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
 async def test_file_size_limit_stops_the_recording_and_not_the_call(tmp_path: Path) -> None:
-    """The limit has the effect of a full disk: a write takes a part of the data, or fails."""
+    """With the limit, a write is incomplete or fails, as on a full disk."""
     import resource
 
     limit = 3000

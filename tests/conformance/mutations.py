@@ -1,4 +1,4 @@
-"""Servers for the checks: each server breaks the rule of one check, and few other rules."""
+"""Servers for the tests of the checks: for each check, one server breaks its rule."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def rewrites(name: str, *types: str) -> Callable[[Callable[[dict[str, Any]], Any
 
 
 def ignores(name: str, *event_classes: type[events.Event]) -> None:
-    """Register a server that ignores some events."""
+    """Register a server that does not handle events of `event_classes`."""
 
     class Mutation(ReferenceCall):
         async def on_event(self, event: events.Event) -> None:
@@ -65,7 +65,7 @@ def ignores(name: str, *event_classes: type[events.Event]) -> None:
 
 
 def disconnects_on(name: str, is_trigger: Callable[[dict[str, Any]], bool]) -> None:
-    """Register a server that answers some messages with `disconnect`."""
+    """Register a server that sends `disconnect` if `is_trigger` is true for a message."""
 
     class Mutation(ReferenceCall):
         async def on_text(self, text: str) -> None:
@@ -80,7 +80,7 @@ def disconnects_on(name: str, is_trigger: Callable[[dict[str, Any]], bool]) -> N
 
 
 def drops_connection_on(name: str, is_trigger: Callable[[str | bytes], bool]) -> None:
-    """Register a server that drops the connection when some messages arrive."""
+    """Register a server that drops the connection if `is_trigger` is true for a message."""
 
     class Mutation(ReferenceCall):
         async def on_text(self, text: str) -> None:
@@ -99,7 +99,7 @@ def drops_connection_on(name: str, is_trigger: Callable[[str | bytes], bool]) ->
 
 
 def tolerates(name: str, rule: Rule) -> None:
-    """Register a server that does not check one field of `ping`."""
+    """Register a server that does not check the field of `rule` in `ping`."""
 
     class Mutation(ReferenceCall):
         async def on_text(self, text: str) -> None:
@@ -137,7 +137,7 @@ def media_with_an_extra_field(message: dict[str, Any]) -> Any:
 
 
 class _SelectsMedia(ReferenceCall):
-    """Sends `opened` with the media that `media` returns, also if no medium is supported."""
+    """Sends `opened` with the media that `media` returns, even if it supports no offered medium."""
 
     def media(self, offer: list[Any]) -> list[Any]:
         raise NotImplementedError

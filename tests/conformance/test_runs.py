@@ -125,7 +125,7 @@ class MortalServer:
 
 
 def is_type(kind: str) -> Callable[[str | bytes], bool]:
-    """Make a predicate for messages of one type."""
+    """Return a function that returns whether a message has the type `kind`."""
     return lambda data: isinstance(data, str) and f'"type": "{kind}"' in data
 
 
@@ -320,7 +320,7 @@ async def test_close_after_disconnect_has_the_number_that_the_server_expects(
     counts_wrong_messages: bool,
 ) -> None:
     class ChecksSeqAlways(ReferenceCall):
-        """Checks `seq` before anything else, also after `disconnect`, as Genesys's servers do."""
+        """Checks `seq` of every message first, also after `disconnect`."""
 
         expected = 1
         is_disconnecting = False

@@ -1,6 +1,6 @@
-"""Tests that run all checks on two real servers: pipecat's own serializer, and our serializer.
+"""Tests that run all checks on a server with pipecat's serializer, and on one with ours.
 
-Both servers run on Pipecat's own WebSocket transport. `docs/conformance.md` lists the findings. The
+Both servers use Pipecat's own WebSocket transport. `docs/conformance.md` lists the findings. The
 findings on pipecat's serializer hold for one version of pipecat; other versions are not tested.
 """
 

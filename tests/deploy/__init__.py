@@ -1,1 +1,1 @@
-"""Tests of deploy/: HAProxy with two real servers, and the rendered Helm chart."""
+"""Tests of the rendered Helm chart, and of HAProxy and nginx with two real servers."""

@@ -22,8 +22,7 @@ CHART = DEPLOY / "chart"
 HELM = os.environ.get("HELM") or shutil.which("helm")
 PROFILES = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 PRODUCTION = "existing-secret"
-# These are the seconds for disconnecting calls after the drain's deadline, and the seconds for the
-# shutdown of the server.
+# The server takes 15 s to disconnect calls after the deadline of the drain, and 10 s to shut down.
 SHUTDOWN_SECONDS = 15 + 10
 
 pytestmark = pytest.mark.skipif(
@@ -193,7 +192,7 @@ def test_annotations_that_change_host_or_path_are_rejected(name: str) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_pods_run_with_restricted_permissions(profile: str) -> None:
-    """The pods meet the standard `restricted`, and have a read-only root file system."""
+    """The pods have the settings of the Pod Security Standard `restricted`, and more."""
     objects = render(profile)
     pod, bot = pod_of(objects)["spec"], bot_of(objects)
     assert pod["securityContext"]["runAsNonRoot"] is True

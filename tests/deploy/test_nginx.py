@@ -58,7 +58,7 @@ class Endpoint:
 
 @dataclass
 class Installation:
-    """nginx, and two endpoints with room for one call each."""
+    """nginx, and two endpoints that each accept one call at a time."""
 
     url: str
     options: CallOptions
@@ -97,7 +97,7 @@ async def nginx(folder: Path, port: int, endpoints: list[Endpoint]) -> AsyncIter
     for usual, endpoint in zip(("127.0.0.1:8081", "127.0.0.1:8082"), endpoints, strict=True):
         addresses[usual] = endpoint.url.split("/")[2]
     for usual, address in addresses.items():
-        assert block.count(usual) == 1, f"{usual} is not in the guide once"
+        assert block.count(usual) == 1, f"{usual} must be in the guide exactly once"
         block = block.replace(usual, address)
     certificate = folder / "localhost.pem"
     configuration = folder / "nginx.conf"
@@ -167,7 +167,7 @@ async def test_a_call_that_a_full_server_refuses_goes_to_the_other(tmp_path: Pat
 
 
 async def test_a_caller_gets_503_when_all_servers_are_full(tmp_path: Path) -> None:
-    """nginx 1.23 and newer answer 502 if a response has duplicate headers."""
+    """nginx passes the status 503 on; it would answer 502 if the response repeated a header."""
     async with (
         installation(tmp_path) as installed,
         busy(installed.endpoints[0]),

@@ -35,7 +35,7 @@ BURST = 6
 
 log = logging.getLogger(__name__)
 
-pytest.importorskip("pipecat.pipeline.worker", reason="the example is for newer pipecats")
+pytest.importorskip("pipecat.pipeline.worker", reason="the example needs pipecat 1.3 or newer")
 
 
 def options(cluster: Cluster) -> CallOptions:

@@ -1,4 +1,4 @@
-"""Tests that `make help` lists each documented target once, in a group."""
+"""Tests that `make help` lists each documented target once, with its text."""
 
 from __future__ import annotations
 

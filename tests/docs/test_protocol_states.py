@@ -29,7 +29,7 @@ def test_the_command_writes_the_page_beside_the_script(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "transition",
     [
-        # This is the state machine of Genesys's reference server.
+        # These transitions are in the state machine of Genesys's reference server.
         "preparing --> opening: open received",
         "opening --> active: opened sent",
         "active --> paused: paused received",

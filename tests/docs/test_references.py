@@ -1,4 +1,4 @@
-"""Tests that all links, paths, modules and make targets in the Markdown files exist."""
+"""Tests that relative links, paths, modules and make targets in the Markdown files exist."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def paths(page: Path) -> Iterator[str]:
-    """Return the paths in the page's inline code; a function name after a colon is removed."""
+    """Return the paths in the page's inline code; the text after a colon is removed."""
     for code in INLINE_CODE.findall(prose(page)):
         path = code.split(":")[0]
         if PATH.fullmatch(path) and path.endswith(SUFFIXES):

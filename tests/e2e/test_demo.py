@@ -1,4 +1,4 @@
-"""Tests that `make demo` calls `bot.py` and `serializer_bot.py`, and checks the results."""
+"""Tests of `examples/demo.py`: its exit status, its output, its recording and its capture."""
 
 from __future__ import annotations
 

@@ -85,8 +85,8 @@ async def test_script_of_the_examples_meets_its_expectations(
     scenario = read_scenario(EXAMPLES / "conversation.toml")
     async with serving(app_of(EXAMPLES / "bot.py", monkeypatch), lifespan="on") as url:
         verdict = await place_call(url, scenario)
-    # Times depend on the load of the machine, so they may exceed their limits. Each time must only
-    # have been measured.
+    # Times depend on the load of the machine and may exceed their limits, so the test only checks
+    # that each time was measured.
     timed = [judgement for judgement in verdict.judgements if "within" in judgement.expectation]
     assert len(timed) == 3
     assert all(" ms" in judgement.detail for judgement in timed), str(verdict)
@@ -126,7 +126,7 @@ async def test_pytest_example_of_the_guide_runs(tmp_path: Path) -> None:
 
 
 def loud_seconds(pcm: bytes, rate: int) -> float:
-    """Return the duration in seconds for which 16-bit PCM is louder than noise."""
+    """Return for how many seconds 16-bit PCM has amplitudes above 500."""
     samples, size = array.array("h", pcm), rate // 50
     blocks = (samples[at : at + size] for at in range(0, len(samples), size))
     return sum(max(map(abs, block)) > 500 for block in blocks) / 50
@@ -163,7 +163,7 @@ async def greeting_heard(url: str, rtt: float, seconds: float) -> float:
 async def test_greeting_of_an_example_is_heard_whole_at_any_distance(
     example: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Callers at different distances, at the same time, hear the complete greeting."""
+    """Three simultaneous callers with different round-trip times hear the complete greeting."""
     with wave.open(str(EXAMPLES / "audio" / "greeting.wav")) as wav:
         rate, length = wav.getframerate(), wav.getnframes()
         greeting = loud_seconds(wav.readframes(length), rate)

@@ -103,7 +103,7 @@ async def _run_all_faults() -> dict[str, FaultOutcome]:
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, FaultOutcome]:
-    """Return outcomes by fault. One server handles all calls, so a fault could affect others."""
+    """Return outcomes by fault. One server handles all calls, so a fault could affect any call."""
     return asyncio.run(_run_all_faults())
 
 

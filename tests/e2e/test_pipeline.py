@@ -65,7 +65,7 @@ async def test_disconnect_of_the_bot_carries_its_output_variables(echo: EchoServ
 
     report = await SimulatedCall(echo.url).run(script)
     assert report.ending.output_variables == {"action": "transfer", "resolved": "true"}
-    # The stock transport closes the socket before Genesys does.
+    # Pipecat's own transport may close the socket before Genesys does.
     assert {violation.rule for violation in report.violations} <= {ServerRule.SERVER_CLOSED_SOCKET}
 
 

@@ -39,7 +39,7 @@ dependencies() {
 }
 
 from_debian() {
-    # A separate package index, so that arm64 is not added to the machine's apt.
+    # Use a separate package index, so that arm64 is not added to the machine's apt.
     local apt=(
         -o APT::Architectures::=amd64 -o APT::Architectures::=arm64
         -o Dir::State::Lists="$dir/apt/lists" -o Dir::Cache="$dir/apt/cache"

@@ -25,8 +25,8 @@ cache=${BOCHS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/run-in-bochs}
 limit=${BOCHS_TIMEOUT:-1200}
 cpu=${BOCHS_CPU:-corei7_icelake_u}
 memory=${BOCHS_MEMORY:-512}
-# With few instructions per emulated second, the guest's waiting (mainly for the serial
-# line) takes few instructions.
+# With a low value, Bochs emulates few instructions while the guest waits (mainly for the
+# serial line).
 ips=${BOCHS_IPS:-20000000}
 
 die() {
@@ -166,7 +166,7 @@ com1: enabled=1, mode=file, dev=/dev/fd/3
 com2: enabled=1, mode=file, dev=$work/console
 # The emulated clock is independent of the host's, so idle time of the guest takes no time.
 clock: sync=none
-# The only display library in Debian that needs neither X nor a network port.
+# This is the only display library in Debian that needs neither X nor a network port.
 display_library: term
 plugin_ctrl: speaker=0
 log: $work/bochs.log
@@ -177,7 +177,7 @@ END
     # Debian's Bochs is built with the debugger, which waits for a command.
     echo continue >"$work/start"
     drain_screen >/dev/null 2>&1 &
-    # SIGKILL, because the debugger catches SIGTERM. `cat` makes descriptor 3 a pipe: if
+    # Send SIGKILL, because the debugger catches SIGTERM. `cat` makes descriptor 3 a pipe: if
     # stdout were redirected to a file, Bochs would truncate the file when it opens it.
     {
         TERM=linux timeout -s KILL "$limit" bochs-bin -q -f "$work/bochsrc" -rc "$work/start"

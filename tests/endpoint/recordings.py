@@ -39,7 +39,7 @@ def open_files(folder: Path) -> list[str]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until a condition holds."""
+    """Wait until a condition holds, for at most 20 s."""
     async with asyncio.timeout(20):
         while not await condition():  # noqa: ASYNC110 - another thread or process changes it
             await asyncio.sleep(0.02)
@@ -61,5 +61,5 @@ async def recorded(folder: Path, bot: Any = None, **settings: Any) -> AsyncItera
 
 
 def counted(server: ServedEndpoint, name: str) -> float:
-    """Return a metric, also after the server has stopped."""
+    """Return the value of a metric; the server may have stopped."""
     return samples(server.endpoint.metrics.text()[0].decode())[f"audiohook_{name}"]

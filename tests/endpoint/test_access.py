@@ -1,4 +1,4 @@
-"""Tests that the endpoint calls a bot only for genuine connections, and of its refusals."""
+"""Tests of which connections the endpoint accepts, and of its refusals."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ async def test_full_server_refuses_calls_and_is_not_ready() -> None:
 
 
 async def test_signature_that_a_full_server_refuses_is_valid_at_another_server() -> None:
-    """Two calls arrive at the same time, and the server has room for one call."""
+    """Two calls arrive at a server with `max_calls=1`; another server accepts the refused call."""
     store = MemoryReplayStore()
 
     def verifier() -> SignatureVerifier:

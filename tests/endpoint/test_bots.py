@@ -60,7 +60,7 @@ def log() -> Iterator[list[str]]:
 
 
 async def test_audio_that_a_bot_pushes_into_the_input_reaches_the_pipeline() -> None:
-    """Pipecat's RTVI processor pushes audio of its client this way."""
+    """Audio that a bot passes to `push_audio_frame` of the input reaches the pipeline."""
     heard = asyncio.Event()
     pushed = b"\x34\x12" * 320
 
@@ -166,7 +166,7 @@ async def test_bot_that_returns_disconnects_with_completed_and_its_variables() -
 
 
 async def test_bot_that_refuses_disconnects_with_its_reason() -> None:
-    """A bot rejects a call with `disconnect` and a reason; the client receives this reason."""
+    """A bot calls `refuse`; the client receives the reason and the info in `disconnect`."""
 
     async def bot(call: AudioHookCall) -> None:
         await call.refuse("error", "closed on Sundays")
@@ -255,7 +255,7 @@ async def test_bot_still_ends_when_the_caller_hangs_up_before_its_pipeline_runs(
 
 
 async def test_bot_that_goes_on_after_its_call_is_cancelled(log: list[str]) -> None:
-    """The endpoint cancels a bot that still runs some time after its call has ended."""
+    """The endpoint cancels a bot that still runs `after_call_seconds` after its call has ended."""
     cancelled: list[AudioHookCall] = []
 
     async def bot(call: AudioHookCall) -> None:

@@ -1,4 +1,4 @@
-"""Tests of bots that end the process, ignore cancellation or never yield: other calls continue."""
+"""Tests that other calls continue if a bot exits, ignores cancellation or never yields."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def log() -> Iterator[list[str]]:
 
 
 async def failing_beside_healthy_call(server: ServedEndpoint) -> CallReport:
-    """During a healthy call, run a call whose input variables make the bot fail."""
+    """During a healthy call, make a call for which the bot fails; return its report."""
     failed: list[CallReport] = []
 
     async def healthy(caller: SimulatedCall) -> None:
@@ -133,7 +133,7 @@ async def test_frame_processor_that_ends_the_process_ends_its_own_call_only(
 async def test_task_of_a_bot_that_ends_the_process_ends_its_own_call_only(
     moment: str, error: BaseException, log: list[str]
 ) -> None:
-    """A task that any code of the bot creates with `asyncio.create_task` ends only its own call."""
+    """If a task of a bot raises SystemExit or KeyboardInterrupt, only the bot's call ends."""
     tasks: list[asyncio.Task[None]] = []
 
     async def fail() -> None:

@@ -47,7 +47,7 @@ async def test_drain_lets_calls_end_and_refuses_new_ones() -> None:
 
 
 async def test_drain_accepts_calls_while_the_load_balancer_learns_of_it() -> None:
-    """A drain makes `/readyz` fail immediately, but calls are still accepted for a time."""
+    """A drain makes `/readyz` fail immediately, but calls are still accepted for 1 s."""
     async with served() as server:
         draining = asyncio.create_task(server.endpoint.drain(30, 1.0))
         await asyncio.sleep(0.2)
@@ -120,7 +120,7 @@ async def serve(
     ],
 )
 async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.Signals) -> None:
-    """After a signal, the server waits until the running call has ended."""
+    """After a signal, the server waits until the running calls have ended."""
     options = ("--workers", str(workers), "--loop", loop, "--drain-seconds", "30")
     options += ("--separate-replay-stores",)
     async with serve(*options) as (process, url):
@@ -159,7 +159,7 @@ async def test_a_signal_lets_calls_end(workers: int, loop: str, number: signal.S
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 async def test_workers_that_start_slowly_are_not_killed(tmp_path: Path) -> None:
-    """On a busy machine, a worker process may need more than 5 s to start."""
+    """A worker process that needs 7 s to start is not killed."""
     slow = "import sys, time\nif any('spawn_main' in one for one in sys.orig_argv): time.sleep(7)\n"
     (tmp_path / "sitecustomize.py").write_text(slow)
     options = ("--workers", "2", "--separate-replay-stores")
@@ -248,7 +248,7 @@ asyncio.run(main())
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 @pytest.mark.parametrize("how", ["loop", "process"])
 async def test_a_signal_handler_of_a_bot_does_not_prevent_the_drain(how: str) -> None:
-    """Pipecat's pipeline runner with `handle_sigterm=True` installs such a handler."""
+    """If a bot replaces the handler of SIGTERM, the server still drains and then stops."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", HANDLED_BY_A_BOT, how),
         stdout=asyncio.subprocess.PIPE,

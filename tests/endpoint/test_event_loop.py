@@ -1,4 +1,4 @@
-"""Tests of event loops that the code of a bot cannot stop."""
+"""Tests that the code of a bot cannot stop the event loop of the server."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_code_of_a_bot_does_not_stop_the_event_loop(kind: str, attempt: str) -> 
     with asyncio.Runner(loop_factory=FACTORIES[kind]) as runner:
         assert runner.run(serve()) == "served"
     logger.remove(sink)
-    # The attempts are logged once.
+    # The three attempts cause one log line.
     assert len(lines) == 1
     assert "the server continues" in lines[0]
 

@@ -194,8 +194,8 @@ async def test_every_fault_of_a_client_is_handled() -> None:
         metrics = await server.metrics()
     for fault, report in zip(FAULTS.values(), reports, strict=True):
         assert fault.is_handled(report), (fault.name, report.violations, report.ending)
-    # The number of connections is one for each fault, and one more for the client that loses its
-    # connection and connects twice.
+    # There are 3 connections of calls without a fault, one connection for each fault, and one more
+    # for the client that loses its connection and connects twice.
     assert metrics["audiohook_connections_total"] == 3 + len(FAULTS) + 1
     assert metrics["audiohook_opens_total{kind=probe}"] == 1
     assert metrics["audiohook_ends_total{reason=lost}"] >= 1

@@ -253,7 +253,7 @@ async def test_both_recorders_write_the_same_messages(tmp_path: Path) -> None:
     ]
 
 
-# -- memory, with a clock of the test --------------------------------------------------------
+# -- memory, with times that the test sets ---------------------------------------------------
 
 
 def fly(folder: Path, minutes: int, *, text: str = '{"type":"ping","seq":2}') -> RecordedCall:

@@ -207,7 +207,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 
 def posted(body: bytes, *headers: str) -> bytes:
-    """Return a POST request with a body, as it is sent."""
+    """Return the bytes of a POST request with a body."""
     head = "\r\n".join(("POST /x HTTP/1.1", "Host: x", *headers, "", ""))
     return head.encode() + body
 
@@ -256,7 +256,7 @@ async def test_every_request_is_answered(case: str) -> None:
 
 
 async def test_a_client_that_sends_a_body_first_can_read_the_refusal() -> None:
-    """If a server closed the socket before it read the body, a reset would destroy the response."""
+    """A client that sends a body of 99,999 bytes before it reads receives the refusal."""
     async with front() as server, RawClient(server.port) as client:
         await client.send(upgrade({"Content-Length": "99999"}))
         await client.send(b"x" * 99999)
@@ -297,7 +297,7 @@ async def test_an_application_gets_the_body_of_a_request(size: int, is_chunked: 
 
 
 async def test_a_body_that_is_sent_after_100_continue() -> None:
-    """Some clients send `Expect: 100-continue`, and send the body when they get status 100."""
+    """A request with `Expect: 100-continue` gets status 100, and its body is then accepted."""
     async with front(body_echo) as server, RawClient(server.port) as client:
         await client.send(posted(b"", "Content-Length: 5", "Expect: 100-continue"))
         assert (await client.head()) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -334,7 +334,7 @@ async def test_of_bodies_that_are_too_large_together_the_oldest_is_refused(
 
 
 async def test_a_body_is_parsed_in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In each iteration of the event loop, only some chunks of one connection are parsed."""
+    """In each iteration of the event loop, at most 20 parts of bodies are parsed."""
     per_turn = [0]
     parse = http_protocol._Body.parse
 
@@ -446,7 +446,7 @@ async def test_of_too_many_requests_at_once_the_last_are_refused(
 
 
 async def test_tls(tmp_path: Path) -> None:
-    """Calls and refusals also work over TLS."""
+    """WebSocket messages and HTTP refusals also work over TLS."""
     certificate = tmp_path / "localhost.pem"
     write_certificate(certificate)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -493,7 +493,7 @@ async def test_an_application_can_refuse(answer: list[Any], status: int) -> None
 
 
 async def test_a_refusal_has_each_header_once() -> None:
-    """nginx 1.23 and newer send 502 instead of a response with two Content-Length headers."""
+    """The server does not repeat a header that the application has set."""
 
     async def refuse(scope: Any, receive: Any, send: Any) -> None:
         await WebSocket(scope, receive, send).send_denial_response(
@@ -540,7 +540,7 @@ async def pongs_within(client: RawClient, seconds: float) -> int:
 
 
 async def test_control_frames_have_a_budget() -> None:
-    """The number of control frames that are read per second is limited."""
+    """Of 10,000 pings, the server answers between 2000 and 2300 in the first second."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         client.writer.write(frame(PING) * 10_000)
@@ -548,7 +548,7 @@ async def test_control_frames_have_a_budget() -> None:
 
 
 async def test_a_flood_leaves_each_turn_of_the_event_loop_to_others() -> None:
-    """After each small part of a flood, the server lets other tasks run."""
+    """In each iteration of the event loop, the server reads a limited number of frames."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         (connection,) = server.state.connections
@@ -569,7 +569,7 @@ async def test_a_flood_leaves_each_turn_of_the_event_loop_to_others() -> None:
 
 
 async def test_audio_may_come_byte_by_byte() -> None:
-    """Genesys's protocol allows a client to send 200 ms of audio in 1600 messages."""
+    """The server accepts 200 ms of audio in 1600 messages of one byte."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         began = time.monotonic()
@@ -602,7 +602,7 @@ async def test_a_client_that_floods_for_long_is_closed(
 
 
 async def test_a_budget_recovers() -> None:
-    """A client may twice send 20 s of audio without a pause, and is not throttled afterwards."""
+    """A client that sends 20 s of audio at once, two times, is not throttled."""
     async with front() as server, RawClient(server.port) as client:
         await client.connect()
         for _ in range(2):
@@ -943,7 +943,7 @@ async def calling(url: str) -> AsyncIterator[PingingCaller]:
 async def test_a_flood_does_not_delay_a_call(
     kind: str, loop: str, servers: dict[str, tuple[str, psutil.Process]]
 ) -> None:
-    """All pongs arrive, and the median is below 50 ms. Without limits, a pong takes seconds."""
+    """During a flood, all pongs arrive, and the median time until a pong is below 50 ms."""
     url, process = servers[loop]
     port = int(url.split(":")[2].split("/")[0])
     request, data = FLOODS[kind]

@@ -1,4 +1,4 @@
-"""Tests of the garbage collection of ended calls in a process of `pipecat-genesys serve`."""
+"""Tests of `gc_tuning`: when the garbage of ended calls is collected."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def collections(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 
 class Talker(FrameProcessor):
-    """Sends four packets of 20 ms of audio repeatedly, slightly faster than real time."""
+    """Repeatedly sends 80 ms of audio within 60 ms, and then waits for 50 ms."""
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
@@ -189,7 +189,9 @@ async def test_what_bots_leave_is_collected_ten_or_more_calls_at_a_time(
     assert len(left) <= 2
 
 
-@pytest.mark.skipif(not task_manager.IS_SUPPORTED, reason="pipecat before 1.5 is collected")
+@pytest.mark.skipif(
+    not task_manager.IS_SUPPORTED, reason="with pipecat before 1.5, calls leave garbage"
+)
 @pytest.mark.parametrize("bot", [echo, talking_bot, pipecat_bot])
 async def test_an_ended_call_leaves_nothing_for_the_collector(
     bot: Callable[[AudioHookCall], Coroutine[Any, Any, None]],

@@ -26,7 +26,7 @@ for line in metrics.text()[0].decode().splitlines():
 
 
 def run(directory: str, *values: str) -> tuple[int, dict[str, float]]:
-    """Run a process that creates and increments metrics; return its ID and all metrics."""
+    """Run a process that increments metrics; return its ID and the metrics that it prints."""
     environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory}
     done = subprocess.run(
         [sys.executable, "-c", CREATE, *values],
@@ -44,7 +44,7 @@ def run(directory: str, *values: str) -> tuple[int, dict[str, float]]:
 def test_calls_of_an_ended_process_are_not_counted_for_a_process_with_its_id(
     tmp_path: Path,
 ) -> None:
-    """A restarted container uses the same process IDs again, and the metrics files remain."""
+    """The old file of an ended process has the ID of a running process, and is not counted."""
     folder = str(tmp_path)
     pid, metrics = run(folder, "active", "2", "limit", "50")
     assert metrics == {"audiohook_active_calls": 2.0, "audiohook_call_limit": 50.0}
@@ -71,8 +71,8 @@ def test_a_process_does_not_take_over_the_values_of_its_id(tmp_path: Path) -> No
     folder = str(tmp_path)
     run(folder, "active", "2", "limit", "50")
     environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": folder}
-    # The program does not call `remove_dead_processes`, because this function does not remove a
-    # file that the application opened before.
+    # The program does not call `remove_dead_processes`, so that the old file still exists when
+    # `Metrics` is created.
     program = REPEATED + CREATE.replace("remove_dead_processes()", "")
     done = subprocess.run(
         [sys.executable, "-c", program, "limit", "30"],

@@ -36,7 +36,7 @@ _LAST = 3
 
 
 class AnsweringProcessor(FrameProcessor):
-    """Answers each digit with an event and half a second of audio, and ends after three digits."""
+    """Answers a digit with an event and 0.5 s of audio; ends the call after the third digit."""
 
     def __init__(self, call: AudioHookCall, word: str) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def bot_that_says(word: str) -> Any:
 
 
 async def make_call(url: str, seed: int) -> None:
-    """Call with digits, speech and a pause, and end the call in one of three ways."""
+    """Call with digits and speech, sometimes with a pause; the caller or the bot ends the call."""
     chance = random.Random(seed)
     digits = "".join(chance.choice("0123456789*#") for _ in range(chance.randint(0, _LAST)))
 

@@ -40,7 +40,7 @@ SECRET_OUTPUT = "planted-out-4222"
 SECRET_NAME = "planted-name"
 SECRET_WORDS = "planted words"
 SPEECH = bytes(range(256)) * 25
-"""0.8 s of caller audio: every byte of mu-law."""
+"""0.8 s of caller audio that contains every mu-law code."""
 
 
 async def record(
@@ -227,7 +227,9 @@ async def test_l16_is_masked_by_its_own_silence(tmp_path: Path) -> None:
     assert all(e.content == bytes(e.size) for e in sounds)
 
 
-@pytest.mark.skipif(not task_manager.IS_SUPPORTED, reason="pipecat before 1.5 is collected")
+@pytest.mark.skipif(
+    not task_manager.IS_SUPPORTED, reason="with pipecat before 1.5, calls leave garbage"
+)
 async def test_recording_of_an_ended_call_is_freed_without_the_garbage_collector(
     tmp_path: Path,
 ) -> None:

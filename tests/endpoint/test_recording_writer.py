@@ -1,4 +1,4 @@
-"""Tests of the files of recordings: limits, full disks, slow disks, and folders without rights."""
+"""Tests of recording files: size and age limits, full disks, slow disks, unusable folders."""
 
 from __future__ import annotations
 
