@@ -12,7 +12,7 @@ class RawServer:
 
     Attributes:
         port: Port of the server.
-        received: All bytes of the current connection.
+        received: All bytes that the server has received.
         connected: The connections that were accepted.
     """
 
@@ -24,7 +24,7 @@ class RawServer:
         self.has_ended = asyncio.Event()
 
     async def until(self, expected: bytes) -> None:
-        """Wait until exactly these bytes have arrived."""
+        """Wait for as many bytes as `expected` has; assert that the bytes equal `expected`."""
         async with asyncio.timeout(10):
             while len(self.received) < len(expected):
                 self._changed.clear()

@@ -31,7 +31,8 @@ class Conversation:
     """A call with simulated time: a caller whose audio is sent in frames of 200 ms, and a bot.
 
     Args:
-        spoken: The periods in which the caller speaks, in whole frames of 200 ms.
+        spoken: Start and end of each period in which the caller speaks, in seconds. Both are
+            multiples of 0.2 s.
     """
 
     def __init__(self, spoken: list[tuple[float, float]]) -> None:
@@ -63,7 +64,7 @@ class Conversation:
         self.analysis.receive(at, direction, json.dumps(message))
 
     def bot(self, at: float, seconds: float) -> None:
-        """Send bot audio at a time."""
+        """Send a number of seconds of bot audio at a time."""
         self.advance(at)
         self.analysis.receive(at, Direction.FROM_SERVER, b"\x00" * round(seconds * SECOND))
 

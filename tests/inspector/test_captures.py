@@ -45,7 +45,7 @@ def write(path: Path, *lines: object, end: bytes = b"\n") -> Path:
 
 def read(path: Path) -> InspectedCall:
     call = load_capture(path, "id", path.name)
-    # Everything that the page can request must be JSON.
+    # All values that the page can request must be valid JSON.
     json.dumps(call.details(), allow_nan=False)
     messages = [message.as_json(full=True) for message in call.analysis.messages]
     json.dumps([*messages, *(mark.as_json() for mark in call.analysis.marks)], allow_nan=False)
@@ -271,7 +271,7 @@ async def test_a_masked_recording_breaks_no_rule(tmp_path: Path) -> None:
 
 
 def server_line(closed: dict[str, Any], more: int, kind: str, parameters: Any) -> dict[str, Any]:
-    """Return the line of a server message with the `seq` of `closed`, or a higher one."""
+    """Return the line of a server message whose `seq` is `more` above the `seq` of `closed`."""
     seq = closed["seq"] + more
     changed = {"type": kind, "seq": seq, "clientseq": 1, "parameters": parameters}
     message = closed["message"] | changed

@@ -31,7 +31,7 @@ MESSAGE = b'{"type":"ping","seq":1}'
 
 
 class Line:
-    """A client and a server with the proxy between them."""
+    """A client that is connected to a server through the proxy."""
 
     def __init__(self, client: RawClient, server: RawServer, proxy: Proxied) -> None:
         self.client = client
@@ -47,13 +47,13 @@ class Line:
         return writer
 
     async def up(self, data: bytes) -> None:
-        """Send bytes of the client; assert that the server gets them."""
+        """Send bytes from the client; assert that the server receives the same bytes."""
         self.to_server += data
         await self.client.send(data)
         await self.server.until(self.to_server)
 
     async def down(self, writer: asyncio.StreamWriter, data: bytes) -> None:
-        """Send bytes of the server; assert that the client gets them."""
+        """Send bytes from the server; assert that the client receives the same bytes."""
         writer.write(data)
         async with asyncio.timeout(10):
             assert await self.client.reader.readexactly(len(data)) == data

@@ -46,12 +46,14 @@ MARKUP = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=1<
 
 
 def find_chromium() -> str:
-    """Return the path of the browser. Without a browser, skip the test; in CI on Linux, fail."""
+    """Return the browser's path. Without browser or Playwright, skip; in CI on x86 Linux, fail."""
     names = ("chromium", "google-chrome", "chromium-browser")
     found = next(filter(None, map(shutil.which, names)), None)
     has_playwright = importlib.util.find_spec("playwright") is not None
     if found is None or not has_playwright:
-        missing = "chromium or playwright is not installed; `make services` and `make dev` do that"
+        missing = (
+            "chromium or playwright is not installed; `make services` and `make dev` install them"
+        )
         if os.environ.get("CI") and (sys.platform, platform.machine()) == ("linux", "x86_64"):
             pytest.fail(missing, pytrace=False)
         pytest.skip(missing)
@@ -76,7 +78,7 @@ async def chromium(*switches: str) -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def page_of(browser: Browser, url: str, **options: Any) -> AsyncIterator[Page]:
-    """Open a page. Errors of its scripts and violations of its policy fail the test."""
+    """Open a page. Script errors, and errors in the browser's console, fail the test."""
     errors: list[str] = []
     context = await browser.new_context(**options)
     page = await context.new_page()
@@ -139,7 +141,7 @@ def capture_lines(entries: Iterable[dict[str, Any]], *, end: float) -> Iterator[
 
 
 def client_line(at: float, content: dict[str, Any]) -> dict[str, Any]:
-    """Return the line of a capture for a message of the client."""
+    """Return the capture entry of a message that the client sent."""
     fields = {"direction": "to_server", "type": content["type"], "seq": content["seq"]}
     return {"at": round(at, 4), **fields, "size": len(json.dumps(content)), "message": content}
 
@@ -159,7 +161,7 @@ def envelope(samples: NDArray[np.int16], rate: int) -> NDArray[np.float64]:
 
 
 def similarity(heard: NDArray[np.float64], said: NDArray[np.float64]) -> float:
-    """Return the highest correlation of `said` with a part of `heard` of the same length."""
+    """Return the highest correlation of `said` with a section of `heard` of the same length."""
     if len(heard) < len(said):
         return 0.0
     parts = np.lib.stride_tricks.sliding_window_view(heard, len(said))
@@ -198,7 +200,7 @@ def test_vendored_files_have_their_recorded_hashes_and_a_licence() -> None:
 
 
 def test_page_sets_text_only_as_text() -> None:
-    """The page must not interpret the text of calls as HTML, and must not use inline styles."""
+    """No script sets HTML from text; index.html has no inline styles and no inline handlers."""
     for path in WEB.glob("*.js"):
         source = path.read_text(encoding="utf-8")
         assert not re.search(
@@ -260,7 +262,7 @@ async def test_phone_carries_a_spoken_call_to_the_bot_and_back(
         def marks(kind: str) -> int:
             return sum(mark.kind == kind for mark in call.analysis.marks)
 
-        # The bot plays the greeting, and then the question that it repeats.
+        # The bot plays the greeting, and then repeats the caller's question.
         await until(lambda: marks("playback_completed") >= 2)
         playout = await page.locator("#phone-playout").evaluate("node => ({...node.dataset})")
         await page.click("#keypad button:text-is('9')")
@@ -290,7 +292,7 @@ async def test_phone_carries_a_spoken_call_to_the_bot_and_back(
 
 
 async def wav_of(page: Page, call_id: str, party: str) -> bytes:
-    """Return the audio of a call as the page gets it."""
+    """Return the WAV file of one party of a call, which the page fetches."""
     code = """async (path) => Array.from(new Uint8Array(await (await fetch(path)).arrayBuffer()))"""
     return bytes(await page.evaluate(code, f"api/calls/{call_id}/audio/{party}.wav"))
 
@@ -315,7 +317,7 @@ OPENED = {
     "media": [{"type": "audio", "format": "PCMU", "channels": ["external"], "rate": 8000}],
 }
 EVENT = {"type": "transcript", "data": {}}
-# Messages after `opened`. Each message breaks one rule of the protocol.
+# The server sends one of these messages after `opened`. Each message breaks a rule.
 PLANTED: list[str | dict[str, Any]] = [
     "this is not JSON",
     "[1, 2, 3]",
@@ -348,7 +350,7 @@ PLANTED: list[str | dict[str, Any]] = [
 async def test_each_broken_rule_is_shown_in_red_with_its_source_while_the_call_runs(
     messages: list[str | dict[str, Any]],
 ) -> None:
-    """Each server breaks one rule. The message becomes red or yellow before the call ends."""
+    """In each call, the server breaks a rule. The page marks the message before the call ends."""
     planted: asyncio.Queue[str | dict[str, Any]] = asyncio.Queue()
 
     async def answer(websocket: WebSocket) -> None:
@@ -449,7 +451,7 @@ async def test_only_capture_is_opened_even_if_the_page_is_there_first(tmp_path: 
 
 
 def write_started(folder: Path, minute: int) -> None:
-    """Write the capture of a call that started in this minute; newer calls are listed first."""
+    """Write the capture of a call that started at 10 o'clock UTC and this number of minutes."""
     first, *rest = capture_lines([client_line(0, opening())], end=0.5)
     head = json.loads(first) | {"source": "recorder", "started": f"2026-11-30T10:{minute}:00Z"}
     path = folder / f"call-{minute}.jsonl"
@@ -471,7 +473,8 @@ async def test_click_opens_the_call_under_the_pointer_while_new_calls_arrive(
 
         async def counted(number: int) -> None:
             await count.get_by_text(str(number), exact=True).wait_for()
-            # Two frames: the list is drawn in the first one.
+            # Wait for two animation frames. The page draws the list in the first one, so the list
+            # is complete in the second one.
             await page.evaluate(
                 "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
             )
@@ -544,7 +547,7 @@ async def test_report_is_one_file_that_shows_and_plays_the_call_without_network(
 
 
 async def test_replay_is_shown_beside_the_recorded_call(tmp_path: Path) -> None:
-    """The server of the replay sets an output variable that the recorded one did not set."""
+    """The page shows an output variable that has another value in the replay."""
     recorded, replayed = {"intent": "billing"}, {"intent": "sales"}
 
     async def answer(websocket: WebSocket) -> None:
@@ -601,7 +604,7 @@ async def test_replay_is_shown_beside_the_recorded_call(tmp_path: Path) -> None:
 
 
 def hour_of_messages() -> Iterator[dict[str, Any]]:
-    """Yield an hour with audio both ways, of which half is silence, and 10,000 other messages."""
+    """Yield the entries of a call of one hour: audio in both directions, and 10,000 pings."""
     question, _ = read_wav(AUDIO / "caller-question.wav")
     encoded = ulaw_encode(question.tobytes())
     spoken = [base64.b64encode(encoded[at : at + 1600]).decode() for at in range(0, 17600, 1600)]
@@ -632,7 +635,7 @@ def hour_of_messages() -> Iterator[dict[str, Any]]:
             yield client_line(at + 0.02, message("ping", seq, round(number / 5 + 0.2, 1)))
 
 
-# This script measures the time from each event of the user to the frame that shows its effect.
+# This script measures the time from each user event until the next frame is painted.
 MEASURE = """() => {
   window.delays = [];
   const painted = new MessageChannel();

@@ -44,7 +44,7 @@ class ViolatingServer:
         await self.socket.send(json.dumps(message | overrides))
 
     async def opened(self, **more: Any) -> None:
-        """Send a correct `opened`, or an `opened` with other parameters."""
+        """Send `opened`; `more` adds or replaces parameters."""
         await self.send("opened", {"media": self.opening["parameters"]["media"][:1]} | more)
 
 

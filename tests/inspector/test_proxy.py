@@ -89,7 +89,7 @@ async def test_a_taken_port_is_a_clear_error() -> None:
 
 
 class _SkipsNumbers(ReferenceCall):
-    """A server that skips a sequence number."""
+    """A server that sends `pong` with a `seq` that is one too high."""
 
     async def send_message(self, message: object) -> None:
         if isinstance(message, dict) and message["type"] == "pong":

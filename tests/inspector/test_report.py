@@ -23,7 +23,7 @@ NODE = shutil.which("node")
 
 
 class Parts(HTMLParser):
-    """The inline scripts and styles of a page, its policy, and the URLs that it names."""
+    """The inline scripts and styles of a page, its security policy, and its URLs."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)

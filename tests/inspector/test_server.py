@@ -148,7 +148,7 @@ async def test_a_large_folder_is_read_while_the_page_is_open(
                 await asyncio.sleep(0.01)
 
 
-# Access control.
+# Tests of access control
 
 
 async def test_only_the_token_and_its_cookie_open_the_page(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ async def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
             await Inspector(settings).running().__aenter__()
 
 
-# Calls.
+# Tests of calls
 
 
 async def test_a_call_can_be_seen_heard_and_saved(tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ async def test_a_full_disk_ends_the_saving_and_not_the_call(
     assert warning in [message["note"] for message in listed["messages"]]
 
 
-# The phone.
+# Tests of the phone
 
 
 async def test_a_wrong_command_of_the_page_is_answered_with_an_error() -> None:

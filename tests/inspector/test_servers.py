@@ -36,7 +36,11 @@ async def converse(url: str) -> tuple[SimulatedCall, CallReport]:
 
 
 async def assert_shown_as_it_was(proxy: Proxied, call: SimulatedCall, report: CallReport) -> None:
-    """Assert that the inspector's messages, rules and audio equal the client's."""
+    """Assert that the inspector shows the client's capture and the reported violations.
+
+    The inspector must show all messages and audio that the client captured, and every rule
+    violation that the client reported.
+    """
     async with asyncio.timeout(10):
         ended = await proxy.ended.get()
     analysis = ended.analysis

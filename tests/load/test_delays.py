@@ -86,7 +86,7 @@ def test_calls_begin_one_after_the_other_and_all_run_together() -> None:
     plan = LoadPlan(calls=4, ramp=2.0, duration=30.0)
     begins = [plan.begin_of(number) for number in range(4)]
     assert all(0.5 * number <= begin < 0.5 * (number + 1) for number, begin in enumerate(begins))
-    assert begins == [plan.begin_of(number) for number in range(4)], "every test has the same times"
+    assert begins == [plan.begin_of(number) for number in range(4)], "begin times are not random"
     lengths = [plan.end_of(number) - begin for number, begin in enumerate(begins)]
     assert lengths == pytest.approx([32.0] * 4)
     assert plan.longest_call_seconds == pytest.approx(32.0)
@@ -94,10 +94,11 @@ def test_calls_begin_one_after_the_other_and_all_run_together() -> None:
 
 @pytest.mark.parametrize("interval", [0.2, 0.05, 0.03])
 def test_packets_of_the_calls_are_not_sent_at_the_same_times(interval: float) -> None:
-    """Every caller sends a packet every 200 ms, also if the calls begin every 200 ms."""
+    """The packets of the calls are spread over each 200 ms, for any interval of the calls."""
     plan = LoadPlan(calls=200, ramp=200 * interval, duration=30.0)
     phases = Counter(int(plan.begin_of(number) % 0.2 / 0.01) for number in range(200))
-    # Of 200 independent calls, 10 are in each 10 ms on average, and 22 or more in one of 1000.
+    # Of 200 independent calls, 10 begin in each 10 ms of the period on average. The probability
+    # that 22 or more calls begin there is 0.1%.
     assert len(phases) == 20
     assert max(phases.values()) < 22
 

@@ -27,7 +27,7 @@ from websockets.http11 import Request, Response
 QUESTION = Path(__file__).parents[2] / "examples" / "audio" / "caller-question.wav"
 SHORT = LoadPlan(calls=3, ramp=0.3, duration=4.5)
 ECHO = Talk(expect=Expect.ECHO)
-# In these calls, a question of 1 s is asked once, and there is time for the answer.
+# In these calls, the caller asks a question of 1 s once, and then waits for the answer.
 ONE_QUESTION = LoadPlan(calls=3, ramp=0.3, duration=5.7)
 QUESTION_ONCE = Talk(utterances=[read_wav(QUESTION)[:8000]], first=0.5, period=5.0)
 
@@ -59,7 +59,7 @@ async def test_answers_of_a_silent_bot_are_missing() -> None:
 
 
 async def test_answers_are_measured_from_the_end_of_the_utterance() -> None:
-    """An echo of a question of 1 s that begins after 1.4 s is an answer after 0.4 s."""
+    """The delay of an answer is measured from the end of the question, not from its start."""
     async with echo_peer(delay=1.4) as peer:
         result = await run_load(peer.url, ONE_QUESTION, QUESTION_ONCE)
     assert result.replies == 3

@@ -93,7 +93,7 @@ def check_wheel(wheel: Path, tag: str) -> list[str]:
     )
     require(f"{info}/licenses/LICENSE" in names, "the licence is included")
     package = {name for name in names - native if not name.startswith(f"{info}/")}
-    require_same(package, sources(), "all modules, the stub and py.typed are included, no tests")
+    require_same(package, sources(), "all files of the package are included, and no other files")
     return [str(requirement) for requirement in metadata.get_all("Requires-Dist", [])]
 
 

@@ -19,7 +19,7 @@ log = logging.getLogger("check_version")
 
 
 class DisagreementError(Exception):
-    """Two places have different versions, or the changelog lacks the version."""
+    """The versions differ, or the changelog has no valid section for the version."""
 
 
 def cargo_version(root: Path) -> str:
@@ -36,7 +36,7 @@ def cargo_version(root: Path) -> str:
         if package["version"] != version:
             raise DisagreementError(
                 f"Cargo.toml has version {version}, Cargo.lock has {package['version']} "
-                f"for {package['name']}; run cargo update --workspace"
+                f"for {package['name']}; run `cargo update --workspace`"
             )
     return version
 

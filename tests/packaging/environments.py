@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 VERSION_OF = "import platform; print(platform.python_version())"
 PIP = "pip>=25.1"
-"""The lowest pip that supports dependency groups."""
+"""The lowest version of pip that supports dependency groups."""
 
 
 def clean_environ(**extra: str) -> dict[str, str]:
@@ -57,10 +57,10 @@ class Environment:
         self.run("-m", "pip", "install", "--quiet", *arguments)
 
     def run(self, *arguments: str, cwd: Path | None = None) -> None:
-        """Run Python of this environment.
+        """Run the Python interpreter of this environment.
 
         Raises:
-            subprocess.CalledProcessError: If its exit status is not 0.
+            subprocess.CalledProcessError: If the exit status of Python is not 0.
         """
         command: Sequence[str] = [str(self.python), *arguments]
         subprocess.run(command, check=True, cwd=cwd, env=clean_environ())

@@ -158,7 +158,7 @@ def main() -> int:
         "versions",
         nargs="+",
         metavar="VERSION[@PYTHON]",
-        help="such as 1.0.0, newest, or newest@python3.13; by default the running Python",
+        help="pipecat version, such as 1.0.0, newest, or newest@python3.13; default: this Python",
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

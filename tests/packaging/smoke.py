@@ -24,7 +24,7 @@ log = logging.getLogger("smoke")
 
 
 def require(condition: bool, check: str) -> None:
-    """Log a check that passed, or exit."""
+    """Log a check that passed, or exit with a message that names the failed check."""
     if not condition:
         raise SystemExit(f"FAILED: {check}")
     log.info("  ok: %s", check)

@@ -17,7 +17,8 @@ from pipecat.frames.frames import Frame
 class Twin:
     """Pipecat's serializer and this package's serializer in the same call.
 
-    Each method passes its argument to both serializers and returns both results.
+    `deserialize`, `serialize` and `wire` pass their argument to both serializers, and return both
+    results.
 
     Attributes:
         theirs: Pipecat's serializer.

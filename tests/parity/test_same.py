@@ -27,8 +27,7 @@ from pipecat_genesys import (
     GenesysResumedFrame,
 )
 
-# Only this serializer gives these system frames to the pipeline. None of these frames is sent to
-# Genesys.
+# Only this serializer pushes these system frames to the pipeline. They are not sent to Genesys.
 ANNOUNCED = (
     GenesysPausedFrame,
     GenesysResumedFrame,

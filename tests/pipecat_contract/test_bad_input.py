@@ -1,4 +1,4 @@
-"""Tests of application code that fails: the failure is limited, logged once, and the call ends."""
+"""Tests that faulty application code does not disturb a call."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def errors() -> Iterator[list[str]]:
 
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[Callable[[], None]]:
-    """Check that a call leaves no file descriptor; yield a function that checks for left tasks."""
+    """Check for open file descriptors after the test; yield a function that checks for tasks."""
     process = psutil.Process(os.getpid())
     before = process.num_fds() if hasattr(process, "num_fds") else 0
 
@@ -58,7 +58,7 @@ def no_leaks() -> Iterator[Callable[[], None]]:
 
 
 async def say_twice(served: ServedPipeline, caller: SimulatedCall) -> None:
-    """Let the bot say a second, interrupt it, and let it say another second."""
+    """Let the bot speak for 1 s, wait for silence, interrupt, and let the bot speak for 1 s."""
     await served.queue(*utterance(1.0))
     await caller.wait_for_bot_audio()
     await caller.wait_for_silence(0.5)
@@ -144,7 +144,7 @@ async def test_a_mixer_that_raises_does_not_silence_the_bot(
     served = ServedPipeline(Vehicle.TRANSPORT, audio_out_mixer=FailingMixer())
 
     async def script(caller: SimulatedCall) -> None:
-        # With a mixer, the transport sends audio all the time, so the silence cannot be awaited.
+        # With a mixer, the transport always sends audio, so the script cannot wait for silence.
         for _ in range(2):
             await served.queue(*utterance(1.0))
             await asyncio.sleep(2.0)
@@ -160,7 +160,7 @@ async def test_a_mixer_that_raises_does_not_silence_the_bot(
 async def test_turns_without_audio_change_no_call(
     errors: list[str], no_leaks: Callable[[], None]
 ) -> None:
-    """A text-to-speech service may begin and end a turn, but send no audio or empty audio."""
+    """Turns without audio, and turns with an empty audio frame, do not disturb a call."""
     tap = Tap()
     served = ServedPipeline(Vehicle.TRANSPORT, after=[tap])
 
@@ -208,7 +208,7 @@ async def test_a_processor_that_swallows_the_end_does_not_keep_the_call(
     async def script(caller: SimulatedCall) -> None:
         await served.running.wait()
         if ended_by == "bot":
-            # The audio takes longer than the limit for a silent bot.
+            # The audio is longer than `_SILENT_SECONDS`.
             await served.queue(*utterance(1.0), EndFrame())
 
     outcome = await call(served, script, hang_up=ended_by == "caller")

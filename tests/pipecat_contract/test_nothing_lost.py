@@ -170,7 +170,7 @@ async def test_interruptions_with_nothing_to_drop_change_nothing(vehicle: Vehicl
 
 
 class Hum(BaseAudioMixer):
-    """A mixer that adds quiet background sound, and does not change loud audio."""
+    """A mixer that replaces silence with quiet sound, and does not change other audio."""
 
     async def start(self, sample_rate: int) -> None: ...
 
@@ -232,7 +232,7 @@ async def test_error_429_with_a_long_wait_is_obeyed_and_all_is_said(vehicle: Veh
 
 
 async def test_ten_minutes_at_once_are_taken_and_dropped_by_an_interruption() -> None:
-    """The output accepts ten minutes of audio, of which an interruption drops the unsent part."""
+    """The output accepts ten minutes of audio; an interruption drops the unsent audio."""
     served = ServedPipeline(Vehicle.TRANSPORT)
 
     async def script(caller: SimulatedCall) -> None:
@@ -251,7 +251,7 @@ async def test_ten_minutes_at_once_are_taken_and_dropped_by_an_interruption() ->
 
 @pytest.mark.skipif(not HAS_UNINTERRUPTIBLE_AUDIO, reason="pipecat 1.11 and newer")
 async def test_words_that_were_not_heard_are_dropped_beside_protected_audio() -> None:
-    """Text-to-speech services push words with timestamps, which Pipecat's clock delays."""
+    """An interruption drops the interruptible words that are not due yet."""
     tap = Tap()
     served = ServedPipeline(Vehicle.TRANSPORT, after=[tap])
 

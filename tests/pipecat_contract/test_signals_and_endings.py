@@ -22,7 +22,7 @@ from vehicles import EVERY, IS_NEWEST, OURS, ServedPipeline, Tap, Vehicle, call,
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_the_pipeline_and_the_application_learn_of_the_client(vehicle: Vehicle) -> None:
-    """A connected client is reported by a frame in the pipeline and by an event handler."""
+    """The pipeline gets one `ClientConnectedFrame`, and each event handler is called once."""
     tap, events = Tap(), list[str]()
 
     def prepare(served: ServedPipeline) -> None:
@@ -110,7 +110,7 @@ async def test_every_way_to_end_a_pipeline_ends_the_session_in_order(moment: str
 
 
 class Hum(BaseAudioMixer):
-    """A mixer that adds quiet background sound."""
+    """A mixer that replaces silence with quiet background sound."""
 
     async def start(self, sample_rate: int) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Tests that the output pushes audio, and the frames after the audio, when the audio was heard."""
+"""Tests that the output pushes frames when the caller has heard the audio before them."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ async def test_frames_behind_audio_come_when_the_caller_has_heard_it(vehicle: Ve
     assert end - early <= divider - outcome.began <= end + 0.3
 
 
-# The resampler of Pipecat's serializer delays speech, so the frames of that serializer do not have
-# the times of the speech.
+# Pipecat's serializer is not tested here: its resampler delays speech, so the frames are pushed at
+# other times than the speech.
 @pytest.mark.parametrize("vehicle", OURS)
 async def test_bot_speaking_frames_surround_what_the_caller_hears(vehicle: Vehicle) -> None:
     """The bot speaking frames are pushed when the caller hears the start and the end of a turn."""
@@ -81,7 +81,7 @@ async def test_bot_speaking_frames_surround_what_the_caller_hears(vehicle: Vehic
 
 @pytest.mark.parametrize("vehicle", EVERY)
 async def test_an_interruption_leaves_downstream_only_what_was_heard(vehicle: Vehicle) -> None:
-    """After an interruption, processors have received only the audio and text that was heard."""
+    """Processors after the output receive only the audio and text that the caller heard."""
     tap = Tap()
     served = ServedPipeline(vehicle, after=[tap])
 

@@ -26,7 +26,7 @@ from .bot import INTERRUPTION, QUESTION
 
 
 def spectrum(outcome: CallOutcome, begin: float, end: float) -> list[float]:
-    """Return the two strongest frequencies, in Hz, in a part of the audio that the caller heard."""
+    """Return the two strongest frequencies, in Hz, in a section of the audio of the bot."""
     part = np.array(outcome.track[int(begin * WIRE_RATE) : int(end * WIRE_RATE)], dtype=float)
     power = np.abs(np.fft.rfft(part * np.hanning(len(part))))
     strongest: list[float] = []
@@ -130,7 +130,7 @@ async def test_a_mixer_is_heard_between_turns_and_delays_no_turn(tmp_path: Path)
 
 
 def key_five(outcome: CallOutcome) -> list[float]:
-    """Return the time when the caller heard the tone of key 5, in seconds since `open`."""
+    """Return the times at which the caller heard the tone of key 5, in seconds since `open`."""
     begin, end = outcome.loud()[0][0], outcome.loud()[-1][1]
     return [
         at

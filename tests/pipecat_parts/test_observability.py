@@ -98,7 +98,7 @@ async def test_an_application_chooses_its_own_conversation_id(spans: InMemorySpa
 
 
 async def test_the_measured_latency_is_what_the_caller_waited() -> None:
-    """The latency that Pipecat measures equals the time that the caller waited."""
+    """The latency that Pipecat measures is within 0.5 s of the time that the caller waited."""
     observer = UserBotLatencyObserver()
     latencies: list[float] = []
 

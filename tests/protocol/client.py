@@ -83,7 +83,7 @@ def probe(*media: Any, **overrides: Any) -> dict[str, Any]:
 
 
 def duration(samples: int) -> str:
-    """Format samples as a duration, without the package under test."""
+    """Format a number of samples as a duration; do not use the package under test."""
     micros = samples * 125
     fraction = f".{micros % 1_000_000:06d}".rstrip("0") if micros % 1_000_000 else ""
     return f"PT{micros // 1_000_000}{fraction}S"

@@ -7,7 +7,7 @@ from pipecat_genesys.protocol.positions import PositionMap
 
 from .client import duration, started, unhurried
 
-# A part of a stream is audio or a gap; its length is a number of samples.
+# Each pair is a section of a stream: whether it is audio or a gap, and its length in samples.
 stretches = st.lists(st.tuples(st.booleans(), st.integers(0, 50)), max_size=30)
 
 

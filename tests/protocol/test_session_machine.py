@@ -65,7 +65,7 @@ unnumbered = json_values.filter(lambda value: not isinstance(value, dict))
 class ClientAndSession(RuleBasedStateMachine):
     """A model of the call that uses only the protocol and the messages on the wire.
 
-    Positions are fractions of seconds. The model does not read the state of the session.
+    Positions are fractions of seconds. The expected state is computed from the messages.
     """
 
     def __init__(self) -> None:

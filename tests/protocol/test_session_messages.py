@@ -237,7 +237,7 @@ class TestIgnored:
     def test_unreadable_message_may_have_used_no_seq(self) -> None:
         call = started()
         call.session.receive_text("{")
-        # `ping` has the next `seq`, so a later gap ends the session.
+        # `ping` has the next `seq`. No `seq` is missing, so a later gap ends the session.
         call.ask("ping")
         failed(call.say("ping", seq=call.client.seq + 2), Rule.SEQ)
 

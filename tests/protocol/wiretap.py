@@ -22,7 +22,7 @@ RUNNING_ONLY = {"updated", "pause", "resume", "reconnect"}
 """Messages that the server may send during a running call only."""
 FIRST = {"opened", "disconnect", "closed"}
 ERRORS_OF_ITS_OWN = {408, 429}
-"""Codes of errors that need no fault of the server: timeouts and rate limits."""
+"""Codes of client errors that a valid server can cause: timeouts and rate limits."""
 
 
 def samples(duration: str) -> int:

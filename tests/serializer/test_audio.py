@@ -23,7 +23,7 @@ SPEECH = random.Random(7).randbytes(4000)
 
 
 def cuts(sizes: list[int], total: int, unit: int = 1) -> list[tuple[int, int]]:
-    """Return start and end of consecutive slices with the given sizes, and of the last slice."""
+    """Return start and end of slices with the given sizes, and of a last slice with the rest."""
     edges = [0, *(min(total, e * unit) for e in accumulate(sizes)), total]
     return list(pairwise(edges))
 
@@ -77,7 +77,10 @@ def test_all_bot_audio_is_sent_for_any_frame_sizes(sizes: list[int], rate: int) 
 
 
 async def test_time_between_packets_does_not_change_the_audio() -> None:
-    """Pipecat's serializer drops audio if packets are 200 ms apart."""
+    """A pause of 250 ms between two packets does not change the output.
+
+    Pipecat's serializer loses audio if the pause exceeds 200 ms.
+    """
     slow, fast = SerializerCall(), SerializerCall()
     await slow.open()
     await fast.open()

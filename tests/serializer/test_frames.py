@@ -34,7 +34,7 @@ def test_audio_frames_share_no_mutable_value():
 
 @dataclass
 class NoisyFrame(TTSAudioRawFrame):
-    """A frame of an application, with a field of its own."""
+    """A frame class of an application, with one more field."""
 
     noise: float = 0.0
 

@@ -181,7 +181,7 @@ class TestLimits:
         assert call.serializer.call.faults == {}
 
     async def test_decision_before_the_time_limit_counts(self) -> None:
-        """If a handler exceeds its time limit after its decision, the decision is still sent."""
+        """`disconnect` of a handler is sent, although the handler exceeds its time limit later."""
         call = SerializerCall(hook_timeout_secs=0.01)
 
         @on(call, "on_opening")

@@ -1,4 +1,4 @@
-"""Tests that invalid input from the client raises no exception, and ends no call needlessly."""
+"""Tests that invalid input from the client raises no exception in the serializer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the log lines of the serializer, which must not contain personal data."""
+"""Tests of the serializer's log lines, which have no personal data by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A driver of a simulator session, which replaces the server, the clock and the caller."""
+"""A driver for a session of the simulator; it acts as the server, the clock and the caller."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ async def test_barge_in_drops_the_bot_audio_that_was_not_heard() -> None:
     assert report.heard + report.dropped_by_barge_in == pytest.approx(8.0)
 
 
-# Steps that wait
+# Tests of steps that wait
 
 
 @virtual_time

@@ -1,4 +1,4 @@
-"""Tests of expectations. Each call has a measured time just below or just above a limit."""
+"""Tests of expectations. Many limits are just below or just above a time of the call."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def greets(
 def answers(
     after: float, what: bytes = BOT_SECOND, frames: int = 5
 ) -> Callable[[ScriptedCall, dict[str, Any]], Awaitable[None]]:
-    """Return a handler that sends audio some seconds after a number of frames of speech."""
+    """Return a handler that sends audio `after` seconds after every `frames` frames of speech."""
     heard: list[bytes] = []
 
     async def answer(peer: ScriptedCall, message: dict[str, Any]) -> None:

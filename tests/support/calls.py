@@ -12,7 +12,7 @@ from pipecat_genesys import GenesysAudioHookSerializer
 
 
 class SerializerCall:
-    """A serializer, and a Genesys client that builds messages for it."""
+    """A serializer, and a Genesys client that builds messages for the serializer."""
 
     def __init__(self, rate: int = 16000, **params: Any) -> None:
         self.genesys = Genesys()

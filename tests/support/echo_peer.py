@@ -1,4 +1,4 @@
-"""A small AudioHook server in the test's process, without pipecat: it echoes, or is silent."""
+"""A small AudioHook server without pipecat, which runs in the process of the test."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 Reply = Callable[[bytes], bytes]
-"""Returns the audio with which the server replies to an audio message; may be empty."""
+"""A function that returns the reply to an audio message. An empty reply is not sent."""
 
 
 class EchoPeer:
-    """A running server that echoes audio, or is silent.
+    """A running server, which replies to audio messages.
 
     Attributes:
         url: URL of the server.
@@ -32,7 +32,7 @@ class EchoPeer:
         self._changed = asyncio.Condition()
 
     async def opened(self, count: int) -> None:
-        """Wait until a number of connections is open."""
+        """Wait until exactly `count` connections are open."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.open == count)
 
@@ -42,7 +42,7 @@ class EchoPeer:
             self._changed.notify_all()
 
     async def handle(self, socket: ServerConnection) -> None:
-        """Follow the protocol until the client closes the socket."""
+        """Answer the messages of a client until the connection is closed."""
         self.connections += 1
         await self._count(1)
         sent = 0
@@ -83,11 +83,11 @@ class EchoPeer:
 
 @asynccontextmanager
 async def echo_peer(reply: Reply = bytes, *, delay: float = 0.0) -> AsyncIterator[EchoPeer]:
-    """Run a server until the context ends; by default it echoes.
+    """Run a server until the context ends. By default, the server echoes audio.
 
     Args:
         reply: Returns the reply to an audio message.
-        delay: Time in seconds after which an audio message is answered.
+        delay: Seconds between an audio message and its reply.
     """
     peer = EchoPeer(reply, delay)
     async with serve(peer.handle, "127.0.0.1", 0) as server:
@@ -97,10 +97,10 @@ async def echo_peer(reply: Reply = bytes, *, delay: float = 0.0) -> AsyncIterato
 
 
 def audible(audio: bytes) -> bytes:
-    """Return an audio message with sound as it is, and no reply to silence."""
+    """Return an audio message that has sound unchanged; return an empty reply to silence."""
     return b"" if set(audio) <= {0xFF, 0x7F} else audio
 
 
 def silent(_: bytes) -> bytes:
-    """Return no reply to an audio message."""
+    """Return an empty reply to an audio message."""
     return b""

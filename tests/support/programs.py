@@ -10,7 +10,7 @@ import pytest
 
 
 def require(program: str) -> str:
-    """Return the path of a program. Without the program, skip the test; in CI on Linux, fail."""
+    """Return the path of a program. If it is missing, skip the test; in CI on Linux, fail."""
     # Debian installs servers in directories that only root has in the PATH.
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
     if found is None:

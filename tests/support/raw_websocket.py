@@ -64,7 +64,7 @@ def frame(
 
 
 class RawClient:
-    """One connection, as an asynchronous context manager."""
+    """A client with one TCP connection; an asynchronous context manager."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -119,7 +119,7 @@ class RawClient:
                 return None
 
     async def ended(self) -> bool:
-        """Read until the server closes the connection; then close this side."""
+        """Read until the server closes the connection; then abort the connection."""
         async with asyncio.timeout(5):
             try:
                 while await self.reader.read(2**16):

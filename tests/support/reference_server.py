@@ -132,7 +132,7 @@ class ReferenceCall:
             await self.send_message(json.loads(self.session.to_wire(draft).text))
 
     async def send_message(self, message: Any) -> None:
-        """Send a numbered message; all text messages of the server pass through here."""
+        """Send a message that has its `seq`; `send` calls this method for every message."""
         await self.socket.send(message if isinstance(message, str) else json.dumps(message))
 
 

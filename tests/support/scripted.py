@@ -57,7 +57,7 @@ class ScriptedCall:
         await self.text("opened", {"media": message["parameters"]["media"][:1]})
 
     async def event(self, kind: str) -> None:
-        """Send an `event` message with one entity of a type."""
+        """Send an `event` message with one entity, which has this type and empty data."""
         await self.text("event", {"entities": [{"type": kind, "data": {}}]})
 
     async def run(self) -> None:

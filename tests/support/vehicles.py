@@ -80,7 +80,7 @@ def utterance(
 
 
 class Tap(FrameProcessor):
-    """Records the frames that pass through it, with their times."""
+    """Records the frames that it passes on, with their times and directions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,8 +204,8 @@ class CallOutcome:
     Attributes:
         report: The simulator's report.
         track: The bot audio that the caller heard since `open`, as 16-bit samples at 8000 Hz.
-        spoken: The caller's audio since `open`, in the same form.
-        began: The time of `open`.
+        spoken: The caller's audio since `open`, in the same format.
+        began: Time of `open` on the clock of the event loop.
     """
 
     report: CallReport
@@ -257,7 +257,7 @@ async def call(
         script: Coroutine function that is run when the session is open.
         open_after: Seconds between the upgrade and `open`.
         hang_up: Whether to hang up after the script; otherwise the server ends the call.
-        rtt: Seconds that a message and its answer are on the network.
+        rtt: Round-trip time of the simulated network, in seconds.
     """
     async with serving(served.app) as url:
         client = DelayedOpen(url, options=CallOptions(rtt=rtt))

@@ -1,4 +1,4 @@
-"""Tests of clients that break the protocol: the call ends, and no task remains."""
+"""Tests of clients that break the protocol, stop reading, or send too many messages."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_call_ends_if_the_peer_does_not_read(monkeypatch: pytest.MonkeyPat
 async def test_call_ends_if_the_peer_does_not_close_after_disconnect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After the session has failed, the client continues to send pings."""
+    """The client sends a wrong `seq`, and does not answer `disconnect`."""
     monkeypatch.setattr("pipecat_genesys.transport.connection._END_SECONDS", 1.0)
     server = TransportServer(Echo)
     async with peer(server) as client:
@@ -164,7 +164,7 @@ async def test_peer_that_floods_is_throttled_and_disconnected_and_other_calls_ar
     flooded, healthy = TransportServer(Echo, observer=observer), TransportServer(Echo)
 
     async def flood(client: ScriptedClient) -> None:
-        # Each message has 4 s of audio; the client sends as fast as the server reads.
+        # Each audio message has 4 s of audio. The client sends as fast as the server reads.
         while True:
             await client.send("ping", 1)
             await client.socket.send(b"\xff" * 32000)
@@ -233,15 +233,15 @@ async def test_peer_that_floods_with_messages_gets_disconnect_after_a_second(
         while (message := await client.receive())["type"] == "pong":
             pongs += 1
         assert (message["type"], message["parameters"]["reason"]) == ("disconnect", "error")
-        # A burst of 100 messages, and then 20 messages in a second.
+        # The server reads a burst of 100 messages at once, and then 20 messages per second.
         assert pongs == 0 if kind == "update" else 100 < pongs < 150
-        # The client does not answer; its messages fill the socket.
+        # The client does not answer `disconnect`. Its messages fill the socket.
         await asyncio.wait_for(server.done.wait(), 30)
     assert observer.reasons == ["flood"]
 
 
 async def test_a_close_behind_a_flood_is_answered() -> None:
-    """The rest of a flood is read faster when `disconnect` was sent."""
+    """After `disconnect`, the server answers a `close` that follows 400 pings."""
     server = TransportServer(Echo)
     async with peer(server) as client:
         await client.open()
@@ -257,7 +257,7 @@ async def test_a_close_behind_a_flood_is_answered() -> None:
 
 
 async def test_messages_that_a_stalled_network_delivers_together_are_no_flood() -> None:
-    """All that a client sends in 25 s may arrive at once, and is not delayed."""
+    """If the messages of 25 s arrive at once, the server reads them without a delay."""
     observer = ThrottlingObserver()
     async with peer(TransportServer(Echo, observer=observer)) as client:
         await client.open()

@@ -1,4 +1,4 @@
-"""Tests that the media sender reports the end of speech as Pipecat's does, with fewer timers."""
+"""Tests of the functions that replace `_next_frame` of Pipecat's media sender."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipecat_genesys.transport import media_sender
 
 
 class SpeakingSender:
-    """The attributes of Pipecat's media sender that are used, with a bot that speaks."""
+    """A replacement for Pipecat's media sender. At the start, the bot is speaking."""
 
     def __init__(self) -> None:
         self._audio_queue: asyncio.Queue[Frame] = asyncio.Queue()
@@ -45,7 +45,7 @@ async def test_a_bot_without_frames_for_some_time_has_stopped(
     monkeypatch.setattr(media_sender, "BOT_VAD_STOP_FALLBACK_SECS", 0.2)
     sender = SpeakingSender()
     task = asyncio.create_task(_run(sender))
-    # The frames take longer than the time after which the bot has stopped.
+    # Frames are queued for longer than `BOT_VAD_STOP_FALLBACK_SECS`.
     for _ in range(10):
         sender._audio_queue.put_nowait(DataFrame())
         await asyncio.sleep(0.04)

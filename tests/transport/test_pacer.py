@@ -77,7 +77,7 @@ class PacedCall:
         Args:
             seconds: Length of the audio.
             speed: Speed of the source, as a multiple of real time.
-            chunk: Length of each piece, in seconds.
+            chunk: Length of each chunk of audio, in seconds.
         """
         for begin in itertools.count():
             at = begin * chunk
@@ -157,7 +157,7 @@ def test_blocking_the_event_loop_for_half_a_second_causes_no_underrun(at: float)
 
 
 def test_audio_in_real_time_that_is_a_little_late_is_heard_with_one_short_gap() -> None:
-    """The pieces are late by up to 8 ms, as in a busy process; each piece is 200 ms long."""
+    """Each chunk of 200 ms of audio is up to 8 ms late, as in a busy process."""
     call = PacedCall()
     begin = call.now
     for piece in range(300):
@@ -169,7 +169,7 @@ def test_audio_in_real_time_that_is_a_little_late_is_heard_with_one_short_gap() 
 
 
 def test_audio_in_real_time_that_is_often_late_is_heard_with_two_gaps() -> None:
-    """The pieces are late by up to 40 ms, as from a source with a network between."""
+    """Each chunk of 200 ms of audio is up to 40 ms late, as from a source on a network."""
     call = PacedCall()
     begin = call.now
     for piece in range(300):
@@ -311,7 +311,7 @@ def test_time_until_underrun_ends_with_the_audio_unless_the_turn_has_ended() -> 
 
 
 async def test_can_block_sends_waiting_audio_if_that_suffices() -> None:
-    """Audio that was not sent cannot prevent an underrun, so `can_block` sends it if necessary."""
+    """`can_block` sends waiting audio only if all audio together is as long as the block."""
     sent: list[int] = []
     go_on = asyncio.Event()
 
@@ -347,7 +347,7 @@ async def test_can_block_sends_waiting_audio_if_that_suffices() -> None:
 
 
 def test_audio_of_a_fast_source_is_sent_ahead_early() -> None:
-    """The source is three times as fast as real time, in pieces of 0.1 s."""
+    """The source adds chunks of 0.1 s, three times as fast as real time."""
     call = PacedCall()
     begin, least = call.now, 0.0
     for piece in range(30):
@@ -358,7 +358,7 @@ def test_audio_of_a_fast_source_is_sent_ahead_early() -> None:
             least = min(least or lead, lead)
         if piece >= 12:
             assert lead >= 0.5
-    # The receiver has the least unplayed audio 0.1 s after the first piece, when the source has
+    # The receiver has the least unplayed audio 0.1 s after the first chunk, when the source has
     # given 0.4 s of audio.
     assert least >= 0.15
     assert len(call.packets) <= 9

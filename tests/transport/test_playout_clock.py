@@ -62,7 +62,7 @@ def test_clear_of_an_empty_queue_expects_no_reports() -> None:
 
 
 def test_completion_that_crosses_newer_audio_on_the_network_does_not_end_it() -> None:
-    """The report of the end of a turn can arrive after the server has sent the next turn."""
+    """A completion that Genesys sent before newer audio arrived does not end the newer audio."""
     clock = PlayoutClock()
     clock.add(SECOND, 0.0)
     clock.started(0.04)

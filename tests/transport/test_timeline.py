@@ -1,4 +1,4 @@
-"""Tests of the timeline's task: when it ends, and what waits for it."""
+"""Tests of the task of `PlayoutTimeline`, which passes on frames after the audio."""
 
 from __future__ import annotations
 

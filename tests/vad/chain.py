@@ -1,4 +1,4 @@
-"""A model that detects each window that is lost, repeated or out of order.
+"""A model whose results show whether a window was lost, repeated or out of order.
 
 The model's state is a checksum of all windows since the last reset, so one wrong window changes all
 later probabilities. `pipecats_analyzer` runs the same model in pipecat's own analyzer, one window
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat_genesys._native import SpeechDetector
 
-# On average, one of this number of windows begins or ends speech.
+# On average, speech begins or ends once in this number of windows.
 _WINDOWS_PER_CHANGE = 14
 
 
@@ -34,9 +34,9 @@ def _follow(state: NDArray[np.float32], seen: NDArray[np.float32]) -> tuple[floa
 
 
 class ChainDetector:
-    """The detector for `TelephoneVADAnalyzer`, instead of the native `SpeechDetector`.
+    """A replacement for the native `SpeechDetector` in `TelephoneVADAnalyzer`.
 
-    The native detector measures the loudness.
+    The native detector still measures the loudness.
     """
 
     # Probability that the processing of long audio stalls in its thread, and the longest stall in
@@ -82,7 +82,7 @@ class ChainDetector:
 
 
 class _PipecatsModel:
-    """The model for pipecat's analyzer, instead of `SileroOnnxModel`."""
+    """A replacement for `SileroOnnxModel` in pipecat's analyzer."""
 
     def __init__(self) -> None:
         self.reset_states()

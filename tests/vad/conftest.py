@@ -9,7 +9,7 @@ from pipecat_genesys.vad import analyzer
 
 @pytest.fixture
 def warnings_logged() -> Iterator[list[str]]:
-    """Return logged messages of level WARNING and above; forget warnings of earlier tests."""
+    """Return logged messages of level WARNING and above; let each warning be logged again."""
     lines: list[str] = []
     analyzer._warnings_given.clear()
     sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")

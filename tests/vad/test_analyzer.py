@@ -31,7 +31,7 @@ async def states(
 
 
 def changes(found: Sequence[VADState]) -> list[tuple[int, VADState]]:
-    """Return the positions at which speech starts and stops, as `VADController` reports them."""
+    """Return packet number and state at each change that `VADController` reports."""
     known, reported = VADState.QUIET, []
     for number, state in enumerate(found):
         if state in (VADState.QUIET, VADState.SPEAKING) and state != known:
@@ -144,7 +144,7 @@ async def test_a_call_with_much_audio_lets_other_tasks_run() -> None:
     await states(analyzer, pcm, 3200)
     finished = True
     await waiting
-    # The other task gets a turn at least once in a second of audio.
+    # The other task runs at least once for each second of audio.
     assert turns >= len(pcm) // 16000
 
 
@@ -198,7 +198,7 @@ async def test_audio_of_a_cancelled_caller_that_waits_still_counts() -> None:
 
 
 async def test_a_flood_of_one_call_does_not_change_another() -> None:
-    """Audio that waits in one call does not change the VAD states of another call."""
+    """Unprocessed audio of one call does not change the VAD states of another call."""
     pcm = oracle.conversation(8000)
     flood, other = TelephoneVADAnalyzer(), TelephoneVADAnalyzer()
     flood.set_sample_rate(8000)

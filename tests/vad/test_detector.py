@@ -26,7 +26,7 @@ def detector(rate: int, half_windows: int = 25) -> SpeechDetector:
 
 @pytest.mark.parametrize("windows", [1, 2, 3, 5, 6, 7, 8, 9, 16, 31, 1000])
 def test_probabilities_are_those_of_onnxruntime(windows: int) -> None:
-    """Packets of each number of windows have the probabilities of pipecat's model file."""
+    """The probabilities equal those of onnxruntime, for any number of windows in a packet."""
     pcm = oracle.conversation(8000)
     stream, found = detector(8000), []
     for packet in oracle.packets(pcm, 512 * windows):
@@ -49,7 +49,7 @@ def test_probabilities_of_silence_and_of_full_scale_are_those_of_onnxruntime(
 
 @pytest.mark.parametrize("windows_before", [0, 3, 6])
 def test_a_reset_model_is_a_new_model(windows_before: int) -> None:
-    """After `reset_model`, the probabilities are those of a new stream from this window on."""
+    """After `reset_model`, the probabilities equal those of a stream that begins at this window."""
     pcm = oracle.recording("caller-question", 8000)[: 512 * 60]
     stream = detector(8000)
     stream.process(pcm[: 512 * 20])

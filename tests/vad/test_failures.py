@@ -1,4 +1,4 @@
-"""Tests that speech is detected after each kind of failure; each failure is logged once."""
+"""Tests of failures: pipecat's analyzer is used, or the constructor raises an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKET = 3200
 
 @pytest.fixture
 def no_model_yet() -> Iterator[None]:
-    """Forget the model of the process before and after the test."""
+    """Clear the cached model of the process before and after the test."""
     model._load_once.cache_clear()
     yield
     model._load_once.cache_clear()
@@ -101,7 +101,7 @@ async def test_missing_model_file_is_a_clear_error_at_construction(
 async def test_failure_of_one_call_leaves_the_others_alone(
     size: int, monkeypatch: pytest.MonkeyPatch, warnings_logged: list[str]
 ) -> None:
-    """After a failure, the call goes on with pipecat's analyzer, which gets all later audio."""
+    """After a failure, pipecat's analyzer processes all later audio of the call."""
     pieces = oracle.packets(oracle.conversation(8000), size)
     expected = await judge(ready(SileroVADAnalyzer), pieces)
     failing, other = ready(), ready()

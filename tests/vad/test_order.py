@@ -29,7 +29,7 @@ PARAMS = (
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Use the model of `chain`, whose threads sometimes stall; switch threads often."""
+    """Use `ChainDetector`, which stalls at random in threads, and switch threads often."""
     monkeypatch.setattr(analyzer, "SpeechDetector", chain.ChainDetector)
     monkeypatch.setattr(chain.ChainDetector, "stalls", 0.2)
     monkeypatch.setattr(chain.ChainDetector, "longest_stall", 0.02)
@@ -143,7 +143,7 @@ def one_moving_call(seed: int) -> tuple[list[VADState], list[VADState]]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_audio_of_a_closed_event_loop_still_counts_in_order(seed: int) -> None:
-    """Audio that a thread has when an event loop closes is still part of its call."""
+    """If an event loop closes while a thread processes audio, the audio is not lost."""
     with ThreadPoolExecutor(6) as threads:
         for found, expected in threads.map(one_moving_call, range(10 * seed, 10 * seed + 6)):
             assert found == expected

@@ -28,7 +28,7 @@ from . import oracle
 
 
 class CountingTurnAnalyzer(BaseTurnAnalyzer):
-    """Replaces Smart Turn and counts its runs. It never predicts the end of a turn."""
+    """A turn analyzer that counts its runs and never predicts the end of a turn."""
 
     def __init__(self) -> None:
         super().__init__()
