@@ -195,7 +195,7 @@ async def test_running_calls_do_not_exceed_the_largest_size(tmp_path: Path, log:
     assert path.stat().st_size <= 20_000
     assert len(read_capture(path).entries) > 3
     assert count_stops(log) >= 1  # a short message may fit, and then recording stops again
-    assert any("allow more bytes" in line for line in log)
+    assert any("increase max_bytes" in line for line in log)
 
 
 async def test_slow_disk_delays_no_call_and_dropped_messages_are_counted(

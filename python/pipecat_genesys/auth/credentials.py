@@ -51,8 +51,8 @@ class Keyring:
                 "credentials is empty, so every connection would be refused; "
                 "pass {API key: client secret} of the Genesys integration"
             )
-        # The dictionaries are keyed by an HMAC of the API key with a random key, so that the time
-        # of a lookup reveals nothing about the API keys.
+        # API keys are stored as HMACs with a random secret, so that the time of a lookup reveals
+        # nothing about them.
         self._hmac_key = secrets.token_bytes(32)
         self._signed = {
             self._digest(_validated_key(key)): ClientSecrets(_decoded(key, given), known=True)

@@ -255,7 +255,7 @@ def _replace_audio(frame: OutputAudioRawFrame, audio: bytes) -> OutputAudioRawFr
 
 
 def _equals_replace(kind: type[OutputAudioRawFrame]) -> bool:
-    """Return whether `_copy_audio_frame` sets the same attributes as the constructor."""
+    """Return whether `_copy_audio_frame` sets the same attributes as `_replace_audio`."""
     counted = {"id", "name"}
     frame = kind(audio=bytes(8), sample_rate=8000, num_channels=2)
     theirs, ours = vars(_replace_audio(frame, b"\1\2")), vars(_copy_audio_frame(frame, b"\1\2"))
@@ -267,7 +267,8 @@ def _equals_replace(kind: type[OutputAudioRawFrame]) -> bool:
 _HAS_INTERRUPTIBLE = "interruptible" in {
     one.name for one in fields(Frame)
 }  # pipecat 1.11 and newer
-# For each kind of frame that is copied without its constructor, the fields that the kind adds.
+# For each class of frames that are copied without the constructor, the fields that it has in
+# addition to those of `OutputAudioRawFrame`.
 _OWN_FIELDS: dict[type[OutputAudioRawFrame], tuple[str, ...]] = {
     kind: tuple(
         {one.name for one in fields(kind)} - {one.name for one in fields(OutputAudioRawFrame)}

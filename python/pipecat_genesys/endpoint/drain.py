@@ -62,7 +62,7 @@ class SignalHandlers:
                 signal.signal(number, self._handler)
 
     def forget(self) -> None:
-        """Take no handler back any more, because the server stops."""
+        """Make `take_back` do nothing from now on, because the server stops."""
         self._ours = set()
 
 

@@ -32,7 +32,7 @@ def new_uvloop_loop() -> asyncio.AbstractEventLoop:
 
 
 def new_auto_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop that a bot cannot stop: of uvloop if it is installed."""
+    """Return an event loop that a bot cannot stop: uvloop's if uvloop is installed."""
     return _guarded("uvloop" if find_spec("uvloop") is not None else "asyncio")
 
 
@@ -86,7 +86,7 @@ class _LoopGuard:
         return self._main is None or self._main.done()
 
     def _report(self, what: str, details: str) -> None:
-        """Log an attempt to stop the event loop; of each kind only the first one."""
+        """Log the first attempt of each kind to stop the event loop."""
         if what not in self._reported:
             self._reported.add(what)
             logger.error(

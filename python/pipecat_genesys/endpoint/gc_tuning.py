@@ -28,7 +28,7 @@ _CAN_FREEZE = not sysconfig.get_config_var("Py_GIL_DISABLED")
 _LEAST_ENDED, _ENDED_PART = 10, 0.25
 # `_CALL_BLOCKS`: assumed number of memory blocks of a running call, until the number is measured
 # after a collection. A collection is needed when the process has more than twice the blocks of the
-# running calls and `_SPARE_BLOCKS`, which are some 5 MB.
+# running calls and `_SPARE_BLOCKS`, which are about 5 MB.
 _CALL_BLOCKS, _SPARE_BLOCKS = 3_000, 50_000
 # The number of blocks of a call is measured after a collection if at least this number of calls is
 # running.
@@ -53,7 +53,7 @@ _EVERY_SECONDS, _LONGEST_SECONDS = 0.01, 5.0
 def tune_collector() -> None:
     """Exclude imported modules from garbage collection, in a process that only runs calls.
 
-    Importing Pipecat creates some 300,000 objects that live as long as the process. Examining them
+    Importing Pipecat creates about 300,000 objects that live as long as the process. Examining them
     takes 70 ms, during which every call of the process waits.
     """
     gc.collect()

@@ -29,14 +29,15 @@ from .websocket_connection import WebSocketConnection
 # Maximum number of bytes in one read from the socket.
 _READ_SIZE = 4096
 # Maximum size of a head in bytes, and maximum number of its lines. The requests of Genesys have
-# some 20 lines and 2 KB.
+# about 20 lines and 2 KB.
 _MAX_HEAD_SIZE = 2**14
 _MAX_HEAD_LINES = 100
 # Maximum number of bytes in a line of a head. The library `websockets` accepts up to 8192 bytes.
 _MAX_LINE_SIZE = 8000
 # Maximum time in seconds from the start of a connection to the end of its head.
 _HEAD_SECONDS = 5.0
-# Maximum number of connections without a complete head. One more connection closes the oldest.
+# Maximum number of connections without a complete request. If there is one more, the oldest of
+# them is closed.
 _MAX_WAITING = 1000
 # Maximum number of complete heads that wait to be handled. Further requests are refused.
 _MAX_QUEUED_HEADS = 500
@@ -44,14 +45,15 @@ _MAX_QUEUED_HEADS = 500
 # or the data of one read.
 _MAX_BODY_SIZE = 2**20
 _MAX_BODY_PARTS = 10_000
-# Maximum number of parts that are parsed in one iteration of the event loop. A part takes some 20
-# us.
+# Maximum number of parts that are parsed in one iteration of the event loop. A part takes
+# about 20 us.
 _PARTS_PER_TURN = 20
 # Maximum size in bytes of the header of a chunk and of the trailers after the last chunk.
 _MAX_CHUNK_HEADER_SIZE = 1024
 # Maximum time in seconds from the end of the head to the end of the body.
 _BODY_SECONDS = 20.0
-# Maximum size in bytes of all incomplete bodies of a server. Above it, the oldest is refused.
+# Maximum size in bytes of all incomplete bodies of a server. If they exceed it, the oldest body
+# is refused.
 _MAX_BODIES_SIZE = 2**23
 # The connection is aborted if the client does not read the response to a plain request for this
 # time, in seconds.
@@ -176,7 +178,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
     # -- the head of the request -------------------------------------------------------------
 
     def drop(self) -> None:
-        """Close the connection immediately, because too many connections have not sent a head."""
+        """Close the connection immediately, because too many requests are incomplete."""
         self._socket.abort()
 
     def _head_received(self, data: memoryview) -> None:

@@ -52,7 +52,8 @@ from .recording_writer import (
 _FLIGHT_SECONDS = 60.0
 _MAX_FLIGHT_TEXT = 128 * 1024
 _MAX_FLIGHT_AUDIO = 768
-# When there are this many more audio messages in memory, they are dropped together.
+# When the memory has this many audio messages more than `_MAX_FLIGHT_AUDIO`, as many of the oldest
+# audio messages are dropped together.
 _SPARE_FLIGHT_AUDIO = 64
 # Number of text messages at the start of a call that are always kept: a replay needs `open` and
 # `opened`.
@@ -129,7 +130,8 @@ class RecordingSettings:
             Choice(self.digits),
             Choice(self.variables),
             Choice(self.participant),
-            # Events have no setting of their own, because they have the words of the audio.
+            # The setting for audio also applies to events, because events can contain transcripts
+            # of the audio.
             events=Choice(self.audio),
         )
 

@@ -80,7 +80,7 @@ Item = AudioItem | TextItem
 # The thread writes the messages of all calls at this interval, in seconds. After SIGKILL, the
 # messages of the last interval are missing.
 _PERIOD = 0.19
-# Upper bound of the size of a line of audio without the audio, in bytes.
+# Upper bound of the size of the line of an audio message without its audio, in bytes.
 _AUDIO_LINE = 128
 # Maximum number, and maximum size in bytes, of the messages of one call that wait for the thread.
 _MAX_ITEMS, _MAX_BYTES = 1000, 1_000_000
@@ -116,7 +116,7 @@ class RecordingInfo:
         source: Whether the recorder or the flight recorder writes the file.
         started: Time of the connection.
         choices: For each kind of personal data, whether it is recorded, masked or left out.
-        reasons: Why the call ended badly, in a flight recording.
+        reasons: Reasons why the call ended badly; empty if the file is not a flight recording.
     """
 
     url: str
@@ -180,7 +180,7 @@ class RecordingFolder:
         return self._stopped
 
     def check(self) -> None:
-        """Log the reason now if the folder cannot be written. Call this before the first call."""
+        """Log the reason now if the folder cannot be written. Call this at the start."""
         now = time.monotonic()
         try:
             self.prepare(0, now)
@@ -212,7 +212,7 @@ class RecordingFolder:
             raise OSError(
                 errno.ENOSPC,
                 f"the recordings of running calls take {self._used} of {self._max_bytes} bytes; "
-                "allow more bytes",
+                "increase max_bytes (for flight recordings, flight_max_bytes)",
             )
 
     def written(self, size: int) -> None:
@@ -268,7 +268,7 @@ class RecordingFolder:
             )
 
     def _delete_old(self, size: int, now: float) -> None:
-        """Count the files, and delete those that are too old or exceed the size of the folder."""
+        """Count the files, and delete the files that are too old or exceed the maximum size."""
         began = time.monotonic()
         files = sorted(self._files())
         self._used = sum(length for _, length, _ in files)

@@ -96,8 +96,8 @@ def audiohook_router(
     The routes are the WebSocket at `path`, ``/healthz``, ``/readyz`` and ``/metrics``. ``/healthz``
     answers with status 200 while the process lives. ``/readyz`` answers with status 503 while the
     endpoint has the maximum number of calls or is draining. ``/metrics`` is for Prometheus. Only
-    `path` may be accessible to the public. On SIGTERM, the endpoint waits until the running calls
-    have ended, and then passes the signal to the server.
+    `path` may be accessible to the public. On SIGTERM or SIGINT, the endpoint waits until the
+    running calls have ended, and then passes the signal to the server.
 
     Args:
         bot: The function that is awaited for each call; the call ends when it returns or raises.

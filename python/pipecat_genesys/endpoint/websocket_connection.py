@@ -30,7 +30,7 @@ from .connection_socket import ConnectionSocket
 Message = MutableMapping[str, Any]
 
 # The budget for frames of all kinds: the number of frames per second, and the number of frames in a
-# burst. A call has some ten messages per second, and 100 messages without a pause after a
+# burst. A call has about ten messages per second, and 100 messages without a pause after a
 # reconnection. The AudioHook protocol allows 200 ms of audio in 1600 messages.
 _FRAMES_PER_SECOND = 200.0
 _FRAME_BURST = 2000.0

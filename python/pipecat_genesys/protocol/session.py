@@ -251,7 +251,7 @@ class AudioHookSession:
         return message_type in OUTGOING[self.state]
 
     def to_wire(self, draft: Draft) -> WireMessage:
-        """Number a message and write it as JSON.
+        """Add a sequence number to a message, and encode the message as JSON.
 
         Call this method when the socket is ready for the message, and send the returned text before
         this method is called again, so that messages are sent in the order of their numbers.

@@ -28,7 +28,7 @@ class State(StrEnum):
     OPENING = "opening"
     """``open`` was received; ``opened`` was not sent yet."""
     ACTIVE = "active"
-    """Audio flows."""
+    """The session is open and not paused."""
     PAUSED = "paused"
     """The client sent ``paused``."""
     DISCONNECTING = "disconnecting"

@@ -66,7 +66,7 @@ class AudioHookChannel(StrEnum):
     INTERNAL = "internal"
     """The audio that the customer hears: agent, IVR, music (mono)."""
     BOTH = "both"
-    """Both, interleaved sample by sample."""
+    """The audio of both parties, interleaved sample by sample."""
 
 
 class AudioHookMediaFormat(StrEnum):

@@ -8,7 +8,7 @@ from typing import Any
 from pipecat.serializers.base_serializer import FrameSerializer
 
 CHUNK_10MS = 20
-"""Length of an audio message in units of 10 ms; messages of 200 ms are 5 per second, the limit."""
+"""Length of an audio message in units of 10 ms. Genesys accepts 5 messages per second."""
 
 
 def genesys_params(serializer: FrameSerializer, **overrides: Any) -> dict[str, Any]:

@@ -43,7 +43,7 @@ _MAX_EARLY_FRAMES = 300
 _CLOSE_SECONDS = 5.0
 _SOCKET_CLOSE_SECONDS = 2.0
 _END_SECONDS = 10.0
-# Maximum time in seconds until cancelled tasks have ended. Only tasks that run code of the
+# Maximum time in seconds to wait for cancelled tasks. Only tasks that run code of the
 # application need this time.
 _CANCEL_SECONDS = 5.0
 # Limits for sent text messages, per second and in a burst. Genesys allows 5 per second, and 25 in a
@@ -56,7 +56,7 @@ _BLOCKED_SECONDS = 1.0
 _REPLY_RESERVE = 6
 # Limits for received text messages, per second and in a burst. A real client sends fewer messages:
 # a ping every 5 s, and a few digits per second. After the longest stall of the network that a call
-# survives, `dead_peer_seconds`, some ten of them arrive together. If a client exceeds the limits,
+# survives, `dead_peer_seconds`, about ten messages arrive together. If a client exceeds the limits,
 # its messages are read more slowly. If the client continues to exceed the limits, the client is
 # disconnected.
 _MAX_TEXT_RATE, _MAX_TEXT_BURST = 20, 100
@@ -73,7 +73,7 @@ _MAX_TEXT_THROTTLED = 1.0
 _MAX_AUDIO_THROTTLED = 5.0
 _MAX_AHEAD_THROTTLED = 30.0
 # Delay in seconds after each message of a client that is being disconnected. It is short, so that a
-# `close` behind the flood is read.
+# `close` that the client sent after too many messages is still read.
 _FLOODED_DELAY = 0.005
 _SECOND_LOOK_SECONDS = 1.0
 _EXTERNAL, _INTERNAL = "external", "internal"
@@ -118,7 +118,7 @@ class Connection:
             max_lead: Maximum duration of the bot audio that is sent and not played yet, in seconds.
             dead_peer_seconds: Time without a message after which the socket is closed, in seconds.
             open_gate: Called and awaited when ``open`` arrived, before ``opened`` is sent.
-            tap: Called with each message that was received or sent.
+            tap: Receives each message that was received or sent.
         """
         self.call = Call(call_params, self.send, open_gate=open_gate)
         self.observer = observer
@@ -229,7 +229,7 @@ class Connection:
 
     @property
     def is_speaking(self) -> bool:
-        """Whether bot audio, or a frame behind it, waits until it was heard."""
+        """Whether Genesys has not played all bot audio, or a frame waits in the timeline."""
         is_waiting = self.timeline is not None and not self.timeline.is_empty
         return is_waiting or self.pacer.queue.ahead(time.monotonic()) > 0
 
@@ -359,7 +359,7 @@ class Connection:
             self.timeline.poke()
 
     async def _throttle(self, data: str | bytes) -> None:
-        """Delay reading if the client sends more than a real client, so that memory stays small."""
+        """Delay reading if the client sends more than a real client, to limit the use of memory."""
         now = time.monotonic()
         limit = self._incoming_text if isinstance(data, str) else self._incoming_audio
         wait = limit.received(now)
@@ -479,7 +479,7 @@ class Connection:
                 logger.debug(f"{self.call}: closing the socket failed: {type(error).__name__}")
 
     async def _watch(self) -> None:
-        """Close the socket if the client stops sending, or does not complete the end of a call."""
+        """Close the socket if the client stops sending or reading, or does not end the session."""
         if await self._is_alive():
             seconds = _CLOSE_SECONDS if self._is_flooded else _END_SECONDS
             try:
@@ -496,7 +496,7 @@ class Connection:
         await self._gone()
 
     async def _is_alive(self) -> bool:
-        """Return True when the call begins to end, or False if the client sends nothing."""
+        """Return True when the call begins to end; False if the client sends or reads nothing."""
         overdue = False
         while self.call.phase is Phase.RUNNING:
             since = min(self._heard_at, self._writer.blocked_since or self._heard_at)
@@ -518,8 +518,8 @@ class Connection:
         if self.call.phase is Phase.GONE:
             return
         if self.call.phase < Phase.ENDED:
-            # A client that floods often does not read `disconnect` and sends no `close`. The reason
-            # is then still `flood`.
+            # A client that sends too many messages often does not read `disconnect` and sends no
+            # `close`. The reason is then still `flood`.
             self.observer.ended("flood" if self._is_flooded else "lost")
         self._writer.is_closed = True
         if self._tap is not None:

@@ -30,13 +30,13 @@ from .connection import Connection
 
 try:
     from pipecat.frames.frames import EndWorkerFrame
-except ImportError:  # pipecat before 1.4 has another name for it
+except ImportError:  # pipecat versions before 1.4 have another name
     from pipecat.frames.frames import EndTaskFrame as EndWorkerFrame
 
 # Maximum time in seconds to wait for event handlers that still run when the pipeline ends.
 _HANDLER_SECONDS = 10.0
 # A pipeline is cancelled if it has not ended by this time after its `EndFrame`, in seconds.
-# `_SILENT_SECONDS`: while the call continues; the bot may think, but says nothing.
+# `_SILENT_SECONDS`: while the call continues and no bot audio waits or plays.
 # `_OVER_SECONDS`: after the call.
 _SILENT_SECONDS, _OVER_SECONDS = 60.0, 30.0
 # Time in seconds for which a cancelled pipeline may run before its later processors are cancelled.

@@ -1,9 +1,9 @@
-"""Makes Pipecat's media sender wait for frames in less CPU time.
+"""Reduces the CPU time that Pipecat's media sender needs to wait for frames.
 
 The media sender of Pipecat's output transport waits for each frame with `asyncio.wait_for`, to
 report after some seconds without a frame that the bot has stopped speaking. `asyncio.wait_for`
-starts a timer for each frame, and on Python 3.11 also a task: an eighth of the CPU time of a call
-in which the bot speaks. The function below does the same with one timer in some seconds.
+starts a timer for each frame, and on Python 3.11 also a task. This takes an eighth of the CPU time
+of a call in which the bot speaks. `_next_frames` does the same with one timer for many frames.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pipecat.transports.base_output import BaseOutputTransport
 
 try:
     from pipecat.transports.base_output import BOT_VAD_STOP_FALLBACK_SECS
-except ImportError:  # pipecat versions before 1.14 have another name, and other steps
+except ImportError:  # pipecat versions before 1.14 do not have this name
     BOT_VAD_STOP_FALLBACK_SECS = 0
 
-# The names that Pipecat's function uses. If another version of Pipecat uses other names, it may
-# take other steps with a frame, so the function is then not replaced.
+# The names that Pipecat's function uses. If another version of Pipecat uses other names, its
+# function may process frames differently, so the function is then not replaced.
 _KNOWN_NAMES = {
     *("asyncio", "wait_for", "_audio_queue", "get", "_filter_audio", "_apply_volume"),
     *("task_done", "TimeoutError", "_bot_stopped_speaking"),
@@ -41,7 +41,7 @@ _IS_KNOWN = _is_known()
 
 
 def save_timers(sender: Any) -> None:
-    """Let a media sender without a mixer wait with one timer for many frames.
+    """Make a media sender without a mixer use one timer for many frames.
 
     The media sender must not have run yet. `restore` breaks the reference cycle that this function
     makes. With a version of Pipecat that waits in another way, the media sender is not changed.

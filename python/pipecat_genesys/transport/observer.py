@@ -23,8 +23,8 @@ class TransportObserver:
         """Called when caller audio arrived.
 
         Args:
-            lag: Delay of the audio in seconds, compared with the least delayed audio message of the
-                call.
+            lag: Delay of the audio in seconds, compared with the least delayed audio message
+                since the beginning of the call or the last pause.
         """
 
     def audio_sent(self, seconds: float, tokens: float, waited: float) -> None:
@@ -65,7 +65,8 @@ class TransportObserver:
         """Called when the session ended.
 
         Args:
-            reason: The reason of ``close``, or ``lost`` or ``flood``.
+            reason: The reason in ``close``. ``lost`` if the socket was lost before ``close``.
+                ``flood`` if the client was disconnected because it sent too many messages.
         """
 
 

@@ -261,7 +261,7 @@ class AudioHookOutputTransport(BaseOutputTransport):
                 await self.push_frame(frame)
 
     async def _discard_timed_frames(self) -> None:
-        """Discard the interruptible frames with timestamps, such as words of a TTS service."""
+        """Discard the interruptible frames with timestamps, such as the text of a TTS service."""
         for media_sender in self._media_senders.values():
             queue: Any = media_sender._clock_queue
             if hasattr(queue, "reset"):

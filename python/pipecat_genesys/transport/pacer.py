@@ -46,14 +46,14 @@ _STEADY_SECONDS = 0.25
 _SMALL_LEAD_SECONDS = 0.2
 # When Genesys has played all audio in the middle of a turn, audio is collected until this time in
 # seconds has passed, because later audio may be late, too. A source in real time gives no audio
-# that could be sent ahead, so without a cushion each later piece is heard late that is later than
-# all pieces before. The first cushion of a turn is short: with it, the gap stays below 20 ms, the
-# length of one frame in telephony. If Genesys then still runs out of audio, the source varies more
-# than the event loop, and the next cushions of the turn are longer.
+# that could be sent ahead, so without collected audio the caller hears a gap before every message
+# that is later than all messages before. The first time of a turn is short, so that the gap stays
+# below 20 ms, the length of one frame in telephony. If Genesys then still runs out of audio, the
+# source varies more than the event loop, and the next times of the turn are longer.
 _FIRST_CUSHION_SECONDS, _NEXT_CUSHION_SECONDS = 0.012, 0.03
 # Number of tokens that are reserved for the beginning and the end of utterances.
 _RESERVE = 2.0
-# Maximum delay of a playback report, in seconds.
+# Maximum time to wait for a playback report, in seconds.
 _REPORT_SECONDS = 0.5
 # Shortest delay of a timer, in seconds, because a timer may fire too early by one step of the
 # clock.
@@ -157,7 +157,7 @@ class PacingQueue:
         self._stretches = deque(stretch for stretch in self._stretches if not stretch[1])
 
     def is_protected(self, now: float) -> bool:
-        """Return whether an interruption must not discard some of the unplayed audio."""
+        """Return whether some of the unplayed audio is audio that must not be interrupted."""
         if any(not interruptible for _, interruptible in self._stretches):
             return True
         return self.clock.played(now) < self._protected_until
@@ -205,8 +205,8 @@ class PacingQueue:
     def available(self, now: float) -> float:
         """Return the seconds of audio that may be sent before the audio is due.
 
-        This is the unsent audio, up to the maximum lead. The result is 0 if the bucket has few
-        tokens.
+        This is the unsent audio. Before the end of the utterance, it is limited by the maximum
+        lead. The result is 0 if the bucket has few tokens, or if error 429 forbids sending.
         """
         if now < self._not_before or not self.bucket.has(now, _PLENTY):
             return 0.0
@@ -235,7 +235,8 @@ class PacingQueue:
         """
         most = MAX_MESSAGE_BYTES
         if not self._over:
-            # Do not exceed the maximum lead, but always allow `_STEADY_SECONDS` of audio.
+            # Limit the message so that the lead stays below its maximum. A message of up to
+            # `_STEADY_SECONDS` may exceed the maximum.
             room = max(self._max_lead - self.clock.lead(now), _STEADY_SECONDS)
             most = min(most, int(room * WIRE_SAMPLE_RATE) * self.frame_bytes)
         most -= most % self.frame_bytes

@@ -40,7 +40,7 @@ class PlayoutClock:
         self.underruns = 0
         self._end = 0.0
         self._turn_over = True
-        # Duration of the audio that was sent since the queue was nearly empty, in seconds.
+        # Duration of the audio that was sent since the queue was last nearly empty, in seconds.
         self._run = 0.0
         self._run_began = 0.0
         # True if Genesys has reported the start of playback, and has not reported its completion.

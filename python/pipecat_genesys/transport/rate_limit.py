@@ -88,7 +88,7 @@ class IncomingLimit:
         self._delay = 0.0
 
     def received(self, now: float) -> float:
-        """Count one message, and return the time in seconds until the next one may be read.
+        """Count one message, and return the seconds until the next message may be read.
 
         Args:
             now: Time on a monotonic clock.

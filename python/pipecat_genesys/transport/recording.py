@@ -34,18 +34,20 @@ from pipecat_genesys.audio import AudioError, Resampler
 
 # Silence in seconds that the recorder adds if a track gets no frame for longer than this time.
 _RECORDER_GAP_SECONDS = 0.2
-# Silence in seconds in the middle of a turn that is passed on. Shorter silence is an error of the
-# clock.
+# Shortest silence, in seconds, that is added in the middle of a turn. Shorter silence is an error
+# of the clock.
 _SHORTEST_GAP_SECONDS = 0.03
-# The recorder's own silence is used instead of silence of the output if it is longer than this.
+# If the silence before a turn is longer than this, in seconds, the recorder adds the silence.
 _LONGEST_SILENCE_SECONDS = 1.0
-# Caller audio that is later than this, in seconds, is not delayed: the caller was on hold before.
+# If caller audio is missing for longer than this, in seconds, the next audio is not delayed audio:
+# the caller was on hold.
 _LATE_SECONDS = 0.5
 # Maximum time in seconds by which the caller's clock loses time against this process's clock, for
 # each frame of caller audio.
 _DRIFT_SECONDS = 0.0005
 # Duration in seconds of the caller audio before the start of the recording that the recording may
-# contain. A recording ends with the last frame, half of a frame before its end on average.
+# contain. A recording ends with the last complete frame, on average half of a frame before it is
+# stopped.
 _EARLY_SECONDS = 0.1
 _SAMPLE_BYTES = 2
 _STARTED_EVENT = "on_recording_started"
@@ -273,7 +275,7 @@ def _seconds(frame: InputAudioRawFrame | OutputAudioRawFrame) -> float:
 
 
 def _last(frame: InputAudioRawFrame, seconds: float) -> InputAudioRawFrame:
-    """Return the end of a frame."""
+    """Return the last `seconds` of a frame."""
     width = _SAMPLE_BYTES * frame.num_channels
     size = max(1, round(seconds * frame.sample_rate)) * width
     return (

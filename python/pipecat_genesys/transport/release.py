@@ -21,7 +21,7 @@ _RUNNER_MAPPINGS = {"": "_entries", "_bus": "_subscriptions", "_registry": "_wat
 
 
 def drop_event_handlers(owner: BaseObject) -> None:
-    """Remove all event handlers of an object whose events are no longer of interest."""
+    """Remove all event handlers of an object."""
     for handler in getattr(owner, "_event_handlers", {}).values():
         # A new list, because Pipecat may be in a loop over the old list.
         handler.handlers = []

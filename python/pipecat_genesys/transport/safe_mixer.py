@@ -18,7 +18,7 @@ Mixers = BaseAudioMixer | Mapping[str | None, BaseAudioMixer]
 
 
 class SafeMixer(BaseAudioMixer):
-    """Calls a mixer. If the mixer raises an exception, audio passes through without it."""
+    """Calls a mixer. If the mixer raises an exception, the audio is passed on unchanged."""
 
     def __init__(self, mixer: BaseAudioMixer, call: Call) -> None:
         """Wrap a mixer.
@@ -66,7 +66,7 @@ def safe_mixers(mixers: Mixers, call: Call) -> Mixers:
 
     Args:
         mixers: The parameter ``audio_out_mixer`` of a transport.
-        call: The call for the log.
+        call: The call whose ids are in the log lines.
 
     Returns:
         The parameter with wrapped mixers.

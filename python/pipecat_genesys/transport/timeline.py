@@ -71,8 +71,8 @@ class _Entry(NamedTuple):
 
     Attributes:
         frame: The frame.
-        start: The position where the frame's audio begins; without audio, the end of the audio
-            before the frame.
+        start: The position where the frame's audio begins. For a frame without audio, this is the
+            end of the audio before the frame.
         samples: The length of the frame's audio on the wire.
         due: The position at which the frame is passed on.
     """
@@ -228,7 +228,10 @@ class PlayoutTimeline:
         return heard
 
     def end(self) -> None:
-        """Discard all audio and pass on all other frames, because the call takes no more audio."""
+        """Discard all audio and pass on all other frames, because the call takes no more audio.
+
+        A recorder still gets the audio that the caller has heard.
+        """
         if self._ended:
             return
         self._ended = True
@@ -340,7 +343,7 @@ class PlayoutTimeline:
         return True
 
     def _add_entry(self, frame: Frame, start: int, samples: int) -> None:
-        """Add a frame whose audio begins at a position. With a recorder, a mark begins a turn."""
+        """Add a frame at a position. With a recorder, add empty audio before the first audio."""
         queue = self._pacer.queue
         unplayed = queue.end - queue.clock.played(time.monotonic())
         is_first = not self._entries and start + unplayed <= queue.end
@@ -411,7 +414,7 @@ class PlayoutTimeline:
             self._linger_timer = loop.call_at(self._lingers_until, self._end_lingering)
 
     def _set_timer(self, delay: float | None) -> None:
-        """Call `poke` after a time in seconds, and not before; None to wait for another event."""
+        """Replace the timer. It calls `poke` after `delay` seconds; None sets no new timer."""
         self._cancel_timer()
         if delay is not None:
             loop = asyncio.get_running_loop()
@@ -467,8 +470,8 @@ class PlayoutTimeline:
     def _recorded_part(self) -> tuple[int, int]:
         """Return how many audio frames are passed on as one frame, and the end position.
 
-        The frame is at least `_PIECE_SECONDS` long if enough audio is known. So the recorder has
-        received the caller's audio of the time at which the frame begins.
+        The frame is at least `_PIECE_SECONDS` long if enough audio is known. Thus the recorder
+        has already received the caller's audio of the time at which the frame begins.
         """
         first = self._entries[0]
         least = round(_PIECE_SECONDS * WIRE_SAMPLE_RATE)

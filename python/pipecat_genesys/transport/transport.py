@@ -167,7 +167,7 @@ class AudioHookTransport(BaseTransport):
         await self._input.end_pipeline()
 
     def _later_processors(self) -> list[FrameProcessor]:
-        """Return the output and the last processor after it; none if no pipeline has the output."""
+        """Return the output and the last processor after it; [] if the output is in no pipeline."""
         last = self._output.next
         if last is None:
             return []
@@ -180,7 +180,7 @@ class AudioHookTransport(BaseTransport):
         await self.call.cleanup()  # type: ignore[no-untyped-call]
 
     def release(self) -> None:
-        """Break the reference cycles of the transport, so that it is freed without a collection.
+        """Break the reference cycles of the transport, so that its memory is freed immediately.
 
         `run_call` and the endpoint call this when a call is over. The transport calls no event
         handler and sends no message afterwards. The attributes of `call` can still be read.
