@@ -266,7 +266,7 @@ async def test_a_fault_that_did_not_happen_exits_with_1() -> None:
     async with scripted() as server:
         done = await run_call(server.url, "--fault=overlapping-pauses", "--hang-up-after=0.3")
     assert done.exit_code == 1
-    assert "did not happen; it needs a server that pauses" in done.output
+    assert "did not happen; the fault needs a server that pauses" in done.output
 
 
 async def test_a_probe_sends_open_and_close_only() -> None:

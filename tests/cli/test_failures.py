@@ -123,7 +123,7 @@ async def test_a_file_that_is_not_a_certificate_exits_with_2(tmp_path: Path) -> 
     file.write_text("no certificate")
     result = await run_command("call", "wss://127.0.0.1:9/", f"--ca-file={file}")
     assert result.exit_code == 2
-    assert "holds no certificates" in result.output
+    assert "contains no certificates" in result.output
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"{}", b"[1]", b'{"capture": 1}'])

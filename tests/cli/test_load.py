@@ -80,7 +80,7 @@ async def test_calls_that_are_too_short_for_an_answer_are_pointed_out() -> None:
     async with echo_peer() as peer:
         done = await run_command(peer.url, "--calls=1", "--duration=1")
     assert done.exit_code == 0, done.output
-    assert "no answer was due: use a longer --duration" in done.output
+    assert "no answer could be measured in this short time: use a longer --duration" in done.output
 
 
 async def test_a_result_of_callers_that_are_too_slow_is_not_valid(

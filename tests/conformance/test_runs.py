@@ -138,9 +138,9 @@ async def test_a_crash_in_hostile_input_is_one_finding_and_the_rest_is_skipped()
     async with server.running() as url:
         results = await run_catalogue(url)
     assert list(failed(results)) == ["hostile-not-json"]
-    assert "the server died" in failed(results)["hostile-not-json"]
+    assert "the server crashed" in failed(results)["hostile-not-json"]
     unsigned = {k: v for k, v in skipped(results).items() if not CATALOGUE[k].signed}
-    assert set(unsigned.values()) == {"not run, because the server died after hostile-not-json"}
+    assert set(unsigned.values()) == {"not run, because the server crashed after hostile-not-json"}
     assert "hostile-deep" in unsigned
 
 
@@ -157,7 +157,7 @@ async def test_the_check_that_crashes_the_server_is_found_among_concurrent_ones(
     async with server.running() as url:
         results = await run_catalogue(url)
     assert list(failed(results)) == ["playback"]
-    assert "the server died" in failed(results)["playback"]
+    assert "the server crashed" in failed(results)["playback"]
     assert all(CATALOGUE[name].signed for name in skipped(results))
     assert server.deaths == 2
 
@@ -167,7 +167,7 @@ async def test_a_crash_among_concurrent_checks_without_a_restart_names_the_suspe
     async with server.running() as url:
         results = await run_catalogue(url)
     (detail,) = failed(results).values()
-    assert detail.startswith("the server died while these checks ran: ")
+    assert detail.startswith("the server crashed while these checks ran: ")
     assert "playback" in detail
     assert "hostile-deep" in skipped(results)
 
@@ -189,7 +189,7 @@ async def test_a_crash_after_a_check_has_passed_is_a_finding_for_that_check() ->
         target = Target(url=url, timeouts=timeouts)
         results = await run_checks(target, [CATALOGUE[name] for name in names])
     assert len(failed(results)) == 1
-    assert skipped(results)["hostile-deep"].startswith("not run, because the server died after ")
+    assert skipped(results)["hostile-deep"].startswith("not run, because the server crashed after ")
 
 
 async def test_authentication_checks_do_not_pass_on_a_server_that_answers_nobody() -> None:

@@ -127,7 +127,7 @@ def test_a_plan_that_cannot_be_kept_is_refused(values: dict[str, float], reason:
 
 
 def test_callers_without_speech_and_speech_without_end_are_refused() -> None:
-    with pytest.raises(ValueError, match="nothing to say"):
+    with pytest.raises(ValueError, match="an utterance is missing or empty"):
         Talk()
     with pytest.raises(ValueError, match=r"takes 8\.0 s"):
         Talk(utterances=[silence(8)])

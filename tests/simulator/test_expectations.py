@@ -136,7 +136,7 @@ async def test_bot_audio_that_begins_during_the_speech_is_no_answer() -> None:
         expect, "say:tone:300:1", "wait:0.5", audio=answers(0.0, frames=4, what=BOT_SECOND)
     )
     assert results(verdict) == {expect[0]: False}
-    assert detail(verdict, expect[0]).endswith("; the bot spoke at its end")
+    assert detail(verdict, expect[0]).endswith("; the bot was speaking at that time")
 
 
 @virtual_time

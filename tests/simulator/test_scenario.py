@@ -138,7 +138,7 @@ async def test_fault_that_is_handled_passes_and_expectations_are_judged_as_well(
     async with scripted() as server:
         scenario = Scenario(steps=("wait:1",))
         verdict = await place_call(server.url, scenario, fault=FAULTS["overlapping-pauses"])
-    assert "did not happen; it needs a server that pauses the call" in verdict.problem
+    assert "did not happen; the fault needs a server that pauses the call" in verdict.problem
 
 
 @virtual_time

@@ -174,8 +174,8 @@ def test_text_is_spoken_in_its_language(language: str) -> None:
 @pytest.mark.parametrize(
     ("text", "language", "why"),
     [
-        ("", "en-US", "has nothing to speak"),
-        (" \0 ", "en-US", "has nothing to speak"),
+        ("", "en-US", "contains nothing that can be spoken"),
+        (" \0 ", "en-US", "contains nothing that can be spoken"),
         ("hello", "xx-YY", "no voice for the language 'xx-YY'"),
         ("hello", "", "no voice for the language ''"),
     ],

@@ -21,7 +21,9 @@ def main() -> None:
     """Run the command line; this is the entry point `pipecat-genesys`.
 
     Raises:
-        SystemExit: Always, with the exit status of the command.
+        SystemExit: With the exit status, when the command has ended or a module of the extra `cli`
+            is missing.
+        ModuleNotFoundError: If another module is missing.
     """
     if os.environ.get("LOGURU_LEVEL") == "":
         # loguru raises an exception at its import if this variable is empty.

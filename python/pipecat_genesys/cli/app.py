@@ -41,7 +41,7 @@ def _options(
 ) -> None:
     """Run and test servers for Genesys Cloud AudioHook and Audio Connector.
 
-    The commands call, load, check and replay act as Genesys Cloud. They need no Genesys
+    The commands `call`, `load`, `check` and `replay` act as Genesys Cloud. They need no Genesys
     organisation.
     """
 

@@ -277,7 +277,7 @@ def call(
         ),
     ] = False,
 ) -> None:
-    """Place one call as Genesys Cloud would, and report whether it was clean.
+    """Place one call as Genesys Cloud would, and report whether the server kept all rules.
 
     Exit status: 0 if the call was clean, or the server handled the fault, and if the call met all
     expectations; 1 if not; 2 if the command line or the script is wrong, or a file cannot be

@@ -187,7 +187,7 @@ async def _run(console: Console, target: Target, selected: list[Check]) -> list[
     """Run the checks with a progress bar.
 
     Raises:
-        ConnectFailedError: If there is no connection at the beginning.
+        ConnectFailedError: If the first connection to the server fails.
     """
     async with target.connection():
         pass

@@ -62,8 +62,8 @@ def connection_options(
         The options of a call that the connection needs.
 
     Raises:
-        ValueError: If the API key cannot be sent in a header, the secret is not base64, the file
-            has no certificates, or the file is given for a URL without TLS.
+        ValueError: If the API key cannot be sent in a header, if the secret is not base64, if
+            `ca_file` contains no certificates, or if `ca_file` is given for a URL without TLS.
         OSError: If a file cannot be read.
     """
     if not (api_key.isascii() and api_key.isprintable()):
@@ -78,7 +78,7 @@ def connection_options(
     try:
         context = None if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
     except ssl.SSLError:
-        raise ValueError(f"{ca_file} holds no certificates in PEM format") from None
+        raise ValueError(f"{ca_file} contains no certificates in PEM format") from None
     return CallOptions(api_key=api_key, client_secret=secret, ssl=context)
 
 

@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command line is wrong, or a file cannot be written; typer uses the same number."""
     NO_CONNECTION = 3
-    """No WebSocket could be established: no server answers, or it refused the upgrade request."""
+    """No WebSocket could be established: no server answered, or the server refused the request."""
     NOT_VALID = 4
     """The callers of `load` were too slow, so that the result does not describe the server."""
     INTERRUPTED = 130

@@ -30,7 +30,8 @@ def inspect(
         typer.Argument(
             metavar="CAPTURE|FOLDER",
             exists=True,
-            help="A file that call --capture or serve --record wrote, or a folder of such files.",
+            help="A file that `pipecat-genesys call --capture` or `pipecat-genesys serve --record` "
+            "wrote, or a folder of such files.",
             show_default=False,
         ),
     ] = None,

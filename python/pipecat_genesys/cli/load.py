@@ -91,9 +91,9 @@ def load(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="A TOML file with the steps and the expectations of a call, as for the command "
-            "call. Each caller places such calls, one after the other, until its time is over. "
-            "These callers need several times as much CPU time.",
+            help="TOML file with the steps and the expectations of a call, in the format of "
+            "`pipecat-genesys call`. Each caller repeats this call until its time is over. A "
+            "caller with a script needs several times the CPU time of a caller without a script.",
             show_default=False,
         ),
     ] = None,
@@ -105,8 +105,8 @@ def load(
         typer.Option(
             min=0.0,
             callback=finite,
-            help="Fail if the 99th percentile of the delay is above this value, in seconds. "
-            "Default: no limit.",
+            help="Fail if the 99th percentile of the delay of the bot's replies is above this "
+            "value, in seconds. Default: no limit.",
             show_default=False,
         ),
     ] = None,
@@ -133,7 +133,7 @@ def load(
     The callers run in this process. The command measures the delay of its own timers. If the 99th
     percentile is above 20 ms, the callers were too slow, and the result is not valid.
 
-    Exit status: 0 if the server kept all limits; 1 if not; 2 if the command line is wrong or a file
+    Exit status: 0 if no limit was exceeded; 1 if one was; 2 if the command line is wrong or a file
     cannot be written; 3 if the first call could not be connected; 4 if the result is not valid; 130
     if interrupted.
     """
@@ -183,7 +183,8 @@ def load(
     console.print(_table(result, expect))
     if script is None and result.completed and not result.replies + result.replies_missing:
         text = (
-            f"no {'echo' if expect is Expect.ECHO else 'answer'} was due: use a longer --duration"
+            f"no {'echo' if expect is Expect.ECHO else 'answer'} could be measured in this short "
+            "time: use a longer --duration"
         )
         console.print(Text(text, "yellow"))
     for failure in failures:
@@ -216,7 +217,7 @@ def load(
 
 
 class _ProgressBar:
-    """A line that shows how many calls run. The line is shown only on a terminal."""
+    """A line that shows how many calls are running. The line is shown only on a terminal."""
 
     def __init__(self, console: Console, plan: LoadPlan) -> None:
         self._plan = plan
@@ -238,7 +239,7 @@ class _ProgressBar:
         self._bar.stop()
 
     def update(self, progress: LoadProgress) -> None:
-        """Show how many calls run and have ended. This method is called every second."""
+        """Show how many calls are running and how many have ended. It is called every second."""
         lag = progress.lag_ms.p99 or 0.0
         self._bar.update(
             self._task,

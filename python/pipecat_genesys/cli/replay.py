@@ -22,7 +22,10 @@ def replay(
     capture: Annotated[
         Path,
         typer.Argument(
-            exists=True, dir_okay=False, help="A file from call --capture, or a recording of serve."
+            exists=True,
+            dir_okay=False,
+            help="A file that `pipecat-genesys call --capture` or `pipecat-genesys serve --record` "
+            "wrote.",
         ),
     ],
     url: ServerUrl,

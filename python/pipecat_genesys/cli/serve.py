@@ -33,7 +33,7 @@ from .serve_logging import (
 if TYPE_CHECKING:
     import uvicorn
 
-# uvicorn imports this name in the server processes. This module must not import the endpoint,
+# uvicorn imports these two names in the server processes. This module must not import the endpoint,
 # because the endpoint imports pipecat, which takes seconds.
 _LOOPS = "pipecat_genesys.endpoint.event_loop"
 _APPLICATION = "pipecat_genesys.endpoint.served_application:application"
@@ -56,8 +56,8 @@ _SUFFIXES = {
 _SIZE = re.compile(r"(\d+)([kMGT]?)B?")
 _AGE = re.compile(r"(\d+)([smhd]?)")
 _APP = re.compile(r"[\w.]+:[\w.]+")
-# Largest WebSocket message in bytes. Genesys sends at most 64,000 bytes. The endpoint refuses
-# larger messages, up to this limit.
+# Largest WebSocket message that the HTTP protocol class accepts, in bytes. Genesys sends at most
+# 64,000 bytes. The endpoint itself refuses messages between 64,000 bytes and this limit.
 _MAX_MESSAGE = 2**18
 
 
@@ -87,7 +87,7 @@ def _choice(kind: str, what: str) -> Any:
         f"--record-{kind}",
         envvar=f"{_RECORD_VARIABLE}_{kind.upper()}",
         show_default=False,
-        help=f"What recordings do with {what}. Default: the setting of the application, or mask.",
+        help=f"How to record {what}. Default: the setting of the application, or mask.",
     )
 
 
@@ -180,7 +180,7 @@ def serve(
             envvar=_RECORD_VARIABLE,
             file_okay=False,
             show_default=False,
-            help="Folder in which each call is recorded in a file, or off. Default: the setting "
+            help="Folder for a recording of each call; off for no recordings. Default: the setting "
             "of the application, or off.",
         ),
     ] = None,
@@ -203,8 +203,8 @@ def serve(
             parser=_parsed(_SIZE, "500M or 20G"),
             metavar="BYTES",
             show_default=False,
-            help="Largest size of all recordings, such as 500M; the oldest recordings are deleted. "
-            "Default: the setting of the application, or 1G.",
+            help="Largest total size of all recordings, such as 500M; above it, the oldest "
+            "recordings are deleted. Default: the setting of the application, or 1G.",
         ),
     ] = None,
     record_max_age: Annotated[
@@ -224,7 +224,7 @@ def serve(
             envvar=_FLIGHT_VARIABLE,
             file_okay=False,
             show_default=False,
-            help="Folder for the last 60 s of each call that ends badly, without audio; or off. "
+            help="Folder for the last 60 s of each call with an error, without audio; or off. "
             "Default: pipecat-genesys-flight-UID in the folder for temporary files.",
         ),
     ] = None,
@@ -316,8 +316,8 @@ def serve(
         ws_max_size=_MAX_MESSAGE,
         # Limit in seconds for connections that remain after the drain.
         timeout_graceful_shutdown=10,
-        # Time in seconds after which a worker that does not answer is killed, with its calls. With
-        # the default of 5 s, a worker that starts slowly on a busy machine is killed again and
+        # Time in seconds after which a worker that does not answer is killed, which ends its calls.
+        # With the default of 5 s, a worker that starts slowly on a busy machine is killed again and
         # again.
         timeout_worker_healthcheck=60,
         proxy_headers=False,

@@ -27,7 +27,7 @@ class Schedule(StrEnum):
     """When a check runs, in relation to the other checks of a run."""
 
     FIRST = "first"
-    """At the beginning, at the same time as other checks, because the check takes long."""
+    """At the beginning, at the same time as other checks, because the check takes a long time."""
     CONCURRENT = "concurrent"
     """At the same time as other checks."""
     ALONE = "alone"

@@ -303,7 +303,7 @@ class CheckedConnection:
         return numbers[-1] if numbers else 0
 
     def of_type(self, *types: str) -> list[Message]:
-        """All messages of the given types received so far."""
+        """Return all messages of the given types received so far."""
         return [message for message in self.messages if message.get("type") in types]
 
     @property

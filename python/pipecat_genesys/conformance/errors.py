@@ -14,4 +14,4 @@ class ConnectionLostError(CheckFailedError):
 
 
 class CheckSkippedError(PipecatGenesysError):
-    """A check cannot say whether the server keeps the rule; the message states why."""
+    """A check cannot find out whether the server keeps the rule; the message states why."""

@@ -231,14 +231,15 @@ class AudioHookCaller:
         options: CallOptions | None = None,
         **fields: object,
     ) -> Verdict:
-        """Place a call, and check the expectations. A coroutine awaits `place` instead.
+        """Place a call, and check the expectations. In a coroutine, await `place` instead.
 
         Args:
             *steps: The steps of the caller; by default the steps of the script.
             script: A file, see `read_scenario`.
             expect: Expectations, in addition to the expectations of the script.
             fault: Name of a fault that the client makes.
-            options: How the call is placed; by default with the API key and the secret.
+            options: Credentials, timeouts and network delay; by default `api_key` and
+                `client_secret` of this object.
             **fields: Other fields of `Scenario`, such as `language` and `input`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Runs checks against a server, several at a time, and notices when the server crashes."""
+"""Runs checks against a server, several at a time, and detects when the server crashes."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class _Run:
         names = ", ".join(result.check.id for result in suspects)
         if suspects and not await self._wait_until_alive():
             self._died_after = names
-            detail = f"the server died while these checks ran: {names}"
+            detail = f"the server crashed while these checks ran: {names}"
             self._finish(replace(suspects[0], detail=detail))
             attempts = [one for one in attempts if one.result is not suspects[0]]
             suspects = []
@@ -204,7 +204,7 @@ class _Run:
         if self._died_after is None and not await self._wait_until_alive():
             self._blame_previous()
         if self._died_after is not None:
-            reason = f"not run, because the server died after {self._died_after}"
+            reason = f"not run, because the server crashed after {self._died_after}"
             return CheckResult(check, Outcome.SKIPPED, reason)
         result = (await self._attempt(check)).result
         if not await self._target.is_alive():
@@ -263,7 +263,7 @@ class _Run:
 
 
 def _died(result: CheckResult) -> CheckResult:
-    detail = "the server died: it accepts no connections after this check"
+    detail = "the server crashed: it accepts no connections after this check"
     if result.detail:
         detail += f"; {result.detail}"
     return replace(result, outcome=Outcome.FAILED, detail=detail)

@@ -152,7 +152,7 @@ class Target:
     async def recorded_call(
         self, name: str, place: Callable[[Target], Coroutine[Any, Any, CheckedConnection]]
     ) -> CheckedConnection:
-        """Return a finished call that several checks examine. Its first use places the call.
+        """Return a finished call that several checks examine. The first request places the call.
 
         Args:
             name: Name of the call.

@@ -63,7 +63,8 @@ _MAX_RULES = 8
 _UTTERANCE_GAP = 0.5
 """Silence of at least this length, in seconds, separates two utterances of the bot."""
 _LOOKAHEAD = 0.25
-"""Audio of the caller after a moment, in seconds, that shows whether the caller speaks then."""
+"""Amount of caller audio, in seconds, that must follow a time before the turn at that time is
+judged."""
 _FASTEST = 0.1
 """Shortest time from speech to an answer in seconds, if the caller then continues to speak. Bot
 audio that begins earlier began in a pause of the caller's turn by chance."""
@@ -72,8 +73,8 @@ _SILENCE = b"\xff"
 _MASKED_RULES = frozenset({ServerRule.BAD_ENTITY, ServerRule.OUTPUT_VARIABLES})
 """Rules about values that a recording masks."""
 _COUNTED_ONLY: Mapping[Rule, str] = {
-    Rule.AUDIO_STATE: "audio in a state in which the client sends none",
-    Rule.AUDIO_LENGTH: "audio that ends within a sample",
+    Rule.AUDIO_STATE: "audio in a state in which the client must not send audio",
+    Rule.AUDIO_LENGTH: "audio that ends in the middle of a sample",
 }
 """Rules whose breaches `AudioHookSession` counts and does not report as events."""
 
@@ -226,8 +227,8 @@ class CallAnalysis:
         version: A number that increases with every change.
         size: Size of all messages in bytes.
         ending: The end of the call, or None while it runs.
-        violations: Number of broken rules that are not tolerated.
-        warnings: Number of broken rules that are tolerated.
+        violations: Number of broken rules with the severity `violation`.
+        warnings: Number of broken rules with the severity `warning`.
     """
 
     def __init__(
@@ -259,7 +260,8 @@ class CallAnalysis:
         self._opened_latency: float | None = None
         self._latencies: list[tuple[float, float]] = []
         self._silences: list[float] = []
-        # Start of each period of bot audio, and whether it continues an utterance after a gap.
+        # For each period of bot audio: its start; and the start of the gap before it, or None if
+        # the period does not continue an utterance.
         self._bot_starts: list[tuple[float, float | None]] = []
         self._last_bot_start = -1.0
         self._barge_ins: list[tuple[float, float]] = []
@@ -330,7 +332,7 @@ class CallAnalysis:
         return message
 
     def tick(self, at: float) -> None:
-        """Advance the time. For each deadline that has expired, add a note with the broken rule."""
+        """Advance the time. If a rule is broken because a deadline expired, add a note with it."""
         if self.ending is None:
             self._advance(at)
 
@@ -347,7 +349,7 @@ class CallAnalysis:
         self._skipped = set(Direction)
 
     def report_fault(self, at: float, detail: str) -> None:
-        """Report that the server's WebSocket frames break RFC 6455."""
+        """Report that WebSocket frames of the client or the server break RFC 6455."""
         self._advance(at)
         self._client.report_breach(ServerRule.WEBSOCKET_FAULT, detail, self._now)
         self._collect(None)
@@ -462,7 +464,7 @@ class CallAnalysis:
         if self._server.faults[Rule.POSITION] > before[Rule.POSITION]:
             expected = self._server.position if kind == _T.RESUMED else position
             detail = (
-                f"'position' is {str(raw.get('position'))[:40]}, the stream is at "
+                f"'position' is {str(raw.get('position'))[:40]}, the stream position is "
                 f"PT{expected / WIRE_SAMPLE_RATE:g}S"
             )
             self._client_fault(message, Rule.POSITION, detail)
@@ -728,7 +730,7 @@ class CallAnalysis:
             end = self._turns.end_before(start)
             is_answer = None if end is None else self._is_answer(start, gap, end)
             if end is not None and is_answer is None and start > until:
-                break  # the caller's audio will show it
+                break  # This is decided when more caller audio has arrived.
             self._bot_starts.pop(0)
             if end is not None and is_answer and end > self._last_bot_start:
                 self._latencies.append((end, start - end))
@@ -744,11 +746,12 @@ class CallAnalysis:
                 self.version += 1
 
     def _is_answer(self, start: float, gap: float | None, end: float) -> bool | None:
-        """Return whether bot audio began after the caller's turn; None if it is not known yet.
+        """Return whether bot audio answers the caller's turn; None if it is not known yet.
 
         Args:
             start: Start of the bot audio.
-            gap: If the bot audio continues an utterance after a gap, the start of the gap.
+            gap: Start of the gap before the bot audio; None if the bot audio does not continue an
+                utterance.
             end: End of the caller's last speech before the bot audio.
         """
         if gap is not None and end < gap:

@@ -49,7 +49,7 @@ class InspectedCall:
         url: URL of the server; empty if it is not known.
         analysis: The messages and the results of their analysis.
         started: Time of day at which the call began, or None.
-        headers: Headers of the upgrade request, without credentials.
+        headers: Headers of the upgrade request, as returned by `safe_headers`.
         error: Why the call cannot be shown, or why it failed; None for no error.
         origin: Time of `open` on the monotonic clock; None for a call that is not live.
     """
@@ -136,8 +136,8 @@ class InspectedCall:
 class CallList:
     """All calls, the newest last. The memory for ended calls is limited.
 
-    The audio and the messages of live calls stay in memory. When ended calls take more than
-    `max_bytes`, the oldest ended calls are removed.
+    The audio and the messages of live calls stay in memory. If ended calls take more than
+    `max_bytes` when a call is added, the oldest ended calls are removed.
 
     Args:
         max_bytes: Maximum total size of the messages of ended calls, in bytes.
@@ -185,7 +185,7 @@ class CallList:
 
 
 def safe_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers without credentials."""
+    """Return headers in which the text `(not shown)` replaces each credential."""
     return {
         name: ("(not shown)" if name.lower() in _SECRET_HEADERS else value)
         for name, value in headers.items()

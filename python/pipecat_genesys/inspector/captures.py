@@ -123,7 +123,7 @@ def _read_head(call: InspectedCall, line: bytes) -> None:
     if version != VERSION:
         shown = str(version)[:20]
         advice = (
-            "; a newer pipecat-genesys wrote it: update this one"
+            "; a newer version of pipecat-genesys wrote the file: update pipecat-genesys"
             if isinstance(version, int) and version > VERSION
             else ""
         )
@@ -230,7 +230,7 @@ class CaptureFiles:
         self._version = 0
 
     def versions(self) -> dict[str, int]:
-        """Return a number for the id of each call. Every change of the call increases it."""
+        """Return a map from the id of each call to its version, which every change increases."""
         return {call_id: file.version for call_id, file in self._files.items()}
 
     def summary(self, call_id: str) -> dict[str, Any] | None:

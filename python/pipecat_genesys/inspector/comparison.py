@@ -47,8 +47,8 @@ def compare(a: CallAnalysis, b: CallAnalysis) -> list[dict[str, Any]]:
 
     Returns:
         The rows for the page, as dicts. `a` and `b` are the messages of the two calls, or None if
-        one call does not have the message. `same` tells whether the messages are equal. `paths`
-        lists the places in the messages at which the values differ.
+        one call does not have the message. `same` is true if the compared values of the messages
+        are equal. `paths` lists the fields whose values differ, at most 50.
 
     Raises:
         ValueError: If a call has too many messages.

@@ -3,9 +3,9 @@
 The forwarder runs in a separate process, as `python -m pipecat_genesys.inspector.forwarder`, so
 that neither the analysis of a call nor a page can delay a call. The forwarder reads the head of
 each request only to find the end of the head. Every byte is forwarded unchanged, including the
-`Host` header, the signature, and the offers of sub-protocols and compression. A copy is sent after
-the byte is forwarded. If more than `MAX_COPIES` bytes wait for the inspector, the rest of the
-affected call is not copied.
+`Host` header, the signature, and the offers of sub-protocols and compression. Bytes are copied
+after they are forwarded, except the head of a request, which is copied before. If more than
+`MAX_COPIES` bytes wait for the inspector, the rest of the affected call is not copied.
 
 A copy is sent as a record: the header `_RECORD`, and the payload. The kinds of records are:
 
@@ -69,7 +69,11 @@ class Copies:
         self._lost: set[int] = set()
 
     def send(self, kind: Record, connection: int, payload: bytes = b"") -> None:
-        """Send a record, unless too many bytes wait or a record of the connection was lost."""
+        """Send a record.
+
+        If too many bytes wait, a `LOST` record is sent instead, and then only the `END` record of
+        this connection.
+        """
         if kind is Record.END:
             self._lost.discard(connection)
         elif connection in self._lost:
@@ -150,7 +154,7 @@ class _ForwardedConnection:
         self._timer: asyncio.TimerHandle | None = None
 
     def connected(self, side: _Side) -> None:
-        """Handle a socket that was established."""
+        """Handle a new connection to the client or to the server."""
         if side is self.client:
             self.copies.send(Record.NEW, self.number)
             self._timer = asyncio.get_running_loop().call_later(
@@ -169,7 +173,7 @@ class _ForwardedConnection:
                 self._timer.cancel()
             self._task = asyncio.get_running_loop().create_task(self._connect())
         elif len(self._head) > MAX_HEAD:
-            self._refuse("431 Request Header Fields Too Large", f"the head exceeds {MAX_HEAD} B")
+            self._refuse("431 Request Header Fields Too Large", f"the head is above {MAX_HEAD} B")
 
     async def _connect(self) -> None:
         server = _Side(self, Record.TO_CLIENT, "server")

@@ -84,7 +84,7 @@ class Guard:
             return "wrong Host: open the URL that `pipecat-genesys inspect` printed"
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in {f"http://{one}" for one in self._hosts}:
-            return "wrong Origin: only the page of the inspector may use it"
+            return "wrong Origin: only the page of the inspector may send requests"
         if in_url:
             return ""
         try:

@@ -45,7 +45,7 @@ LANGUAGES = ("en-US", "en-GB", "de-DE", "es-ES", "es-US", "fr-FR", "it-IT", "ja-
 
 _STEP = 0.02
 _LEAD = 0.04
-"""Bot audio that is sent to the page before it is due, in seconds."""
+"""Seconds before the playback of bot audio at which the audio is sent to the page."""
 _MAX_RATE = 192_000
 
 Send = Callable[[Mapping[str, Any] | bytes], Awaitable[None]]

@@ -272,7 +272,7 @@ class CallProxy:
     Args:
         calls: The list to which calls are added.
         url: URL of the server, `ws://` or `wss://`.
-        port: Port to listen on; 0 for any.
+        port: Port to listen on; 0 for any free port.
         ca_file: Certificates to trust, in PEM format; None for the system's certificates.
         on_end: Called with each call that has ended.
         on_failure: Called with a message if the process ends before `stop`.
@@ -380,7 +380,9 @@ class CallProxy:
             self._end_all()
         is_running = self._ready is not None and self._ready.done() and not self._is_stopping
         if is_running and self._on_failure is not None:
-            self._on_failure("the proxy has ended and takes no more calls; start inspect again")
+            self._on_failure(
+                "the proxy has ended and accepts no calls; start `pipecat-genesys inspect` again"
+            )
 
     def _handle(self, kind: Record, number: int, at: float, payload: bytes) -> None:
         assert self._ready is not None

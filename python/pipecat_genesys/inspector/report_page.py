@@ -43,7 +43,7 @@ def report_page(call: InspectedCall) -> str:
 
 
 def report_data(call: InspectedCall) -> dict[str, Any]:
-    """Return the data of a call as the page of the report reads them."""
+    """Return the data of a call in the form that the page of a report reads."""
     analysis = call.analysis
     tracks = analysis.tracks()
     duration = analysis.now

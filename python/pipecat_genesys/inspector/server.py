@@ -74,19 +74,19 @@ class InspectorStartError(PipecatGenesysError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectorSettings:
-    """What an inspector shows. Exactly one of `captures`, `proxy` and `phone` is set.
+    """The settings of an inspector. Exactly one of `captures`, `proxy` and `phone` is set.
 
     Attributes:
         captures: A capture file, or a folder of capture files.
         proxy: URL of the server to which the proxy forwards calls.
-        listen: Port of the proxy; 0 for any.
+        listen: Port of the proxy; 0 for any free port.
         save: Folder in which the proxy's calls are saved as captures, or None.
         ca_file: Certificates that the proxy trusts, in PEM format; None for the certificates of the
             system.
         phone: URL of the server that the phone calls.
         options: Credentials of the phone and of replays.
         explain: Called with the error of a failed connection; returns the reason and advice.
-        port: Port of the page; 0 for any.
+        port: Port of the page; 0 for any free port.
     """
 
     captures: Path | None = None
@@ -114,7 +114,7 @@ class Inspector:
     """The calls of one source and the web server that shows them.
 
     Args:
-        settings: Which calls are shown, and how.
+        settings: The source of the calls, the ports and the credentials.
         warn: Called with a warning for the user's terminal.
 
     Attributes:
@@ -579,7 +579,7 @@ class _Web:
         await websocket.accept()
         settings = self._inspector.settings
         if settings.phone is None:
-            error = "this inspector is not a phone: start it with inspect --phone URL"
+            error = "this inspector cannot call: start `pipecat-genesys inspect --phone URL`"
             await websocket.send_text(json.dumps({"state": "ended", "id": None, "error": error}))
             await websocket.close()
             return

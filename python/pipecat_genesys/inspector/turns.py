@@ -60,7 +60,7 @@ class TurnDetector:
         self._stretches: list[tuple[float, float]] = []
 
     def hear(self, first: int, pcm: bytes) -> Iterator[Turn]:
-        """Add audio, and yield the turns that end in this audio.
+        """Add audio, and yield each turn that is finished by a pause in this audio.
 
         Args:
             first: Number of the first sample, counted from `open`.
@@ -119,13 +119,14 @@ class TurnDetector:
         return None
 
     def goes_on_after(self, end: float) -> bool | None:
-        """Return whether the caller speaks again before the turn is over.
+        """Return whether the caller speaks again within `_PAUSE`, so that the turn continues.
 
         Args:
             end: End of a period of speech, in seconds since `open`.
 
         Returns:
-            None if the audio so far does not show it.
+            None if no speech follows in the audio so far, and this audio ends before `_PAUSE` is
+            over.
         """
         if any(
             end < start < end + _PAUSE and stop - start >= _MIN_STRETCH

@@ -157,7 +157,7 @@ async def connect(
         url: URL of the server, `ws://` or `wss://`.
         caller: The caller. Its call begins as soon as the server has accepted the connection.
         lags: The delay of each timer is appended here, in seconds.
-        options: Credentials, certificates, and the limit of time for the connection.
+        options: Credentials, certificates, and the maximum time to connect.
 
     Returns:
         The connection, which ends after the caller has hung up.
@@ -179,8 +179,9 @@ async def connect(
             )
             await protocol.connected
     except BaseException as error:
-        # A caller that is cancelled may have been connected in the same turn of the event loop. No
-        # task waits for the future any more; cancelled, it logs no unhandled exception.
+        # If this task is cancelled, the connection may have been established in the same turn of
+        # the event loop. No task waits for the future any more. The future is cancelled so that
+        # asyncio does not log an unhandled exception.
         protocol.connected.cancel()
         protocol.abort()
         # `TimeoutError` and `ssl.SSLError` are subclasses of `OSError`.

@@ -15,11 +15,11 @@ class Criteria:
 
     Attributes:
         max_opened_seconds: Longest time from `open` to `opened`; Genesys ends a call after 5 s.
-        max_underruns_per_minute: A result fails if it has this number of gaps of 20 ms or more, or
-            a larger number, for each minute of a call.
+        max_underruns_per_minute: The test fails if the bots' audio has this number of gaps, or
+            more, per minute of a call. Gaps of less than 20 ms are not counted.
         max_missing_share: Largest part of the expected replies that may be missing. An echo is not
             found if its delay changes during the measured 50 ms, for example after a key press.
-        max_delay_ms: Largest 99th percentile of the delay of the replies; None for no limit.
+        max_delay_ms: Largest 99th percentile of the delay of the bot's replies; None for no limit.
         max_lag_ms: Largest 99th percentile of the delay of this process's timers. Above this limit,
             the callers were too slow, and the result is not valid.
     """
@@ -36,7 +36,7 @@ class Criteria:
 
 
 def find_failures(result: LoadResult, criteria: Criteria) -> list[str]:
-    """Return a text for each limit that a result exceeds; no text if the server passed.
+    """Return one text for each limit that a result exceeds; an empty list if the server passed.
 
     Args:
         result: The measurements.

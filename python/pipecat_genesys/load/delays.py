@@ -24,18 +24,19 @@ _MARKER_EVERY_SECONDS = 1.0
 # No marker is expected within these times before and after a key press, which interrupts the echo.
 _INTERRUPTED_SECONDS = (3.5, 0.5)
 # `_SEARCH_SAMPLES`: maximum delay of an echo. `_NEAR_SAMPLES`: maximum difference from the delay of
-# the previous marker, in a first search that takes little time.
+# the previous marker in the first search, which takes little time.
 _SEARCH_SAMPLES = 6 * WIRE_SAMPLE_RATE
 _NEAR_SAMPLES = round(0.03 * WIRE_SAMPLE_RATE)
 _END_SECONDS = 1.5
 _MATCH_THRESHOLD = 0.9
 # Bot audio counts as speech if a window of this length in seconds is louder than this level.
 _WINDOW_SECONDS, _LOUD = 0.02, 200.0
-# A silence of the bot of this length, in seconds, separates two words at least. If the bot speaks
-# when an utterance of the caller ends, it answers after a silence of `_UTTERANCE_GAP_SECONDS`.
+# A silence of the bot of `_WORD_GAP_SECONDS` or more separates two words. If the bot is speaking
+# when an utterance of the caller ends, the answer begins after a silence of at least
+# `_UTTERANCE_GAP_SECONDS`.
 _WORD_GAP_SECONDS, _UTTERANCE_GAP_SECONDS = 0.2, 0.5
-# An answer is expected within this time. Utterances at the end of a call, for which less time is
-# left, are not counted.
+# An answer is expected only if the caller sends audio for at least this time, in seconds, after the
+# end of the utterance. Other utterances at the end of a call are not counted.
 _ANSWER_SECONDS = 4.0
 
 

@@ -13,10 +13,10 @@ class LoadPlan:
 
     Attributes:
         calls: Number of simultaneous calls.
-        ramp: Time over which the calls begin. The time has an interval of the same length for each
-            call, and the call begins at a random time in its interval. Every caller sends a packet
-            every 200 ms: calls that began at regular times would send their packets at the same
-            times, which independent callers do not.
+        ramp: Time over which the calls begin. The time is divided into intervals of equal length,
+            one for each call, and each call begins at a random time in its interval. Every caller
+            sends a packet every 200 ms. If the calls began at regular times, many of them would
+            send their packets at the same times, unlike independent callers.
         duration: Time for which all calls run together.
         ramp_down: Time over which the calls end, in the order in which they began; None for `ramp`,
             so that all calls take the same time.
@@ -48,14 +48,14 @@ class LoadPlan:
         return max(self.end_of(number) - self.begin_of(number) for number in (0, self.calls - 1))
 
     def begin_of(self, number: int) -> float:
-        """Return the time from the beginning of the first call to the beginning of a call."""
+        """Return the time from the beginning of the test to the beginning of a call."""
         return self.ramp * self._part(number)
 
     def end_of(self, number: int) -> float:
-        """Return the time from the beginning of the first call to the end of a call."""
+        """Return the time from the beginning of the test to the end of a call."""
         down = self.ramp if self.ramp_down is None else self.ramp_down
         return self.ramp + self.duration + down * self._part(number)
 
     def _part(self, number: int) -> float:
-        """Return the part of the calls that begin before a call; the same in every test."""
+        """Return the share of the ramp after which a call begins; it is the same in every test."""
         return (number + Random(number).random()) / self.calls  # noqa: S311  # a schedule

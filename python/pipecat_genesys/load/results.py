@@ -35,14 +35,15 @@ class CallRecord:
     """The measurements of one call, in seconds.
 
     Attributes:
-        completed: Whether the caller hung up, and the server answered with `closed`.
+        completed: Whether the caller hung up, and the server answered with `closed`. For a call
+            with a scenario: `Verdict.passed`.
         seconds: Length of the call.
         spoken_samples: Number of samples that the caller sent.
-        opened: Time from `open` to `opened`; empty without `opened`.
+        opened: The time from `open` to `opened`; an empty list without `opened`.
         pong: Times from `ping` to `pong`.
-        closed: Time from `close` to `closed`; empty without `closed`.
+        closed: The time from `close` to `closed`; an empty list without `closed`.
         barge_in: Times from a key press to `barge_in`.
-        gaps: Beginning and length of the gaps in the bot's speech.
+        gaps: Beginning and length of each gap in the bot's speech.
         key_presses: Times of the key presses, from `open`.
         broken_rules: Number of times that the server broke each rule of the protocol.
         script_error: Error that ended the script of the caller, or None.
@@ -143,7 +144,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadResult:
-    """The measurements of all calls. Times are in ms if the name says so, or else in seconds.
+    """The measurements of all calls. Times are in seconds, or in ms if the name ends with `_ms`.
 
     Attributes:
         calls: Number of calls that were started.
@@ -259,7 +260,7 @@ def aggregate(
 
 
 def _settling(record: CallRecord) -> list[tuple[float, float]]:
-    """Return the periods at the start of an echo in which gaps are counted separately.
+    """Return the periods, at the start and after key presses, whose gaps are counted separately.
 
     The periods are pairs of start and end, in seconds since `open`.
     """

@@ -21,7 +21,8 @@ from .talk import Expect, Talk
 # Caller audio that is generated in addition to the length of the call, in seconds, because the end
 # of the call may be delayed.
 _SPARE_SECONDS = 15.0
-# Time between two reports of the progress, and two measurements of the event loop, in seconds.
+# Time between two reports of the progress, and between two measurements of the event loop's delay,
+# in seconds.
 _PROGRESS_SECONDS, _LAG_SECONDS = 1.0, 0.05
 # Longest time to wait for the end of a call after the caller has hung up, in seconds.
 _END_SECONDS = 20.0
@@ -37,7 +38,7 @@ class LoadProgress:
 
     Attributes:
         started: Number of calls that were started.
-        running: Number of calls that run.
+        running: Number of calls that are running.
         completed: Number of calls that were completed.
         failed: Number of calls that were refused, or ended without being completed.
         lag_ms: Delays of this process's timers since the last report.

@@ -19,7 +19,7 @@ async def run_scripted_call(url: str, scenario: Scenario, options: CallOptions) 
     Args:
         url: URL of the server.
         scenario: What the caller does, and what the server must do.
-        options: How the call is placed.
+        options: Credentials, timeouts and network delay.
 
     Raises:
         ConnectFailedError: If the WebSocket cannot be established.
@@ -35,7 +35,7 @@ async def run_scripted_call(url: str, scenario: Scenario, options: CallOptions) 
         ended=now - call.elapsed + seconds,
         key_presses=[entry.at for entry in call.session.capture.entries if entry.type == "dtmf"],
     )
-    # The call was completed if it met all expectations of the scenario.
+    # The call counts as completed if the server met the scenario's expectations and kept the rules.
     record.completed = verdict.passed
     record.script_error = None if verdict.passed else str(verdict).replace("\n", "; ")
     speeches = call.caller_audio.voice(AudioHookChannel.EXTERNAL).speeches
@@ -43,7 +43,7 @@ async def run_scripted_call(url: str, scenario: Scenario, options: CallOptions) 
     barge_ins = [event.at for event in call.events if isinstance(event, BargedIn)]
     starts = [one.start for one in speeches]
     record.barge_in = barge_ins_by_keys(record.key_presses, barge_ins, starts)
-    # A scenario checks the answers that it needs itself, so no answer is counted as missing.
+    # The expectations of the scenario check the necessary answers, so no answer counts as missing.
     record.delays.missing = 0
     return record
 

@@ -45,7 +45,7 @@ class Talk:
         first: Time of the first utterance, in seconds from `open`. The bot may greet before the
             first utterance.
         period: Time from the beginning of one utterance to the next one, in seconds.
-        key: A key that each caller presses once, in the middle of the call; None for none.
+        key: A key that each caller presses once, in the middle of the call; None for no key.
     """
 
     expect: Expect = Expect.ANSWER
@@ -58,7 +58,7 @@ class Talk:
         if self.expect is Expect.ECHO:
             return
         if not self.utterances or not all(self.utterances):
-            raise ValueError("the callers have nothing to say: give one utterance or more")
+            raise ValueError("an utterance is missing or empty: give one utterance or more")
         longest = max(len(speech) for speech in self.utterances) / WIRE_SAMPLE_RATE
         if longest >= self.period:
             raise ValueError(

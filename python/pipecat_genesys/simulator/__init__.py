@@ -15,7 +15,7 @@ expectations for the server. A `Verdict` says whether the server met the expecta
 mistakes that the client can make on purpose, and that a server must survive.
 
 `SimulatedCall` needs the extra `simulator` (websockets), and the extra `auth` or `cli` to sign
-requests. Nothing here imports pipecat.
+requests. No module of this package imports pipecat.
 """
 
 from pipecat_genesys.capture import (

@@ -77,8 +77,8 @@ class SimulatedCall:
         url: URL of the server, `ws://` or `wss://`.
         parameters: Contents of `open`, and the mode of the call; a new call to a voice bot with
             random ids by default.
-        options: How the call is placed.
-        fault: What the client does wrong, see `FAULTS`; nothing by default.
+        options: Credentials, timeouts and network delay.
+        fault: Wrong or rare behaviour of the client, see `FAULTS`; none by default.
         continues: The call that this call continues, see `continuation`.
         observer: Called with every message and every event when it happens. An exception raised
             by the observer ends the call and is raised in the script.
@@ -609,7 +609,7 @@ def continuation(call: SimulatedCall, *, url: str = "", history: float = HISTORY
 
     Genesys does this if reconnection is enabled, after `reconnect` or after a lost connection.
     The new session has its own id and its own numbering. Its `open` lists the previous sessions,
-    and its stream begins up to 20 s earlier; the audio of those 20 s is sent again as soon as the
+    and its stream begins up to `history` seconds earlier; this audio is sent again as soon as the
     session is open. When the new session is open, the previous one closes with reason `reconnect`.
     `paused`, `resumed` and `discarded` messages of the repeated audio are not sent again. Source:
     the session walkthrough of Genesys's documentation::

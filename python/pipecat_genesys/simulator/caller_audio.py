@@ -81,8 +81,8 @@ class QueuedSpeech:
 class Voice:
     """The audio of one party: queued speech, and silence while no speech is queued.
 
-    Speech begins at a frame boundary, with the next frame to be sent. A server cannot distinguish
-    this from speech that began during the frame before.
+    Speech begins at a frame boundary, with the next frame to be sent. Speech is never added to a
+    frame that was already sent.
 
     Args:
         record: Whether to keep the audio that was sent. The audio is needed to continue the call in

@@ -91,7 +91,7 @@ class ConnectFailedError(SimulatorError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """How a call is placed. All times are in seconds.
+    """The options of a call: credentials, timeouts, limits and network. Times are in seconds.
 
     Attributes:
         api_key: Value of the `X-API-KEY` header.

@@ -21,13 +21,13 @@ from .caller_audio import Spoken
 from .session import events as ev
 
 _SAME_UTTERANCE = 0.5
-"""A silence of the bot that is shorter, in seconds, is a gap inside one utterance, as it is for
-`Playback.underruns`."""
+"""A silence of the bot that is shorter than this time, in seconds, is a gap inside one utterance,
+as in `Playback.underruns`."""
 
 
 _WINDOW = round(0.02 * WIRE_SAMPLE_RATE)
 _AUDIBLE = 330
-"""Largest amplitude of silence: -40 dB relative to full scale."""
+"""Largest sample value that counts as silence: -40 dB relative to full scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _speeches(call: SimulatedCall) -> Sequence[Spoken]:
 def _audible_end(call: SimulatedCall, speech: Spoken) -> float:
     """Return the end of the last audible sound of a speech, in seconds since `open`.
 
-    A recording, and a synthetic voice, can end with silence, during which a bot may answer.
+    A recording or synthetic speech can end with silence, during which a bot may answer.
     """
     track = call.caller_audio.voice(AudioHookChannel.EXTERNAL).track
     end = speech.end_sample
@@ -178,7 +178,7 @@ def _answered_within(amount: str, unit: str) -> Judge:
             if latency is None and last - end >= limit:
                 talked_over = any(one.start < end < one.end for one in utterances)
                 return False, f"no answer to the speech that ended at {end:.2f} s" + (
-                    "; the bot spoke at its end" if talked_over else ""
+                    "; the bot was speaking at that time" if talked_over else ""
                 )
             if latency is not None and latency > limit:
                 when = f"the speech that ended at {end:.2f} s"
@@ -186,7 +186,7 @@ def _answered_within(amount: str, unit: str) -> Judge:
             if latency is not None:
                 latencies.append(latency)
         if not latencies:
-            return False, "no answer was due before the caller went on or the call ended"
+            return False, "no answer was due before the caller spoke again or the call ended"
         return True, f"{len(latencies)} answered, the slowest after {_milliseconds(max(latencies))}"
 
     return judge
@@ -294,32 +294,32 @@ _TIME = r"(\d+(?:\.\d+)?) ?(ms|s)"
 EXPECTATIONS: Sequence[ExpectationKind] = (
     ExpectationKind(
         "opened within 500 ms",
-        "the server sends `opened` in time",
+        "the server sends `opened` within this time",
         re.compile(f"opened within {_TIME}"),
         _opened_within,
     ),
     ExpectationKind(
         "greets within 2 s",
-        "the caller hears the bot in time after `opened`",
+        "the caller hears the bot within this time after `opened`",
         re.compile(f"greets within {_TIME}"),
         _greets_within,
     ),
     ExpectationKind(
         "answered within 800 ms",
-        "the bot begins to speak in time after the end of each speech of the caller. "
-        "Bot audio that began before is no answer",
+        "the bot begins to speak within this time after the end of each speech of the caller. "
+        "Bot audio that began before that end is not an answer",
         re.compile(f"answered within {_TIME}"),
         _answered_within,
     ),
     ExpectationKind(
         "barge-in silences within 300 ms",
-        "whenever the caller begins to speak while the bot is audible, the bot is silent in time",
+        "if the caller begins to speak while the bot speaks, the bot is silent within this time",
         re.compile(f"barge-in silences within {_TIME}"),
         _silenced_within,
     ),
     ExpectationKind(
         "hears at least 2 s",
-        "the caller hears that much bot audio in the whole call; `at most` is the other bound",
+        "the caller hears at least this much bot audio in the whole call; `at most` sets a maximum",
         re.compile(f"hears at (least|most) {_TIME}"),
         _hears,
     ),

@@ -96,7 +96,7 @@ class FaultInjector:
 
     @property
     def has_acted(self) -> bool:
-        """Whether at least one act was performed, or the fault has no acts."""
+        """Whether an act was performed or a frame was split; true if the fault has neither."""
         split = self._one_byte_frames - self.session.outbox.frames_to_split
         nothing_to_do = not self._has_acts and not self._one_byte_frames
         return self._has_performed or split > 0 or nothing_to_do

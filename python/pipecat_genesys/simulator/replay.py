@@ -196,7 +196,7 @@ async def replay_call(
 
     Raises:
         ConnectFailedError: If the WebSocket cannot be established.
-        ValueError: If the capture contains no client message, or no audio.
+        ValueError: If the capture contains no client message, or lacks the content of audio.
     """
     return await _Replay(recorded, url, options or CallOptions(), observer).run()
 
@@ -300,7 +300,7 @@ class _Replay:
         await self._finish(connection, shift)
 
     async def _finish(self, connection: CallConnection, shift: float) -> None:
-        """End the connection as it ended in the recording: with a close frame, or abruptly."""
+        """Close the WebSocket if the recorded client sent `close`; otherwise abort it."""
         if any(_close_reason(entry) is not None for entry in self._recorded.entries):
             await self._wait_for(_T.CLOSED, self._options.timeouts.close)
             return connection.close()

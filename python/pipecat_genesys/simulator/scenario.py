@@ -306,7 +306,11 @@ class Verdict:
         if fault is None:
             return "" if self.report.clean else "not clean"
         if not self.fault_happened:
-            hint = "; it needs a server that pauses the call" if fault.needs_server_pause else ""
+            hint = (
+                "; the fault needs a server that pauses the call"
+                if fault.needs_server_pause
+                else ""
+            )
             return f"the fault {fault.name} did not happen{hint}"
         if fault.is_handled(self.report):
             return ""
@@ -340,8 +344,8 @@ async def place_call(
     Args:
         url: URL of the server.
         scenario: The scenario; a call without steps and expectations by default.
-        options: How the call is placed.
-        fault: What the client does wrong; nothing by default.
+        options: Credentials, timeouts and network delay.
+        fault: Wrong or rare behaviour of the client, see `FAULTS`; none by default.
         observer: Called with every message and every event, see `SimulatedCall`.
 
     Raises:

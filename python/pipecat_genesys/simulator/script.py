@@ -1,7 +1,8 @@
 """Scripts in text form, such as `wait:bot say:question.wav wait:quiet press:9`.
 
 A step is a verb, with an argument after a colon if the verb needs one. `VERBS` lists the verbs.
-`parse_script` checks all steps, reads all files and speaks all texts before the call is placed.
+`parse_script` checks all steps, reads all files and synthesizes all texts before the call
+is placed.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ def _sound(argument: str, context: ParseContext, party: AudioHookChannel) -> byt
 
 def _unquoted(text: str) -> str:
     if len(text) < 2 or text[0] != text[-1]:
-        raise ValueError(f"the text does not end with {text[0]}")
+        raise ValueError(f"the text does not end with the quotation mark {text[0]}")
     return text[1:-1]
 
 

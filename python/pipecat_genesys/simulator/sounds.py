@@ -1,6 +1,6 @@
 """Makes caller audio from WAV files, text and tones, and writes recordings of calls.
 
-Caller audio is 8 kHz mu-law. Generated sounds are the same in every run.
+Caller audio is 8 kHz mu-law. Tones and `sample_speech` are the same in every run.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def write_wav(target: str | os.PathLike[str] | BinaryIO, caller_pcm: bytes, bot_
     """Write a call as a stereo WAV file: 16-bit PCM at 8 kHz, with the caller on the left channel.
 
     Args:
-        target: Path of the file, or a binary file open for writing. Only the user who writes a new
-            file can read it.
+        target: Path of the file, or a binary file open for writing. A file that is created for a
+            path can be read only by the user who created it.
         caller_pcm: Audio of the caller, 16-bit little-endian PCM.
         bot_pcm: Audio of the other party, 16-bit little-endian PCM. The shorter channel is padded
             with silence.
@@ -138,7 +138,7 @@ def _read_with_soundfile(file: str | BinaryIO) -> tuple[int, bytes, int]:
         samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"not a WAV file: {error}") from None
-    # The samples are clipped first, because the largest numbers cannot be multiplied.
+    # The samples are clipped first, so that the multiplication does not overflow.
     samples = np.clip(np.nan_to_num(samples), -1, 1)
     pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2")
     return samples.shape[1], pcm.tobytes(), rate
@@ -161,10 +161,10 @@ def _to_wire_rate(pcm: bytes, rate: int) -> bytes:
 def sample_speech(seconds: float, party: AudioHookChannel = AudioHookChannel.EXTERNAL) -> bytes:
     """Return recorded English speech of an exact duration.
 
-    The speech is the end of a recording of several sentences, so it begins within a word and ends
-    with a sentence. If `seconds` is longer than the recording, the recording is repeated, with half
-    a second of silence in between. Silero VAD detects the result as speech, and Smart Turn detects
-    its end as the end of a turn.
+    The speech is the end of a recording of several sentences, so it may begin within a word, and it
+    ends at the end of a sentence. If `seconds` is longer than the recording, the recording is
+    repeated, with half a second of silence in between. Silero VAD detects the result as speech, and
+    Smart Turn detects its end as the end of a turn.
 
     Args:
         seconds: Duration.
@@ -208,8 +208,8 @@ def synthesize(
         8 kHz mono mu-law with a peak of -6 dB.
 
     Raises:
-        ValueError: If the text has nothing to speak, if there is no voice for the language, or if
-            the library is not installed.
+        ValueError: If the text contains nothing that can be spoken, if there is no voice for the
+            language, or if the library is not installed.
     """
     return _synthesized(text, language, party is AudioHookChannel.INTERNAL)
 
@@ -221,7 +221,7 @@ def _synthesized(text: str, language: str, is_female: bool) -> bytes:
     samples = array("h", pcm)
     loud = [index for index, sample in enumerate(samples) if abs(sample) > _QUIET]
     if not loud:
-        raise ValueError(f"the text {text!r} has nothing to speak")
+        raise ValueError(f"the text {text!r} contains nothing that can be spoken")
     samples = samples[loud[0] : loud[-1] + 1]
     scale = _SPOKEN_PEAK / max(map(abs, samples))
     pcm = _pcm(sample * scale for sample in samples)
@@ -229,7 +229,7 @@ def _synthesized(text: str, language: str, is_female: bool) -> bytes:
 
 
 _SYNTHESIZER_LOCK = threading.Lock()
-"""Held while the library speaks: it has one voice and one audio callback for the whole process."""
+"""Held while the library makes speech, because a process has one voice and one audio callback."""
 
 
 class NoSpeechError(PipecatGenesysError, ValueError):
@@ -326,7 +326,7 @@ class _Synthesizer:
             words, len(words), 0, self._POSITION_CHARACTER, 0, self._CHARS_UTF8, None, None
         )
         if status:
-            raise ValueError(f"eSpeak NG cannot speak {text!r}: its status is {status}")
+            raise ValueError(f"eSpeak NG cannot speak {text!r}: its return value is {status}")
         return bytes(self._pcm), self._rate
 
 
@@ -359,7 +359,7 @@ def tone(frequency: float, seconds: float, level: float = -12.0) -> bytes:
         ValueError: If the frequency is out of range or the duration is negative.
     """
     if not 0 < frequency < WIRE_SAMPLE_RATE / 2:
-        raise ValueError(f"a tone at 8 kHz is between 0 and 4000 Hz, got {frequency:g} Hz")
+        raise ValueError(f"a tone must be between 0 and 4000 Hz, got {frequency:g} Hz")
     step = math.tau * frequency / WIRE_SAMPLE_RATE
     peak = _PEAK * 10 ** (level / 20)
     return audio.ulaw_encode(_pcm(peak * math.sin(step * n) for n in range(_samples(seconds))))

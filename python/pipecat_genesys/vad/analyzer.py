@@ -25,8 +25,8 @@ from .model import UnusableModelError, shared_model
 from .resets import ResetRule, reset_rule
 
 SAMPLE_RATES = (8000, 16000)
-# Maximum number of windows that are processed in the event loop without a pause. They take about
-# 0.25 ms. Longer audio is processed in a thread of its call.
+# Maximum number of windows that are processed in the event loop without a pause. Processing them
+# takes about 0.25 ms. Longer audio is processed in a thread of its call.
 MAX_LOOP_WINDOWS = 16
 
 # Private members of pipecat's base class that this analyzer overrides or calls. A newer pipecat may
@@ -47,12 +47,12 @@ _warnings_given: set[str] = set()
 
 
 class TelephoneVADAnalyzer(VADAnalyzer):
-    """A drop-in replacement of pipecat's `SileroVADAnalyzer` for telephone calls.
+    """A drop-in replacement for pipecat's `SileroVADAnalyzer`, for telephone calls.
 
     It uses pipecat's model file and has the same parameters, states and timing as
     `SileroVADAnalyzer`, but analyzes the audio at 8 kHz, the sample rate of the telephone. Native
-    code computes the model, which takes so little time that a packet is processed in the event
-    loop. Audio of more than 0.5 s is processed in a thread of its call.
+    code computes the model. A packet takes so little time that it is processed in the event loop.
+    If 17 or more windows (0.54 s) are passed at once, they are processed in a thread of their call.
 
     If the model file of the installed pipecat has an unknown structure, or if pipecat's base class
     is not as expected, the analyzer uses pipecat's `SileroVADAnalyzer` for the rest of the call,
@@ -85,15 +85,15 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         # Whether `_run_analyzer` of the base class runs, and the energy of its newest window.
         self._is_analyzing = False
         self._energy = 0.0
-        # Time of the last check whether a pause is necessary, and number of windows since then.
+        # Time at which `_is_ahead_of_real_time` was last called, and number of windows since then.
         self._pause_time = 0.0
         self._windows_without_pause = 0
-        # A thread for long audio, the process to which the thread belongs, and the work that the
-        # thread has not finished, in the order of time.
+        # A thread for long audio, the id of the process to which the thread belongs, and the
+        # unfinished work of the thread, oldest first.
         self._thread: ThreadPoolExecutor | None = None
         self._process_id = 0
         self._in_thread: list[Future[Any]] = []
-        # Parameters that wait until the thread has finished.
+        # Parameters that take effect when the thread has finished its work.
         self._next_params: VADParams | None = None
         self._warned_of_odd_length = False
         missing = [name for name in _BASE_MEMBERS if not hasattr(VADAnalyzer, name)]
@@ -173,8 +173,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             state = self._analyze(buffer)
             self._windows_without_pause += windows
             if self._windows_without_pause > MAX_LOOP_WINDOWS and self._is_ahead_of_real_time():
-                # The caller may have more audio and not wait for anything. Other tasks of the event
-                # loop run now.
+                # This method may be called in a loop that never waits. Let the other tasks of the
+                # event loop run.
                 await asyncio.sleep(0)
         if state is None:
             # pipecat's analyzer has replaced this analyzer, and it has not received this audio yet.
@@ -190,8 +190,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
             buffer: One window of 16-bit mono samples (see `num_frames_required`).
 
         Returns:
-            The probability from 0 to 1. If the buffer has another length, an error is logged and
-            the result is 0.
+            The probability from 0 to 1. If the buffer has another length, or if no sample rate is
+            set, an error is logged and the result is 0.
         """
         if self._is_analyzing:
             return self._next_confidence()
@@ -297,7 +297,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         return {name: getattr(self, name) for name in _CALL_ATTRIBUTES if hasattr(self, name)}
 
     def _is_ahead_of_real_time(self) -> bool:
-        """Return whether the newest audio has come faster than a caller speaks."""
+        """Return whether the audio since the last check arrived at more than twice real time."""
         now = time.monotonic()
         elapsed, self._pause_time = now - self._pause_time, now
         windows, self._windows_without_pause = self._windows_without_pause, 0
@@ -327,7 +327,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         return bool(self._in_thread)
 
     def _after_thread(self, change: Callable[[], None]) -> None:
-        """Apply a change now, or after the work that the thread of the call has."""
+        """Apply a change now, or after the unfinished work of the thread of the call."""
         if self._thread_is_busy():
             self._submit(change)
         else:
@@ -395,5 +395,5 @@ def _check_rate(sample_rate: int) -> None:
     if sample_rate not in SAMPLE_RATES:
         raise ValueError(
             f"TelephoneVADAnalyzer supports audio at 8000 and 16000 Hz, not at {sample_rate} Hz; "
-            "set the input sample rate of the pipeline to one of these"
+            "set the input sample rate of the pipeline to 8000 or 16000"
         )

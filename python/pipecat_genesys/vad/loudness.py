@@ -3,8 +3,8 @@
 pipecat measures the loudness for each window: version 1.8 and newer measure the newest 400 ms with
 the package `loudness`, and older versions measure only the window, with `pyloudnorm`.
 `SpeechDetector` computes the same energies in a tenth of the time of these packages. This module
-has the filters and scales of both packages. `volume_scale` returns a scale only if its volumes
-agree with the volumes of pipecat's function.
+defines the filters and the scales of both packages. `volume_scale` returns a scale only if its
+volumes agree with the volumes of pipecat's function.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WINDOW_SECONDS = 0.032
 # in LUFS.
 HISTOGRAM_STEP = 0.1
 HISTOGRAM_LOWEST = -70.0
-# Maximum difference of two volumes that count as equal: one step of the histogram.
+# Maximum difference of two volumes that count as equal: one and a half steps of the histogram.
 TOLERANCE = 1.5 * HISTOGRAM_STEP / 100
 
 
@@ -42,8 +42,8 @@ class VolumeScale:
     Attributes:
         sections: The K-weighting filter of BS.1770 at the sample rate.
         half_windows: Length of the audio that one measurement covers, as a number of half windows.
-        reference: Energy of loudness 0 before the offset of BS.1770: the number of samples
-            times the square of a full-scale sample.
+        reference: Energy of loudness 0 before the offset of BS.1770: the number of samples times
+            the square of the sample value that the measuring package takes as full scale.
         quietest: Loudness of volume 0 in LUFS; the loudness of volume 1 is 100 LU higher.
         has_histogram: Whether the loudness is rounded to the steps of a histogram.
     """

@@ -22,7 +22,7 @@ from .onnx_file import Tensor, read_branches
 
 SAMPLE_RATE = 8000
 WINDOW_SAMPLES = 256
-# Number of samples before a window that the model reads, too.
+# Number of samples before a window that the model reads together with the window.
 CONTEXT_SAMPLES = 32
 STATE_SIZE = 128
 
@@ -60,7 +60,7 @@ class VADModelError(PipecatGenesysError):
 
 
 class UnusableModelError(VADModelError):
-    """The native model cannot be used, but pipecat's own analyzer can.
+    """The native model cannot be used, but pipecat's own analyzer can be used.
 
     `TelephoneVADAnalyzer` handles this exception. The message gives the reason.
     """
@@ -105,7 +105,8 @@ def load_model(content: bytes | None = None) -> SpeechModel:
 
     Raises:
         VADModelError: The file or onnxruntime is missing or unusable.
-        UnusableModelError: The file has another structure, or its results differ.
+        UnusableModelError: The file has an unknown structure, or the results of the native model
+            differ from the results of onnxruntime.
     """
     if content is None:
         content = read_model_file()
@@ -203,14 +204,14 @@ def _constants_at_8_khz(content: bytes) -> list[Tensor]:
         }
         if len(found) == len(_SHAPES):
             return [found[end] for end in _SHAPES]
-    raise ValueError("no branch has the constants of the 8 kHz model")
+    raise ValueError("no branch of the ONNX graph contains the constants of the 8 kHz model")
 
 
 def _largest_difference(model: SpeechModel, session: Session) -> float:
     """Run both models on the same signal, and return the largest difference of the results."""
     random = np.random.default_rng(SAMPLE_RATE)
-    # Syllables of a voice and noise, whose levels differ between windows, so that the probabilities
-    # differ, too.
+    # A voiced sound with noise. The levels differ between windows, so that the probabilities of the
+    # windows differ.
     time = np.arange(_COMPARED_WINDOWS * WINDOW_SAMPLES) / SAMPLE_RATE
     voice = sum(np.sin(2 * np.pi * 140 * harmonic * time) / harmonic for harmonic in range(1, 16))
     noise = random.standard_normal(len(time)) * 10.0 ** -random.uniform(0, 3, len(time))
@@ -223,6 +224,6 @@ def _largest_difference(model: SpeechModel, session: Session) -> float:
     for probability in expected:
         window = detector.next_window()
         if window is None:
-            raise ValueError("the windows differ")
+            raise ValueError("the native model returned fewer windows than onnxruntime")
         differences.append(abs(window[0] - probability))
     return float(np.max(differences))

@@ -1,9 +1,9 @@
 """Reads the constants of an ONNX file.
 
 An ONNX file is one protobuf message, `ModelProto`. The package `onnx`, which defines this message,
-is large, and pipecat does not install it. This module defines the needed part of the message for
-the package `protobuf`, which pipecat installs. The numbers are from `onnx.proto`; the number of an
-existing field never changes.
+is large, and pipecat does not install it. This module defines the fields that it reads for the
+package `protobuf`, which pipecat installs. The field numbers are from `onnx.proto`; the number of
+an existing field never changes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def read_branches(model: bytes) -> list[dict[str, Tensor]]:
         returned.
 
     Raises:
-        ValueError: The content is not an ONNX file.
+        ValueError: The content is not a protobuf message, or a constant is invalid.
     """
     file = _model_proto()()
     try:

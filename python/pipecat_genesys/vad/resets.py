@@ -27,7 +27,10 @@ class ResetRule(Protocol):
 
 
 class NonSpeechReset:
-    """Resets the model's state after an interval of audio, when several windows have no speech."""
+    """Resets the model's state after an interval of audio, during clear non-speech.
+
+    The state is reset only while the analyzer's state is `VADState.QUIET`.
+    """
 
     def __init__(self, interval: float, max_confidence: float, low_windows: int) -> None:
         """Create a rule.
@@ -67,7 +70,7 @@ class WallClockReset:
         """Create a rule.
 
         Args:
-            interval: Time between resets in seconds.
+            interval: Minimum time between resets, in seconds.
         """
         self._interval = interval
         self._last_reset = 0.0

@@ -151,7 +151,10 @@ async def languages_form(target: Target) -> None:
             if isinstance(one, str) and not _CLIENT_LANGUAGE.fullmatch(one)
         ]
         if wrong:
-            raise CheckFailedError(f"Genesys's client refuses the languages {shown(wrong)}")
+            raise CheckFailedError(
+                f"Genesys's client refuses the languages {shown(wrong)}; a code must have the form "
+                "'en-US'"
+            )
 
 
 @check(f"{DOCUMENTED}, OpenParameters")

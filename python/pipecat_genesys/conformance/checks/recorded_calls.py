@@ -27,7 +27,7 @@ async def sample_call(target: Target) -> CheckedConnection:
 async def conversation(target: Target) -> CheckedConnection:
     """Return a finished call in which the caller speaks half of the time and presses keys.
 
-    The call lasts `Timeouts.conversation`.
+    The call lasts `Timeouts.conversation`. If the medium is not mono mu-law, the caller is silent.
 
     Raises:
         ConnectFailedError: If the server could not be reached.

@@ -50,7 +50,7 @@ const source = inline ? new InlineSource(inline.textContent ?? "") : new LiveSou
 const calls = new Map();
 /** Whether a pointer is over the list of calls. */
 let isPointing = false;
-/** @type {string|undefined} The call whose row was pressed last. */
+/** @type {string|undefined} The id of the call whose row was pressed last. */
 let pressedCall;
 /** @type {Call[]} */
 let shownCalls = [];
@@ -60,7 +60,7 @@ let config = null;
 let openCall = null;
 /** @type {MessageIndex|null} */
 let messages = null;
-/** Number of opened calls. An answer for a call that was opened before is dropped. */
+/** Number of times that a call was opened. An answer for a call opened earlier is ignored. */
 let opened = 0;
 /** @type {Entry|null} */
 let shownEntry = null;
@@ -146,7 +146,7 @@ const callList = new VirtualList(byId("calls"), CALL_HEIGHT, createCallRow, fill
 const phone = new Phone({
   state(state, id, error) {
     showPhone(error);
-    // A narrow window shows either the list or the call. The keypad is beside the list.
+    // A narrow window shows either the list or the call. The keypad is shown with the list.
     if (id && (state === "opened" || state === "connecting")) void open(id, false);
   },
   level: (level) => byId("phone-level").setAttribute("value", level.toFixed(3)),
@@ -382,7 +382,7 @@ async function reloadFinished(id) {
 /** @param {LiveBatch} batch */
 function onBatch(batch) {
   if (batch.calls || batch.removed) {
-    // The server may read a large capture for longer than the page needs to load.
+    // The page may be loaded before the server has read a large capture.
     const isFirst = config?.source === "files" && calls.size === 0 && !openCall;
     updateCalls(batch.calls ?? [], batch.removed);
     if (isFirst) void openFirst();
@@ -960,7 +960,7 @@ async function openFirst() {
   else if (first && (inline || calls.size === 1)) await open(first.id);
 }
 
-/** Fetches the changes of the time in which the page was not connected. */
+/** Fetches the changes that happened while the page was not connected. */
 async function refresh() {
   try {
     updateCalls(await source.calls());

@@ -60,7 +60,7 @@ export class MessageIndex {
    * Fetches the messages that are missing.
    *
    * @param {() => boolean} wanted  Whether the call is still open in the page.
-   * @param {() => void} onPage  Called after each page.
+   * @param {() => void} onPage  Called after each answer of the server.
    */
   async load(wanted, onPage) {
     if (this._loading) return;
@@ -153,7 +153,7 @@ function toRow(entry) {
   };
 }
 
-/** @param {Entry} entry @returns {string} The most important values of a message, in one line. */
+/** @param {Entry} entry @returns {string} The first broken rule, or the contents, in one line. */
 function summarize(entry) {
   const first = entry.rules?.[0];
   if (first) return `${first.rule}: ${first.message}`;
@@ -167,7 +167,7 @@ function summarize(entry) {
   return JSON.stringify(parameters).slice(1, 201).replace(/}$/, "").replaceAll('"', "");
 }
 
-/** @param {number} seconds @returns {string} Such as 1:02:03.4 or 0:07.250. */
+/** @param {number} seconds @returns {string} The time, such as 1:02:03.4 or 0:07.250. */
 export function formatTime(seconds, digits = 3) {
   const sign = seconds < 0 ? "-" : "";
   const scale = 10 ** digits;
@@ -181,7 +181,7 @@ export function formatTime(seconds, digits = 3) {
     : `${sign}${minutes}:${tail}`;
 }
 
-/** @param {number|null|undefined} seconds @returns {string} Such as 48 ms or 1.25 s. */
+/** @param {number|null|undefined} seconds @returns {string} The time, such as 48 ms or 1.25 s. */
 export function formatLatency(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(2)} s`;

@@ -33,7 +33,7 @@ export function parseVariables(text) {
   for (const line of text.split("\n")) {
     if (!line.trim()) continue;
     const at = line.indexOf("=");
-    if (at < 1) throw new Error(`"${line.trim()}" is no input variable. Write NAME=VALUE on each line.`);
+    if (at < 1) throw new Error(`"${line.trim()}" is not an input variable. Write NAME=VALUE on each line.`);
     variables[line.slice(0, at).trim()] = line.slice(at + 1).trim();
   }
   return variables;

@@ -40,7 +40,7 @@ export class Player {
     this.seek(0);
   }
 
-  /** The call has ended, so its audio no longer changes. */
+  /** Records that the call has ended, so that its audio no longer changes. */
   finish() {
     if (this._grows) this._version++;
     this._grows = false;
@@ -97,8 +97,8 @@ export class Player {
     try {
       await this._audio.play();
     } catch (error) {
-      // `play` also fails if it is interrupted by another source or a pause. Audio errors have an
-      // event.
+      // `play` also fails if another source or a pause interrupts it. Other errors of the audio are
+      // reported by the `error` event.
       if (error instanceof DOMException && error.name === "NotAllowedError") {
         this._events.error("The browser refused to play audio. Click the play button.");
       }

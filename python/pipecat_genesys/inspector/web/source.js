@@ -39,7 +39,7 @@
  * @property {number} faults
  * @property {number} warnings
  * @property {number|null} worst_latency
- * @property {string|null} error  Why the file cannot be read.
+ * @property {string|null} error  Why the call cannot be shown, or why it failed.
  *
  * @typedef {object} Numbers
  * @property {number|null} opened_latency
@@ -74,7 +74,7 @@
  * @property {Call} [call]
  */
 
-/** The server of `pipecat-genesys inspect`. A failed request throws an `Error`. */
+/** Requests calls from the server of `pipecat-genesys inspect`. A failed request throws an `Error`. */
 export class LiveSource {
   constructor() {
     /** @type {WebSocket|null} */
@@ -180,7 +180,7 @@ export class LiveSource {
    * Chooses the call whose messages `listen` reports.
    *
    * @param {string|null} id
-   * @param {number} from  The first message to report.
+   * @param {number} from  Number of the first message to report.
    */
   subscribe(id, from) {
     this._subscription = { subscribe: id, from };
@@ -194,7 +194,7 @@ export class LiveSource {
   }
 }
 
-/** The JSON block of a saved report. The class makes no network request. */
+/** Reads a call from the JSON block of a saved report, without network requests. */
 export class InlineSource {
   /** @param {string} text  The JSON text of the block. */
   constructor(text) {

@@ -504,7 +504,7 @@ export class Timeline {
     playhead.style.transform = `translateX(${x.toFixed(1)}px)`;
   }
 
-  /** Shows the time and the mark under the pointer. @param {uPlot} plot */
+  /** Shows the time and the marks at the pointer. @param {uPlot} plot */
   _hover(plot) {
     const { tip, root } = this._parts;
     const left = plot.cursor.left ?? -1;

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * A list of any length with rows of one height. Only rows near the visible part are in the
+ * A list of any length whose rows have the same height. Only rows near the visible part are in the
  * document. The rows are reused for other items while the list scrolls.
  */
 
@@ -46,7 +46,7 @@ export class VirtualList {
   }
 
   /**
-   * Fills all rows again. A row keeps its place, because it may be under the pointer.
+   * Fills all rows again. A row keeps its position, because the pointer may be over it.
    *
    * @param {number} length  The number of items.
    */

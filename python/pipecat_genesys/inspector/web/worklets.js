@@ -88,7 +88,7 @@ class Loudspeaker extends AudioWorkletProcessor {
     const out = outputs[0]?.[0];
     if (!out) return true;
     if (!this._playing && this._buffered > 0) {
-      // Audio that is shorter than the target is played after the target time has passed.
+      // Audio that is shorter than `TARGET` is played after `TARGET` seconds have passed.
       this._waiting += out.length;
       this._playing = this._buffered >= TARGET * sampleRate || this._waiting >= TARGET * sampleRate;
     }

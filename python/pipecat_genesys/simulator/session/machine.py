@@ -218,7 +218,7 @@ class ClientMachine:
         parameters: Contents of `open`, and the mode of the call.
         acts: Whether the client sends messages and ends the session itself.
         limits: Limits on the messages of the server.
-        budgets: For each rate limit, the number of messages that it still allows.
+        budgets: The `MessageBudget` of each rate limit.
         capture: All messages of the call.
         outbox: The queue of outgoing messages.
         playback: The playback queue of bot audio.
@@ -483,7 +483,7 @@ class ClientMachine:
             self.react(breach.rule, breach.detail, now)
 
     def react(self, rule: ServerRule, detail: str, now: float) -> None:
-        """React to a broken rule as `REACTIONS` says.
+        """React to a broken rule as `REACTIONS` defines.
 
         Args:
             rule: The broken rule.

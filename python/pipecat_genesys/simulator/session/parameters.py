@@ -220,8 +220,8 @@ def as_probe(parameters: CallParameters) -> CallParameters:
 class MessageBudget:
     """A token bucket that limits the rate of one kind of message.
 
-    Every method takes the current time. If a method gets an earlier time than the previous method,
-    no tokens are added.
+    Every method takes the current time. If the time is before the time of the previous call, no
+    tokens are added.
 
     Args:
         rate: Tokens added per second.

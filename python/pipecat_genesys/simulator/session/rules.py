@@ -176,7 +176,7 @@ class Breach:
 class BrokenRuleError(PipecatGenesysError):
     """A server message breaks a rule and cannot be processed further.
 
-    Validation raises the error; the session catches it and reacts as `REACTIONS` says.
+    Validation raises the error; the session catches it and reacts as `REACTIONS` defines.
 
     Attributes:
         breach: The broken rule, with the detail.

@@ -66,7 +66,7 @@ class GenesysClientSession:
         parameters: Contents of `open`, and the mode of the call.
         capture: All messages of the call.
         outbox: The queue of outgoing messages. Faults write to it directly.
-        budgets: For each rate limit, the number of messages that it still allows.
+        budgets: The `MessageBudget` of each rate limit.
     """
 
     def __init__(

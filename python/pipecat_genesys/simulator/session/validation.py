@@ -338,7 +338,7 @@ def check_languages(languages: Sequence[str] | None, *, requested: bool) -> Iter
         yield Breach(ServerRule.LANGUAGES_NOT_ASKED, "'supportedLanguages' was not requested")
     odd = [code[:20] for code in languages if not _LANGUAGE.fullmatch(code)]
     if odd:
-        detail = f"language codes must look like 'en-US', got {', '.join(odd)[:100]}"
+        detail = f"language codes must have the form 'en-US', got {', '.join(odd)[:100]}"
         yield Breach(ServerRule.LANGUAGE_CODE, detail)
 
 
