@@ -28,13 +28,14 @@ _SLOW_EVERY = 10
 
 @dataclass
 class Competitor:
-    """A way to convert packets.
+    """A serializer or a library that converts packets.
 
     Attributes:
         name: Name in the tables.
         run: Converts a batch of packets into a list of results; the only code that is timed.
         payload: Returns the audio of one result as bytes.
-        exact: Whether every packet must have its exact length and every sample its exact value.
+        exact: Whether the length of every packet must be exact, and the error of every sample must
+            be at most one step.
         every: The competitor takes part in every n-th round, where n is `every`.
         rounds: Number of rounds in which the competitor has taken part.
         nanoseconds: Time of each batch.

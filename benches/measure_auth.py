@@ -1,7 +1,8 @@
 """Time to verify the signature of a genuine upgrade request and of the slowest hostile requests.
 
-Prints JSON: medians of the thread's CPU time in microseconds. Every hostile request is as large as
-the verifier's limits allow, and must be rejected.
+Prints JSON: medians of the thread's CPU time in microseconds. Every hostile request must be
+rejected. All hostile requests except `wrong signature` and `unknown key` are as large as the
+verifier's limits allow.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ async def place_calls(url: str, calls: int, seconds: float) -> list[float]:
 
 @contextmanager
 def running(pattern: str, *command: str) -> Iterator[str]:
-    """Run a program; yield the part of its output that a pattern matches."""
+    """Run a program; yield the text of its output that the first group of a pattern matches."""
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

@@ -1,6 +1,6 @@
 """Quality of the 16-bit output of our resampler and of other libraries' resamplers.
 
-Prints JSON. Nothing here depends on the speed of the machine. A value of our resampler outside its
+Prints JSON. No value depends on the speed of the machine. A value of our resampler outside its
 specification is reported as a problem.
 """
 

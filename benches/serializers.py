@@ -1,4 +1,4 @@
-"""Creates our serializer or pipecat's serializer, and runs calls without an event loop."""
+"""Creates our serializer or pipecat's serializer, and runs coroutines without an event loop."""
 
 from __future__ import annotations
 

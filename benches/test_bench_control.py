@@ -67,7 +67,7 @@ def log(request: Any) -> Iterator[str]:
 
 
 class ControlCompetitor:
-    """A serializer that handles one kind of control message."""
+    """A serializer that handles control messages of one type."""
 
     def __init__(self, name: str, message: str) -> None:
         self.name, self.message = name, message
@@ -78,7 +78,7 @@ class ControlCompetitor:
         self._call = None if message in ("open", "close") else self._opened(*AUDIO)
 
     def prepare(self) -> None:
-        """Make the messages of the next round and the calls they belong to."""
+        """Make the messages of the next round, and serializers for their calls."""
         if self.message == "open":
             serializers = (connected_serializer(self.name, PIPELINE_RATE) for _ in range(BATCH))
             self.batch = [(serializer, OPEN_MESSAGE) for serializer in serializers]

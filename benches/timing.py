@@ -6,7 +6,7 @@ import os
 import time
 
 QUICK = os.environ.get("BENCH_QUICK") == "1"
-"""Whether the run is a smoke test, in which the times mean nothing."""
+"""Whether the run is a smoke test, whose times are not valid."""
 
 # The clock measures the CPU time of this thread. Wall time would include interruptions by other
 # threads, and a long batch is interrupted more often than a short batch. Wall time is used only if

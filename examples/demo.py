@@ -163,7 +163,7 @@ class DemoCaller:
 
 
 def share_heard(said: bytes, heard: bytes) -> float:
-    """Return the percentage of a sentence whose parts were heard at their correct times.
+    """Return the percentage of a sentence that the recording has at the correct times.
 
     Args:
         said: The sentence as mu-law.

@@ -1,4 +1,4 @@
-"""A bot for production: `audiohook_router` authenticates, limits and drains the calls.
+"""A bot for production: `audiohook_router` authenticates calls, limits and drains them.
 
 The bot greets the caller, repeats the caller's audio, and ends the call on key 9. To run it::
 

@@ -80,7 +80,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--profile", action="store_true", help="profile instead of a load test")
+    parser.add_argument("--profile", action="store_true", help="measure CPU time by layer instead")
     parser.add_argument("--quick", action="store_true", help="coarse steps, by default on uvloop")
     parser.add_argument("--smoke", action="store_true", help="two calls; writes no results")
     parser.add_argument("--servers", nargs="+", choices=SERVERS)

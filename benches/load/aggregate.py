@@ -62,7 +62,7 @@ def _times(values: Percentiles) -> dict[str, float | None]:
 
 
 def step_failures(result: LoadResult, smallest_delay_ms: float | None) -> list[str]:
-    """Return the limits that a step exceeds; an empty list for a passed step.
+    """Return a message for each limit that a step violates; an empty list for a passed step.
 
     Args:
         result: The measurements of the callers.

@@ -44,7 +44,7 @@ def _runs(transport: FastAPIWebsocketTransport, **options: Any) -> RunPipeline:
 
 
 def _documented(websocket: WebSocket) -> tuple[Any, RunPipeline]:
-    """Use the parameters of pipecat's documentation, one of which pipecat does not have."""
+    """Use the documented parameters of pipecat; `audio_out_fixed_packet_size` has no effect."""
     transport = _stock_transport(
         websocket,
         serializer=pipecat_genesys_serializer.GenesysAudioHookSerializer(),
@@ -56,7 +56,7 @@ def _documented(websocket: WebSocket) -> tuple[Any, RunPipeline]:
 
 
 def _tuned(worker_options: dict[str, Any], **more: Any) -> Configuration:
-    """Set pipecat's parameters so that no audio is lost and no call is cut off."""
+    """Return a configuration of pipecat in which no audio is lost and no call is cut off."""
 
     def configure(websocket: WebSocket) -> tuple[Any, RunPipeline]:
         kind = pipecat_genesys_serializer.GenesysAudioHookSerializer
@@ -95,7 +95,8 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "ours-transport": _ours,
     "ours-transport-telephone-vad": _ours,
 }
-"""For each name, a function from a WebSocket to a transport and a function that runs a pipeline."""
+"""For each name of a server, a function that takes a WebSocket. The function returns a transport,
+and a function that runs a pipeline."""
 
 
 async def run_call(

@@ -1,4 +1,4 @@
-"""Settings of a search for the number of calls that a server holds, and the next step."""
+"""Settings of a search for the number of calls that a server holds, and choice of the next step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNIT = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How exactly the number of calls is found.
+    """Settings of a search: how long its steps are, and how exact its result is.
 
     Attributes:
         plateau: Seconds during which all calls of a step run.

@@ -43,7 +43,10 @@ class ProcessStats:
             self._timer_delays.append(max(0.0, loop.time() - due))
 
     def read(self) -> dict[str, Any]:
-        """Return the statistics since the previous use of this method."""
+        """Return the total CPU time, the memory, and the statistics since the previous call.
+
+        The statistics are of garbage collections and of the delay of the event loop.
+        """
         collections, self._collections = self._collections, []
         delays, self._timer_delays = self._timer_delays, []
         generations = [generation for generation, _, _ in collections]

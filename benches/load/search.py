@@ -1,4 +1,4 @@
-"""Finds the number of calls that a server holds: larger steps until one fails, then bisection."""
+"""Finds the number of calls that a server holds: more calls until a step fails, then bisection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def search(
         server: Name of the server.
         bot: Name of the bot.
         loop: Name of the event loop.
-        effort: How exactly the number of calls is found.
+        effort: Settings of the search.
         report: Called with each row, also with the rows of attempts that are repeated.
     """
     results: dict[int, bool] = {}

@@ -53,7 +53,7 @@ class ServerProcess:
         self.port = int(self._read_line())
 
     def stats(self, command: str = "read") -> dict[str, Any]:
-        """Send a command; return the server's statistics since the last command."""
+        """Send a command; return the statistics that the server prints for this command."""
         assert self._process.stdin is not None
         print(command, file=self._process.stdin, flush=True)
         stats: dict[str, Any] = json.loads(self._read_line())

@@ -56,7 +56,7 @@ def functions(row: Row) -> Table:
 
 
 def largest_passed_step(rows: Sequence[Row]) -> Row | None:
-    """Return the largest passed step below the smallest failed one."""
+    """Return the largest passed step with fewer calls than the smallest failed step, if any."""
     failed = smallest_failed_step(rows)
     passed = [
         row
@@ -67,7 +67,7 @@ def largest_passed_step(rows: Sequence[Row]) -> Row | None:
 
 
 def smallest_failed_step(rows: Sequence[Row]) -> Row | None:
-    """Return the smallest failed step."""
+    """Return the failed step with the fewest calls, or None if no step failed."""
     failed = [row for row in rows if row["failures"]]
     return min(failed, key=lambda row: int(row["calls"]), default=None)
 

@@ -1,9 +1,9 @@
-"""A bot of Pipecat's own parts, with local replacements for its remote services.
+"""A bot that consists of Pipecat's processors, with local replacements for remote services.
 
 Voice activity detection, the context aggregators, the user's idle timer and the turn strategies
 are Pipecat's. The recogniser, the model and the voice are subclasses of Pipecat's services. These
-subclasses behave like clients of remote services: they send audio or text, wait, and push the
-frames of the answer.
+subclasses have the delays of clients of remote services: they wait, and push the frames of the
+answer.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _IDLE_SECONDS = 20.0
 
 
 class RemoteRecogniser(STTService):
-    """Counts the caller's audio, and returns the same transcription after each utterance."""
+    """Counts the caller's audio, and pushes the same transcription after each utterance."""
 
     def __init__(self, counter: CallerAudioCounter) -> None:
         super().__init__(
@@ -76,7 +76,7 @@ class RemoteRecogniser(STTService):
         self._has_begun = False
 
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
-        """Send audio to the service; the transcription arrives later."""
+        """Yield no frame: `process_frame` starts the transcription."""
         yield None
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
@@ -140,7 +140,7 @@ class RemoteVoice(TTSService):
         )
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
-        """Yield the audio of a sentence as it arrives from the service."""
+        """Yield the audio of a sentence in pieces, with the delays of a remote service."""
         await asyncio.sleep(_FIRST_AUDIO_SECONDS)
         for begin in range(0, len(GREETING), _PIECE_BYTES):
             piece = GREETING[begin : begin + _PIECE_BYTES]

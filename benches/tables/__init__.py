@@ -1,4 +1,4 @@
-"""The tables of `run.py`'s results: a function for each table."""
+"""The tables of the results of `run.py`. A function makes each table."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[Results], Table]]] = {
     "round-trip": (["quality"], quality.round_trip),
     "clipping": (["quality"], quality.clipping),
 }
-"""For each table name in the documents, the steps that the table needs and its function."""
+"""For each name of a table in the documents: the steps that the table needs, and the function that
+makes the table."""
 
 
 def make_tables(results: Results) -> dict[str, Table]:
-    """Return the tables whose steps have results, by name."""
+    """Return a map from name to table.
+
+    A table is included only if all benchmark steps that it needs have results.
+    """
     return {
         name: make(results)
         for name, (needed, make) in TABLES.items()

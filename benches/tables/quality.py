@@ -155,7 +155,7 @@ def silence(results: Results) -> Table:
 
 
 def round_trip(results: Results) -> Table:
-    """Return the table of mu-law audio that is converted to the pipeline's rate and back."""
+    """Return the table of the errors of mu-law audio after conversion to a rate and back."""
     rows = []
     for row in results["quality"]["round_trip"]:
         for signal in row:

@@ -126,7 +126,7 @@ def crates(results: Results) -> Table:
 
 
 def fastest(results: Results) -> Table:
-    """Return the table of the fastest resampler within the quality limits, compared with ours."""
+    """Return the table of the fastest library and crate within the quality limits, and of ours."""
     within_limits = libraries_within_limits(results)
     crate_rows = {_case(row): row for row in results["crates"]["rows"]}
     cells = []

@@ -81,7 +81,7 @@ def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def accuracy(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure accuracy on a labelled folder, the downloaded test set, or synthetic speech."""
+    """Measure accuracy on a folder of recordings, the downloaded test set, or synthetic speech."""
     recordings, source = _recordings(options.labelled, options.quick)
     return {"source": source} | measure_accuracy(recordings, options.quick)
 
@@ -118,7 +118,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--calls", nargs="+", type=int, metavar="N", help="numbers of simultaneous calls to measure"
     )
-    parser.add_argument("--seconds", type=float, help="seconds of each run with calls")
+    parser.add_argument("--seconds", type=float, help="duration of each run of the step `calls`")
     parser.add_argument("--short", action="store_true", help="measure fewer numbers of calls")
     parser.add_argument("--quick", action="store_true", help="a smoke test; writes no results")
     parser.add_argument("--output", type=Path, help="write the results to this folder")

@@ -60,10 +60,12 @@ class _Outcome:
     Attributes:
         scores: Probability of speech in each frame of 10 ms.
         labels: Whether each of these frames has speech.
-        onsets: Delay of the start of each sentence in seconds, or nan if it was missed.
-        ends: Delay of the stop of each sentence in seconds, or nan if it was missed.
-        false_starts: Number of starts outside sentences.
-        stops: Number of all stops.
+        onsets: For each sentence, the delay of the detected start in seconds, or nan if no start
+            was detected.
+        ends: For each sentence, the delay of the detected stop in seconds, or nan if no stop was
+            detected.
+        false_starts: Number of detected starts outside sentences.
+        stops: Number of all detected stops.
         seconds: Duration of the recordings.
     """
 
@@ -163,7 +165,7 @@ def _judge(
 
 
 def _frames(outcomes: Sequence[_Outcome], name: str) -> dict[str, Any]:
-    """Return the accuracy of frames of 10 ms; the parameters of the analyzer have no effect."""
+    """Return the accuracy in frames of 10 ms; empty if `name` is not in `FRAME_NAMES`."""
     if name not in FRAME_NAMES:
         return {}
     values = np.concatenate([outcome.scores for outcome in outcomes])
@@ -231,7 +233,7 @@ def _first(times: Sequence[float], begin: float, end: float) -> float:
 async def _analyze(
     configuration: Configuration, pcm: bytes
 ) -> tuple[list[float], list[tuple[float, VADState]]]:
-    """Return the confidence of each window, and the times of starts and stops of speech."""
+    """Return the confidence of each window, and the time and state of each start or stop."""
     analyzer: Any = configuration.ready()
     confidences: list[float] = []
     original = analyzer.voice_confidence

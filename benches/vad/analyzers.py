@@ -14,7 +14,7 @@ from . import OURS_8, OURS_16, OURS_SOONER, PIPECAT_8, PIPECAT_16
 
 @dataclass(frozen=True)
 class Configuration:
-    """A kind of analyzer at a sample rate.
+    """An analyzer and the sample rate of its pipeline.
 
     Attributes:
         name: Name in the tables.

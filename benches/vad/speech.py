@@ -1,4 +1,4 @@
-"""Recorded speech of a caller for measurements of time, at any rate."""
+"""Recorded speech of a caller for measurements of time, at any sample rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CPU time of each stage of one call. The calls run one after the other, without waiting."""
+"""CPU time of each stage of the analysis of one call. Packets are analyzed without waiting."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _ROUNDS = 5
 
 
 def measure_stages(quick: bool = False) -> list[dict[str, Any]]:
-    """Return the CPU time up to the end of each stage, in ms per second of audio.
+    """Return the CPU time of each stage, in ms per second of audio.
 
     For pipecat's analyzer, the stages are: a run of the model; the conversion of samples to floats,
     with the model; the volume; the whole analyzer without a thread; and the whole analyzer with its
-    thread, in packets of 200 ms and of 20 ms. Our analyzer has one stage of native code, which
+    thread, for packets of 200 ms and of 20 ms. Our analyzer has one stage of native code, which
     includes the model, the conversion and the volume, and needs no thread.
     """
     rounds = 1 if quick else _ROUNDS

@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 
 
 def make_vad_tables(results: Mapping[str, Any]) -> dict[str, Table]:
-    """Return the tables by name."""
+    """Return a map from name to table. A table is included only if its step has results."""
     tables = {}
     if results.get("calls"):
         tables["vad-cpu"] = cpu(results["calls"])
@@ -189,7 +189,11 @@ def delays(rows: Sequence[Row], source: str) -> Table:
 
 
 def pairs(rows: Sequence[Row], source: str) -> Table:
-    """Return the table of the differences from pipecat's analyzer at 16 kHz for each sentence."""
+    """Return the table of mean differences from pipecat's analyzer at 16 kHz.
+
+    The table has one row for each coding and noise. Both analyzers are compared on the same
+    sentences.
+    """
     names = (OURS_8, OURS_SOONER)
     return Table(
         "Onset and end of turn, sentence by sentence",

@@ -1,4 +1,4 @@
-"""Changes recorded speech as a telephone call does: noise, 8 kHz, coding and resampling."""
+"""Adds noise to recorded speech, and converts the speech as in a telephone call to 8 kHz."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _white(random: np.random.Generator, length: int, *_: Any) -> Samples:
 
 
 def _modulated(random: np.random.Generator, length: int, *_: Any) -> Samples:
-    """Low noise whose amplitude changes at the rate of syllables."""
+    """Return low-frequency noise whose amplitude changes at the rate of syllables."""
     low = sosfilt(butter(2, 600, fs=RATE, output="sos"), random.standard_normal(length))
     envelope = sosfilt(butter(2, 4, fs=RATE, output="sos"), random.standard_normal(length))
     return np.asarray(low * np.abs(envelope))
@@ -72,7 +72,7 @@ def _modulated(random: np.random.Generator, length: int, *_: Any) -> Samples:
 def _babble(
     random: np.random.Generator, length: int, recordings: Sequence[Recording], own: int
 ) -> Samples:
-    """Several other voices at the same time, played backwards."""
+    """Return the sum of several other voices, which are played backwards."""
     others = [number for number in range(len(recordings)) if number != own]
     chosen = random.choice(others, min(_BABBLE_VOICES, len(others)), replace=False)
     total = np.zeros(length)
@@ -84,7 +84,7 @@ def _babble(
 
 
 def _machine(random: np.random.Generator, length: int, *_: Any) -> Samples:
-    """A hum of 100 Hz with harmonics, and low noise."""
+    """Return the sum of a 100 Hz hum with its harmonics and low-frequency noise."""
     time = np.arange(length) / RATE
     hum = sum(
         np.sin(2 * np.pi * 100 * n * time + random.uniform(0, 6.28)) / n for n in range(1, 16)

@@ -25,7 +25,7 @@ _TURN_SECONDS = 4
 
 
 def measure_smart_turn(quick: bool = False) -> list[dict[str, Any]]:
-    """Return the CPU time of a prediction, and of voice activity detection, in ms for each rate."""
+    """Return the CPU time of a prediction and of voice activity detection in ms, at each rate."""
     rows = []
     runs = 1 if quick else _RUNS
     for rate in _RATES:

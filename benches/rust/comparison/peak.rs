@@ -1,5 +1,5 @@
-//! Loops that contain only multiply-and-add instructions. The results are percentages of the speed
-//! of these loops, which is the CPU's peak.
+//! Loops that contain only multiply-and-add instructions. The speed of these loops is the CPU's
+//! peak. The benchmark compares our speed with this peak.
 //!
 //! A loop multiplies and adds pairs of 16-bit integers, with enough independent sums to hide the
 //! latency of the instruction.

@@ -21,7 +21,7 @@ use crate::quantize;
 
 /// Largest number of coefficients in a filter bank. The number of coefficients is 48 times the
 /// numerator or the denominator of the reduced ratio, whichever is larger. The limit keeps a bank
-/// below 1 MiB and its design time at milliseconds.
+/// below 1 MiB and its design time at a few milliseconds.
 pub const MAX_BANK_COEFFICIENTS: u64 = 1 << 18;
 
 /// Shape of the Kaiser window, for a stopband attenuation of 110 dB (Kaiser's formula: 0.1102 *
@@ -81,7 +81,7 @@ impl Bank {
         designed
     }
 
-    /// Returns the number of inputs per output.
+    /// Returns the number of inputs from which each output is computed.
     pub(crate) fn taps(&self, design: Design) -> usize {
         match self {
             Self::Interpolate { .. } => design.span,

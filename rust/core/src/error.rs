@@ -6,8 +6,8 @@
 use std::error::Error;
 use std::fmt;
 
-/// The reason why a function rejected its arguments. A function that returns an error does not
-/// change the state of any stream.
+/// The reason why a function failed. A function that returns an error does not change the state of
+/// any stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AudioError {
@@ -46,7 +46,7 @@ pub enum AudioError {
     LoudnessFilter,
     /// A constant of the speech model whose length differs from the expected length.
     SpeechWeights {
-        /// The constant.
+        /// Name of the constant.
         name: &'static str,
         /// Expected number of values.
         expected: usize,
@@ -158,8 +158,8 @@ impl fmt::Display for AudioError {
                 actual,
             } => write!(
                 f,
-                "the {name} of the speech model must have {expected} values, got {actual}; this \
-                 is another model"
+                "the {name} of the speech model must have {expected} values, got {actual}; \
+                 pass the constants of the Silero model at 8 kHz"
             ),
             Self::InstructionSet { name, available } => write!(
                 f,

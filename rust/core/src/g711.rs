@@ -3,10 +3,10 @@
 //! A mu-law code is a small floating-point number: one sign bit, three exponent bits
 //! and four mantissa bits, with a bias of 33 in the 14-bit domain (ITU-T G.711, table
 //! 2a). The conversion therefore uses the hardware's floating-point format: decoding
-//! places the seven magnitude bits into an IEEE single, encoding extracts them.
+//! places the seven magnitude bits into an IEEE single, and encoding extracts these bits.
 //!
-//! Rules: no lookup table, because a table would compete with the filter banks for the
-//! first-level cache; no branches, so that the compiler can vectorise the loops.
+//! Rules: the code has no lookup table, because a table would compete with the filter banks for
+//! the first-level cache. The code has no branches, so that the compiler can vectorise the loops.
 
 use crate::AudioError;
 use crate::arch::kernels;

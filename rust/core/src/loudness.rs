@@ -10,7 +10,7 @@
 //! the free response `f(s)`, and both are linear. The energy of the block is therefore
 //! `sum(y * y) + 2 * s . cross + s . gram . s`, where `cross` and `gram` are the sums of the
 //! products of the free responses with `y` and with each other. The state after the block is
-//! the zero-state end plus `transition . s`.
+//! the state at the end of the zero-state response plus `transition . s`.
 //!
 //! Rules: all sums are f64 and in a fixed order, without fused operations, so that they are
 //! the same on every machine.
@@ -61,8 +61,8 @@ struct Design {
     sections: [Section; 2],
     /// For each sample of a block, the free responses of the state variables.
     responses: Box<[State]>,
-    /// For each state variable, the free response's state after a block if the variable is 1
-    /// before the block.
+    /// For each state variable, the state after a block of zeros, if this variable is 1 and the
+    /// other variables are 0 before the block.
     transition: [State; STATES],
     /// Sums of the products of the free responses.
     gram: [State; STATES],
@@ -209,7 +209,7 @@ impl SlidingEnergy {
 mod tests {
     use super::*;
 
-    /// The K-weighting of ITU-R BS.1770 at 8 kHz, to eight digits.
+    /// The K-weighting of ITU-R BS.1770 at 8 kHz, rounded to eight decimals.
     const SECTIONS: [Section; 2] = [
         Section {
             numerator: [1.312_479_39, -1.160_943_4, 0.428_466_67],
@@ -230,7 +230,7 @@ mod tests {
         std::iter::repeat_with(next).take(length).collect()
     }
 
-    /// Filters the whole measurement interval from a state of zero.
+    /// Returns the energy of the samples, filtered from a state of zero.
     fn direct(samples: &[i16]) -> f64 {
         let mut state = ZERO;
         let squares = samples.iter().map(|&sample| {

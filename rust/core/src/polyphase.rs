@@ -100,7 +100,7 @@ impl Polyphase {
         if !self.stages.is_empty() {
             let zeros = self.ratio.inputs_for(self.residue, outputs.len());
             let silence = |_: usize, samples: &mut [i16]| samples.fill(0);
-            // This number of zeros can give more outputs than the filters delay. The additional
+            // This number of zeros can give more outputs than `outputs` holds. The additional
             // outputs are dropped.
             let mut all = vec![0; self.outputs(zeros) as usize];
             self.process(zeros, &silence, &mut all);

@@ -5,7 +5,7 @@
 //! * The taps of a branch sum to exactly 1, so that a constant input gives the same
 //!   constant as output.
 //! * No sum overflows 32 bits for any input. This module asserts this rule.
-//! * The error of the taps stays 100 dB below a gain of 1.
+//! * The error of the response stays 97 dB below a gain of 1 at every frequency.
 
 use crate::arch::{Accumulator, Branches, Row};
 
@@ -64,8 +64,8 @@ pub(crate) fn rows(
 type Parts = (Vec<i16>, Vec<i16>);
 
 /// Splits taps into fine and coarse parts. The products of all these rows are added to one sum.
-/// Only the taps in the range `middle` get a coarse part. Returns `None` if a part does not fit 16
-/// bits.
+/// Only the taps in the range `middle` get a coarse part. Returns `None` if a part does not fit
+/// into 16 bits.
 fn split(
     rows: &[Vec<f64>],
     scales: Accumulator,
@@ -100,7 +100,7 @@ fn split(
     Some(parts)
 }
 
-/// Returns whether a 32-bit sum cannot overflow, whatever the inputs are. The sum has the products
+/// Returns whether a 32-bit sum cannot overflow for any inputs. The sum has the products
 /// of the inputs with the taps of all these rows. Intermediate sums are checked too.
 fn fits(parts: &[Parts], scales: Accumulator) -> bool {
     let loudest = i64::from(1 << 15 >> scales.input_shift);

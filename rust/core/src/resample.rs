@@ -35,7 +35,9 @@ impl Resampler {
     /// [`AudioError::RateOutOfRange`] if a rate is 0, [`AudioError::RatesTooFarApart`] if
     /// one rate is more than [`MAX_FACTOR`](crate::MAX_FACTOR) times the other,
     /// [`AudioError::BankTooLarge`] if the reduced ratio needs more than
-    /// [`MAX_BANK_COEFFICIENTS`](crate::MAX_BANK_COEFFICIENTS) coefficients.
+    /// [`MAX_BANK_COEFFICIENTS`](crate::MAX_BANK_COEFFICIENTS) coefficients,
+    /// [`AudioError::InstructionSet`] under the same conditions as in
+    /// [`instruction_set`](crate::instruction_set).
     pub fn new(in_rate: u32, out_rate: u32) -> Result<Self, AudioError> {
         let channel = Polyphase::new(Ratio::new(in_rate, out_rate)?, 0)?;
         Ok(Self { channel })

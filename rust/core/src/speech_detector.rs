@@ -1,4 +1,4 @@
-//! [`SpeechDetector`]: PCM to probabilities of speech.
+//! [`SpeechDetector`]: computes probabilities of speech from PCM.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::loudness::Section;
 use crate::speech_model::{Gates, SpeechModel, SpeechState};
 use crate::speech_windows::{CONTEXT_SAMPLES, Row, SpeechWindows};
 
-/// What is known about one window of a stream.
+/// The results for one window of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SpeechWindow {
     /// Probability of speech in the window.
@@ -20,7 +20,7 @@ pub struct SpeechWindow {
 /// The probability of speech in each window of 32 ms of a stream of PCM.
 ///
 /// [`process`](Self::process) computes the layers before the LSTM for all windows that a packet
-/// completes. [`next_window`](Self::next_window) computes the LSTM for one window after the other.
+/// completes. [`next_window`](Self::next_window) computes the LSTM for one window per call.
 /// [`reset_model`](Self::reset_model) may be called between two windows.
 #[derive(Debug)]
 pub struct SpeechDetector {
@@ -82,7 +82,7 @@ impl SpeechDetector {
         Ok(self.energies.len())
     }
 
-    /// Returns the next window, or `None` if the input has not completed one.
+    /// Returns the results of the next window, or `None` if no complete window is left.
     pub fn next_window(&mut self) -> Option<SpeechWindow> {
         let energy = self.energies.pop_front()?;
         let gates = &self.gates[self.returned];
@@ -98,7 +98,7 @@ impl SpeechDetector {
         })
     }
 
-    /// Sets the state of the model, and the samples before the next window, to zero.
+    /// Sets the state of the model to zero, and also the samples before the next window.
     pub fn reset_model(&mut self) {
         self.state = SpeechState::NEW;
         match self.rows.get_mut(self.returned) {
@@ -148,7 +148,7 @@ mod tests {
         let (mut parts, mut found) = (detector(), Vec::new());
         for part in pcm.chunks(2 * 700) {
             assert!(parts.process(part).is_ok());
-            // Some windows are taken late.
+            // At most one window is taken after each part, so some windows are taken later.
             found.extend(parts.next_window());
         }
         found.extend(rest(&mut parts));

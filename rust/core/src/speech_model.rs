@@ -28,7 +28,8 @@ const CHANNELS: [usize; 4] = [128, 64, 64, UNITS];
 
 /// Number of values for the real parts, and for the imaginary parts, of a spectrum in memory.
 const PADDED_BINS: usize = 80;
-/// The sums of the gates of the LSTM for the input of one window, with the bias.
+/// The weighted sums of the LSTM's input for one window, one sum for each gate and cell. The sums
+/// include the bias.
 pub(crate) type Gates = [f32; GATES * UNITS];
 
 /// Number of windows of which the layers before the LSTM are computed together. The values of
@@ -40,13 +41,13 @@ const BLOCK: usize = 8;
 pub struct SpeechWeights<'a> {
     /// Real parts of the Fourier basis, then imaginary parts: 130 vectors of 128 samples.
     pub basis: &'a [f32],
-    /// Weights and bias of the four convolutions: (output channels, input channels, 3), (output
-    /// channels).
+    /// Weights and bias of each of the four convolutions. The shape of the weights is (output
+    /// channels, input channels, 3). The shape of the bias is (output channels).
     pub convolutions: [[&'a [f32]; 2]; 4],
-    /// Weights of the LSTM for its input: (512, 128). The order of the gates is input, forget,
-    /// cell, output.
+    /// Weights of the LSTM for its input, of shape (512, 128). The order of the gates is input,
+    /// forget, cell, output.
     pub input_weights: &'a [f32],
-    /// Weights of the LSTM for its hidden state: (512, 128).
+    /// Weights of the LSTM for its hidden state, of shape (512, 128).
     pub hidden_weights: &'a [f32],
     /// Bias of the LSTM for its input: 512 values.
     pub input_bias: &'a [f32],
@@ -72,7 +73,7 @@ impl SpeechState {
     };
 }
 
-/// The Silero model at 8 kHz. Streams of any number share one model.
+/// The Silero model at 8 kHz. Any number of streams can share one model.
 #[derive(Debug)]
 pub struct SpeechModel {
     kernels: &'static Kernels,
@@ -88,8 +89,9 @@ impl SpeechModel {
     /// Creates a model.
     ///
     /// # Errors
-    /// [`AudioError::SpeechWeights`] if a constant has another length than expected,
-    /// [`AudioError::InstructionSet`] as [`instruction_set`](crate::instruction_set).
+    /// [`AudioError::SpeechWeights`] if a constant does not have the expected length,
+    /// [`AudioError::InstructionSet`] under the same conditions as in
+    /// [`instruction_set`](crate::instruction_set).
     pub fn new(weights: &SpeechWeights<'_>) -> Result<Self, AudioError> {
         let lstm_bias = sized("LSTM bias", weights.input_bias, GATES * UNITS)?;
         let hidden_bias = sized("LSTM bias", weights.hidden_bias, GATES * UNITS)?;
@@ -333,7 +335,7 @@ fn lstm(name: &'static str, weights: &[f32], bias: &[f32]) -> Result<Dense, Audi
 pub(crate) mod tests {
     use super::*;
 
-    /// Constants of a model, which differ from each other.
+    /// The constants of a model for tests.
     pub(crate) struct Constants(Vec<Vec<f32>>);
 
     impl Constants {
@@ -378,7 +380,7 @@ pub(crate) mod tests {
         let (mut hidden, mut cell) = (vec![0.0; UNITS], vec![0.0_f64; UNITS]);
         let mut probabilities = Vec::new();
         for row in rows {
-            // Frames of channels.
+            // Each frame has one value for each channel.
             let mut frames: Vec<Vec<f64>> = row
                 .chunks(FRAME_SAMPLES)
                 .map(|frame| {
@@ -443,7 +445,7 @@ pub(crate) mod tests {
     fn probabilities_are_those_of_the_layers_in_f64() {
         let constants = Constants::new();
         let model = SpeechModel::new(&constants.weights()).expect("constants of the right length");
-        // One row more than two blocks.
+        // The number of rows is one more than two blocks have.
         let rows = rows(2 * BLOCK + 1);
         let (mut gates, mut state) = (Vec::new(), SpeechState::NEW);
         model.gates(&rows, &mut gates);

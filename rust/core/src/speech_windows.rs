@@ -1,4 +1,4 @@
-//! [`SpeechWindows`]: PCM as the input of the speech model.
+//! [`SpeechWindows`]: converts PCM to the input of the speech model.
 
 use std::collections::VecDeque;
 

@@ -18,7 +18,7 @@ use crate::bank::{Bank, Design, MAX_PLANES};
 /// length is a multiple of 160 samples. The scratch memory is small enough for the first-level
 /// cache.
 const SCRATCH: usize = 4_096;
-/// Number of inputs that are processed as one piece if the filter does not fit in [`SCRATCH`].
+/// Number of inputs of a piece if the filter leaves space for fewer inputs in [`SCRATCH`].
 const LONG_PIECE: usize = 1_024;
 
 /// A filter and its state.

@@ -1,6 +1,7 @@
 //! The two audio encodings of AudioHook, both at 8 kHz.
 //!
-//! Rule: this module converts single samples, without state and without sample rate logic.
+//! Rule: this module converts each sample independently. It has no state and does not change the
+//! sample rate.
 
 use std::str::FromStr;
 

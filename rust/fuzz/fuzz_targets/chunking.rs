@@ -1,5 +1,6 @@
-//! Fuzz target: `Resampler` between any two rates. The stream must have the properties of every
-//! stream. Its output must equal the output of an f64 reference, except for rounding errors.
+//! Fuzz target: `Resampler` between any two rates. The stream must pass the checks of
+//! `properties`. For ratios of small numbers, the first samples of the output must equal those of
+//! an f64 reference, except for rounding errors.
 
 #![no_main]
 

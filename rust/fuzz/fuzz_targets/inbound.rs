@@ -1,5 +1,5 @@
-//! Fuzz target: `InboundAudio`. The stream must have the properties of every stream. Its output
-//! must equal the output of separate decoding and resampling.
+//! Fuzz target: `InboundAudio`. The stream must pass the checks of `properties`. Its output must
+//! equal the output of separate decoding and resampling.
 
 #![no_main]
 

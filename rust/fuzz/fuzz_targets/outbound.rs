@@ -1,5 +1,5 @@
-//! Fuzz target: `OutboundAudio`. The stream must have the properties of every stream. Its output
-//! must equal the output of separate resampling and encoding.
+//! Fuzz target: `OutboundAudio`. The stream must pass the checks of `properties`. Its output must
+//! equal the output of separate resampling and encoding.
 
 #![no_main]
 

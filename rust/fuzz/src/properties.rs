@@ -1,4 +1,4 @@
-//! The properties that streams of all types have.
+//! Checks that every type of audio stream must pass.
 
 use audiohook_audio::{AudioError, InboundAudio, OutboundAudio, Resampler};
 
@@ -17,7 +17,7 @@ pub struct Shape {
     pub channels: usize,
     /// Length in bytes of one output sample.
     pub width: usize,
-    /// The byte that means silence in the input.
+    /// The value of every byte of a silent input.
     pub silence: u8,
 }
 
@@ -97,12 +97,12 @@ macro_rules! mono_stream {
 mono_stream!(OutboundAudio);
 mono_stream!(Resampler);
 
-/// Checks all properties of a new stream. The stream gets the audio in the given steps, and
+/// Runs all checks on a new stream. The stream gets the audio in the given steps, and
 /// the remaining audio at the end. Returns the output of a second stream that gets the whole
 /// audio in one call.
 ///
 /// # Panics
-/// If a property is violated.
+/// If a check fails.
 pub fn check<S: Stream>(new: &S, shape: &Shape, audio: &[u8], steps: &[Step]) -> Vec<Vec<u8>> {
     let audio = &audio[..audio.len() / shape.frame * shape.frame];
     let mut run = Run {

@@ -61,7 +61,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Input<'a> {
     }
 }
 
-/// Returns new `bytes` of `length`, filled by `write`.
+/// Returns a new `bytes` object with `length` bytes, which `write` fills.
 pub(crate) fn output(
     py: Python<'_>,
     length: usize,
@@ -70,7 +70,8 @@ pub(crate) fn output(
     PyBytes::new_with(py, length, write)
 }
 
-/// Returns two new `bytes` of `length` each. Both are allocated before `write` fills them.
+/// Returns two new `bytes` objects with `length` bytes each. Both objects are allocated before
+/// `write` fills them.
 pub(crate) fn output_pair(
     py: Python<'_>,
     length: usize,

@@ -15,12 +15,13 @@ use recorder::{Audio, Content};
 /// The messages of one call that wait to be written, and the file of the call.
 ///
 /// Audio messages are tuples: the time in seconds, the size in bytes, and the content. The size is
-/// negative if the server sent the message. The content is `bytes`, or the byte of silence that
-/// stands for it as an int, or None if it is left out. Other messages are any objects.
+/// negative if the server sent the message. The content is `bytes`, or an int, which is the byte of
+/// silence that replaces the audio, or None if the audio is not recorded. Other messages can be any
+/// objects.
 ///
 /// Args:
-///     max_messages: Largest number of messages that wait.
-///     max_bytes: Largest size of the messages that wait.
+///     max_messages: Maximum number of waiting messages.
+///     max_bytes: A message is not queued if the waiting messages have more bytes than this.
 #[pyclass(frozen, module = "pipecat_genesys._native")]
 pub(crate) struct RecordingQueue {
     max_messages: usize,
@@ -35,7 +36,8 @@ struct Waiting {
     bytes: usize,
 }
 
-/// A message holds references to Python objects, and is released with the GIL.
+/// A waiting message. A message holds references to Python objects, so it is dropped only while the
+/// GIL is held.
 enum Message {
     Audio(AudioMessage),
     Other(Py<PyAny>),
@@ -47,7 +49,7 @@ struct AudioMessage {
     sound: Sound,
 }
 
-/// What is recorded of an audio message.
+/// The content of an audio message, as it is recorded.
 enum Sound {
     Recorded(PyBackedBytes),
     Silence(u8),
@@ -70,7 +72,7 @@ impl RecordingQueue {
     /// Queue an audio message.
     ///
     /// Returns:
-    ///     Whether the message was queued; False if too many messages wait.
+    ///     Whether the message was queued; False if too many messages or bytes are waiting.
     #[pyo3(signature = (at, size, content, /))]
     fn put_audio(&self, at: f64, size: i64, content: &Bound<'_, PyAny>) -> PyResult<bool> {
         let sound = Sound::extract(content)?;
@@ -85,13 +87,13 @@ impl RecordingQueue {
     ///     size: Size of the message in bytes.
     ///
     /// Returns:
-    ///     Whether the message was queued; False if too many messages wait.
+    ///     Whether the message was queued; False if too many messages or bytes are waiting.
     #[pyo3(signature = (message, size, /))]
     fn put_other(&self, message: Py<PyAny>, size: usize) -> bool {
         self.put(Message::Other(message), size)
     }
 
-    /// Remove and return all messages that wait.
+    /// Remove and return all waiting messages.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let waiting = mem::take(&mut *lock(&self.waiting));
         waiting
@@ -125,7 +127,7 @@ impl RecordingQueue {
         py.detach(|| lock(&self.file).take());
     }
 
-    /// Append lines to the file: all of them, or none if this fails.
+    /// Append lines to the file. If writing fails, the lines that were written are removed again.
     ///
     /// Args:
     ///     lines: Complete lines as `bytes`, and audio messages.
@@ -164,7 +166,7 @@ impl RecordingQueue {
         true
     }
 
-    /// Removes the audio messages before the first other message.
+    /// Removes and returns the waiting audio messages before the first message that is not audio.
     fn take_audio(&self) -> Vec<AudioMessage> {
         let mut waiting = lock(&self.waiting);
         let is_audio = |message: &Message| matches!(message, Message::Audio(_));
@@ -232,12 +234,13 @@ impl AudioMessage {
     }
 }
 
-/// Return how much waits in queues.
+/// Return the total size of the waiting messages, and the queues that hold other messages or have
+/// no file.
 ///
 /// Returns:
-///     An upper bound of the number of bytes that the audio messages take in the files, the size of
-///     the other messages in memory included; and the indices of the queues with a message that is
-///     not audio, or without a file.
+///     An upper bound of the total size in bytes: for audio messages, their size in the file; for
+///     other messages, their size in memory. And the index of each queue that has waiting messages
+///     and either holds a message that is not audio or has no open file.
 #[pyfunction]
 #[pyo3(signature = (queues, /))]
 pub(crate) fn waiting_recordings(queues: Vec<PyRef<'_, RecordingQueue>>) -> (usize, Vec<usize>) {
@@ -257,15 +260,19 @@ pub(crate) fn waiting_recordings(queues: Vec<PyRef<'_, RecordingQueue>>) -> (usi
     (bytes, others)
 }
 
-/// A failed write: the index of the queue, the time of the first message that is lost, the number
-/// of these messages, and the error.
+/// A failed write: the index of the queue, the time of the first lost message, the number of lost
+/// messages, and the error.
 type Failure<'py> = (usize, f64, usize, Bound<'py, PyAny>);
 
-/// Append the waiting audio messages of many queues to their files, without the GIL.
+/// Append waiting audio messages of many queues to their files. The GIL is released for writing.
+///
+/// From each queue, the audio messages before the first message that is not audio are removed and
+/// appended to the file.
 ///
 /// Returns:
-///     The number of bytes that were appended; and for each queue whose messages could not be
-///     written, its index, the time of the first and the number of these messages, and the error.
+///     The total number of bytes that were appended. And for each queue whose messages could not be
+///     written: the index of the queue, the time of the first lost message, the number of lost
+///     messages, and the error.
 #[pyfunction]
 #[pyo3(signature = (queues, /))]
 pub(crate) fn write_recordings(

@@ -1,4 +1,4 @@
-//! The speech model, and a stream of speech windows behind a mutex.
+//! The Python classes of the speech model and of the speech detector. The detector is in a mutex.
 
 use std::sync::{Arc, Mutex};
 
@@ -86,9 +86,9 @@ fn section((b0, b1, b2, a1, a2): Coefficients) -> core::Section {
     }
 }
 
-/// Number of windows from which the GIL is released while the model runs. Fewer windows take less
-/// than 0.2 ms, and a call that releases the GIL may wait for it for 5 ms; see
-/// `buffers::Work`.
+/// Smallest number of windows for which the GIL is released while the model runs. Fewer windows
+/// take less than 0.2 ms. A call that releases the GIL may have to wait 5 ms to get the GIL back;
+/// see `buffers::Work`.
 const DETACH_WINDOWS: usize = 17;
 
 #[pymethods]
@@ -118,9 +118,9 @@ impl SpeechDetector {
         self.in_rate
     }
 
-    /// Add audio, and run the layers before the LSTM for the windows that it completes.
+    /// Add audio, and run the layers before the LSTM for the windows that the audio completes.
     ///
-    /// The GIL is released if more than 16 windows are complete.
+    /// The GIL is released if the audio completes more than 16 windows.
     ///
     /// Args:
     ///     data: Signed 16-bit little-endian mono samples at `in_rate`.
@@ -148,8 +148,8 @@ impl SpeechDetector {
     ///
     /// Returns:
     ///     The probability of speech, and the energy of the loudness: the sum of the squares of
-    ///     the filtered samples in the newest `half_windows` half windows, or 0.0 if there are
-    ///     fewer.
+    ///     the filtered samples in the newest `half_windows` half windows, or 0.0 if the stream has
+    ///     fewer half windows.
     fn next_window(&self, py: Python<'_>) -> Option<(f32, f64)> {
         let window = lock(py, &self.detector).next_window()?;
         Some((window.probability, window.energy))

@@ -171,7 +171,7 @@ impl InboundAudio {
         self.format.name()
     }
 
-    /// Number of channels of the input, and of output buffers.
+    /// Number of channels of the input, which is also the number of output buffers.
     #[getter]
     fn channels(&self) -> usize {
         self.channels
@@ -241,7 +241,7 @@ impl InboundAudio {
 }
 
 impl InboundAudio {
-    /// Returns a tuple of one new `bytes` per channel, filled by `write`.
+    /// Returns a tuple with one new `bytes` object per channel. `write` fills all of them.
     fn outputs<'py>(
         &self,
         py: Python<'py>,

@@ -1,4 +1,4 @@
-//! Files that are appended to.
+//! The file of a recording, to which lines are appended.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -12,12 +12,12 @@ pub struct RecordingFile {
 }
 
 impl RecordingFile {
-    /// Creates a file that only this user can read, and locks it.
+    /// Creates a file that only its owner can read and write, and locks the file.
     ///
     /// # Errors
     ///
-    /// The file exists already, or it cannot be created. A file that cannot be locked is no error,
-    /// because some file systems have no locks.
+    /// The file exists already, or it cannot be created. A failed lock is not an error, because
+    /// some file systems have no locks.
     pub fn create(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -30,7 +30,7 @@ impl RecordingFile {
         Ok(Self { file, length: 0 })
     }
 
-    /// Appends all bytes, or none if this fails.
+    /// Appends all bytes. If writing fails, the bytes that were written are removed again.
     ///
     /// # Errors
     ///

@@ -25,17 +25,18 @@ pub struct Audio<'a> {
     pub is_to_server: bool,
     /// Size of the message in bytes.
     pub size: u64,
-    /// What is recorded of the audio.
+    /// The content that is recorded.
     pub content: Content<'a>,
 }
 
 /// Upper bound of the size of a line without the audio, in bytes.
 const MAX_LINE: usize = 128;
 
-/// Returns an upper bound of the size of the lines of messages with some bytes of audio in total.
+/// Returns an upper bound of the total size of the lines of `messages` audio messages, which have
+/// `bytes` bytes of recorded audio in total.
 #[must_use]
 pub fn max_size(messages: usize, bytes: usize) -> usize {
-    // Base64 makes four bytes of three.
+    // Base64 encodes three bytes as four bytes.
     messages * MAX_LINE + bytes + bytes / 3
 }
 

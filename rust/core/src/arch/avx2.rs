@@ -1,7 +1,7 @@
 //! AVX2: vectors of 16 samples.
 //!
 //! Most AVX2 instructions work on two separate halves of 128 bits. The code works within the
-//! halves, and at the end moves samples between the halves with one permutation per vector.
+//! halves. At the end it moves samples between the halves, with one permutation per vector.
 
 // Each method of the trait is one or two intrinsics. The trait's documentation states the contract.
 #![allow(unsafe_op_in_unsafe_fn)]
@@ -73,14 +73,14 @@ unsafe impl Vector for __m256i {
     #[inline(always)]
     unsafe fn load(samples: &[i16], at: usize) -> Self {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller ensures the length.
+        // SAFETY: the caller ensures `at + LANES <= samples.len()`.
         unsafe { _mm256_loadu_si256(samples.as_ptr().add(at).cast()) }
     }
 
     #[inline(always)]
     unsafe fn store(self, samples: &mut [i16], at: usize) {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller ensures the length.
+        // SAFETY: the caller ensures `at + LANES <= samples.len()`.
         unsafe { _mm256_storeu_si256(samples.as_mut_ptr().add(at).cast(), self) }
     }
 
@@ -150,7 +150,8 @@ fn interleave2([first, second]: [&[i16]; 2], shift: u32, outputs: &mut [i16]) {
     let shift_count = _mm_cvtsi32_si128(shift as i32);
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: both planes have 16 samples from `done` on; the outputs have twice as many.
+        // SAFETY: `first` and `second` have at least 16 samples from index `done`; `outputs` has at
+        // least 32 samples from index `2 * done`.
         unsafe {
             let a = _mm256_sll_epi16(__m256i::load(first, done), shift_count);
             let b = __m256i::load(second, done);
@@ -164,7 +165,7 @@ fn interleave2([first, second]: [&[i16]; 2], shift: u32, outputs: &mut [i16]) {
     portable::interleave2(rest, shift, &mut outputs[2 * done..]);
 }
 
-/// For `interleave3`: byte positions that move each of eight samples to every third place.
+/// For `interleave3`: byte positions that move eight samples to every third position.
 #[rustfmt::skip]
 const SPREAD: [[i8; 16]; 3] = [
     [0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15, 4, 5, 10, 11],
@@ -182,7 +183,7 @@ const GATHER: [[i8; 16]; 3] = [
 
 #[target_feature(enable = "avx2")]
 fn both_halves(bytes: &[i8; 16]) -> __m256i {
-    // SAFETY: the array is 16 bytes long.
+    // SAFETY: `bytes` has 16 bytes.
     _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
 }
 
@@ -205,7 +206,8 @@ fn interleave3([first, second, third]: [&[i16]; 3], shift: u32, outputs: &mut [i
     ];
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: each plane has 16 samples from `done` on; the outputs have three times as many.
+        // SAFETY: `first`, `second` and `third` have at least 16 samples from index `done`;
+        // `outputs` has at least 48 samples from index `3 * done`.
         unsafe {
             let a = _mm256_sll_epi16(__m256i::load(first, done), shift_count);
             let a = _mm256_shuffle_epi8(a, order[0]);
@@ -227,7 +229,8 @@ fn deinterleave2(inputs: &[i16], [first, second]: [&mut [i16]; 2]) {
     let count = (inputs.len() / 2).min(first.len()).min(second.len());
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: the inputs have 32 samples from `2 * done` on; each plane has 16 from `done` on.
+        // SAFETY: `inputs` has at least 32 samples from index `2 * done`; `first` and `second` have
+        // at least 16 samples from index `done`.
         unsafe {
             let a = __m256i::load(inputs, 2 * done);
             let b = __m256i::load(inputs, 2 * done + 16);
@@ -260,7 +263,8 @@ fn deinterleave3(inputs: &[i16], [first, second, third]: [&mut [i16]; 3]) {
     ];
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: the inputs have 48 samples from `3 * done` on; each plane has 16 from `done` on.
+        // SAFETY: `inputs` has at least 48 samples from index `3 * done`; `first`, `second` and
+        // `third` have at least 16 samples from index `done`.
         unsafe {
             let p = __m256i::load(inputs, 3 * done);
             let q = __m256i::load(inputs, 3 * done + 16);
@@ -286,7 +290,7 @@ fn ulaw_decode(codes: &[u8], shift: u32, samples: &mut [i16]) {
     let shift_count = _mm_cvtsi32_si128(shift as i32);
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: both slices have 16 elements from `done` on.
+        // SAFETY: `codes` and `samples` have at least 16 elements from index `done`.
         unsafe {
             let codes = _mm_loadu_si128(codes.as_ptr().add(done).cast());
             let samples16 = decode16(_mm256_cvtepu8_epi16(codes));
@@ -303,7 +307,7 @@ fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &m
     let shift_count = _mm_cvtsi32_si128(shift as i32);
     let mut done = 0;
     while count - done >= 16 {
-        // SAFETY: both slices have 16 elements from `done` on.
+        // SAFETY: `frames` and `samples` have at least 16 elements from index `done`.
         unsafe {
             let both = _mm256_loadu_si256(frames.as_ptr().add(done).cast());
             let codes = if channel == 0 {
@@ -342,7 +346,7 @@ fn ulaw_encode(samples: &[i16], codes: &mut [u8]) {
     let count = samples.len().min(codes.len());
     let mut done = 0;
     while count - done >= 32 {
-        // SAFETY: both slices have 32 elements from `done` on.
+        // SAFETY: `codes` and `samples` have at least 32 elements from index `done`.
         unsafe {
             let a = encode16(__m256i::load(samples, done));
             let b = encode16(__m256i::load(samples, done + 16));
@@ -394,7 +398,8 @@ pub(super) fn dense(
             row += 2;
         }
         if row < rows {
-            // One row has few sums. Each is computed in two parts, which hides the latency.
+            // One row has few sums. Each sum is computed in two parts, which hides the latency of
+            // the instructions.
             let sums = weighted_sums::<1, 2>(weights, inputs, from, row);
             store_panel(sums, layer.rectify, outputs, to, row, panel);
         }
@@ -454,7 +459,7 @@ fn add_products<const ROWS: usize>(
 #[target_feature(enable = "avx2,fma")]
 fn load_panel(panel: &[f32; PANEL]) -> [__m256; VECTORS] {
     let vectors = panel.as_chunks::<FLOATS>().0;
-    // SAFETY: a chunk has the floats of one vector.
+    // SAFETY: `vectors[vector]` has `FLOATS` floats, which fill one vector.
     std::array::from_fn(|vector| unsafe { _mm256_loadu_ps(vectors[vector].as_ptr()) })
 }
 
@@ -476,7 +481,7 @@ fn store_panel<const ROWS: usize>(
             } else {
                 sum
             };
-            // SAFETY: the chunk has room for the floats of one vector.
+            // SAFETY: `outputs` has `FLOATS` floats, which is the length of one vector.
             unsafe { _mm256_storeu_ps(outputs.as_mut_ptr(), sum) };
         }
     }

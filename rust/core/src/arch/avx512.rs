@@ -1,8 +1,8 @@
 //! AVX-512 (BW and VNNI): vectors of 32 samples.
 //!
-//! VNNI multiplies and adds in one instruction, twice per cycle. Because of the latency of this
-//! instruction, ten sums must be computed in parallel. The AVX2 code computes the outputs that do
-//! not fill a whole block of ten sums.
+//! A VNNI instruction multiplies and adds, and a CPU can start two such instructions per cycle.
+//! Because of the latency of this instruction, ten sums must be computed in parallel. The AVX2 code
+//! computes the outputs that do not fill a whole block of ten sums.
 
 // Each method of the trait is one or two intrinsics. The trait's documentation states the contract.
 #![allow(unsafe_op_in_unsafe_fn)]
@@ -79,14 +79,14 @@ unsafe impl Vector for __m512i {
     #[inline(always)]
     unsafe fn load(samples: &[i16], at: usize) -> Self {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller ensures the length.
+        // SAFETY: the caller ensures `at + LANES <= samples.len()`.
         unsafe { _mm512_loadu_si512(samples.as_ptr().add(at).cast()) }
     }
 
     #[inline(always)]
     unsafe fn store(self, samples: &mut [i16], at: usize) {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller ensures the length.
+        // SAFETY: the caller ensures `at + LANES <= samples.len()`.
         unsafe { _mm512_storeu_si512(samples.as_mut_ptr().add(at).cast(), self) }
     }
 
@@ -170,7 +170,9 @@ fn interleave2([first, second]: [&[i16]; 2], shift: u32, outputs: &mut [i16]) {
     let shift_count = _mm_cvtsi32_si128(shift as i32);
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: from `done` on, both planes have one vector; the outputs have two.
+        // SAFETY: `first` and `second` have at least `LANES` samples from index `done`; `outputs`
+        // has at least `2 * LANES` samples from index `2 * done`. Each index table has `LANES`
+        // elements.
         unsafe {
             let a = _mm512_sll_epi16(__m512i::load(first, done), shift_count);
             let b = __m512i::load(second, done);
@@ -193,7 +195,9 @@ fn interleave3([first, second, third]: [&[i16]; 3], shift: u32, outputs: &mut [i
     let shift_count = _mm_cvtsi32_si128(shift as i32);
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: from `done` on, each plane has one vector; the outputs have three.
+        // SAFETY: `first`, `second` and `third` have at least `LANES` samples from index `done`;
+        // `outputs` has at least `3 * LANES` samples from index `3 * done`. Each index table has
+        // `LANES` elements.
         unsafe {
             let a = _mm512_sll_epi16(__m512i::load(first, done), shift_count);
             let (b, c) = (__m512i::load(second, done), __m512i::load(third, done));
@@ -230,7 +234,9 @@ fn deinterleave2(inputs: &[i16], [first, second]: [&mut [i16]; 2]) {
     let count = (inputs.len() / 2).min(first.len()).min(second.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: the inputs have two vectors from `2 * done` on; each plane has one from `done` on.
+        // SAFETY: `inputs` has at least `2 * LANES` samples from index `2 * done`; `first` and
+        // `second` have at least `LANES` samples from index `done`. Each index table has `LANES`
+        // elements.
         unsafe {
             let a = __m512i::load(inputs, 2 * done);
             let b = __m512i::load(inputs, 2 * done + LANES);
@@ -251,7 +257,9 @@ fn deinterleave3(inputs: &[i16], [first, second, third]: [&mut [i16]; 3]) {
     let limit = _mm512_set1_epi16(2 * LANES as i16);
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: the inputs have three vectors from `3 * done` on; each plane has one from `done` on.
+        // SAFETY: `inputs` has at least `3 * LANES` samples from index `3 * done`; `first`,
+        // `second` and `third` have at least `LANES` samples from index `done`. Each index table
+        // has `LANES` elements.
         unsafe {
             let a = __m512i::load(inputs, 3 * done);
             let b = __m512i::load(inputs, 3 * done + LANES);
@@ -277,7 +285,7 @@ fn ulaw_decode(codes: &[u8], shift: u32, samples: &mut [i16]) {
     let count = codes.len().min(samples.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: both slices have a vector's elements from `done` on.
+        // SAFETY: `codes` and `samples` have at least `LANES` elements from index `done`.
         unsafe {
             let codes = _mm256_loadu_si256(codes.as_ptr().add(done).cast());
             decode(_mm512_cvtepu8_epi16(codes), shift).store(samples, done);
@@ -292,7 +300,7 @@ fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &m
     let count = frames.len().min(samples.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: both slices have a vector's elements from `done` on.
+        // SAFETY: `frames` and `samples` have at least `LANES` elements from index `done`.
         unsafe {
             let both = _mm512_loadu_si512(frames.as_ptr().add(done).cast());
             let codes = if channel == 0 {
@@ -329,7 +337,7 @@ fn ulaw_encode(samples: &[i16], codes: &mut [u8]) {
     let count = samples.len().min(codes.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: both slices have a vector's elements from `done` on.
+        // SAFETY: `codes` and `samples` have at least `LANES` elements from index `done`.
         unsafe {
             let encoded = _mm512_cvtepi16_epi8(encode(__m512i::load(samples, done)));
             _mm256_storeu_si256(codes.as_mut_ptr().add(done).cast(), encoded);

@@ -4,7 +4,7 @@
 //! order of the inputs. A kernel reads a panel once for a few rows of inputs, and keeps the sums of
 //! all outputs of the panel in registers.
 //!
-//! Sums are of f32, and their order differs between instruction sets.
+//! The sums are computed in f32. The order of the additions differs between instruction sets.
 
 /// Number of outputs in a panel.
 pub(crate) const PANEL: usize = 32;
@@ -22,8 +22,8 @@ pub(crate) struct Dense {
 }
 
 impl Dense {
-    /// Creates a layer. `weight` returns the weight of an input for an output. The length of `bias`
-    /// is the number of outputs, and must be a multiple of [`PANEL`].
+    /// Creates a layer. `weight(input, output)` returns the weight of an input for an output. The
+    /// length of `bias` is the number of outputs, and must be a multiple of [`PANEL`].
     pub(crate) fn new(
         inputs: usize,
         bias: &[f32],
@@ -52,8 +52,8 @@ impl Dense {
     }
 }
 
-/// The places of rows in a slice. Rows are in groups; within a group, and from group to group, rows
-/// are at equal distances. Rows may overlap.
+/// The positions of rows in a slice. The rows are in groups. All neighbouring rows of a group have
+/// the same distance, and all neighbouring groups have the same distance. Rows may overlap.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows {
     /// Index of the first value of the first row.
@@ -82,7 +82,8 @@ impl Rows {
     }
 }
 
-/// Computes [`super::Kernels::lstm_cell`]. A caller that enables an instruction set gets code for it.
+/// Computes [`super::Kernels::lstm_cell`]. This function is inlined, so it is compiled for the
+/// instruction set that the caller enables.
 #[inline(always)]
 pub(super) fn lstm_cell(gates: &[f32], cell: &mut [f32], hidden: &mut [f32]) {
     let units = cell.len();
@@ -104,8 +105,8 @@ fn sigmoid(x: f32) -> f32 {
 
 /// Returns the hyperbolic tangent, with an error of less than 1e-6.
 ///
-/// The quotient of two polynomials is the approximation of Eigen and of onnxruntime. It has only
-/// operations that the compiler can turn into vector instructions.
+/// The quotient of two polynomials is the approximation of Eigen and of onnxruntime. The quotient
+/// needs only operations that the compiler can turn into vector instructions.
 #[inline(always)]
 pub(super) fn tanh(x: f32) -> f32 {
     const ODD: [f32; 7] = [
@@ -118,7 +119,7 @@ pub(super) fn tanh(x: f32) -> f32 {
         4.893_524_6e-3,
     ];
     const EVEN: [f32; 4] = [1.198_258_4e-6, 1.185_347e-4, 2.268_434_6e-3, 4.893_525e-3];
-    // The function is 1, in f32, from here on.
+    // Beyond 9 and -9, the function differs from 1 and -1 by less than 1e-7.
     let x = x.clamp(-9.0, 9.0);
     let square = x * x;
     let odd = ODD

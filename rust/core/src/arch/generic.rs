@@ -3,8 +3,8 @@
 //! `convolve` uses the same taps for every output. A vector of inputs is multiplied with a
 //! pair of taps and adjacent products are added, which gives terms of the outputs of even
 //! index. The pair of taps that is shifted by one gives terms of the outputs of odd index.
-//! One load of inputs therefore gives terms of both kinds of outputs, and no shuffle of the inputs
-//! is needed.
+//! One load of inputs therefore gives terms of the outputs of even and of odd index, and the inputs
+//! need not be shuffled.
 //!
 //! `polyphase` uses different taps for each output, so each output is a dot product.
 
@@ -37,7 +37,8 @@ pub(super) unsafe trait Vector: Copy {
     unsafe fn shift_right(self, bits: u32) -> Self;
     /// Returns the total of all 32-bit sums.
     unsafe fn total(self) -> i32;
-    /// Saturates the sums to 16 bits. `even` goes to even indices, `odd` to odd indices.
+    /// Saturates the sums to 16 bits. The result has the sums of `even` at even indices, and the
+    /// sums of `odd` at odd indices.
     unsafe fn pack(even: Self, odd: Self) -> Self;
 }
 
@@ -57,7 +58,7 @@ pub(super) unsafe fn wide_blocks<V: Vector>(
     outputs: &mut [i16],
     done: usize,
 ) -> usize {
-    // SAFETY: the caller ensures the instruction set.
+    // SAFETY: the caller ensures that the CPU has the instruction set of `V`.
     unsafe { blocks::<V, WIDE>(segments, scales, outputs, done) }
 }
 
@@ -73,7 +74,7 @@ pub(super) unsafe fn single_vectors<V: Vector>(
     outputs: &mut [i16],
     done: usize,
 ) -> usize {
-    // SAFETY: the caller ensures the instruction set.
+    // SAFETY: the caller ensures that the CPU has the instruction set of `V`.
     unsafe { blocks::<V, 1>(segments, scales, outputs, done) }
 }
 
@@ -91,7 +92,7 @@ unsafe fn blocks<V: Vector, const N: usize>(
 ) -> usize {
     row::check(segments, outputs.len());
     while outputs.len() - done >= N * V::LANES {
-        // SAFETY: the caller ensures the instruction set.
+        // SAFETY: the caller ensures that the CPU has the instruction set of `V`.
         unsafe { block::<V, N>(segments, scales, outputs, done) };
         done += N * V::LANES;
     }
@@ -110,8 +111,8 @@ unsafe fn block<V: Vector, const N: usize>(
     at: usize,
 ) {
     let outputs = &mut outputs[at..at + N * V::LANES];
-    // SAFETY: the caller ensures the instruction set, and the stores are within
-    // the slice of N vectors above.
+    // SAFETY: the caller ensures that the CPU has the instruction set of `V`. The stores are within
+    // `outputs`, which has `N * V::LANES` samples.
     unsafe {
         let mut sums = [[V::splat(scales.start()); 2]; N];
         for segment in segments {
@@ -133,7 +134,7 @@ unsafe fn block<V: Vector, const N: usize>(
 }
 
 /// Multiplies the inputs with the fine or the coarse parts of a row's taps, and adds the products
-/// to the sums.
+/// to the sums. The first sum is for the output with index `at`.
 ///
 /// # Safety
 /// The CPU must have the instruction set of `V`.
@@ -150,7 +151,8 @@ unsafe fn accumulate<V: Vector, const N: usize>(
     let inputs = &inputs[at + taps.first..];
     // The loop below reads N vectors per pair. Each pair starts two inputs after the previous pair.
     assert!(inputs.len() >= N * V::LANES + 2 * pairs.len());
-    // SAFETY: the caller ensures the instruction set; the assertion ensures the length.
+    // SAFETY: the caller ensures that the CPU has the instruction set of `V`. The assertion ensures
+    // that every load is within `inputs`.
     unsafe {
         for (p, pair) in pairs.iter().enumerate() {
             let (even, odd) = (V::splat(pair.even), V::splat(pair.odd));
@@ -190,8 +192,8 @@ pub(super) unsafe fn polyphase<V: Vector>(
             let to = branches.taps.min(from + Branches::SUMMED);
             let (inputs, fine) = (&all_inputs[from..to], &all_fine[from..to]);
             let coarse = &all_coarse[from..to];
-            // SAFETY: the caller ensures the instruction set; the three slices have the same
-            // length, which is a multiple of the vector length.
+            // SAFETY: the caller ensures that the CPU has the instruction set of `V`. `inputs`,
+            // `fine` and `coarse` have the same length, which is a multiple of `V::LANES`.
             unsafe {
                 let [mut fine_sum, mut coarse_sum] = [V::splat(0); 2];
                 for at in (0..inputs.len()).step_by(V::LANES) {

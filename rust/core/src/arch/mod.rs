@@ -2,13 +2,13 @@
 //!
 //! [`portable`] defines in plain Rust what each kernel computes. This code runs on every CPU. The
 //! tests compare every implementation with reference functions, at many lengths and alignments.
-//! [`generic`] is the convolution over a [`generic::Vector`]. One file per instruction set
-//! implements [`generic::Vector`] and further kernels.
+//! [`generic`] has the two convolution kernels, for any type that implements [`generic::Vector`].
+//! One file per instruction set implements [`generic::Vector`] and further kernels.
 //!
 //! Rules:
 //!
 //! * All `unsafe` code of the crate is in this folder. The rest of the crate gets a table
-//!   of safe functions, and only after the CPU's features have been checked.
+//!   of safe functions. The table is selected after a check of the CPU's features.
 //! * All arithmetic on samples is on integers and exact, so every instruction set gives the same
 //!   bytes, and sums may run in any order. Only the layers of the speech model, in [`dense`], are
 //!   sums of f32, which differ between instruction sets by rounding errors.
@@ -53,7 +53,8 @@ pub(crate) struct Kernels {
     /// segments. Output `i` uses the inputs from index `i` on. The sums are scaled, rounded and
     /// saturated as the accumulator defines.
     ///
-    /// Each segment must have [`Row::reach`] more inputs than there are outputs.
+    /// The number of inputs of each segment must be at least the number of outputs plus
+    /// [`Row::reach`].
     pub(crate) convolve: fn(&[Segment<'_>], Accumulator, &mut [i16]),
     /// Computes each output as the dot product of the taps of one branch and consecutive inputs.
     /// The positions contain, for each output, the branch and the index of its first input.
@@ -70,11 +71,13 @@ pub(crate) struct Kernels {
     pub(crate) deinterleave3: fn(&[i16], [&mut [i16]; 3]),
     /// Decodes mu-law to 14-bit samples and shifts the samples left by the given number of bits.
     pub(crate) ulaw_decode: fn(&[u8], u32, &mut [i16]),
-    /// Decodes one channel of two-channel mu-law, as `ulaw_decode` does.
+    /// Decodes one channel of two-channel mu-law, and shifts the samples as `ulaw_decode` does. The
+    /// first number is the index of the channel.
     pub(crate) ulaw_decode_pairs: fn(&[[u8; 2]], usize, u32, &mut [i16]),
     /// Encodes 16-bit samples to mu-law.
     pub(crate) ulaw_encode: fn(&[i16], &mut [u8]),
-    /// Computes a dense layer for a number of rows of inputs. Writes a row of outputs for each.
+    /// Computes a dense layer: one row of outputs for each row of inputs. The last number is the
+    /// number of rows.
     pub(crate) dense: fn(&Dense, &[f32], Rows, &mut [f32], Rows, usize),
     /// Computes the cells and the hidden state of an LSTM from its gates, which are in the order
     /// input, forget, cell, output.

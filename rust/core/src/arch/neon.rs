@@ -36,14 +36,14 @@ unsafe impl Vector for int16x8_t {
     #[inline(always)]
     unsafe fn load(samples: &[i16], at: usize) -> Self {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller ensures the length.
+        // SAFETY: the caller ensures `at + LANES <= samples.len()`.
         unsafe { vld1q_s16(samples.as_ptr().add(at)) }
     }
 
     #[inline(always)]
     unsafe fn store(self, samples: &mut [i16], at: usize) {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller ensures the length.
+        // SAFETY: the caller ensures `at + LANES <= samples.len()`.
         unsafe { vst1q_s16(samples.as_mut_ptr().add(at), self) }
     }
 
@@ -95,7 +95,8 @@ fn interleave2([first, second]: [&[i16]; 2], shift: u32, outputs: &mut [i16]) {
     let count = (outputs.len() / 2).min(first.len()).min(second.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: from `done` on, both planes have one vector; the outputs have two.
+        // SAFETY: `first` and `second` have at least `LANES` samples from index `done`; `outputs`
+        // has at least `2 * LANES` samples from index `2 * done`.
         unsafe {
             let a = shifted(int16x8_t::load(first, done), shift);
             let both = int16x8x2_t(a, int16x8_t::load(second, done));
@@ -112,7 +113,8 @@ fn interleave3([first, second, third]: [&[i16]; 3], shift: u32, outputs: &mut [i
     let count = count.min(second.len()).min(third.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: from `done` on, each plane has one vector; the outputs have three.
+        // SAFETY: `first`, `second` and `third` have at least `LANES` samples from index `done`;
+        // `outputs` has at least `3 * LANES` samples from index `3 * done`.
         unsafe {
             let a = shifted(int16x8_t::load(first, done), shift);
             let (b, c) = (int16x8_t::load(second, done), int16x8_t::load(third, done));
@@ -133,7 +135,8 @@ fn deinterleave2(inputs: &[i16], [first, second]: [&mut [i16]; 2]) {
     let count = (inputs.len() / 2).min(first.len()).min(second.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: the inputs have two vectors from `2 * done` on; each plane has one from `done` on.
+        // SAFETY: `inputs` has at least `2 * LANES` samples from index `2 * done`; `first` and
+        // `second` have at least `LANES` samples from index `done`.
         unsafe {
             let int16x8x2_t(even, odd) = vld2q_s16(inputs.as_ptr().add(2 * done));
             even.store(first, done);
@@ -150,7 +153,8 @@ fn deinterleave3(inputs: &[i16], [first, second, third]: [&mut [i16]; 3]) {
     let count = count.min(second.len()).min(third.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: the inputs have three vectors from `3 * done` on; each plane has one from `done` on.
+        // SAFETY: `inputs` has at least `3 * LANES` samples from index `3 * done`; `first`,
+        // `second` and `third` have at least `LANES` samples from index `done`.
         unsafe {
             let int16x8x3_t(a, b, c) = vld3q_s16(inputs.as_ptr().add(3 * done));
             a.store(first, done);
@@ -167,7 +171,7 @@ fn ulaw_decode(codes: &[u8], shift: u32, samples: &mut [i16]) {
     let count = codes.len().min(samples.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: both slices have a vector's elements from `done` on.
+        // SAFETY: `codes` and `samples` have at least `LANES` elements from index `done`.
         unsafe {
             let codes = vld1_u8(codes.as_ptr().add(done));
             shifted(decode(codes), shift).store(samples, done);
@@ -181,7 +185,7 @@ fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &m
     let count = frames.len().min(samples.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: both slices have a vector's elements from `done` on.
+        // SAFETY: `frames` and `samples` have at least `LANES` elements from index `done`.
         unsafe {
             let uint8x8x2_t(left, right) = vld2_u8(frames.as_ptr().add(done).cast());
             let codes = if channel == 0 { left } else { right };
@@ -209,7 +213,7 @@ fn ulaw_encode(samples: &[i16], codes: &mut [u8]) {
     let count = samples.len().min(codes.len());
     let mut done = 0;
     while count - done >= LANES {
-        // SAFETY: both slices have a vector's elements from `done` on.
+        // SAFETY: `codes` and `samples` have at least `LANES` elements from index `done`.
         unsafe {
             let encoded = encode(int16x8_t::load(samples, done));
             vst1_u8(codes.as_mut_ptr().add(done), encoded);

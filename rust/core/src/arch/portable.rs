@@ -1,7 +1,7 @@
 //! The kernels in plain Rust, for any CPU.
 //!
 //! Rule: the code is the shortest code that the compiler turns into fast machine code for
-//! the target's baseline.
+//! the baseline instruction set of the target.
 
 use super::Kernels;
 use super::dense::{self, Dense, PANEL, Rows};

@@ -91,7 +91,7 @@ pub(super) struct Taps {
 }
 
 /// Two taps packed into one `i32`, the earlier tap in the low half. `even` is for outputs of
-/// even index, `odd` for outputs of odd index, whose inputs start one sample later.
+/// even index. `odd` is for outputs of odd index, whose inputs start one sample later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pair {
     pub(super) even: i32,

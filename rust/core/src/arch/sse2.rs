@@ -27,14 +27,14 @@ unsafe impl Vector for __m128i {
     #[inline(always)]
     unsafe fn load(samples: &[i16], at: usize) -> Self {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller ensures the length.
+        // SAFETY: the caller ensures `at + LANES <= samples.len()`.
         unsafe { _mm_loadu_si128(samples.as_ptr().add(at).cast()) }
     }
 
     #[inline(always)]
     unsafe fn store(self, samples: &mut [i16], at: usize) {
         debug_assert!(at + Self::LANES <= samples.len());
-        // SAFETY: the caller ensures the length.
+        // SAFETY: the caller ensures `at + LANES <= samples.len()`.
         unsafe { _mm_storeu_si128(samples.as_mut_ptr().add(at).cast(), self) }
     }
 

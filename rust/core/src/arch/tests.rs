@@ -58,8 +58,8 @@ fn shifted<T: Clone>(data: &[T], by: usize, filler: &T) -> Vec<T> {
 /// The fine and the coarse parts of a row's taps.
 type Parts = (Vec<i16>, Vec<i16>);
 
-/// Returns the kinds of rows that filter banks have: a row with coarse parts only in the middle, a
-/// row with a single tap, and a row whose length is not a multiple of the group length.
+/// Returns one example of each form of row in a filter bank: a row with coarse parts only in the
+/// middle, a row with a single tap, and a row whose length is not a multiple of the group length.
 fn rows() -> Vec<Parts> {
     let scaled = |seed, count, shift: u32| -> Vec<i16> {
         noise(seed, count).iter().map(|tap| tap >> shift).collect()
@@ -339,7 +339,7 @@ fn dense_layers_are_weighted_sums() {
             rectify,
         );
         for rows in 0..=9 {
-            // Rows that overlap, in groups of three.
+            // The rows overlap, and are in groups of three.
             let from = Rows {
                 first: 1,
                 step: 2,
