@@ -10,8 +10,13 @@ from loguru import logger
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
-# The tests of these files share a fixture that takes seconds of processor time.
-ONE_WORKER = ("tests/e2e/test_faults.py", "tests/endpoint/test_front_door.py")
+# The tests of these files share a fixture that takes seconds of processor time, or each starts a
+# browser.
+ONE_WORKER = (
+    "tests/e2e/test_faults.py",
+    "tests/endpoint/test_front_door.py",
+    "tests/inspector/test_page.py",
+)
 
 # These tests measure delays, or record audio in real time. They run last, when no other test needs
 # much processor time.

@@ -181,8 +181,10 @@ async def test_what_bots_leave_is_collected_ten_or_more_calls_at_a_time(
         calls = 0
         async with asyncio.timeout(60):
             while len(collections) < 3:
+                # A collection in a process that has run many tests may take seconds, so a call may
+                # be closed late.
                 report = await SimulatedCall(server.url, options=SIGNED).run(hang_up_at_once)
-                assert report.clean, report
+                assert report.closed_latency is not None, report
                 calls += 1
     assert calls >= 30
     # The garbage of a call that ended after the last collection may remain.

@@ -50,13 +50,18 @@ class EchoPeer:
         try:
             async for message in socket:
                 if isinstance(message, bytes):
-                    if audio := self._reply(message):
+                    audio = self._reply(message)
+                    if audio and self._delay:
                         late.add(asyncio.create_task(self._send(socket, audio)))
+                    elif audio:
+                        await socket.send(audio)
                     continue
                 received = json.loads(message)
                 reply = {"open": "opened", "ping": "pong", "close": "closed"}.get(received["type"])
                 if reply is None:
                     continue
+                if reply == "closed":
+                    await _cancel(late)
                 sent += 1
                 media = received["parameters"].get("media")
                 envelope = {
@@ -71,14 +76,18 @@ class EchoPeer:
         except ConnectionClosed:
             return
         finally:
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await _cancel(late)
             await self._count(-1)
 
     async def _send(self, socket: ServerConnection, audio: bytes) -> None:
         await asyncio.sleep(self._delay)
         await socket.send(audio)
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
