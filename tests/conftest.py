@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 from loguru import logger
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ SENSITIVE_TO_LOAD = (
     "tests/pipecat_contract/",
     "tests/transport/",
 )
+
+# The time of an example depends on the load of the machine.
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
 
 # Pipecat logs a line when it is imported. If a conftest.py imports pipecat, pytest would print this
 # line after the summary of all tests.
