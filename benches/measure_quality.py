@@ -35,8 +35,8 @@ SINAD_DB = {True: 95.0, False: 93.0}
 NOISE_DBC = -95.0
 # Lowest noise level that can be measured. The rounding of the output hides lower noise levels.
 NOISE_FLOOR_DBC = -115.0
-# Frequency of the lowest image of the band at 8000 Hz. Images below this frequency belong to tones
-# between 3400 and 4000 Hz. The filter does not remove these images.
+# Frequency of the lowest image (8000 Hz minus a tone) of the band up to 3400 Hz. Images below this
+# frequency belong to tones between 3400 and 4000 Hz, and the filter does not remove them.
 LOWEST_IMAGE_HZ = 4600
 SPEECH = Path(__file__).parents[1] / "examples" / "audio" / "caller-question.wav"
 _ROUNDING_POWER = 1 / 12

@@ -17,7 +17,8 @@ Samples = NDArray[np.float64]
 Codes = NDArray[np.uint8]
 
 WIRE_RATE = 8000
-# The usual test tone has 1000 Hz, but it has only eight different samples at 8000 Hz.
+# The usual test tone has 1000 Hz. At 8000 Hz it repeats the same eight samples, so it tests few
+# values.
 TONE_HZ = 1004
 # Duration of a whole number of periods of the tone, so that the mean over the window gives the
 # tone's amplitude exactly.
@@ -133,8 +134,8 @@ def resampled(samples: Samples, in_rate: int, out_rate: int) -> Samples:
     One rate must divide the other. The filter is a Nyquist filter: a sinc whose zero crossings are
     the samples of the lower rate, under a Kaiser window, with 24 zero crossings on each side and a
     gain of 1 at 0 Hz for every phase. A factor of six uses two filters; the filter next to the
-    higher rate has 8 zero crossings on each side. The result includes the filter's delay of 24
-    samples of the lower rate.
+    higher rate has 8 zero crossings on each side. The result includes the delay of the filters: 24
+    samples of the lower rate; 28 for a factor of six.
     """
     if in_rate == out_rate:
         return samples

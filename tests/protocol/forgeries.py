@@ -3,7 +3,7 @@
 The reactions of a client were measured with Genesys's reference client against a faulty server:
 error 400 for malformed messages, 409 for messages in the wrong state, 413 for messages that are too
 large, 500 for messages that raise an exception in the client. `close` follows each error except the
-two errors about `pong`.
+errors 400 and 409 that a wrong `pong` causes.
 """
 
 from __future__ import annotations

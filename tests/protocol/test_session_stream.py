@@ -122,8 +122,8 @@ class TestDiscarded:
         ("start", "discarded", "position"),
         [
             ("PT0.000125S", "PT0.000125S", 2),
-            # Each of the two gaps is shorter than half a sample, but their sum is longer than half
-            # a sample.
+            # `start` and `discarded` are each shorter than half a sample (62.5 us), but their sum
+            # is longer.
             ("PT0.00006S", "PT0.00006S", 1),
             ("PT1.00004S", "PT0.00004S", 8001),
         ],

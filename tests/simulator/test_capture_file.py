@@ -113,7 +113,7 @@ HEAD = '{"capture": 1, "url": "ws://x", "mode": "bot", "headers": {}}\n'
         ("RIFF", "line 1: not a capture"),
         ("5", "line 1: not a capture"),
         ('{"url": "ws://x"}', "line 1: not a capture: 'capture' is missing"),
-        (HEAD.replace("1", "2", 1), "line 1: not a capture: unknown version 2"),
+        (HEAD.replace("1", "2", 1), "is a capture of version 2; this program reads version 1"),
         (HEAD + "null\n{}", "line 2: not a capture: the line is not a JSON object"),
         (HEAD + '{"at": 1}', "line 2: not a capture: 'direction' is missing"),
         (HEAD + '{"at": 1, "end": "nobody"}', "line 2: not a capture"),

@@ -31,7 +31,7 @@ async def disconnect(peer: ScriptedCall, message: dict[str, Any]) -> None:
 
 
 async def accept_and_do_everything(peer: ScriptedCall, message: dict[str, Any]) -> None:
-    """Accept the call, and send every message that a step of a script can wait for."""
+    """Accept the call, then send audio, `barge_in`, `pause`, `resume` and an event."""
     await peer.accept(message)
     await peer.socket.send(b"\x55" * 800)
     await peer.event("barge_in")

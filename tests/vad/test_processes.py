@@ -106,9 +106,9 @@ assert "SPEAKING" in expected
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_a_process_that_is_forked_while_a_thread_processes_audio_is_served() -> None:
-    """After a fork while the thread of a call processes long audio, the call is served.
+    """If a process forks while a worker thread runs the model, both processes detect speech.
 
-    The thread does not exist in the child process.
+    The child process does not have the worker thread.
     """
     code = """
 import asyncio, os, sys, threading

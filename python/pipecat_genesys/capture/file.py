@@ -284,6 +284,7 @@ def read_capture(path: str | os.PathLike[str]) -> RecordedCall:
     end: Mapping[str, Any] = {}
     entries: list[CaptureEntry] = []
     marks: list[RecordingMark] = []
+    version: object = VERSION
     for number, text in enumerate(lines, start=1):
         try:
             if 1 < number == len(lines) and _is_torn(text):
@@ -292,6 +293,9 @@ def read_capture(path: str | os.PathLike[str]) -> RecordedCall:
             if not isinstance(line, dict):
                 raise ValueError("the line is not a JSON object")
             if number == 1:
+                version = line["capture"]
+                if version != VERSION:
+                    break
                 head = _read_head(line)
             elif "end" in line:
                 end = {"ended_at": float(line["at"]), "ended_by": Party(line["end"])}
@@ -303,6 +307,11 @@ def read_capture(path: str | os.PathLike[str]) -> RecordedCall:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{os.fspath(path)}, line {number}: not a capture: {why}") from None
+    if version != VERSION:
+        raise ValueError(
+            f"{os.fspath(path)} is a capture of version {str(version)[:20]}; this program reads "
+            f"version {VERSION}. Use the release of pipecat-genesys that wrote the file"
+        )
     if not head:
         raise ValueError(
             f"{os.fspath(path)} is empty; `pipecat-genesys call --capture` and "
@@ -325,11 +334,6 @@ def _is_torn(line: bytes) -> bool:
 
 
 def _read_head(line: Mapping[str, Any]) -> dict[str, Any]:
-    if line["capture"] != VERSION:
-        raise ValueError(
-            f"unknown version {line['capture']}; this program reads version {VERSION}. Read it "
-            "with the release of pipecat-genesys that wrote it"
-        )
     head: dict[str, Any] = {
         "url": str(line["url"]),
         "mode": CallMode(line["mode"]),

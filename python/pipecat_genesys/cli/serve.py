@@ -224,7 +224,8 @@ def serve(
             envvar=_FLIGHT_VARIABLE,
             file_okay=False,
             show_default=False,
-            help="Folder for the last 60 s of each call with an error, without audio; or off. "
+            help="Folder for the last 60 s of each call that failed or had gaps in the bot's "
+            "audio, without audio. With off, nothing is written. "
             "Default: pipecat-genesys-flight-UID in the folder for temporary files.",
         ),
     ] = None,

@@ -175,7 +175,7 @@ class CallHandler:
         return path
 
     def _what_went_wrong(self) -> tuple[str, ...]:
-        """Return why a flight recording must be written; an empty tuple if the call ended well."""
+        """Return the problems of the call that require a flight recording; empty if none."""
         call, observer = self._call, self._observer
         by, reason = call.ending or ("server", "defect")
         found = (
@@ -325,7 +325,8 @@ class CallHandler:
             return "error"
         error = work.exception()
         if error is None:
-            # If the pipeline never started, the call counts as failed.
+            # If the bot returned during the call and its pipeline never started, the call counts as
+            # failed.
             started = self._connection.started.is_set() or self._call.phase is not Phase.RUNNING
             return "completed" if started else "error"
         self._record_failure(error)

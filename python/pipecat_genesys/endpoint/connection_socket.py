@@ -50,9 +50,11 @@ class ConnectionSocket:
             self.transport.pause_reading()
 
     def stop_reading(self) -> None:
-        """Stop reading, although the user of `transport` has resumed reading there.
+        """Stop reading even if other code has resumed `transport` directly.
 
-        Call this method only when data was received.
+        `pause_reading` would have no effect then, because this object does not know that reading
+        was resumed. Call this method only when data has just arrived, which shows that the
+        transport is reading.
         """
         self._is_reading = False
         self.transport.pause_reading()

@@ -204,7 +204,10 @@ async def _lifespan(
 
 
 async def _watch(endpoint: AudioHookEndpoint, handlers: SignalHandlers | None) -> None:
-    """Measure the delay of the event loop, and keep the signal handlers of the drain."""
+    """Measure the delay of the event loop.
+
+    If a bot replaces the signal handlers of the drain, install them again.
+    """
     loop = asyncio.get_running_loop()
     calls_seen = endpoint.calls_begun
     if handlers is not None:

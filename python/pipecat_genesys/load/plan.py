@@ -34,13 +34,15 @@ class LoadPlan:
         if self.calls < 1:
             raise ValueError(f"the number of calls is {self.calls}; it must be 1 or more")
         if not (self.ramp >= 0 and math.isfinite(self.ramp)):
-            raise ValueError(f"the ramp is {self.ramp} s; it must be 0 s or more")
+            raise ValueError(f"the ramp is {self.ramp} s; it must be a finite number, 0 or more")
         if not (self.duration > 0 and math.isfinite(self.duration)):
-            raise ValueError(f"the duration is {self.duration} s; it must be more than 0 s")
+            raise ValueError(
+                f"the duration is {self.duration} s; it must be a finite number above 0"
+            )
 
         down = self.ramp_down
         if down is not None and not (down >= 0 and math.isfinite(down)):
-            raise ValueError(f"the ramp down is {down} s; it must be 0 s or more")
+            raise ValueError(f"the ramp down is {down} s; it must be a finite number, 0 or more")
 
     @property
     def longest_call_seconds(self) -> float:

@@ -61,7 +61,7 @@ _new_tuple = tuple.__new__
 # The requests that `paused` and `resumed` answer. `paused` can also answer `opened` with
 # `startPaused`.
 _ANSWERED = frozenset({Type.PAUSE, Type.RESUME})
-# States in which the position of a message must equal the duration of the received audio.
+# States in which the `position` of a message is compared with `AudioHookSession.position`.
 _TIMED = frozenset({State.OPENING, State.ACTIVE})
 # Every packet or message needs these enumeration members, and a lookup in an enumeration is slow.
 _ACTIVE, _FAILED = State.ACTIVE, State.FAILED

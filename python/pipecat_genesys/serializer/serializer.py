@@ -373,8 +373,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
     async def _send(self, draft: Draft) -> bool:
         """Send a message of the application as a frame."""
         session = self.call.session
-        # While `opened` is in the pipeline, messages that must be sent after `opened` may follow it
-        # in the pipeline.
+        # If `opened` is queued but not sent yet, later messages may be queued behind it.
         if not session.allows(draft.type) and session.state is not State.OPENING:
             logger.debug(f"{draft.type.value!r} not sent: the session is {session.state.value}")
             return False
@@ -504,7 +503,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
         if state is not _OPENING and not self._unsent:
             self._check_chunk(wire, medium)
             return wire or None
-        # No audio may be sent before `opened`, which is still in the pipeline.
+        # Until `opened` is sent, audio is kept. After that, the kept audio is sent first.
         unsent = self._unsent + wire
         if state is _OPENING:
             self._unsent = unsent[:MAX_MESSAGE_BYTES]

@@ -156,11 +156,12 @@ class Connection:
     # -- start and end of the connection -----------------------------------------------------
 
     def begin(self, *, outlives_pipeline: bool = False) -> None:
-        """Begin to read and write the socket. Calling this method again has no effect.
+        """Start the tasks that read and write the socket, if they are not running.
 
         Args:
             outlives_pipeline: Whether the caller of this method ends the connection with `end`.
-                Otherwise the connection ends when the pipeline is cleaned up.
+                Otherwise the connection ends when the pipeline is cleaned up. If any call of this
+                method sets it, it stays set.
         """
         self._outlives_pipeline |= outlives_pipeline
         if not self._tasks:

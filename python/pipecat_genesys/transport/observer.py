@@ -59,7 +59,11 @@ class TransportObserver:
         """Called when cancelled code of the application still runs after the end of the call."""
 
     def throttled(self, seconds: float) -> None:
-        """Called when the client sends too many messages. The socket is not read for `seconds`."""
+        """Called when the client sends too many messages, or audio faster than real time.
+
+        Args:
+            seconds: Time for which the socket is not read.
+        """
 
     def ended(self, reason: str) -> None:
         """Called when the session ended.

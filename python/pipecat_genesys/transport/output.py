@@ -143,7 +143,8 @@ class AudioHookOutputTransport(BaseOutputTransport):
                     await self._timeline.add(tone)
             await self._timeline.add(frame)
         else:
-            # Pipecat's clock decides when frames with a timestamp are handled.
+            # Pipecat handles frames with a timestamp or a destination, and all frames if it mixes
+            # or filters the audio, or if audio output is disabled.
             await super()._handle_frame(frame)
 
     def _is_valid(self, frame: OutputAudioRawFrame) -> bool:

@@ -44,12 +44,12 @@ _STEADY_SECONDS = 0.25
 # If the lead is below this limit, in seconds, Genesys may play all of the audio while the event
 # loop is busy.
 _SMALL_LEAD_SECONDS = 0.2
-# When Genesys has played all audio in the middle of a turn, audio is collected until this time in
-# seconds has passed, because later audio may be late, too. A source in real time gives no audio
-# that could be sent ahead, so without collected audio the caller hears a gap before every message
-# that is later than all messages before. The first time of a turn is short, so that the gap stays
-# below 20 ms, the length of one frame in telephony. If Genesys then still runs out of audio, the
-# source varies more than the event loop, and the next times of the turn are longer.
+# After an underrun in the middle of a turn, sending waits for this many seconds, so that some audio
+# is buffered (the cushion). A source in real time delivers no audio ahead. Without a cushion, each
+# message that is delayed more than every earlier message would cause another gap. The first cushion
+# of a turn is short, so that the gap stays below 20 ms, the length of one frame in telephony. If
+# there is another underrun in the turn, the source has more jitter than the event loop, and the
+# longer cushion is used for the rest of the turn.
 _FIRST_CUSHION_SECONDS, _NEXT_CUSHION_SECONDS = 0.012, 0.03
 # Number of tokens that are reserved for the beginning and the end of utterances.
 _RESERVE = 2.0

@@ -6,8 +6,9 @@
 //! which allows a faster computation with the same result: each block is filtered only once, from a
 //! state of zero, and the results of the blocks of an interval are then combined.
 //!
-//! With the state `s` at the start of a block, the output is the zero-state output `y` plus
-//! the free response `f(s)`, and both are linear. The energy of the block is therefore
+//! With the state `s` at the start of a block, the output is the sum of the output `y` from a state
+//! of zero and of the free response `f(s)`, which is the output for silent input. Both are linear.
+//! The energy of the block is therefore
 //! `sum(y * y) + 2 * s . cross + s . gram . s`, where `cross` and `gram` are the sums of the
 //! products of the free responses with `y` and with each other. The state after the block is
 //! the state at the end of the zero-state response plus `transition . s`.

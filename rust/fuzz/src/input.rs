@@ -38,7 +38,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Returns the crate's value for this encoding.
+    /// Returns the `WireFormat` for this encoding.
     #[must_use]
     pub fn wire(self) -> WireFormat {
         match self {

@@ -23,8 +23,8 @@ def _assert_within(rate: Rate, messages: Sequence[ReceivedMessage], kind: str) -
         if not bucket.take(message.at):
             raise CheckFailedError(
                 f"{kind} message {number} arrived {message.at - messages[0].at:.2f} s after the "
-                f"first one, above the limit of {rate.per_second:g} a second after a burst of "
-                f"{rate.burst:g}"
+                f"first one; this exceeds the limit of {rate.per_second:g} messages a second after "
+                f"a burst of {rate.burst:g}"
             )
 
 
