@@ -1,5 +1,6 @@
 """Tests with threads: shared streams, many concurrent streams, and the release of the GIL."""
 
+import _thread
 import sys
 import threading
 import time
@@ -91,26 +92,35 @@ def test_a_call_works_on_a_copy_of_a_bytearray_that_another_thread_changes():
         writer.join()
 
 
-def releases_the_gil(call: Callable[[], object]) -> bool:
-    """Return whether a thread that waits for the GIL runs before the function `call` returns."""
+def releases_the_gil(call: Callable[[], object], calls: int, seconds: float) -> bool:
+    """Return whether a thread that waits for the GIL runs while `call` is called again and again.
+
+    The interpreter must not switch threads by itself, see `no_switching`. Then the thread can run
+    only if `call` releases the GIL. A busy machine delays the thread, but does not change the
+    result, if `seconds` is long.
+
+    Args:
+        call: The function.
+        calls: The smallest number of calls.
+        seconds: The time after which the result is False.
+    """
     ran = False
-    gate = threading.Lock()
 
-    def wait() -> None:
+    def run() -> None:
         nonlocal ran
-        with gate:
-            ran = True
+        ran = True
 
-    gate.acquire()
-    thread = threading.Thread(target=wait)
-    thread.start()
-    # Give the thread time to wait for `gate`. The tests repeat the measurement, because the thread
-    # may still wait for the GIL after this time.
-    time.sleep(0.0005)
-    gate.release()
-    call()
+    # `start` waits until the new thread runs, and `run` would be over before the first call.
+    # `start_new_thread` does not wait and does not release the GIL.
+    _thread.start_new_thread(run, ())
+    deadline = time.monotonic() + seconds
+    count = 0
+    while not ran and (count < calls or time.monotonic() < deadline):
+        call()
+        count += 1
     seen = ran
-    thread.join()
+    while not ran:
+        time.sleep(0.001)
     return seen
 
 
@@ -139,7 +149,7 @@ GIL_LIMITS = [
 @pytest.mark.parametrize(("call", "each", "limit"), GIL_LIMITS)
 def test_the_gil_is_kept_below_the_limit_and_released_far_above(call, each, limit):
     below = bytes(round(each * limit) // 12 * 12 - 12)
-    assert not any(releases_the_gil(lambda: call(below)) for _ in range(30))
-    # With this input, the function takes long enough for a thread to wake up on a busy machine.
+    # The thread has time to start and to wait for the GIL before the last of these calls.
+    assert not releases_the_gil(lambda: call(below), calls=100, seconds=0.2)
     above = bytes(round(each * limit) * 12)
-    assert any(releases_the_gil(lambda: call(above)) for _ in range(100))
+    assert releases_the_gil(lambda: call(above), calls=1, seconds=30)

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -123,11 +124,17 @@ def module_name(path: Path) -> str:
 FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def imported(module: str) -> Iterator[str]:
+@cache
+def imported(module: str) -> frozenset[str]:
     """Return the full names of the modules that a module imports.
 
     Imports inside functions and under `TYPE_CHECKING` count.
     """
+    return frozenset(parsed_imports(module))
+
+
+def parsed_imports(module: str) -> Iterator[str]:
+    """Parse a module, and yield the full names of the modules that it imports."""
     path = FILES[module]
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -147,7 +154,6 @@ def component_of(module: str) -> str:
     return parts[1] if len(parts) > 1 else "__init__"
 
 
-IMPORTS = {module: set(imported(module)) for module in FILES}
 COMPONENTS = sorted({component_of(module) for module in FILES} - {"__init__"})
 
 
@@ -158,7 +164,7 @@ def modules_of(component: str) -> list[str]:
 
 def imported_components(component: str) -> set[str]:
     """Return the other components that a component imports."""
-    names = {name for module in modules_of(component) for name in IMPORTS[module]}
+    names = {name for module in modules_of(component) for name in imported(module)}
     ours = {name for name in names if name.split(".")[0] == "pipecat_genesys"}
     return {component_of(name) for name in ours} - {component}
 
@@ -175,7 +181,7 @@ def test_the_allowed_directions_form_no_circle() -> None:
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_a_component_has_no_import_circle(component: str) -> None:
     modules = modules_of(component)
-    graph = {module: IMPORTS[module].intersection(modules) for module in modules}
+    graph = {module: imported(module).intersection(modules) for module in modules}
     TopologicalSorter(graph).prepare()
 
 
@@ -184,7 +190,7 @@ def test_a_component_does_not_import_forbidden_libraries(component: str) -> None
     found = {
         f"{module} imports {name}"
         for module in modules_of(component)
-        for name in IMPORTS[module]
+        for name in imported(module)
         if name.split(".")[0] in FORBIDDEN_LIBRARIES[component]
     }
     assert not found

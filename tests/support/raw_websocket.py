@@ -60,7 +60,9 @@ def frame(
         head = struct.pack("!BBQ", first, masked | 127, size)
     if mask is None:
         return head + payload
-    return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    key = (mask * (len(payload) // 4 + 1))[: len(payload)]
+    masked_payload = int.from_bytes(payload) ^ int.from_bytes(key)
+    return head + mask + masked_payload.to_bytes(len(payload))
 
 
 class RawClient:

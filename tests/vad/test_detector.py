@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pipecat_genesys import audio
 from pipecat_genesys._native import SpeechDetector, SpeechModel
 from pipecat_genesys.vad.loudness import expected_scale
-from scipy.signal import lfilter
 
 from . import oracle
 
@@ -75,6 +74,9 @@ def test_wideband_audio_is_resampled() -> None:
 @pytest.mark.parametrize("half_windows", [1, 2, 25, 64])
 def test_energies_are_those_of_each_stretch_filtered_alone(rate: int, half_windows: int) -> None:
     """Each energy equals the energy of the same audio section if the section is filtered alone."""
+    # Each worker collects all tests, and scipy.signal takes 0.5 s to load.
+    from scipy.signal import lfilter
+
     pcm = oracle.conversation(rate)
     samples = np.frombuffer(pcm, np.int16).astype(np.float64)
     first, second = expected_scale(rate).sections
