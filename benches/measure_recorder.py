@@ -1,13 +1,19 @@
 """Measure the cost of the recorder: CPU time for a call, and the delay of replies.
 
-    python measure_recorder.py                         100 calls, 8 rounds; 20 minutes
-    python measure_recorder.py --calls 25 --rounds 3 --plateau 12 --gap 0.04
+    python measure_recorder.py                         100 calls, all settings; 15 minutes
+    python measure_recorder.py --settings off masked   one setting, with twice as many rounds
+    python measure_recorder.py --calls 25 --minutes 4 --plateau 12
 
 Run it from `benches` on an otherwise idle machine with two cores. One process of `pipecat-genesys
 serve` on the last core handles all calls, because the CPU times of two processes with the same
 setting differ by several per cent. In each round, the settings of the recorder take turns, so that
-a change of the machine's speed affects all of them. The exit status is 1 if calls are not
-completed. More CPU time than the limit of 3 % is marked and is not an error.
+a change of the machine's speed affects all of them. Each setting is compared with the first setting
+of the same round. The table has the median of these differences and a confidence interval of the
+median of at least 95 %, which does not depend on the distribution of the differences. Six rounds
+are the least that give an interval. A limit is met if the whole interval is below it, and exceeded
+if the whole interval is above it; otherwise more rounds are needed. No round starts that would
+exceed `--minutes`. The exit status is 1 if calls are not completed. More CPU time than the limit of
+3 % is marked and is not an error.
 
 CPU time is in ms per second of a call. Nearly all CPU time of the threads is used by the recorder's
 thread.
@@ -17,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import socket
 import statistics
@@ -25,7 +32,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,6 +46,7 @@ from rich.table import Table
 SETTINGS = ("off", "flight recorder", "masked", "recorded")
 _DROPPED = "audiohook_recording_dropped_messages_total"
 _LIMIT_PERCENT = 3.0
+_CONFIDENCE = 0.95
 _BENCHES = Path(__file__).resolve().parent
 _COMMAND = "import sys; from pipecat_genesys.cli import main; sys.exit(main())"
 _START_SECONDS = 60
@@ -151,17 +159,46 @@ def measure(
     }
 
 
+def interval_of_median(differences: Sequence[float]) -> tuple[float, float] | None:
+    """Return a confidence interval of the median, or None if there are too few differences.
+
+    The bounds are two of the differences, as in the sign test.
+    """
+    count, values = len(differences), sorted(differences)
+    outside, rank = 0.0, 0
+    while rank < count // 2:
+        outside += 2 * math.comb(count, rank) / 2**count
+        if outside > 1 - _CONFIDENCE:
+            break
+        rank += 1
+    return (values[rank - 1], values[count - rank]) if rank else None
+
+
+def shown(differences: Sequence[float], unit: str, limit: float | None = None) -> str:
+    """Return the median of the differences, its confidence interval, and how it meets the limit."""
+    text = f"{statistics.median(differences):+.1f} {unit}"
+    interval = interval_of_median(differences)
+    if interval is None:
+        return text
+    low, high = interval
+    verdict = ""
+    if limit is not None:
+        verdict = "; met" if high <= limit else "; above the limit" if low > limit else "; open"
+    return f"{text} ({low:+.1f} to {high:+.1f}{verdict})"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--minutes", type=float, default=15.0, help="longest time of the rounds")
+    parser.add_argument("--rounds", type=int, default=1000, help="largest number of rounds")
     parser.add_argument(
-        "--gap", type=float, default=0.05, help="seconds between the starts of two calls"
+        "--gap", type=float, default=0.02, help="seconds between the starts of two calls"
     )
     parser.add_argument(
-        "--plateau", type=float, default=20.0, help="seconds during which all calls run"
+        "--plateau", type=float, default=15.0, help="seconds during which all calls run"
     )
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--json", type=Path, help="write all measurements to this file")
@@ -170,7 +207,11 @@ def main() -> int:
     rounds: list[dict[str, dict[str, Any]]] = []
     with running() as server:
         steps.warm_up(server.port, "echo")
+        began, longest = time.monotonic(), 0.0
         for number in range(options.rounds):
+            round_began = time.monotonic()
+            if round_began + longest > began + 60 * options.minutes:
+                break
             row = {}
             # Start each round with the next setting, so that no setting is always the first.
             first = number % len(options.settings)
@@ -178,9 +219,10 @@ def main() -> int:
                 row[setting] = measure(server, setting, options.calls, options.gap, options.plateau)
                 console.print(f"round {number + 1}, {setting}: {json.dumps(row[setting])}")
             rounds.append(row)
+            longest = max(longest, time.monotonic() - round_began)
     if options.json:
         options.json.write_text(json.dumps(rounds, indent=1), encoding="utf-8")
-    table = Table(title=f"{options.calls} calls, {options.rounds} rounds, medians")
+    table = Table(title=f"{options.calls} calls, {len(rounds)} rounds, medians")
     headings = (
         "recorder",
         "CPU ms/s",
@@ -188,6 +230,7 @@ def main() -> int:
         "more CPU",
         "pong p50",
         "pong p99",
+        "later p99",
         "lost",
     )
     for heading in headings:
@@ -195,16 +238,17 @@ def main() -> int:
     problems = []
     for setting in options.settings:
         of_setting = [row[setting] for row in rounds]
-        more = statistics.median(
-            100 * (row[setting]["cpu"] / row[options.settings[0]]["cpu"] - 1) for row in rounds
-        )
+        base = options.settings[0]
+        more = [100 * (row[setting]["cpu"] / row[base]["cpu"] - 1) for row in rounds]
+        later = [row[setting]["p99"] - row[base]["p99"] for row in rounds]
         table.add_row(
             setting,
             f"{statistics.median(one['cpu'] for one in of_setting):.3f}",
             f"{statistics.median(one['threads'] for one in of_setting):.3f}",
-            f"{more:+.1f} %{' (above the limit)' if more > _LIMIT_PERCENT else ''}",
+            "" if setting == base else shown(more, "%", _LIMIT_PERCENT),
             f"{statistics.median(one['p50'] for one in of_setting):.1f} ms",
             f"{statistics.median(one['p99'] for one in of_setting):.1f} ms",
+            "" if setting == base else shown(later, "ms"),
             f"{sum(one['dropped'] for one in of_setting):.0f}",
         )
         if any(one["completed"] < options.calls for one in of_setting):
