@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import socket
 import statistics
@@ -32,7 +31,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -40,13 +39,13 @@ from urllib.parse import quote
 
 import psutil
 from load import steps
+from paired_differences import shown
 from rich.console import Console
 from rich.table import Table
 
 SETTINGS = ("off", "flight recorder", "masked", "recorded")
 _DROPPED = "audiohook_recording_dropped_messages_total"
 _LIMIT_PERCENT = 3.0
-_CONFIDENCE = 0.95
 _BENCHES = Path(__file__).resolve().parent
 _COMMAND = "import sys; from pipecat_genesys.cli import main; sys.exit(main())"
 _START_SECONDS = 60
@@ -157,34 +156,6 @@ def measure(
         "dropped": server.metric(_DROPPED) - dropped,
         "stolen": 100 * stolen / seconds,
     }
-
-
-def interval_of_median(differences: Sequence[float]) -> tuple[float, float] | None:
-    """Return a confidence interval of the median, or None if there are too few differences.
-
-    The bounds are two of the differences, as in the sign test.
-    """
-    count, values = len(differences), sorted(differences)
-    outside, rank = 0.0, 0
-    while rank < count // 2:
-        outside += 2 * math.comb(count, rank) / 2**count
-        if outside > 1 - _CONFIDENCE:
-            break
-        rank += 1
-    return (values[rank - 1], values[count - rank]) if rank else None
-
-
-def shown(differences: Sequence[float], unit: str, limit: float | None = None) -> str:
-    """Return the median of the differences, its confidence interval, and how it meets the limit."""
-    text = f"{statistics.median(differences):+.1f} {unit}"
-    interval = interval_of_median(differences)
-    if interval is None:
-        return text
-    low, high = interval
-    verdict = ""
-    if limit is not None:
-        verdict = "; met" if high <= limit else "; above the limit" if low > limit else "; open"
-    return f"{text} ({low:+.1f} to {high:+.1f}{verdict})"
 
 
 def main() -> int:
