@@ -236,6 +236,19 @@ POSITION = {"position": samples_to_duration(1600)}
         ("client-not-an-object", "7"),
         ("client-unknown-type", client_message(PARAMETERS, "hello", 2, **POSITION)),
     ],
+    # The messages hold a random session id, and pytest-xdist needs the same ids in all processes.
+    ids=[
+        "seq skipped",
+        "seq repeated",
+        "serverseq",
+        "id",
+        "version",
+        "position",
+        "parameters",
+        "not JSON",
+        "not an object",
+        "unknown type",
+    ],
 )
 def test_a_broken_rule_of_the_client_is_shown_with_its_source(rule: str, text: str) -> None:
     analysis = followed((FRAME, 0.2), (text, 0.3))
