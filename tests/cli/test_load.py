@@ -16,6 +16,8 @@ from pipecat_genesys.load import Criteria
 from typer.testing import CliRunner
 
 QUICK = ("--calls=2", "--ramp=0.2", "--duration=4.5")
+# In calls of this length, no echo can be measured.
+SHORTEST = ("--calls=2", "--ramp=0.2", "--duration=1.5")
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,7 @@ async def test_a_server_that_keeps_the_limits_passes(tmp_path: Path) -> None:
 
 async def test_json_to_standard_output_is_not_mixed_with_text() -> None:
     async with echo_peer() as peer:
-        done = await run_command(peer.url, *QUICK, "--expect=echo", "--json=-")
+        done = await run_command(peer.url, *SHORTEST, "--expect=echo", "--json=-")
     assert json.loads(done.stdout)["passed"]
     assert "passed" in done.stderr
 
@@ -88,7 +90,7 @@ async def test_a_result_of_callers_that_are_too_slow_is_not_valid(
 ) -> None:
     monkeypatch.setattr(Criteria, "is_valid", lambda self, result: False)
     async with echo_peer() as peer:
-        done = await run_command(peer.url, *QUICK, "--expect=echo")
+        done = await run_command(peer.url, *SHORTEST, "--expect=echo")
     assert done.exit_code == 4, done.output
     assert "not valid: the timers of this process" in done.output
 

@@ -153,7 +153,7 @@ async def test_calls_that_a_full_server_refuses_are_counted() -> None:
         serve(peer.handle, "127.0.0.1", 0, process_request=limit) as server,
     ):
         port = next(iter(server.sockets)).getsockname()[1]
-        result = await run_load(f"ws://127.0.0.1:{port}/x", SHORT, ECHO)
+        result = await run_load(f"ws://127.0.0.1:{port}/x", replace(SHORT, duration=1.5), ECHO)
     assert (result.calls, result.connected, result.completed) == (3, 1, 1)
     assert list(result.refusals.values()) == [2]
     assert "HTTP status 503" in next(iter(result.refusals))
