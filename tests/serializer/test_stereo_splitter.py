@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pipecat.frames.frames import InputAudioRawFrame, TextFrame
-from pipecat.tests.utils import run_test
 from pipecat_genesys import StereoSplitter
+from processor_run import run_processor
 
 
 async def test_stereo_frame_becomes_two_mono_frames_and_other_frames_pass() -> None:
     stereo = InputAudioRawFrame(b"\x01\x00\x02\x00" * 3, 16000, 2)
     mono = InputAudioRawFrame(b"\x09\x00", 16000, 1)
-    down, _ = await run_test(
+    down, _ = await run_processor(
         StereoSplitter(),
         frames_to_send=[stereo, mono, TextFrame("x")],
         expected_down_frames=[

@@ -14,8 +14,8 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.processors.audio.vad_processor import VADProcessor
-from pipecat.tests.utils import run_test
 from pipecat_genesys.vad import TelephoneVADAnalyzer, resets
+from processor_run import run_processor
 
 try:
     from pipecat.pipeline.worker import PipelineParams
@@ -39,7 +39,7 @@ async def speech_frames(analyzer: VADAnalyzer, pcm: bytes, rate: int) -> list[st
         InputAudioRawFrame(audio=piece, sample_rate=rate, num_channels=1)
         for piece in oracle.packets(pcm, rate * 2 // 5)
     ]
-    down, _ = await run_test(
+    down, _ = await run_processor(
         VADProcessor(vad_analyzer=analyzer, audio_idle_timeout=0),
         frames_to_send=audio,
         pipeline_params=PipelineParams(audio_in_sample_rate=rate),

@@ -14,10 +14,10 @@ from pipecat.processors.aggregators.llm_response_universal import (
     LLMContextAggregatorPair,
     LLMUserAggregatorParams,
 )
-from pipecat.tests.utils import run_test
 from pipecat.turns.user_stop import TurnAnalyzerUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat_genesys.vad import TelephoneVADAnalyzer, resets
+from processor_run import run_processor
 
 try:
     from pipecat.pipeline.worker import PipelineParams
@@ -69,7 +69,7 @@ async def runs_of_turn_analyzer(analyzer: VADAnalyzer, rate: int) -> int:
         audio_idle_timeout=0,
     )
     pcm = b"".join(oracle.conversation(rate, seed) for seed in range(3))
-    await run_test(
+    await run_processor(
         LLMContextAggregatorPair(LLMContext(), user_params=params).user(),
         frames_to_send=[
             InputAudioRawFrame(audio=piece, sample_rate=rate, num_channels=1)
