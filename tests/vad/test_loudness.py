@@ -20,7 +20,9 @@ def test_volume_of_every_window_is_pipecats(rate: int) -> None:
     scale = loudness.volume_scale(rate)
     assert scale is not None
     pcm = oracle.conversation(rate)
-    energies = [energy for _, energy in oracle.windows(rate, scale.sections, pcm)]
+    energies = [
+        energy for _, energy in oracle.windows(rate, scale.sections, pcm, scale.half_windows)
+    ]
     window = 2 * rate * 32 // 1000
     tracker = vad_analyzer.AudioVolumeTracker() if ROLLING else None
     pipecats = []

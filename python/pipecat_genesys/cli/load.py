@@ -236,7 +236,9 @@ class _ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        # Early versions of rich print an empty line for a disabled bar, too.
+        if not self._bar.disable:
+            self._bar.stop()
 
     def update(self, progress: LoadProgress) -> None:
         """Show how many calls are running and how many have ended. It is called every second."""
