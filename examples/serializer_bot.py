@@ -68,19 +68,19 @@ class EndAfterPlayback(FrameProcessor):
         elif isinstance(frame, BotStoppedSpeakingFrame) and self._sending:
             self._sent.set()
         elif isinstance(frame, EndFrame):
-            await self._wait(self._sent, seconds=10)
-            await self._wait(self._played, seconds=2)
+            await self._wait(self._sent, 10, "Pipecat did not report the end of the bot's speech")
+            await self._wait(self._played, 2, "Genesys did not report the end of playback")
             await self._serializer.call.disconnect("completed")
             # Genesys now closes the session and the socket, which cancels the worker and this wait.
             await asyncio.sleep(5)
             logger.warning("Genesys did not close the socket; closing it")
         await self.push_frame(frame, direction)
 
-    async def _wait(self, event: asyncio.Event, seconds: float):
+    async def _wait(self, event: asyncio.Event, seconds: float, problem: str):
         try:
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
-            logger.warning("the end of the bot's audio was not reported; ending the call")
+            logger.warning(f"{problem} within {seconds:g} s; ending the call without it")
 
 
 app = FastAPI()

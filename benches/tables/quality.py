@@ -180,7 +180,7 @@ def round_trip(results: Results) -> Table:
 
 
 def clipping(results: Results) -> Table:
-    """Return the table of the clipping between the two filters of a conversion to 48 kHz."""
+    """Return the table of the clipping between the two filters, for 8 to 48 kHz and 48 to 8 kHz."""
     rows = [
         (
             kilohertz(row["pair"]),

@@ -82,6 +82,7 @@ def download(folder: Path) -> None:
 
     Raises:
         OSError: The download failed.
+        tarfile.TarError: The archive is damaged.
     """
     if folder.exists():
         return

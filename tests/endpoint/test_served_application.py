@@ -204,7 +204,7 @@ def test_an_object_that_can_be_called_as_an_application_is_served(
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module' (<>:1)"),
         ("\n{}['KEY']", "KeyError: 'KEY' (<>:2)"),
         ("raise ValueError('two\\nlines')", "ValueError: two lines (<>:1)"),
-        ("import sys\nsys.exit(7)", "it exits with status 7"),
+        ("import sys\nsys.exit(7)", "the module calls sys.exit(7)"),
     ],
 )
 def test_application_that_cannot_be_imported_is_one_line_of_log(

@@ -1,4 +1,4 @@
-"""Tests of the exceptions: all derive from one root, and its module documents all of them."""
+"""Tests of the exceptions: all derive from one root, whose module documents all public ones."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_playback_without_recording_keeps_the_spans() -> None:
         playback.render(1.0)
 
 
-# These are the messages that the session sends about playback.
+# The following tests check the messages that the session sends about playback.
 
 
 def test_one_audio_message_is_started_and_completed_once() -> None:

@@ -136,7 +136,7 @@ def is_uuid(text: str) -> bool:
 
 
 def upgrade_request(scope: Mapping[str, Any]) -> tuple[str, str, list[tuple[bytes, bytes]]]:
-    """Return the arguments for `SignatureVerifier` from the ASGI scope of a connection.
+    """Return the arguments for `SignatureVerifier.authenticate` and `verify` from an ASGI scope.
 
     A `WebSocket` of Starlette or FastAPI has the scope in its attribute `scope`. Do not use its
     attribute `url`, which has the decoded path; the signature covers the encoded path.
@@ -146,7 +146,8 @@ def upgrade_request(scope: Mapping[str, Any]) -> tuple[str, str, list[tuple[byte
             upgrade request.
 
     Returns:
-        The method, the request target and the header lines, as a tuple.
+        The method (`GET` if the scope has none), the request target, and the header lines as pairs
+        of bytes.
     """
     raw = scope.get("raw_path")
     # `raw_path` is optional in ASGI. RFC 3986, section 3.3, defines the characters that a path does

@@ -69,7 +69,7 @@ class GenesysPingFrame(OutputTransportMessageUrgentFrame):
 
     @property
     def rtt(self) -> Fraction | None:
-        """Round-trip time of the previous ping in seconds, or None if Genesys did not send it."""
+        """Round-trip time of the previous ping in seconds; None if Genesys sent no valid value."""
         return self.pinged.rtt
 
 

@@ -31,7 +31,8 @@ GRACE_VARIABLE = "PIPECAT_GENESYS_DRAIN_GRACE_SECONDS"
 # minutes.
 _DRAIN_SECONDS, _GRACE_SECONDS = 600.0, 0.0
 _WATCH_EVERY = 0.5
-# Genesys ends a session without `opened` after 5 s. Hooks and the network need part of this time.
+# Largest value of `ready_seconds`. Genesys ends a session if `opened` does not arrive within 5 s,
+# and hooks and the network need part of this time.
 _MAX_READY_SECONDS = 4.0
 
 

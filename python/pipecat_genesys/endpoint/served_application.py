@@ -205,7 +205,7 @@ def _import(name: str) -> Any:
     except ImportFromStringError as error:
         _fail(str(error))
     except SystemExit as error:
-        _fail(f"{name} cannot be imported: it exits with status {error.code}")
+        _fail(f"{name} cannot be imported: the module calls sys.exit({error.code!r})")
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         logger.opt(exception=error).debug(f"the import of {name} failed")

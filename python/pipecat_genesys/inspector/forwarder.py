@@ -132,7 +132,8 @@ class _Side(asyncio.Protocol):
         if other.has_ended:
             other.transport.close()
             return False
-        # asyncio cannot close only one direction of a TLS connection, so both are closed.
+        # True keeps the sending direction of this socket open. asyncio cannot do this for TLS, so a
+        # TLS socket is closed completely.
         assert self.transport is not None
         return self.transport.can_write_eof()
 

@@ -133,7 +133,7 @@ class GenesysAudioHookSerializer(FrameSerializer):
 
     @property
     def conversation_id(self) -> str | None:
-        """The Genesys conversation's id, from ``open``."""
+        """The Genesys conversation's id, from ``open``; None before ``open``."""
         return self.call.conversation_id
 
     @property

@@ -130,7 +130,8 @@ class Voice:
         """Return the next frame. Call `frame_done` before this method is called again.
 
         If the call continues another session, audio that the other session sent at this position is
-        returned again. Queued speech begins after that audio.
+        returned again. Queued speech begins after that audio. Without queued speech, the frame has
+        live audio, and then silence.
 
         Args:
             position: Stream position of the first sample.

@@ -606,7 +606,8 @@ class CallConnection:
             if not self._closing:
                 fault = f"{sent.code} {sent.reason}"
                 return ConnectionEnd(Party.CLIENT, code, detail, fault=fault)
-            # The reply to a close frame without a code has no code either.
+            # The client's close frame has no code, so a reply to it has no code either. If the
+            # received frame has a code, the server may have closed the connection at the same time.
             is_doubtful = code not in (None, _NO_STATUS)
             return ConnectionEnd(Party.CLIENT, code, detail, is_doubtful=is_doubtful)
         by = Party.CLIENT if self._closing and received is None else Party.SERVER

@@ -176,9 +176,11 @@ class AudioHookInputTransport(BaseInputTransport):
             "process_frame() does not use up, and do not block in process_frame()",
             "pipeline stuck",
         )
-        # Pipecat's worker waits until the end of the pipeline gets an EndFrame or a CancelFrame. It
-        # pushes no frame during this time, so the frames are queued here: first to all processors,
-        # and if one of them does not pass on this frame either, then to later processors.
+        # Pipecat's worker waits until an EndFrame or a CancelFrame reaches the end of the pipeline,
+        # and sends no frame itself. Therefore a CancelFrame is queued to this input, from where it
+        # passes through all processors. If the pipeline has not ended after `_CANCEL_SECONDS`, a
+        # processor also blocks the CancelFrame, and another one is queued to the output, and then
+        # to the last processor.
         for processor in (self, *self._later_processors()):
             await processor.queue_frame(CancelFrame())
             await asyncio.sleep(_CANCEL_SECONDS)

@@ -43,7 +43,8 @@ class PlayoutClock:
         # Duration of the audio that was sent since the queue was last nearly empty, in seconds.
         self._run = 0.0
         self._run_began = 0.0
-        # True if Genesys has reported the start of playback, and has not reported its completion.
+        # True if Genesys has reported the start of playback, and since then playback was neither
+        # reported as completed nor cleared.
         self._reported_playing = False
         # Time at which playback began that Genesys has not reported yet, according to this clock.
         self._unreported_since: float | None = None

@@ -60,7 +60,7 @@ class TokenBucket:
         return now + self.seconds_until(count, self.level(now))
 
     def seconds_until(self, count: float, level: float) -> float:
-        """Return the seconds from a time with `level` tokens to the time with `count` tokens."""
+        """Return the seconds until there are `count` tokens, if there are `level` tokens now."""
         return (count - level) / self.rate if level < count else 0.0
 
 

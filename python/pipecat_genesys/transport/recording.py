@@ -134,14 +134,26 @@ class RecorderAlignment:
         return self._bot_length <= self._caller_length
 
     def interrupted(self, heard: HeardAudio) -> OutputAudioRawFrame | None:
-        """Return the end of a turn to push, or None if it must be pushed after caller audio."""
+        """Handle an interruption of the bot.
+
+        Args:
+            heard: The last bot audio that the caller heard.
+
+        Returns:
+            The audio as a frame to push; None if the recorder does not have the caller audio of the
+            same time yet. The audio is then stored for `take_deferred`.
+        """
         if self.has_caller_audio:
             return self.bot_audio(*heard)
         self._deferred = heard
         return None
 
     def take_deferred(self) -> OutputAudioRawFrame | None:
-        """Return the end of a turn to push after caller audio, or None."""
+        """Return the stored audio of an interrupted turn as a frame to push.
+
+        Return None if no audio is stored, or if the recorder does not have the caller audio of the
+        same time yet.
+        """
         heard = self._deferred
         if heard is None or not self.has_caller_audio:
             return None

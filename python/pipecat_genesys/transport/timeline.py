@@ -335,7 +335,7 @@ class PlayoutTimeline:
             self._volume = frame.volume
         elif isinstance(frame, VolumeGainFrame):
             self._gain = frame.gain
-        # `poke` and `finish` of the pacer may call `_feed` again, so they are called last.
+        # `AudioPacer.finish` may call `_feed` again, so it is called last.
         if wire:
             queue.put(wire, now, interruptible=is_interruptible(frame))
         elif isinstance(frame, TTSStoppedFrame):

@@ -22,9 +22,9 @@ class Writer:
 
     Attributes:
         is_closed: Whether the socket is closed or lost; messages are then discarded.
-        blocked_since: Time on the monotonic clock since which the socket has not taken a message;
-            None if the socket has taken all messages.
-        queued_audio_bytes: Bytes of audio that wait for the socket.
+        blocked_since: Time on the monotonic clock at which sending of the current message began;
+            None if no message is being sent.
+        queued_audio_bytes: Bytes of audio in the queue, without the message that is being sent.
         on_idle: Called whenever the socket has taken all messages.
     """
 

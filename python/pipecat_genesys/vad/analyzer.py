@@ -119,7 +119,8 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         """Set the sample rate of the audio, unless the constructor has set it.
 
         The state becomes `VADState.QUIET`. The change takes effect after the audio that was passed
-        to `analyze_audio` before.
+        to `analyze_audio` before. If the constructor has set another rate, a warning is logged, and
+        that rate stays.
 
         Args:
             sample_rate: Sample rate in Hz, 8000 or 16000.
@@ -277,7 +278,7 @@ class TelephoneVADAnalyzer(VADAnalyzer):
         return state
 
     def _next_confidence(self) -> float:
-        """Return the probability of the next window, and apply the reset rule."""
+        """Return the probability of speech in the next window. Reset the model if it is due."""
         window = None if self._detector is None else self._detector.next_window()
         if self._detector is None or self._resets is None or window is None:
             raise RuntimeError("pipecat's VADAnalyzer did not use the expected windows")

@@ -41,10 +41,13 @@ class VolumeScale:
 
     Attributes:
         sections: The K-weighting filter of BS.1770 at the sample rate.
-        half_windows: Length of the audio that one measurement covers, as a number of half windows.
-        reference: Energy of loudness 0 before the offset of BS.1770: the number of samples times
-            the square of the sample value that the measuring package takes as full scale.
-        quietest: Loudness of volume 0 in LUFS; the loudness of volume 1 is 100 LU higher.
+        half_windows: Length of the audio that one measurement covers, in units of 16 ms (half a
+            window).
+        reference: The energy that the measurement compares with. The loudness in LUFS is
+            ``10 * log10(energy / reference) - 0.691``. The reference is the energy of a constant
+            signal at full scale, which is 32768 in the package `loudness` and 1 in `pyloudnorm`.
+        quietest: Loudness in LUFS that has volume 0. Volume 1 is 100 LU higher. Audio below -70
+            LUFS always has volume 0.
         has_histogram: Whether the loudness is rounded to the steps of a histogram.
     """
 

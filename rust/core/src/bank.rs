@@ -1,6 +1,7 @@
-//! Filter banks: each bank is designed once per ratio and shared by all its streams.
+//! Filter banks. All streams that use the same `Design` (ratio, length and input shift) share one
+//! bank. The bank is designed when the first stream needs it.
 //!
-//! The prototype is the low-pass filter of the conversion: a sinc with a Kaiser window, sampled at
+//! The prototype is a low-pass filter: a sinc with a Kaiser window, sampled at
 //! the least common multiple of the two rates. The cutoff of the prototype (-6 dB) is half the
 //! lower rate. The zeros of the sinc fall on the samples of the lower rate (a Nyquist filter). A
 //! branch, or phase, has the taps of the prototype for one position of an output between two
@@ -101,7 +102,8 @@ impl Bank {
             (2..=MAX_PLANES, 1) => {
                 let branches = branches(design, span);
                 let rows = &branches[1..];
-                // Each phase has its own row and its own sum.
+                // Phase 0 is a delay and needs no row. Every other phase has one row, and each row
+                // gives one output by itself, so one row makes one sum.
                 let (rows, scales) = quantize::rows(rows, 1, input_shift);
                 Self::Interpolate { rows, scales }
             }

@@ -60,7 +60,8 @@ impl Section {
 #[derive(Debug)]
 struct Design {
     sections: [Section; 2],
-    /// For each sample of a block, the free responses of the state variables.
+    /// For each sample of a block of zeros, and for each state variable: the output of the filter,
+    /// if this variable is 1 and the other variables are 0 before the block (the free response).
     responses: Box<[State]>,
     /// For each state variable, the state after a block of zeros, if this variable is 1 and the
     /// other variables are 0 before the block.

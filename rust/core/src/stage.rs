@@ -18,7 +18,8 @@ use crate::bank::{Bank, Design, MAX_PLANES};
 /// length is a multiple of 160 samples. The scratch memory is small enough for the first-level
 /// cache.
 const SCRATCH: usize = 4_096;
-/// Number of inputs of a piece if the filter leaves space for fewer inputs in [`SCRATCH`].
+/// Minimum number of inputs in a piece, for general ratios. If [`SCRATCH`] has less space beside the
+/// history of a long filter, the piece uses memory on the heap.
 const LONG_PIECE: usize = 1_024;
 
 /// A filter and its state.

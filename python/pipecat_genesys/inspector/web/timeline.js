@@ -420,7 +420,8 @@ export class Timeline {
         ],
       },
     };
-    // The scale of a waveform depends on its loudest sample, so the range is not fixed.
+    // The y scale of a waveform changes later with its loudest sample, so it has only an initial
+    // minimum and maximum, and no fixed range.
     if (what.bands && options.scales?.y) {
       options.scales.y = { auto: false, min: -1.05 * extent, max: 1.05 * extent };
     }

@@ -325,7 +325,8 @@ fn ulaw_decode_pairs(frames: &[[u8; 2]], channel: usize, shift: u32, samples: &m
 /// Decodes sixteen codes, each in 16 bits, to 14-bit samples: `((2 m + 33) << segment) - 33`.
 #[target_feature(enable = "avx2")]
 fn decode16(codes: __m256i) -> __m256i {
-    // Table of the powers of two of the segments, once for each half of `shuffle_epi8`.
+    // Byte `n` of this table is 2 to the power of segment `n`. `shuffle_epi8` looks up bytes in each
+    // half of 128 bits separately, so both halves must contain the table.
     let powers = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
     // A mu-law code is transmitted with all bits inverted, including the sign bit.
     let inverted = _mm256_xor_si256(codes, _mm256_set1_epi16(0xff));
