@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from loguru import logger
 from pipecat_genesys.auth import MemoryReplayStore, SignatureVerifier
 from pipecat_genesys.endpoint import AudioHookCall, audiohook_router
 from pipecat_genesys.simulator import (
@@ -24,6 +25,7 @@ from pipecat_genesys.simulator import (
 )
 from pipecat_genesys.simulator.connection import upgrade_headers
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from .served import API_KEY, SECRET, SIGNED, echo, hang_up, hang_up_at_once, served
 
@@ -178,6 +180,52 @@ async def test_probe_gets_opened_and_no_bot() -> None:
         metrics = await server.metrics()
     assert calls == []
     assert metrics["audiohook_opens_total{kind=probe}"] == 1
+
+
+async def test_refusals_are_logged_with_reason_address_and_correlation_id() -> None:
+    records: list[Any] = []
+    sink = logger.add(lambda message: records.append(message.record), level="WARNING")
+    async with served(max_calls=1) as server:
+        headers = audiohook_headers(new_call(), API_KEY)
+        with pytest.raises(InvalidStatus):
+            await connect(server.url, additional_headers=headers)
+        async with SimulatedCall(server.url, options=SIGNED):
+            with pytest.raises(InvalidStatus):
+                await connect(server.url, additional_headers=headers)
+    logger.remove(sink)
+    unsigned, full = (one for one in records if "refused" in one["message"])
+    assert unsigned["message"].startswith("connection from 127.0.0.1 refused (unsigned): ")
+    assert full["message"].startswith("connection from 127.0.0.1 refused (full): ")
+    for record in (unsigned, full):
+        assert record["extra"]["correlation_id"] == headers["Audiohook-Correlation-Id"]
+
+
+async def test_a_flood_of_refusals_is_counted_and_does_not_fill_the_log() -> None:
+    lines: list[str] = []
+    counted = asyncio.Event()
+
+    def write(message: Any) -> None:
+        lines.append(message.record["message"])
+        if "more connections were refused" in lines[-1]:
+            counted.set()
+
+    async def refused() -> None:
+        with pytest.raises(InvalidStatus):
+            await connect(server.url)
+
+    sink = logger.add(write, level="WARNING")
+    async with served() as server:
+        # Refusals arrive together, because each takes half a second.
+        await asyncio.gather(*(refused() for _ in range(60)))
+        async with asyncio.timeout(30):
+            await counted.wait()
+        metrics = await server.metrics()
+    logger.remove(sink)
+    refusals = [line for line in lines if line.startswith("connection from")]
+    omitted = sum(int(line.split()[0]) for line in lines if "more connections" in line)
+    assert 20 <= len(refusals) < 60
+    assert len(refusals) + omitted == 60
+    assert sum(n for name, n in metrics.items() if "refusals_total" in name) == 60
 
 
 async def test_full_server_refuses_calls_and_is_not_ready() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import write_certificate
 from loguru import logger
 from pipecat_genesys.endpoint import event_loop
 
@@ -84,3 +87,33 @@ def test_the_end_of_the_server_ends_the_event_loop(kind: str) -> None:
         pytest.raises(SystemExit, match="3"),
     ):
         runner.run(exits())
+
+
+@pytest.mark.parametrize("kind", FACTORIES)
+def test_a_tls_handshake_that_is_not_finished_is_ended(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio's own limit is 60 s, and no protocol object can shorten it."""
+    monkeypatch.setattr(event_loop, "_TLS_HANDSHAKE_SECONDS", 0.2)
+    certificate = tmp_path / "localhost.pem"
+    write_certificate(certificate)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+
+    async def connect() -> bytes:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=tls)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        # The first bytes of a handshake.
+        writer.write(b"\x16\x03\x01")
+        async with asyncio.timeout(30):
+            try:
+                return await reader.read()
+            except ConnectionResetError:
+                return b""
+            finally:
+                writer.close()
+                server.close()
+
+    with asyncio.Runner(loop_factory=FACTORIES[kind]) as runner:
+        assert runner.run(connect()) == b""

@@ -16,18 +16,22 @@ from pipecat_genesys.auth import (
     VerifiedRequest,
     upgrade_request,
 )
-from pipecat_genesys.auth.request import is_uuid
 from pipecat_genesys.transport import AudioHookParams, AudioHookTransport
 
-from .admission import Admission, NoRoomError
+from .admission import Admission, NoRoomError, Refused
 from .call_handler import Bot, CallHandler, OpenGate
 from .metrics import CallObserver, Metrics
 from .recording import Recorder, RecordingSettings
+from .refusal_log import RefusalLog, correlation_id
 
 # Maximum total time for `disconnect`, `close`, `closed` and the closing of the socket, in seconds.
 _FAREWELL_SECONDS = 15.0
-# Header of the upgrade request. Genesys's support uses its value to find a call.
-_CORRELATION_HEADER = "audiohook-correlation-id"
+# The reasons of HTTP 503 in words, for the log.
+_NO_ROOM = {
+    Refused.FULL: "the limit of calls is reached",
+    Refused.DRAINING: "the server is about to stop",
+    Refused.HANDSHAKES: "too many connections are being authenticated",
+}
 # Delay in seconds after a refusal, because uvicorn logs an error if the application returns before
 # the socket is closed.
 _AFTER_REFUSAL_SECONDS = 0.05
@@ -74,6 +78,7 @@ class AudioHookEndpoint:
         self._verifier = verifier
         self.drain_settings: dict[str, float] = {}
         self.calls_begun = 0
+        self._refusal_log = RefusalLog()
         self._params = params
         self.recorder = Recorder(recording, metrics)
         self._times = {"ready_seconds": ready_seconds, "after_call_seconds": after_call_seconds}
@@ -120,7 +125,7 @@ class AudioHookEndpoint:
         self.metrics.connections.inc()
         refused = self.admission.begin_handshake()
         if refused is not None:
-            await self._refuse(websocket, refused.value, 503)
+            await self._refuse(websocket, refused.value, 503, _NO_ROOM[refused])
             return
         slot = _Slot()
         try:
@@ -131,10 +136,9 @@ class AudioHookEndpoint:
             await self._admitted(websocket, request, slot)
         except AuthenticationError as error:
             # Only the log has the reason. The peer gets only the status.
-            logger.warning(f"connection refused ({error.reason}): {error}")
-            await self._refuse(websocket, error.reason.value, 401)
+            await self._refuse(websocket, error.reason.value, 401, str(error))
         except NoRoomError as error:
-            await self._refuse(websocket, error.reason.value, 503)
+            await self._refuse(websocket, error.reason.value, 503, _NO_ROOM[error.reason])
         finally:
             self.admission.leave(slot)
 
@@ -169,9 +173,7 @@ class AudioHookEndpoint:
         )
         self.metrics.active.inc()
         self.calls_begun += 1
-        correlation = websocket.headers.get(_CORRELATION_HEADER, "")
-        if not is_uuid(correlation):
-            correlation = ""
+        correlation = correlation_id(websocket)
         try:
             with transport.call.log_context(), logger.contextualize(correlation_id=correlation):
                 await websocket.accept(_subprotocol(websocket))
@@ -179,7 +181,8 @@ class AudioHookEndpoint:
         finally:
             self.metrics.active.dec()
 
-    async def _refuse(self, websocket: WebSocket, reason: str, status: int) -> None:
+    async def _refuse(self, websocket: WebSocket, reason: str, status: int, detail: str) -> None:
+        self._refusal_log.add(websocket, reason, detail)
         self.metrics.refusals.labels(reason).inc()
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(_plain(status))

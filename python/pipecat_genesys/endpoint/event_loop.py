@@ -1,5 +1,7 @@
 """Event loops of `pipecat-genesys serve`, which the code of a bot cannot stop.
 
+They also limit the time of TLS handshakes.
+
 asyncio stops the event loop, and so ends every call of the process, when code calls
 ``loop.stop()``, or when a callback or a task raises ``SystemExit`` or ``KeyboardInterrupt``. The
 event loops of this module continue until their main task has ended.
@@ -19,6 +21,10 @@ from loguru import logger
 from uvicorn.config import Config
 
 from pipecat_genesys.call.containment import PROCESS_EXITS
+
+# Maximum time in seconds of a TLS handshake. The default of asyncio is 60 s. `HttpProtocol` cannot
+# limit this time, because it gets a connection after the handshake, and uvicorn has no setting.
+_TLS_HANDSHAKE_SECONDS = 5.0
 
 
 def new_asyncio_loop() -> asyncio.AbstractEventLoop:
@@ -43,7 +49,20 @@ def _guarded(name: str) -> asyncio.AbstractEventLoop:
     guard = _LoopGuard(loop)
     loop.run_until_complete = guard.run_until_complete  # type: ignore[method-assign]
     loop.run_forever = guard.run_forever  # type: ignore[method-assign]
+    _limit_tls_handshakes(loop)
     return loop
+
+
+def _limit_tls_handshakes(loop: asyncio.AbstractEventLoop) -> None:
+    """Limit the time of the TLS handshakes of all servers that an event loop creates."""
+    create_server: Callable[..., Any] = loop.create_server
+
+    async def create(*args: Any, ssl: Any = None, **options: Any) -> Any:
+        if ssl is not None:
+            options.setdefault("ssl_handshake_timeout", _TLS_HANDSHAKE_SECONDS)
+        return await create_server(*args, ssl=ssl, **options)
+
+    loop.create_server = create  # type: ignore[method-assign]
 
 
 async def _no_application(scope: Any, receive: Any, send: Any) -> None:
