@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import sys
 from collections.abc import Callable
@@ -117,3 +118,32 @@ def test_a_tls_handshake_that_is_not_finished_is_ended(
 
     with asyncio.Runner(loop_factory=FACTORIES[kind]) as runner:
         assert runner.run(connect()) == b""
+
+
+def test_asyncio_accepts_few_connections_in_one_iteration() -> None:
+    """A flood of connections does not delay other tasks; the kernel queues the connections."""
+    made: list[int] = []
+
+    class Counted(asyncio.Protocol):
+        def __init__(self) -> None:
+            made.append(turns)
+
+    turns = 0
+
+    async def serve() -> None:
+        nonlocal turns
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = await asyncio.get_running_loop().create_server(Counted, sock=listener, backlog=200)
+        clients = [socket.create_connection(listener.getsockname(), 30) for _ in range(100)]
+        async with asyncio.timeout(30):
+            while len(made) < len(clients):
+                await asyncio.sleep(0)
+                turns += 1
+        server.close()
+        for client in clients:
+            client.close()
+        await asyncio.sleep(0.1)
+
+    with asyncio.Runner(loop_factory=FACTORIES["asyncio"]) as runner:
+        runner.run(serve())
+    assert max(made.count(turn) for turn in made) <= 20

@@ -79,6 +79,7 @@ class AudioHookEndpoint:
         self.drain_settings: dict[str, float] = {}
         self.calls_begun = 0
         self._refusal_log = RefusalLog()
+        self._refusal_turn = asyncio.Lock()
         self._params = params
         self.recorder = Recorder(recording, metrics)
         self._times = {"ready_seconds": ready_seconds, "after_call_seconds": after_call_seconds}
@@ -182,6 +183,10 @@ class AudioHookEndpoint:
             self.metrics.active.dec()
 
     async def _refuse(self, websocket: WebSocket, reason: str, status: int, detail: str) -> None:
+        # A refusal takes some 300 us. After a delay of the event loop, hundreds of them are due
+        # together. One is sent in each iteration of the event loop, so that calls continue.
+        async with self._refusal_turn:
+            await asyncio.sleep(0)
         self._refusal_log.add(websocket, reason, detail)
         self.metrics.refusals.labels(reason).inc()
         if "websocket.http.response" in websocket.scope.get("extensions", {}):

@@ -1,6 +1,7 @@
 """Event loops of `pipecat-genesys serve`, which the code of a bot cannot stop.
 
-They also limit the time of TLS handshakes.
+They also limit the time of TLS handshakes, and the number of connections that are accepted in one
+iteration.
 
 asyncio stops the event loop, and so ends every call of the process, when code calls
 ``loop.stop()``, or when a callback or a task raises ``SystemExit`` or ``KeyboardInterrupt``. The
@@ -25,6 +26,9 @@ from pipecat_genesys.call.containment import PROCESS_EXITS
 # Maximum time in seconds of a TLS handshake. The default of asyncio is 60 s. `HttpProtocol` cannot
 # limit this time, because it gets a connection after the handshake, and uvicorn has no setting.
 _TLS_HANDSHAKE_SECONDS = 5.0
+# Maximum number of connections that are accepted in one iteration of an event loop of asyncio. Each
+# takes some 100 us. asyncio would accept as many as the kernel may queue, which is 2048.
+_ACCEPTED_PER_TURN = 16
 
 
 def new_asyncio_loop() -> asyncio.AbstractEventLoop:
@@ -49,18 +53,29 @@ def _guarded(name: str) -> asyncio.AbstractEventLoop:
     guard = _LoopGuard(loop)
     loop.run_until_complete = guard.run_until_complete  # type: ignore[method-assign]
     loop.run_forever = guard.run_forever  # type: ignore[method-assign]
-    _limit_tls_handshakes(loop)
+    _limit_servers(loop)
     return loop
 
 
-def _limit_tls_handshakes(loop: asyncio.AbstractEventLoop) -> None:
-    """Limit the time of the TLS handshakes of all servers that an event loop creates."""
+def _limit_servers(loop: asyncio.AbstractEventLoop) -> None:
+    """Limit what strangers can demand of the servers that an event loop creates."""
     create_server: Callable[..., Any] = loop.create_server
 
-    async def create(*args: Any, ssl: Any = None, **options: Any) -> Any:
+    async def create(
+        *args: Any, ssl: Any = None, sock: Any = None, backlog: int = 100, **options: Any
+    ) -> Any:
         if ssl is not None:
             options.setdefault("ssl_handshake_timeout", _TLS_HANDSHAKE_SECONDS)
-        return await create_server(*args, ssl=ssl, **options)
+        if sock is None:
+            return await create_server(*args, ssl=ssl, backlog=backlog, **options)
+        # asyncio uses `backlog` for two purposes: the queue of the kernel, and the number of
+        # connections that are accepted in one iteration. Only the second is made smaller.
+        server = await create_server(
+            *args, ssl=ssl, sock=sock, backlog=min(backlog, _ACCEPTED_PER_TURN), **options
+        )
+        if server.is_serving():
+            sock.listen(backlog)
+        return server
 
     loop.create_server = create  # type: ignore[method-assign]
 
