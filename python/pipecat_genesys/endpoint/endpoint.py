@@ -132,6 +132,13 @@ class AudioHookEndpoint:
         try:
             try:
                 request = await self._authenticated(websocket, slot)
+            except AuthenticationError:
+                # A refusal takes some 300 us. After a delay of the event loop, hundreds of them are
+                # due together. One is sent in each iteration, so that calls continue. Those that
+                # wait count as connections that are being authenticated.
+                async with self._refusal_turn:
+                    await asyncio.sleep(0)
+                raise
             finally:
                 self.admission.end_handshake()
             await self._admitted(websocket, request, slot)
@@ -183,10 +190,6 @@ class AudioHookEndpoint:
             self.metrics.active.dec()
 
     async def _refuse(self, websocket: WebSocket, reason: str, status: int, detail: str) -> None:
-        # A refusal takes some 300 us. After a delay of the event loop, hundreds of them are due
-        # together. One is sent in each iteration of the event loop, so that calls continue.
-        async with self._refusal_turn:
-            await asyncio.sleep(0)
         self._refusal_log.add(websocket, reason, detail)
         self.metrics.refusals.labels(reason).inc()
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
