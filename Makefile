@@ -52,7 +52,7 @@ demo: dev  ## Every day | 20 s | call the example bot on both transports over re
 	$(PY) examples/demo.py
 
 # Processes that run the Python tests. Tests mostly wait, so there are more processes than cores.
-WORKERS ?= 6
+WORKERS ?= 8
 
 .PHONY: test
 test: dev  ## Every day | 5 min | all tests except the slow ones
