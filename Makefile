@@ -41,7 +41,8 @@ $(VENV)/.deps: pyproject.toml
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.deps $(RUST_SOURCES)
-	$(BIN)/maturin develop --release --locked --quiet >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	# Without this variable, maturin installs into .venv.
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
 	@touch $@
 
 .PHONY: dev
@@ -144,6 +145,13 @@ test-slow: dev  ## More tests | 20 min | the slow tests: packages, benchmarks, a
 	$(PY) -m pip install --quiet --only-binary :all: --group recognition || echo 'tests without a recogniser'
 	ROLLING_CALLS=50 ROLLING_SECONDS=30 $(PY) -m pytest -m slow --log-cli-level=INFO
 	CROSS_EXAMPLES=10000 $(PY) -m pytest tests/protocol/test_cross_machine.py
+
+# Whisker and Tail need an older version of websockets than the environment for development has.
+.PHONY: test-parts
+test-parts:  ## More tests | 3 min | the tests with RNNoise, Tail and Whisker, in an environment of their own
+	$(MAKE) --no-print-directory VENV=.venvs/parts dev
+	.venvs/parts/bin/python -m pip install --quiet 'pyrnnoise~=0.4.5' 'pipecat-ai-tail>=0.0.5' 'pipecat-ai-whisker>=2.0'
+	.venvs/parts/bin/python -m pytest -n 2 tests/pipecat_parts
 
 .PHONY: test-wheel
 test-wheel: wheel sdist  ## More tests | 3 min | install the wheel and the sdist, each in a clean environment, and use them

@@ -1,8 +1,9 @@
-"""Delay of `opened` and `pong` while a bot is slow, on our transport and pipecat's transport.
+"""Delay of `opened` and `pong` while a bot is slow, in three configurations.
 
-Prints JSON. A server in another process (`call_server.py`) has slow bots. The calls are made one
-after the other, alternately to each server, so a slowdown of the machine affects the results of all
-servers.
+The configurations are our transport, and our and Pipecat's serializer on Pipecat's transport.
+Prints JSON. A server in another process (`call_server.py`) has slow bots in all configurations. The
+calls are made one after the other, and the configurations alternate, so that a slowdown of the
+machine affects all of them.
 
     opened  a processor needs 2 s to set up; the time from `open` to `opened`
     pong    a processor needs 260 ms for each 200 ms of the caller's audio, like a speech service

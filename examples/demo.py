@@ -180,9 +180,10 @@ def share_heard(said: bytes, heard: bytes) -> float:
 
 
 def share_equal(speech: np.ndarray, track: np.ndarray) -> float:
-    """Return the percentage of a sentence's windows of 20 ms that are in a recording.
+    """Divide a sentence into windows of 20 ms; return the percentage that is equal in a recording.
 
-    The sentence is found by cross-correlation. Then its windows are compared.
+    The position of the sentence is found by cross-correlation. Windows that are quiet in both count
+    as equal.
     """
     window = 160
     size = len(speech) + len(track)

@@ -58,8 +58,6 @@ _OWN_ACCOUNT = {
     ServerRule.BINARY_RATE,
     ServerRule.PAUSE_RATE,
     ServerRule.RESUME_RATE,
-    ServerRule.AUDIO_CUT,
-    ServerRule.REPEATED_DISCONNECT,
 }
 # These violations can occur after the client has waited too long for `closed`.
 _TOO_LATE = {ServerRule.AFTER_CLOSED}

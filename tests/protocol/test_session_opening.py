@@ -304,7 +304,8 @@ class TestMedia:
         call = SessionUnderTest()
         event = call.session.receive_text(text.replace('"HINT"', written))[-1]
         if call.session.state is State.PREPARING:
-            assert isinstance(event, events.Faulted)  # an invalid `open` needs no reply
+            # The text could not be decoded, so the session has counted a fault and does not reply.
+            assert isinstance(event, events.Faulted)
             return
         draft = event.reply or server_messages.opened([m.raw for m in [call.session.media] if m])
         assert call.send(draft)["type"] in ("opened", "disconnect")

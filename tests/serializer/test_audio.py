@@ -249,7 +249,7 @@ async def test_short_chunks_of_l16_warn(warnings: list[str]) -> None:
 
 
 class TestAudioBeforeOpened:
-    """Tests of audio that the bot sends before `opened`, which a slow pipeline delays."""
+    """Tests of audio that the bot sends before `opened`. A slow pipeline delays `opened`."""
 
     async def early(self, chunks: int) -> tuple[SerializerCall, Any]:
         call = SerializerCall(8000)

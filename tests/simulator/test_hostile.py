@@ -70,7 +70,8 @@ def test_any_server_behaviour_leads_to_a_valid_end_of_the_call(
             driver.call("hang_up")
         elif driver.session.state is SessionState.OPEN:
             driver.send_frames(1)
-    # The server sends nothing more, so a ping times out first, and then `close` times out.
+    # The server sends nothing more. If the session has not begun to close, `open` or a ping times
+    # out. Then `close` times out.
     driver.advance(25)
     assert driver.session.socket_should_close
     driver.session.socket_lost(driver.now, by=Party.CLIENT)

@@ -21,9 +21,10 @@ pub(crate) struct Quality {
     ripple_db: f64,
     /// The loudest image or alias.
     spurious_dbc: f64,
-    /// The average delay: the lag of the content plus the audio held back after a packet.
+    /// The average delay in ms. The delay is the time by which the filter shifts the signal, plus
+    /// the duration of the input that has not been output after a packet.
     delay_mean_ms: f64,
-    /// The largest delay: the lag of the content plus the audio held back after a packet.
+    /// The largest delay in ms.
     delay_max_ms: f64,
     /// Whether ripple and spurious are within the limits.
     meets_limits: bool,

@@ -56,8 +56,8 @@ _SUFFIXES = {
 _SIZE = re.compile(r"(\d+)([kMGT]?)B?")
 _AGE = re.compile(r"(\d+)([smhd]?)")
 _APP = re.compile(r"[\w.]+:[\w.]+")
-# Largest WebSocket message that the HTTP protocol class accepts, in bytes. Genesys sends at most
-# 64,000 bytes. The endpoint itself refuses messages between 64,000 bytes and this limit.
+# Largest WebSocket message that the WebSocket protocol class accepts, in bytes. Genesys sends at
+# most 64,000 bytes.
 _MAX_MESSAGE = 2**18
 
 
@@ -124,8 +124,8 @@ def serve(
             envvar=_DRAIN_VARIABLE,
             min=0,
             show_default=False,
-            help="Seconds that running calls may continue after SIGTERM. Default: the setting of "
-            "the application.",
+            help="Seconds that running calls may continue after SIGTERM and the grace time. "
+            "Default: the setting of the application.",
         ),
     ] = None,
     drain_grace_seconds: Annotated[

@@ -217,7 +217,10 @@ class CallHandler:
     # -- steps before `opened` ---------------------------------------------------------------
 
     async def _opening(self) -> events.OpenReceived | None:
-        """Wait for a valid ``open``, and return it. Return None if the time or the session ends."""
+        """Wait for a valid ``open``, and return it.
+
+        Return None if it does not arrive in time, or if the session ends first.
+        """
         ended = asyncio.ensure_future(self._call.wait_for_phase(Phase.ENDING))
         await asyncio.wait(
             (self._gate.opening, ended), timeout=_OPEN_SECONDS, return_when=asyncio.FIRST_COMPLETED

@@ -97,7 +97,10 @@ class AudioHookEndpoint:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a new call would be accepted and the server is not about to stop."""
+        """Whether the server is not about to stop and has room for a call.
+
+        Connections that are being authenticated are not counted.
+        """
         return not self.admission.draining and self.admission.refusal is None
 
     def set_max_calls(self, max_calls: int) -> None:

@@ -263,7 +263,7 @@ class RecordingFolder:
         if self.path.stat().st_mode & 0o077 and not self._has_warned:
             self._has_warned = True
             logger.warning(
-                f"other users may list {self.path}: its mode is "
+                f"other users have rights on {self.path}: its mode is "
                 f"{stat.S_IMODE(self.path.stat().st_mode):o}; set it to {_FOLDER_MODE:o}"
             )
 

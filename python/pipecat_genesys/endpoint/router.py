@@ -113,8 +113,8 @@ def audiohook_router(
         ready_seconds: Longest time that ``opened`` waits for the bot's pipeline. After this time,
             the session is opened paused, and resumed when the pipeline runs.
         after_call_seconds: Longest time that a bot may run after the end of its call.
-        drain_seconds: Longest time that calls may run after SIGTERM or SIGINT; by default 600. The
-            environment variable ``PIPECAT_GENESYS_DRAIN_SECONDS`` overrides it.
+        drain_seconds: Longest time that calls may run after SIGTERM or SIGINT and the grace time;
+            by default 600. The environment variable ``PIPECAT_GENESYS_DRAIN_SECONDS`` overrides it.
         drain_grace_seconds: Time after the signal during which new calls are still accepted, so
             that a load balancer can notice that ``/readyz`` fails; by default 0. The environment
             variable ``PIPECAT_GENESYS_DRAIN_GRACE_SECONDS`` overrides it.

@@ -30,6 +30,7 @@ from .analysis import CallAnalysis
 from .calls import CallList, CallSource, InspectedCall, safe_headers
 from .forwarder import MAX_HEAD, Record, RecordReader
 
+_MAX_WINDOW_BITS = 15
 _MAX_MESSAGE = 16 * 1024 * 1024
 _START_TIMEOUT = 20.0
 _STOP_TIMEOUT = 2.0
@@ -251,15 +252,22 @@ def _compression(header: str) -> list[Callable[[Direction], PerMessageDeflate]]:
         if name != "permessage-deflate":
             raise ValueError(f"unknown WebSocket extension {name}")
         given = dict(parameters)
+        bits = {
+            party: int(given.get(f"{party}_max_window_bits") or _MAX_WINDOW_BITS)
+            for party in ("client", "server")
+        }
 
-        def make(direction: Direction, given: dict[str, str | None] = given) -> PerMessageDeflate:
+        def make(
+            direction: Direction,
+            given: dict[str, str | None] = given,
+            bits: dict[str, int] = bits,
+        ) -> PerMessageDeflate:
             party = "client" if direction is Direction.TO_SERVER else "server"
-            bits = given.get(f"{party}_max_window_bits")
             return PerMessageDeflate(
                 remote_no_context_takeover=f"{party}_no_context_takeover" in given,
                 local_no_context_takeover=False,
-                remote_max_window_bits=int(bits) if bits else 15,
-                local_max_window_bits=15,
+                remote_max_window_bits=bits[party],
+                local_max_window_bits=_MAX_WINDOW_BITS,
             )
 
         made.append(make)

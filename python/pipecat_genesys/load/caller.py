@@ -14,7 +14,7 @@ from .results import CallRecord, record_call
 class Caller:
     """One call: the caller speaks, presses keys at given times, and hangs up.
 
-    All times are seconds on a monotonic clock.
+    Times are seconds on a monotonic clock, except the times of key presses.
 
     Attributes:
         parameters: The contents of `open`.

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from .types import AudioHookMessageType as Type
 
-# Maximum number of unanswered requests. A client accepts fewer requests of each type: 2 per second
-# on average, and 4 in a burst.
+# Maximum number of unanswered requests that are kept; older ones are forgotten. A client accepts
+# only 2 requests of each type per second, and 4 in a burst, so a normal call stays below the limit.
 _MAX_UNANSWERED = 64
 
 

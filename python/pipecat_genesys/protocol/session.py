@@ -354,7 +354,8 @@ class AudioHookSession:
         if serverseq is not None and serverseq > self.server_seq:
             return RemoteProtocolError(
                 Rule.SERVERSEQ,
-                f"Invalid serverseq value {fields.short(serverseq)}; sent {self.server_seq}",
+                f"Invalid serverseq value {fields.short(serverseq)}; the last seq of the server "
+                f"is {self.server_seq}",
             )
         return None
 

@@ -14,8 +14,8 @@ CHUNK_10MS = 20
 def genesys_params(serializer: FrameSerializer, **overrides: Any) -> dict[str, Any]:
     """Return the parameters of Pipecat's WebSocket transports for a call from Genesys.
 
-    Messages of 200 ms of audio stay within Genesys's limit of 5 messages per second, and the bot
-    sends 200 ms of audio before its playback. The transport's own packet size is off, because it
+    Messages of 200 ms of audio stay within Genesys's limit of 5 messages per second, and each
+    message is sent 200 ms before it is played. The transport's own packet size is off, because it
     would delay the end of every utterance. The silence that Pipecat appends at the end is off,
     because it would cause another burst of messages before ``disconnect``.
 

@@ -86,7 +86,10 @@ class AudioHookInputTransport(BaseInputTransport):
 
     # Pipecat's FrameProcessor also changes the type of the argument of its base class.
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
-        """Begin to read the socket."""
+        """Begin to read and write the socket.
+
+        Before Pipecat 1.8, the sample rate is not known here, so `start` begins instead.
+        """
         await super().setup(setup)
         if hasattr(setup, "audio_in_sample_rate"):
             self._begin(setup)

@@ -32,7 +32,8 @@ class TransportObserver:
 
         Args:
             seconds: Length of the audio.
-            tokens: Number of messages that Genesys's rate allows immediately after this message.
+            tokens: Number of messages that the rate limit of the pacer allows immediately after
+                this message; may be a fraction or negative. The limit is a little below Genesys's.
             waited: Time that the message waited because of the rate, in seconds.
         """
 

@@ -92,8 +92,10 @@ class PacingQueue:
         """Create an empty queue.
 
         Args:
-            max_lead: Maximum duration of the audio that is sent and not played yet, in seconds.
-            pause_seconds: Time without new audio after which all audio is sent, in seconds.
+            max_lead: Maximum duration of the audio that is sent and not played yet, in seconds. A
+                message of up to 0.25 s, and the end of an utterance, may exceed it.
+            pause_seconds: Time without new audio after which the unsent audio is sent, as far as
+                `max_lead` and the rate of messages allow, in seconds.
             frame_bytes: Bytes of one sample on the wire.
         """
         self.clock = PlayoutClock()

@@ -1,8 +1,8 @@
-"""Functions that validate server messages as Genesys's client does, without the state of a call.
+"""Functions that validate server messages as Genesys's client does.
 
-The order of the checks, and the reaction to each failure, follow the reference client: first the
-JSON, then the envelope, then the sequence number, then the type and its parameters. A message that
-fails one of the first two checks does not advance the client's counter of server messages.
+They do not read or change the session; values of `open` are arguments. `session.py` calls them in
+the order of the reference client: first the JSON, then the envelope, the session id, the sequence
+numbers, and then the type and its parameters.
 
 Entities are checked against the types in Genesys's reference implementation
 (`entities-transcript.ts`, `entities-agentassist.ts`) and in its Audio Connector sample

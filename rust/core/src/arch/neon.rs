@@ -23,7 +23,8 @@ pub(super) fn kernels() -> &'static Kernels {
         ulaw_decode,
         ulaw_decode_pairs,
         ulaw_encode,
-        // The speech model uses the compiler's code for NEON.
+        // The kernels of the speech model are the portable functions, for which the compiler
+        // generates NEON instructions.
         ..portable::KERNELS
     };
     &KERNELS

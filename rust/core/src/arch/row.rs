@@ -76,7 +76,8 @@ impl Row {
     }
 }
 
-/// The fine or the coarse parts of a row's taps, without most of the zeros at the ends.
+/// The fine or the coarse parts of a row's taps. Zeros at both ends are removed, except those that
+/// fill the first and the last pair or group.
 #[derive(Debug)]
 pub(super) struct Taps {
     /// The taps in pairs, for kernels that multiply pairs of inputs.
