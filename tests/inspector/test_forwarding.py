@@ -125,6 +125,18 @@ async def test_compressed_messages_pass_unchanged_and_are_shown(line: Line, take
     assert shown == [text.decode() for text in texts * 2]
 
 
+@pytest.mark.parametrize(
+    "extension", ["permessage-bzip2", "permessage-deflate; server_max_window_bits=many"]
+)
+async def test_a_call_whose_compression_is_unknown_passes_and_the_list_says_why_it_is_empty(
+    line: Line, extension: str
+) -> None:
+    writer = await line.open(b"Sec-WebSocket-Extensions: %s\r\n\r\n" % extension.encode())
+    await line.down(writer, frame(TEXT, MESSAGE, mask=None))
+    call = await line.end()
+    assert "the answer to the upgrade request cannot be read" in (call.error or "")
+
+
 @pytest.mark.parametrize(("code", "reason"), [(1000, "bye"), (1011, ""), (4321, "é")])
 @pytest.mark.parametrize("by_server", [True, False])
 async def test_close_frames_pass_with_code_and_reason(
