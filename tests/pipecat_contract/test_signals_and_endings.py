@@ -84,11 +84,17 @@ async def test_an_event_handler_that_runs_is_awaited_when_the_pipeline_ends(
 MOMENTS = {"before any audio": 0.3, "in a turn": 0.7, "after a turn": 1.6}
 
 
+@pytest.mark.parametrize("vehicle", EVERY)
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("end", ["EndFrame", "CancelFrame", "worker.cancel"])
-async def test_every_way_to_end_a_pipeline_ends_the_session_in_order(moment: str, end: str) -> None:
-    """Each way to end the pipeline makes the server send `disconnect`; then the client closes."""
-    served = ServedPipeline(Vehicle.TRANSPORT)
+async def test_every_way_to_end_a_pipeline_ends_the_session_in_order(
+    moment: str, end: str, vehicle: Vehicle
+) -> None:
+    """Each way to end the pipeline makes the server send `disconnect`; then the client closes.
+
+    Pipecat's transport closes the socket itself, directly after `disconnect`.
+    """
+    served = ServedPipeline(vehicle)
 
     async def script(caller: SimulatedCall) -> None:
         await served.running.wait()
@@ -102,10 +108,14 @@ async def test_every_way_to_end_a_pipeline_ends_the_session_in_order(moment: str
             await served.queue(EndFrame() if end == "EndFrame" else CancelFrame())
 
     outcome = await call(served, script, hang_up=False)
-    assert outcome.report.clean, outcome.report.violations
-    assert outcome.report.ending.disconnect_reason == "completed"
-    assert outcome.report.ending.socket_closed_by == "client"
-    if moment == "in a turn":
+    ending = outcome.report.ending
+    assert ending.disconnect_reason == "completed"
+    if vehicle is Vehicle.TRANSPORT:
+        assert outcome.report.clean, outcome.report.violations
+        assert ending.socket_closed_by == "client"
+    else:
+        assert ending.socket_closed_by == "server"
+    if moment == "in a turn" and vehicle is Vehicle.TRANSPORT:
         assert outcome.heard() == pytest.approx(1.2 if end == "EndFrame" else 0.8, abs=0.25)
 
 
@@ -192,7 +202,8 @@ async def test_a_slow_bot_speaks_when_the_session_resumes() -> None:
     assert outcome.heard() == pytest.approx(1.0, abs=0.05)
 
 
-async def test_frames_that_take_parallel_branches_are_heard_once() -> None:
+@pytest.mark.parametrize("vehicle", EVERY)
+async def test_frames_that_take_parallel_branches_are_heard_once(vehicle: Vehicle) -> None:
     """Audio that arrives at the output from two parallel branches is sent once."""
     from pipecat.pipeline.parallel_pipeline import ParallelPipeline
 
@@ -202,7 +213,7 @@ async def test_frames_that_take_parallel_branches_are_heard_once() -> None:
             await self.push_frame(frame, direction)
 
     served = ServedPipeline(
-        Vehicle.TRANSPORT, before=[ParallelPipeline([Passing()], [Pipeline([Passing()])])]
+        vehicle, before=[ParallelPipeline([Passing()], [Pipeline([Passing()])])]
     )
 
     async def script(caller: SimulatedCall) -> None:
@@ -211,5 +222,7 @@ async def test_frames_that_take_parallel_branches_are_heard_once() -> None:
         await caller.wait_for_silence(0.5)
 
     outcome = await call(served, script)
-    assert outcome.heard() == pytest.approx(0.8, abs=0.05)
-    assert outcome.report.clean
+    lost = 0.0 if vehicle is Vehicle.TRANSPORT else 0.3  # at the end of a turn, in Pipecat's chunks
+    assert 0.75 - lost <= outcome.heard() <= 0.9
+    if vehicle is Vehicle.TRANSPORT:
+        assert outcome.report.clean

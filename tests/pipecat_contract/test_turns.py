@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
-from pipecat.frames.frames import Frame, InterruptionFrame, TTSAudioRawFrame
+from pipecat.audio.mixers.base_audio_mixer import BaseAudioMixer
+from pipecat.frames.frames import (
+    Frame,
+    InterruptionFrame,
+    MixerControlFrame,
+    MixerUpdateSettingsFrame,
+    TTSAudioRawFrame,
+)
 from pipecat_genesys import audio
 from pipecat_genesys.simulator import SimulatedCall
-from vehicles import EVERY, IS_NEWEST, RATE, ServedPipeline, Vehicle, call, tone, utterance
+from vehicles import (
+    EVERY,
+    IS_NEWEST,
+    OURS,
+    RATE,
+    WIRE_RATE,
+    ServedPipeline,
+    Vehicle,
+    call,
+    tone,
+    utterance,
+)
 
 
 async def say(served: ServedPipeline, caller: SimulatedCall, *frames: Frame) -> None:
@@ -151,3 +170,62 @@ async def test_audio_for_an_unregistered_destination_is_not_heard(vehicle: Vehic
 
     outcome = await call(served, script)
     assert 0.35 <= outcome.heard() <= 0.7
+
+
+class SwitchableSound(BaseAudioMixer):
+    """A mixer that is silent until its settings switch a tone on."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+
+    async def start(self, sample_rate: int) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def process_frame(self, frame: MixerControlFrame) -> None:
+        if isinstance(frame, MixerUpdateSettingsFrame):
+            self.is_on = frame.settings["on"]
+
+    async def mix(self, audio: bytes) -> bytes:
+        return tone(1.0)[: len(audio)] if self.is_on else audio
+
+
+@pytest.mark.parametrize("vehicle", OURS)
+async def test_a_mixer_switches_its_sound_during_the_call(vehicle: Vehicle) -> None:
+    """The caller hears the sound from the frame that switches it on to the one that ends it."""
+    served = ServedPipeline(vehicle, audio_out_mixer=SwitchableSound())
+
+    async def script(caller: SimulatedCall) -> None:
+        await served.running.wait()
+        await asyncio.sleep(0.5)
+        await served.queue(MixerUpdateSettingsFrame({"on": True}))
+        await asyncio.sleep(1.0)
+        await served.queue(MixerUpdateSettingsFrame({"on": False}))
+        await asyncio.sleep(1.5)
+
+    outcome = await call(served, script)
+    begin, end = outcome.loud()[0][0], outcome.loud()[-1][1]
+    assert begin >= 0.1
+    assert end - begin >= 0.5
+    assert end <= len(outcome.track) / WIRE_RATE - 0.3
+
+
+async def test_speech_that_is_queued_during_on_opening_is_heard() -> None:
+    """A greeting that the application queues before `opened` is sent after it, and is whole."""
+
+    def prepare(served: ServedPipeline) -> None:
+        @served.transport.call.event_handler("on_opening")
+        async def on_opening(*_: Any) -> None:
+            await served.running.wait()
+            await served.queue(*utterance(1.0))
+            await asyncio.sleep(0.5)
+
+    served = ServedPipeline(Vehicle.TRANSPORT, prepare=prepare)
+
+    async def script(caller: SimulatedCall) -> None:
+        await caller.wait_for_bot_audio()
+        await caller.wait_for_silence(0.8)
+
+    outcome = await call(served, script)
+    assert outcome.report.clean, outcome.report.violations
+    assert 0.95 <= outcome.heard() <= 1.1
