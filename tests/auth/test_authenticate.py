@@ -229,6 +229,28 @@ def test_every_refusal_takes_the_same_time(reason: Refusal, floor: float) -> Non
     assert seconds == pytest.approx(floor, abs=1e-9)
 
 
+def test_a_flood_of_refused_requests_shortens_the_wait_of_the_oldest() -> None:
+    """At most 50 requests wait. Each further request ends the wait of the oldest, in order."""
+    ended: list[int] = []
+
+    async def refused(by: SignatureVerifier, number: int) -> float:
+        # One request a millisecond.
+        await asyncio.sleep(number / 1000)
+        got, seconds = await outcome(by, RequestToSign(secret="AAAA"))
+        assert got is Refusal.SIGNATURE
+        ended.append(number)
+        return seconds
+
+    async def flood() -> list[float]:
+        by = verifier(refusal_seconds=0.5)
+        return await asyncio.gather(*(refused(by, number) for number in range(300)))
+
+    waits = run(flood())
+    assert ended == list(range(300))
+    assert waits[:250] == pytest.approx([0.05] * 250, abs=0.002)
+    assert waits[250:] == pytest.approx([0.5] * 50, abs=0.002)
+
+
 @pytest.mark.parametrize("answer", [failed, broken, slow, stuck])
 def test_a_failing_store_refuses_within_the_same_time(
     answer: Callable[[], Awaitable[Any]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import math
 import time
 import weakref
@@ -359,4 +360,38 @@ def test_collections_take_one_per_cent_of_the_time_however_many_connections_end(
     times = collection_times(monkeypatch, flood, collection_seconds=0.1)
     # The first collection starts after ten connections; after that, a collection starts every ten
     # seconds.
-    assert [round(at) for at in times] == [0, 10, 20, 30, 41, 51]
+    assert len(times) == 6
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert pauses == pytest.approx([10.1] * 5, abs=0.15)
+
+
+def test_garbage_of_the_last_calls_is_collected_although_no_further_call_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def two_bursts(connection: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        for _ in range(20):
+            await connection()
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(30)
+
+    monkeypatch.setattr(gc_tuning, "can_block", lambda seconds: True)
+    times = collection_times(monkeypatch, two_bursts, collection_seconds=0.1)
+    assert times == pytest.approx([0.1, 10.2], abs=0.15)
+
+
+@pytest.mark.parametrize(("seconds", "frozen"), [(0.5, 0), (5.0, 1)])
+async def test_only_connections_that_become_calls_are_excluded_from_collections(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, frozen: int
+) -> None:
+    """Collections of new objects free what a refused connection leaves."""
+    monkeypatch.setattr(gc_tuning, "_SET_UP_SECONDS", gc_tuning._SET_UP_SECONDS / 100)
+    times: list[None] = []
+    virtual = SimpleNamespace(freeze=lambda: times.append(None))
+    monkeypatch.setattr(gc_tuning, "gc", virtual)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(seconds / 100)
+
+    await CollectedCalls(application)({"type": "websocket"}, None, None)
+    await asyncio.sleep(2 * gc_tuning._SET_UP_SECONDS)
+    assert len(times) == frozen

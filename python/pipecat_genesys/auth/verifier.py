@@ -7,14 +7,14 @@ import hashlib
 import hmac
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from http_message_signatures import HTTPMessageSignaturesException, VerifyResult
 
 from .credentials import Credentials, Keyring
 from .errors import AuthenticationError, Refusal
+from .refusal_delay import RefusalDelay
 from .replay import MemoryReplayStore, ReplayStore
 from .request import (
     API_KEY_HEADER,
@@ -155,6 +155,7 @@ class SignatureVerifier:
         self._max_age = max_age_seconds
         self._skew = clock_skew_seconds
         self._refusal_seconds = refusal_seconds
+        self._delay = RefusalDelay()
         self._clock = clock
 
     def replace_credentials(
@@ -212,7 +213,8 @@ class SignatureVerifier:
         """Verify a request and check that it does not repeat an earlier one.
 
         Every refusal takes `refusal_seconds`, so that its duration reveals nothing about its
-        reason. Cancellation ends the wait immediately.
+        reason. If more than 50 refused requests wait, the oldest of them waits no longer.
+        Cancellation ends the wait immediately.
 
         Args:
             method: HTTP method.
@@ -232,11 +234,11 @@ class SignatureVerifier:
                 failed, is full, or did not answer within `refusal_seconds`.
         """
         due = asyncio.get_running_loop().time() + self._refusal_seconds
-        async with _refused_at(due):
+        async with self._delay.until(due):
             request = self.verify(method, url, headers, now)
         if admit is not None:
             admit(request)
-        async with _refused_at(due):
+        async with self._delay.until(due):
             await self._use_nonce(request, due)
         return request
 
@@ -372,16 +374,6 @@ def _verified(
 
 def _incomplete(what: str) -> AuthenticationError:
     return AuthenticationError(Refusal.INCOMPLETE, f"the signature is genuine, but {what}")
-
-
-@asynccontextmanager
-async def _refused_at(due: float) -> AsyncIterator[None]:
-    """Delay an exception until the event loop's time is `due`. A cancellation is not delayed."""
-    try:
-        yield
-    except Exception:
-        await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
-        raise
 
 
 def _checked_authority(authority: str) -> str:

@@ -8,10 +8,9 @@ from typing import Generic, TypeVar
 
 from pipecat_genesys.errors import PipecatGenesysError
 
-# Maximum number of connections that are authenticated at the same time. A refusal takes half a
-# second, so this limit allows 2000 unauthenticated connections per second. Each connection takes
-# some kilobytes.
-_MAX_HANDSHAKES = 1000
+# Maximum number of connections that are authenticated at the same time. Each takes up to 100 KB.
+# During a flood, at most 50 of them wait for their refusal; the others are in progress.
+_MAX_HANDSHAKES = 150
 
 
 _Call = TypeVar("_Call")

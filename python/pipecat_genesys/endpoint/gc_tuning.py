@@ -96,27 +96,31 @@ class CollectedCalls:
         if self._idle_blocks is None:
             self._idle_blocks = sys.getallocatedblocks()
         self._running += 1
-        if _CAN_FREEZE:
-            asyncio.get_running_loop().call_later(_SET_UP_SECONDS, gc.freeze)
+        loop = asyncio.get_running_loop()
+        # A refused connection ends before this time. What it leaves must stay in collections of new
+        # objects, because thousands of connections per second may be refused.
+        set_up = loop.call_later(_SET_UP_SECONDS, gc.freeze) if _CAN_FREEZE else None
         try:
             await self._app(scope, receive, send)
         finally:
+            if set_up is not None:
+                set_up.cancel()
             self._running -= 1
             self._ended += 1
             self._consider()
 
     def _consider(self) -> None:
-        now = time.monotonic()
         enough = self._ended >= max(_LEAST_ENDED, _ENDED_PART * self._running)
-        if enough and not self._waiting and now >= self._not_before:
+        if enough and not self._waiting:
             self._waiting = True
-            # Check in the next iteration of the event loop, after the server has released the ended
-            # connection.
-            asyncio.get_running_loop().call_soon(self._collect_if_needed, now + _LONGEST_SECONDS)
+            # Check in the next iteration of the event loop or later, after the server has released
+            # the ended connection.
+            delay = max(0.0, self._not_before - time.monotonic())
+            asyncio.get_running_loop().call_later(delay, self._collect_if_needed)
 
-    def _collect_if_needed(self, latest: float) -> None:
+    def _collect_if_needed(self) -> None:
         if self._is_needed():
-            self._collect(latest)
+            self._collect(time.monotonic() + _LONGEST_SECONDS)
         else:
             self._ended, self._waiting = 0, False
 

@@ -38,9 +38,9 @@ _MAX_LINE_SIZE = 8000
 _HEAD_SECONDS = 5.0
 # Maximum number of connections without a complete request. If there is one more, the oldest of
 # them is closed.
-_MAX_WAITING = 1000
+_MAX_WAITING = 500
 # Maximum number of complete heads that wait to be handled. Further requests are refused.
-_MAX_QUEUED_HEADS = 500
+_MAX_QUEUED_HEADS = 250
 # Maximum size of a body in bytes, as received, and maximum number of its parts. A part is a chunk,
 # or the data of one read.
 _MAX_BODY_SIZE = 2**20
