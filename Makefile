@@ -56,7 +56,7 @@ demo: dev  ## Every day | 20 s | call the example bot on both transports over re
 WORKERS ?= 8
 
 .PHONY: test
-test: dev  ## Every day | 5 min | all tests except the slow ones
+test: dev  ## Every day | 4 min | all tests except the slow ones
 	@begin=$$SECONDS; rust=$(VENV)/test-rust.log; status=0; \
 	$(MAKE) --no-print-directory test-rust >$$rust 2>&1 & \
 	$(MAKE) --no-print-directory test-py || status=$$?; \
@@ -129,7 +129,7 @@ fuzz: $(VENV)/.deps  ## Audio core | 30 min | fuzz the audio core, FUZZ_SECONDS 
 	done
 
 .PHONY: test-py
-test-py: dev  ## More tests | 5 min | the Python tests except the slow ones
+test-py: dev  ## More tests | 4 min | the Python tests except the slow ones
 	# The default timeout method raises an exception in the test, and a test that then waits for a task
 	# hangs without a limit. The method `thread` ends the process, and pytest-xdist names the test.
 	$(PY) -m pytest -n $(WORKERS) --timeout-method=thread --max-worker-restart=3
