@@ -24,6 +24,7 @@ from pipecat_genesys.simulator import (
     new_call,
 )
 from pipecat_genesys.simulator.connection import upgrade_headers
+from prometheus_client import CollectorRegistry
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -215,7 +216,7 @@ async def test_a_flood_of_refusals_is_counted_and_does_not_fill_the_log() -> Non
 
     sink = logger.add(write, level="WARNING")
     async with served() as server:
-        # Refusals arrive together, because each takes half a second.
+        # The refusals arrive within a second, because each takes half a second or less.
         await asyncio.gather(*(refused() for _ in range(60)))
         async with asyncio.timeout(30):
             await counted.wait()
@@ -226,6 +227,38 @@ async def test_a_flood_of_refusals_is_counted_and_does_not_fill_the_log() -> Non
     assert 20 <= len(refusals) < 60
     assert len(refusals) + omitted == 60
     assert sum(n for name, n in metrics.items() if "refusals_total" in name) == 60
+
+
+def test_an_application_refuses_in_each_event_loop_that_serves_it() -> None:
+    """Test clients run an application in several event loops."""
+    verifier = SignatureVerifier({API_KEY: SECRET}, refusal_seconds=0.01)
+    application = FastAPI()
+    application.include_router(
+        audiohook_router(echo, verifier=verifier, registry=CollectorRegistry())
+    )
+    scope = {
+        "type": "websocket",
+        "path": "/audiohook",
+        "headers": [],
+        "query_string": b"",
+        "extensions": {"websocket.http.response": {}},
+    }
+    statuses: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.http.response.start":
+            statuses.append(message["status"])
+
+    async def refused_together() -> None:
+        # More than can wait for their refusal.
+        await asyncio.gather(*(application(dict(scope), receive, send) for _ in range(60)))
+
+    for _ in range(2):
+        asyncio.run(refused_together())
+    assert statuses == [401] * 120
 
 
 async def test_full_server_refuses_calls_and_is_not_ready() -> None:

@@ -25,6 +25,7 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 from certificates import write_certificate
+from loguru import logger
 from pipecat_genesys.endpoint import connection_socket, http_protocol, websocket_connection
 from pipecat_genesys.endpoint.http_protocol import HttpProtocol
 from pipecat_genesys.simulator import (
@@ -747,6 +748,26 @@ async def test_a_bot_that_exits_ends_its_own_connection(caplog: pytest.LogCaptur
     async with front(exits) as server, RawClient(server.port) as client:
         await client.connect()
         assert await client.receive() == closed(1011)
+
+
+async def test_a_request_that_no_application_sees_is_logged_without_its_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_protocol, "_MAX_WAITING", 1)
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
+    async with front() as server:
+        async with RawClient(server.port) as client:
+            assert await client.status(upgrade({"X-A": "a" * 9000}, "/secret")) == 431
+        await server.idle()
+        async with RawClient(server.port) as first, RawClient(server.port):
+            assert await first.ended()
+    logger.remove(sink)
+    assert lines == [
+        "connection from 127.0.0.1 refused (http): HTTP 431 Request Header Fields Too Large",
+        "connection from 127.0.0.1 refused (http): "
+        "closed, because too many connections have not sent a request",
+    ]
 
 
 async def test_no_path_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,7 @@ The modules, each of which imports only modules above it::
     request      reading and validating the upgrade request
     signature    the HTTP message signature, with http-message-signatures
     replay       two replay stores, which record the used nonces; `redis_store` has a third
+    refusal_delay  the delay of refusals
     verifier     all checks in order
 """
 

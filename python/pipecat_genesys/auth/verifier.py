@@ -112,7 +112,8 @@ class SignatureVerifier:
         clock_skew_seconds: Largest difference between the clocks of signer and verifier. Genesys's
             reference server uses 3 s.
         refusal_seconds: Duration of every refusal, for any reason, and time limit for the
-            replay store. Genesys's reference server uses 0.5 s; Genesys waits 5 s for `opened`.
+            replay store. A flood of requests shortens it, see `authenticate`. Genesys's
+            reference server uses 0.5 s; Genesys waits 5 s for `opened`.
         clock: A function that returns the current time in seconds since 1970.
 
     Raises:

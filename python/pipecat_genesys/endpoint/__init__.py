@@ -9,7 +9,9 @@ the shutdown waits for running calls. ``docs/endpoint.md`` is the guide.
 * `call_handler`: handles one connection from its first message to the end of its call.
 * `call`: `AudioHookCall`, the argument of a bot.
 * `admission`: limits the number of calls.
+* `refusal_log`: logs refused connections.
 * `drain`: the handling of SIGTERM and SIGINT.
+* `event_loop`: event loops that a bot cannot stop and strangers cannot keep busy.
 * `served_application`, `gc_tuning`: load the application in the processes of ``pipecat-genesys
   serve``, and tune their garbage collector.
 * `http_protocol`, `websocket_connection`, `connection_socket`: handle connections instead of

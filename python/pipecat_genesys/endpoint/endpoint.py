@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
+from weakref import WeakKeyDictionary
 
 from loguru import logger
 from starlette.responses import PlainTextResponse, Response
@@ -16,14 +17,17 @@ from pipecat_genesys.auth import (
     VerifiedRequest,
     upgrade_request,
 )
+from pipecat_genesys.auth.request import is_uuid
 from pipecat_genesys.transport import AudioHookParams, AudioHookTransport
 
 from .admission import Admission, NoRoomError, Refused
 from .call_handler import Bot, CallHandler, OpenGate
 from .metrics import CallObserver, Metrics
 from .recording import Recorder, RecordingSettings
-from .refusal_log import RefusalLog, correlation_id
+from .refusal_log import RefusalLog
 
+# Header of the upgrade request. Genesys's support uses its value to find a call.
+_CORRELATION_HEADER = "audiohook-correlation-id"
 # Maximum total time for `disconnect`, `close`, `closed` and the closing of the socket, in seconds.
 _FAREWELL_SECONDS = 15.0
 # The reasons of HTTP 503 in words, for the log.
@@ -79,7 +83,10 @@ class AudioHookEndpoint:
         self.drain_settings: dict[str, float] = {}
         self.calls_begun = 0
         self._refusal_log = RefusalLog()
-        self._refusal_turn = asyncio.Lock()
+        # An application can be served by several event loops, and a lock belongs to one of them.
+        self._refusal_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+            WeakKeyDictionary()
+        )
         self._params = params
         self.recorder = Recorder(recording, metrics)
         self._times = {"ready_seconds": ready_seconds, "after_call_seconds": after_call_seconds}
@@ -139,7 +146,8 @@ class AudioHookEndpoint:
                 # A refusal takes some 300 us. After a delay of the event loop, hundreds of them are
                 # due together. One is sent in each iteration, so that calls continue. Those that
                 # wait count as connections that are being authenticated.
-                async with self._refusal_turn:
+                loop = asyncio.get_running_loop()
+                async with self._refusal_turns.setdefault(loop, asyncio.Lock()):
                     await asyncio.sleep(0)
                 raise
             finally:
@@ -184,7 +192,7 @@ class AudioHookEndpoint:
         )
         self.metrics.active.inc()
         self.calls_begun += 1
-        correlation = correlation_id(websocket)
+        correlation = _correlation_id(websocket)
         try:
             with transport.call.log_context(), logger.contextualize(correlation_id=correlation):
                 await websocket.accept(_subprotocol(websocket))
@@ -193,7 +201,8 @@ class AudioHookEndpoint:
             self.metrics.active.dec()
 
     async def _refuse(self, websocket: WebSocket, reason: str, status: int, detail: str) -> None:
-        self._refusal_log.add(websocket, reason, detail)
+        address = websocket.client.host if websocket.client else "unknown"
+        self._refusal_log.add(address, reason, detail, _correlation_id(websocket))
         self.metrics.refusals.labels(reason).inc()
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(_plain(status))
@@ -244,6 +253,12 @@ def _subprotocol(websocket: WebSocket) -> str | None:
     """
     offered = websocket.scope.get("subprotocols") or [None]
     return offered[0] or None
+
+
+def _correlation_id(websocket: WebSocket) -> str:
+    """Return the correlation ID of an upgrade request, or "" if it has no valid one."""
+    value = websocket.headers.get(_CORRELATION_HEADER, "")
+    return value if is_uuid(value) else ""
 
 
 def _url(websocket: WebSocket) -> str:

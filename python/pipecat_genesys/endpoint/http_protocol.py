@@ -21,9 +21,11 @@ from weakref import WeakKeyDictionary
 import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
 from .connection_socket import ConnectionSocket
+from .refusal_log import RefusalLog
 from .websocket_connection import WebSocketConnection
 
 # Maximum number of bytes in one read from the socket.
@@ -179,6 +181,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def drop(self) -> None:
         """Close the connection immediately, because too many requests are incomplete."""
+        self._log_refusal("closed, because too many connections have not sent a request")
         self._socket.abort()
 
     def _head_received(self, data: memoryview) -> None:
@@ -326,12 +329,17 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._cancel_deadline()
         self._requests.forget(self)
         self._body = None
+        self._log_refusal(f"HTTP {status} {status.phrase}")
         text = status.phrase.encode()
         self._socket.write(
             b"HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
             b"Connection: close\r\n\r\n%s" % (status, text, len(text), text)
         )
         self._socket.finish()
+
+    def _log_refusal(self, detail: str) -> None:
+        address = get_remote_addr(self._socket.transport)
+        self._requests.refusal_log.add(address[0] if address else "unknown", "http", detail)
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
@@ -399,11 +407,15 @@ class _Requests:
 
     One head and a part of one body are handled in each iteration of the event loop, so that running
     calls continue during a flood of requests.
+
+    Attributes:
+        refusal_log: Logs the refused requests.
     """
 
     _of_servers: ClassVar[WeakKeyDictionary[ServerState, _Requests]] = WeakKeyDictionary()
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.refusal_log = RefusalLog()
         # Connections without a complete request, the oldest first.
         self._incomplete: dict[HttpProtocol, None] = {}
         # Sizes of the incomplete bodies, the oldest first.

@@ -5,15 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from loguru import logger
-from starlette.websockets import WebSocket
-
-from pipecat_genesys.auth.request import is_uuid
 
 # Maximum number of lines per second. Anybody can cause refusals, and a line takes about 100 us, so
 # that without a limit a flood of requests delays the running calls and fills the log.
 _LINES_PER_SECOND = 20
-# Header of the upgrade request. Genesys's support uses its value to find a call.
-_CORRELATION_HEADER = "audiohook-correlation-id"
 
 
 class RefusalLog:
@@ -26,13 +21,15 @@ class RefusalLog:
         # The event loop whose timer ends the current second; None if nothing was logged in it.
         self._timed_by: asyncio.AbstractEventLoop | None = None
 
-    def add(self, websocket: WebSocket, reason: str, detail: str) -> None:
+    def add(self, address: str, reason: str, detail: str, correlation_id: str = "") -> None:
         """Log that a connection is refused.
 
         Args:
-            websocket: The connection.
-            reason: The label of the reason in the metrics.
+            address: Address of the peer.
+            reason: The label of the reason in the metrics, or "http" if the request is refused
+                before the application is called.
             detail: The reason in words.
+            correlation_id: Correlation ID of the upgrade request; "" if it has no valid one.
         """
         loop = asyncio.get_running_loop()
         # The event loop of the last line may have ended before the second was over.
@@ -44,8 +41,7 @@ class RefusalLog:
         if self._lines > _LINES_PER_SECOND:
             self._omitted += 1
             return
-        address = websocket.client.host if websocket.client else "unknown"
-        logger.bind(correlation_id=correlation_id(websocket)).warning(
+        logger.bind(correlation_id=correlation_id).warning(
             f"connection from {address} refused ({reason}): {detail}"
         )
 
@@ -53,9 +49,3 @@ class RefusalLog:
         if self._omitted:
             logger.warning(f"{self._omitted} more connections were refused within a second")
         self._timed_by = None
-
-
-def correlation_id(websocket: WebSocket) -> str:
-    """Return the correlation ID of an upgrade request, or "" if it has no valid one."""
-    value = websocket.headers.get(_CORRELATION_HEADER, "")
-    return value if is_uuid(value) else ""
