@@ -105,10 +105,13 @@ def releases_the_gil(call: Callable[[], object], calls: int, seconds: float) -> 
         seconds: The time after which the result is False.
     """
     ran = False
+    ended = threading.Lock()
+    ended.acquire()
 
     def run() -> None:
         nonlocal ran
         ran = True
+        ended.release()
 
     # `start` waits until the new thread runs, and `run` would be over before the first call.
     # `start_new_thread` does not wait and does not release the GIL.
@@ -119,8 +122,7 @@ def releases_the_gil(call: Callable[[], object], calls: int, seconds: float) -> 
         call()
         count += 1
     seen = ran
-    while not ran:
-        time.sleep(0.001)
+    ended.acquire()
     return seen
 
 

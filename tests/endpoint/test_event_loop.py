@@ -123,10 +123,17 @@ def test_a_tls_handshake_that_is_not_finished_is_ended(
 def test_asyncio_accepts_few_connections_in_one_iteration() -> None:
     """A flood of connections does not delay other tasks; the kernel queues the connections."""
     made: list[int] = []
+    lost: list[Exception | None] = []
+    all_lost = asyncio.Event()
 
     class Counted(asyncio.Protocol):
         def __init__(self) -> None:
             made.append(turns)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.append(exc)
+            if len(lost) == len(made):
+                all_lost.set()
 
     turns = 0
 
@@ -139,10 +146,10 @@ def test_asyncio_accepts_few_connections_in_one_iteration() -> None:
             while len(made) < len(clients):
                 await asyncio.sleep(0)
                 turns += 1
-        server.close()
-        for client in clients:
-            client.close()
-        await asyncio.sleep(0.1)
+            server.close()
+            for client in clients:
+                client.close()
+            await all_lost.wait()
 
     with asyncio.Runner(loop_factory=FACTORIES["asyncio"]) as runner:
         runner.run(serve())

@@ -368,30 +368,31 @@ def test_collections_take_one_per_cent_of_the_time_however_many_connections_end(
 def test_garbage_of_the_last_calls_is_collected_although_no_further_call_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def two_bursts(connection: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def burst(connection: Callable[[], Coroutine[Any, Any, None]]) -> None:
         for _ in range(20):
             await connection()
             await asyncio.sleep(0.01)
         await asyncio.sleep(30)
 
     monkeypatch.setattr(gc_tuning, "can_block", lambda seconds: True)
-    times = collection_times(monkeypatch, two_bursts, collection_seconds=0.1)
+    times = collection_times(monkeypatch, burst, collection_seconds=0.1)
     assert times == pytest.approx([0.1, 10.2], abs=0.15)
 
 
 @pytest.mark.parametrize(("seconds", "frozen"), [(0.5, 0), (5.0, 1)])
-async def test_only_connections_that_become_calls_are_excluded_from_collections(
+def test_only_connections_that_become_calls_are_excluded_from_collections(
     monkeypatch: pytest.MonkeyPatch, seconds: float, frozen: int
 ) -> None:
     """Collections of new objects free what a refused connection leaves."""
-    monkeypatch.setattr(gc_tuning, "_SET_UP_SECONDS", gc_tuning._SET_UP_SECONDS / 100)
     times: list[None] = []
-    virtual = SimpleNamespace(freeze=lambda: times.append(None))
-    monkeypatch.setattr(gc_tuning, "gc", virtual)
+    monkeypatch.setattr(gc_tuning, "gc", SimpleNamespace(freeze=lambda: times.append(None)))
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(seconds / 100)
+        await asyncio.sleep(seconds)
 
-    await CollectedCalls(application)({"type": "websocket"}, None, None)
-    await asyncio.sleep(2 * gc_tuning._SET_UP_SECONDS)
+    async def main() -> None:
+        await CollectedCalls(application)({"type": "websocket"}, None, None)
+        await asyncio.sleep(10)
+
+    virtual_loop.run(main())
     assert len(times) == frozen

@@ -201,6 +201,7 @@ async def test_a_mixer_switches_its_sound_during_the_call(vehicle: Vehicle) -> N
         await served.queue(MixerUpdateSettingsFrame({"on": True}))
         await asyncio.sleep(1.0)
         await served.queue(MixerUpdateSettingsFrame({"on": False}))
+        # A mixer never stops sending, so there is no event for the end of the sound.
         await asyncio.sleep(1.5)
 
     outcome = await call(served, script)
