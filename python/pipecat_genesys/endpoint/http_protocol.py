@@ -56,7 +56,7 @@ _MAX_CHUNK_HEADER_SIZE = 1024
 _BODY_SECONDS = 20.0
 # Maximum size in bytes of all incomplete bodies of a server. If they exceed it, the oldest body
 # is refused.
-_MAX_BODIES_SIZE = 2**23
+_MAX_BODIES_SIZE = 6 * 2**20
 # The connection is aborted if the client does not read the response to a plain request for this
 # time, in seconds.
 _BLOCKED_SECONDS = 10.0
