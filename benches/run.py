@@ -45,7 +45,10 @@ class Runner:
         self._environment["BENCH_QUICK"] = "1" if quick else "0"
 
     def time_with_pytest(self) -> dict[str, list[Any]]:
-        """Run pytest-benchmark; return the `extra_info` of packets and of control messages."""
+        """Run pytest-benchmark, and return the `extra_info` of benchmarks with correct output.
+
+        The key "times" has the benchmarks of audio packets; "control" has those of messages.
+        """
         with tempfile.TemporaryDirectory() as scratch:
             records = Path(scratch, "records.json")
             status = self._run(

@@ -80,7 +80,7 @@ class EndAfterPlayback(FrameProcessor):
         try:
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
-            logger.warning(f"{problem} within {seconds:g} s; ending the call without it")
+            logger.warning(f"{problem} within {seconds:g} s; the call is ended now")
 
 
 app = FastAPI()

@@ -87,7 +87,7 @@ class ServeProcess:
         self.process.send_signal(signal.SIGTERM)
 
     async def exited(self, seconds: float) -> int:
-        """Wait until the process has ended, and return its exit status."""
+        """Wait at most `seconds` until the process has ended, and return its exit status."""
         return await asyncio.to_thread(self.process.wait, seconds)
 
     def stop(self) -> None:

@@ -704,7 +704,10 @@ async def test_a_peer_that_takes_no_data_is_aborted_at_the_end(
 async def test_a_refusal_of_a_connection_that_was_reset_ends_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client has closed its socket, and answers the refusal with a reset."""
+    """The bodies of two clients are too large together, so the server refuses the first.
+
+    The first client has closed its socket, and its host answers with a TCP reset.
+    """
     monkeypatch.setattr(http_protocol, "_MAX_BODIES_SIZE", 20_000)
     half = posted(bytes(12_000), "Content-Length: 12001")
     async with front() as server, RawClient(server.port) as first:

@@ -42,7 +42,8 @@ async def say(served: ServedPipeline, caller: SimulatedCall, *frames: Frame) -> 
 async def test_turns_queued_at_once_are_heard_one_after_the_other(vehicle: Vehicle) -> None:
     """The caller hears all turns, without a gap between them with `AudioHookTransport`.
 
-    With Pipecat's serializer, up to 80 ms of each turn is lost.
+    With Pipecat's serializer, up to 80 ms of each turn is lost, and with early versions of Pipecat
+    also with ours.
     """
     served = ServedPipeline(vehicle)
 
@@ -51,11 +52,16 @@ async def test_turns_queued_at_once_are_heard_one_after_the_other(vehicle: Vehic
 
     outcome = await call(served, script)
     lost = 0.25 if vehicle is Vehicle.PIPECAT else 0.0
+    if vehicle is Vehicle.SERIALIZER and not IS_NEWEST:
+        lost = 0.1
     assert 1.45 - lost <= outcome.heard() <= 1.6
     if vehicle is Vehicle.TRANSPORT:
         assert len(outcome.loud()) == 1
 
 
+# Early versions of Pipecat cause this warning if two interruptions follow each other.
+@pytest.mark.filterwarnings("ignore:.*__process_frame_task_handler:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.*:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("vehicle", EVERY)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("on_hold", [False, True])
@@ -132,7 +138,8 @@ async def test_two_channel_bot_audio_is_heard_at_its_speed(vehicle: Vehicle) -> 
     if vehicle is Vehicle.TRANSPORT:
         assert 0.95 <= outcome.heard() <= 1.1
     else:
-        assert 1.7 <= outcome.heard() <= 2.1
+        # On a busy machine, Pipecat's serializer loses a part.
+        assert 1.3 <= outcome.heard() <= 2.1
 
 
 @pytest.mark.parametrize("vehicle", EVERY)

@@ -1,4 +1,4 @@
-"""Tests that the protocol guide lists every message under its sender, as the state tables do."""
+"""Tests that the protocol guide lists every message that a client or a server may send."""
 
 from __future__ import annotations
 

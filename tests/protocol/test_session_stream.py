@@ -200,8 +200,8 @@ class TestPosition:
         assert call.counted == {}
 
     def test_audio_before_opened_is_accepted_and_counted_as_a_fault(self) -> None:
-        # The client may not have received `opened` yet. If the session rejected this audio, the
-        # first word would be lost.
+        # The server has not sent `opened` yet, so this audio is a fault of the client. If the
+        # session rejected the audio, the caller's first word would be lost.
         call = call_in(State.OPENING)
         assert call.session.receive_audio(1600) == 1600
         assert call.session.position == 1600

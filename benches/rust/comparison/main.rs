@@ -1,9 +1,11 @@
-//! Compares the time per packet of our core with other crates and the CPU's peak; prints JSON.
+//! Measures the time in which our core and other crates convert a packet, and prints JSON.
 //!
-//! The conversion is mu-law to 16-bit PCM at another rate, or the reverse. The other crates have no
-//! mu-law codec, so they are combined with our mu-law codec. In a round every competitor converts
-//! the same packets once, in rotating order, so a slowdown of the machine affects all of them. Each
-//! competitor is timed separately; the report has the medians. The quality of each competitor is
+//! The CPU's maximum speed of multiplication is measured for comparison (`peak.rs`). The conversion
+//! is mu-law to 16-bit PCM at another rate, or the reverse. The entries "filter" and "codec" measure
+//! the two parts of our conversion separately. The other crates have no mu-law codec, so they are
+//! combined with our mu-law codec. In a round, each competitor converts the same packet again and
+//! again, for 2 s of audio. The order rotates, so a slowdown of the machine affects all of them.
+//! Each competitor is timed separately; the report has the medians. The quality of each competitor is
 //! measured first (`quality.rs`). Our output must be the same bytes in every round.
 //!
 //! With `--quick` the times are not valid.

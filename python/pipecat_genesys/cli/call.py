@@ -240,8 +240,8 @@ def call(
         Path | None,
         typer.Option(
             dir_okay=False,
-            help="Write the call to this file, as an HTML page with messages and audio that needs "
-            "no network; needs the extra inspector.",
+            help="Write the call to this file as an HTML page with its messages and audio. The "
+            "page works without a network. This option requires the package extra 'inspector'.",
         ),
     ] = None,
     report: Annotated[

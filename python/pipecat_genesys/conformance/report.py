@@ -201,7 +201,7 @@ def as_html(target: Target, results: Sequence[CheckResult]) -> str:
 
 
 def _printable(text: str) -> str:
-    """Replace control characters in text from the server, because XML does not allow them."""
+    """Replace unprintable characters in text from the server; XML does not allow all of them."""
     return "".join(
         c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
     )

@@ -125,7 +125,8 @@ class Metrics:
             # values.
             for one in (self.active, self.limit, self.draining):
                 one.set(0)
-            # Update the time of the files, because not every file system does so for mapped files.
+            # Set the modification time of the files, because some file systems do not update it
+            # when a mapped file is written.
             for file in _live_gauges(str(os.getpid())):
                 file.touch()
 

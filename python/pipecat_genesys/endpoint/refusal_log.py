@@ -18,7 +18,8 @@ class RefusalLog:
         """Create an object that has logged nothing yet."""
         self._lines = 0
         self._omitted = 0
-        # The event loop whose timer ends the current second; None if nothing was logged in it.
+        # Lines are counted for one second from the first refused connection. This is the event loop
+        # whose timer ends that second; None if no second is being counted.
         self._timed_by: asyncio.AbstractEventLoop | None = None
 
     def add(self, address: str, reason: str, detail: str, correlation_id: str = "") -> None:

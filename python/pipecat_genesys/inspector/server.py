@@ -179,7 +179,8 @@ class Inspector:
             if self.files is not None:
                 first = asyncio.create_task(self.files.rescan())
                 self._spawn(self._watch(self.files, first))
-                # The page shows the calls of a large folder as they are read.
+                # Wait for a limited time. If the folder is large, the page opens earlier, and shows
+                # each call when it has been read.
                 await asyncio.wait({first}, timeout=_FIRST_SCAN)
             yield self
 

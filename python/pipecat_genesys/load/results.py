@@ -149,7 +149,8 @@ class LoadResult:
     Attributes:
         calls: Number of calls that were started.
         connected: Number of calls whose WebSocket was established.
-        completed: Number of calls that the caller ended, with `closed` from the server.
+        completed: Number of calls that the caller ended, with `closed` from the server; with a
+            script, number of calls that passed.
         refusals: Number of failed connections for each reason.
         script_errors: Number of scripts that failed for each reason.
         opened_ms: Times from `open` to `opened`.
@@ -157,16 +158,16 @@ class LoadResult:
         closed_ms: Times from `close` to `closed`.
         barge_in_ms: Times from a key press to `barge_in`.
         delay_ms: Delays of the echo, or times from the end of the caller's speech to the answer.
-        delay_drift_ms: Difference between the delay of the last and of the first replies of a call;
-            the median of all calls.
+        delay_drift_ms: Median delay of the last three replies of a call, minus that of its first
+            three; the median of all calls with at least six replies, or 0 if there are none.
         replies: Number of measured replies.
         replies_missing: Number of replies that were expected and not found.
         underruns: Number of gaps of 20 ms or more in the bot's speech. If the bot's audio is an
             echo, gaps in the first seconds and in the seconds after a key press are not included.
-        underruns_per_minute: `underruns` for each minute of a call.
+        underruns_per_minute: `underruns` per minute, without the times that they leave out.
         early_underruns: Number of gaps of 20 ms or more that are not in `underruns`, because they
             follow the start of an echo or a key press.
-        clicks_per_minute: Number of gaps of less than 20 ms, for each minute of a call.
+        clicks_per_minute: Number of gaps of less than 20 ms per minute, in the same times.
         rate_limited: Number of errors 429 that the client sent.
         broken_rules: Number of times that the server broke each rule of the protocol.
         seconds: Sum of the lengths of all calls.

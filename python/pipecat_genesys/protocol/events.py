@@ -65,7 +65,7 @@ class OpenReceived(Event):
 
     @property
     def parameters(self) -> OpenParameters | None:
-        """The typed parameters, or None if a required parameter is missing or invalid."""
+        """The typed parameters; None if a required one is missing or any known one is invalid."""
         return validate(OpenParameters, fields.parameters(self.raw), Rule.PARAMETERS)[0]
 
 

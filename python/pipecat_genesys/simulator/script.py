@@ -157,8 +157,15 @@ def _seconds(text: str) -> float:
     except ValueError:
         raise ValueError(f"{text!r} is not a number of seconds") from None
     if not 0 <= seconds < 86_400:
-        raise ValueError(f"{text} is not between 0 and 86400 seconds")
+        raise ValueError(f"{text} s is not a valid time; it must be 0 or more, and below 86400 s")
     return seconds
+
+
+def _hertz(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a frequency in Hz") from None
 
 
 def _sound(argument: str, context: ParseContext, party: AudioHookChannel) -> bytes:
@@ -171,7 +178,7 @@ def _sound(argument: str, context: ParseContext, party: AudioHookChannel) -> byt
         sound = silence(_seconds(rest or "1"))
     elif kind == "tone":
         frequency, _, seconds = rest.partition(":")
-        sound = tone(_seconds(frequency or "1000"), _seconds(seconds or "1"))
+        sound = tone(_hertz(frequency or "1000"), _seconds(seconds or "1"))
     else:
         sound = read_wav(context.folder / argument)
     if not sound:

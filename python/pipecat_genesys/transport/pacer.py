@@ -415,7 +415,7 @@ class AudioPacer:
         self.poke()
 
     def playback_started(self) -> None:
-        """Correct the playout clock, because ``playback_started`` arrived."""
+        """Correct the playout clock after ``playback_started``, and send audio that is now due."""
         self.queue.clock.started(time.monotonic())
         self.poke()
         self.on_progress()

@@ -2,8 +2,10 @@
 
 Genesys queues the audio that it receives, and plays 8000 samples per second. It reports when
 playback begins (``playback_started``) and when its queue is empty (``playback_completed``). Between
-reports, and if a report is missing, the result is computed from the elapsed time. A turn begins
-with the first audio after Genesys's queue was empty or cleared, and ends when the bot has stopped.
+reports, and if a report is missing, the result is computed from the elapsed time.
+
+A turn ends when the bot has stopped, or when Genesys's queue is cleared. The next turn begins with
+the next audio. If the queue becomes empty during a turn, the turn continues, with an underrun.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ _MAX_REPORT_DELAY = 1.0
 # If Genesys's queue has less audio than this duration, in seconds, the queue may be empty when more
 # audio arrives.
 _NEARLY_EMPTY_SECONDS = 0.1
-# Tolerance in seconds, larger than the difference that arises between this process's clock and
-# Genesys's clock while Genesys plays without a pause.
+# A ``playback_completed`` that arrives earlier than this time, in seconds, before the computed end
+# is about older audio. The time is larger than the difference that arises between this process's
+# clock and Genesys's clock while Genesys plays without a pause.
 _TOLERANCE_SECONDS = 0.12
 
 

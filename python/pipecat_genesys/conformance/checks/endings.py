@@ -67,7 +67,8 @@ async def client_hangs_up(target: Target) -> None:
         if connection.closure is not None:
             connection.assert_not_lost()
             raise CheckFailedError(
-                f"the server closed the socket with code {connection.closure.code}"
+                f"after 'closed', the server closed the socket (code {connection.closure.code}) "
+                "instead of waiting for the client to close it"
             )
 
 

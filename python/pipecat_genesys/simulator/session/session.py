@@ -261,7 +261,7 @@ class GenesysClientSession:
         self._client.send_ping(now)
 
     def pause(self, now: float) -> None:
-        """Pause the stream on the client's side, as a secure flow does.
+        """Pause the stream on the client's side and send `paused`, as a secure flow does.
 
         Raises:
             CallStateError: If the session is not open.
