@@ -147,7 +147,8 @@ async def test_audio_of_another_rate_is_heard_whole(vehicle: Vehicle, rate: int)
         await caller.wait_for_silence(0.6)
 
     outcome = await call(served, script)
-    least = {Vehicle.TRANSPORT: 1.55, Vehicle.SERIALIZER: 1.35, Vehicle.PIPECAT: 1.1}[vehicle]
+    # The more the machine has to do, the more Pipecat's serializer loses.
+    least = {Vehicle.TRANSPORT: 1.55, Vehicle.SERIALIZER: 1.35, Vehicle.PIPECAT: 0.9}[vehicle]
     assert least <= outcome.heard() <= 1.75
 
 
